@@ -1,0 +1,77 @@
+"""The root of the command line: wires the verbs, and is the one place that catches errors."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from medcli import __version__
+from medcli.cli import info
+from medcli.cli.words import App
+from medcli.errors import MedcliError
+
+INTERRUPTED = 130
+
+app = App(
+    name="medcli",
+    help="Commands for two open orthopaedic imaging datasets: UltraBones100k (bone surfaces in ultrasound) "
+    "and Veriserum (knee implants in dual-plane fluoroscopy).",
+    epilog="Research software; not a medical device.",
+)
+app.command("info")(info.info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(words: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code.
+
+    0 done; 1 failed; 2 usage; 3 data missing or corrupt; 4 finished, but some items failed; 130 interrupted.
+    """
+    _stop_on_terminate()
+    try:
+        app(args=words, prog_name="medcli")
+    except MedcliError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"       {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(_say_interrupted())
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> int:
+    print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _stop_on_terminate() -> None:
+    """Treat SIGTERM (a cluster's time limit, a closed terminal) like Ctrl-C: finish writing and leave."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,31 @@
+"""``medcli info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+
+
+def info(
+    ultrabones_root: Annotated[
+        Path,
+        typer.Option("--ultrabones-root", help="Folder of UltraBones100k.", envvar="MEDCLI_ULTRABONES_ROOT"),
+    ] = options.ULTRABONES_ROOT,
+    veriserum_root: Annotated[
+        Path, typer.Option("--veriserum-root", help="Folder of Veriserum.", envvar="MEDCLI_VERISERUM_ROOT")
+    ] = options.VERISERUM_ROOT,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show versions, devices, which data are here, what is missing and how to get it."""
+    from medcli.inventory import take_inventory
+
+    output = Output(json, quiet, verbose)
+    inventory = take_inventory(ultrabones_root, veriserum_root)
+    output.finish(inventory, lambda found: output.line(found.as_text()))

@@ -1,0 +1,198 @@
+"""Where words go: results to stdout, progress and warnings to stderr.
+
+A command makes one :class:`Output` from its ``--json --quiet --verbose`` and ends with :meth:`Output.finish`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from medcli.progress import SILENT, Advance, Progress
+
+ITEMS_FAILED = 4
+"""Exit code of a command that finished although some items failed."""
+_MOST_FAILURES_SHOWN = 20
+
+
+class Output:
+    """What one command prints, and where."""
+
+    def __init__(self, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        _set_up_logging(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+
+    def progress(self) -> Progress:
+        """Bars on a terminal, a line now and then in a log file, nothing when quiet."""
+        if self.quiet:
+            return SILENT
+        return _Bars() if sys.stderr.isatty() else _Lines()
+
+    def line(self, text: str = "") -> None:
+        """A line of a human-readable result; nothing with --json."""
+        if not self.as_json:
+            typer.echo(text)
+
+    def pairs(self, rows: Mapping[str, Any]) -> None:
+        """Names and values in two aligned columns."""
+        width = max((len(name) for name in rows), default=0)
+        for name, value in rows.items():
+            self.line(f"{name:<{width}}  {value}")
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Aligned columns; numbers to the right, text to the left."""
+        if self.as_json or not rows:
+            return
+        cells = [[str(cell) for cell in row] for row in rows]
+        widths = [max(len(cell) for cell in column) for column in zip(header, *cells, strict=True)]
+        numeric = [all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(header))]
+        for line in [list(header), *cells]:
+            aligned = (
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(line, widths, numeric, strict=True)
+            )
+            typer.echo("  ".join(aligned).rstrip())
+
+    def finish(self, result: Any, show: Callable[[Any], None] | None = None) -> None:
+        """Print ``result`` (a dataclass) as JSON or through ``show``; leave with 4 if it lists failures."""
+        if self.as_json:
+            typer.echo(to_json(result))
+        elif show is not None:
+            show(result)
+        failures = getattr(result, "failures", ())
+        if failures:
+            self._list_failures(failures)
+            raise typer.Exit(ITEMS_FAILED)
+
+    def _list_failures(self, failures: Sequence[Any]) -> None:
+        if self.as_json:
+            return
+        for failure in failures[:_MOST_FAILURES_SHOWN]:
+            typer.echo(f"failed: {failure}", err=True)
+        if len(failures) > _MOST_FAILURES_SHOWN:
+            more = len(failures) - _MOST_FAILURES_SHOWN
+            typer.echo(f"failed: {more} more; --json lists all", err=True)
+
+
+def to_json(result: Any) -> str:
+    """A dataclass as one JSON object; numbers that are not finite become null."""
+    return json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (str, bool, int, type(None))):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars, without importing NumPy here
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to the stderr of the moment, which a progress bar may have replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        print(prefix + self.format(record), file=sys.stderr, flush=True)
+
+
+def _set_up_logging(level: int) -> None:
+    logger = logging.getLogger("medcli")
+    logger.handlers = [_StderrHandler()]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+class _Lines:
+    """Progress for a log file: a line when a task has run for a while, then every half minute."""
+
+    def __init__(self, every_s: float = 30.0) -> None:
+        self.every_s = every_s
+
+    @contextlib.contextmanager
+    def task(self, label: str, total: float | None, unit: str = "") -> Iterator[Advance]:
+        lock = threading.Lock()
+        started = last = time.monotonic()
+        done = 0.0
+
+        def advance(amount: float) -> None:
+            nonlocal done, last
+            with lock:
+                done += amount
+                now = time.monotonic()
+                if now - last >= self.every_s:
+                    last = now
+                    print(_progress_line(label, done, total, unit, now - started), file=sys.stderr, flush=True)
+
+        yield advance
+
+
+def _progress_line(label: str, done: float, total: float | None, unit: str, seconds: float) -> str:
+    rate = done / seconds if seconds > 0 else 0.0
+    if not total:
+        return f"{label}: {done:,.0f} {unit}, {rate:,.1f}/s"
+    left = f", {_clock((total - done) / rate)} left" if rate > 0 else ""
+    return f"{label}: {done:,.0f} of {total:,.0f} {unit}, {rate:,.1f}/s{left}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+class _Bars:
+    """Progress bars on a terminal."""
+
+    @contextlib.contextmanager
+    def task(self, label: str, total: float | None, unit: str = "") -> Iterator[Advance]:
+        from rich.console import Console
+        from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+        from rich.text import Text
+
+        in_bytes = unit == "B"
+
+        class Rate(ProgressColumn):
+            def render(self, task: Any) -> Text:
+                if not task.speed:
+                    return Text("")
+                if in_bytes:
+                    return Text(f"{task.speed / 1e6:,.1f} MB/s")
+                return Text(f"{task.speed:,.1f} {unit}/s".replace(" /", "/"))
+
+        class Count(ProgressColumn):
+            def render(self, task: Any) -> Text:
+                scale, suffix = (1e6, " MB") if in_bytes else (1, "")
+                goal = f"/{task.total / scale:,.0f}" if task.total else ""
+                return Text(f"{task.completed / scale:,.0f}{goal}{suffix}")
+
+        columns = [TextColumn("{task.description}"), BarColumn(None), Count(), Rate(), TimeRemainingColumn()]
+        console = Console(stderr=True)
+        with RichProgress(*columns, console=console, transient=False, expand=True) as bars:
+            bar = bars.add_task(label, total=total)
+            yield lambda amount: bars.advance(bar, amount)

@@ -1,0 +1,159 @@
+"""Several values after one flag: ``--specimens 2 7 8``.
+
+The parser beneath Typer takes one value a flag. :class:`WordsCommand` rewrites the words into repeated flags before
+they are parsed, so that annotations stay honest (``list[int]``) and the help stays the parser's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
+_MOST_VALUES = 100_000
+
+
+class WordsCommand(TyperCommand):
+    """A command whose list options take several words: ``2 7 8``, ``2,7,8``, ``2-5``, ``=2,7,8`` or repeated."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        hints = get_type_hints(inspect.unwrap(self.callback)) if self.callback else {}
+        kinds = {
+            flag: _element_type(hints.get(param.name or ""))
+            for param in self.params
+            if getattr(param, "multiple", False)
+            for flag in param.opts
+        }
+        takes_arguments = any(param.param_type_name == "argument" for param in self.params)
+        return super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+
+
+class DefaultGroup(TyperGroup):
+    """A group whose first subcommand is meant when none is named: ``evaluate --json`` is ``evaluate seg --json``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own_flags = {flag for param in self.get_params(ctx) for flag in param.opts}
+        if not args or (args[0].startswith("-") and args[0] not in own_flags):
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
+class App(typer.Typer):
+    """A Typer app in the house style: plain help, no tracebacks in boxes, list options that take several words."""
+
+    def __init__(self, **settings: Any) -> None:
+        defaults: dict[str, Any] = {
+            "rich_markup_mode": None,
+            "pretty_exceptions_enable": False,
+            "no_args_is_help": True,
+            "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        }
+        super().__init__(**(defaults | settings))
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        settings.setdefault("cls", WordsCommand)
+        return super().command(name, **settings)
+
+
+def spread_values(words: Sequence[str], kinds: dict[str, Any], takes_arguments: bool) -> list[str]:
+    """Rewrite ``--flag a b`` into ``--flag a --flag b`` for the flags in ``kinds``.
+
+    Args:
+        words: what the user typed after the command's name.
+        kinds: flag -> type of one element (int, float, an Enum, str, Path, or a class with ``parse``).
+        takes_arguments: the command also takes positional words; then the values end at the first word that is
+            not of the flag's type, and that word and the rest are left to the arguments.
+
+    Raises:
+        typer.BadParameter: a word is not a value of its flag; the word is quoted.
+    """
+    spread: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*spread, word, *rest]
+        flag, equals, first = word.partition("=")
+        if flag not in kinds:
+            spread.append(word)
+            continue
+        values = [first] if equals else []
+        while rest and not _is_option(rest[0]):
+            if values and takes_arguments and not _is_value(rest[0], kinds[flag]):
+                break
+            values.append(rest.pop(0))
+        if not values:
+            spread.append(flag)  # the parser says that a value is missing
+        for value in values:
+            for element in _elements(value, kinds[flag], flag):
+                spread += [flag, element]
+    return spread
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and not re.match(r"^-\.?\d", word)
+
+
+def _element_type(annotation: Any) -> Any:
+    """``int`` for ``list[int]`` and ``list[int] | None``."""
+    if get_origin(annotation) is list:
+        return get_args(annotation)[0]
+    for option in get_args(annotation):
+        if get_origin(option) is list:
+            return get_args(option)[0]
+    return str
+
+
+def _is_value(word: str, kind: Any) -> bool:
+    try:
+        _elements(word, kind, "")
+    except typer.BadParameter:
+        return False
+    return True
+
+
+def _elements(word: str, kind: Any, flag: str) -> list[str]:
+    """The single values that one word stands for; commas separate values of every type but text and paths."""
+    if kind is str or (isinstance(kind, type) and issubclass(kind, Path)):
+        return [word]
+    parts = [part.strip() for part in word.split(",") if part.strip()]
+    if not parts:
+        raise typer.BadParameter(f"'{word}' holds no value", param_hint=[flag])
+    return [value for part in parts for value in _element_values(part, kind, flag)]
+
+
+def _element_values(part: str, kind: Any, flag: str) -> list[str]:
+    if kind is int:
+        return _integers(part, flag)
+    try:
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            kind(part)
+        else:
+            getattr(kind, "parse", kind)(part)
+    except ValueError as error:
+        expected = (
+            "one of " + ", ".join(str(item.value) for item in kind)
+            if isinstance(kind, type) and issubclass(kind, Enum)
+            else "a number"
+            if kind is float
+            else str(error)
+        )
+        raise typer.BadParameter(f"'{part}' is not {expected}", param_hint=[flag]) from error
+    return [part]
+
+
+def _integers(part: str, flag: str) -> list[str]:
+    match = _RANGE.match(part)
+    if match is None:
+        raise typer.BadParameter(f"'{part}' is not a whole number or a range like 2-5", param_hint=[flag])
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first or last - first >= _MOST_VALUES:
+        raise typer.BadParameter(f"'{part}' is not a range from a smaller to a larger number", param_hint=[flag])
+    return [str(number) for number in range(first, last + 1)]

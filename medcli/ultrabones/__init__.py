@@ -1,0 +1,1 @@
+"""Room one: UltraBones100k, bone surfaces in ultrasound."""

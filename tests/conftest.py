@@ -1,0 +1,57 @@
+"""What every test shares: a way to run the command line in-process, and the place of the real example data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_DATA = Path(os.environ.get("MEDCLI_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the user's settings or touches the user's cache."""
+    for name in [name for name in os.environ if name.startswith("MEDCLI_") and name != "MEDCLI_REAL_DATA"]:
+        monkeypatch.delenv(name)
+    cache = tmp_path_factory.getbasetemp() / "medcli-cache"
+    monkeypatch.setenv("MEDCLI_CACHE_DIR", str(cache))
+
+
+@pytest.fixture
+def medcli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """``medcli("calibrate", "veriserum", "--json")`` runs the command in this process."""
+    from medcli.cli.app import main
+
+    def run(*words: str | Path) -> Ran:
+        capsys.readouterr()
+        try:
+            main([str(word) for word in words])
+            code = 0
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real example data; the test is skipped where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"needs the real example data in {REAL_DATA}")
+    return REAL_DATA
