@@ -31,13 +31,8 @@ from numpy.typing import ArrayLike, NDArray
 from medcli.errors import DataError
 from medcli.geometry import VERISERUM_EULER, rigid_transform
 from medcli.mesh import Mesh
-from medcli.veriserum.projection_kernel import add_triangles, project_corners
-
-PLANES = ("bs", "fs")
-FULL_SIZE = 1600
-"""Columns and rows of the published calibrated grid."""
-FIELD_MM = 360.0
-"""Width and height of the calibrated grid."""
+from medcli.veriserum.distortion import GRID_SIZE, GRID_SPAN_MM, PLANES
+from medcli.veriserum.projection_kernel import add_triangles, along_rays, project_corners
 
 
 @dataclass(frozen=True)
@@ -137,13 +132,13 @@ class ImageGrid:
     top_mm: float
 
     @classmethod
-    def calibrated(cls, size: int = FULL_SIZE) -> ImageGrid:
+    def calibrated(cls, size: int = GRID_SIZE) -> ImageGrid:
         """The grid of a calibrated image of ``size`` x ``size`` pixels."""
         if size < 1:
             raise ValueError(f"an image has at least one pixel, got size {size}")
-        full_mm = FIELD_MM / FULL_SIZE
-        ratio = FULL_SIZE / size
-        first_mm = (0.5 * ratio - 0.5 - FULL_SIZE / 2) * full_mm
+        full_mm = GRID_SPAN_MM / GRID_SIZE
+        ratio = GRID_SIZE / size
+        first_mm = (0.5 * ratio - 0.5 - GRID_SIZE / 2) * full_mm
         return cls(size, size, ratio * full_mm, first_mm, -first_mm)
 
     def cropped(self, first_column: int, first_row: int, columns: int, rows: int) -> ImageGrid:
@@ -226,7 +221,10 @@ class Camera:
             ValueError: the mesh reaches the source.
         """
         difference = self._accumulate(mesh, pose, grid, signed=True)
-        return (difference * self._ray_stretch(grid)).astype(np.float32)
+        length = np.empty(difference.shape, np.float32)
+        first_mm = np.array([grid.left_mm, grid.top_mm]) - self.principal_point_mm
+        along_rays(difference, first_mm, grid.pixel_mm, self.distance_mm, length)
+        return length
 
     def silhouette(self, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid) -> NDArray[np.bool_]:
         """Pixels whose ray meets the mesh, (rows, columns); arguments and errors as :meth:`path_length`."""
@@ -242,12 +240,6 @@ class Camera:
         image = np.zeros((grid.rows, grid.columns))
         add_triangles(corners, inverse_depth, mesh.faces, signed, image)
         return image
-
-    def _ray_stretch(self, grid: ImageGrid) -> NDArray[np.float64]:
-        """Length of each pixel's ray over its depth along the normal, (rows, columns)."""
-        across = grid.left_mm + np.arange(grid.columns) * grid.pixel_mm - self.principal_point_mm[0]
-        along = grid.top_mm - np.arange(grid.rows) * grid.pixel_mm - self.principal_point_mm[1]
-        return np.sqrt(1 + (across[None, :] ** 2 + along[:, None] ** 2) / self.distance_mm**2)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,27 @@ def add_triangles(corners: Any, inverse_depth: Any, faces: Any, signed: bool, im
 
 
 @njit(nogil=True, cache=True)
+def along_rays(depths: Any, first_mm: Any, pixel_mm: float, distance_mm: float, lengths: Any) -> None:
+    """Turn differences of depth, measured along the plane's normal, into lengths along each pixel's ray.
+
+    Args:
+        depths: (H, W) float64, millimetres.
+        first_mm: (2,) the first pixel's place on the detector, right and up from the principal point.
+        pixel_mm: pixel size; rows run down.
+        distance_mm: from the source to the detector.
+        lengths: (H, W) float32, written.
+    """
+    for row in range(depths.shape[0]):
+        up = first_mm[1] - row * pixel_mm
+        for column in range(depths.shape[1]):
+            depth = depths[row, column]
+            if depth != 0.0:
+                right = first_mm[0] + column * pixel_mm
+                depth *= np.sqrt(1.0 + (right * right + up * up) / (distance_mm * distance_mm))
+            lengths[row, column] = depth
+
+
+@njit(nogil=True, cache=True)
 def _add_triangle(corners: Any, inverse_depth: Any, triangle: Any, area: int, sign: float, image: Any) -> None:
     """Add ``sign`` times the depth where the triangle (three vertex numbers, positive area) covers a pixel's centre."""
     a, b, c = triangle
