@@ -6,6 +6,9 @@ Two kinds, named for the resampling they serve:
   then the grid is reduced bilinearly. Only the grid pixels that the reduction reads are mapped.
 - :class:`AreaMap`: each output pixel takes the mean over its footprint in the native image; what lies outside the
   image is black.
+
+The kernels are imported where they are used: Numba takes half a second to load, and a run that finds all its images
+made needs none of it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.files import cache_folder, replacing
-from medcli.veriserum import kernels
 from medcli.veriserum.distortion import GRID_SIZE, NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
 
 _LOG = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ class ReferenceMap:
     @classmethod
     def build(cls, distortion: Distortion, size: int) -> ReferenceMap:
         """Find the nearest native pixel of each grid pixel that the reduction reads; 0.1 to 0.4 s."""
+        from medcli.veriserum import kernels
+
         lines = Reduction.to_size(size).lines.astype(np.float64)
         nearest = np.empty((len(lines), len(lines)), np.int32)
         kernels.nearest_pixels(kernels.pack(distortion), lines, lines, nearest)
@@ -114,6 +118,8 @@ class ReferenceMap:
         """
         if image.shape != (NATIVE_HEIGHT, NATIVE_WIDTH):
             raise ValueError(f"image must be ({NATIVE_HEIGHT}, {NATIVE_WIDTH}), got {image.shape}")
+        from medcli.veriserum import kernels
+
         values = np.arange(256, dtype=np.float32) / np.float32(255)
         if image.dtype == np.uint8:
             values = values / values[int(peak)] if peak > 0 else values
@@ -153,6 +159,8 @@ class AreaMap:
     @classmethod
     def build(cls, distortion: Distortion, size: int) -> AreaMap:
         """Map the corner of every output pixel back into the native image."""
+        from medcli.veriserum import kernels
+
         lattice = np.arange(size + 1) * (GRID_SIZE / size) - 0.5
         corners = np.empty((size + 1, size + 1, 2), np.float32)
         kernels.invert_lattice(kernels.pack(distortion), lattice, lattice, corners)
@@ -181,6 +189,8 @@ class AreaMap:
 
     def apply(self, image: NDArray[np.uint8], peak: float) -> NDArray[np.uint8]:
         """Correct a grey image (H, W) uint8 of any size; arguments and result as :meth:`ReferenceMap.apply`."""
+        from medcli.veriserum import kernels
+
         out = np.empty((self.size, self.size), np.uint8)
         kernels.gather_area(image, self.corners, self.inside, self.samples, 255 / peak if peak > 0 else 1.0, out)
         return out
