@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from medcli import images
+from medcli.demo import run_demo
 from medcli.synthetic.fluoroscopy import IMAGE_FOLDER, make_veriserum
 from medcli.veriserum.calibrate import CalibrationSettings, calibrate
 
@@ -48,6 +49,15 @@ def resampling() -> None:
     )
 
 
+def before_after() -> None:
+    """The upper part of the demo's sheet."""
+    with tempfile.TemporaryDirectory() as folder:
+        sheet = images.read_rgb(run_demo(Path(folder)).contact_sheet)
+    smaller = cv2.resize(sheet[:1040], None, fx=0.72, fy=0.72, interpolation=cv2.INTER_AREA)
+    images.write_image(FOLDER / "before_after.jpg", smaller, quality=82)
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
+    before_after()
     resampling()
