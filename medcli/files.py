@@ -33,8 +33,14 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
         durable: also ask the disk to keep the bytes before the rename (survives a power cut, costs some
             milliseconds a file). Without it the file still is whole or absent after ``kill -9``.
 
-    The temporary file is removed when the block raises.
+    The temporary file is removed when the block raises. A link is followed: the file it names is replaced.
+
+    Raises:
+        MedcliError: ``target`` is there and is a folder, a device or a pipe.
     """
+    target = target.resolve() if target.is_symlink() else target
+    if target.exists() and not target.is_file():
+        raise MedcliError(f"cannot write {target}: it is there and is not a regular file")
     part = part_path(target)
     try:
         yield part

@@ -70,10 +70,12 @@ def _say_interrupted() -> int:
 
 
 def _stop_on_terminate() -> None:
-    """Treat SIGTERM (a cluster's time limit, a closed terminal) like Ctrl-C: finish writing and leave."""
+    """Treat a cluster's time limit (SIGTERM) and a closed terminal (SIGHUP) like Ctrl-C: end what is begun, leave."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, interrupt)
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):  # Windows has no SIGHUP
+                signal.signal(getattr(signal, name), interrupt)
