@@ -65,9 +65,10 @@ def mask_at_size(
 
     Pixel centres are aligned (as torch's ``align_corners=False``), so the mask lies on the frame without a shift.
     """
+    enlarged: NDArray[Any] = probability
     if probability.shape != (height, width):
-        probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    return (probability > threshold).view(np.uint8) * np.uint8(255)
+        enlarged = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
+    return (enlarged > threshold).view(np.uint8) * np.uint8(255)
 
 
 def normalise(images: torch.Tensor, mean: float = MEAN, std: float = STD) -> torch.Tensor:
