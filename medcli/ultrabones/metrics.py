@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.ultrabones.kernels import NOWHERE, count_below, dilate, squared_distances
+from medcli.ultrabones.preprocess import nearest_indices
 from medcli.ultrabones.registry import FRAME_HEIGHT, FRAME_WIDTH, INPUT_SIZE
-from medcli.ultrabones.resize import nearest_exact
 
 THRESHOLDS_MM = np.arange(0, 2.1, 0.1)
 """The 21 published thresholds, as published (0.30000000000000004 and so on)."""
@@ -176,5 +176,5 @@ def _dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 def _visible_natively(visible: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """The region at 256 x 256 carried to the native grid: each native pixel takes the pixel that holds its centre."""
-    rows, columns = nearest_exact(visible.shape[0], shape[0]), nearest_exact(visible.shape[1], shape[1])
+    rows, columns = nearest_indices(visible.shape[0], shape[0]), nearest_indices(visible.shape[1], shape[1])
     return visible[rows[:, None], columns[None, :]]
