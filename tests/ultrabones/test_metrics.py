@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import published
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +11,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from medcli.ultrabones import metrics
 from medcli.ultrabones.kernels import NOWHERE, column_distance, dilate, squared_distances
 from medcli.ultrabones.metrics import PAPER_SCALE_MM, THRESHOLDS_MM, paper_score, strict_score
+from tests.ultrabones import published
 
 
 def curve_mask(random: np.random.Generator, shape: tuple[int, int], thickness: int) -> np.ndarray:
