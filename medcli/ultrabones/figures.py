@@ -29,7 +29,8 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
     """Precision, recall and F1 over the threshold, for all, visible and invisible bone, as a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4))
+    figure.subplots_adjust(0.04, 0.13, 0.99, 0.84, wspace=0.06)
     for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), PANELS, strict=True):
         for region, colour in COLOURS.items():
             values = np.array(getattr(result, name)[region], dtype=float)
@@ -56,7 +57,8 @@ def draw_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], 
     from matplotlib.figure import Figure
 
     rows = max((len(pictures) + 2) // 3, 1)
-    figure = Figure(figsize=(12, 3.75 * rows), layout="constrained")
+    figure = Figure(figsize=(12, 3.75 * rows))
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.55 / (3.75 * rows), wspace=0.02, hspace=0.12)
     grid: Any = figure.subplots(rows, 3, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
@@ -68,11 +70,11 @@ def draw_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], 
 
 
 def overlay(grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """An RGB picture (H, W, 3) of a frame with its label and the outline of its prediction, both as wide as seen."""
+    """An RGB picture (H, W, 3) of a frame with its label and, a little apart, the outline of its prediction."""
     picture = np.repeat(grey[:, :, None], 3, axis=2)
     width = max(round(max(grey.shape) / 400), 1)
-    picture[dilate(prediction, width) & ~prediction] = PREDICTION_COLOUR
-    picture[dilate(label, max(width // 2, 1))] = LABEL_COLOUR
+    picture[dilate(prediction, 2 * width) & ~dilate(prediction, width)] = PREDICTION_COLOUR
+    picture[label] = LABEL_COLOUR
     return picture
 
 
