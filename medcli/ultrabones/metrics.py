@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.ultrabones.kernels import NOWHERE, count_below, dilate, squared_distances
+from medcli.ultrabones.kernels import NOWHERE, count_below, dilate, positions, squared_distances
 from medcli.ultrabones.preprocess import nearest_indices
 from medcli.ultrabones.registry import FRAME_HEIGHT, FRAME_WIDTH, INPUT_SIZE
 
@@ -117,11 +117,9 @@ def strict_score(
     """
     labelled, predicted = bool(label.any()), bool(prediction.any())
     to_label, to_prediction = squared_distances(prediction, label), squared_distances(label, prediction)
-    visible = _visible_natively(grey >= visible_grey, label.shape)
-    precision, recall = np.full((3, 21), np.nan), np.full((3, 21), np.nan)
-    for i, region in enumerate((None, visible, ~visible)):
-        precision[i] = _shares(to_label, spacing_mm, None if region is None else region[prediction])
-        recall[i] = _shares(to_prediction, spacing_mm, None if region is None else region[label])
+    visible = grey >= visible_grey
+    precision = _shares_by_region(to_label, _at_pixels(visible, prediction), spacing_mm)
+    recall = _shares_by_region(to_prediction, _at_pixels(visible, label), spacing_mm)
     f1 = 2 * precision * recall / (precision + recall + _TINY)
     if not predicted:
         f1 = np.where(np.isnan(recall), np.nan, 0.0)
@@ -164,9 +162,17 @@ def _surface_distances(squared: list[NDArray[np.int64]], scale_mm: float) -> tup
     """ASSD, Hausdorff distance and HD95 in millimetres from the squared distances both ways."""
     if any(len(one) == 0 or one[0] >= NOWHERE for one in squared):
         return np.nan, np.nan, np.nan
-    both = [np.sqrt(one) * scale_mm for one in squared]
+    both = [np.sqrt(np.sort(one)) * scale_mm for one in squared]
     mean = sum(float(one.sum()) for one in both) / sum(len(one) for one in both)
-    return mean, max(float(one.max()) for one in both), max(float(np.percentile(one, 95)) for one in both)
+    return mean, max(float(one[-1]) for one in both), max(_percentile_95(one) for one in both)
+
+
+def _percentile_95(ascending: NDArray[np.float64]) -> float:
+    """As ``np.percentile(…, 95)``, of sorted values (``np.percentile`` itself takes longer than all else here)."""
+    place = 0.95 * (len(ascending) - 1)
+    below = int(place)
+    above = min(below + 1, len(ascending) - 1)
+    return float(ascending[below] + (place - below) * (ascending[above] - ascending[below]))
 
 
 def _dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
@@ -174,7 +180,14 @@ def _dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return 2 * np.count_nonzero(a & b) / total if total else np.nan
 
 
-def _visible_natively(visible: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The region at 256 x 256 carried to the native grid: each native pixel takes the pixel that holds its centre."""
-    rows, columns = nearest_indices(visible.shape[0], shape[0]), nearest_indices(visible.shape[1], shape[1])
-    return visible[rows[:, None], columns[None, :]]
+def _shares_by_region(squared: NDArray[np.int64], visible: NDArray[np.bool_], scale_mm: float) -> NDArray[np.float64]:
+    """Shares for all, visible and invisible pixels, (3, 21); ``visible`` says of each distance whose pixel it is."""
+    return np.stack([_shares(squared, scale_mm, counted) for counted in (None, visible, ~visible)])
+
+
+def _at_pixels(visible: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether each True pixel of a native mask is visible: it takes the 256 x 256 pixel that holds its centre."""
+    height, width = mask.shape
+    places = positions(mask)
+    rows, columns = nearest_indices(visible.shape[0], height), nearest_indices(visible.shape[1], width)
+    return visible[rows[places // width], columns[places % width]]
