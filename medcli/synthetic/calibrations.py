@@ -90,8 +90,8 @@ def _draw_machine(generator: np.random.Generator) -> dict[str, float]:
         "spiral": generator.uniform(4.5e-7, 6.5e-7),
         "tilt_x": generator.normal(0, 5e-5),
         "tilt_y": generator.normal(0, 5e-5),
-        "off_x": generator.uniform(-6, 6),
-        "off_y": generator.uniform(-6, 6),
+        "off_x": generator.uniform(-3, 3),
+        "off_y": generator.uniform(-3, 3),
     }
 
 

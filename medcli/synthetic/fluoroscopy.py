@@ -7,7 +7,7 @@
     ROOT/csv_files/distortion_calibration_reloaded.csv, source_int_calibration_reloaded.csv
     ROOT/veriserumSqlite3_refined.db                                          the same tables
     ROOT/veriserum_anatomies/ana_000001.stl, …                                2 femoral, 5 tibial components
-    ROOT/grid_phantom/grid_bs_01.png, …                                       bead grid of each calibration, on request
+    ROOT/grid_phantom/grid_bs_01.png, …                                       bead grid of each calibration
 
 The data are made from a seed alone: the same settings give the same pictures on any number of workers, and
 :class:`Study` gives the undistorted, noise-free picture of any pair again.
@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,18 @@ from medcli.errors import MedcliError
 from medcli.files import make_output_folder, remove_left_overs, replacing, usable_cores, write_text
 from medcli.images import use_single_threaded_codecs, write_image
 from medcli.mesh import write_stl
+from medcli.parallel import run_in_threads
 from medcli.progress import SILENT, Progress
 from medcli.synthetic import xray
 from medcli.synthetic.calibrations import TIMESTAMP, Calibration, draw_calibrations, to_csv
+from medcli.synthetic.grid_phantom import grid_image
 from medcli.synthetic.implants import Implant, make_implants
 from medcli.synthetic.motion import KneePose, draw_trial, pose_numbers
 from medcli.veriserum.distortion import PLANES, Distortion
 from medcli.veriserum.projection import DualPlane
 
 IMAGE_FOLDER = "veriserum_collection_compressed"
+GRID_FOLDER = "grid_phantom"
 DATABASE = "veriserumSqlite3_refined.db"
 _SETTINGS_FILE = "synthetic.json"
 _JPEG_QUALITY = 90
@@ -154,6 +156,12 @@ class Study:
         generator = np.random.default_rng([self.settings.seed, 3, number, PLANES.index(plane)])
         return xray.digitise(distorted, generator, self.settings.noise)
 
+    def grid(self, calibration_id: int, plane: str) -> NDArray[np.uint8]:
+        """The native image (1600, 1664) of the bead grid that a calibration stands for."""
+        generator = np.random.default_rng([self.settings.seed, 4, calibration_id, PLANES.index(plane)])
+        distortion = self.calibrations[calibration_id].distortion(plane)
+        return grid_image(distortion, generator, self.settings.noise)
+
     def pose_row(self, number: int) -> dict[str, Any]:
         """The row of the pose table, with the published column names."""
         frame = self.frames[number]
@@ -215,36 +223,46 @@ def make_veriserum(
     _write_tables(root, study)
     for implant in study.implants.values():
         write_stl(implant.mesh, root / "veriserum_anatomies" / f"ana_{implant.anatomy_id:06d}.stl")
-    names = {(number, plane): f"{plane}_{number:06d}.jpg" for number in study.frames for plane in PLANES}
-    present = {path.name for path in (root / IMAGE_FOLDER).iterdir()}
-    missing = [item for item, name in names.items() if name not in present]
+    pictures = _pictures(root, study)
+    missing = [path for path in pictures if not path.exists()]
     use_single_threaded_codecs()
-    with (
-        ThreadPoolExecutor(workers or usable_cores()) as pool,
-        progress.task("make", len(missing), "images") as advance,
-    ):
-
-        def write(item: tuple[int, str]) -> None:
-            write_image(root / IMAGE_FOLDER / names[item], study.native(*item), _JPEG_QUALITY)
+    with progress.task("Making images", len(missing), "images") as advance:
+        make = partial(_write_picture, pictures)
+        for _ in run_in_threads(make, missing, workers or usable_cores()):
             advance(1)
+    return SyntheticVeriserum(root, study, len(missing), len(pictures) - len(missing))
 
-        list(pool.map(write, missing))
-    return SyntheticVeriserum(root, study, len(missing), len(names) - len(missing))
+
+def _pictures(root: Path, study: Study) -> dict[Path, Callable[[], NDArray[np.uint8]]]:
+    """Every image file of a study, and what makes it."""
+    pictures: dict[Path, Callable[[], NDArray[np.uint8]]] = {}
+    for number in study.calibrations:
+        for plane in PLANES:
+            pictures[root / GRID_FOLDER / f"grid_{plane}_{number:02d}.png"] = partial(study.grid, number, plane)
+    for number in study.frames:
+        for plane in PLANES:
+            pictures[root / IMAGE_FOLDER / f"{plane}_{number:06d}.jpg"] = partial(study.native, number, plane)
+    return pictures
+
+
+def _write_picture(pictures: Mapping[Path, Callable[[], NDArray[np.uint8]]], path: Path) -> None:
+    write_image(path, pictures[path](), _JPEG_QUALITY)
 
 
 def _prepare(root: Path, settings: Settings) -> None:
     """Make the folders; take away the images of other settings, but never ones that were not made here."""
     images, marker = root / IMAGE_FOLDER, root / _SETTINGS_FILE
     make_output_folder(root)
-    for folder in (images, root / "csv_files", root / "veriserum_anatomies"):
+    for folder in (images, root / GRID_FOLDER, root / "csv_files", root / "veriserum_anatomies"):
         folder.mkdir(exist_ok=True)
     text = json.dumps(asdict(settings), indent=2) + "\n"
     if marker.is_file() and marker.read_text(encoding="utf-8") == text:
         remove_left_overs(images)
+        remove_left_overs(root / GRID_FOLDER)
         return
-    old = [path for path in images.iterdir() if path.suffix == ".jpg"]
+    old = [path for folder in (images, root / GRID_FOLDER) for path in folder.iterdir()]
     if old and not marker.is_file():
-        raise MedcliError(f"{images} holds {len(old)} images that are not synthetic", "choose another folder")
+        raise MedcliError(f"{root} holds {len(old)} images that are not synthetic", "choose another folder")
     for path in old:
         path.unlink()
     write_text(marker, text)

@@ -44,7 +44,7 @@ def images(root: Path) -> dict[str, bytes]:
 
 
 def test_published_layout(made: SyntheticVeriserum) -> None:
-    assert (made.written, made.skipped) == (8, 0)
+    assert (made.written, made.skipped) == (8 + 6, 0)
     assert list(images(made.root)) == [f"{plane}_{number:06d}.jpg" for plane in PLANES for number in range(1, 5)]
     image = cv2.imread(str(made.root / IMAGE_FOLDER / "fs_000003.jpg"), cv2.IMREAD_UNCHANGED)
     assert image is not None
@@ -82,15 +82,15 @@ def test_columns_are_those_of_the_real_tables(made: SyntheticVeriserum, real_dat
 
 
 def test_again_writes_nothing_and_other_settings_start_anew(tmp_path: Path) -> None:
-    first = make_veriserum(tmp_path, pairs=2, seed=1, workers=1)
+    first = make_veriserum(tmp_path, pairs=2, seed=1, workers=1, calibrations=1)
     before = images(tmp_path)
-    again = make_veriserum(tmp_path, pairs=2, seed=1, workers=2)
-    assert (first.written, again.written, again.skipped) == (4, 0, 4)
+    again = make_veriserum(tmp_path, pairs=2, seed=1, workers=2, calibrations=1)
+    assert (first.written, again.written, again.skipped) == (6, 0, 6)
     (tmp_path / IMAGE_FOLDER / "fs_000002.jpg").unlink()  # as after an interruption
-    assert make_veriserum(tmp_path, pairs=2, seed=1, workers=2).written == 1
+    assert make_veriserum(tmp_path, pairs=2, seed=1, workers=2, calibrations=1).written == 1
     assert images(tmp_path) == before
-    other = make_veriserum(tmp_path, pairs=1, seed=2)
-    assert other.written == 2
+    other = make_veriserum(tmp_path, pairs=1, seed=2, calibrations=1)
+    assert other.written == 4
     assert set(images(tmp_path)) == {"bs_000001.jpg", "fs_000001.jpg"}
     assert images(tmp_path)["bs_000001.jpg"] != before["bs_000001.jpg"]
 

@@ -39,7 +39,7 @@ def test_sizes_follow_the_shapes() -> None:
         assert np.ptp(implant.mesh.vertices[:, 0]) == pytest.approx(shape.width, abs=1.0)
 
 
-@pytest.mark.parametrize("implant", [IMPLANTS[0], IMPLANTS[4]], ids=["femur", "tibia"])
+@pytest.mark.parametrize("implant", IMPLANTS, ids=lambda implant: f"{implant.kind}-{implant.anatomy_id}")
 def test_stays_closed_in_a_file(implant: Implant, tmp_path: Path) -> None:
     write_stl(implant.mesh, tmp_path / "ana.stl")
     again = read_stl(tmp_path / "ana.stl")
