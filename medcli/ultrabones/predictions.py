@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from medcli.images import read_grey
 from medcli.ultrabones.frames import read_mask
 from medcli.ultrabones.index import mask_path
 from medcli.ultrabones.preprocess import mask_at_size, resize_frame_exactly, resize_label, round_grey
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmenter import Segmenter
@@ -115,7 +118,9 @@ class Model:
         """
         from medcli.ultrabones.checkpoint import find_newest_best, load_segmenter
 
-        path = path or find_newest_best(runs)
+        if path is None:
+            path = find_newest_best(runs)
+            logger.info("evaluating %s", path)
         return Model(load_segmenter(path, device), str(path))
 
     def attach(self, frames: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -239,6 +240,32 @@ def test_models_predict_on_the_network_grid(data: Path, caplog: pytest.LogCaptur
         ("S232132", (5,), (7,)),
     ]
     assert "specimen 8: the model was trained on it" in caplog.text
+
+
+def test_newest_best_checkpoint_is_taken_and_named(
+    data: Path, tmp_path: Path, medcli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
+    from medcli.ultrabones.model import build_model
+
+    monkeypatch.chdir(tmp_path)
+    words = ("evaluate", "--root", data, "--specimens", "7", "--protocol", "both", "--json")
+    nothing = medcli(*words)
+    assert nothing.code == 3
+    assert "medcli train seg" in nothing.err
+    model = build_model("fpn", "resnet18")
+    for number, name in enumerate(("old", "new")):
+        path = Path("runs/seg", name, "best.safetensors")
+        path.parent.mkdir(parents=True)
+        metadata = Metadata(encoder="resnet18", threshold=0.3, splits={"train": [5], "val": [2]})
+        os.utime(save_checkpoint(path, model, metadata), ns=(number * 10**9, number * 10**9))
+    ran = medcli(*words)
+    assert ran.code == 0, ran.err
+    result = json.loads(ran.out)["strict"]
+    assert result["source"] == str(Path("runs/seg/new/best.safetensors"))
+    assert "runs/seg/new/best.safetensors" in ran.err.replace(os.sep, "/")
+    assert result["donor_overlap"] == [{"donor": "S232132", "train": [5], "test": [7]}]
+    assert result["frames"] == 4
 
 
 def test_masks_on_disk_need_no_torch(data: Path, tmp_path: Path) -> None:
