@@ -30,7 +30,7 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4))
-    figure.subplots_adjust(0.04, 0.13, 0.99, 0.84, wspace=0.06)
+    figure.subplots_adjust(0.04, 0.13, 0.985, 0.84, wspace=0.1)
     for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), PANELS, strict=True):
         for region, colour in COLOURS.items():
             values = np.array(getattr(result, name)[region], dtype=float)
@@ -39,6 +39,7 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
                 low, high = getattr(result.interval_95, name)[region]
                 axes.fill_between(result.thresholds_mm, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(xlabel="distance (mm)", title=title, xlim=(0, 2), ylim=(0, 1.02))
+        axes.set_xticks([0, 0.5, 1, 1.5, 2])
         axes.grid(alpha=0.4)
     axes.legend(loc="lower right")
     specimens = " ".join(map(str, result.specimens))
@@ -58,7 +59,7 @@ def draw_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], 
 
     rows = max((len(pictures) + 2) // 3, 1)
     figure = Figure(figsize=(12, 3.75 * rows))
-    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.55 / (3.75 * rows), wspace=0.02, hspace=0.12)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.7 / (3.75 * rows), wspace=0.02, hspace=0.12)
     grid: Any = figure.subplots(rows, 3, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
