@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 app = App(cls=DefaultGroup, help="Compare predictions with labels; without a subcommand: segmentation (seg).")
 
 
-class Labels(str, Enum):
-    partial = "partial"
-    full = "full"
-
-
 class Protocol(str, Enum):
     paper = "paper"
     strict = "strict"
@@ -46,7 +41,9 @@ def seg(
         str | None,
         typer.Option("--predictions", metavar="FOLDER", help="Evaluate masks on disk: Labels_pred or another folder."),
     ] = None,
-    labels: Annotated[Labels, typer.Option("--labels", help="Labels to compare with.")] = Labels.partial,
+    labels: Annotated[
+        str, typer.Option("--labels", help="Labels to compare with: partial, full, or a folder such as LabelsManual.")
+    ] = "partial",
     protocol: Annotated[
         Protocol, typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts.")
     ] = Protocol.paper,
@@ -87,7 +84,7 @@ def seg(
     source: Source = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     settings = EvaluationSettings(
         specimens=tuple(specimens or TEST_SPECIMENS),
-        labels=labels.value,
+        labels=labels,
         protocols=PROTOCOLS if protocol is Protocol.both else (protocol.value,),
         visible_grey=visible_threshold,
         train=tuple(train_specimens) if train_specimens else None,

@@ -20,11 +20,10 @@ from medcli.files import make_output_folder, usable_cores, write_json, write_tex
 from medcli.images import use_single_threaded_codecs
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.index import index_frames, read_tracking
-from medcli.ultrabones.layout import LABEL_COLUMNS
 from medcli.ultrabones.metrics import VISIBLE_GREY, FrameScore, paper_score, strict_score
 from medcli.ultrabones.predictions import LoadedFrame, Prediction, Source, shrink
 from medcli.ultrabones.registry import PIXEL_SPACING_MM
-from medcli.ultrabones.splits import DonorOverlap, choose_frames, donor_overlap, donors_in
+from medcli.ultrabones.splits import DonorOverlap, choose_frames, donor_overlap, donors_in, label_column
 from medcli.ultrabones.summary import About, SegmentationResult, frame_table, summarise
 
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class EvaluationSettings:
 
     Attributes:
         specimens: None for all that have labelled frames.
-        labels: ``partial`` or ``full``.
+        labels: ``partial``, ``full``, or a mask folder such as ``LabelsManual``.
         protocols: ``paper``, ``strict`` or both.
         visible_grey: grey value, 0 to 255, from which a pixel is visible (published: 107).
         train: specimens that the model was trained on, if it does not say itself.
@@ -181,7 +180,7 @@ def _load_ahead(
     advance: Callable[[float], None],
 ) -> Iterator[list[LoadedFrame]]:
     """Batches of frames that could be read; the next batch is read while the caller uses this one."""
-    images, masks = frames["image"].tolist(), frames[LABEL_COLUMNS[labels]].tolist()
+    images, masks = frames["image"].tolist(), frames[label_column(labels)].tolist()
 
     def begin(start: int) -> list[Future[LoadedFrame]]:
         rows = range(start, min(start + _BATCH, len(frames)))
@@ -231,7 +230,7 @@ def _write(
     ranked = rank_frames(next(iter(scores.values())))
     chosen = frames.iloc[[row for _, row, _ in ranked]].reset_index(drop=True)
     source.attach(chosen)
-    masks = chosen[LABEL_COLUMNS[settings.labels]]
+    masks = chosen[label_column(settings.labels)]
     loaded = [source.load(i, image, mask) for i, (image, mask) in enumerate(zip(chosen["image"], masks, strict=True))]
     titles = [
         f"{rank}: specimen {row.specimen} {row.anatomy} record {row.record}, {row.timestamp}; F1 {value:.2f}"

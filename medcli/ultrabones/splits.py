@@ -84,6 +84,12 @@ def donors_in(frames: pd.DataFrame) -> dict[int, str]:
 def choose_frames(frames: pd.DataFrame, specimens: Sequence[int] | None, labels: str = "partial") -> pd.DataFrame:
     """The frames of ``specimens`` (None: all) that belong to the data set: those with a label and a tracked pose.
 
+    Args:
+        frames: rows of :func:`medcli.ultrabones.index.index_frames`.
+        specimens: their numbers.
+        labels: ``partial``, ``full``, or the name of a mask folder such as ``LabelsManual``, whose paths then stand in
+            the column ``label`` (see :func:`label_column`).
+
     Raises:
         DataError: a specimen is not there, or no frame is left; says what there is instead.
     """
@@ -95,19 +101,29 @@ def choose_frames(frames: pd.DataFrame, specimens: Sequence[int] | None, labels:
             f"get them with: medcli download ultrabones --specimens {_words(absent)}",
         )
     mine = frames[frames["specimen"].isin(specimens)] if specimens is not None else frames
-    chosen = mine[(mine[LABEL_COLUMNS[labels]] != "") & (mine["tracking"] >= 0)]
+    if labels not in LABEL_COLUMNS:
+        from medcli.ultrabones.index import mask_path
+
+        mine = mine.assign(label=mask_path(mine, labels))
+    chosen = mine[(mine[label_column(labels)] != "") & (mine["tracking"] >= 0)]
     if len(chosen) == 0:
         raise DataError(*_why_none(mine, labels))
     return chosen.reset_index(drop=True)
 
 
+def label_column(labels: str) -> str:
+    """Column of the chosen frames that holds the paths of these labels."""
+    return LABEL_COLUMNS.get(labels, "label")
+
+
 def _why_none(frames: pd.DataFrame, labels: str) -> tuple[str, str | None]:
+    name = f"{labels} label" if labels in LABEL_COLUMNS else f"label in {labels}"
+    if there := int((frames[label_column(labels)] != "").sum()):
+        return f"{there:,} frames have a {name}, but none is in its record's tracking table", None
     other = "full" if labels == "partial" else "partial"
-    counts = {name: int((frames[column] != "").sum()) for name, column in LABEL_COLUMNS.items()}
-    if counts[labels]:
-        return f"{counts[labels]:,} frames have a {labels} label, but none is in its record's tracking table", None
-    hint = f"{counts[other]:,} have a {other} label: try --labels {other}" if counts[other] else None
-    return f"none of {len(frames):,} frames has a {labels} label", hint
+    count = int((frames[LABEL_COLUMNS[other]] != "").sum()) if labels in LABEL_COLUMNS else 0
+    hint = f"{count:,} have a {other} label: try --labels {other}" if count else None
+    return f"none of {len(frames):,} frames has a {name}", hint
 
 
 def _words(numbers: Iterable[int]) -> str:

@@ -50,7 +50,7 @@ class SegmentationResult:
     Attributes:
         protocol: ``paper`` or ``strict`` (see :mod:`medcli.ultrabones.metrics`).
         source: the mask folder or the checkpoint.
-        labels: ``partial`` or ``full``.
+        labels: ``partial``, ``full`` or a mask folder.
         specimens: what was evaluated.
         frames: frames that count in the means.
         frames_skipped: frames left out: without any predicted or label pixel (paper), with an empty label (strict).

@@ -150,6 +150,23 @@ def test_broken_frames_are_listed_and_the_rest_goes_on(own_data: Path, tmp_path:
         assert ran.err.count("failed: ") == 3
 
 
+def test_labels_of_any_folder(own_data: Path, tmp_path: Path, medcli: Any) -> None:
+    """Two hand-made labels, named as the dataset names them; frames without one are not evaluated."""
+    frames = index_frames(own_data)
+    for i in (4, 7):
+        folder = Path(frames.record_dir[i], "LabelsManual")
+        folder.mkdir(exist_ok=True)
+        shutil.copy(mask_path(frames.iloc[i], "Labels_pred"), folder / f"{frames.timestamp[i]}-labels.png")
+    words = ("evaluate", "--root", own_data, "--predictions", "Labels_pred", "--protocol", "strict", "--json")
+    ran = medcli(*words, "--labels", "LabelsManual", "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    result = json.loads(ran.out)
+    assert (result["frames"], result["labels"], result["dice"]) == (2, "LabelsManual", 1)
+    nothing = medcli(*words, "--labels", "LabelsAbsent")
+    assert nothing.code == 3
+    assert "none of 12 frames has a label in LabelsAbsent" in nothing.err
+
+
 def test_no_prediction_at_all_is_said(data: Path) -> None:
     with pytest.raises(DataError, match="no mask in folder Absent of 3 records") as error:
         evaluate_segmentation(data, StoredMasks("Absent"))
