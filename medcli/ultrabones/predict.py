@@ -269,10 +269,18 @@ class _Run:
     def _write_contact_sheet(self, folders: list[Path]) -> Path | None:
         if not self.tiles:
             return None
-        place = self.settings.out or Path(os.path.commonpath([folder.absolute() for folder in folders]))
-        path = place / CONTACT_SHEET
+        path = (self.settings.out or _common_folder(folders)) / CONTACT_SHEET
         write_image(path, contact_sheet([self.tiles[name] for name in sorted(self.tiles)]))
         return path
+
+
+def _common_folder(folders: list[Path]) -> Path:
+    if len(folders) == 1:
+        return folders[0]
+    try:
+        return Path(os.path.commonpath([folder.absolute() for folder in folders]))
+    except ValueError:  # on several drives
+        return folders[0]
 
 
 def overlay_path(mask: Path) -> Path:
