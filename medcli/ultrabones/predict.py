@@ -53,7 +53,7 @@ class PredictSettings:
         out: folder of all masks; None puts them beside the inputs.
         overlay: also write each frame with its mask laid over it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto``, ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmenter.load_segmenter`.
+        precision: ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmenter.load_segmenter`.
         batch_size: frames in one forward pass; None chooses for the device.
         threshold: a pixel is bone where its probability is above it; None takes the checkpoint's.
         skip_existing: leave frames alone whose mask is there.
@@ -64,7 +64,7 @@ class PredictSettings:
     out: Path | None = None
     overlay: bool = False
     device: str = "auto"
-    precision: str = "auto"
+    precision: str = "32"
     batch_size: int | None = None
     threshold: float | None = None
     skip_existing: bool = False
