@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import checkpoint, export, info, predict
+from medcli.cli import calibrate, checkpoint, demo, evaluate, export, info, predict
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -22,9 +22,12 @@ app = App(
     "and Veriserum (knee implants in dual-plane fluoroscopy).",
     epilog="Research software; not a medical device.",
 )
+app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(predict.app, name="predict")
 app.add_typer(export.app, name="export")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.command("demo")(demo.demo)
 app.command("info")(info.info)
 
 
