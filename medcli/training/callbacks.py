@@ -42,6 +42,7 @@ class RunFiles(pl.Callback):
         self.history: list[Row] = []
         self._frames = 0
         self._started = 0.0
+        self._trained = 0.0
 
     @property
     def best(self) -> Row | None:
@@ -63,8 +64,7 @@ class RunFiles(pl.Callback):
         self._frames += len(batch[0]) * trainer.world_size
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.training or self._frames:
-            self._train_seconds = time.perf_counter() - self._started
+        self._trained = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._frames:  # Lightning visits this hook again when it resumes at the end of an epoch
@@ -82,9 +82,11 @@ class RunFiles(pl.Callback):
 
     def _row(self, trainer: pl.Trainer) -> Row:
         now = time.perf_counter()
-        training = getattr(self, "_train_seconds", now - self._started)
         measured = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        timing = {"frames_per_second": self._frames / max(training, 1e-9), "seconds": now - self._started}
+        timing = {
+            "frames_per_second": self._frames / max(self._trained - self._started, 1e-9),
+            "seconds": now - self._started,
+        }
         lr = float(trainer.optimizers[0].param_groups[0]["lr"])
         return {"epoch": float(trainer.current_epoch + 1), "lr": lr, **measured, **timing}
 
@@ -159,4 +161,5 @@ def as_line(row: Mapping[str, float], epochs: int) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value or 0) and abs(value) < 1e9 else repr(value)
+    whole = math.isfinite(value) and value == int(value) and abs(value) < 1e9
+    return str(int(value)) if whole else repr(value)

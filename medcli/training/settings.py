@@ -41,8 +41,9 @@ class FitSettings:
     loggers: tuple[str, ...] = ("csv",)
 
 
-FREE_TO_CHANGE = frozenset({"epochs", "loggers", "compile"})
-"""Fields that a run may go on with after a change: they do not alter the numbers of the epochs already done."""
+FREE_TO_CHANGE = frozenset({"epochs", "loggers", "compile", "root", "use_cache"})
+"""Fields that a run may go on with after a change: they do not alter the numbers of the epochs already done; the folder of the
+data may have moved."""
 
 
 def as_dict(settings: FitSettings) -> dict[str, Any]:
