@@ -80,17 +80,19 @@ def render(
     depth = (np.arange(height, dtype=np.float32) * np.float32(spacing_mm))[:, None]
     skin, fascia = _layers(scene, across, travel_mm)
     bone_mm = np.where(np.isnan(bone_rows), np.inf, (bone_rows + 0.5) * spacing_mm).astype(np.float32)
-    skin = np.minimum(skin, np.maximum(np.nan_to_num(bone_mm - 2.0, posinf=99.0), 0.7))
+    pressed_mm = max(float((skin - bone_mm + 2.0).max()), 0.0)  # bone right below the skin: less gel between
+    skin = np.maximum(skin - pressed_mm, np.float32(0.6))
     fascia = np.minimum(fascia, np.maximum(np.nan_to_num(bone_mm - 0.8, posinf=99.0), skin + 0.4))
 
     echo = _echogenicity(depth, skin, fascia, spacing_mm, generator)
-    amplitude = echo * _speckle((height, width), spacing_mm, generator)
-    amplitude += _interface(depth, skin, 0.10, 0.16) * 1.1
-    amplitude += _interface(depth, fascia, 0.10, 0.22) * (0.65 + 0.5 * scene.wave(2, across * 2.3, travel_mm))
+    speckle = _speckle((height, width), spacing_mm, generator)
+    amplitude = _interface(depth, skin, 0.10, 0.16) * 0.9
+    amplitude += _interface(depth, fascia, 0.08, 0.18) * (0.45 + 0.4 * scene.wave(2, across * 2.3, travel_mm))
+    amplitude = (amplitude + echo) * speckle
     amplitude *= 10 ** (-scene.attenuation_db_mm / 20 * np.maximum(depth - 4.0, 0))
     amplitude *= 1 - 0.75 * _edge_loss(across, scene, travel_mm)
     amplitude *= _transmission(depth, bone_mm, scene.leak, spacing_mm)
-    amplitude += _bone_echo(depth, bone_mm, across, scene, travel_mm, generator)
+    amplitude += _bone_echo(depth, bone_mm, across, scene, travel_mm) * (0.45 + 0.55 * speckle)
     picture = _compress(amplitude, scene.gain_db)
     _draw_screen(picture, spacing_mm, scene, across, travel_mm)
     return picture
@@ -111,10 +113,12 @@ def _echogenicity(
     """Mean amplitude of each tissue: gel none, fat darker with bright septa, muscle brighter with slanting fibres."""
     shape = (len(depth), len(skin))
     patches = _smooth_noise(shape, 3.0, 6.0, spacing_mm, generator)
-    fibres = _slanted(_smooth_noise(shape, 0.45, 3.2, spacing_mm, generator), generator.uniform(-0.22, 0.22))
-    septa = np.exp(1.1 * np.maximum(fibres - 0.8, 0)) - 1
-    muscle = 0.17 * np.exp(0.34 * patches + 0.24 * fibres) + 0.10 * septa
-    fat = 0.075 * np.exp(0.20 * patches) + 0.16 * septa
+    fibres = 0.7 * _smooth_noise(shape, 0.6, 5.0, spacing_mm, generator)
+    fibres += 0.7 * _smooth_noise(shape, 0.22, 1.6, spacing_mm, generator)
+    fibres = _slanted(fibres, generator.uniform(-0.22, 0.22))
+    septa = 1.6 * np.maximum(fibres - 0.9, 0) ** 1.5
+    muscle = 0.17 * np.exp(0.36 * patches + 0.34 * fibres) + 0.09 * septa
+    fat = 0.075 * np.exp(0.20 * patches + 0.15 * fibres) + 0.12 * septa
     echo = np.where(depth < fascia, fat, muscle)
     below_skin = np.clip((depth - skin) / 0.15, 0, 1)
     return echo * below_skin + 0.0012
@@ -123,13 +127,13 @@ def _echogenicity(
 def _speckle(shape: tuple[int, int], spacing_mm: float, generator: np.random.Generator) -> FloatImage:
     """Envelope of complex noise seen through a point spread of 0.1 mm along the beam and twice that across.
 
-    The 0.6th power stands for the compounding of scanners, which lowers the contrast of speckle; mean about 1.
+    The 0.7th power stands for the compounding of scanners, which lowers the contrast of speckle; mean about 1.
     """
-    across, along = 0.11 / spacing_mm, 0.055 / spacing_mm
+    across, along = 0.095 / spacing_mm, 0.05 / spacing_mm
     noise = generator.standard_normal((2, *shape), dtype=np.float32)
     real, imaginary = (cv2.GaussianBlur(part, (0, 0), sigmaX=across, sigmaY=along) for part in noise)
     power = real * real + imaginary * imaginary
-    envelope = np.power(power, np.float32(0.3))
+    envelope = np.power(power, np.float32(0.35))
     return np.asarray(envelope / max(float(envelope.mean()), 1e-9), np.float32)
 
 
@@ -189,7 +193,6 @@ def _bone_echo(
     across: NDArray[np.float64],
     scene: Scene,
     travel_mm: float,
-    generator: np.random.Generator,
 ) -> FloatImage:
     """The bone's line: strong where the beam meets it at a right angle, lost on steep flanks and in drop-outs."""
     present = np.isfinite(bone_mm)
@@ -202,12 +205,10 @@ def _bone_echo(
     strength = (1 / (1 + slope**2)) ** 2.2
     patchy = np.clip(0.75 + 0.55 * scene.wave(2, across * 3.1, 2 * travel_mm), 0.12, 1.3)
     attenuated = 10 ** (-scene.attenuation_db_mm / 20 * np.maximum(at - 4.0, 0))
-    line = _interface(depth, at + np.float32(0.05), 0.14, 0.30) + 0.10 * _interface(
+    line = _interface(depth, at + np.float32(0.05), 0.14, 0.30) + 0.05 * _interface(
         depth, at + np.float32(0.6), 0.3, 1.2
     )
-    grain = generator.uniform(0.75, 1.25, len(across)).astype(np.float32)
-    grain = cv2.blur(grain[None], (9, 1))[0]
-    return np.asarray(line * (2.6 * strength * patchy * attenuated * grain * present), np.float32)
+    return np.asarray(line * (2.6 * strength * patchy * attenuated * present), np.float32)
 
 
 def _compress(amplitude: FloatImage, gain_db: float) -> NDArray[np.uint8]:
