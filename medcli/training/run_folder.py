@@ -71,7 +71,7 @@ def save_result(folder: Path, result: dict[str, Any]) -> None:
 
 
 def _start(folder: Path, settings: FitSettings, resume: str) -> Start:
-    if (folder / SETTINGS_FILE).exists():
+    if (folder / RESULT).exists() or (folder / RESUMABLE).exists():
         check_same_settings(folder, settings)
         result = _read_result(folder / RESULT)
         if result is not None and result.get("epochs") == settings.epochs:

@@ -42,8 +42,7 @@ class FitSettings:
 
 
 FREE_TO_CHANGE = frozenset({"epochs", "loggers", "compile", "root", "use_cache"})
-"""Fields that a run may go on with after a change: they do not alter the numbers of the epochs already done; the folder of the
-data may have moved."""
+"""Fields that a run may go on with after a change: they do not alter the numbers of the epochs already done."""
 
 
 def as_dict(settings: FitSettings) -> dict[str, Any]:

@@ -35,18 +35,16 @@ class HostFrames:
 
     Args:
         images, labels: (N, H, W) uint8, or anything that gives (B, H, W) for an index (B,).
-        rows: (n,) which of the N belong to this set.
     """
 
-    def __init__(self, images: Any, labels: Any, rows: Order) -> None:
-        self.images, self.labels, self.rows = images, labels, rows
+    def __init__(self, images: Any, labels: Any) -> None:
+        self.images, self.labels = images, labels
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.images)
 
     def take(self, positions: Order) -> tuple[Tensor, Tensor]:
-        rows = self.rows[positions]
-        images, labels = (torch.from_numpy(np.ascontiguousarray(part[rows])) for part in (self.images, self.labels))
+        images, labels = (torch.from_numpy(np.array(part[positions])) for part in (self.images, self.labels))
         if torch.cuda.is_available():  # from pinned memory the copy to the GPU does not wait
             return images.pin_memory(), labels.pin_memory()
         return images, labels

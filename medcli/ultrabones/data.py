@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.errors import DataError
-from medcli.files import usable_cores
-from medcli.images import read_grey
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.batches import (
     FrameBatches,
@@ -25,12 +21,10 @@ from medcli.ultrabones.batches import (
     training_batches,
     validation_batches,
 )
+from medcli.ultrabones.cache import LABEL_COLUMNS, FrameCache, default_folder
 from medcli.ultrabones.index import index_frames
-from medcli.ultrabones.preprocess import resize_frame, resize_label
 from medcli.ultrabones.registry import TEST_SPECIMENS
 from medcli.ultrabones.settings import SegmentationSettings
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,8 +74,7 @@ def choose_split(settings: SegmentationSettings) -> Split:
         DataError: there is no such frame on one of the sides; says which specimens are there.
     """
     index = index_frames(settings.root)
-    column = "label_full" if settings.labels == "full" else "label"
-    usable = (index[column] != "").to_numpy() & (index["tracking"] >= 0).to_numpy()
+    usable = (index[LABEL_COLUMNS[settings.labels]] != "").to_numpy() & (index["tracking"] >= 0).to_numpy()
     train, val = (
         _rows_of(index, usable, specimens, settings, side)
         for specimens, side in ((settings.train_specimens, "training"), (settings.val_specimens, "validation"))
@@ -90,65 +83,77 @@ def choose_split(settings: SegmentationSettings) -> Split:
     return Split(index, train, val, overlap, tuple(_warnings(index, settings, train, val, overlap)))
 
 
-class SegmentationData(pl.LightningDataModule):
-    """Batches of uint8 frames and labels, from the cache or from PNG files, without worker processes."""
+@dataclass(frozen=True)
+class SplitFrames:
+    """The decoded frames of a split.
 
-    def __init__(self, settings: SegmentationSettings, split: Split, progress: Progress = SILENT) -> None:
+    Attributes:
+        train, val: frames at 256 x 256, without those that cannot be read.
+        failures: the frames left out, one line each.
+    """
+
+    train: HostFrames
+    val: HostFrames
+    failures: tuple[str, ...]
+
+
+def open_frames(settings: SegmentationSettings, split: Split, progress: Progress = SILENT) -> SplitFrames:
+    """Open the frames of ``split``: from the cache, which decodes what it does not hold yet, or from PNG files.
+
+    Several processes may call this at once; one decodes and the others wait.
+
+    Raises:
+        DataError: not one frame of a side can be read.
+    """
+    folder = default_folder(split.index, settings.labels)
+
+    def open_side(rows: NDArray[np.int64], name: str) -> FrameCache:
+        frames = split.index.iloc[rows]
+        if not settings.use_cache:
+            return FrameCache.without_files(frames, settings.labels)
+        cache = FrameCache.open_or_build(frames, folder, progress=progress, labels=settings.labels)
+        if not len(cache):
+            raise DataError(f"none of the {len(frames)} {name} frames can be read: {cache.failures[0]}")
+        return cache
+
+    train, val = open_side(split.train, "training"), open_side(split.val, "validation")
+    return SplitFrames(
+        HostFrames(train.images, train.labels), HostFrames(val.images, val.labels), train.failures + val.failures
+    )
+
+
+class SegmentationData(pl.LightningDataModule):
+    """Batches of uint8 frames and labels, without worker processes."""
+
+    def __init__(self, settings: SegmentationSettings, frames: SplitFrames) -> None:
         super().__init__()
-        self.settings, self.split, self.progress = settings, split, progress
-        self._train: Frames | None = None
-        self._val: Frames | None = None
+        self.settings, self.frames = settings, frames
+        self._train: Frames = frames.train
+        self._val: Frames = frames.val
 
     def setup(self, stage: str) -> None:
-        assert self.trainer is not None
-        device = self.trainer.strategy.root_device
-        self._train, self._val = (
-            place_frames(self._frames(rows), device) for rows in (self.split.train, self.split.val)
-        )
+        device = self._trainer().strategy.root_device
+        self._train, self._val = (place_frames(side, device) for side in (self.frames.train, self.frames.val))
 
     def train_dataloader(self) -> FrameBatches:
-        assert self._train is not None
         return FrameBatches(self._train, self._training_batches)
 
     def val_dataloader(self) -> FrameBatches:
-        assert self._val is not None
         return FrameBatches(self._val, self._validation_batches)
 
     def _training_batches(self) -> list[NDArray[np.int64]]:
-        trainer = self.trainer
-        assert trainer is not None
-        settings = self.settings
+        trainer, settings = self._trainer(), self.settings
         place = (trainer.current_epoch, trainer.global_rank, trainer.world_size)
-        return training_batches(len(self.split.train), settings.batch_size, settings.seed, *place)
+        return training_batches(len(self._train), settings.batch_size, settings.seed, *place)
 
     def _validation_batches(self) -> list[NDArray[np.int64]]:
-        trainer = self.trainer
-        assert trainer is not None
-        size = self.settings.batch_size
-        return validation_batches(len(self.split.val), size, trainer.global_rank, trainer.world_size)
+        trainer = self._trainer()
+        place = (trainer.global_rank, trainer.world_size)
+        return validation_batches(len(self._val), self.settings.batch_size, *place)
 
-    def _frames(self, rows: NDArray[np.int64]) -> HostFrames:
-        index = self.split.index
-        column = "label_full" if self.settings.labels == "full" else "label"
-        images, labels = PngTable(index["image"], resize_frame), PngTable(index[column], resize_label)
-        return HostFrames(images, labels, rows)
-
-
-class PngTable:
-    """PNG files that are decoded and resized when they are asked for, on all cores.
-
-    ``table[rows]`` gives (B, 256, 256) uint8, as an array in memory would.
-    """
-
-    def __init__(self, paths: pd.Series, resize: Any) -> None:
-        self.paths, self.resize = paths.to_numpy(), resize
-        self._pool = ThreadPoolExecutor(usable_cores())
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack(list(self._pool.map(self._read, self.paths[rows])))
-
-    def _read(self, path: str) -> NDArray[np.uint8]:
-        return self.resize(read_grey(path))
+    def _trainer(self) -> pl.Trainer:
+        assert self.trainer is not None, "used by a trainer only"
+        return self.trainer
 
 
 def _rows_of(

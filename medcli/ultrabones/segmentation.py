@@ -12,7 +12,7 @@ from medcli.training.seeds import random_stream
 from medcli.ultrabones.augment import as_bone, augment, draw_plan, to_unit
 from medcli.ultrabones.filters import thicken
 from medcli.ultrabones.losses import LossWeights, segmentation_loss
-from medcli.ultrabones.preprocess import MEAN, STD
+from medcli.ultrabones.registry import IMAGE_MEAN, IMAGE_STD
 from medcli.ultrabones.settings import SegmentationSettings
 from medcli.ultrabones.validation import DISTANCES, dice_scores, one_sided_distances
 
@@ -38,7 +38,8 @@ class SegmentationModule(pl.LightningModule):
 
     def __init__(self, model: torch.nn.Module, settings: SegmentationSettings) -> None:
         super().__init__()
-        self.model = model
+        # Half the time of the other memory format on a CPU, and what tensor cores want.
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.weights = LossWeights(*settings.loss_weights)
         # Outside of the module's own children, so that the state dict keeps its plain names.
@@ -47,9 +48,7 @@ class SegmentationModule(pl.LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         network = self._compiled[0] if self._compiled else self.model
-        if inputs.device.type == "cuda":
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return network(inputs)
+        return network(inputs.contiguous(memory_format=torch.channels_last))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
@@ -90,10 +89,6 @@ class SegmentationModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=self.settings.lr)
 
-    def on_fit_start(self) -> None:
-        if self.device.type == "cuda":
-            self.model.to(memory_format=torch.channels_last)
-
     def _loss(self, logits: Tensor, bones: Tensor) -> Tensor:
         label, skeleton = thicken(bones, LABEL_RADIUS_PX), thicken(bones, SKELETON_RADIUS_PX)
         return segmentation_loss(logits, label, skeleton, self.weights)
@@ -101,7 +96,7 @@ class SegmentationModule(pl.LightningModule):
 
 def normalise(pictures: Tensor) -> Tensor:
     """[0, 1] to the network's input, with the published mean and standard deviation."""
-    return (pictures - MEAN) / STD
+    return (pictures - IMAGE_MEAN) / IMAGE_STD
 
 
 class _Totals:

@@ -23,7 +23,7 @@ from medcli.training.run_folder import CURVES, RESUMABLE, Start, open_run, save_
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
 from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
-from medcli.ultrabones.data import SegmentationData, Split, choose_split
+from medcli.ultrabones.data import SegmentationData, Split, choose_split, open_frames
 from medcli.ultrabones.model import build_model
 from medcli.ultrabones.segmentation import MONITOR, SegmentationModule
 from medcli.ultrabones.settings import AUGMENTATIONS, LABELS, SegmentationSettings
@@ -54,6 +54,7 @@ class TrainResult:
         warnings: what to keep in mind when quoting the metrics.
         device: what it was trained on, and in which precision.
         seconds: time of this process; of a run that went on, since then.
+        failures: frames that cannot be read and took no part.
     """
 
     out: Path
@@ -71,6 +72,7 @@ class TrainResult:
     warnings: tuple[str, ...]
     device: str
     seconds: float
+    failures: tuple[str, ...] = ()
     schema: str = "medcli.train_seg.v1"
 
 
@@ -120,19 +122,20 @@ def train_segmentation(
         logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
         return _from_json(start.result)
     started = time.monotonic()
+    frames = open_frames(settings, split, progress)
     for warning in split.warnings:
         logger.warning("%s", warning)
     seed_torch(settings.seed)
     # The weights of a run that goes on come from its checkpoint.
     weights = "none" if start.checkpoint else settings.encoder_weights
     module = SegmentationModule(build_model(settings.arch, settings.encoder, weights), settings)
-    data = SegmentationData(settings, split, progress)
+    data = SegmentationData(settings, frames)
     files = RunFiles(out, _weights_writer(out, module, split), MONITOR)
-    callbacks = [files, SeedEachStep(settings.seed), ShowProgress(progress, len(split.train), settings.epochs)]
+    callbacks = [files, SeedEachStep(settings.seed), ShowProgress(progress, len(frames.train), settings.epochs)]
     trainer = make_trainer(settings, devices, out, callbacks)
     run_fit(trainer, module, data, start.checkpoint)
     device = f"{_device_name(trainer)}, {devices.precision}"
-    result = _result(out, split, files, device, time.monotonic() - started)
+    result = _result(out, split, files, device, time.monotonic() - started, frames.failures)
     if trainer.is_global_zero:
         plot_curves(out / CURVES, files.history, PANELS)
         save_result(out, _to_json(result))
@@ -210,7 +213,9 @@ def _weights_writer(out: Path, module: SegmentationModule, split: Split) -> Any:
     return write
 
 
-def _result(out: Path, split: Split, files: RunFiles, device: str, seconds: float) -> TrainResult:
+def _result(
+    out: Path, split: Split, files: RunFiles, device: str, seconds: float, failures: tuple[str, ...]
+) -> TrainResult:
     best = files.best
     assert best is not None
     return TrainResult(
@@ -229,6 +234,7 @@ def _result(out: Path, split: Split, files: RunFiles, device: str, seconds: floa
         warnings=split.warnings,
         device=device,
         seconds=round(seconds, 3),
+        failures=failures,
     )
 
 
@@ -264,5 +270,5 @@ def _to_json(result: TrainResult | CrossValidationResult) -> dict[str, Any]:
 
 def _from_json(values: dict[str, Any]) -> TrainResult:
     paths = {name: Path(values[name]) for name in ("out", "best", "last")}
-    lists = ("train_specimens", "val_specimens", "donor_overlap", "warnings")
+    lists = ("train_specimens", "val_specimens", "donor_overlap", "warnings", "failures")
     return TrainResult(**(values | paths | {name: tuple(values[name]) for name in lists}))
