@@ -47,7 +47,8 @@ def distance_maps(labels: Tensor) -> Tensor:
     if labels.device.type == "cpu":
         inverse = np.logical_not(labels.numpy()).view(np.uint8)
         maps = [cv2.distanceTransform(frame, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for frame in inverse]
-        return torch.from_numpy(np.stack(maps))
+        # Back to whole squares: OpenCV's roots differ in the last digit with its number of threads.
+        return torch.from_numpy(np.stack(maps)).square_().round_().sqrt_()
     return distance_maps_by_rows(labels)
 
 
