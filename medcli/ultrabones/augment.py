@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from medcli.ultrabones.filters import equalize, gaussian_blur_3x3, median_7x7
+from medcli.ultrabones.warp import warp
 
 OPERATIONS = (
     "identity",
@@ -188,26 +188,6 @@ def compose(plan: Plan, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDA
     return chain, np.take_along_axis(places, order[:, :, None, None], axis=1)
 
 
-def warp(images: Tensor, labels: Tensor, maps: Tensor, crops: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample pictures and labels once; 0 where the map or any crop leaves the picture.
-
-    Args:
-        images: (B, 1, H, W) float, sampled bilinearly.
-        labels: (B, 1, H, W) bool, sampled at the nearest pixel.
-        maps, crops: (B, 2, 3) and (B, C, 2, 3) float, see :func:`compose`.
-    """
-    height, width = images.shape[-2:]
-    x, y = _positions(maps, width, height)
-    places = torch.stack([x / (width / 2), y / (height / 2)], dim=-1)
-    images = functional.grid_sample(images, places, "bilinear", "zeros", align_corners=False)
-    labels = functional.grid_sample(labels.float(), places, "nearest", "zeros", align_corners=False) > 0.5
-    for crop in crops.unbind(1):
-        x, y = _positions(crop, width, height)
-        kept = ((x.abs_() < width / 2) & (y.abs_() < height / 2))[:, None]
-        images, labels = images.mul_(kept), labels.logical_and_(kept)
-    return images, labels
-
-
 _IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -216,16 +196,6 @@ def _after(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[np
     linear = outer[:, :, :2] @ inner[:, :, :2]
     shift = outer[:, :, :2] @ inner[:, :, 2:] + outer[:, :, 2:]
     return np.concatenate([linear, shift], axis=2)
-
-
-def _positions(maps: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """Where ``maps`` (B, 2, 3) take the pixels of a picture: x and y from its centre, (B, H, W) each."""
-    columns = torch.arange(width, device=maps.device, dtype=maps.dtype) - (width - 1) / 2
-    rows = torch.arange(height, device=maps.device, dtype=maps.dtype) - (height - 1) / 2
-    along = maps[:, :, :1] * columns + maps[:, :, 2:]
-    down = maps[:, :, 1:2] * rows
-    x, y = (along[:, axis, None, :] + down[:, axis, :, None] for axis in (0, 1))
-    return x, y
 
 
 def _on_device(values: NDArray[np.float64] | NDArray[np.int64], like: Tensor) -> Tensor:

@@ -46,9 +46,9 @@ def distance_maps(labels: Tensor) -> Tensor:
     """(B, H, W) exact Euclidean distance in pixels of every pixel to the nearest True pixel; no map may be empty."""
     if labels.device.type == "cpu":
         inverse = np.logical_not(labels.numpy()).view(np.uint8)
-        maps = [cv2.distanceTransform(frame, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for frame in inverse]
-        # Back to whole squares: OpenCV's roots differ in the last digit with its number of threads.
-        return torch.from_numpy(np.stack(maps)).square_().round_().sqrt_()
+        maps = np.stack([cv2.distanceTransform(frame, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for frame in inverse])
+        # Roots of whole squares by NumPy: OpenCV's and torch's differ in the last digit with the number of threads.
+        return torch.from_numpy(np.sqrt(np.rint(np.square(maps))))
     return distance_maps_by_rows(labels)
 
 
