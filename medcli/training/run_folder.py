@@ -40,7 +40,7 @@ class Start:
 
 
 def open_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False) -> Start:
-    """Prepare ``folder`` for a run and find out how it begins.
+    """Find out how a run in ``folder`` begins, and prepare the folder for it.
 
     Args:
         folder: created if absent.
@@ -51,12 +51,12 @@ def open_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrit
     Raises:
         UsageError: the folder holds a run with other settings, or there is no such checkpoint.
     """
+    start = look_at_run(folder, settings, resume, overwrite)
     make_output_folder(folder)
     remove_left_overs(folder)
     if overwrite:
         for name in _WRITTEN:
             (folder / name).unlink(missing_ok=True)
-    start = _start(folder, settings, resume)
     if start.result is None:
         (folder / RESULT).unlink(missing_ok=True)
         save_settings(folder, settings)
@@ -65,13 +65,9 @@ def open_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrit
     return start
 
 
-def save_result(folder: Path, result: dict[str, Any]) -> None:
-    """Write ``result.json``, which marks the run as done."""
-    write_text(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _start(folder: Path, settings: FitSettings, resume: str) -> Start:
-    if (folder / RESULT).exists() or (folder / RESUMABLE).exists():
+def look_at_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False) -> Start:
+    """What :func:`open_run` answers, without a change to the folder: for the processes that do not write."""
+    if not overwrite and ((folder / RESULT).exists() or (folder / RESUMABLE).exists()):
         check_same_settings(folder, settings)
         result = _read_result(folder / RESULT)
         if result is not None and result.get("epochs") == settings.epochs:
@@ -80,7 +76,12 @@ def _start(folder: Path, settings: FitSettings, resume: str) -> Start:
         if not Path(resume).is_file():
             raise UsageError(f"no checkpoint {resume} to go on from", f"give a {RESUMABLE}, or --resume auto")
         return Start(checkpoint=Path(resume))
-    return Start(checkpoint=folder / RESUMABLE if (folder / RESUMABLE).exists() else None)
+    return Start(checkpoint=folder / RESUMABLE if (folder / RESUMABLE).exists() and not overwrite else None)
+
+
+def save_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write ``result.json``, which marks the run as done."""
+    write_text(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _read_result(path: Path) -> dict[str, Any] | None:

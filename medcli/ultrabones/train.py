@@ -19,7 +19,7 @@ from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress
 from medcli.training.curves import Panel, plot_curves
 from medcli.training.devices import is_first_process, resolve_devices
 from medcli.training.fit import make_trainer, run_fit
-from medcli.training.run_folder import CURVES, RESUMABLE, Start, open_run, save_result
+from medcli.training.run_folder import CURVES, look_at_run, open_run, save_result
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
 from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
@@ -117,7 +117,8 @@ def train_segmentation(
     check_settings(settings)
     devices = resolve_devices(settings)
     split = choose_split(settings)
-    start = open_run(out, settings, resume, overwrite) if is_first_process() else Start(_checkpoint_of(out, resume))
+    begin = open_run if is_first_process() else look_at_run
+    start = begin(out, settings, resume, overwrite)
     if start.result is not None:
         logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
         return _from_json(start.result)
@@ -189,12 +190,6 @@ def check_settings(settings: SegmentationSettings) -> None:
     if both:
         numbers = ", ".join(map(str, both))
         raise UsageError(f"specimen {numbers} is in both training and validation", "change --val-specimens")
-
-
-def _checkpoint_of(out: Path, resume: str) -> Path | None:
-    """For the processes beside the first one, which has prepared the folder."""
-    path = out / RESUMABLE if resume == "auto" else Path(resume)
-    return path if path.exists() else None
 
 
 def _weights_writer(out: Path, module: SegmentationModule, split: Split) -> Any:

@@ -235,7 +235,6 @@ def test_two_processes_train_together_and_one_writes(settings: SegmentationSetti
     assert [row["epoch"] for row in metrics_of(folder)] == ["1", "2"]
     assert (folder / "result.json").exists()
     assert not list(folder.glob(".*.part"))
-    # The same frames in the same order as one process: validation of the same weights agrees.
     assert all(math.isfinite(float(row["val_loss"])) for row in metrics_of(folder))
 
 
@@ -306,12 +305,27 @@ def test_what_cannot_be_done_is_said_in_one_line(
 
 def test_command_as_typed(medcli: Callable[..., Any], data: Path, tmp_path: Path) -> None:
     words = ["train", "seg", "--root", data, "--train-specimens", "1", "3", "--val-specimens", "4", *NETWORK]
-    words += ["--epochs", "1", "--limit-frames", "4", "--loss-weights", "1", "1", "0.1", "--logger", "csv"]
+    words += [
+        "--epochs",
+        "1",
+        "--limit-frames",
+        "4",
+        "--loss-weights",
+        "1",
+        "1",
+        "0.1",
+        "--logger",
+        "csv",
+        "tensorboard",
+    ]
+    words += ["--precision", "bf16"]
     ran = medcli(*words, "--gpus", "0", "--out", tmp_path / "run", "--json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
     assert found["schema"] == "medcli.train_seg.v1"
     assert found["train_frames"] == 4
+    assert found["device"] == "CPU, bf16-mixed"
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     assert "epoch 1/1" in ran.err
     assert "warning: specimens 1 and 4 are two legs of donor F231091" in ran.err
     again = medcli(*words, "--gpus", "0", "--out", tmp_path / "run")
