@@ -26,6 +26,7 @@ from medcli.ultrabones.train import TrainResult, cross_validate, train_segmentat
 
 REPOSITORY = Path(__file__).parents[2]
 NETWORK = ("--arch", "linknet", "--encoder", "tu-mobilenetv3_small_050", "--encoder-weights", "none")
+posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 TIMING = ("frames_per_second", "seconds")
 
 
@@ -160,6 +161,7 @@ segmentation.SegmentationModule.training_step = die
 """
 
 
+@posix
 @pytest.mark.parametrize(
     ("killer", "epochs_left"),
     [(KILLED_WHILE_WRITING, 3), pytest.param(KILLED_WITHIN_AN_EPOCH, 1, marks=pytest.mark.deep)],
@@ -179,6 +181,7 @@ def test_killed_run_goes_on_with_the_same_numbers(
     assert not list(folder.glob(".*.part"))
 
 
+@posix
 @pytest.mark.deep
 def test_terminated_run_says_so_and_goes_on(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
