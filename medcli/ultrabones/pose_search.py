@@ -1,0 +1,140 @@
+"""The objective of the pose refinement and the search for its minimum, compiled.
+
+J(x) = - Σ_{i: D(T(x) p_i) < 0.5} w_i + 3000 · ¼ Σ_j | T(x) f_j - T(x0) f_j |, and 0 when no point is that near.
+p_i are pixels in the probe's coordinates (mm), w_i = exp(5 I_i), D the distance to the bone (mm), f_j the balls of the
+probe's marker (mm). Lower is better: bright pixels lie on the bone, and the marker hardly moves.
+
+J has many valleys and steps (a pixel is near or not), so the search is an evolution strategy that adapts its matrix (MA-ES;
+Beyer and Sendhoff, IEEE Trans. Evol. Comput. 21(5), 2017): no derivative, no decomposition, no state outside its arguments.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from medcli.ultrabones.distance_field import look_up
+
+NEAR_MM = 0.5
+MARKER_WEIGHT = 3000.0
+MARKER_BALLS_MM = np.array(
+    [
+        [-30.3539, -25.101, -0.4395],
+        [25.7953, -25.101, -0.5479],
+        [37.0174, -25.101, -28.2339],
+        [-30.6348, -25.101, -57.3485],
+    ]
+)
+"""(4, 3): the balls of the probe's marker in its own coordinates."""
+
+
+@njit(nogil=True, cache=True)
+def pose_matrix(pose, matrix):  # type: ignore[no-untyped-def]
+    """Write T = [R | t] of a pose (6,) into ``matrix`` (3, 4): R = Rz(c) Ry(b) Rx(a), degrees."""
+    a, b, c = np.radians(pose[3]), np.radians(pose[4]), np.radians(pose[5])
+    sa, ca, sb, cb, sc, cc = np.sin(a), np.cos(a), np.sin(b), np.cos(b), np.sin(c), np.cos(c)
+    matrix[0, 0], matrix[0, 1], matrix[0, 2] = cc * cb, cc * sb * sa - sc * ca, cc * sb * ca + sc * sa
+    matrix[1, 0], matrix[1, 1], matrix[1, 2] = sc * cb, sc * sb * sa + cc * ca, sc * sb * ca - cc * sa
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = -sb, cb * sa, cb * ca
+    matrix[0, 3], matrix[1, 3], matrix[2, 3] = pose[0], pose[1], pose[2]
+
+
+@njit(nogil=True, cache=True)
+def marker_cost(pose, start):  # type: ignore[no-untyped-def]
+    """The second term of J: 3000 times the mean way of the marker's balls between two poses, millimetres."""
+    moved, still = np.empty((3, 4)), np.empty((3, 4))
+    pose_matrix(pose, moved)
+    pose_matrix(start, still)
+    total = 0.0
+    for j in range(len(MARKER_BALLS_MM)):
+        squared = 0.0
+        for axis in range(3):
+            way = moved[axis, 3] - still[axis, 3]
+            for k in range(3):
+                way += (moved[axis, k] - still[axis, k]) * MARKER_BALLS_MM[j, k]
+            squared += way * way
+        total += np.sqrt(squared)
+    return MARKER_WEIGHT * total / len(MARKER_BALLS_MM)
+
+
+@njit(nogil=True, cache=True)
+def objective(pose, start, points, weights, origin, step, index, values):  # type: ignore[no-untyped-def]
+    """J of a pose by the distance field; points (N, 3) in probe millimetres, weights (N,)."""
+    m = np.empty((3, 4))
+    pose_matrix(pose, m)
+    reward, hits = 0.0, 0
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        distance = look_up(
+            m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
+            m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3],
+            m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3],
+            origin, step, index, values,
+        )  # fmt: skip
+        if distance < NEAR_MM:
+            reward += weights[i]
+            hits += 1
+    if hits == 0:
+        return 0.0
+    return marker_cost(pose, start) - reward
+
+
+@njit(nogil=True, cache=True)
+def search(
+    start, scale, bound, sigma, draws, parents, points, weights, origin, step, index, values
+):  # type: ignore[no-untyped-def]
+    """Look for the lowest J within ``|x - start| <= bound``.
+
+    Args:
+        start: (6,), the pose to start from.
+        scale: (6, 6), first shape of the search: x = start + scale @ y.
+        sigma: first step length in y.
+        draws: (runs, generations, offspring, 6), standard normal numbers; all randomness there is.
+        parents: how many of the offspring make the next mean.
+
+    Returns:
+        (runs, 6) best pose of each run and (runs,) their J.
+    """
+    runs, generations, offspring, size = draws.shape
+    weight = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
+    weight /= weight.sum()
+    mass = 1.0 / (weight * weight).sum()
+    c_sigma = (mass + 2.0) / (size + mass + 5.0)
+    c_one = 2.0 / ((size + 1.3) ** 2 + mass)
+    c_mu = min(1.0 - c_one, 2.0 * (mass - 2.0 + 1.0 / mass) / ((size + 2.0) ** 2 + mass))
+    damping = 1.0 + c_sigma + 2.0 * max(0.0, np.sqrt((mass - 1.0) / (size + 1.0)) - 1.0)
+    length = np.sqrt(size) * (1.0 - 1.0 / (4.0 * size) + 1.0 / (21.0 * size * size))
+    best, lowest = np.empty((runs, size)), np.full(runs, np.inf)
+    cost, steps, candidate = np.empty(offspring), np.empty((offspring, size)), np.empty(size)
+    for run in range(runs):
+        mean, path, shape, wide = np.zeros(size), np.zeros(size), np.eye(size), sigma
+        best[run] = start
+        for generation in range(generations):
+            z = draws[run, generation]
+            for o in range(offspring):
+                steps[o] = shape @ z[o]
+                outside = 0.0
+                offset = scale @ (mean + wide * steps[o])
+                for k in range(size):
+                    inside = min(max(offset[k], -bound), bound)
+                    outside += abs(offset[k] - inside)
+                    candidate[k] = start[k] + inside
+                value = objective(candidate, start, points, weights, origin, step, index, values)
+                if value < lowest[run]:
+                    lowest[run] = value
+                    best[run] = candidate
+                cost[o] = value + MARKER_WEIGHT * outside  # pulls the search back inside the bounds
+            order = np.argsort(cost)[:parents]
+            drawn, moved, spread = np.zeros(size), np.zeros(size), np.zeros((size, size))
+            for p in range(parents):
+                drawn += weight[p] * z[order[p]]
+                moved += weight[p] * steps[order[p]]
+                spread += weight[p] * np.outer(z[order[p]], z[order[p]])
+            mean += wide * moved
+            path = (1.0 - c_sigma) * path + np.sqrt(mass * c_sigma * (2.0 - c_sigma)) * drawn
+            identity = np.eye(size)
+            shape = shape @ (
+                identity + 0.5 * c_one * (np.outer(path, path) - identity) + 0.5 * c_mu * (spread - identity)
+            )
+            wide *= np.exp((c_sigma / damping) * (np.sqrt((path * path).sum()) / length - 1.0))
+    return best, lowest
