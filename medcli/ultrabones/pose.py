@@ -20,12 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medcli.geometry import ULTRABONES_EULER, invert_rigid, rigid_transform, transform_points
+from medcli.ultrabones.registry import FRAME_HEIGHT, FRAME_WIDTH
 
-FRAME_SHAPE = (811, 950)
+FRAME_SHAPE = (FRAME_HEIGHT, FRAME_WIDTH)
 """Rows and columns of an UltraBones100k frame."""
-SPACING_MM = 0.05392
-"""Millimetres per pixel, both ways, of every published record."""
-POSE_COLUMNS = ("x", "y", "z", "euler_x", "euler_y", "euler_z")
 
 PROBE_FROM_IMAGE: NDArray[np.float64] = rigid_transform(
     (26.44694442, -0.52572229, 128.00100047), (92.48865621, -0.46874914, 179.2277322), ULTRABONES_EULER

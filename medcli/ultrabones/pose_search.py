@@ -80,22 +80,54 @@ def objective(pose, start, points, weights, origin, step, index, values):  # typ
 
 
 @njit(nogil=True, cache=True)
-def search(
-    start, scale, bound, sigma, draws, parents, points, weights, origin, step, index, values
-):  # type: ignore[no-untyped-def]
-    """Look for the lowest J within ``|x - start| <= bound``.
+def search(start, bound, sigma, draws, points, weights, origin, step, index, values):  # type: ignore[no-untyped-def]
+    """Look for the lowest J within ``|x - start| <= bound`` in each component.
 
     Args:
-        start: (6,), the pose to start from.
-        scale: (6, 6), first shape of the search: x = start + scale @ y.
-        sigma: first step length in y.
-        draws: (runs, generations, offspring, 6), standard normal numbers; all randomness there is.
-        parents: how many of the offspring make the next mean.
+        start: (6,), the pose to start from, millimetres and degrees.
+        sigma: first step length, in both units.
+        draws: (generations, offspring, 6), standard normal numbers; all randomness there is. The better half of the
+            offspring makes the next mean.
 
     Returns:
-        (runs, 6) best pose of each run and (runs,) their J.
+        (6,) the best pose met and its J.
     """
-    runs, generations, offspring, size = draws.shape
+    generations, offspring, size = draws.shape
+    weight, mass, c_sigma, c_one, c_mu, damping, length = _constants(size, offspring // 2)
+    mean, path, shape, identity = np.zeros(size), np.zeros(size), np.eye(size), np.eye(size)
+    cost, steps, candidate = np.empty(offspring), np.empty((offspring, size)), np.empty(size)
+    best, lowest = start.copy(), np.inf
+    for generation in range(generations):
+        z = draws[generation]
+        for o in range(offspring):
+            steps[o] = shape @ z[o]
+            outside = 0.0
+            for k in range(size):
+                offset = mean[k] + sigma * steps[o, k]
+                inside = min(max(offset, -bound), bound)
+                outside += abs(offset - inside)
+                candidate[k] = start[k] + inside
+            value = objective(candidate, start, points, weights, origin, step, index, values)
+            if value < lowest:
+                lowest = value
+                best[:] = candidate
+            cost[o] = value + MARKER_WEIGHT * outside  # pulls the search back inside the bounds
+        order = np.argsort(cost, kind="mergesort")[: len(weight)]
+        drawn, moved, spread = np.zeros(size), np.zeros(size), np.zeros((size, size))
+        for p in range(len(weight)):
+            drawn += weight[p] * z[order[p]]
+            moved += weight[p] * steps[order[p]]
+            spread += weight[p] * np.outer(z[order[p]], z[order[p]])
+        mean += sigma * moved
+        path = (1.0 - c_sigma) * path + np.sqrt(mass * c_sigma * (2.0 - c_sigma)) * drawn
+        shape = shape @ (identity + 0.5 * c_one * (np.outer(path, path) - identity) + 0.5 * c_mu * (spread - identity))
+        sigma *= np.exp((c_sigma / damping) * (np.sqrt((path * path).sum()) / length - 1.0))
+    return best, lowest
+
+
+@njit(nogil=True, cache=True)
+def _constants(size, parents):  # type: ignore[no-untyped-def]
+    """Weights and rates of the strategy, by the formulas of its authors."""
     weight = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
     weight /= weight.sum()
     mass = 1.0 / (weight * weight).sum()
@@ -104,37 +136,4 @@ def search(
     c_mu = min(1.0 - c_one, 2.0 * (mass - 2.0 + 1.0 / mass) / ((size + 2.0) ** 2 + mass))
     damping = 1.0 + c_sigma + 2.0 * max(0.0, np.sqrt((mass - 1.0) / (size + 1.0)) - 1.0)
     length = np.sqrt(size) * (1.0 - 1.0 / (4.0 * size) + 1.0 / (21.0 * size * size))
-    best, lowest = np.empty((runs, size)), np.full(runs, np.inf)
-    cost, steps, candidate = np.empty(offspring), np.empty((offspring, size)), np.empty(size)
-    for run in range(runs):
-        mean, path, shape, wide = np.zeros(size), np.zeros(size), np.eye(size), sigma
-        best[run] = start
-        for generation in range(generations):
-            z = draws[run, generation]
-            for o in range(offspring):
-                steps[o] = shape @ z[o]
-                outside = 0.0
-                offset = scale @ (mean + wide * steps[o])
-                for k in range(size):
-                    inside = min(max(offset[k], -bound), bound)
-                    outside += abs(offset[k] - inside)
-                    candidate[k] = start[k] + inside
-                value = objective(candidate, start, points, weights, origin, step, index, values)
-                if value < lowest[run]:
-                    lowest[run] = value
-                    best[run] = candidate
-                cost[o] = value + MARKER_WEIGHT * outside  # pulls the search back inside the bounds
-            order = np.argsort(cost)[:parents]
-            drawn, moved, spread = np.zeros(size), np.zeros(size), np.zeros((size, size))
-            for p in range(parents):
-                drawn += weight[p] * z[order[p]]
-                moved += weight[p] * steps[order[p]]
-                spread += weight[p] * np.outer(z[order[p]], z[order[p]])
-            mean += wide * moved
-            path = (1.0 - c_sigma) * path + np.sqrt(mass * c_sigma * (2.0 - c_sigma)) * drawn
-            identity = np.eye(size)
-            shape = shape @ (
-                identity + 0.5 * c_one * (np.outer(path, path) - identity) + 0.5 * c_mu * (spread - identity)
-            )
-            wide *= np.exp((c_sigma / damping) * (np.sqrt((path * path).sum()) / length - 1.0))
-    return best, lowest
+    return weight, mass, c_sigma, c_one, c_mu, damping, length

@@ -14,7 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from medcli.ultrabones.pose import FRAME_SHAPE, SPACING_MM, ct_to_image
+from medcli.ultrabones.pose import FRAME_SHAPE, ct_to_image
+from medcli.ultrabones.registry import PIXEL_SPACING_MM
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.surface_kernels import triangle_squared
 
@@ -26,7 +27,7 @@ LABEL = 255
 def full_label(
     surfaces: Sequence[Surface],
     pose: ArrayLike,
-    spacing_mm: float = SPACING_MM,
+    spacing_mm: float = PIXEL_SPACING_MM,
     shape: tuple[int, int] = FRAME_SHAPE,
     band_mm: float = BAND_MM,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
