@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import info, label
+from medcli.cli import info, label, reconstruct
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -24,6 +24,7 @@ app = App(
 )
 app.command("info")(info.info)
 app.add_typer(label.app, name="label")
+app.add_typer(reconstruct.app, name="reconstruct")
 
 
 def _print_version(wanted: bool) -> None:

@@ -29,8 +29,12 @@ class KindChoice(str, Enum):
     BOTH = "both"
 
 
-Records = Annotated[list[int] | None, typer.Option("--records", help="Only these records: 1 2 or 1-3.", min=0)]
-Specimens = Annotated[list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", min=0)]
+Records = Annotated[
+    list[int] | None, typer.Option("--records", help="Only these records: 1 2 or 1-3.", min=0, metavar="N")
+]
+Specimens = Annotated[
+    list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", min=0, metavar="N")
+]
 Meshes = Annotated[
     Path | None,
     typer.Option("--meshes", help="Folder of STL meshes; default: CT_bone_segmentations of each specimen."),
@@ -92,7 +96,15 @@ def ultrabones(
 def _show(output: Output, result: LabelResult) -> None:
     header = ("record", "poses", "frames", "empty", "files", "kept", "visible")
     rows = [
-        (r.name, r.poses, r.frames, r.empty, r.written, r.present, f"{100 * r.visible_share:.0f} %")
+        (
+            r.name,
+            r.poses,
+            r.frames,
+            r.empty,
+            r.written,
+            r.present,
+            f"{100 * r.visible_share:.0f} %" if r.visible_share else "-",
+        )
         for r in result.records
     ]
     output.table(header, rows)

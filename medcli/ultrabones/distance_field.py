@@ -84,9 +84,8 @@ class DistanceField:
 
 
 @njit(nogil=True, cache=True, inline="always")
-def look_up(x, y, z, origin, step, index, values):  # type: ignore[no-untyped-def]
-    """Distance at a point in millimetres, ``inf`` where the field has no cube."""
-    gx, gy, gz = (x - origin[0]) / step, (y - origin[1]) / step, (z - origin[2]) / step
+def look_up(gx, gy, gz, index, values):  # type: ignore[no-untyped-def]
+    """Distance in millimetres at a point in cells from the origin, ``inf`` where the field has no cube."""
     if gx < 0.0 or gy < 0.0 or gz < 0.0:
         return np.inf
     ix, iy, iz = int(gx), int(gy), int(gz)
@@ -109,7 +108,12 @@ def look_up(x, y, z, origin, step, index, values):  # type: ignore[no-untyped-de
 def _look_up_all(points, origin, step, index, values):  # type: ignore[no-untyped-def]
     distances = np.empty(len(points))
     for i in range(len(points)):
-        distances[i] = look_up(points[i, 0], points[i, 1], points[i, 2], origin, step, index, values)
+        gx, gy, gz = (
+            (points[i, 0] - origin[0]) / step,
+            (points[i, 1] - origin[1]) / step,
+            (points[i, 2] - origin[2]) / step,
+        )
+        distances[i] = look_up(gx, gy, gz, index, values)
     return distances
 
 

@@ -23,6 +23,7 @@ from medcli.ultrabones.label_sweep import (
     FrameLabel,
     label_sweep,
     refuse_unless_near,
+    refuse_unrefined,
 )
 from medcli.ultrabones.layout import mask_name
 from medcli.ultrabones.refine import RefineSettings
@@ -201,6 +202,8 @@ def _label_record(
     make_output_folder(sweep.folder)
     refinement = None
     if settings.refine:
+        if not settings.overwrite:
+            refuse_unrefined(sweep, settings.kind.folders)
         refuse_unless_near(sweep, read_poses(sweep, INITIAL), surfaces)
         refinement = refine_sweep(
             sweep, surfaces, bones.field_of(sweep), settings.refine_settings, workers, settings.overwrite, progress

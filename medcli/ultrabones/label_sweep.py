@@ -28,7 +28,7 @@ from medcli.ultrabones.pose import FRAME_SHAPE, pixels_to_ct
 from medcli.ultrabones.refine_sweep import check_frame_size
 from medcli.ultrabones.section import BAND_MM, full_label, partial_label
 from medcli.ultrabones.surface import Surface
-from medcli.ultrabones.sweeps import Poses, Sweep
+from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep
 
 FULL_FOLDER, PARTIAL_FOLDER, OVERLAY_FOLDER = "Labels_full", "Labels", "Overlays"
 STAMP = "labels.json"
@@ -97,6 +97,14 @@ def label_sweep(
                 results.append(result)
                 advance(1)
     return results
+
+
+def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
+    """Raise :class:`DataError` when labels of unrefined poses are there, before minutes of refining end with that."""
+    stamps = _read_stamps(sweep.folder / STAMP)
+    for name in folders:
+        if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
+            raise _other_labels(sweep.folder / name, INITIAL)
 
 
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
@@ -180,21 +188,28 @@ def _stamped(
     wanted = {"fingerprint": fingerprint(poses, surfaces), "poses": poses.kind, "meshes": [s.name for s in surfaces]}
     ours = []
     for name in folders:
-        present = (sweep.folder / name).is_dir() and any((sweep.folder / name).glob("*.png"))
+        present = _holds_labels(sweep, name)
         stamp = stamps.get(name)
         if present and not overwrite and stamp is None:
             logger.warning("%s: labels of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
         if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
-            raise DataError(
-                f"{sweep.folder / name} holds labels made from other poses or meshes ({stamp['poses']} poses)",
-                "give --overwrite to replace them",
-            )
+            raise _other_labels(sweep.folder / name, str(stamp["poses"]))
         ours.append(name)
         stamps[name] = wanted | ({"fingerprint": _UNFINISHED} if present and overwrite else {})
     _write_stamps(path, stamps)
     yield
     _write_stamps(path, stamps | dict.fromkeys(ours, wanted))
+
+
+def _holds_labels(sweep: Sweep, name: str) -> bool:
+    return (sweep.folder / name).is_dir() and any((sweep.folder / name).glob("*.png"))
+
+
+def _other_labels(folder: Path, poses: str) -> DataError:
+    return DataError(
+        f"{folder} holds labels made from other poses or meshes ({poses} poses)", "give --overwrite to replace them"
+    )
 
 
 def _read_stamps(path: Path) -> dict[str, dict[str, object]]:

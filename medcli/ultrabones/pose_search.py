@@ -62,6 +62,10 @@ def objective(pose, start, points, weights, origin, step, index, values):  # typ
     """J of a pose by the distance field; points (N, 3) in probe millimetres, weights (N,)."""
     m = np.empty((3, 4))
     pose_matrix(pose, m)
+    for axis in range(3):  # straight to cells of the field
+        m[axis, 3] -= origin[axis]
+        for k in range(4):
+            m[axis, k] /= step
     reward, hits = 0.0, 0
     for i in range(len(points)):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
@@ -69,7 +73,7 @@ def objective(pose, start, points, weights, origin, step, index, values):  # typ
             m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
             m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3],
             m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3],
-            origin, step, index, values,
+            index, values,
         )  # fmt: skip
         if distance < NEAR_MM:
             reward += weights[i]
