@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import info, label, reconstruct
+from medcli.cli import calibrate, info, label, reconstruct
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -22,6 +22,7 @@ app = App(
     "and Veriserum (knee implants in dual-plane fluoroscopy).",
     epilog="Research software; not a medical device.",
 )
+app.add_typer(calibrate.app, name="calibrate")
 app.command("info")(info.info)
 app.add_typer(label.app, name="label")
 app.add_typer(reconstruct.app, name="reconstruct")

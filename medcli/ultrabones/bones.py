@@ -16,7 +16,8 @@ from medcli.ultrabones.surface import Surface
 
 MESH_FOLDER = "CT_bone_segmentations"
 BONES = ("fibula", "foot", "tibia")
-MERGED = "CT_bone_model_merged"
+MERGED = ("CT_bone_model_merged", "CT_bone_model")
+"""Names of the mesh of all bones: current release, first release."""
 _SMALLEST_BONE_MM = 5.0
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,12 @@ def find_meshes(record_dir: Path | str, specimen: int, meshes: Path | None = Non
     for folder in folders:
         files = {path.stem.lower(): path for path in sorted(folder.glob("*")) if path.suffix.lower() == ".stl"}
         single = [files[bone] for bone in BONES if bone in files]
-        whole = [files[MERGED.lower()]] if MERGED.lower() in files else []
+        whole = [files[name.lower()] for name in MERGED if name.lower() in files][:1]
         others = list(files.values()) if meshes is not None else []
         found = whole if merged else single or whole or others
         if found:
             return found
-    wanted = f"{MERGED}.stl" if merged else "fibula.stl, foot.stl or tibia.stl"
+    wanted = f"{MERGED[0]}.stl" if merged else "fibula.stl, foot.stl or tibia.stl"
     looked = ", ".join(str(folder) for folder in folders) or str(record_dir)
     raise DataError(
         f"no bone mesh of specimen {specimen}: expected {wanted} in {looked}", "name the folder of meshes with --meshes"
@@ -75,7 +76,7 @@ def _mesh_folders(record_dir: Path | str, specimen: int, meshes: Path | None) ->
     own = specimen_folder(record_dir)
     if meshes is None:
         if own is not None:
-            yield own / MESH_FOLDER
+            yield from (own / MESH_FOLDER, own)
         return
     if not meshes.is_dir():
         raise DataError(f"no folder of meshes {meshes}", "name an existing folder with --meshes")

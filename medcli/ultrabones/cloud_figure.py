@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def draw_cloud(
     corners = np.concatenate([surface.triangles[:, 0] for surface in surfaces])
     corners = corners[np.all((corners >= low) & (corners <= high), axis=1)]
     order = np.random.default_rng(0).permutation(len(points))[:_MOST_POINTS]
-    drawn = None
+    drawn: Any = None
     for axis, (across, up, name) in zip(
         (axes[0, 0], axes[1, 0], axes[1, 1]),
         ((2, 0, "along y"), (2, 1, "along x"), (0, 1, "along z")),

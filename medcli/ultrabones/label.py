@@ -126,7 +126,7 @@ def label_ultrabones(
     root: Path | str,
     specimens: Sequence[int] | None = None,
     records: Sequence[int] | None = None,
-    settings: LabelSettings = LabelSettings(),  # noqa: B008 (frozen)
+    settings: LabelSettings = LabelSettings(),
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> LabelResult:

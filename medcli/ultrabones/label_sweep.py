@@ -1,7 +1,7 @@
 """Write the labels of one record.
 
 ``labels.json`` in the record's folder says from which poses and meshes a folder of labels was made. Labels of another
-origin are never mixed with new ones unseen: published ones are kept and counted, own ones of other settings are refused.
+origin are never mixed with new ones unseen: published ones are kept and counted, own ones made otherwise are refused.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from medcli.errors import DataError
 from medcli.files import make_output_folder, remove_left_overs, write_text
 from medcli.images import read_grey, read_size, write_image
-from medcli.parallel import thread_map
+from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.bones import digest
 from medcli.ultrabones.layout import mask_name
-from medcli.ultrabones.pose import FRAME_SHAPE, pixels_to_ct
-from medcli.ultrabones.refine_sweep import check_frame_size
+from medcli.ultrabones.pose import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
+from medcli.ultrabones.registry import PIXEL_SPACING_MM
 from medcli.ultrabones.section import BAND_MM, full_label, partial_label
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep
@@ -93,7 +93,7 @@ def label_sweep(
 
         results = []
         with progress.task(f"label {sweep.name}", len(frames), "frames") as advance:
-            for result in thread_map(label, frames, workers):
+            for result in map_in_threads(label, frames, workers):
                 results.append(result)
                 advance(1)
     return results
@@ -111,7 +111,8 @@ def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) 
     """Raise :class:`DataError`, with the distance found, when no frame of a sweep meets a mesh."""
     usable = [frame for frame in range(len(sweep.timestamps)) if not poses.problem(frame)]
     for frame in usable:
-        if full_label(surfaces, poses.pose[frame], float(poses.spacing_mm[frame]))[1].any():
+        spacing = float(poses.spacing_mm[frame])
+        if full_label(surfaces, poses.pose[frame], spacing, frame_shape(spacing))[1].any():
             return
     if usable:
         names = ", ".join(surface.name for surface in surfaces)
@@ -125,7 +126,7 @@ def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) 
 def _nearest(frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface]) -> float:
     """Smallest distance in millimetres of a coarse grid of the frames' pixels to the meshes."""
     rows, columns = (grid.ravel() for grid in np.mgrid[0 : FRAME_SHAPE[0] : 90, 0 : FRAME_SHAPE[1] : 73])
-    points = [pixels_to_ct(poses.pose[frame], columns, rows, float(poses.spacing_mm[frame])) for frame in frames]
+    points = [pixels_to_ct(poses.pose[frame], columns, rows, PIXEL_SPACING_MM) for frame in frames]
     return float(min(surface.distances(np.concatenate(points)).min() for surface in surfaces))
 
 
@@ -141,8 +142,10 @@ def _label_frame(
     problem = poses.problem(frame)
     if problem:
         raise DataError(problem)
-    check_frame_size(read_size(sweep.images[frame]), sweep.images[frame])
-    full, pixels = full_label(surfaces, poses.pose[frame], float(poses.spacing_mm[frame]))
+    spacing = float(poses.spacing_mm[frame])
+    shape = read_size(sweep.images[frame])
+    check_frame_size(shape, spacing, sweep.images[frame])
+    full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
     seen = partial_label(full)
     result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
     for folder in folders:
@@ -182,10 +185,14 @@ def fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
 def _stamped(
     sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], overwrite: bool
 ) -> Iterator[None]:
-    """Say in the record's folder what its labels are made from; while old ones are replaced, that they are not whole."""
+    """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
     path = sweep.folder / STAMP
     stamps = _read_stamps(path)
-    wanted = {"fingerprint": fingerprint(poses, surfaces), "poses": poses.kind, "meshes": [s.name for s in surfaces]}
+    wanted: dict[str, object] = {
+        "fingerprint": fingerprint(poses, surfaces),
+        "poses": poses.kind,
+        "meshes": [s.name for s in surfaces],
+    }
     ours = []
     for name in folders:
         present = _holds_labels(sweep, name)
@@ -222,7 +229,7 @@ def _read_stamps(path: Path) -> dict[str, dict[str, object]]:
         raise DataError(f"{path} is damaged: {error}", "remove it, and label with --overwrite") from error
 
 
-def _write_stamps(path: Path, stamps: dict[str, dict[str, object]]) -> None:
+def _write_stamps(path: Path, stamps: Mapping[str, Mapping[str, object]]) -> None:
     if not stamps:
         return
     text = json.dumps(stamps, indent=2, sort_keys=True) + "\n"

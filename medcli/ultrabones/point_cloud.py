@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.files import replacing, write_bytes
-from medcli.parallel import thread_map
+from medcli.parallel import map_in_threads
 from medcli.ultrabones.surface import Surface
 
 PUBLISHED_SAMPLES = 1_000_000
@@ -45,7 +45,7 @@ def surface_distances(
         return np.min([surface.distances(part) for surface in surfaces], axis=0)
 
     spans = pairwise([*range(0, len(points), _PER_TASK), len(points)])
-    return np.concatenate([np.empty(0), *thread_map(measure, spans, workers)])
+    return np.concatenate([np.empty(0), *map_in_threads(measure, spans, workers)])
 
 
 def sample_surface(surface: Surface, count: int, seed: int) -> NDArray[np.float64]:
@@ -74,7 +74,7 @@ def published_distance(
     counts = np.round(PUBLISHED_SAMPLES * areas / areas.sum()).astype(int)
     samples = [sample_surface(s, n, seed + i) for i, (s, n) in enumerate(zip(surfaces, counts, strict=True))]
     distances, _ = cKDTree(np.concatenate(samples)).query(points, workers=workers)
-    return float(distances.mean())
+    return float(np.mean(distances))
 
 
 def seen_share(

@@ -4,8 +4,9 @@ J(x) = - Σ_{i: D(T(x) p_i) < 0.5} w_i + 3000 · ¼ Σ_j | T(x) f_j - T(x0) f_j 
 p_i are pixels in the probe's coordinates (mm), w_i = exp(5 I_i), D the distance to the bone (mm), f_j the balls of the
 probe's marker (mm). Lower is better: bright pixels lie on the bone, and the marker hardly moves.
 
-J has many valleys and steps (a pixel is near or not), so the search is an evolution strategy that adapts its matrix (MA-ES;
-Beyer and Sendhoff, IEEE Trans. Evol. Comput. 21(5), 2017): no derivative, no decomposition, no state outside its arguments.
+J has many valleys and steps (a pixel is near or not), so the search is an evolution strategy that adapts its matrix
+(MA-ES; Beyer and Sendhoff, IEEE Trans. Evol. Comput. 21(5), 2017): no derivative, no matrix decomposition, no state
+outside its arguments.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medcli.errors import DataError
 from medcli.files import make_output_folder, remove_left_overs, usable_cores, write_text
 from medcli.images import read_grey, use_single_threaded_codecs
-from medcli.parallel import thread_map
+from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.bones import digest, find_meshes, load_surfaces
 from medcli.ultrabones.cloud_figure import colour_scale_mm, distance_colours, draw_cloud
@@ -30,8 +30,7 @@ from medcli.ultrabones.point_cloud import (
     write_ply,
     write_xyz,
 )
-from medcli.ultrabones.pose import pixels_to_ct
-from medcli.ultrabones.refine_sweep import check_frame_size
+from medcli.ultrabones.pose import check_frame_size, pixels_to_ct
 from medcli.ultrabones.section import LABEL
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import Poses, Sweep, find_sweeps, read_poses
@@ -113,7 +112,7 @@ def reconstruct_ultrabones(
     out: Path | str,
     specimens: Sequence[int] | None = None,
     records: Sequence[int] | None = None,
-    settings: ReconstructSettings = ReconstructSettings(),  # noqa: B008 (frozen)
+    settings: ReconstructSettings = ReconstructSettings(),
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> ReconstructResult:
@@ -240,14 +239,14 @@ def _back_project_all(
             if poses.problem(frame):
                 raise DataError(poses.problem(frame))
             mask = read_grey(masks[frame])
-            check_frame_size(mask.shape, str(masks[frame]))
+            check_frame_size(mask.shape, float(poses.spacing_mm[frame]), str(masks[frame]))
         except DataError as error:
             return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
         return back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]))
 
     clouds, failures = [], []
     with progress.task(f"rebuild {sweep.name}", len(masks), "frames") as advance:
-        for outcome in thread_map(project, masks, workers):
+        for outcome in map_in_threads(project, masks, workers):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:

@@ -2,8 +2,8 @@
 
 The method of Wu et al., Computers in Biology and Medicine 194 (2025) 110435: minimise J (see
 :mod:`medcli.ultrabones.pose_search`) over poses within 1 mm and 1 degree of the tracked one, in frames where the bone
-shows. Where the published optimiser (differential evolution, stopped early) ends differs from run to run; here the result
-is a function of image, pose, mesh and seed alone.
+shows. Where the published optimiser (differential evolution, stopped early) ends differs from run to run; here the
+result is a function of image, pose, mesh and seed alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from medcli.geometry import rotation_angle_deg, transform_points
 from medcli.ultrabones import pose_search
 from medcli.ultrabones.distance_field import DistanceField
 from medcli.ultrabones.pose import PROBE_FROM_IMAGE, image_to_ct, pixels_to_image, probe_to_ct
+from medcli.ultrabones.registry import PIXEL_SPACING_MM
 from medcli.ultrabones.surface import Surface
 
 _STEP = 2  # every second row and column, the odd ones
@@ -79,16 +80,18 @@ class BonePixels:
         points: (N, 3), their centres in probe millimetres.
         grey: (N,), 0 to 1.
         distance: (N,), to the nearest bone at the tracked pose, millimetres.
+        share: area of a pixel over that of a native one; 1 unless the frames were resized.
     """
 
     points: NDArray[np.float64]
     grey: NDArray[np.float64]
     distance: NDArray[np.float64]
+    share: float = 1.0
 
     @property
     def weights(self) -> NDArray[np.float64]:
         """(N,): what each pixel adds to -J when it lies on the bone."""
-        return np.exp(5.0 * self.grey)
+        return self.share * np.exp(5.0 * self.grey)
 
 
 def refine_frame(
@@ -98,7 +101,7 @@ def refine_frame(
     surfaces: Sequence[Surface],
     field: DistanceField,
     timestamp: int = 0,
-    settings: RefineSettings = RefineSettings(),  # noqa: B008 (frozen)
+    settings: RefineSettings = RefineSettings(),
 ) -> Refinement:
     """Refine the pose (6,) of a frame (rows, columns) of 8-bit grey.
 
@@ -148,7 +151,7 @@ def select_pixels(
     rows, columns = np.nonzero((distance <= settings.reach_mm) & (grey >= settings.darkest))
     in_image = pixels_to_image(_STEP * columns + 1, _STEP * rows + 1, spacing_mm)
     points = np.ascontiguousarray(transform_points(PROBE_FROM_IMAGE, in_image))
-    return BonePixels(points, grey[rows, columns], distance[rows, columns])
+    return BonePixels(points, grey[rows, columns], distance[rows, columns], (spacing_mm / PIXEL_SPACING_MM) ** 2)
 
 
 def _grid_distances(

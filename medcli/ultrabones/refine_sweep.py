@@ -1,7 +1,7 @@
 """Refine all poses of a record: a report for each frame, and optimised poses in its tracking table.
 
-The report is also the journal: it is written whenever some seconds of work are done, each row with a key of all that its
-pose depends on. A run that was killed goes on from it and ends with the same files as one whole run.
+The report is also the journal: it is written whenever some seconds of work are done, each row with a key of all that
+its pose depends on. A run that was killed goes on from it and ends with the same files as one whole run.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from medcli.errors import DataError
 from medcli.files import write_bytes, write_text
 from medcli.images import read_grey
-from medcli.parallel import thread_map
+from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.bones import digest
 from medcli.ultrabones.distance_field import DistanceField
-from medcli.ultrabones.pose import FRAME_SHAPE
+from medcli.ultrabones.pose import check_frame_size
 from medcli.ultrabones.refine import Refinement, RefineSettings, refine_frame
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep, read_poses
@@ -104,7 +104,7 @@ def refine_sweep(
 
     failures, saved_at = [], time.monotonic()
     with progress.task(f"refine {sweep.name}", len(todo), "frames") as advance:
-        for outcome in thread_map(refine, todo, workers):
+        for outcome in map_in_threads(refine, todo, workers):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
@@ -169,18 +169,9 @@ def _refine_one(
     if problem:
         raise DataError(problem)
     image = read_grey(sweep.images[frame])
-    check_frame_size(image.shape, sweep.images[frame])
     spacing = float(poses.spacing_mm[frame])
+    check_frame_size(image.shape, spacing, sweep.images[frame])
     return refine_frame(image, poses.pose[frame], spacing, surfaces, field, sweep.timestamps[frame], settings)
-
-
-def check_frame_size(shape: tuple[int, ...], path: str) -> None:
-    """Raise :class:`DataError` for a frame that the probe's calibration does not hold for."""
-    if shape != FRAME_SHAPE:
-        raise DataError(
-            f"{path} is {shape[1]} x {shape[0]} pixels, expected {FRAME_SHAPE[1]} x {FRAME_SHAPE[0]}: "
-            "the probe's calibration holds for that size only"
-        )
 
 
 def _key(settings: RefineSettings, mesh: str, poses: Poses, frame: int) -> str:

@@ -18,6 +18,9 @@ IMAGE_MEAN = 0.17475835978984833
 """Published mean of grey / 255 over the training frames."""
 IMAGE_STD = 0.16475939750671387
 """Published standard deviation of grey / 255 over the training frames."""
+CALIBRATION_TRANSLATION_MM = (26.44694442, -0.52572229, 128.00100047)
+CALIBRATION_ANGLES_DEG = (92.48865621, -0.46874914, 179.2277322)
+"""Image to probe marker as published: pixel (column c, row r) lies at spacing · (c + ½, r + ½) in the image plane."""
 
 _FOLDER_CODES = {
     0: "F230837",

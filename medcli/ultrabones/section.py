@@ -1,7 +1,7 @@
 """Labels of one frame: where the image plane meets the bone's surface, and the part of it that the probe can see.
 
-Full label: 255 where the 3D distance from the pixel's centre to the nearest triangle is below 0.1 mm (strictly), the union
-over all bones. It is a distance in space, so a surface that meets the plane at a slant gives a wider band.
+Full label: 255 where the 3D distance from the pixel's centre to the nearest triangle is below 0.1 mm (strictly), the
+union over all bones. It is a distance in space, so a surface that meets the plane at a slant gives a wider band.
 Partial label: along each column the first unbroken run of label pixels, counted from the probe (row 0). The published
 generator of partial labels is not public; this is the rule used here.
 """
