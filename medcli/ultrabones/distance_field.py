@@ -44,9 +44,19 @@ class DistanceField:
 
     @staticmethod
     def around(
-        surfaces: Sequence[Surface], band_mm: float = 0.5, step_mm: float = 0.2, workers: int = 1
+        surfaces: Sequence[Surface],
+        band_mm: float = 0.5,
+        step_mm: float = 0.2,
+        workers: int = 1,
+        places: NDArray[np.float64] | None = None,
+        reach_mm: float = 0.0,
     ) -> DistanceField:
-        """Fill a field around surfaces; the result does not depend on ``workers``."""
+        """Fill a field around surfaces; the result does not depend on ``workers``.
+
+        Args:
+            places: (N, 3), millimetres: only what lies within ``reach_mm`` (along each axis) of one of these is
+                filled. None fills all.
+        """
         bounds = np.stack([surface.bounds for surface in surfaces])
         side = CELLS * step_mm
         origin = bounds[:, 0].min(axis=0) - band_mm - step_mm
@@ -56,6 +66,8 @@ class DistanceField:
         near = np.zeros(tuple(shape), np.bool_)
         for surface in surfaces:
             _mark_cubes(near, origin, side, surface.triangles, limit)
+        if places is not None:
+            near &= _cubes_around(places, origin, side, near.shape, reach_mm)
         cubes = np.argwhere(near)
         values = np.empty((len(cubes), CORNERS, CORNERS, CORNERS), np.float32)
         ranges = list(pairwise([*range(0, len(cubes), _PER_TASK), len(cubes)]))
@@ -68,7 +80,7 @@ class DistanceField:
 
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(fill, ranges))
-        keep = values.reshape(len(cubes), -1).min(axis=1) < limit
+        keep = values.min(axis=(1, 2, 3)) < limit
         index = np.full(tuple(shape), -1, np.int32)
         index[tuple(cubes[keep].T)] = np.arange(keep.sum())
         return DistanceField(origin, step_mm, band_mm, index, values[keep])
@@ -81,6 +93,17 @@ class DistanceField:
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Interpolated distances of points (N, 3), (N,) millimetres; ``inf`` where the field has no cube."""
         return _look_up_all(np.ascontiguousarray(points, dtype=np.float64), *self.arrays)
+
+
+def _cubes_around(
+    places: NDArray[np.float64], origin: NDArray[np.float64], side: float, shape: tuple[int, ...], reach_mm: float
+) -> NDArray[np.bool_]:
+    from scipy.ndimage import maximum_filter
+
+    around = np.zeros(shape, np.bool_)
+    cubes = np.clip(np.floor((places - origin) / side).astype(np.int64), 0, np.array(shape) - 1)
+    around[tuple(cubes.T)] = True
+    return np.asarray(maximum_filter(around, size=2 * int(np.ceil(reach_mm / side)) + 1, mode="constant"))
 
 
 @njit(nogil=True, cache=True, inline="always")

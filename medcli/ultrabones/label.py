@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,7 +15,6 @@ from medcli.files import make_output_folder, usable_cores
 from medcli.images import use_single_threaded_codecs
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.bones import find_meshes, load_surfaces
-from medcli.ultrabones.distance_field import DistanceField
 from medcli.ultrabones.label_sweep import (
     FULL_FOLDER,
     PARTIAL_FOLDER,
@@ -30,8 +28,6 @@ from medcli.ultrabones.refine import RefineSettings
 from medcli.ultrabones.refine_sweep import SweepRefinement, refine_sweep
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
-
-logger = logging.getLogger(__name__)
 
 
 class Kind(Enum):
@@ -148,7 +144,7 @@ def label_ultrabones(
     errors: list[DataError] = []
     failures: list[str] = []
     for _, group in groupby(find_sweeps(root, specimens, records), key=lambda sweep: sweep.specimen):
-        bones = _Bones(settings, workers)
+        bones = _Bones(settings)
         for sweep in group:
             try:
                 record, frame_failures = _label_record(sweep, bones, settings, workers, progress)
@@ -173,24 +169,17 @@ def label_ultrabones(
 
 
 class _Bones:
-    """The surfaces of a specimen and their field, made when first needed and shared by its records."""
+    """The surfaces of a specimen, read when first needed and shared by its records."""
 
-    def __init__(self, settings: LabelSettings, workers: int) -> None:
-        self.settings, self.workers = settings, workers
+    def __init__(self, settings: LabelSettings) -> None:
+        self.settings = settings
         self.surfaces: list[Surface] | None = None
-        self.distance_field: DistanceField | None = None
 
     def of(self, sweep: Sweep) -> list[Surface]:
         if self.surfaces is None:
             paths = find_meshes(sweep.folder, sweep.specimen, self.settings.meshes, self.settings.merged)
             self.surfaces = load_surfaces(paths)
         return self.surfaces
-
-    def field_of(self, sweep: Sweep) -> DistanceField:
-        if self.distance_field is None:
-            logger.debug("filling the distance field of %s", sweep.name)
-            self.distance_field = DistanceField.around(self.of(sweep), workers=self.workers)
-        return self.distance_field
 
 
 def _label_record(
@@ -205,9 +194,7 @@ def _label_record(
         if not settings.overwrite:
             refuse_unrefined(sweep, settings.kind.folders)
         refuse_unless_near(sweep, read_poses(sweep, INITIAL), surfaces)
-        refinement = refine_sweep(
-            sweep, surfaces, bones.field_of(sweep), settings.refine_settings, workers, settings.overwrite, progress
-        )
+        refinement = refine_sweep(sweep, surfaces, settings.refine_settings, workers, settings.overwrite, progress)
     poses = read_poses(sweep, OPTIMIZED if settings.refine else settings.poses)
     labels = label_sweep(
         sweep, poses, surfaces, settings.kind.folders, settings.overlay, settings.overwrite, workers, progress

@@ -11,8 +11,11 @@ outside its arguments.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from medcli.ultrabones.distance_field import look_up
 
@@ -84,8 +87,18 @@ def objective(pose, start, points, weights, origin, step, index, values):  # typ
     return marker_cost(pose, start) - reward
 
 
-@njit(nogil=True, cache=True)
-def search(start, bound, sigma, draws, points, weights, origin, step, index, values):  # type: ignore[no-untyped-def]
+def search(
+    start: NDArray[np.float64],
+    bound: float,
+    sigma: float,
+    draws: NDArray[np.float64],
+    points: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    step: float,
+    index: NDArray[np.int32],
+    values: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], float]:
     """Look for the lowest J within ``|x - start| <= bound`` in each component.
 
     Args:
@@ -93,52 +106,99 @@ def search(start, bound, sigma, draws, points, weights, origin, step, index, val
         sigma: first step length, in both units.
         draws: (generations, offspring, 6), standard normal numbers; all randomness there is. The better half of the
             offspring makes the next mean.
+        points, weights: as of :func:`objective`; the rest is the distance field.
 
     Returns:
         (6,) the best pose met and its J.
     """
+    size, parents = draws.shape[2], draws.shape[1] // 2
+    share = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
+    share /= share.sum()
+    best, lowest = start.copy(), np.empty(1)
+    field = (origin, step, index, values)
+    _search(start, bound, sigma, draws, share, _rates(size, share), points, weights, *field, best, lowest)
+    return best, float(lowest[0])
+
+
+def _rates(size: int, share: NDArray[np.float64]) -> tuple[float, float, float, float, float, float]:
+    """Rates of the strategy by its authors' formulas: c_s, c_1, c_w, damping, mass and the mean length of a draw."""
+    mass = 1.0 / float((share * share).sum())
+    c_sigma = (mass + 2.0) / (size + mass + 5.0)
+    c_one = 2.0 / ((size + 1.3) ** 2 + mass)
+    c_mu = min(1.0 - c_one, 2.0 * (mass - 2.0 + 1.0 / mass) / ((size + 2.0) ** 2 + mass))
+    damping = 1.0 + c_sigma + 2.0 * max(0.0, math.sqrt((mass - 1.0) / (size + 1.0)) - 1.0)
+    length = math.sqrt(size) * (1.0 - 1.0 / (4.0 * size) + 1.0 / (21.0 * size * size))
+    return c_sigma, c_one, c_mu, damping, mass, length
+
+
+@njit(nogil=True, cache=True)
+def _search(start, bound, sigma, draws, share, rates, points, weights, origin, step, index, values, best, lowest):  # type: ignore[no-untyped-def]
+    """The loop of :func:`search`; writes ``best`` (6,) and ``lowest`` (1,). Plain loops compile in a second."""
     generations, offspring, size = draws.shape
-    weight, mass, c_sigma, c_one, c_mu, damping, length = _constants(size, offspring // 2)
-    mean, path, shape, identity = np.zeros(size), np.zeros(size), np.eye(size), np.eye(size)
-    cost, steps, candidate = np.empty(offspring), np.empty((offspring, size)), np.empty(size)
-    best, lowest = start.copy(), np.inf
+    mean, path, shape, cost = np.zeros(size), np.zeros(size), np.zeros((size, size)), np.empty(offspring)
+    steps, candidate, drawn = np.empty((offspring, size)), np.empty(size), np.empty(size)
+    for k in range(size):
+        shape[k, k] = 1.0
+    lowest[0] = np.inf
     for generation in range(generations):
-        z = draws[generation]
         for o in range(offspring):
-            steps[o] = shape @ z[o]
             outside = 0.0
             for k in range(size):
+                steps[o, k] = 0.0
+                for j in range(size):
+                    steps[o, k] += shape[k, j] * draws[generation, o, j]
                 offset = mean[k] + sigma * steps[o, k]
                 inside = min(max(offset, -bound), bound)
                 outside += abs(offset - inside)
                 candidate[k] = start[k] + inside
             value = objective(candidate, start, points, weights, origin, step, index, values)
-            if value < lowest:
-                lowest = value
-                best[:] = candidate
+            if value < lowest[0]:
+                lowest[0] = value
+                for k in range(size):
+                    best[k] = candidate[k]
             cost[o] = value + MARKER_WEIGHT * outside  # pulls the search back inside the bounds
-        order = np.argsort(cost, kind="mergesort")[: len(weight)]
-        drawn, moved, spread = np.zeros(size), np.zeros(size), np.zeros((size, size))
-        for p in range(len(weight)):
-            drawn += weight[p] * z[order[p]]
-            moved += weight[p] * steps[order[p]]
-            spread += weight[p] * np.outer(z[order[p]], z[order[p]])
-        mean += sigma * moved
-        path = (1.0 - c_sigma) * path + np.sqrt(mass * c_sigma * (2.0 - c_sigma)) * drawn
-        shape = shape @ (identity + 0.5 * c_one * (np.outer(path, path) - identity) + 0.5 * c_mu * (spread - identity))
-        sigma *= np.exp((c_sigma / damping) * (np.sqrt((path * path).sum()) / length - 1.0))
-    return best, lowest
+        order = _lowest(cost, len(share))
+        for k in range(size):
+            drawn[k] = 0.0
+            for p in range(len(share)):
+                drawn[k] += share[p] * draws[generation, order[p], k]
+                mean[k] += sigma * share[p] * steps[order[p], k]
+        sigma *= _adapt(shape, path, drawn, draws[generation], order, share, rates)
 
 
 @njit(nogil=True, cache=True)
-def _constants(size, parents):  # type: ignore[no-untyped-def]
-    """Weights and rates of the strategy, by the formulas of its authors."""
-    weight = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
-    weight /= weight.sum()
-    mass = 1.0 / (weight * weight).sum()
-    c_sigma = (mass + 2.0) / (size + mass + 5.0)
-    c_one = 2.0 / ((size + 1.3) ** 2 + mass)
-    c_mu = min(1.0 - c_one, 2.0 * (mass - 2.0 + 1.0 / mass) / ((size + 2.0) ** 2 + mass))
-    damping = 1.0 + c_sigma + 2.0 * max(0.0, np.sqrt((mass - 1.0) / (size + 1.0)) - 1.0)
-    length = np.sqrt(size) * (1.0 - 1.0 / (4.0 * size) + 1.0 / (21.0 * size * size))
-    return weight, mass, c_sigma, c_one, c_mu, damping, length
+def _lowest(cost, count):  # type: ignore[no-untyped-def]
+    """Positions of the ``count`` lowest costs, ascending; of equal ones the first comes first."""
+    order, taken = np.empty(count, np.int64), np.zeros(len(cost), np.bool_)
+    for place in range(count):
+        found = -1
+        for o in range(len(cost)):
+            if not taken[o] and (found < 0 or cost[o] < cost[found]):
+                found = o
+        order[place] = found
+        taken[found] = True
+    return order
+
+
+@njit(nogil=True, cache=True)
+def _adapt(shape, path, drawn, draws, order, share, rates):  # type: ignore[no-untyped-def]
+    """Turn and stretch ``shape`` (6, 6) and ``path`` (6,) towards what worked; return the factor of the step length."""
+    c_sigma, c_one, c_mu, damping, mass, length = rates
+    size = len(path)
+    change, before, squared = np.zeros((size, size)), shape.copy(), 0.0
+    for k in range(size):
+        path[k] = (1.0 - c_sigma) * path[k] + math.sqrt(mass * c_sigma * (2.0 - c_sigma)) * drawn[k]
+        squared += path[k] * path[k]
+    for k in range(size):
+        for j in range(size):
+            same = 1.0 if k == j else 0.0
+            spread = 0.0
+            for p in range(len(share)):
+                spread += share[p] * draws[order[p], k] * draws[order[p], j]
+            change[k, j] = same + 0.5 * c_one * (path[k] * path[j] - same) + 0.5 * c_mu * (spread - same)
+    for k in range(size):
+        for j in range(size):
+            shape[k, j] = 0.0
+            for i in range(size):
+                shape[k, j] += before[k, i] * change[i, j]
+    return math.exp((c_sigma / damping) * (math.sqrt(squared) / length - 1.0))

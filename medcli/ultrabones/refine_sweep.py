@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -20,13 +21,15 @@ from numpy.typing import NDArray
 
 from medcli.errors import DataError
 from medcli.files import write_bytes, write_text
+from medcli.geometry import transform_points
 from medcli.images import read_grey
 from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.bones import digest
 from medcli.ultrabones.distance_field import DistanceField
-from medcli.ultrabones.pose import check_frame_size
+from medcli.ultrabones.pose import PROBE_FROM_IMAGE, check_frame_size, image_to_ct
 from medcli.ultrabones.refine import Refinement, RefineSettings, refine_frame
+from medcli.ultrabones.registry import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep, read_poses
 from medcli.ultrabones.tracking import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, read_tracking, tracking_file
@@ -36,6 +39,7 @@ REPORT_COLUMNS = (
     "timestamp", "status", "reason", "moved_mm", "moved_deg", "j_before", "j_after", *POSE_COLUMNS, "key",
 )  # fmt: skip
 _SAVE_EVERY_S = 10.0
+_CORNERS_MM = np.array([[x * FRAME_WIDTH, y * FRAME_HEIGHT, 0] for x in (0, 1) for y in (0, 1)]) * PIXEL_SPACING_MM
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +74,6 @@ class SweepRefinement:
 def refine_sweep(
     sweep: Sweep,
     surfaces: Sequence[Surface],
-    field: DistanceField,
     settings: RefineSettings,
     workers: int = 1,
     overwrite: bool = False,
@@ -94,6 +97,7 @@ def refine_sweep(
     _refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
     usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
     todo = [frame for frame in usable if sweep.timestamps[frame] not in done]
+    field = _field_for(todo, poses, surfaces, settings, workers)
 
     def refine(frame: int) -> Row | str:
         try:
@@ -155,6 +159,32 @@ def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]
 def is_foreign(sweep: Sweep) -> bool:
     """Whether the table has optimised poses, as the published one has, without a report of this command."""
     return OPTIMIZED_POSE_COLUMNS[0] in read_tracking(sweep.folder).columns and not (sweep.folder / REPORT).exists()
+
+
+def _field_for(
+    frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface], settings: RefineSettings, workers: int
+) -> DistanceField:
+    """The distance field where the refinement of these frames can look: a sweep rarely sees the whole of each bone."""
+    step = 1.0
+    shape = (
+        math.ceil(FRAME_HEIGHT * PIXEL_SPACING_MM / step) + 1,
+        math.ceil(FRAME_WIDTH * PIXEL_SPACING_MM / step) + 1,
+    )
+    limit = settings.reach_mm + step
+    places = [np.empty((0, 3))]
+    for frame in frames:
+        if poses.problem(frame):
+            continue
+        plane = image_to_ct(poses.pose[frame])
+        distances = [surface.plane_distances(plane, shape, step, limit) for surface in surfaces]
+        rows, columns = np.nonzero(np.min(distances, axis=0) < limit)
+        places.append(transform_points(plane, np.stack([columns * step, rows * step, 0.0 * rows], axis=1)))
+    # how far a pixel can move: three axes of translation, and a rotation about the marker, which is far away
+    lever_mm = max(
+        np.linalg.norm(PROBE_FROM_IMAGE[:3, :3] @ corner + PROBE_FROM_IMAGE[:3, 3]) for corner in _CORNERS_MM
+    )
+    reach = math.sqrt(3) * settings.bound * (1 + math.radians(1) * float(lever_mm)) + step
+    return DistanceField.around(surfaces, workers=workers, places=np.concatenate(places), reach_mm=reach)
 
 
 def _refine_one(

@@ -149,7 +149,7 @@ def test_a_frame_that_does_not_show_the_bone_is_left_alone(scene, change, reason
 
 def test_a_frame_far_from_the_bone_is_left_alone(scene: tuple[np.ndarray, list[Surface], DistanceField]) -> None:
     image, surfaces, field = scene
-    found = refine_frame(image, TRUE + (0, 0, 300, 0, 0, 0), S, surfaces, field)
+    found = refine_frame(image, TRUE + np.array([0, 0, 300, 0, 0, 0]), S, surfaces, field)
     assert (found.refined, found.reason) == (False, "bone farther than 3 mm")
 
 

@@ -83,7 +83,7 @@ def test_the_kernel_equals_brute_force() -> None:
     """The kernel's decision at the band, pixel by pixel: a wrong distance by more than 1e-9 mm would show."""
     shape, spacing = (60, 70), 0.5
     for seed in range(4):
-        triangles = random_triangles(seed, 40) + (17.0, 15.0, 0.0)
+        triangles = random_triangles(seed, 40) + np.array([17.0, 15.0, 0.0])
         surface = Surface.from_mesh(merge_vertices(triangles).transformed(poses.image_to_ct(POSE)))
         rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
         points = poses.pixels_to_ct(POSE, columns.ravel(), rows.ravel(), spacing)

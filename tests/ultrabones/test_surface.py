@@ -24,8 +24,8 @@ def test_distances_equal_brute_force(seed: int, count: int) -> None:
 
 
 def test_distances_far_from_the_origin_keep_their_precision() -> None:
-    triangles = random_triangles(3, 80) + (180.0, 330.0, 1500.0)
-    points = np.random.default_rng(3).uniform(-25, 25, (500, 3)) + (180.0, 330.0, 1500.0)
+    triangles = random_triangles(3, 80) + np.array([180.0, 330.0, 1500.0])
+    points = np.random.default_rng(3).uniform(-25, 25, (500, 3)) + np.array([180.0, 330.0, 1500.0])
     surface = Surface.from_mesh(merge_vertices(triangles))
     assert np.abs(surface.distances(points) - brute_distances(points, triangles)).max() < 1e-9
 
@@ -85,7 +85,10 @@ def test_plane_distances_are_the_distances_of_its_points(limit: float) -> None:
 
 
 def test_the_distance_field_knows_what_is_near() -> None:
-    surfaces = [Surface.from_mesh(ball(7.0, 90, 45)), Surface.from_mesh(tube(4.0, 20.0, 60, 8).transformed(_shift(9.0)))]
+    surfaces = [
+        Surface.from_mesh(ball(7.0, 90, 45)),
+        Surface.from_mesh(tube(4.0, 20.0, 60, 8).transformed(_shift(9.0))),
+    ]
     field = DistanceField.around(surfaces, band_mm=0.5, step_mm=0.2)
     random = np.random.default_rng(0)
     corners = np.concatenate([surface.triangles[:, 0] for surface in surfaces])
