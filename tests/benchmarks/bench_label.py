@@ -1,7 +1,8 @@
 """Time of a full label, against the published way of making it; run with ``python bench_label.py [data folder]``.
 
-The published way: ten million random points on the mesh, and for each pixel the distance to the nearest. Here it is timed on
-a share of the points and pixels, which flatters it. Processor time of one core; exits with 1 if a label takes over 3 ms.
+The published way: ten million random points on the mesh, and for each pixel the distance to the nearest. Here it is
+timed on a share of the points and pixels, which flatters it. Processor time of one core; exits with 1 if a label takes
+over 3 ms.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Time and gain of pose refinement, against differential evolution with as many looks at J; run with
-``python bench_refine.py [data folder]``. Processor time of one core; exits with 1 if a frame takes over 0.35 s, or if the
-search ends higher in J than differential evolution on more than a fifth of the frames.
+``python bench_refine.py [data folder]``. Processor time of one core; exits with 1 if a frame takes over 0.35 s, or if
+the search ends higher in J than differential evolution on more than a fifth of the frames.
 """
 
 from __future__ import annotations
