@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medcli.errors import DataError, UsageError
+from medcli.errors import DataError, MedcliError, UsageError
 from medcli.files import make_output_folder, usable_cores
 from medcli.images import use_single_threaded_codecs
 from medcli.progress import SILENT, Progress
@@ -188,7 +188,7 @@ def _label_record(
     surfaces = bones.of(sweep)
     if settings.dry_run:
         return _plan(sweep, surfaces, settings), []
-    make_output_folder(sweep.folder)
+    _require_writable(sweep.folder)
     refinement = None
     if settings.refine:
         if not settings.overwrite:
@@ -203,6 +203,15 @@ def _label_record(
     if refinement is not None:
         failures = list(dict.fromkeys([*refinement.failures, *failures]))
     return _summary(sweep, poses.kind, surfaces, labels, refinement), failures
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        make_output_folder(folder)
+    except MedcliError as error:
+        raise MedcliError(
+            error.message, "labels lie beside their frames: copy the data to where you may write"
+        ) from error
 
 
 def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) -> LabelledRecord:
