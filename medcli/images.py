@@ -71,6 +71,23 @@ def read_rgb(path: Path | str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(_decode(read_content(path), cv2.IMREAD_COLOR, path)[:, :, ::-1])
 
 
+def read_size(path: Path | str) -> tuple[int, int]:
+    """Rows and columns of an image file; of a PNG file only the first bytes are read.
+
+    Raises:
+        DataError: as :func:`read_grey`.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            header = file.read(24)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(header) == 24 and header[:8] == b"\x89PNG\r\n\x1a\n":
+        return int.from_bytes(header[20:24], "big"), int.from_bytes(header[16:20], "big")
+    rows, columns = read_grey(path).shape
+    return rows, columns
+
+
 def encode(image: NDArray[np.uint8], suffix: str, quality: int = 95) -> NDArray[np.uint8]:
     """Encode (H, W) grey or (H, W, 3) RGB as ``.jpg`` (at ``quality`` 0 to 100), ``.png`` or ``.tif``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
@@ -29,5 +30,18 @@ def run_in_threads(function: Callable[[Item], Result], items: Iterable[Item], wo
                 pending.update(pool.submit(function, item) for item in islice(remaining, len(finished)))
                 for future in finished:
                     yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Like :func:`run_in_threads`, in the order of ``items``."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            pending = deque(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

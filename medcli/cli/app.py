@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import calibrate, checkpoint, demo, evaluate, export, info, predict, train
+from medcli.cli import calibrate, checkpoint, demo, evaluate, export, info, label, predict, reconstruct, train
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -30,6 +30,8 @@ app.add_typer(export.app, name="export")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.command("demo")(demo.demo)
 app.command("info")(info.info)
+app.add_typer(label.app, name="label")
+app.add_typer(reconstruct.app, name="reconstruct")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,133 @@
+"""``medcli label``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+from medcli.cli.words import App, DefaultGroup
+
+if TYPE_CHECKING:
+    from medcli.ultrabones.label import LabelResult
+
+app = App(cls=DefaultGroup, help="Make labels of tracked ultrasound from CT bone meshes.")
+
+
+class PoseChoice(str, Enum):
+    INITIAL = "initial"
+    OPTIMIZED = "optimized"
+
+
+class KindChoice(str, Enum):
+    FULL = "full"
+    PARTIAL = "partial"
+    BOTH = "both"
+
+
+Records = Annotated[
+    list[int] | None, typer.Option("--records", help="Only these records: 1 2 or 1-3.", min=0, metavar="N")
+]
+Specimens = Annotated[
+    list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", min=0, metavar="N")
+]
+Meshes = Annotated[
+    Path | None,
+    typer.Option("--meshes", help="Folder of STL meshes; default: CT_bone_segmentations of each specimen."),
+]
+Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
+PoseOption = Annotated[
+    PoseChoice | None,
+    typer.Option("--poses", help="Tracked or optimised poses; default: optimised where the tracking table has them."),
+]
+
+
+@app.command("ultrabones")
+def ultrabones(
+    root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
+    specimens: Specimens = None,
+    records: Records = None,
+    meshes: Meshes = None,
+    merged: Merged = False,
+    poses: PoseOption = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="First refine the poses so that bright pixels lie on the bone.")
+    ] = False,
+    kind: Annotated[
+        KindChoice, typer.Option("--kind", help="Whole section, the part the probe sees, or both.")
+    ] = KindChoice.BOTH,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
+    workers: options.Workers = None,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Label UltraBones100k frames: bone surface within 0.1 mm of the image plane.
+
+    Writes Labels_full/ and Labels/ in each record. With --refine also refinement.csv and the _optimized
+    columns of the tracking table, whose first version is kept beside it.
+    """
+    from medcli.ultrabones.label import Kind, LabelSettings, label_ultrabones
+    from medcli.ultrabones.refine import RefineSettings
+
+    output = Output(json, quiet, verbose)
+    settings = LabelSettings(
+        kind=Kind(kind.value),
+        poses=poses.value if poses else None,
+        meshes=meshes,
+        merged=merged,
+        refine=refine,
+        refine_settings=RefineSettings(seed=seed),
+        overlay=overlay,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    result = label_ultrabones(root, specimens, records, settings, workers, output.progress())
+    output.finish(result, lambda found: _show(output, found))
+
+
+def _show(output: Output, result: LabelResult) -> None:
+    header = ("record", "poses", "frames", "empty", "files", "kept", "visible")
+    rows = [
+        (
+            r.name,
+            r.poses,
+            r.frames,
+            r.empty,
+            r.written,
+            r.present,
+            f"{100 * r.visible_share:.0f} %" if r.visible_share else "-",
+        )
+        for r in result.records
+    ]
+    output.table(header, rows)
+    output.line()
+    for record in result.records:
+        for line in _remarks(record):
+            output.line(f"{record.name}: {line}")
+    verb = "would write" if result.dry_run else "wrote"
+    kept = f"; {result.present:,} label files were there" if result.present else ""
+    output.line(f"{verb} {result.written:,} files for {result.frames:,} frames{kept}")
+
+
+def _remarks(record: object) -> list[str]:
+    from medcli.ultrabones.label import LabelledRecord
+
+    assert isinstance(record, LabelledRecord)
+    lines = []
+    moved = record.refinement
+    if moved is not None and not moved.foreign:
+        gain = f", J {moved.objective_before:,.0f} to {moved.objective_after:,.0f}" if moved.refined else ""
+        lines.append(f"{moved.refined} poses refined (median {moved.moved_mm:.2f} mm{gain}), {moved.kept} kept")
+    if len(record.bones) > 1 and any(record.missed.values()):
+        lines.append("frames missed by " + ", ".join(f"{bone}: {n}" for bone, n in record.missed.items()))
+    if record.untracked:
+        lines.append(f"{record.untracked} images without a row in the tracking table, not labelled")
+    return lines

@@ -1,0 +1,237 @@
+"""Write the labels of one record.
+
+``labels.json`` in the record's folder says from which poses and meshes a folder of labels was made. Labels of another
+origin are never mixed with new ones unseen: published ones are kept and counted, own ones made otherwise are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.errors import DataError
+from medcli.files import make_output_folder, remove_left_overs, write_text
+from medcli.images import read_grey, read_size, write_image
+from medcli.parallel import map_in_threads
+from medcli.progress import SILENT, Progress
+from medcli.ultrabones.bones import digest
+from medcli.ultrabones.layout import mask_name
+from medcli.ultrabones.pose import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
+from medcli.ultrabones.registry import PIXEL_SPACING_MM
+from medcli.ultrabones.section import BAND_MM, full_label, partial_label
+from medcli.ultrabones.surface import Surface
+from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep
+
+FULL_FOLDER, PARTIAL_FOLDER, OVERLAY_FOLDER = "Labels_full", "Labels", "Overlays"
+STAMP = "labels.json"
+_SEEN_COLOUR, _HIDDEN_COLOUR = (255, 176, 0), (64, 156, 255)
+_UNFINISHED = "unfinished"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrameLabel:
+    """What became of one frame.
+
+    Attributes:
+        written: files written.
+        present: label files that were there already and were left alone.
+        pixels: (surfaces,), label pixels that each bone added.
+        seen: pixels of the partial label.
+        failure: why there is no label, else empty.
+    """
+
+    written: int = 0
+    present: int = 0
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    seen: int = 0
+    failure: str = ""
+
+
+def label_sweep(
+    sweep: Sweep,
+    poses: Poses,
+    surfaces: Sequence[Surface],
+    folders: Sequence[str],
+    overlay: bool = False,
+    overwrite: bool = False,
+    workers: int = 1,
+    progress: Progress = SILENT,
+) -> list[FrameLabel]:
+    """Label the tracked frames of a sweep.
+
+    Args:
+        folders: ``Labels_full``, ``Labels`` or both.
+        overlay: also draw each label over its frame, in ``Overlays``.
+
+    Returns:
+        one result a tracked frame, in order.
+
+    Raises:
+        DataError: no frame comes near a mesh, or labels made with other settings are there and ``overwrite`` is off.
+    """
+    frames = [frame for frame in range(len(sweep.timestamps)) if sweep.rows[frame] >= 0]
+    refuse_unless_near(sweep, poses, surfaces)
+    with _stamped(sweep, poses, surfaces, folders, overwrite):
+        for name in (*folders, *([OVERLAY_FOLDER] if overlay else [])):
+            remove_left_overs(make_output_folder(sweep.folder / name))
+
+        def label(frame: int) -> FrameLabel:
+            try:
+                return _label_frame(sweep, poses, frame, surfaces, folders, overlay, overwrite)
+            except DataError as error:
+                return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}")
+
+        results = []
+        with progress.task(f"label {sweep.name}", len(frames), "frames") as advance:
+            for result in map_in_threads(label, frames, workers):
+                results.append(result)
+                advance(1)
+    return results
+
+
+def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
+    """Raise :class:`DataError` when labels of unrefined poses are there, before minutes of refining end with that."""
+    stamps = _read_stamps(sweep.folder / STAMP)
+    for name in folders:
+        if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
+            raise _other_labels(sweep.folder / name, INITIAL)
+
+
+def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
+    """Raise :class:`DataError`, with the distance found, when no frame of a sweep meets a mesh."""
+    usable = [frame for frame in range(len(sweep.timestamps)) if not poses.problem(frame)]
+    for frame in usable:
+        spacing = float(poses.spacing_mm[frame])
+        if full_label(surfaces, poses.pose[frame], spacing, frame_shape(spacing))[1].any():
+            return
+    if usable:
+        names = ", ".join(surface.name for surface in surfaces)
+        raise DataError(
+            f"no frame of {sweep.name} meets a mesh ({names}): the nearest is {_nearest(usable, poses, surfaces):.1f} "
+            "mm away",
+            "are these the meshes of this specimen, in millimetres and in the CT's coordinates?",
+        )
+
+
+def _nearest(frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface]) -> float:
+    """Smallest distance in millimetres of a coarse grid of the frames' pixels to the meshes."""
+    rows, columns = (grid.ravel() for grid in np.mgrid[0 : FRAME_SHAPE[0] : 90, 0 : FRAME_SHAPE[1] : 73])
+    points = [pixels_to_ct(poses.pose[frame], columns, rows, PIXEL_SPACING_MM) for frame in frames]
+    return float(min(surface.distances(np.concatenate(points)).min() for surface in surfaces))
+
+
+def _label_frame(
+    sweep: Sweep,
+    poses: Poses,
+    frame: int,
+    surfaces: Sequence[Surface],
+    folders: Sequence[str],
+    overlay: bool,
+    overwrite: bool,
+) -> FrameLabel:
+    problem = poses.problem(frame)
+    if problem:
+        raise DataError(problem)
+    spacing = float(poses.spacing_mm[frame])
+    shape = read_size(sweep.images[frame])
+    check_frame_size(shape, spacing, sweep.images[frame])
+    full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
+    seen = partial_label(full)
+    result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
+    for folder in folders:
+        path = sweep.folder / folder / mask_name(sweep.timestamps[frame], folder)
+        if path.exists() and not overwrite:
+            result = replace(result, present=result.present + 1)
+        else:
+            write_image(path, full if folder == FULL_FOLDER else seen)
+            result = replace(result, written=result.written + 1)
+    if overlay:
+        path = sweep.folder / OVERLAY_FOLDER / f"{sweep.timestamps[frame]}_overlay.jpg"
+        if overwrite or not path.exists():
+            write_image(path, draw_overlay(read_grey(sweep.images[frame]), full, seen), quality=90)
+            result = replace(result, written=result.written + 1)
+    return result
+
+
+def draw_overlay(
+    image: NDArray[np.uint8], full: NDArray[np.uint8], seen: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """A frame in grey with its full label in blue and the part the probe sees in orange, (rows, columns, 3)."""
+    picture = np.repeat(image[:, :, None], 3, axis=2)
+    picture[full > 0] = _HIDDEN_COLOUR
+    if seen is not None:
+        picture[seen > 0] = _SEEN_COLOUR
+    return picture
+
+
+def fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
+    """A short text that changes when any label could."""
+    whole = hashlib.sha256(f"{digest(surfaces)} {BAND_MM}".encode())
+    whole.update(poses.pose.astype("<f8").tobytes() + poses.spacing_mm.astype("<f8").tobytes())
+    return whole.hexdigest()[:16]
+
+
+@contextmanager
+def _stamped(
+    sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], overwrite: bool
+) -> Iterator[None]:
+    """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
+    path = sweep.folder / STAMP
+    stamps = _read_stamps(path)
+    wanted: dict[str, object] = {
+        "fingerprint": fingerprint(poses, surfaces),
+        "poses": poses.kind,
+        "meshes": [s.name for s in surfaces],
+    }
+    ours = []
+    for name in folders:
+        present = _holds_labels(sweep, name)
+        stamp = stamps.get(name)
+        if present and not overwrite and stamp is None:
+            logger.warning("%s: labels of another origin are kept (--overwrite replaces them)", sweep.folder / name)
+            continue
+        if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
+            raise _other_labels(sweep.folder / name, str(stamp["poses"]))
+        ours.append(name)
+        stamps[name] = wanted | ({"fingerprint": _UNFINISHED} if present and overwrite else {})
+    _write_stamps(path, stamps)
+    yield
+    _write_stamps(path, stamps | dict.fromkeys(ours, wanted))
+
+
+def _holds_labels(sweep: Sweep, name: str) -> bool:
+    return (sweep.folder / name).is_dir() and any((sweep.folder / name).glob("*.png"))
+
+
+def _other_labels(folder: Path, poses: str) -> DataError:
+    return DataError(
+        f"{folder} holds labels made from other poses or meshes ({poses} poses)", "give --overwrite to replace them"
+    )
+
+
+def _read_stamps(path: Path) -> dict[str, dict[str, object]]:
+    try:
+        stamps = json.loads(path.read_text(encoding="utf-8"))
+        return {name: {"poses": "unknown", "fingerprint": "", **stamp} for name, stamp in stamps.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error}", "remove it, and label with --overwrite") from error
+
+
+def _write_stamps(path: Path, stamps: Mapping[str, Mapping[str, object]]) -> None:
+    if not stamps:
+        return
+    text = json.dumps(stamps, indent=2, sort_keys=True) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
