@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import info
+from medcli.cli import download, info
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -23,6 +23,7 @@ app = App(
     epilog="Research software; not a medical device.",
 )
 app.command("info")(info.info)
+app.add_typer(download.app, name="download")
 
 
 def _print_version(wanted: bool) -> None:
