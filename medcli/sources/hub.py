@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from medcli.errors import DataError
-from medcli.transfer.http import Http, HttpBody, fault_for, host_of
+from medcli.transfer.http import Http, HttpBody, fault_for, host_of, words_for
 from medcli.transfer.source import Broken, Entry, Refused
 
 T = TypeVar("T")
@@ -109,5 +109,13 @@ class HubRepository:
             code = response.status_code
             what = f"{host} answered {code} for {self.kind} {self.repository}"
             raise fault_for(code, what, response.headers) from None
-        except (OSError, ConnectionError) as error:
-            raise Broken(f"{host} cannot be reached ({type(error).__name__})") from None
+        except Exception as error:
+            if not _is_of_network(error):
+                raise
+            raise Broken(f"{host} {words_for(error)}") from None
+
+
+def _is_of_network(error: Exception) -> bool:
+    """Whether huggingface_hub's HTTP library raised ``error``; which library that is depends on its version."""
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or bool(modules & {"httpx", "httpx2", "httpcore", "requests", "urllib3"})

@@ -81,7 +81,7 @@ class HttpBody:
         try:
             content: bytes = self.response.raw.read(size, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Broken(f"{self.host} {_words(error)}") from None
+            raise Broken(f"{self.host} {words_for(error)}") from None
         return content
 
 
@@ -139,7 +139,7 @@ class Http:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, PermissionError):
                 raise
-            raise Broken(f"{host_of(url)} {_words(error)}") from None
+            raise Broken(f"{host_of(url)} {words_for(error)}") from None
 
 
 def host_of(url: str) -> str:
@@ -199,7 +199,7 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
     return 0, int(length) if length.isdecimal() else None
 
 
-def _words(error: BaseException) -> str:
+def words_for(error: BaseException) -> str:
     """Why a connection failed, in words of our own: the library's text holds the whole address."""
     chain = " ".join(type(item).__name__ for item in _causes(error))
     said = (
@@ -210,6 +210,8 @@ def _words(error: BaseException) -> str:
         ("ConnectTimeout", "did not answer in time"),
         ("ReadTimeout", "sent nothing for too long"),
         ("ConnectionRefused", "refused the connection"),
+        ("PoolTimeout", "did not answer in time"),
+        ("ConnectError", "cannot be reached"),
         ("NewConnection", "cannot be reached"),
         ("TimeoutError", "sent nothing for too long"),
     )

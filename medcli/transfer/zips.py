@@ -5,7 +5,9 @@ Everything here is computation on bytes and numbers; the reading is done by the 
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -64,14 +66,16 @@ def read_directory(read: Callable[[int, int], bytes], size: int, archive: str) -
         with zipfile.ZipFile(_Ranged(read, size)) as opened:
             infos = opened.infolist()
             directory_start = opened.start_dir
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise DataError(f"{archive} is not a ZIP archive or is damaged: {error}") from error
     files = [info for info in infos if not info.is_dir()]
     for info in files:
         check_member(info, archive)
     _check_no_double(files, archive)
     starts = sorted(info.header_offset for info in infos)
-    following = dict(zip(starts, [*starts[1:], directory_start], strict=True))
+    if len(set(starts)) < len(starts):
+        raise DataError(f"{archive} is damaged: two of its members begin at the same byte")
+    following = dict(itertools.pairwise([*starts, directory_start]))
     members = [
         Member(
             info.filename,
@@ -130,7 +134,13 @@ def plan_runs(members: Iterable[Member], gap: int = GAP, longest: int = LONGEST_
 
 
 def is_whole_better(missing: Sequence[Member], archive_size: int, bytes_here: int) -> bool:
-    """Whether to read the rest of an archive of which ``bytes_here`` bytes have come, and not only ``missing``."""
+    """Whether to read the rest of an archive of which ``bytes_here`` bytes have come, and not only ``missing``.
+
+    An archive no longer than what is read for its directory always comes whole: nobody has shown that its server knows
+    ranges.
+    """
+    if archive_size <= TAIL:
+        return True
     wanted = sum(member.end - member.start for member in missing)
     return wanted > WHOLE_FROM * (archive_size - bytes_here)
 
@@ -164,7 +174,7 @@ class _Ranged(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
         if base + offset < 0:
-            raise ValueError("before the start of the file")
+            raise OSError(errno.EINVAL, "before the start of the file")  # as files do: zipfile counts on it
         self.position = base + offset
         return self.position
 
