@@ -93,7 +93,7 @@ def read_name(name: str, archive: str = "") -> Named | None:
     below = parts[top + 1 :]
     words = {part.lower() for part in below} | {PurePosixPath(below[-1]).stem.lower()}
     anatomy = next((item.value for item in Anatomy if item.value in words), None)
-    record = next((int(match[1]) for part in below[:-1] if (match := _RECORD.fullmatch(part))), None)
+    record = next((int(match[1]) for part in below[:-1] if (match := _RECORD.match(part))), None)
     return Named("/".join(parts[top:]), number, anatomy, record, kind_of(below))
 
 

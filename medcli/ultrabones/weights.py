@@ -56,7 +56,7 @@ def download_weights(
         return plan_only(source, wanted, root, sources.ABOUT_WEIGHTS, manner)
     done = carry_out(source, wanted, root, sources.ABOUT_WEIGHTS, manner, progress)
     published = root / sources.WEIGHTS_FILE
-    checkpoint = published.with_suffix(".ckpt")
+    checkpoint = published.with_suffix(".safetensors")
     if not done.failures and (done.fetched_files or not checkpoint.is_file()):
         _convert(published, checkpoint)
     return Weights(published, checkpoint, done, done.failures)
