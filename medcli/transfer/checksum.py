@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import queue
+import threading
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 CHUNK = 1 << 20
+_MOST_WAITING = 8
 
 
 class Hasher(Protocol):
@@ -41,6 +46,28 @@ def start(kind: str, size: int) -> Hasher:
 def kind_of(checksum: str | None) -> str:
     """``md5`` of ``md5:…``; sha256 is what we compute ourselves where the source gives none."""
     return checksum.partition(":")[0] if checksum else "sha256"
+
+
+@contextmanager
+def behind(hasher: Hasher) -> Iterator[Callable[[bytes], None]]:
+    """Give a function that feeds ``hasher`` from a thread of its own, which has caught up when the block ends.
+
+    One connection can bring bytes about as fast as one core hashes them; done in turn they take twice as long. Both
+    release the interpreter's lock.
+    """
+    waiting: queue.Queue[bytes | None] = queue.Queue(maxsize=_MOST_WAITING)
+
+    def work() -> None:
+        while (content := waiting.get()) is not None:
+            hasher.update(content)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield waiting.put
+    finally:
+        waiting.put(None)
+        thread.join()
 
 
 def feed(hasher: Hasher, path: Path) -> None:

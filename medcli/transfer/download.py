@@ -17,6 +17,7 @@ from medcli.progress import SILENT, Progress
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
 from medcli.transfer.check import Failure, find_missing, size_of
+from medcli.transfer.counted import Counted
 from medcli.transfer.fetch import Arrived, Effort, fetch_file
 from medcli.transfer.folder import About, Folder, hold
 from medcli.transfer.local import LocalFile
@@ -41,7 +42,7 @@ class Outcome:
         files, bytes: what was asked for.
         reused_files, reused_bytes: of these, what was here already.
         fetched_files: what came.
-        moved_bytes: what went over the network for it.
+        moved_bytes: what went over the network for it, tries that failed and gaps between members included.
         size_only_files: files for which the source gives no checksum.
         failures: what did not come.
     """
@@ -90,11 +91,11 @@ class _Run:
     """The jobs of one download and what became of them."""
 
     def __init__(self, source: Source, folder: Folder, manner: Manner, progress: Progress) -> None:
-        self.source, self.folder, self.manner, self.progress = source, folder, manner, progress
+        self.source = Counted(source)
+        self.folder, self.manner, self.progress = folder, manner, progress
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.failures: list[Failure] = []
-        self.moved = 0
         self.fetched = 0
         self.in_a_row = 0
 
@@ -137,9 +138,7 @@ class _Run:
         try:
             if size_of(target) != entry.size or _is_damaged(target, entry):
                 with self._shown(entry) as effort:
-                    arrived = fetch_file(self.source, entry, target, effort)
-                with self.lock:
-                    self.moved += arrived.moved
+                    fetch_file(self.source, entry, target, effort)
             else:
                 self.effort.advance(entry.size)
         except Fault as fault:
@@ -161,13 +160,12 @@ class _Run:
         self, source: Source, entry: Entry, run: Run, places: dict[Member, Wanted], effort: Effort
     ) -> Sequence[Job]:
         """Bring the members of one run."""
-        over_network = source is self.source
 
         def place(member: Member) -> Path:
             return self.folder.root / places[member].path
 
         def placed(member: Member, arrived: Arrived) -> None:
-            self._placed(places[member], arrived if over_network else dataclasses.replace(arrived, moved=0))
+            self._placed(places[member], arrived)
 
         for member, fault in fetch_run(source, entry, run, place, effort, placed):
             self._failed([places[member]], fault)
@@ -191,7 +189,6 @@ class _Run:
         self.folder.record(item.path, arrived.checksum, arrived.verified, item.announced, self.source.address)
         with self.lock:
             self.fetched += 1
-            self.moved += arrived.moved
             self.in_a_row = 0
 
     def _failed(self, items: Sequence[Wanted], fault: Fault) -> None:
@@ -253,7 +250,7 @@ def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, fol
         reused_files=len(wanted) - len(missing),
         reused_bytes=total - sum(item.size for item in missing),
         fetched_files=run.fetched,
-        moved_bytes=run.moved,
+        moved_bytes=run.source.moved,
         size_only_files=sum(record is not None and record.verified == "size only" for record in records),
         failures=sorted(run.failures, key=lambda failure: failure.path),
     )

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ READ_SIZE = 1 << 18
 DURABLE_FROM = 8 << 20
 """Files from this size on are flushed to the disk before they get their name. Smaller ones are not, since 200,000
 flushes take an hour; what a power cut takes of them is found by the next run and fetched again."""
+HASHED_BEHIND_FROM = 32 << 20
 _PART_SUFFIX = ".download"
 _MOST_CORRUPT = 2
 
@@ -191,12 +192,16 @@ class _Attempt:
             raise Changed(f"the server sent {self.entry.name} from byte {body.start}, asked was {self.present}")
 
     def _receive(self, read: Callable[[int], bytes]) -> None:
-        with self.part.open("ab", buffering=0) as file:
+        large = self.entry.size - self.present >= HASHED_BEHIND_FROM
+        with (
+            self.part.open("ab", buffering=0) as file,
+            checksum.behind(self.hasher) if large else nullcontext(self.hasher.update) as update,
+        ):
             while content := read(min(READ_SIZE, self.entry.size - self.present + 1)):
                 if self.present + len(content) > self.entry.size:
                     raise Corrupt(f"more bytes came for {self.entry.name} than the {self.entry.size} announced")
                 _write_all(file.write, content)
-                self.hasher.update(content)
+                update(content)
                 self.present += len(content)
                 self.moved += len(content)
                 self.meter.set(self.present)

@@ -15,7 +15,7 @@ from medcli.transfer.check import verify as verify_files
 from medcli.transfer.download import Manner, Outcome, download
 from medcli.transfer.folder import HIDDEN, About, read_manifest
 from medcli.transfer.plan import Wanted
-from medcli.transfer.source import Fault, Source
+from medcli.transfer.source import Fault, Missing, Source
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,8 @@ def unreachable() -> Iterator[None]:
         if fault.retry:
             hint = "check the network (and HTTPS_PROXY), then run the same command again to go on"
             raise DataError(f"the source cannot be reached: {fault}", hint) from None
+        if isinstance(fault, Missing):
+            raise DataError(f"not found: {fault}", "check the address, --revision or --item") from None
         raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None
 
 
