@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import download, info
+from medcli.cli import checkpoint, download, export, info, predict
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -22,6 +22,9 @@ app = App(
     "and Veriserum (knee implants in dual-plane fluoroscopy).",
     epilog="Research software; not a medical device.",
 )
+app.add_typer(predict.app, name="predict")
+app.add_typer(export.app, name="export")
+app.add_typer(checkpoint.app, name="checkpoint")
 app.command("info")(info.info)
 app.add_typer(download.app, name="download")
 
