@@ -20,7 +20,7 @@ from medcli.files import write_bytes
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 
 # A broken file is reported once, by the error that names it, and not by the codec as well.
-getattr(cv2, "setLogLevel", lambda level: None)(0)
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def use_single_threaded_codecs() -> None:

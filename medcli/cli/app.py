@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import checkpoint, download, export, info, predict
+from medcli.cli import calibrate, checkpoint, demo, download, export, info, predict
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -25,6 +25,8 @@ app = App(
 app.add_typer(predict.app, name="predict")
 app.add_typer(export.app, name="export")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(calibrate.app, name="calibrate")
+app.command("demo")(demo.demo)
 app.command("info")(info.info)
 app.add_typer(download.app, name="download")
 

@@ -35,7 +35,7 @@ class Part(str, Enum):
     ANATOMIES = "anatomies"
 
 
-FOLDERS = {Part.IMAGES: "images/", Part.DATABASE: "", Part.CSV: "csv_files/", Part.ANATOMIES: "anatomies/"}
+FOLDERS = {Part.IMAGES: "images/", Part.DATABASE: "", Part.CSV: "csv_files/", Part.ANATOMIES: "veriserum_anatomies/"}
 """Where each part goes below the destination."""
 
 

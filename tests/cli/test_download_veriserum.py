@@ -18,7 +18,7 @@ ALL = {
     **IMAGES,
     **TABLES,
     "veriserum.db": VERISERUM["veriserum.db"],
-    "anatomies/ana_000001.stl": VERISERUM["ana_000001.stl"],
+    "veriserum_anatomies/ana_000001.stl": VERISERUM["ana_000001.stl"],
 }
 WORDS = ("download", "veriserum", "--accept-license", "--json", "--dest")
 
@@ -42,7 +42,7 @@ def test_all_parts_come_from_both_places(veriserum_server: FakeDSpace, medcli: M
     [
         (("--only", "csv"), TABLES),
         (("--only", "database"), {"veriserum.db": ALL["veriserum.db"]}),
-        (("--only", "anatomies"), {"anatomies/ana_000001.stl": ALL["anatomies/ana_000001.stl"]}),
+        (("--only", "anatomies"), {"veriserum_anatomies/ana_000001.stl": ALL["veriserum_anatomies/ana_000001.stl"]}),
         (
             ("--only", "images", "--ids", "2-3,7"),
             {n: c for n, c in IMAGES.items() if int(n[-10:-4]) in (2, 3, 7)},

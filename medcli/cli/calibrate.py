@@ -1,0 +1,152 @@
+"""``medcli calibrate``: correct the distortion of X-ray images."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+from medcli.cli.words import App
+
+if TYPE_CHECKING:
+    from medcli.veriserum.calibrate import CalibrationResult
+    from medcli.veriserum.points import PointsResult
+
+app = App(help="Correct the distortion of X-ray images.")
+
+
+class Plane(str, Enum):
+    bs = "bs"
+    fs = "fs"
+
+
+class Format(str, Enum):
+    jpg = "jpg"
+    png = "png"
+
+
+class Resample(str, Enum):
+    reference = "reference"
+    area = "area"
+
+
+class Unit(str, Enum):
+    mm = "mm"
+    px = "px"
+
+
+Poses = Annotated[
+    Path | None, typer.Option("--poses", help="Pose table, CSV or database; default: the one below ROOT.")
+]
+DistortionTable = Annotated[
+    Path | None,
+    typer.Option("--distortion", help="Distortion calibrations, CSV or database; default: the one below ROOT."),
+]
+
+
+@app.command("veriserum")
+def veriserum(
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the results; default: ROOT/calibrated.")] = None,
+    poses: Poses = None,
+    distortion: DistortionTable = None,
+    ids: options.Ids = None,
+    planes: Annotated[list[Plane], typer.Option("--planes", help="Planes to calibrate: bs fs.")] = [  # noqa: B006
+        Plane.bs,
+        Plane.fs,
+    ],
+    workers: options.Workers = None,
+    size: Annotated[int, typer.Option("--size", min=1, max=1600, help="Pixels along each side.")] = 512,
+    file_format: Annotated[Format, typer.Option("--format", help="File format of the results.")] = Format.jpg,
+    quality: Annotated[int, typer.Option("--quality", min=0, max=100, help="JPEG quality.")] = 95,
+    resample: Annotated[
+        Resample,
+        typer.Option("--resample", help="reference: the published pixels; area: anti-aliased, black outside."),
+    ] = Resample.reference,
+    mask: Annotated[
+        bool, typer.Option("--mask", help="With --resample area: also write each plane's field of view.")
+    ] = False,
+    skip_obsolete: Annotated[
+        bool, typer.Option("--skip-obsolete", help="Leave out ids whose pose is marked obsolete.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Correct the distortion of every Veriserum image below ROOT.
+
+    Writes calibrated_bs_NNNNNN.jpg and calibrated_fs_NNNNNN.jpg, pixel for pixel as the published code does. Images
+    that are there are not made again, so an interrupted run goes on where it stopped.
+    """
+    from medcli.veriserum.calibrate import CalibrationSettings, Selection, calibrate
+
+    if mask and resample is not Resample.area:
+        raise typer.BadParameter("--mask needs --resample area: the published pixels have no outside")
+    output = Output(json, quiet, verbose)
+    result = calibrate(
+        root,
+        out,
+        CalibrationSettings(size, file_format.value, quality, resample.value, mask),
+        Selection(poses, distortion, options.id_filter(ids), [plane.value for plane in planes], skip_obsolete),
+        workers=workers,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=output.progress(),
+    )
+    output.finish(result, lambda done: _show(output, done))
+
+
+def _show(output: Output, result: CalibrationResult) -> None:
+    rows: dict[str, str] = {
+        "to do" if result.dry_run else "done": f"{result.done:,} images",
+        "already there": f"{result.skipped:,}",
+        "failed": f"{result.failed:,}",
+    }
+    if result.obsolete:
+        rows["obsolete"] = f"{result.obsolete:,} left out"
+    rows["calibrations"] = ", ".join(map(str, result.calibrations)) or "none"
+    if result.images_per_second:
+        rows["speed"] = f"{result.images_per_second:,.1f} images/s, {result.seconds:,.1f} s"
+    rows["results"] = f"{result.out}{' (dry run: nothing written)' if result.dry_run else ''}"
+    output.pairs(rows)
+
+
+@app.command("points")
+def points(
+    source: Annotated[Path, typer.Argument(metavar="POINTS.csv", help="Table with x_px, y_px or x_mm, y_mm.")],
+    out: Annotated[Path, typer.Option("--out", help="Table to write.")],
+    to: Annotated[Unit, typer.Option("--to", help="mm: from pixels to millimetres; px: back.")] = Unit.mm,
+    calibration: Annotated[
+        int | None, typer.Option("--calibration", help="Calibration id; default: by the id column's pose.")
+    ] = None,
+    plane: Annotated[Plane | None, typer.Option("--plane", help="Plane; default: the plane column.")] = None,
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    distortion: DistortionTable = None,
+    poses: Poses = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Map points, such as tracked markers, from native pixels to millimetres or back.
+
+    Pixels are column and row of the native image, the top-left pixel's centre is (0, 0); millimetres are measured at
+    the detector from the image centre, x to the right, y up.
+    """
+    from medcli.veriserum.points import map_points
+
+    output = Output(json, quiet, verbose)
+    result = map_points(source, out, root, to.value, calibration, plane.value if plane else None, distortion, poses)
+    output.finish(result, lambda done: _show_points(output, done))
+
+
+def _show_points(output: Output, result: PointsResult) -> None:
+    rows = {"points": f"{result.points:,}, to {result.to}", "table": str(result.out)}
+    if result.outside:
+        rows["outside"] = f"{result.outside:,} points have no counterpart (empty cells)"
+    output.pairs(rows)

@@ -1,0 +1,135 @@
+"""Map the points of a CSV file between native pixels and millimetres (``medcli calibrate points``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medcli.errors import DataError, UsageError
+from medcli.files import write_text
+from medcli.veriserum import index
+from medcli.veriserum.distortion import PLANES, Distortion
+
+_LOG = logging.getLogger(__name__)
+COLUMNS = {"px": ("x_px", "y_px"), "mm": ("x_mm", "y_mm")}
+"""Pixels: column and row of the native image; millimetres: x to the right, y up, from the image centre."""
+
+
+@dataclass(frozen=True)
+class PointsResult:
+    """What was mapped.
+
+    Attributes:
+        points: rows of the file.
+        outside: points without an image in the other system (NaN in the result).
+    """
+
+    out: Path
+    points: int
+    outside: int
+    to: str
+    schema: str = "medcli.calibrate-points.v1"
+
+
+def map_points(
+    source: Path,
+    out: Path,
+    root: Path,
+    to: str = "mm",
+    calibration: int | None = None,
+    plane: str | None = None,
+    distortion: Path | None = None,
+    poses: Path | None = None,
+) -> PointsResult:
+    """Map points from pixels to millimetres or back and write them beside the columns that were there.
+
+    Args:
+        source: CSV file with columns x_px, y_px (or x_mm, y_mm for ``to="px"``).
+        out: CSV file to write: the same rows, with the other two columns added or replaced.
+        root: folder with the tables, if they are not given.
+        to: "mm" or "px".
+        calibration: id of the distortion calibration of all points; None: by each row's ``id`` in the pose table.
+        plane: "bs" or "fs" for all points; None: each row's ``plane``.
+
+    Raises:
+        DataError: a file cannot be read, or a column or a calibration is missing.
+        UsageError: neither an option nor a column says which plane or calibration.
+    """
+    table = _read_points(source, to)
+    contents = index.Contents(root, {}) if distortion and (poses or calibration is not None) else index.scan(root)
+    calibrations, _ = index.find_and_read(contents, index.DISTORTIONS, distortion)
+    planes = _planes(table, plane)
+    numbers = _calibrations(table, calibration, contents, poses)
+    here, there = (COLUMNS["px"], COLUMNS["mm"]) if to == "mm" else (COLUMNS["mm"], COLUMNS["px"])
+    mapped = np.full((len(table), 2), np.nan)
+    points = table[list(here)].to_numpy(np.float64)
+    for chosen, model in _models(planes, numbers, calibrations):
+        mapped[chosen] = model(points[chosen]) if to == "mm" else model.inverse(points[chosen])
+    table[list(there)] = mapped
+    write_text(out, table.to_csv(index=False, lineterminator="\n"))
+    return PointsResult(out, len(table), int(np.isnan(mapped).any(axis=1).sum()), to)
+
+
+def _read_points(source: Path, to: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(source)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be read as a table of points: {error}") from error
+    needed = COLUMNS["px" if to == "mm" else "mm"]
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise DataError(f"{source} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+    for name in needed:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        wrong = np.flatnonzero(numbers.isna() & table[name].notna())
+        if len(wrong):
+            row = wrong[0]
+            raise DataError(f"{source}, line {row + 2}: {name} is {table[name].iloc[row]!r}, not a number")
+        table[name] = numbers
+    return table
+
+
+def _planes(table: pd.DataFrame, plane: str | None) -> pd.Series:
+    if plane is not None:
+        return pd.Series(plane, index=table.index)
+    if "plane" not in table.columns:
+        raise UsageError("which plane the points lie in is not said", "add --plane bs, or a column plane")
+    planes = table["plane"].astype(str).str.strip().str.lower()
+    wrong = np.flatnonzero(~planes.isin(PLANES))
+    if len(wrong):
+        row = wrong[0]
+        raise DataError(f"line {row + 2}: plane is {table['plane'].iloc[row]!r}, not bs or fs")
+    return planes
+
+
+def _calibrations(
+    table: pd.DataFrame, calibration: int | None, contents: index.Contents, poses: Path | None
+) -> pd.Series:
+    if calibration is not None:
+        return pd.Series(calibration, index=table.index)
+    if "id" not in table.columns:
+        raise UsageError(
+            "which calibration the points belong to is not said", "add --calibration 3, or a column id (of the pose)"
+        )
+    pose_table, pose_file = index.find_and_read(contents, index.POSES, poses)
+    numbers = table["id"].map(pose_table["distortion_calibration_id"])
+    without = np.flatnonzero(numbers.isna())
+    if len(without):
+        raise DataError(f"id {table['id'].iloc[without[0]]} has no calibration in {pose_file}")
+    return numbers.astype("int64")
+
+
+def _models(
+    planes: pd.Series, numbers: pd.Series, calibrations: pd.DataFrame
+) -> Iterator[tuple[np.ndarray, Distortion]]:
+    for number, plane in sorted(set(zip(numbers.tolist(), planes.tolist(), strict=True))):
+        if number not in calibrations.index:
+            raise DataError(f"distortion calibration {number} is not in the table; it has {list(calibrations.index)}")
+        row = {"id": number, **calibrations.loc[number].to_dict()}
+        chosen = ((numbers == number) & (planes == plane)).to_numpy()
+        yield np.flatnonzero(chosen), Distortion.from_row(row, plane)

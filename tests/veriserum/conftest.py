@@ -1,0 +1,28 @@
+"""A small Veriserum folder made of random smooth pictures and invented calibrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medcli.veriserum.distortion import Distortion
+from tests.veriserum.making import make_distortion, smooth_picture, write_picture, write_tables
+
+
+@pytest.fixture(scope="session")
+def distortions() -> dict[int, Distortion]:
+    """Two invented calibrations; their ids are not their row numbers."""
+    return {4: make_distortion(4), 9: make_distortion(9)}
+
+
+@pytest.fixture
+def veriserum(tmp_path: Path, distortions: dict[int, Distortion]) -> Path:
+    """Four pairs, ids 1 to 4, images in a folder of their own, names of folders with a blank and an umlaut."""
+    root = tmp_path / "Véri serum"
+    ids = [1, 2, 3, 4]
+    for number in ids:
+        for offset, plane in enumerate(("bs", "fs")):
+            write_picture(root / "images" / f"{plane}_{number:06d}.jpg", smooth_picture(2 * number + offset))
+    write_tables(root, ids, distortions)
+    return root

@@ -1,0 +1,375 @@
+"""``medcli calibrate veriserum``: exact, resumable and clear."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli import files, images
+from medcli.errors import DataError, MedcliError
+from medcli.veriserum import calibrate as module
+from medcli.veriserum.calibrate import CalibrationSettings, Selection, calibrate
+from medcli.veriserum.distortion import Distortion
+from tests.conftest import Ran
+from tests.veriserum.making import make_distortion, smooth_picture, write_picture, write_tables
+from tests.veriserum.published import correct_pair, nearest_native_pixels
+
+Run = Callable[..., Ran]
+POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
+DISTORTION = "csv_files/distortion_calibration_reloaded.csv"
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def expect(root: Path, distortion: Distortion, number: int) -> dict[str, np.ndarray]:
+    """The published result for one pair of the folder."""
+    pair = {
+        plane: cv2.imread(str(root / "images" / f"{plane}_{number:06d}.jpg"), cv2.IMREAD_GRAYSCALE)
+        for plane in ("bs", "fs")
+    }
+    nearest = nearest_native_pixels(distortion)
+    return correct_pair(pair, {"bs": nearest, "fs": nearest})
+
+
+def test_png_equals_the_published_pixels(
+    veriserum: Path, distortions: dict[int, Distortion], medcli: Run, tmp_path: Path
+) -> None:
+    """Ids 1 and 2 use calibrations 4 and 9: looked up by id, not by row."""
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--format", "png", "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    for number, calibration in ((1, 4), (2, 9)):
+        for plane, expected in expect(veriserum, distortions[calibration], number).items():
+            result = images.read_grey(tmp_path / "out" / f"calibrated_{plane}_{number:06d}.png")
+            np.testing.assert_array_equal(result, expected)
+
+
+def test_jpg_equals_the_published_files(veriserum: Path, distortions: dict[int, Distortion]) -> None:
+    calibrate(veriserum, selection=Selection(ids=[(1, 1)]))
+    expected = expect(veriserum, distortions[4], 1)["fs"]
+    content = (veriserum / "calibrated/calibrated_fs_000001.jpg").read_bytes()
+    assert content == cv2.imencode(".jpg", expected)[1].tobytes()
+
+
+def test_a_second_run_does_nothing(veriserum: Path) -> None:
+    first = calibrate(veriserum, workers=3)
+    made = contents_of(veriserum / "calibrated")
+    times = {path: path.stat().st_mtime_ns for path in (veriserum / "calibrated").iterdir()}
+    second = calibrate(veriserum)
+    assert (first.done, first.skipped, second.done, second.skipped) == (8, 0, 0, 8)
+    assert contents_of(veriserum / "calibrated") == made
+    assert {path: path.stat().st_mtime_ns for path in (veriserum / "calibrated").iterdir()} == times
+
+
+def test_parts_give_the_same_folder_as_the_whole(veriserum: Path, tmp_path: Path) -> None:
+    calibrate(veriserum, tmp_path / "whole", workers=2)
+    for selection in (Selection(ids=[(3, 4)]), Selection(planes=["fs"]), Selection()):
+        calibrate(veriserum, tmp_path / "parts", selection=selection, workers=1)
+    assert contents_of(tmp_path / "parts") == contents_of(tmp_path / "whole")
+
+
+def test_ids_and_planes_are_chosen(veriserum: Path, medcli: Run) -> None:
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--ids", "1-2", "4", "--planes", "bs", "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out)["done"] == 3
+    names = sorted(path.name for path in (veriserum / "calibrated").glob("calibrated_*"))
+    assert names == ["calibrated_bs_000001.jpg", "calibrated_bs_000002.jpg", "calibrated_bs_000004.jpg"]
+
+
+def test_the_other_plane_decides_on_the_scaling(veriserum: Path, tmp_path: Path) -> None:
+    """Only bs is wanted, but whether it is scaled depends on fs being black."""
+    write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
+    calibrate(veriserum, tmp_path / "one", selection=Selection(ids=[(1, 1)], planes=["bs"]))
+    calibrate(veriserum, tmp_path / "both", selection=Selection(ids=[(1, 1)]))
+    name = "calibrated_bs_000001.jpg"
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "both" / name).read_bytes()
+
+
+def test_black_plane_leaves_both_unscaled(veriserum: Path, distortions: dict[int, Distortion], tmp_path: Path) -> None:
+    write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
+    calibrate(veriserum, tmp_path / "out", CalibrationSettings(format="png"), Selection(ids=[(1, 1)]))
+    for plane, expected in expect(veriserum, distortions[4], 1).items():
+        result = images.read_grey(tmp_path / "out" / f"calibrated_{plane}_000001.png")
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_dry_run_writes_nothing(veriserum: Path, medcli: Run, tmp_path: Path) -> None:
+    before = set(veriserum.rglob("*"))
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--dry-run")
+    assert ran.code == 0
+    assert "8 images" in ran.out
+    assert set(veriserum.rglob("*")) == before
+
+
+def test_database_instead_of_csv(veriserum: Path, tmp_path: Path) -> None:
+    """Tables from a database whose names and columns are in another case give the same images."""
+    calibrate(veriserum, tmp_path / "csv")
+    with sqlite3.connect(veriserum / "recordings.DB") as connection:
+        for name, file in (("POSES", POSES), ("Distortion_Calibration", DISTORTION)):
+            table = pd.read_csv(veriserum / file).rename(columns=str.upper)
+            table.to_sql(name, connection, index=False)
+            (veriserum / file).unlink()
+    connection.close()
+    (veriserum / "Thumbs.db").write_bytes(b"not a database")
+    calibrate(veriserum, tmp_path / "database")
+    assert contents_of(tmp_path / "database") == contents_of(tmp_path / "csv")
+
+
+def test_png_and_tif_inputs_below_other_folders(veriserum: Path, tmp_path: Path) -> None:
+    for plane, suffix in (("bs", ".PNG"), ("fs", ".tif")):
+        picture = smooth_picture(77)
+        (veriserum / "more" / "deep").mkdir(parents=True, exist_ok=True)
+        content = cv2.imencode(suffix.lower(), picture)[1].tobytes()
+        (veriserum / "more" / "deep" / f"{plane}_000005{suffix}").write_bytes(content)
+    poses = pd.read_csv(veriserum / POSES)
+    poses.loc[len(poses)] = {**poses.iloc[0].to_dict(), "id": 5}
+    poses.to_csv(veriserum / POSES, index=False)
+    result = calibrate(veriserum, tmp_path / "out", selection=Selection(ids=[(5, 5)]))
+    assert (result.done, result.failed) == (2, 0)
+
+
+def test_skip_obsolete(veriserum: Path) -> None:
+    poses = pd.read_csv(veriserum / POSES)
+    poses.loc[poses["id"] == 2, "obsolete"] = 1
+    poses.to_csv(veriserum / POSES, index=False)
+    result = calibrate(veriserum, selection=Selection(skip_obsolete=True))
+    assert (result.done, result.obsolete) == (6, 2)
+    assert calibrate(veriserum).done == 2
+
+
+def test_area_with_mask(veriserum: Path, medcli: Run) -> None:
+    words = ("--resample", "area", "--mask", "--size", "100", "--ids", "1")
+    assert medcli("calibrate", "veriserum", "--root", veriserum, *words).code == 0
+    mask = images.read_grey(veriserum / "calibrated/mask_bs_calibration_04.png")
+    picture = images.read_grey(veriserum / "calibrated/calibrated_bs_000001.jpg")
+    assert mask.shape == picture.shape == (100, 100)
+    assert set(np.unique(mask)) == {0, 255}
+    assert picture[mask == 0].mean() < 10 < picture[mask == 255].mean()
+    refused = medcli("calibrate", "veriserum", "--root", veriserum, "--mask")
+    assert refused.code == 2
+    assert "area" in refused.err
+
+
+def test_manifest_names_what_made_the_images(veriserum: Path, distortions: dict[int, Distortion]) -> None:
+    calibrate(veriserum)
+    manifest = json.loads((veriserum / "calibrated/medcli_calibration.json").read_text())
+    assert manifest["options"] == {"size": 512, "format": "jpg", "resample": "reference", "quality": 95}
+    assert manifest["calibrations"]["9"]["fs"] == distortions[9].fingerprint
+    assert manifest["opencv"] == cv2.__version__
+    assert "Non-Commercial" in manifest["derived_from"]
+
+
+def test_a_folder_is_not_filled_in_two_ways(veriserum: Path, medcli: Run) -> None:
+    calibrate(veriserum)
+    made = contents_of(veriserum / "calibrated")
+    refused = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256")
+    assert refused.code == 2
+    assert "made with size 512, not 256" in refused.err
+    part = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256", "--ids", "1", "--overwrite")
+    assert part.code == 2, "the other images in the folder would stay as they are"
+    assert contents_of(veriserum / "calibrated") == made
+    assert medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256", "--overwrite").code == 0
+    assert images.read_grey(veriserum / "calibrated/calibrated_bs_000001.jpg").shape == (256, 256)
+
+
+def test_changed_calibration_is_noticed(veriserum: Path, medcli: Run) -> None:
+    calibrate(veriserum, selection=Selection(ids=[(1, 2)]))
+    write_tables(veriserum, [1, 2, 3, 4], {4: make_distortion(4), 9: make_distortion(10)})
+    ran = medcli("calibrate", "veriserum", "--root", veriserum)
+    assert ran.code == 2
+    assert "calibration 9, plane" in ran.err
+
+
+# Bad input: each is one clear line, and the other images go on.
+
+
+def failing_run(medcli: Run, root: Path) -> tuple[dict, Ran]:
+    ran = medcli("calibrate", "veriserum", "--root", root, "--json")
+    return json.loads(ran.out), ran
+
+
+def check_one_failure(medcli: Run, root: Path, number: int, plane: str, said: str, done: int = 7) -> None:
+    result, ran = failing_run(medcli, root)
+    assert ran.code == 4
+    assert (result["done"], result["failed"]) == (done, 8 - done)
+    failure = next(item for item in result["failures"] if item["plane"] == plane)
+    assert failure["id"] == number
+    assert said in failure["reason"]
+    out = root / "calibrated"
+    assert not (out / f"calibrated_{plane}_{number:06d}.jpg").exists()
+    assert not list(out.glob("*.part"))
+    plain = medcli("calibrate", "veriserum", "--root", root)
+    assert plain.code == 4
+    assert f"failed: {plane}_{number:06d}: " in plain.err
+    assert said in plain.err
+
+
+def test_cut_off_jpeg(veriserum: Path, medcli: Run) -> None:
+    path = veriserum / "images/bs_000002.jpg"
+    path.write_bytes(path.read_bytes()[:-5000])
+    check_one_failure(medcli, veriserum, 2, "bs", "is cut off")
+
+
+def test_not_an_image(veriserum: Path, medcli: Run) -> None:
+    (veriserum / "images/bs_000002.jpg").write_bytes(b"<html>404</html>")
+    check_one_failure(medcli, veriserum, 2, "bs", "is not an image")
+
+
+def test_empty_file(veriserum: Path, medcli: Run) -> None:
+    (veriserum / "images/fs_000002.jpg").write_bytes(b"")
+    check_one_failure(medcli, veriserum, 2, "fs", "is empty")
+
+
+def test_one_plane_missing(veriserum: Path, medcli: Run) -> None:
+    (veriserum / "images/fs_000003.jpg").unlink()
+    check_one_failure(medcli, veriserum, 3, "fs", "missing: expected fs_000003.* beside bs_000003.jpg")
+
+
+def test_id_without_a_pose(veriserum: Path, medcli: Run) -> None:
+    poses = pd.read_csv(veriserum / POSES)
+    poses[poses["id"] != 3].to_csv(veriserum / POSES, index=False)
+    check_one_failure(medcli, veriserum, 3, "bs", "id 3 has no row in veriserum_pose", done=6)
+
+
+def test_calibration_that_is_not_in_the_table(veriserum: Path, medcli: Run) -> None:
+    poses = pd.read_csv(veriserum / POSES)
+    poses.loc[poses["id"] == 3, "distortion_calibration_id"] = 5
+    poses.to_csv(veriserum / POSES, index=False)
+    check_one_failure(medcli, veriserum, 3, "bs", "distortion calibration 5 is not in distortion_calibration", done=6)
+
+
+def test_pose_without_a_calibration(veriserum: Path, medcli: Run) -> None:
+    poses = pd.read_csv(veriserum / POSES)
+    poses.loc[poses["id"] == 3, "distortion_calibration_id"] = np.nan
+    poses.to_csv(veriserum / POSES, index=False)
+    check_one_failure(medcli, veriserum, 3, "fs", "has no distortion_calibration_id", done=6)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("1,2,3;0.2;1,2;1,0,0,1", "got 3;1;2;4"), (",".join(["0"] * 32) + ";0.2;1,2;1,0,0,1", "not invertible")],
+)
+def test_broken_calibration(veriserum: Path, medcli: Run, text: str, said: str) -> None:
+    table = pd.read_csv(veriserum / DISTORTION)
+    table.loc[table["id"] == 9, "distortion_result_fs"] = text
+    table.to_csv(veriserum / DISTORTION, index=False)
+    result, ran = failing_run(medcli, veriserum)
+    assert ran.code == 4
+    assert (result["done"], result["failed"]) == (6, 2)
+    assert all(item["plane"] == "fs" and said in item["reason"] for item in result["failures"])
+
+
+def test_colour_jpeg_is_read_as_grey(veriserum: Path, medcli: Run) -> None:
+    colour = np.stack([smooth_picture(1), smooth_picture(2), smooth_picture(3)], axis=-1)
+    write_picture(veriserum / "images/bs_000001.jpg", colour)
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out)["colour"] == 1
+    assert "1 colour images were read as grey" in ran.err
+
+
+@pytest.mark.parametrize("remove", ["images", "poses", "distortion", "everything"])
+def test_missing_inputs(veriserum: Path, medcli: Run, remove: str, tmp_path: Path) -> None:
+    if remove == "images":
+        for path in (veriserum / "images").iterdir():
+            path.unlink()
+        said = "no image in"
+    elif remove == "everything":
+        veriserum = tmp_path / "nothing"
+        said = "there is no folder"
+    else:
+        (veriserum / (POSES if remove == "poses" else DISTORTION)).unlink()
+        said = "no pose table in" if remove == "poses" else "no distortion calibration table in"
+    ran = medcli("calibrate", "veriserum", "--root", veriserum)
+    assert ran.code == 3
+    assert said in ran.err
+    assert ran.err.count("\n") <= 2
+    assert not (veriserum / "calibrated").exists()
+
+
+def test_tables_that_are_not_tables(veriserum: Path, medcli: Run, tmp_path: Path) -> None:
+    for option, text, said in (
+        ("--poses", "a,b\n1,2\n", "has no column id, distortion_calibration_id"),
+        ("--poses", "", "cannot be read as a pose table"),
+        ("--distortion", "id\n1\n", "has no column distortion_result_bs"),
+    ):
+        (tmp_path / "table.csv").write_text(text)
+        ran = medcli("calibrate", "veriserum", "--root", veriserum, option, tmp_path / "table.csv")
+        assert ran.code == 3
+        assert said in ran.err
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--poses", tmp_path / "absent.csv")
+    assert (ran.code, "there is no file" in ran.err) == (3, True)
+
+
+def test_no_id_among_the_wanted(veriserum: Path, medcli: Run) -> None:
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--ids", "100-200")
+    assert ran.code == 3
+    assert "none of the 4 ids" in ran.err
+
+
+def test_output_that_cannot_be_written(veriserum: Path, medcli: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--out", tmp_path / "file" / "out")
+    assert ran.code == 1
+    assert "cannot write to" in ran.err
+
+
+def test_full_disk_stops_and_is_gone_on_from(veriserum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full after three images: they stay, nothing half-written does, and a later run ends the work."""
+    calibrate(veriserum, tmp_path / "whole")
+    original, written = files.write_bytes, []
+
+    def write(target: Path, content: bytes, durable: bool = True) -> None:
+        if target.suffix == ".jpg" and len(written) >= 3:
+            files.part_path(target).write_bytes(b"half")
+            files.part_path(target).unlink()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(target)
+        original(target, content, durable)
+
+    monkeypatch.setattr(images, "write_bytes", write)
+    with pytest.raises(MedcliError, match="the disk is full"):
+        calibrate(veriserum, tmp_path / "out", workers=2)
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 3
+    monkeypatch.undo()
+    assert calibrate(veriserum, tmp_path / "out").skipped == 3
+    assert contents_of(tmp_path / "out") == contents_of(tmp_path / "whole")
+
+
+def test_one_file_that_cannot_be_written(veriserum: Path, medcli: Run) -> None:
+    (veriserum / "calibrated/calibrated_bs_000002.jpg").mkdir(parents=True)
+    (veriserum / "calibrated/calibrated_bs_000002.jpg/kept.txt").write_text("a folder in the way")
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--overwrite", "--json")
+    result = json.loads(ran.out)
+    assert (ran.code, result["done"], result["failed"]) == (4, 7, 1)
+    assert "cannot write calibrated_bs_000002.jpg" in result["failures"][0]["reason"]
+
+
+def test_duplicates_are_said(veriserum: Path, medcli: Run) -> None:
+    write_picture(veriserum / "zz copy" / "bs_000001.jpg", smooth_picture(50))
+    ran = medcli("calibrate", "veriserum", "--root", veriserum)
+    assert ran.code == 0
+    assert "1 images lie in two places" in ran.err
+
+
+def test_maps_beyond_the_memory_limit_are_loaded_again(veriserum: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = veriserum / "expected"
+    calibrate(veriserum, expected)
+    monkeypatch.setattr(module, "_MAPS_IN_MEMORY", 1)
+    calibrate(veriserum, veriserum / "calibrated", workers=4)
+    assert contents_of(veriserum / "calibrated") == contents_of(expected)
+
+
+def test_plan_raises_on_no_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no image"):
+        calibrate(tmp_path)
