@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from medcli.cli import options
 from medcli.cli.output import Output
 from medcli.cli.words import App
-from medcli.ultrabones.sources import Anatomy, Kind
+from medcli.ultrabones.sources import Anatomy, Kind, Place
 from medcli.veriserum.sources import Part
 
 if TYPE_CHECKING:
@@ -31,6 +32,19 @@ Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against
 Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
 
 
+def _names(kinds: type[Enum]) -> str:
+    return ", ".join(str(item.value) for item in kinds)
+
+
+Anatomies = Annotated[
+    list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
+]
+Kinds = Annotated[
+    list[Kind] | None, typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(Kind)}.")
+]
+Parts = Annotated[list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")]
+
+
 @app.command("ultrabones")
 def ultrabones(
     dest: Annotated[
@@ -39,17 +53,18 @@ def ultrabones(
     specimens: Annotated[
         list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8, or 1-5.", metavar="N")
     ] = None,
-    anatomies: Annotated[list[Anatomy] | None, typer.Option("--anatomies", help="Only these bones.")] = None,
+    anatomies: Annotated[
+        list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
+    ] = None,
     records: Annotated[
         list[int] | None, typer.Option("--records", help="Only these records of each specimen.", metavar="N")
     ] = None,
-    only: Annotated[list[Kind] | None, typer.Option("--only", help="Only these kinds of files.")] = None,
+    only: Annotated[
+        list[Kind] | None, typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(Kind)}.")
+    ] = None,
     source: Annotated[
-        str,
-        typer.Option(
-            "--source", help="auto, hub or azure; auto: azure when a connection string is set.", metavar="NAME"
-        ),
-    ] = "auto",
+        Place, typer.Option("--source", help="auto is azure when a connection string is set, else hub.")
+    ] = Place.AUTO,
     connection_string_file: Annotated[
         Path | None,
         typer.Option(
@@ -75,14 +90,10 @@ def ultrabones(
     if verify:
         _verify(output, dest, workers)
         return
-    from medcli.ultrabones.download import Origin, Place, Selection, download_ultrabones
+    from medcli.ultrabones.download import Origin, Selection, download_ultrabones
 
-    try:
-        place = Place(source)
-    except ValueError as error:
-        raise typer.BadParameter(f"'{source}' is not one of auto, hub, azure", param_hint="--source") from error
     selection = Selection(specimens or (), anatomies or (), records or (), only or ())
-    origin = Origin(place, connection_string_file, container, revision)
+    origin = Origin(source, connection_string_file, container, revision)
     manner = _manner(workers, timeout, retries)
     _finish(output, download_ultrabones(dest, selection, origin, manner, dry_run, output.progress()))
 
@@ -120,7 +131,9 @@ def veriserum(
     dest: Annotated[
         Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_VERISERUM_ROOT")
     ] = options.VERISERUM_ROOT,
-    only: Annotated[list[Part] | None, typer.Option("--only", help="Only these parts.")] = None,
+    only: Annotated[
+        list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")
+    ] = None,
     ids: options.Ids = None,
     base_url: Annotated[
         str | None, typer.Option("--base-url", help="Address of the repository.", envvar="MEDCLI_VERISERUM_URL")

@@ -109,7 +109,10 @@ def hold(root: Path, about: About) -> Iterator[Folder]:
     Raises:
         MedcliError: another process holds it, or it cannot be written to.
     """
-    files.make_output_folder(root)
+    try:
+        files.make_output_folder(root)
+    except MedcliError as error:
+        raise MedcliError(error.message, "choose another folder with --dest") from error
     hidden = root / HIDDEN
     hidden.mkdir(exist_ok=True)
     with _locked(hidden / "lock", root):

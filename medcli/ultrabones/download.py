@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -23,17 +22,9 @@ from medcli.transfer.report import Downloaded, Planned, carry_out, plan_only, un
 from medcli.transfer.source import Entry, Fault, Source
 from medcli.transfer.zips import Member
 from medcli.ultrabones import sources
-from medcli.ultrabones.sources import Anatomy, Kind, read_name
+from medcli.ultrabones.sources import Anatomy, Kind, Place, read_name
 
 log = logging.getLogger(__name__)
-
-
-class Place(str, Enum):
-    """Where to download from."""
-
-    AUTO = "auto"
-    HUB = "hub"
-    AZURE = "azure"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,14 @@ _SPECIMEN = re.compile(r"(?:specimen|cadaver)[ _-]?(\d+)(?!\d)", re.IGNORECASE)
 _RECORD = re.compile(r"record[_-]?(\d+)", re.IGNORECASE)
 
 
+class Place(str, Enum):
+    """Where to download from."""
+
+    AUTO = "auto"
+    HUB = "hub"
+    AZURE = "azure"
+
+
 class Kind(str, Enum):
     """Kinds of files that ``--only`` chooses from."""
 

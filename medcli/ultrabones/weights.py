@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,4 +62,6 @@ def download_weights(
 
 
 def _convert(published: Path, checkpoint: Path) -> None:
-    importlib.import_module("medcli.ultrabones.checkpoint").convert(published, checkpoint)
+    from medcli.ultrabones.checkpoint import convert  # brings torch
+
+    convert(published, checkpoint, overwrite=True)

@@ -215,3 +215,12 @@ def test_no_exception_holds_the_signature(azurite: Azurite, monkeypatch: pytest.
         pass
     shown += "".join(traceback.format_exception(caught.value))
     assert secret not in shown
+
+
+def test_the_folder_is_what_the_index_reads(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
+    from medcli.ultrabones.index import index_frames
+
+    medcli("download", "ultrabones", "--specimens", "2", "--dest", tmp_path)
+    frames = index_frames(tmp_path)
+    assert len(frames) == sum("cadaver02" in name and "UltrasoundImages" in name for name in FIRST)
+    assert set(frames["donor"]) == {"F231218"}

@@ -172,3 +172,40 @@ def test_an_unknown_revision_is_refused(hub: FakeHub, medcli: Medcli, tmp_path: 
     ran = medcli("download", "ultrabones", "--revision", "v9", "--dest", tmp_path, *QUICK)
     assert ran.code == 3
     assert "404" in ran.err
+
+
+def test_the_folder_is_what_the_index_reads(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    from medcli.ultrabones.index import index_frames
+
+    medcli("download", "ultrabones", "--specimens", "2", "--anatomies", "tibia", "--dest", tmp_path)
+    frames = index_frames(tmp_path)
+    assert len(frames) == len(chosen("specimen02/", "/tibia/", "UltrasoundImages"))
+    assert set(frames["specimen"]) == {2}
+    assert set(frames["anatomy"]) == {"tibia"}
+
+
+def test_offline_by_the_hubs_own_setting_is_said(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ran = medcli("download", "ultrabones", "--dest", tmp_path)
+    assert ran.code == 3
+    assert "unset HF_HUB_OFFLINE" in ran.err
+    assert hub.count() == 0
+
+
+def test_the_token_goes_to_the_hub_and_not_to_the_store(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    ran = medcli("download", "ultrabones", "--specimens", "1", "--dest", tmp_path, "--verbose")
+    assert ran.code == 0
+    for request in hub.requests:
+        sent = request.headers.get("Authorization") or request.headers.get("authorization")
+        assert sent == (None if request.path.startswith("/store/") else "Bearer hf_secret")
+    assert "hf_secret" not in ran.out + ran.err + (tmp_path / "medcli-manifest.json").read_text()
+
+
+def test_only_reading_requests_reach_the_hub(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    medcli("download", "ultrabones", "--dest", tmp_path)
+    assert {request.method for request in hub.requests} <= {"GET", "HEAD"}

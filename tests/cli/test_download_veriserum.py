@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Ran
+from tests.conftest import REPOSITORY, Ran
 from tests.download_fixtures import TABLES, VERISERUM, ZIPPED_IMAGES, files_in
 from tests.servers import FakeDSpace, Trouble
 
@@ -111,3 +114,24 @@ def test_a_site_that_is_no_dspace_is_said(veriserum_server: FakeDSpace, medcli: 
 def test_ids_may_be_given_in_any_order(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:
     done = report(medcli(*WORDS, tmp_path, "--only", "images", "--ids", "5", "1-2"))
     assert done["files"] == 6
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX terminal")
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2)])
+def test_at_a_terminal_the_licence_is_asked_for(
+    veriserum_server: FakeDSpace, tmp_path: Path, typed: str, code: int
+) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "medcli", "download", "veriserum", "--only", "csv", "--dest", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(command, env=environment, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE)
+    os.write(ours, typed.encode())
+    process.communicate(timeout=100)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "Non-Commercial Use Permitted" in shown
+    assert process.returncode == code
+    assert bool(files_in(tmp_path)) == (code == 0)
