@@ -25,13 +25,14 @@ from medcli.transfer.members import fetch_run
 from medcli.transfer.patience import Patience
 from medcli.transfer.plan import Wanted, Work
 from medcli.transfer.pool import Job, Pool
-from medcli.transfer.source import Entry, Fault, Refused, Source
+from medcli.transfer.source import Broken, Busy, Entry, Fault, Refused, Source
 from medcli.transfer.zips import Member, Run, plan_runs
 
 log = logging.getLogger(__name__)
 _SHOWN_ALONE_FROM = 32 << 20
 """Files from this size on have a progress of their own."""
 _FAILURES_IN_A_ROW = 8
+"""Transfers given up one after the other, without any that succeeded between, that show that the source is gone."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,11 @@ class _Run:
         def placed(member: Member, arrived: Arrived) -> None:
             self._placed(places[member], arrived)
 
+        by_fault: dict[int, tuple[Fault, list[Wanted]]] = {}
         for member, fault in fetch_run(source, entry, run, place, effort, placed):
-            self._failed([places[member]], fault)
+            by_fault.setdefault(id(fault), (fault, []))[1].append(places[member])
+        for fault, items in by_fault.values():
+            self._failed(items, fault)
         return ()
 
     @contextmanager
@@ -195,8 +199,8 @@ class _Run:
         """Note files that did not come; gives the whole run up when no other can come either."""
         with self.lock:
             self.failures += [Failure(item.path, str(fault)) for item in items]
-            self.in_a_row += 1
-            hopeless = fault.retry and self.in_a_row >= max(_FAILURES_IN_A_ROW, self.manner.workers)
+            self.in_a_row += isinstance(fault, (Broken, Busy))
+            hopeless = self.in_a_row >= max(_FAILURES_IN_A_ROW, self.manner.workers)
         if isinstance(fault, Refused) and self.source.one_credential:
             raise DataError(f"access refused: {fault}", "what has arrived is kept; see `medcli download --help`")
         if hopeless:

@@ -88,7 +88,7 @@ def kill_at_random_moments(words: list[str], tmp_path: Path, seed: int, longest_
     for _ in range(3):
         process = start(*words, "--dest", tmp_path)
         time.sleep(0.4 + chance.random() * longest_s)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.communicate()
 
 
