@@ -38,8 +38,8 @@ def seg(
 ) -> None:
     """Write the segmentation network as ONNX.
 
-    Resizing and thresholding are inside, and the result is compared with torch. The model takes "frames", uint8 grey (frames, rows, columns) of any size, and gives "probability" (float32) and
-    "mask" (uint8, 0 or 255) of that size.
+    Resizing and thresholding are inside, and the result is compared with torch. The model takes "frames", uint8 grey
+    (frames, rows, columns) of any size, and gives "probability" (float32) and "mask" (uint8, 0 or 255) of that size.
     """
     from medcli.ultrabones.export import export_seg
 
@@ -54,7 +54,8 @@ def _show(output: Output, done: SegExport) -> None:
             "written": f"{done.path} ({done.bytes / 1e6:.1f} MB, opset {done.opset})",
             "input": "frames, uint8 (frames, rows, columns), any size",
             "outputs": "probability, float32, and mask, uint8 0/255, of the same size",
-            "parity": f"probabilities differ by at most {done.largest_difference:.1e} from torch, "
+            "parity": f"network: probabilities within {done.network_difference:.1e} of torch",
+            "": f"with resizing: within {done.largest_difference:.1e}; "
             f"{done.pixels_differing:,} of {done.pixels_compared:,} mask pixels differ",
         }
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcli import __version__
 from medcli.errors import DataError, UsageError
-from medcli.files import make_output_folder, replacing, write_text
+from medcli.files import make_output_folder, write_bytes, write_text
 from medcli.ultrabones.model import ARCH, ENCODER, build_model
 from medcli.ultrabones.preprocess import INPUT_SIZE, MEAN, STD
 from medcli.ultrabones.segmenter import Segmenter, load_segmenter
@@ -38,7 +38,7 @@ __all__ = [
 
 SUFFIX = ".safetensors"
 SCHEMA = "medcli.segmenter.v1"
-CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435, doi:10.1016/j.compbiomed.2025.110435"
+CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
 LICENCE = "CC BY 4.0 (UltraBones100k)"
 _HEADER_KEY = "medcli"
 
@@ -119,15 +119,14 @@ def save_checkpoint(path: Path, model: torch.nn.Module, metadata: Metadata) -> P
     Each file is whole or absent at any moment, and the weights' file alone is enough to load. Wrappers of
     ``torch.compile`` are seen through; the model may be on any device and in any memory format.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = _with_suffix(path)
     state = {
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    with replacing(path) as part:
-        save_file(state, part, metadata={_HEADER_KEY: metadata.to_json()})
+    write_bytes(path, save(state, metadata={_HEADER_KEY: metadata.to_json()}))
     write_text(path.with_suffix(".json"), metadata.to_json() + "\n")
     return path
 
