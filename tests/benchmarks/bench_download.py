@@ -1,9 +1,11 @@
 """Speed of downloads on loopback, as ratios measured side by side: ``python tests/benchmarks/bench_download.py``.
 
 1. 2,000 files of 300 kB from the Azure Storage emulator against the SDK's own parallel download (8 at a time, to disk).
-2. One file of 1 GiB against a plain read of the same address to disk, as curl does, without any checksum.
+2. One file of 1 GiB against a plain read of the same address to disk, as curl does, without any checksum; and against
+   the same read followed by a checksum of the file, which gives what a download here gives.
 
-Leaves with 1 when a ratio is below what is promised (0.9 and 0.8).
+Leaves with 1 when a ratio is below what is promised (0.9, 0.8 and 0.8). The checksum is computed beside the reading, so
+the second needs three cores (serving, reading, hashing) and is not judged with fewer.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from medcli.files import usable_cores
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.connection import parse_connection
+from medcli.transfer import checksum
 from medcli.transfer.download import Manner, download
 from medcli.transfer.folder import About
 from medcli.transfer.http import Http
@@ -45,10 +49,14 @@ def main() -> int:
     place = sys.argv[1] if len(sys.argv) > 1 else "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as folder:
         results = [("2,000 files of 300 kB, SDK", 0.9, many_files(Path(folder)))]
-        results.append(("one file of 1 GiB, plain read", 0.8, one_file(Path(folder))))
+        plain, hashed = one_file(Path(folder))
+        results.append(("one file of 1 GiB, plain read", 0.8 if usable_cores() >= 3 else 0.0, plain))
+        results.append(("one file of 1 GiB, plain read and checksum", 0.8, hashed))
     missed = False
     for name, promised, ratio in results:
-        print(f"{name}: {ratio:.2f} of its rate (promised {promised})")
+        print(
+            f"{name}: {ratio:.2f} of its rate (" + (f"promised {promised})" if promised else "too few cores to judge)")
+        )
         missed |= ratio < promised
     return int(missed)
 
@@ -62,7 +70,8 @@ def many_files(folder: Path) -> float:
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(lambda index: container.upload_blob(f"{index:05d}.png", content), range(FILES)))
         text = azurite.connection_string().replace(azurite.proxy.url, azurite.url)
-        return ratio_of(lambda to: by_sdk(text, to), lambda to: by_us(text, to), folder, "many files")
+        actions = {"SDK": lambda to: by_sdk(text, to), "ours": lambda to: by_us(text, to)}
+        return ratios_of(actions, folder, "many files")[0]
     finally:
         process.terminate()
         process.wait()
@@ -89,8 +98,8 @@ def by_us(text: str, to: Path) -> None:
     assert (done.fetched_files, done.size_only_files, done.failures) == (FILES, 0, [])
 
 
-def one_file(folder: Path) -> float:
-    """Rate of our verified download over that of a plain read."""
+def one_file(folder: Path) -> list[float]:
+    """Rates of our verified download over that of a plain read, and of one with a checksum after it."""
     content = np.random.default_rng(1).bytes(LARGE)
     (folder / "large.bin").write_bytes(content)
     entry = Entry("/large.bin", LARGE, sha256(content))
@@ -103,9 +112,12 @@ def one_file(folder: Path) -> float:
     source = PlainSource(type("At", (), {"url": url})())  # type: ignore[arg-type]
     source.http = Http(Patience(), 1)
     try:
-        return ratio_of(
-            lambda to: plain_read(f"{url}/large.bin", to / "large.bin"),
-            lambda to: download(source, [Wanted("large.bin", entry)], to, ABOUT, Manner(1)),
+        return ratios_of(
+            {
+                "plain": lambda to: plain_read(f"{url}/large.bin", to / "large.bin"),
+                "plain, then checksum": lambda to: read_and_hash(f"{url}/large.bin", to / "large.bin"),
+                "ours": lambda to: download(source, [Wanted("large.bin", entry)], to, ABOUT, Manner(1)),
+            },
             folder,
             "one file",
         )
@@ -143,14 +155,24 @@ def plain_read(url: str, target: Path) -> None:
     connection.close()
 
 
-def ratio_of(theirs: Callable[[Path], object], ours: Callable[[Path], object], folder: Path, name: str) -> float:
-    """Their best time over ours, from rounds that run both in turn: what else the machine does only adds to a time."""
-    times: list[list[float]] = [[], []]
+def read_and_hash(url: str, target: Path) -> None:
+    """What curl and sha256sum do."""
+    plain_read(url, target)
+    checksum.of_file(target, "sha256")
+
+
+def ratios_of(actions: dict[str, Callable[[Path], object]], folder: Path, name: str) -> list[float]:
+    """Best time of each action over that of the last, from rounds that run all in turn.
+
+    The best, since whatever else the machine does only adds to a time.
+    """
+    times: dict[str, list[float]] = {which: [] for which in actions}
     for index in range(ROUNDS):
-        for which, action in enumerate((theirs, ours)):
+        for which, action in actions.items():
             times[which].append(timed(action, folder / f"{name}-{index}-{which}"))
-        print(f"  {name}, round {index + 1}: theirs {times[0][-1]:.2f} s, ours {times[1][-1]:.2f} s", flush=True)
-    return min(times[0]) / min(times[1])
+        print(f"  {name}, round {index + 1}: " + "; ".join(f"{w} {t[-1]:.2f} s" for w, t in times.items()), flush=True)
+    *theirs, ours = (min(taken) for taken in times.values())
+    return [time_taken / ours for time_taken in theirs]
 
 
 def timed(action: Callable[[Path], object], to: Path) -> float:
