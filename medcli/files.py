@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import json
+import math
 import os
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,14 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
         durable: also ask the disk to keep the bytes before the rename (survives a power cut, costs some
             milliseconds a file). Without it the file still is whole or absent after ``kill -9``.
 
-    The temporary file is removed when the block raises.
+    The temporary file is removed when the block raises. A link is followed: the file it names is replaced.
+
+    Raises:
+        MedcliError: ``target`` is there and is a folder, a device or a pipe.
     """
+    target = target.resolve() if target.is_symlink() else target
+    if target.exists() and not target.is_file():
+        raise MedcliError(f"cannot write {target}: it is there and is not a regular file")
     part = part_path(target)
     try:
         yield part
@@ -55,6 +64,11 @@ def write_bytes(target: Path, content: bytes | memoryview | Any, durable: bool =
 def write_text(target: Path, text: str) -> None:
     """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, whole or not at all."""
     write_bytes(target, text.encode("utf-8"))
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write a dataclass, or anything JSON knows with dataclasses in it; numbers that are not finite become null."""
+    write_text(target, json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def remove_left_overs(folder: Path) -> int:
@@ -91,6 +105,18 @@ def make_output_folder(folder: Path) -> Path:
     return folder
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on ``path`` (created, left behind, empty) so that processes take turns; it ends with its process.
+
+    On file systems without locks (some network shares) the block runs unlocked.
+    """
+    with path.open("a+b") as file:
+        with suppress(OSError):
+            _lock(file.fileno())
+        yield
+
+
 def cache_folder(name: str) -> Path:
     """The user's cache folder for ``name``, created; ``MEDCLI_CACHE_DIR`` overrides the system's place."""
     base = os.environ.get("MEDCLI_CACHE_DIR")
@@ -108,6 +134,37 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _lock(descriptor: int) -> None:
+    """Wait for an exclusive lock; closing the file gives it back."""
+    if os.name == "nt":
+        import msvcrt
+
+        while True:
+            try:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+                return
+            except OSError as error:
+                if error.errno != errno.EDEADLK:  # it gives up after ten seconds; whoever holds it may need longer
+                    raise
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -36,6 +36,17 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_link_is_followed_and_a_device_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    files.write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+    (tmp_path / "device").symlink_to(os.devnull)
+    with pytest.raises(MedcliError, match="not a regular file"):
+        files.write_text(tmp_path / "device", "new")
+
+
 def test_bytes_and_text(tmp_path: Path) -> None:
     files.write_bytes(tmp_path / "b", b"\x00\xff", durable=False)
     files.write_text(tmp_path / "t", "é\n")

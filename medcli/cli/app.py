@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import calibrate, checkpoint, demo, download, export, info, predict
+from medcli.cli import calibrate, checkpoint, demo, download, evaluate, export, info, predict
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -26,6 +26,7 @@ app.add_typer(predict.app, name="predict")
 app.add_typer(export.app, name="export")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(evaluate.app, name="evaluate")
 app.command("demo")(demo.demo)
 app.command("info")(info.info)
 app.add_typer(download.app, name="download")
@@ -74,10 +75,12 @@ def _say_interrupted() -> int:
 
 
 def _stop_on_terminate() -> None:
-    """Treat SIGTERM (a cluster's time limit, a closed terminal) like Ctrl-C: finish writing and leave."""
+    """Treat a cluster's time limit (SIGTERM) and a closed terminal (SIGHUP) like Ctrl-C: end what is begun, leave."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, interrupt)
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):  # Windows has no SIGHUP
+                signal.signal(getattr(signal, name), interrupt)

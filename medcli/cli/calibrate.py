@@ -68,7 +68,7 @@ def veriserum(
         typer.Option("--resample", help="reference: the published pixels; area: anti-aliased, black outside."),
     ] = Resample.reference,
     mask: Annotated[
-        bool, typer.Option("--mask", help="With --resample area: also write each plane's field of view.")
+        bool, typer.Option("--mask", help="With --resample area: also write where each plane's native image lies.")
     ] = False,
     skip_obsolete: Annotated[
         bool, typer.Option("--skip-obsolete", help="Leave out ids whose pose is marked obsolete.")
@@ -110,6 +110,8 @@ def _show(output: Output, result: CalibrationResult) -> None:
     }
     if result.obsolete:
         rows["obsolete"] = f"{result.obsolete:,} left out"
+    rows["poses"] = str(result.poses)
+    rows["calibration table"] = str(result.distortion)
     rows["calibrations"] = ", ".join(map(str, result.calibrations)) or "none"
     if result.images_per_second:
         rows["speed"] = f"{result.images_per_second:,.1f} images/s, {result.seconds:,.1f} s"
@@ -148,5 +150,5 @@ def points(
 def _show_points(output: Output, result: PointsResult) -> None:
     rows = {"points": f"{result.points:,}, to {result.to}", "table": str(result.out)}
     if result.outside:
-        rows["outside"] = f"{result.outside:,} points have no counterpart (empty cells)"
+        rows["outside"] = f"{result.outside:,} points lie outside of the image (extrapolated or empty)"
     output.pairs(rows)

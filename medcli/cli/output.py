@@ -20,6 +20,8 @@ from typing import Any
 
 import typer
 
+from medcli.errors import MedcliError
+from medcli.files import DISK_FULL
 from medcli.progress import SILENT, Advance, Progress
 
 ITEMS_FAILED = 4
@@ -44,7 +46,7 @@ class Output:
     def line(self, text: str = "") -> None:
         """A line of a human-readable result; nothing with --json."""
         if not self.as_json:
-            typer.echo(text)
+            _write(text)
 
     def pairs(self, rows: Mapping[str, Any]) -> None:
         """Names and values in two aligned columns."""
@@ -64,12 +66,12 @@ class Output:
                 cell.rjust(width) if right else cell.ljust(width)
                 for cell, width, right in zip(line, widths, numeric, strict=True)
             )
-            typer.echo("  ".join(aligned).rstrip())
+            _write("  ".join(aligned).rstrip())
 
     def finish(self, result: Any, show: Callable[[Any], None] | None = None) -> None:
         """Print ``result`` (a dataclass) as JSON or through ``show``; leave with 4 if it lists failures."""
         if self.as_json:
-            typer.echo(to_json(result))
+            _write(to_json(result))
         elif show is not None:
             show(result)
         failures = getattr(result, "failures", ())
@@ -85,6 +87,16 @@ class Output:
         if len(failures) > _MOST_FAILURES_SHOWN:
             more = len(failures) - _MOST_FAILURES_SHOWN
             typer.echo(f"failed: {more} more; --json lists all", err=True)
+
+
+def _write(text: str) -> None:
+    """A line on standard output; a full disk behind it is the user's to mend, a closed pipe is Typer's to end."""
+    try:
+        typer.echo(text)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise MedcliError(f"the work is done, but its result cannot be printed: {error.strerror}") from error
+        raise
 
 
 def to_json(result: Any) -> str:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,67 +24,15 @@ from medcli.errors import DataError, MedcliError
 from medcli.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores
 from medcli.parallel import run_in_threads
 from medcli.progress import SILENT, Progress
-from medcli.veriserum import index, manifest
-from medcli.veriserum.distortion import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES, Distortion
+from medcli.veriserum import manifest
+from medcli.veriserum.distortion import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
+from medcli.veriserum.manifest import Manifest
 from medcli.veriserum.maps import AreaMap, Map, load_or_build
+from medcli.veriserum.plan import CalibrationSettings, Failure, Job, Plan, Selection, make_plan, output_name
 
+__all__ = ["CalibrationResult", "CalibrationSettings", "Failure", "Selection", "calibrate", "output_name"]
 _LOG = logging.getLogger(__name__)
-OUTPUT_PREFIX = "calibrated_"
 _MAPS_IN_MEMORY = 6  # jobs are sorted by calibration, so two planes of one or two calibrations are in use
-
-
-@dataclass(frozen=True)
-class CalibrationSettings:
-    """What decides the pixels of the result; the defaults are the published ones.
-
-    Attributes:
-        size: output pixels along each side, 1 to 1600.
-        format: "jpg" or "png".
-        quality: JPEG quality, 0 to 100.
-        resample: "reference" (the published pixels) or "area" (anti-aliased, black outside the field of view).
-        mask: with "area", also write the field of view of each calibration and plane.
-    """
-
-    size: int = 512
-    format: str = "jpg"
-    quality: int = 95
-    resample: str = "reference"
-    mask: bool = False
-
-    @property
-    def pixel_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"size": self.size, "format": self.format, "resample": self.resample}
-        return options | ({"quality": self.quality} if self.format == "jpg" else {})
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which data are worked on.
-
-    Attributes:
-        poses, distortion: files of the tables; None: the ones found below the root.
-        ids: (first, last) ranges, both included; None: all.
-        planes: "bs", "fs" or both.
-        skip_obsolete: leave out ids whose pose is marked obsolete.
-    """
-
-    poses: Path | None = None
-    distortion: Path | None = None
-    ids: Sequence[tuple[int, int]] | None = None
-    planes: Sequence[str] = PLANES
-    skip_obsolete: bool = False
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An image that could not be calibrated, and why."""
-
-    id: int
-    plane: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{index.expected_name(self.id, self.plane)}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +42,7 @@ class CalibrationResult:
     Attributes:
         done: written by this run (in a dry run: that would be written).
         skipped: already there.
+        poses, distortion: the tables that were read.
         obsolete: left out because the pose is marked obsolete.
         colour: colour images, which were read as grey.
         calibrations: ids of the calibrations in use.
@@ -103,6 +51,8 @@ class CalibrationResult:
 
     root: Path
     out: Path
+    poses: Path
+    distortion: Path
     done: int
     skipped: int
     failed: int
@@ -115,31 +65,6 @@ class CalibrationResult:
     settings: CalibrationSettings
     failures: list[Failure]
     schema: str = "medcli.calibrate.v1"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One pair: what there is of it, and what is wanted."""
-
-    id: int
-    images: dict[str, str]
-    planes: tuple[str, ...]
-    calibration: int
-
-
-@dataclass
-class Plan:
-    """What is to be done, and what is known not to work before anything is read."""
-
-    jobs: list[Job] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    distortions: dict[int, dict[str, Distortion]] = field(default_factory=dict)
-    skipped: int = 0
-    obsolete: int = 0
-
-    @property
-    def images(self) -> int:
-        return sum(len(job.planes) for job in self.jobs)
 
 
 def calibrate(
@@ -171,10 +96,11 @@ def calibrate(
     settings, selection = settings or CalibrationSettings(), selection or Selection()
     out = out or root / "calibrated"
     plan = make_plan(root, out, settings, selection, overwrite)
+    made_so = _agree(out, plan, settings, overwrite)
     run = _Run(out, settings, plan, workers or usable_cores())
     started = time.perf_counter()
     if not dry_run:
-        run.prepare(overwrite, progress)
+        run.prepare(made_so, progress)
         started = time.perf_counter()
         run.work(progress)
     seconds = time.perf_counter() - started
@@ -183,12 +109,14 @@ def calibrate(
     return CalibrationResult(
         root=root,
         out=out,
+        poses=plan.pose_file,
+        distortion=plan.table_file,
         done=done,
         skipped=plan.skipped,
         failed=len(failures),
         obsolete=plan.obsolete,
         colour=run.colour,
-        calibrations=sorted(number for number, planes in plan.distortions.items() if planes),
+        calibrations=sorted({number for number, _ in plan.keys}),
         seconds=round(seconds, 3),
         images_per_second=round(done / seconds, 1) if done and not dry_run else 0.0,
         dry_run=dry_run,
@@ -197,92 +125,21 @@ def calibrate(
     )
 
 
-def make_plan(root: Path, out: Path, settings: CalibrationSettings, selection: Selection, overwrite: bool) -> Plan:
-    """Decide for every wanted image whether it is to be made, is there, or cannot be made."""
-    contents = index.scan(root, leave_out=out)
-    if not contents.images:
-        raise DataError(
-            f"no image in {root}: expected bs_000001.jpg, fs_000001.jpg, … there or in a folder below",
-            "name the dataset's folder with --root",
-        )
-    if contents.duplicates:
-        _LOG.warning("%d images lie in two places; the first of each is used", len(contents.duplicates))
-    poses, pose_file = index.find_and_read(contents, index.POSES, selection.poses)
-    table, table_file = index.find_and_read(contents, index.DISTORTIONS, selection.distortion)
-    ids = index.select_ids(list(contents.images), selection.ids)
-    if not ids:
-        raise DataError(f"none of the {len(contents.images)} ids in {root} is among --ids")
-    present = set() if overwrite or not out.is_dir() else {path.name for path in out.iterdir()}
-    planner = _Planner(Plan(), poses, table, (pose_file, table_file), selection)
-    for number in ids:
-        planner.add(number, contents.images[number], settings, present)
-    planner.plan.jobs.sort(key=lambda job: (job.calibration, job.id))
-    return planner.plan
+def _agree(out: Path, plan: Plan, settings: CalibrationSettings, overwrite: bool) -> Manifest:
+    """The manifest that images made now may be added to: the folder's, or a new one where no old image stays.
 
-
-class _Planner:
-    """Fills a plan id by id."""
-
-    def __init__(self, plan: Plan, poses: Any, table: Any, files: tuple[Path, Path], selection: Selection) -> None:
-        self.plan = plan
-        self.table = table
-        self.pose_file, self.table_file = files
-        self.planes = [plane for plane in PLANES if plane in selection.planes]
-        numbers = poses["distortion_calibration_id"].to_numpy()
-        self.calibrations = dict(zip(poses.index.tolist(), numbers.tolist(), strict=True))
-        obsolete = (
-            index.is_obsolete(poses) if selection.skip_obsolete else poses["distortion_calibration_id"].isna() & False
-        )
-        self.obsolete = set(poses.index[obsolete].tolist())
-        self.broken: dict[tuple[int, str], str] = {}
-
-    def add(self, number: int, files: dict[str, str], settings: CalibrationSettings, present: set[str]) -> None:
-        if number in self.obsolete:
-            self.plan.obsolete += sum(plane in files for plane in self.planes)
-            return
-        calibration, reason = self._calibration_of(number)
-        wanted = []
-        for plane in self.planes:
-            problem = reason or (None if plane in files else self._absence(number, plane, files))
-            problem = problem or self._problem_of(calibration, plane)
-            if problem:
-                self.plan.failures.append(Failure(number, plane, problem))
-            elif output_name(number, plane, settings) in present:
-                self.plan.skipped += 1
-            else:
-                wanted.append(plane)
-        if wanted:
-            self.plan.jobs.append(Job(number, files, tuple(wanted), calibration))
-
-    def _calibration_of(self, number: int) -> tuple[int, str | None]:
-        if number not in self.calibrations:
-            return -1, f"id {number} has no row in {self.pose_file.name}"
-        value = self.calibrations[number]
-        try:
-            calibration = int(value)
-        except (TypeError, ValueError):  # NaN, None or a word
-            return -1, f"its row in {self.pose_file.name} has no distortion_calibration_id, but {value!r}"
-        if calibration not in self.table.index:
-            return -1, f"distortion calibration {calibration} is not in {self.table_file.name}"
-        return calibration, None
-
-    def _absence(self, number: int, plane: str, files: dict[str, str]) -> str:
-        other = Path(next(iter(files.values()))).name
-        return f"the image is missing: expected {index.expected_name(number, plane)}.* beside {other}"
-
-    def _problem_of(self, calibration: int, plane: str) -> str | None:
-        """Read a calibration the first time it is needed; say what is wrong with it."""
-        key = (calibration, plane)
-        planes = self.plan.distortions.setdefault(calibration, {})
-        if key not in self.broken and plane not in planes:
-            try:
-                row = {"id": calibration, **self.table.loc[calibration].to_dict()}
-                distortion = Distortion.from_row(row, plane)
-                distortion.check_invertible(f"calibration {calibration}, plane {plane},")
-                planes[plane] = distortion
-            except DataError as error:
-                self.broken[key] = error.message
-        return self.broken.get(key)
+    Raises:
+        UsageError: images that stay were made in another way.
+    """
+    options = settings.pixel_options
+    staying = plan.there - plan.targets(settings) if overwrite else plan.there
+    if not staying:
+        return Manifest(options)
+    present = manifest.read(out)
+    chosen = "images other than the chosen ones stay: choose all of them, or another --out"
+    way_out = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
+    manifest.check(out, present, options, plan.fingerprints(), way_out)
+    return present or Manifest(options)
 
 
 class _Run:
@@ -295,35 +152,38 @@ class _Run:
         self.done = 0
         self.colour = 0
 
-    def prepare(self, overwrite: bool, progress: Progress) -> None:
+    def prepare(self, made_so: Manifest, progress: Progress) -> None:
         """Everything before the first image: folder, manifest, maps."""
         make_output_folder(self.out)
-        fingerprints = {
-            str(number): {plane: distortion.fingerprint for plane, distortion in planes.items()}
-            for number, planes in self.plan.distortions.items()
-            if planes
-        }
-        all_made_again = overwrite and not self._other_images()
-        manifest.update(self.out, self.settings.pixel_options, fingerprints, start_afresh=all_made_again)
+        self._note_down(made_so)
         remove_left_overs(self.out)
         images.use_single_threaded_codecs()
         needed = {(job.calibration, plane) for job in self.plan.jobs for plane in job.planes}
+        if self.settings.mask:
+            needed |= {key for key in self.plan.keys if not self._mask_file(*key).exists()}
         with progress.task("Preparing maps", len(needed), "maps") as advance:
             for number, plane in run_in_threads(self._prepare_map, sorted(needed), self.workers):
                 advance(1)
                 _LOG.debug("map of calibration %d, plane %s, is ready", number, plane)
 
-    def _other_images(self) -> bool:
-        """Whether the folder holds calibrated images that this run does not make."""
-        made = {output_name(job.id, plane, self.settings) for job in self.plan.jobs for plane in job.planes}
-        return any(path.name.startswith(OUTPUT_PREFIX) and path.name not in made for path in self.out.iterdir())
+    def _note_down(self, made_so: Manifest) -> None:
+        """Write the manifest. Images made in another way go first: an interruption must not leave them under it."""
+        old = self.plan.there & self.plan.targets(self.settings)  # only with overwrite
+        try:
+            manifest.check(self.out, manifest.read(self.out), made_so.options, self.plan.fingerprints(), "")
+        except MedcliError:
+            for name in old:
+                (self.out / name).unlink()
+        manifest.write(self.out, made_so.joined(self.plan.fingerprints()))
+
+    def _mask_file(self, number: int, plane: str) -> Path:
+        return self.out / f"mask_{plane}_calibration_{number:02d}.png"
 
     def _prepare_map(self, key: tuple[int, str]) -> tuple[int, str]:
         number, plane = key
         ready = self.maps.get(self.plan.distortions[number][plane])
         if self.settings.mask and isinstance(ready, AreaMap):
-            name = f"mask_{plane}_calibration_{number:02d}.png"
-            images.write_image(self.out / name, ready.inside.astype(np.uint8) * 255)
+            images.write_image(self._mask_file(number, plane), ready.inside.astype(np.uint8) * 255)
         return key
 
     def work(self, progress: Progress) -> None:
@@ -353,6 +213,8 @@ class _Run:
             try:
                 images.write_image(target, corrected, self.settings.quality)
                 done += 1
+            except MedcliError as error:
+                failures.append(Failure(job.id, plane, error.message))
             except OSError as error:
                 if error.errno in DISK_FULL:
                     raise MedcliError(
@@ -369,6 +231,7 @@ class _MapStore:
         self.settings = settings
         self.kept: OrderedDict[str, Map] = OrderedDict()
         self.lock = threading.Lock()
+        self.building: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def get(self, distortion: Distortion) -> Map:
         key = distortion.fingerprint
@@ -376,17 +239,17 @@ class _MapStore:
             if key in self.kept:
                 self.kept.move_to_end(key)
                 return self.kept[key]
-        loaded = load_or_build(distortion, self.settings.size, self.settings.resample)
-        with self.lock:
-            self.kept[key] = loaded
-            while len(self.kept) > _MAPS_IN_MEMORY:
-                self.kept.popitem(last=False)
-        return loaded
-
-
-def output_name(number: int, plane: str, settings: CalibrationSettings) -> str:
-    """Name of a calibrated image, as published: ``calibrated_bs_000001.jpg``."""
-    return f"{OUTPUT_PREFIX}{index.expected_name(number, plane)}.{settings.format}"
+            building = self.building[key]
+        with building:  # the others wait for the first one's map
+            with self.lock:
+                if key in self.kept:
+                    return self.kept[key]
+            loaded = load_or_build(distortion, self.settings.size, self.settings.resample)
+            with self.lock:
+                self.kept[key] = loaded
+                while len(self.kept) > _MAPS_IN_MEMORY:
+                    self.kept.popitem(last=False)
+            return loaded
 
 
 def to_native_size(image: NDArray[np.uint8]) -> NDArray[Any]:

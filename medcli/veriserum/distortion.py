@@ -131,8 +131,8 @@ class Distortion:
             points_mm: (N, 2) x to the right, y up, millimetres from the image centre.
 
         Returns:
-            (N, 2) column, row. NaN where no pixel maps to the point (far outside the image, where the polynomial
-            folds back). Round trips are exact to 1e-6 pixels.
+            (N, 2) column, row, also beyond the image, where the polynomial extrapolates; NaN where no position maps
+            to the point (far outside, where the polynomial folds back). Round trips are exact to 1e-6 pixels.
         """
         target = _as_points(points_mm)
         points = self._linear_inverse(target)

@@ -11,10 +11,12 @@ import logging
 import os
 import re
 import sqlite3
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -118,9 +120,12 @@ def _add(contents: Contents, folder: str, name: str) -> None:
 
 def locate(contents: Contents, kind: TableKind) -> Path | None:
     """The file that holds a table: a CSV file of the published name, else a database that has the table."""
-    for path in contents.csv_files:
-        if path.name.lower().startswith(kind.csv_prefix):
-            return path
+    named = [path for path in contents.csv_files if path.name.lower().startswith(kind.csv_prefix)]
+    if len(named) > 1:
+        others = ", ".join(str(path) for path in named[1:])
+        _LOG.warning("several files could be the %s; %s is used, not %s", kind.title, named[0], others)
+    if named:
+        return named[0]
     return next((path for path in contents.databases if _has_table(path, kind)), None)
 
 
@@ -133,10 +138,8 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
         DataError: the file cannot be read, or is not this table; says which columns are missing.
     """
     table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
-    table.columns = [str(name).strip().lower() for name in table.columns]
-    missing = [name for name in kind.columns if name not in table.columns]
-    if missing:
-        raise DataError(f"{path} is not a {kind.title}: it has no column {', '.join(missing)}")
+    table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
+    _check_columns(path, table, kind)
     ids = pd.to_numeric(table["id"], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0)
     if not whole.all():
@@ -146,6 +149,17 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     if repeated.any():
         _LOG.warning("%s: %d rows repeat an id; the first of each is used", path, repeated.sum())
     return table[~repeated]
+
+
+def _check_columns(path: Path, table: pd.DataFrame, kind: TableKind) -> None:
+    missing = [name for name in kind.columns if name not in table.columns]
+    if missing:
+        by_semicolon = len(table.columns) == 1 and ";" in table.columns[0]
+        hint = "its columns are separated by semicolons: save it with commas" if by_semicolon else None
+        raise DataError(f"{path} is not a {kind.title}: it has no column {', '.join(missing)}", hint)
+    doubled = sorted(set(table.columns[table.columns.duplicated()]) & set(kind.columns))
+    if doubled:
+        raise DataError(f"{path} has the column {', '.join(doubled)} twice (case does not count)")
 
 
 def find_and_read(contents: Contents, kind: TableKind, given: Path | None) -> tuple[pd.DataFrame, Path]:
@@ -166,8 +180,13 @@ def find_and_read(contents: Contents, kind: TableKind, given: Path | None) -> tu
 def is_obsolete(poses: pd.DataFrame) -> pd.Series:
     """Which rows of a pose table are marked as replaced (``obsolete != 0``)."""
     if "obsolete" not in poses.columns:
+        _LOG.warning("the pose table has no column obsolete: no pose counts as replaced")
         return pd.Series(False, index=poses.index)
-    return pd.to_numeric(poses["obsolete"], errors="coerce").fillna(0) != 0
+    marks = pd.to_numeric(poses["obsolete"], errors="coerce")
+    words = marks.isna() & poses["obsolete"].notna()
+    if words.any():
+        _LOG.warning("obsolete is no number in %d rows of the pose table; they count as replaced", words.sum())
+    return (marks.fillna(0) != 0) | words
 
 
 def select_ids(ids: Sequence[int], ranges: Sequence[tuple[int, int]] | None) -> list[int]:
@@ -187,9 +206,23 @@ def missing_planes(contents: Contents) -> dict[str, int]:
     return {plane: sum(plane not in planes for planes in contents.images.values()) for plane in PLANES}
 
 
+def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
+    """pandas' ``read_csv``, which never takes a column for row names; values beyond the header are said, not shifted.
+
+    Raises:
+        OSError, ValueError: as pandas does.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", pd.errors.ParserWarning)
+        table = pd.read_csv(path, index_col=False, low_memory=False, **settings)
+    if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in said):
+        _LOG.warning("%s: rows have more values than the header has names; the extra ones are left out", path)
+    return table
+
+
 def _read_csv(path: Path, kind: TableKind) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, low_memory=False)
+        return read_csv(path)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}") from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors

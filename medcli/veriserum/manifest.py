@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +20,100 @@ from medcli.files import write_text
 
 NAME = "medcli_calibration.json"
 _SCHEMA = "medcli.calibration-manifest.v1"
-_WAY_OUT = "use --overwrite to make all of them again, or another --out"
 LICENCE = "Veriserum: In Copyright - Non-Commercial Use Permitted (doi:10.3929/ethz-b-000701146)"
+Calibrations = Mapping[str, Mapping[str, str]]
+"""Calibration id -> plane -> fingerprint of the calibration."""
 
 
-def update(
-    out: Path, options: Mapping[str, Any], calibrations: Mapping[str, Mapping[str, str]], start_afresh: bool
-) -> None:
-    """Write the manifest, joined with the one that is there.
+@dataclass(frozen=True)
+class Manifest:
+    """How the images of a folder were made.
 
-    Args:
-        out: the folder of calibrated images.
+    Attributes:
         options: what decides the pixels: size, format, quality, resampling.
-        calibrations: calibration id -> plane -> fingerprint of the calibration, for every image of this run.
-        start_afresh: every image in the folder is made again, so an older manifest does not bind.
+        calibrations: of every image.
+        made_with: versions of medcli and OpenCV that wrote images here.
+    """
+
+    options: dict[str, Any]
+    calibrations: dict[str, dict[str, str]] = field(default_factory=dict)
+    made_with: list[dict[str, str]] = field(default_factory=list)
+
+    def joined(self, calibrations: Calibrations) -> Manifest:
+        """This manifest with the calibrations of further images, made by this version."""
+        every = {key: dict(planes) for key, planes in self.calibrations.items()}
+        for key, planes in calibrations.items():
+            every.setdefault(key, {}).update(planes)
+        here = {"medcli": __version__, "opencv": cv2.__version__}
+        versions = self.made_with if here in self.made_with else [*self.made_with, here]
+        return Manifest(self.options, every, versions)
+
+    def to_text(self) -> str:
+        """The file's content."""
+        ordered = {key: dict(sorted(planes.items())) for key, planes in sorted(self.calibrations.items(), key=_by_id)}
+        content = {
+            "schema": _SCHEMA,
+            "made_with": self.made_with,
+            "options": self.options,
+            "calibrations": ordered,
+            "derived_from": LICENCE,
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def read(out: Path) -> Manifest | None:
+    """The manifest of a folder, None where there is none.
 
     Raises:
-        UsageError: the folder holds images made with other options or other calibrations.
-        DataError: the manifest that is there cannot be read.
+        DataError: it cannot be read.
     """
     path = out / NAME
-    present = _read(path) if path.exists() and not start_afresh else {"options": dict(options), "calibrations": {}}
-    _check_options(out, present["options"], options)
-    joined: dict[str, dict[str, str]] = {key: dict(planes) for key, planes in present["calibrations"].items()}
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        calibrations = {str(key): dict(planes) for key, planes in content["calibrations"].items()}
+        versions = [dict(version) for version in content["made_with"]]
+        return Manifest(dict(content["options"]), calibrations, versions)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read: {error!r}", "use --overwrite to make all images again") from error
+
+
+def check(
+    out: Path, present: Manifest | None, options: Mapping[str, Any], calibrations: Calibrations, hint: str
+) -> None:
+    """Show that images made now may stand beside the images that are in ``out``.
+
+    Args:
+        present: how those were made; None: not known.
+        options, calibrations: how images are made now.
+        hint: what to do otherwise.
+
+    Raises:
+        UsageError: they were made in another way, or nobody knows how.
+    """
+    if present is None:
+        raise UsageError(f"{out} holds calibrated images, but no {NAME} that says how they were made", hint)
+    for name in sorted(present.options.keys() | options.keys()):
+        there, now = present.options.get(name), options.get(name)
+        if there != now:
+            raise UsageError(f"{out} holds images made with {name} {there}, not {now}", hint)
     for key, planes in calibrations.items():
         for plane, fingerprint in planes.items():
-            if joined.setdefault(key, {}).setdefault(plane, fingerprint) != fingerprint:
+            if present.calibrations.get(key, {}).get(plane, fingerprint) != fingerprint:
                 raise UsageError(
-                    f"calibration {key}, plane {plane}, is not the one that images in {out} were made with",
-                    _WAY_OUT,
+                    f"calibration {key}, plane {plane}, has other numbers than when images in {out} were made with it",
+                    hint,
                 )
-    content = {
-        "schema": _SCHEMA,
-        "medcli": __version__,
-        "opencv": cv2.__version__,
-        "options": dict(options),
-        "calibrations": {key: dict(sorted(joined[key].items())) for key in sorted(joined, key=_by_number)},
-        "derived_from": LICENCE,
-    }
-    text = json.dumps(content, indent=2) + "\n"
+
+
+def write(out: Path, manifest: Manifest) -> None:
+    """Write the manifest, if it is not there already."""
+    path, text = out / NAME, manifest.to_text()
     if not path.exists() or path.read_text("utf-8") != text:
         write_text(path, text)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        return {"options": dict(content["options"]), "calibrations": dict(content["calibrations"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read: {error}", "use --overwrite to make the images again") from error
-
-
-def _check_options(out: Path, present: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for name, value in wanted.items():
-        if present.get(name) != value:
-            raise UsageError(
-                f"{out} holds images made with {name} {present.get(name)}, not {value}",
-                _WAY_OUT,
-            )
-
-
-def _by_number(key: str) -> tuple[int, str]:
-    return (int(key) if key.lstrip("-").isdecimal() else 0, key)
+def _by_id(item: tuple[str, Any]) -> tuple[int, str]:
+    key = item[0]
+    return (int(key) if key.isdecimal() else 0, key)

@@ -217,7 +217,7 @@ def load_or_build(distortion: Distortion, size: int, resampling: str, folder: Pa
     try:
         folder = folder or cache_folder("distortion-maps")
     except OSError as error:
-        _LOG.debug("no cache folder for distortion maps: %s", error)
+        _LOG.warning("no cache folder, so distortion maps are built anew each time: %s", error)
         return kind.build(distortion, size)
     path = folder / f"{resampling}-{size}-v{_VERSION}-{distortion.fingerprint[:32]}.npz"
     cached = _load(path, kind, size)
@@ -228,7 +228,7 @@ def load_or_build(distortion: Distortion, size: int, resampling: str, folder: Pa
         with replacing(path) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **built.arrays)
     except OSError as error:
-        _LOG.debug("cannot keep the distortion map %s: %s", path, error)
+        _LOG.warning("cannot keep the distortion map %s, so it is built anew each time: %s", path, error)
     return built
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from medcli.errors import DataError, UsageError
-from medcli.files import write_text
+from medcli.files import make_output_folder, write_text
 from medcli.veriserum import index
-from medcli.veriserum.distortion import PLANES, Distortion
+from medcli.veriserum.distortion import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES, Distortion
 
 _LOG = logging.getLogger(__name__)
 COLUMNS = {"px": ("x_px", "y_px"), "mm": ("x_mm", "y_mm")}
@@ -26,7 +26,7 @@ class PointsResult:
 
     Attributes:
         points: rows of the file.
-        outside: points without an image in the other system (NaN in the result).
+        outside: points that lie outside of the native image: extrapolated, or empty where no pixel maps to them.
     """
 
     out: Path
@@ -71,27 +71,38 @@ def map_points(
     for chosen, model in _models(planes, numbers, calibrations):
         mapped[chosen] = model(points[chosen]) if to == "mm" else model.inverse(points[chosen])
     table[list(there)] = mapped
+    make_output_folder(out.parent)
     write_text(out, table.to_csv(index=False, lineterminator="\n"))
-    return PointsResult(out, len(table), int(np.isnan(mapped).any(axis=1).sum()), to)
+    pixels = points if to == "mm" else mapped
+    inside = np.all((pixels >= -0.5) & (pixels <= [NATIVE_WIDTH - 0.5, NATIVE_HEIGHT - 0.5]), axis=1)
+    return PointsResult(out, len(table), int((~inside).sum()), to)
 
 
 def _read_points(source: Path, to: str) -> pd.DataFrame:
+    """The table as text, so that other columns stay as they are, with the coordinates as numbers."""
     try:
-        table = pd.read_csv(source)
+        table = index.read_csv(source, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{source} cannot be read as a table of points: {error}") from error
+    known = {*COLUMNS["px"], *COLUMNS["mm"], "id", "plane"}
+    lower = [str(name).strip().lower() for name in table.columns]
+    table.columns = pd.Index([new if new in known else old for old, new in zip(table.columns, lower, strict=True)])
     needed = COLUMNS["px" if to == "mm" else "mm"]
     missing = [name for name in needed if name not in table.columns]
     if missing:
         raise DataError(f"{source} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
     for name in needed:
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        wrong = np.flatnonzero(numbers.isna() & table[name].notna())
-        if len(wrong):
-            row = wrong[0]
-            raise DataError(f"{source}, line {row + 2}: {name} is {table[name].iloc[row]!r}, not a number")
-        table[name] = numbers
+        table[name] = _numbers(table[name], source)
     return table
+
+
+def _numbers(column: pd.Series, source: Path | str) -> pd.Series:
+    """A column of text as numbers; an empty cell is NaN."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = np.flatnonzero(numbers.isna() & (column.str.strip() != ""))
+    if len(wrong):
+        raise DataError(f"{source}, line {wrong[0] + 2}: {column.name} is {column.iloc[wrong[0]]!r}, not a number")
+    return numbers
 
 
 def _planes(table: pd.DataFrame, plane: str | None) -> pd.Series:
@@ -99,7 +110,7 @@ def _planes(table: pd.DataFrame, plane: str | None) -> pd.Series:
         return pd.Series(plane, index=table.index)
     if "plane" not in table.columns:
         raise UsageError("which plane the points lie in is not said", "add --plane bs, or a column plane")
-    planes = table["plane"].astype(str).str.strip().str.lower()
+    planes = table["plane"].str.strip().str.lower()
     wrong = np.flatnonzero(~planes.isin(PLANES))
     if len(wrong):
         row = wrong[0]
@@ -117,10 +128,11 @@ def _calibrations(
             "which calibration the points belong to is not said", "add --calibration 3, or a column id (of the pose)"
         )
     pose_table, pose_file = index.find_and_read(contents, index.POSES, poses)
-    numbers = table["id"].map(pose_table["distortion_calibration_id"])
-    without = np.flatnonzero(numbers.isna())
+    ids = _numbers(table["id"], "the points")
+    numbers = pd.to_numeric(ids.map(pose_table["distortion_calibration_id"]), errors="coerce")
+    without = np.flatnonzero(~(numbers % 1 == 0))
     if len(without):
-        raise DataError(f"id {table['id'].iloc[without[0]]} has no calibration in {pose_file}")
+        raise DataError(f"id {table['id'].iloc[without[0]]} has no distortion_calibration_id in {pose_file}")
     return numbers.astype("int64")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcli import files, images
+from medcli import __version__, files, images
 from medcli.errors import DataError, MedcliError
 from medcli.veriserum import calibrate as module
 from medcli.veriserum.calibrate import CalibrationSettings, Selection, calibrate
@@ -165,7 +165,7 @@ def test_manifest_names_what_made_the_images(veriserum: Path, distortions: dict[
     manifest = json.loads((veriserum / "calibrated/medcli_calibration.json").read_text())
     assert manifest["options"] == {"size": 512, "format": "jpg", "resample": "reference", "quality": 95}
     assert manifest["calibrations"]["9"]["fs"] == distortions[9].fingerprint
-    assert manifest["opencv"] == cv2.__version__
+    assert manifest["made_with"] == [{"medcli": __version__, "opencv": cv2.__version__}]
     assert "Non-Commercial" in manifest["derived_from"]
 
 
@@ -180,6 +180,59 @@ def test_a_folder_is_not_filled_in_two_ways(veriserum: Path, medcli: Run) -> Non
     assert contents_of(veriserum / "calibrated") == made
     assert medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256", "--overwrite").code == 0
     assert images.read_grey(veriserum / "calibrated/calibrated_bs_000001.jpg").shape == (256, 256)
+
+
+def test_interrupted_overwrite_leaves_no_old_image_under_the_new_manifest(
+    veriserum: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the first new image, then run again without --overwrite: all images are made in the new way."""
+    calibrate(veriserum, veriserum / "whole", CalibrationSettings(quality=30))
+    calibrate(veriserum)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Run, "work", stop)
+    assert medcli("calibrate", "veriserum", "--root", veriserum, "--quality", "30", "--overwrite").code == 130
+    monkeypatch.undo()
+    assert medcli("calibrate", "veriserum", "--root", veriserum, "--quality", "30").code == 0
+    assert contents_of(veriserum / "calibrated") == contents_of(veriserum / "whole")
+
+
+def test_overwrite_in_the_same_way_keeps_images_until_they_are_replaced(
+    veriserum: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrate(veriserum)
+    made = contents_of(veriserum / "calibrated")
+    (veriserum / "images/bs_000001.jpg").write_bytes(b"damaged since")
+    assert medcli("calibrate", "veriserum", "--root", veriserum, "--overwrite").code == 4
+    assert contents_of(veriserum / "calibrated") == made
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"options": {}, "calibrations": {"1": 3}, "made_with": []}'])
+def test_images_of_unknown_origin_are_not_added_to(veriserum: Path, medcli: Run, text: str | None) -> None:
+    calibrate(veriserum, selection=Selection(ids=[(1, 2)]))
+    path = veriserum / "calibrated/medcli_calibration.json"
+    path.unlink() if text is None else path.write_text(text)
+    for words in ((), ("--dry-run",)):
+        ran = medcli("calibrate", "veriserum", "--root", veriserum, *words)
+        assert ran.code == (2 if text is None else 3)
+        assert "medcli_calibration.json" in ran.err
+        assert "--overwrite" in ran.err
+    assert medcli("calibrate", "veriserum", "--root", veriserum, "--overwrite").code == 0
+
+
+def test_results_beside_the_originals(veriserum: Path, medcli: Run) -> None:
+    for _ in range(2):
+        assert medcli("calibrate", "veriserum", "--root", veriserum, "--out", veriserum).code == 0
+    assert len(list(veriserum.glob("calibrated_*.jpg"))) == 8
+
+
+def test_mask_of_a_folder_that_is_done(veriserum: Path) -> None:
+    calibrate(veriserum, settings=CalibrationSettings(resample="area"))
+    result = calibrate(veriserum, settings=CalibrationSettings(resample="area", mask=True))
+    assert (result.done, result.skipped) == (0, 8)
+    assert len(list((veriserum / "calibrated").glob("mask_*.png"))) == 4
 
 
 def test_changed_calibration_is_noticed(veriserum: Path, medcli: Run) -> None:
@@ -248,9 +301,10 @@ def test_calibration_that_is_not_in_the_table(veriserum: Path, medcli: Run) -> N
     check_one_failure(medcli, veriserum, 3, "bs", "distortion calibration 5 is not in distortion_calibration", done=6)
 
 
-def test_pose_without_a_calibration(veriserum: Path, medcli: Run) -> None:
-    poses = pd.read_csv(veriserum / POSES)
-    poses.loc[poses["id"] == 3, "distortion_calibration_id"] = np.nan
+@pytest.mark.parametrize("written", ["", "inf", "4.5", "four"])
+def test_pose_without_a_calibration(veriserum: Path, medcli: Run, written: str) -> None:
+    poses = pd.read_csv(veriserum / POSES, dtype=str)
+    poses.loc[poses["id"] == "3", "distortion_calibration_id"] = written
     poses.to_csv(veriserum / POSES, index=False)
     check_one_failure(medcli, veriserum, 3, "fs", "has no distortion_calibration_id", done=6)
 
@@ -302,6 +356,8 @@ def test_tables_that_are_not_tables(veriserum: Path, medcli: Run, tmp_path: Path
         ("--poses", "a,b\n1,2\n", "has no column id, distortion_calibration_id"),
         ("--poses", "", "cannot be read as a pose table"),
         ("--distortion", "id\n1\n", "has no column distortion_result_bs"),
+        ("--poses", "id;distortion_calibration_id\n1;4\n", "separated by semicolons"),
+        ("--poses", "id,ID,distortion_calibration_id\n1,1,4\n", "has the column id twice"),
     ):
         (tmp_path / "table.csv").write_text(text)
         ran = medcli("calibrate", "veriserum", "--root", veriserum, option, tmp_path / "table.csv")
@@ -352,7 +408,33 @@ def test_one_file_that_cannot_be_written(veriserum: Path, medcli: Run) -> None:
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--overwrite", "--json")
     result = json.loads(ran.out)
     assert (ran.code, result["done"], result["failed"]) == (4, 7, 1)
-    assert "cannot write calibrated_bs_000002.jpg" in result["failures"][0]["reason"]
+    assert "calibrated_bs_000002.jpg: it is there and is not a regular file" in result["failures"][0]["reason"]
+
+
+def test_values_beyond_the_header_do_not_shift_columns(veriserum: Path, medcli: Run) -> None:
+    """A comma at the end of each row, as some spreadsheets write it."""
+    text = (veriserum / POSES).read_text().splitlines()
+    (veriserum / POSES).write_text("\n".join([text[0], *(line + "," for line in text[1:])]) + "\n")
+    assert medcli("calibrate", "veriserum", "--root", veriserum, "--json").code == 0
+
+
+def test_two_pose_tables_are_said(veriserum: Path, medcli: Run) -> None:
+    (veriserum / "csv_files/veriserum_pose_a_older.csv").write_text((veriserum / POSES).read_text())
+    ran = medcli("calibrate", "veriserum", "--root", veriserum)
+    assert ran.code == 0
+    assert "several files could be the pose table" in ran.err
+    assert "veriserum_pose_a_older.csv" in ran.out
+
+
+def test_skip_obsolete_with_words_or_without_the_column(veriserum: Path, medcli: Run) -> None:
+    poses = pd.read_csv(veriserum / POSES)
+    poses["obsolete"] = ["", "yes", "0", "1"]
+    poses.to_csv(veriserum / POSES, index=False)
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete", "--json")
+    assert json.loads(ran.out)["obsolete"] == 4
+    assert "obsolete is no number in 1 rows" in ran.err
+    poses.drop(columns="obsolete").to_csv(veriserum / POSES, index=False)
+    assert "no column obsolete" in medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete").err
 
 
 def test_duplicates_are_said(veriserum: Path, medcli: Run) -> None:

@@ -58,6 +58,25 @@ def test_one_calibration_for_all(
     np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")[["x_mm", "y_mm"]], expected, atol=1e-9)
 
 
+def test_other_columns_stay_as_they_are(veriserum: Path, tmp_path: Path, medcli: Run) -> None:
+    source, out = tmp_path / "points.csv", tmp_path / "new folder" / "out.csv"
+    source.write_text("name,X_px,Y_PX,note\n007,1,2,NA\n008,,5,\n009,-5000,3,far\n")
+    words = ("--calibration", "4", "--plane", "bs", "--root", veriserum, "--json")
+    ran = medcli("calibrate", "points", source, "--out", out, *words)
+    assert (ran.code, json.loads(ran.out)["outside"]) == (0, 2)
+    lines = [line.split(",") for line in out.read_text().splitlines()]
+    assert lines[0] == ["name", "x_px", "y_px", "note", "x_mm", "y_mm"]
+    assert [line[0] for line in lines[1:]] == ["007", "008", "009"]
+    assert [line[3] for line in lines[1:]] == ["NA", "", "far"]
+    assert lines[2][4:] == ["", ""]
+
+
+def test_a_folder_in_the_way_of_the_result(veriserum: Path, markers: Path, tmp_path: Path, medcli: Run) -> None:
+    ran = medcli("calibrate", "points", markers, "--out", tmp_path, "--root", veriserum)
+    assert ran.code == 1
+    assert "is not a regular file" in ran.err
+
+
 @pytest.mark.parametrize(
     ("text", "words", "code", "said"),
     [
@@ -66,7 +85,7 @@ def test_one_calibration_for_all(
         ("x_px,y_px\n1,2\n", ["--calibration", "4"], 2, "which plane"),
         ("x_px,y_px\n1,2\n", ["--plane", "bs"], 2, "which calibration"),
         ("x_px,y_px\n1,2\n", ["--plane", "bs", "--calibration", "5"], 3, "calibration 5 is not in the table"),
-        ("x_px,y_px,id\n1,2,77\n", ["--plane", "bs"], 3, "id 77 has no calibration"),
+        ("x_px,y_px,id\n1,2,77\n", ["--plane", "bs"], 3, "id 77 has no distortion_calibration_id"),
         ("x_px,y_px,plane\n1,2,lateral\n", ["--calibration", "4"], 3, "plane is 'lateral'"),
         ("", ["--calibration", "4", "--plane", "bs"], 3, "cannot be read"),
     ],
