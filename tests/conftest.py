@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.download_fixtures"]
+
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("MEDCLI_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
 

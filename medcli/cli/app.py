@@ -10,7 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import calibrate, checkpoint, demo, evaluate, export, info, label, predict, reconstruct, train
+from medcli.cli import (
+    calibrate,
+    checkpoint,
+    demo,
+    download,
+    evaluate,
+    export,
+    info,
+    label,
+    predict,
+    reconstruct,
+    train,
+)
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -22,16 +34,18 @@ app = App(
     "and Veriserum (knee implants in dual-plane fluoroscopy).",
     epilog="Research software; not a medical device.",
 )
+# In the order in which a study uses them.
+app.add_typer(download.app, name="download")
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(label.app, name="label")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(predict.app, name="predict")
+app.add_typer(reconstruct.app, name="reconstruct")
 app.add_typer(export.app, name="export")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.command("demo")(demo.demo)
 app.command("info")(info.info)
-app.add_typer(label.app, name="label")
-app.add_typer(reconstruct.app, name="reconstruct")
 
 
 def _print_version(wanted: bool) -> None:

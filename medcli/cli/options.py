@@ -10,6 +10,7 @@ import typer
 
 ULTRABONES_ROOT = Path("data/ultrabones")
 VERISERUM_ROOT = Path("data/veriserum")
+WEIGHTS_ROOT = Path("data/weights")
 RUNS = Path("runs")
 
 UltrabonesRoot = Annotated[

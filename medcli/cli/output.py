@@ -165,10 +165,14 @@ class _Lines:
 
 def _progress_line(label: str, done: float, total: float | None, unit: str, seconds: float) -> str:
     rate = done / seconds if seconds > 0 else 0.0
-    if not total:
-        return f"{label}: {done:,.0f} {unit}, {rate:,.1f}/s"
-    left = f", {_clock((total - done) / rate)} left" if rate > 0 else ""
-    return f"{label}: {done:,.0f} of {total:,.0f} {unit}, {rate:,.1f}/s{left}"
+    if unit == "B":
+        speed, counted = f"{rate / 1e6:,.1f} MB/s", f"{done / 1e6:,.0f}"
+        goal = f" of {total / 1e6:,.0f} MB" if total else " MB"
+    else:
+        speed, counted = f"{rate:,.1f}/s", f"{done:,.0f}"
+        goal = f" of {total:,.0f} {unit}" if total else f" {unit}"
+    left = f", {_clock((total - done) / rate)} left" if total and rate > 0 else ""
+    return f"{label}: {counted}{goal}, {speed}{left}"
 
 
 def _clock(seconds: float) -> str:
@@ -178,33 +182,59 @@ def _clock(seconds: float) -> str:
 
 
 class _Bars:
-    """Progress bars on a terminal."""
+    """Progress bars on a terminal: one display for all tasks that run at the same time.
+
+    A task that ends while others go on (one file of many) takes its bar away; the last one stays as a record.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._display: Any = None
+        self._open = 0
 
     @contextlib.contextmanager
     def task(self, label: str, total: float | None, unit: str = "") -> Iterator[Advance]:
-        from rich.console import Console
-        from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
-        from rich.text import Text
+        with self._lock:
+            if self._display is None:
+                self._display = _display()
+                self._display.start()
+            self._open += 1
+            display = self._display
+            bar = display.add_task(label, total=total, unit=unit)
+        try:
+            yield lambda amount: display.advance(bar, amount)
+        finally:
+            with self._lock:
+                self._open -= 1
+                if self._open:
+                    display.remove_task(bar)
+                else:
+                    display.stop()
+                    self._display = None
 
-        in_bytes = unit == "B"
 
-        class Rate(ProgressColumn):
-            def render(self, task: Any) -> Text:
-                if not task.speed:
-                    return Text("")
-                if in_bytes:
-                    return Text(f"{task.speed / 1e6:,.1f} MB/s")
-                return Text(f"{task.speed:,.1f} {unit}/s".replace(" /", "/"))
+def _display() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+    from rich.table import Column
+    from rich.text import Text
 
-        class Count(ProgressColumn):
-            def render(self, task: Any) -> Text:
-                scale, suffix = (1e6, " MB") if in_bytes else (1, "")
-                goal = f"/{task.total / scale:,.0f}" if task.total else ""
-                return Text(f"{task.completed / scale:,.0f}{goal}{suffix}")
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            if not task.speed:
+                return Text("")
+            unit = task.fields["unit"]
+            return Text(
+                f"{task.speed / 1e6:,.1f} MB/s" if unit == "B" else f"{task.speed:,.1f} {unit}/s".replace(" /", "/")
+            )
 
-        columns = [TextColumn("{task.description}"), BarColumn(None), Count(), Rate(), TimeRemainingColumn()]
-        console = Console(stderr=True)
-        with RichProgress(*columns, console=console, transient=False, expand=True) as bars:
-            bar = bars.add_task(label, total=total)
-            yield lambda amount: bars.advance(bar, amount)
+    class Count(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            scale, suffix = (1e6, " MB") if task.fields["unit"] == "B" else (1, "")
+            goal = f"/{task.total / scale:,.0f}" if task.total else ""
+            return Text(f"{task.completed / scale:,.0f}{goal}{suffix}")
+
+    label = TextColumn("{task.description}", table_column=Column(max_width=24, no_wrap=True, overflow="ellipsis"))
+    columns = [label, BarColumn(None), Count(), Rate(), TimeRemainingColumn()]
+    return RichProgress(*columns, console=Console(stderr=True), transient=False, expand=True)

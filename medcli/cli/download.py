@@ -1,0 +1,255 @@
+"""``medcli download``."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+from medcli.cli.words import App
+from medcli.ultrabones.sources import Anatomy, Kind, Place
+from medcli.veriserum.sources import Part
+
+if TYPE_CHECKING:
+    from medcli.transfer.download import Manner
+    from medcli.transfer.report import Downloaded, Planned, Verified
+
+app = App(help="Download the datasets or any part of them: verified, resumable, only what is missing.")
+
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, max=64, help="Parallel connections.", envvar="MEDCLI_DOWNLOAD_WORKERS")
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Seconds without a byte after which a connection is given up.")
+]
+Retries = Annotated[int, typer.Option("--retries", min=0, max=100, help="Further tries after one without progress.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against its manifest; uses no network.")]
+Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
+
+
+def _names(kinds: type[Enum]) -> str:
+    return ", ".join(str(item.value) for item in kinds)
+
+
+Anatomies = Annotated[
+    list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
+]
+Kinds = Annotated[
+    list[Kind] | None, typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(Kind)}.")
+]
+Parts = Annotated[list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")]
+
+
+@app.command("ultrabones")
+def ultrabones(
+    dest: Annotated[
+        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_ULTRABONES_ROOT")
+    ] = options.ULTRABONES_ROOT,
+    specimens: Annotated[
+        list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8, or 1-5.", metavar="N")
+    ] = None,
+    anatomies: Annotated[
+        list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
+    ] = None,
+    records: Annotated[
+        list[int] | None, typer.Option("--records", help="Only these records of each specimen.", metavar="N")
+    ] = None,
+    only: Annotated[
+        list[Kind] | None, typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(Kind)}.")
+    ] = None,
+    source: Annotated[
+        Place, typer.Option("--source", help="auto is azure when a connection string is set, else hub.")
+    ] = Place.AUTO,
+    connection_string_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--connection-string-file",
+            help="File with the Azure connection string; or set MEDCLI_ULTRABONES_CONNECTION_STRING.",
+        ),
+    ] = None,
+    container: Annotated[
+        str | None, typer.Option("--container", help="Azure container; default: the one that holds the data.")
+    ] = None,
+    revision: Revision = "main",
+    workers: Workers = 8,
+    timeout: Timeout = 30.0,
+    retries: Retries = 5,
+    dry_run: options.DryRun = False,
+    verify: Verify = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Download UltraBones100k (about 42 GB in all, CC BY 4.0) or a part of it."""
+    output = Output(json, quiet, verbose)
+    if verify:
+        _verify(output, dest, workers)
+        return
+    from medcli.ultrabones.download import Origin, Selection, download_ultrabones
+
+    selection = Selection(specimens or (), anatomies or (), records or (), only or ())
+    origin = Origin(source, connection_string_file, container, revision)
+    manner = _manner(workers, timeout, retries)
+    _finish(output, download_ultrabones(dest, selection, origin, manner, dry_run, output.progress()))
+
+
+@app.command("weights")
+def weights(
+    dest: Annotated[
+        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_WEIGHTS_ROOT")
+    ] = options.WEIGHTS_ROOT,
+    revision: Revision = "main",
+    timeout: Timeout = 30.0,
+    retries: Retries = 5,
+    dry_run: options.DryRun = False,
+    verify: Verify = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Download the published UltraBones100k segmentation weights and convert them to medcli's format."""
+    output = Output(json, quiet, verbose)
+    if verify:
+        _verify(output, dest, 1)
+        return
+    from medcli.ultrabones.weights import Weights, download_weights
+
+    done = download_weights(dest, revision, _manner(1, timeout, retries), dry_run, output.progress())
+    if not isinstance(done, Weights):
+        _finish(output, done)
+        return
+    output.finish(done, lambda result: _show_weights(output, result))
+
+
+@app.command("veriserum")
+def veriserum(
+    dest: Annotated[
+        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_VERISERUM_ROOT")
+    ] = options.VERISERUM_ROOT,
+    only: Annotated[
+        list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")
+    ] = None,
+    ids: options.Ids = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", help="Address of the repository.", envvar="MEDCLI_VERISERUM_URL")
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option("--item", help="Its item: UUID, handle or DOI.", envvar="MEDCLI_VERISERUM_ITEM")
+    ] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Accept the licence: non-commercial use only.")
+    ] = False,
+    workers: Workers = 8,
+    timeout: Timeout = 30.0,
+    retries: Retries = 5,
+    dry_run: options.DryRun = False,
+    verify: Verify = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Download Veriserum (In Copyright - Non-Commercial Use Permitted) or a part of it."""
+    output = Output(json, quiet, verbose)
+    if verify:
+        _verify(output, dest, workers)
+        return
+    from medcli.veriserum.download import Origin, Selection, download_veriserum, is_licence_accepted
+    from medcli.veriserum.sources import ABOUT, BASE_URL, ITEM
+
+    accepted = accept_license or dry_run or is_licence_accepted(dest) or _ask_for_licence(ABOUT.licence)
+    selection = Selection(only or (), options.id_filter(ids) or ())
+    origin = Origin(base_url or BASE_URL, item or ITEM)
+    manner = _manner(workers, timeout, retries)
+    _finish(output, download_veriserum(dest, selection, origin, accepted, manner, dry_run, output.progress()))
+
+
+def _manner(workers: int, timeout: float, retries: int) -> Manner:
+    from medcli.transfer.download import Manner
+    from medcli.transfer.patience import Patience
+
+    return Manner(workers, Patience(tries=retries + 1, stall_s=timeout, connect_s=min(15.0, timeout)))
+
+
+def _ask_for_licence(licence: str) -> bool:
+    """Ask at a terminal; elsewhere the answer is no, and the library says how to accept."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    typer.echo(f"Licence of Veriserum: {licence}", err=True)
+    return typer.confirm("Do you accept it?", err=True)
+
+
+def _verify(output: Output, dest: Path, workers: int) -> None:
+    from medcli.transfer.report import verify_folder
+
+    output.finish(verify_folder(dest, workers, output.progress()), lambda result: _show_verified(output, result))
+
+
+def _finish(output: Output, result: Any) -> None:
+    from medcli.transfer.report import Planned
+
+    show = _show_planned if isinstance(result, Planned) else _show_downloaded
+    output.finish(result, lambda shown: show(output, shown))
+
+
+def _show_planned(output: Output, plan: Planned) -> None:
+    from medcli.transfer.plan import gigabytes
+
+    rows = [
+        (row.group, row.kind, row.files, gigabytes(row.bytes), row.missing_files, gigabytes(row.missing_bytes))
+        for row in plan.rows
+    ]
+    header = ("", "kind", "files", "size", "missing", "size")
+    if not any(row.group for row in plan.rows):
+        rows, header = [row[1:] for row in rows], header[1:]  # type: ignore[misc,assignment]
+    output.table(header, rows)
+    output.line()
+    output.pairs(
+        {
+            "from": ", ".join(plan.sources),
+            "to": plan.dest,
+            "files": f"{plan.files:,} ({gigabytes(plan.bytes)}), of these missing {plan.missing_files:,}",
+            "to fetch": gigabytes(plan.network_bytes),
+            "disk": f"{gigabytes(plan.disk_bytes)} needed, {gigabytes(plan.free_bytes)} free",
+            "licence": plan.licence,
+        }
+    )
+
+
+def _show_downloaded(output: Output, done: Downloaded) -> None:
+    from medcli.transfer.plan import gigabytes
+
+    here = done.files - len(done.failures)
+    verified = f"{here - done.size_only_files:,} by checksum"
+    if done.size_only_files:
+        verified += f", {done.size_only_files:,} by size only (the source gives no checksum)"
+    output.pairs(
+        {
+            "from": ", ".join(done.sources),
+            "to": done.dest,
+            "files": f"{here:,} of {done.files:,} ({gigabytes(done.bytes)})",
+            "reused": f"{done.reused_files:,} ({gigabytes(done.reused_bytes)})",
+            "fetched": f"{done.fetched_files:,} ({gigabytes(done.moved_bytes)} moved)",
+            "verified": verified,
+            "licence": done.licence,
+            "cite": done.citation,
+        }
+    )
+
+
+def _show_weights(output: Output, result: Any) -> None:
+    _show_downloaded(output, result.download)
+    output.line(f"checkpoint  {result.checkpoint}")
+
+
+def _show_verified(output: Output, found: Verified) -> None:
+    from medcli.transfer.plan import gigabytes
+
+    output.line(
+        f"{found.dest}: {found.files - len(found.failures):,} of {found.files:,} files ({gigabytes(found.bytes)}) "
+        "are as recorded"
+    )

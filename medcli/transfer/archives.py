@@ -1,0 +1,98 @@
+"""The members of a source's archives, from their directories alone where the server sends parts of files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
+from functools import partial
+from pathlib import Path
+
+from medcli import files
+from medcli.progress import SILENT, Progress
+from medcli.transfer.fetch import Effort, fetch_file, part_for
+from medcli.transfer.folder import HIDDEN, About, hold
+from medcli.transfer.local import LocalFile
+from medcli.transfer.members import NoRanges, read_range
+from medcli.transfer.patience import Patience
+from medcli.transfer.plan import Wanted, staged_name
+from medcli.transfer.pool import Job, Pool
+from medcli.transfer.source import Entry, Source
+from medcli.transfer.zips import Member, read_directory
+
+log = logging.getLogger(__name__)
+Choose = Callable[[Entry, Member], Iterable[Wanted]]
+"""The files wanted of a member: one or none."""
+
+
+class Archives:
+    """Reads directories of archives.
+
+    Args:
+        root: the destination: where an archive is brought whole when its server sends no parts, and where its directory
+            is then kept, so that a later run need not fetch it again to know what is in it.
+        may_write: whether that may be done (a dry run only says that it would be).
+    """
+
+    def __init__(self, source: Source, root: Path, about: About, patience: Patience, may_write: bool) -> None:
+        self.source, self.root, self.about, self.may_write = source, root, about, may_write
+        self.effort = Effort(patience, threading.Event())
+
+    def wanted(
+        self, entries: Sequence[Entry], choose: Choose, workers: int, progress: Progress = SILENT
+    ) -> list[Wanted]:
+        """The files that ``choose`` takes from all archives, in the archives' order."""
+        found: list[list[Wanted]] = [[] for _ in entries]
+        without_parts: list[int] = []
+        with progress.task("list", len(entries), "archives") as advance:
+
+            def look(index: int) -> Sequence[Job]:
+                try:
+                    members = self.members(entries[index])
+                    found[index] = [item for member in members for item in choose(entries[index], member)]
+                except NoRanges:
+                    without_parts.append(index)
+                advance(1)
+                return ()
+
+            Pool((partial(look, index) for index in range(len(entries))), workers, self.effort.stop).run()
+        for index in without_parts:
+            found[index] = self._of_whole(entries[index], choose)
+        return [item for some in found for item in some]
+
+    def members(self, entry: Entry) -> list[Member]:
+        """Members of one archive by range requests. Raises :class:`NoRanges` when the server ignores ranges."""
+        kept = self._kept(entry)
+        if kept.is_file():
+            try:
+                return [Member(*values) for values in json.loads(kept.read_text(encoding="utf-8"))]
+            except (ValueError, TypeError):
+                kept.unlink()
+        return read_directory(
+            lambda start, end: read_range(self.source, entry, start, end, self.effort), entry.size, entry.name
+        )
+
+    def _of_whole(self, entry: Entry, choose: Choose) -> list[Wanted]:
+        log.info("%s: the server sends no parts of it, so it is fetched whole", entry.name)
+        if not self.may_write:
+            return [Wanted(entry.name, entry, None, entry.name, "archive")]
+        with hold(self.root, self.about) as folder:
+            target = folder.staging / staged_name(entry)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fetch_file(self.source, entry, target, self.effort)
+            members = read_directory(partial(_read_local, target), entry.size, entry.name)
+            kept = self._kept(entry)
+            kept.parent.mkdir(exist_ok=True)
+            files.write_text(kept, json.dumps([astuple(member) for member in members], ensure_ascii=False))
+        return [item for member in members for item in choose(entry, member)]
+
+    def _kept(self, entry: Entry) -> Path:
+        mark = part_for(Path(staged_name(entry)), entry).name.split(".")[-2]
+        return self.root / HIDDEN / "directories" / f"{staged_name(entry)}.{mark}.json"
+
+
+def _read_local(path: Path, start: int, end: int) -> bytes:
+    with LocalFile(path).open(Entry(path.name, 0), start) as body:
+        return body.read(end - start)

@@ -1,0 +1,268 @@
+"""A whole download: keep what is here, fetch what is missing, verify, and write down what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from medcli import files
+from medcli.errors import DataError, MedcliError
+from medcli.progress import SILENT, Progress
+from medcli.transfer import checksum
+from medcli.transfer import plan as planning
+from medcli.transfer.check import Failure, find_missing, size_of
+from medcli.transfer.counted import Counted
+from medcli.transfer.fetch import Arrived, Effort, fetch_file
+from medcli.transfer.folder import About, Folder, hold
+from medcli.transfer.local import LocalFile
+from medcli.transfer.members import fetch_run
+from medcli.transfer.patience import Patience
+from medcli.transfer.plan import Wanted, Work
+from medcli.transfer.pool import Job, Pool
+from medcli.transfer.source import Broken, Busy, Entry, Fault, Refused, Source
+from medcli.transfer.zips import Member, Run, plan_runs
+
+log = logging.getLogger(__name__)
+_SHOWN_ALONE_FROM = 32 << 20
+"""Files from this size on have a progress of their own."""
+_FAILURES_IN_A_ROW = 8
+"""Transfers given up one after the other, without any that succeeded between, that show that the source is gone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        files, bytes: what was asked for.
+        reused_files, reused_bytes: of these, what was here already.
+        fetched_files: what came.
+        moved_bytes: what went over the network for it, tries that failed and gaps between members included.
+        size_only_files: files for which the source gives no checksum.
+        failures: what did not come.
+    """
+
+    files: int
+    bytes: int
+    reused_files: int
+    reused_bytes: int
+    fetched_files: int
+    moved_bytes: int
+    size_only_files: int
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to run: threads, patience."""
+
+    workers: int = 8
+    patience: Patience = field(default_factory=Patience)
+
+
+def download(
+    source: Source, wanted: Sequence[Wanted], root: Path, about: About, manner: Manner, progress: Progress = SILENT
+) -> Outcome:
+    """Make ``root`` hold the wanted files.
+
+    Raises:
+        DataError: the source refuses access or cannot be reached.
+        MedcliError: another process writes to ``root``, the disk is too small or full.
+    """
+    planning.check_paths(wanted)
+    with hold(root, about) as folder:
+        _clean(folder, wanted)
+        missing = find_missing(folder, wanted, source.address, manner.workers, progress)
+        work = planning.divide(missing, folder.staging)
+        planning.check_space(planning.disk_need(work, root, folder.staging, manner.workers), root)
+        run = _Run(source, folder, manner, progress)
+        run.do(work)
+        if not run.failures:
+            _remove_staging(folder)
+        return _outcome(wanted, missing, run, folder)
+
+
+class _Run:
+    """The jobs of one download and what became of them."""
+
+    def __init__(self, source: Source, folder: Folder, manner: Manner, progress: Progress) -> None:
+        self.source = Counted(source)
+        self.folder, self.manner, self.progress = folder, manner, progress
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.failures: list[Failure] = []
+        self.fetched = 0
+        self.in_a_row = 0
+
+    def do(self, work: Work) -> None:
+        total = work.network_bytes()
+        if not work.files:
+            return
+        with self.progress.task("download", total, "B") as advance:
+            self.effort = Effort(self.manner.patience, self.stop, advance)
+            try:
+                Pool(self._jobs(work), self.manner.workers, self.stop).run()
+            except OSError as error:
+                raise _disk_error(error, self.folder.root) from error
+
+    def _jobs(self, work: Work) -> Iterator[Job]:
+        """Archives first: they take longest."""
+        for entry, some in work.whole.items():
+            yield partial(self._whole, entry, some)
+        for entry, some in work.ranges.items():
+            places = {item.member: item for item in some if item.member}
+            for run in plan_runs(places):
+                yield partial(self._members, self.source, entry, run, places, self.effort)
+        for item in work.plain:
+            yield partial(self._plain, item)
+
+    def _plain(self, item: Wanted) -> Sequence[Job]:
+        target = self.folder.root / item.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._shown(item.entry) as effort:
+                self._placed(item, fetch_file(self.source, item.entry, target, effort))
+        except Fault as fault:
+            self._failed([item], fault)
+        return ()
+
+    def _whole(self, entry: Entry, some: list[Wanted]) -> Sequence[Job]:
+        """Fetch a whole archive; its members are then taken out by the jobs returned."""
+        target = self.folder.staging / planning.staged_name(entry)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if size_of(target) != entry.size or _is_damaged(target, entry):
+                with self._shown(entry) as effort:
+                    fetch_file(self.source, entry, target, effort)
+            else:
+                self.effort.advance(entry.size)
+        except Fault as fault:
+            self._failed(some, fault)
+            return ()
+        places = {item.member: item for item in some if item.member}
+        left = _Countdown(runs := plan_runs(places), target)
+        silent = dataclasses.replace(self.effort, advance=_ignore)
+        return [partial(self._unpack, entry, run, places, silent, left) for run in runs]
+
+    def _unpack(
+        self, entry: Entry, run: Run, places: dict[Member, Wanted], effort: Effort, left: _Countdown
+    ) -> Sequence[Job]:
+        self._members(LocalFile(left.path), entry, run, places, effort)
+        left.done()
+        return ()
+
+    def _members(
+        self, source: Source, entry: Entry, run: Run, places: dict[Member, Wanted], effort: Effort
+    ) -> Sequence[Job]:
+        """Bring the members of one run."""
+
+        def place(member: Member) -> Path:
+            return self.folder.root / places[member].path
+
+        def placed(member: Member, arrived: Arrived) -> None:
+            self._placed(places[member], arrived)
+
+        by_fault: dict[int, tuple[Fault, list[Wanted]]] = {}
+        for member, fault in fetch_run(source, entry, run, place, effort, placed):
+            by_fault.setdefault(id(fault), (fault, []))[1].append(places[member])
+        for fault, items in by_fault.values():
+            self._failed(items, fault)
+        return ()
+
+    @contextmanager
+    def _shown(self, entry: Entry) -> Iterator[Effort]:
+        """The effort for one file; a large one also has a progress of its own."""
+        if entry.size < _SHOWN_ALONE_FROM:
+            yield self.effort
+            return
+        with self.progress.task(entry.name.rpartition("/")[2], entry.size, "B") as own:
+
+            def both(amount: float) -> None:
+                own(amount)
+                self.effort.advance(amount)
+
+            yield dataclasses.replace(self.effort, advance=both)
+
+    def _placed(self, item: Wanted, arrived: Arrived) -> None:
+        self.folder.record(item.path, arrived.checksum, arrived.verified, item.announced, self.source.address)
+        with self.lock:
+            self.fetched += 1
+            self.in_a_row = 0
+
+    def _failed(self, items: Sequence[Wanted], fault: Fault) -> None:
+        """Note files that did not come; gives the whole run up when no other can come either."""
+        with self.lock:
+            self.failures += [Failure(item.path, str(fault)) for item in items]
+            self.in_a_row += isinstance(fault, (Broken, Busy))
+            hopeless = self.in_a_row >= max(_FAILURES_IN_A_ROW, self.manner.workers)
+        if isinstance(fault, Refused) and self.source.one_credential:
+            raise DataError(f"access refused: {fault}", "what has arrived is kept; see `medcli download --help`")
+        if hopeless:
+            raise DataError(
+                f"the source cannot be reached: {fault}", "run the same command again to go on where it stopped"
+            )
+
+
+class _Countdown:
+    """Removes an archive when the last of its runs is unpacked."""
+
+    def __init__(self, runs: Sequence[Run], path: Path) -> None:
+        self.left, self.path, self.lock = len(runs), path, threading.Lock()
+
+    def done(self) -> None:
+        with self.lock:
+            self.left -= 1
+            if not self.left:
+                self.path.unlink(missing_ok=True)
+
+
+def _ignore(amount: float) -> None:
+    pass
+
+
+def _is_damaged(target: Path, entry: Entry) -> bool:
+    return entry.checksum is not None and checksum.of_file(target, checksum.kind_of(entry.checksum)) != entry.checksum
+
+
+def _clean(folder: Folder, wanted: Sequence[Wanted]) -> None:
+    """Remove what killed runs left that no run can go on from."""
+    for parent in {(folder.root / item.path).parent for item in wanted if item.member}:
+        if parent.is_dir():
+            files.remove_left_overs(parent)
+    planning.remove_stale_parts(folder.root, wanted)
+
+
+def _remove_staging(folder: Folder) -> None:
+    with suppress(OSError):
+        for path in folder.staging.iterdir():
+            path.unlink()
+        folder.staging.rmdir()
+
+
+def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, folder: Folder) -> Outcome:
+    records = (folder.manifest.records.get(item.path) for item in wanted)
+    total = sum(item.size for item in wanted)
+    return Outcome(
+        files=len(wanted),
+        bytes=total,
+        reused_files=len(wanted) - len(missing),
+        reused_bytes=total - sum(item.size for item in missing),
+        fetched_files=run.fetched,
+        moved_bytes=run.source.moved,
+        size_only_files=sum(record is not None and record.verified == "size only" for record in records),
+        failures=sorted(run.failures, key=lambda failure: failure.path),
+    )
+
+
+def _disk_error(error: OSError, root: Path) -> MedcliError:
+    if error.errno in files.DISK_FULL:
+        return MedcliError(
+            f"the disk of {root} is full", "make room, then run the same command again to go on where it stopped"
+        )
+    return MedcliError(f"cannot write {error.filename or root}: {error.strerror or error}")

@@ -1,0 +1,165 @@
+"""Download Veriserum, or any part of it: images, database and implants from the ETH Research Collection, tables from
+its GitHub repository."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from medcli.errors import UsageError
+from medcli.progress import SILENT, Progress
+from medcli.sources.dspace import DSpaceItem
+from medcli.sources.github import GitHubFiles
+from medcli.transfer.archives import Archives
+from medcli.transfer.download import Manner
+from medcli.transfer.folder import MANIFEST, About, read_manifest
+from medcli.transfer.http import Http
+from medcli.transfer.plan import Wanted
+from medcli.transfer.report import (
+    Downloaded,
+    Planned,
+    carry_out,
+    join_downloaded,
+    join_planned,
+    plan_only,
+    unreachable,
+)
+from medcli.transfer.source import Entry, Source
+from medcli.transfer.zips import Member
+from medcli.veriserum import sources
+from medcli.veriserum.sources import FOLDERS, Part, id_of, part_of
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the data set; an empty choice means all.
+
+    Attributes:
+        only: parts.
+        ids: ranges of ids, both ends included; they choose among images.
+    """
+
+    only: Sequence[Part] = ()
+    ids: Sequence[tuple[int, int]] = ()
+
+    def wants(self, part: Part) -> bool:
+        return not self.only or part in self.only
+
+    def holds(self, name: str) -> bool:
+        part = part_of(name)
+        if part is None or not self.wants(part):
+            return False
+        number = id_of(name)
+        return number is None or not self.ids or self._holds_id(number)
+
+    def _holds_id(self, number: int) -> bool:
+        index = bisect.bisect_right(sorted(self.ids), (number, float("inf")))
+        return any(first <= number <= last for first, last in sorted(self.ids)[:index])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the repository is, and which of its items the data set."""
+
+    base_url: str = sources.BASE_URL
+    item: str = sources.ITEM
+
+
+def is_licence_accepted(root: Path) -> bool:
+    """Whether an earlier download into ``root`` recorded that the licence was accepted."""
+    return (root / MANIFEST).is_file() and read_manifest(root).about.licence_accepted
+
+
+def download_veriserum(
+    root: Path,
+    selection: Selection,
+    origin: Origin,
+    licence_accepted: bool,
+    manner: Manner | None = None,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> Downloaded | Planned:
+    """Make ``root`` hold the selected part of Veriserum; with ``dry_run``, only say what that would take.
+
+    Raises:
+        UsageError: the licence was not accepted, or the selection asks for what there is not.
+        DataError: a source cannot be reached or refuses access.
+        MedcliError: the disk is too small, or another download writes to ``root``.
+    """
+    if not (dry_run or licence_accepted or is_licence_accepted(root)):
+        raise UsageError(
+            f"Veriserum's licence is not accepted yet: {sources.ABOUT.licence}", "accept it with --accept-license"
+        )
+    manner = manner or Manner()
+    about = replace(sources.ABOUT, licence_accepted=True)
+    http = Http(manner.patience, manner.workers)
+    with unreachable():
+        found = list(_parts(root, selection, origin, http, about, manner, dry_run, progress))
+    if not any(wanted for _, wanted in found):
+        raise UsageError("no file of Veriserum matches", "see --dry-run without a selection")
+    if dry_run:
+        return join_planned([plan_only(source, wanted, root, about, manner) for source, wanted in found])
+    return join_downloaded([carry_out(source, wanted, root, about, manner, progress) for source, wanted in found])
+
+
+def _parts(
+    root: Path,
+    selection: Selection,
+    origin: Origin,
+    http: Http,
+    about: About,
+    manner: Manner,
+    dry_run: bool,
+    progress: Progress,
+) -> Iterator[tuple[Source, list[Wanted]]]:
+    """Each source with what is wanted of it."""
+    if selection.wants(Part.CSV):
+        tables = GitHubFiles(sources.TABLES_REPOSITORY, sources.TABLES_COMMIT, sources.TABLES_FOLDER, http)
+        yield tables, [item for entry in tables.list() for item in _wanted(selection, entry)]
+    elsewhere = Selection([part for part in Part if part is not Part.CSV and selection.wants(part)], selection.ids)
+    if not elsewhere.only:
+        return
+    item = DSpaceItem(origin.base_url, origin.item, http)
+    wanted: list[Wanted] = []
+    archives: list[Entry] = []
+    with progress.task("list", None, "files") as advance:
+        for entry in item.list():
+            advance(1)
+            wanted += _wanted(elsewhere, entry)
+            if entry.name.lower().endswith(".zip"):
+                archives.append(entry)
+    inside = Archives(item, root, about, manner.patience, may_write=not dry_run)
+    wanted += inside.wanted(archives, partial(_of_member, elsewhere), manner.workers, progress)
+    yield item, _without_doubles(wanted)
+
+
+def _wanted(selection: Selection, entry: Entry) -> Iterator[Wanted]:
+    if selection.holds(entry.name):
+        yield Wanted(_path(entry.name), entry, None, "", _kind(entry.name))
+
+
+def _of_member(selection: Selection, archive: Entry, member: Member) -> Iterator[Wanted]:
+    if selection.holds(member.name):
+        yield Wanted(_path(member.name), archive, member, "", _kind(member.name))
+
+
+def _path(name: str) -> str:
+    part = part_of(name)
+    assert part is not None
+    return FOLDERS[part] + PurePosixPath(name).name
+
+
+def _kind(name: str) -> str:
+    part = part_of(name)
+    return part.value if part else ""
+
+
+def _without_doubles(wanted: list[Wanted]) -> list[Wanted]:
+    """One of each path: a file that stands alone and in an archive is taken alone."""
+    first: dict[str, Wanted] = {}
+    for item in wanted:
+        first.setdefault(item.path, item)
+    return list(first.values())

@@ -1,0 +1,95 @@
+"""Each command of the README's download section runs as printed, against the local servers."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+
+from medcli.ultrabones.sources import HUB_WEIGHTS, WEIGHTS_FILE
+from tests.azurite import Azurite
+from tests.conftest import REPOSITORY, Ran
+from tests.download_fixtures import CURRENT, files_in, zipped
+from tests.servers import FakeDSpace, FakeHub
+
+HEADING = "Download the data\n"
+
+
+def section() -> str:
+    """The section, from the README or from the part that goes into it."""
+    texts = [
+        path.read_text("utf-8")
+        for path in (REPOSITORY / "README.md", REPOSITORY / "docs/parts/download.md")
+        if path.is_file()
+    ]
+    parts = [part for text in texts for part in re.split(r"^##+ ", text, flags=re.MULTILINE)]
+    return next(part for part in parts if part.startswith(HEADING))
+
+
+def commands() -> list[str]:
+    found = []
+    for block in re.findall(r"^```console\n(.*?)^```", section(), re.MULTILINE | re.DOTALL):
+        lines = block.replace("\\\n", " ").splitlines()
+        found += [line.removeprefix("$ ").partition(" #")[0].strip() for line in lines if line.startswith("$ medcli")]
+    return found
+
+
+@pytest.fixture(scope="module")
+def weights() -> bytes:
+    buffer = io.BytesIO()
+    torch.save(smp.FPN("resnet18", encoder_weights=None, in_channels=1, classes=1).half(), buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def all_servers(hub: FakeHub, veriserum_server: FakeDSpace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHub:
+    """A working folder, and servers that have every specimen the section names."""
+    hub.add("specimen08.zip", zipped(CURRENT[7]).replace(b"specimen07", b"specimen08"))
+    monkeypatch.chdir(tmp_path)
+    return hub
+
+
+def test_the_section_shows_every_source_and_the_check() -> None:
+    text = "\n".join(commands())
+    for word in ("ultrabones", "veriserum", "weights", "--verify", "--dry-run", "--connection-string-file"):
+        assert word in text
+
+
+@pytest.mark.parametrize("command", commands())
+def test_it_runs_as_printed(
+    command: str,
+    all_servers: FakeHub,
+    weights: bytes,
+    medcli: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    words = shlex.split(command)[1:]
+    if "weights" in words:
+        server = FakeHub(HUB_WEIGHTS, "model")
+        server.add(WEIGHTS_FILE, weights)
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        request.addfinalizer(server.stop)
+    if "--connection-string-file" in words:
+        azurite: Azurite = request.getfixturevalue("azurite")
+        Path("connection.txt").write_text(azurite.connection_string())
+    if "--verify" in words:  # there must be something to check
+        assert medcli(*[word for word in words if word != "--verify"], *_accepting(words)).code == 0
+    accepted = [] if "--accept-license" in words or "--verify" in words else _accepting(words)
+    if accepted:  # the section accepts it in an earlier command
+        assert medcli("download", "veriserum", "--only", "csv", *accepted).code == 0
+    ran = medcli(*words)
+    assert ran.code == 0, ran.err
+    assert ran.out
+    assert bool(files_in(tmp_path / "data")) == ("--dry-run" not in words)
+
+
+def _accepting(words: list[str]) -> list[str]:
+    return ["--accept-license"] if "veriserum" in words else []

@@ -1,0 +1,211 @@
+"""``medcli download ultrabones`` against a Hub and an Azure Storage on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Ran
+from tests.download_fixtures import CURRENT, files_in
+from tests.servers import FakeHub, Trouble
+
+Medcli = Callable[..., Ran]
+ALL = {name: content for files in CURRENT.values() for name, content in files.items()}
+QUICK = ("--retries", "2", "--timeout", "1")
+
+
+def chosen(*parts: str) -> dict[str, bytes]:
+    return {name: content for name, content in ALL.items() if all(part in name for part in parts)}
+
+
+def report(ran: Ran) -> dict:
+    assert ran.code == 0, ran.err
+    return json.loads(ran.out)
+
+
+def test_everything_comes_and_a_second_run_moves_nothing(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    first = report(medcli("download", "ultrabones", "--dest", tmp_path, "--json"))
+    assert files_in(tmp_path) == ALL
+    assert first["files"] == first["fetched_files"] == len(ALL)
+    assert first["sources"] == [f"{hub.url}/datasets/luohwu/UltraBones100k@{hub.COMMIT}"]
+    before = hub.sent("/store/")
+    second = report(medcli("download", "ultrabones", "--dest", tmp_path, "--json"))
+    assert (second["reused_files"], second["moved_bytes"]) == (len(ALL), 0)
+    directories = sum(min(1 << 18, len(content)) for name, content in hub.content.items() if name.endswith(".zip"))
+    assert hub.sent("/store/") - before <= directories
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("--specimens", "2"), ("specimen02/",)),
+        (("--specimens", "1-2", "--only", "labels"), ("/Labels/",)),
+        (("--only", "predictions"), ("/Labels_pred/",)),
+        (("--anatomies", "tibia", "--records", "2", "--only", "images"), ("/tibia/record02/UltrasoundImages/",)),
+        (("--only", "models"), (".pth",)),
+    ],
+)
+def test_a_part_is_what_comes(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    report(medcli("download", "ultrabones", *words, "--dest", tmp_path, "--json"))
+    expected = dict(chosen(*parts).items())
+    if "1-2" in words:
+        expected = {name: content for name, content in expected.items() if "specimen07" not in name}
+    assert files_in(tmp_path) == expected
+
+
+def test_meshes_of_one_bone_come_with_the_merged_one(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    medcli("download", "ultrabones", "--anatomies", "tibia", "--only", "meshes", "--specimens", "7", "--dest", tmp_path)
+    names = {name.rpartition("/")[2] for name in files_in(tmp_path)}
+    assert names == {"tibia.stl", "CT_bone_model_merged.stl"}
+
+
+def test_damaged_and_missing_files_alone_are_fetched_again(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    medcli("download", "ultrabones", "--specimens", "1", "--dest", tmp_path)
+    damaged, *others = sorted(tmp_path.rglob("*.png"))
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    others[-1].unlink()
+    again = report(medcli("download", "ultrabones", "--specimens", "1", "--dest", tmp_path, "--json"))
+    assert again["fetched_files"] == 2
+    assert files_in(tmp_path) == CURRENT[1]
+
+
+def test_verify_names_what_is_damaged_and_uses_no_network(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    medcli("download", "ultrabones", "--specimens", "1", "--dest", tmp_path)
+    requests = hub.count()
+    assert medcli("download", "ultrabones", "--verify", "--dest", tmp_path).code == 0
+    one, two, *_ = sorted(tmp_path.rglob("*.png"))
+    content = bytearray(one.read_bytes())
+    content[7] ^= 1
+    one.write_bytes(content)
+    two.unlink()
+    ran = medcli("download", "ultrabones", "--verify", "--dest", tmp_path)
+    assert ran.code == 4
+    assert f"{one.relative_to(tmp_path)}: the content does not have sha256 as recorded" in ran.err
+    assert f"{two.relative_to(tmp_path)}: missing" in ran.err
+    assert hub.count() == requests
+
+
+def test_verify_without_a_manifest_says_so(medcli: Medcli, tmp_path: Path) -> None:
+    ran = medcli("download", "ultrabones", "--verify", "--dest", tmp_path)
+    assert ran.code == 3
+    assert "no manifest" in ran.err
+
+
+def test_a_dry_run_counts_and_writes_nothing(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    dest = tmp_path / "not-there"
+    plan = report(medcli("download", "ultrabones", "--dry-run", "--dest", dest, "--json"))
+    assert not dest.exists()
+    rows = {(row["group"], row["kind"]): (row["files"], row["bytes"]) for row in plan["rows"]}
+    images = chosen("specimen02/", "/UltrasoundImages/")
+    assert rows["specimen 02", "images"] == (len(images), sum(map(len, images.values())))
+    assert plan["files"] == len(ALL)
+    assert plan["free_bytes"] > 0
+    table = medcli("download", "ultrabones", "--dry-run", "--dest", dest)
+    assert "specimen 02" in table.out
+    assert "free" in table.out
+
+
+def test_too_small_a_disk_stops_before_the_first_byte(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medcli.transfer.plan.free_bytes", lambda root: 1000)
+    before = hub.sent("/store/")
+    ran = medcli("download", "ultrabones", "--dest", tmp_path)
+    assert ran.code == 1
+    assert "the disk has 1.0 kB free" in ran.err
+    assert hub.sent("/store/") - before < sum(map(len, hub.content.values())) * 2
+    assert files_in(tmp_path) == {}
+
+
+def test_a_store_that_sends_no_parts_gives_the_same_files_once(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    hub.always["*"] = Trouble(no_ranges=True)
+    report(medcli("download", "ultrabones", "--specimens", "1", "--only", "labels", "--dest", tmp_path, "--json"))
+    assert files_in(tmp_path) == {name: content for name, content in CURRENT[1].items() if "/Labels/" in name}
+    before = hub.sent("/store/")
+    words = ("download", "ultrabones", "--specimens", "1", "--only", "labels", "--dest", tmp_path, "--json")
+    assert report(medcli(*words))["moved_bytes"] == 0
+    assert hub.sent("/store/") == before
+
+
+def test_an_expired_signature_is_replaced_by_another(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    hub.trouble("/store/specimen01.zip", Trouble(), Trouble(status=403), Trouble())
+    report(medcli("download", "ultrabones", "--specimens", "1", "--only", "images", "--dest", tmp_path, "--json"))
+    assert hub.count("/resolve/") == 2
+
+
+def test_a_busy_hub_is_asked_again(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    for path in ("/api/datasets/luohwu/UltraBones100k/revision/main", "/store/specimen01.zip"):
+        hub.trouble(path, Trouble(status=429, headers={"Retry-After": "0"}), Trouble(status=503))
+    words = ("--specimens", "1", "--dest", tmp_path, "--json")
+    assert report(medcli("download", "ultrabones", *words))["files"] == len(CURRENT[1])
+
+
+def test_one_damaged_archive_fails_and_the_rest_comes(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    label = hub.content["specimen02.zip"].index(b"_label.png") + 60
+    hub.always["/store/specimen02.zip"] = Trouble(flip=label)
+    ran = medcli("download", "ultrabones", "--only", "labels", "--dest", tmp_path, *QUICK)
+    assert ran.code == 4
+    assert ran.err.count("failed: specimen02/") == 1
+    assert len(files_in(tmp_path)) == len(chosen("/Labels/")) - 1
+
+
+def test_an_unknown_specimen_is_named(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    ran = medcli("download", "ultrabones", "--specimens", "2", "9", "--dest", tmp_path)
+    assert ran.code == 2
+    assert "specimen 9" in ran.err
+
+
+def test_an_absent_hub_is_said_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    hub.stop()
+    ran = medcli("download", "ultrabones", "--dest", tmp_path, *QUICK)
+    assert ran.code == 3
+    assert "cannot be reached" in ran.err
+    assert len(ran.err.strip().splitlines()) <= 2
+
+
+def test_an_unknown_revision_is_refused(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    ran = medcli("download", "ultrabones", "--revision", "v9", "--dest", tmp_path, *QUICK)
+    assert ran.code == 3
+    assert "404" in ran.err
+
+
+def test_the_folder_is_what_the_index_reads(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    from medcli.ultrabones.index import index_frames
+
+    medcli("download", "ultrabones", "--specimens", "2", "--anatomies", "tibia", "--dest", tmp_path)
+    frames = index_frames(tmp_path)
+    assert len(frames) == len(chosen("specimen02/", "/tibia/", "UltrasoundImages"))
+    assert set(frames["specimen"]) == {2}
+    assert set(frames["anatomy"]) == {"tibia"}
+
+
+def test_offline_by_the_hubs_own_setting_is_said(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ran = medcli("download", "ultrabones", "--dest", tmp_path)
+    assert ran.code == 3
+    assert "unset HF_HUB_OFFLINE" in ran.err
+    assert hub.count() == 0
+
+
+def test_the_token_goes_to_the_hub_and_not_to_the_store(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    ran = medcli("download", "ultrabones", "--specimens", "1", "--dest", tmp_path, "--verbose")
+    assert ran.code == 0
+    for request in hub.requests:
+        sent = request.headers.get("Authorization") or request.headers.get("authorization")
+        assert sent == (None if request.path.startswith("/store/") else "Bearer hf_secret")
+    assert "hf_secret" not in ran.out + ran.err + (tmp_path / "medcli-manifest.json").read_text()
+
+
+def test_only_reading_requests_reach_the_hub(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    medcli("download", "ultrabones", "--dest", tmp_path)
+    assert {request.method for request in hub.requests} <= {"GET", "HEAD"}

@@ -1,0 +1,111 @@
+"""Decisions before the first byte: what is kept, what is read again, what is fetched, what does not fit."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from medcli.errors import MedcliError
+from medcli.transfer.folder import Record
+from medcli.transfer.plan import (
+    Action,
+    Wanted,
+    check_paths,
+    check_space,
+    decide,
+    disk_need,
+    divide,
+    gigabytes,
+    staged_name,
+)
+from medcli.transfer.pool import Pool
+from medcli.transfer.source import Entry
+from medcli.transfer.zips import Member
+
+HASHED = Wanted("a.png", Entry("a.png", 10, "md5:aa", "one"))
+TAGGED = Wanted("a.png", Entry("a.png", 10, None, "one"))
+
+
+def record(announced: str) -> Record:
+    return Record("a.png", 10, "sha256:00", "md5", announced, "here", 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "size", "known", "unchanged", "action"),
+    [
+        (HASHED, None, None, False, Action.FETCH),
+        (HASHED, 9, record("md5:aa"), False, Action.FETCH),
+        (HASHED, 10, None, False, Action.CHECK),
+        (HASHED, 10, record("md5:aa"), True, Action.KEEP),
+        (HASHED, 10, record("md5:aa"), False, Action.CHECK),
+        (HASHED, 10, record("md5:bb"), True, Action.CHECK),
+        (HASHED, 10, record("crc32:01"), True, Action.CHECK),
+        (TAGGED, 10, record("etag:one"), True, Action.KEEP),
+        (TAGGED, 10, record("etag:two"), True, Action.FETCH),
+        (TAGGED, 10, record("md5:aa"), True, Action.CHECK),
+        (TAGGED, 10, None, False, Action.CHECK),
+    ],
+)
+def test_what_to_do_about_a_file(
+    wanted: Wanted, size: int | None, known: Record | None, unchanged: bool, action: Action
+) -> None:
+    assert decide(wanted, size, known, unchanged) is action
+
+
+@pytest.mark.parametrize("names", [["../a"], ["/a"], ["a\\b"], ["a.png", "A.png"], ["a", "a"]])
+def test_names_that_would_do_harm_are_refused(names: list[str]) -> None:
+    with pytest.raises(MedcliError):
+        check_paths([Wanted(name, Entry(name, 1)) for name in names])
+
+
+def archive_with(count: int, size: int) -> list[Wanted]:
+    entry = Entry("s/1.zip", count * size + 100, "sha256:00")
+    members = [Member(f"{i}", i * size, (i + 1) * size, size, size - 30, 0, 0) for i in range(count)]
+    return [Wanted(member.name, entry, member) for member in members]
+
+
+def test_the_disk_must_hold_archives_and_what_is_in_them(tmp_path: Path) -> None:
+    wanted = archive_with(10, 1 << 20)
+    work = divide(wanted, tmp_path)
+    assert list(work.whole.values()) == [wanted]
+    assert disk_need(work, tmp_path, tmp_path, 4) == 10 * (1 << 20) + wanted[0].entry.size
+    (tmp_path / staged_name(wanted[0].entry)).write_bytes(bytes(wanted[0].entry.size))
+    assert disk_need(work, tmp_path, tmp_path, 4) == 10 * (1 << 20)  # the archive is there already
+    assert not divide(wanted[:3], tmp_path / "elsewhere").whole
+
+
+def test_too_small_a_disk_is_said_with_both_numbers(tmp_path: Path) -> None:
+    check_space(0, tmp_path)
+    with pytest.raises(MedcliError, match=r"needs 1,000,000 GB more, the disk has"):
+        check_space(10**15, tmp_path / "not" / "there")
+
+
+def test_bytes_are_worded_for_people() -> None:
+    assert [gigabytes(n) for n in (0, 999, 1500, 310_000_000, 42_000_000_000)] == [
+        "0 bytes",
+        "999 bytes",
+        "1.5 kB",
+        "310 MB",
+        "42.0 GB",
+    ]
+
+
+def test_a_pool_does_following_jobs_and_raises_the_first_error() -> None:
+    done: list[int] = []
+    lock = threading.Lock()
+
+    def job(number: int) -> list:
+        with lock:
+            done.append(number)
+        return [lambda: job(number * 10)] if 0 < number < 10 else []
+
+    Pool((lambda n=n: job(n) for n in range(10)), 3, threading.Event()).run()  # type: ignore[misc]
+    assert sorted(done) == [*range(10), *range(10, 100, 10)]
+
+    def fail() -> list:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError, match="bug"):
+        Pool(iter([fail] * 5), 2, threading.Event()).run()
