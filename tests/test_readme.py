@@ -1,31 +1,44 @@
-"""Every command and Python example of the README runs as printed, in a folder with small synthetic data."""
+"""Every command and Python example of the README runs as printed, in a folder with small synthetic data.
+
+The commands of the download section run against local servers in ``tests/cli/test_download_readme.py``.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
+from medcli import images
 from medcli.synthetic.fluoroscopy import make_veriserum
+from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from tests.conftest import REPOSITORY, Ran
+from tests.ultrabones.test_predict import write_dicom
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
+SMALL = ["--epochs", "1", "--encoder-weights", "none", "--gpus", "0", "--limit-frames", "4", "--batch-size", "2"]
+NETWORK = "tu-mobilenetv3_small_050"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def sections() -> dict[str, str]:
+    """Text of each section by its heading."""
+    parts = [part.partition("\n") for part in re.split(r"^## ", README, flags=re.MULTILINE)[1:]]
+    return {title.strip(): text for title, _, text in parts}
 
 
-def printed_commands(section: str) -> Iterator[list[str]]:
-    """The words of each ``$ medcli …`` line below a heading."""
-    text = next(part for part in re.split(r"^## ", README, flags=re.MULTILINE) if part.startswith(section))
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+def printed_commands(title: str) -> Iterator[list[str]]:
+    """The words of each ``$ medcli …`` line in the console blocks below a heading."""
+    for block in re.findall(r"^```console\n(.*?)^```", sections()[title], re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("$ medcli"):
                 yield shlex.split(line.partition(" #")[0])[2:]
@@ -37,35 +50,132 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("readme")
     make_veriserum(place / "data/veriserum", pairs=3)
     pd.DataFrame({"x_px": [100.0, 831.5], "y_px": [200.0, 800.0]}).to_csv(place / "markers.csv", index=False)
+    settings = SweepSettings(frames=2, scale=0.5, predictions=True)
+    make_ultrabones(place / "data/ultrabones", tuple(range(1, 15)), settings=settings)
     return place
 
 
-@pytest.mark.parametrize("section", ["Two commands", "Veriserum: correct the distortion of every image"])
-def test_commands_run_as_printed(
-    section: str, folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(folder)
-    commands = list(printed_commands(section))
+@pytest.fixture(scope="module")
+def networks(folder: Path) -> Path:
+    """Small untrained networks: a run of one's own, and a checkpoint as published ones are."""
+    import segmentation_models_pytorch as smp
+    import torch
+
+    from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
+    from medcli.ultrabones.model import build_model
+
+    run = folder / "runs/seg/fpn-resnet34"
+    run.mkdir(parents=True)
+    save_checkpoint(run / "best.safetensors", build_model("fpn", NETWORK, None), Metadata("fpn", NETWORK))
+    torch.save(smp.FPN("resnet18", encoder_weights=None, in_channels=1, classes=1), folder / "epoch_100.pth")
+    return folder
+
+
+@pytest.fixture
+def scans(folder: Path) -> Path:
+    """Images, a movie and a DICOM loop of one's own; the records' masks of other origin are gone."""
+    picture = images.read_grey(next((folder / "data/ultrabones").rglob("UltrasoundImages/*.png")))
+    (folder / "scans/more").mkdir(parents=True)
+    for name in ("a.png", "b.jpg", "more/c.tif"):
+        images.write_image(folder / "scans" / name, picture)
+    movie = cv2.VideoWriter(str(folder / "sweep.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, picture.shape[::-1])
+    movie.write(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+    movie.release()
+    write_dicom(folder / "loop.dcm", np.stack([picture] * 2), "MONOCHROME2")
+    for masks in (folder / "data/ultrabones").rglob("Labels_pred"):
+        shutil.rmtree(masks)
+    return folder
+
+
+def run_all(title: str, medcli: Callable[..., Ran], extra: list[str] | None = None) -> None:
+    commands = list(printed_commands(title))
     assert commands
     for words in commands:
-        ran = medcli(*words)
+        ran = medcli(*words, *(extra or []))
         assert ran.code == 0, f"medcli {shlex.join(words)}: {ran.err}"
         assert ran.out
 
 
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Two commands",
+        "UltraBones100k: the data on disk",
+        "Veriserum: correct the distortion of every image",
+        "Evaluate a segmentation",
+        "Label ultrasound from CT, and rebuild bone in 3D",
+    ],
+)
+def test_commands_run_as_printed(
+    title: str, folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    run_all(title, medcli)
+
+
+@pytest.mark.deep
+def test_demo_runs_as_printed(folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    run_all("Try it without data: `medcli demo`", medcli)
+
+
+def test_prediction_and_checkpoint_commands_run_as_printed(
+    scans: Path, networks: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(networks)
+    run_all("Predict bone surfaces: `medcli predict seg`", medcli)
+    run_all("Checkpoints: `medcli checkpoint show`, `medcli checkpoint convert`", medcli)
+
+
+@pytest.mark.deep
+def test_export_runs_as_printed(networks: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(networks)
+    run_all("Export: `medcli export seg`", medcli)
+    assert (networks / "model.onnx").is_file()
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(900)
+def test_training_commands_run_but_for_their_size(
+    networks: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As printed, with one epoch of four frames, from random weights and on the CPU."""
+    monkeypatch.chdir(networks)
+    for number, words in enumerate(printed_commands("Train the bone segmentation")):
+        out = ["--out", str(tmp_path / str(number)), "--encoder", NETWORK]
+        ran = medcli(*words, *SMALL, *out)
+        assert ran.code == 0, f"medcli {shlex.join(words)}: {ran.err}"
+
+
+def test_every_section_with_commands_is_run() -> None:
+    """A new section cannot be forgotten here."""
+    tested = Path(__file__).read_text("utf-8")
+    for title in sections():
+        if any(True for _ in printed_commands(title)) and title != "Download the data":
+            assert title in tested, f"no test runs the commands of {title!r}"
+
+
 def test_python_examples_run_as_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that need names from elsewhere get them: a row of the calibration table, a pose, a mesh."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    for block in blocks("python"):
-        ran = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False, timeout=200)
+    shutil.copy(folder / "data/veriserum/veriserum_anatomies/ana_000001.stl", folder)
+    source = pd.read_csv(folder / "data/veriserum/csv_files/source_int_calibration_reloaded.csv").iloc[0]
+    row = {name: float(source[name]) for name in source.index if name.startswith(("principalp", "sid"))}
+    names = f"row = {json.dumps(row)}\ntx, ty, tz, rz, rx, ry = 0.0, 0.0, 500.0, 0.0, 0.0, 0.0\n"
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        command = [sys.executable, "-c", names + block]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
         assert ran.returncode == 0, ran.stderr
 
 
 def test_every_picture_is_there() -> None:
-    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README):
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (REPOSITORY / picture).is_file(), picture
 
 
 def test_every_named_file_is_there() -> None:
-    for path in re.findall(r"`(?:python )?((?:tests|docs)/[\w/.]+)", README):
+    for path in re.findall(r"`(?:python )?((?:tests|docs|medcli)/[\w/.]+\.py)", README):
         assert (REPOSITORY / path).exists(), path

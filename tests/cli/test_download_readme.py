@@ -23,11 +23,7 @@ HEADING = "Download the data\n"
 
 def section() -> str:
     """The section, from the README or from the part that goes into it."""
-    texts = [
-        path.read_text("utf-8")
-        for path in (REPOSITORY / "README.md", REPOSITORY / "docs/parts/download.md")
-        if path.is_file()
-    ]
+    texts = [path.read_text("utf-8") for path in (REPOSITORY / "README.md",) if path.is_file()]
     parts = [part for text in texts for part in re.split(r"^##+ ", text, flags=re.MULTILINE)]
     return next(part for part in parts if part.startswith(HEADING))
 
