@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import calibrate, info
+from medcli.cli import calibrate, info, register
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -23,6 +23,7 @@ app = App(
     epilog="Research software; not a medical device.",
 )
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(register.app, name="register")
 app.command("info")(info.info)
 
 
