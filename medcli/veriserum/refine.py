@@ -60,7 +60,7 @@ LEVELS = (
     Level(256, 4.0, 14.0, 1.0),
     Level(256, 2.0, 9.0, 0.5),
     Level(512, 1.0, 5.0, 0.25),
-    Level(512, 0.5, 3.0, 0.2),
+    Level(1024, 0.4, 2.5, 0.3),  # finer than most images: the rendering's pixels matter less then
 )
 
 

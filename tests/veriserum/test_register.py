@@ -86,7 +86,7 @@ def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriseru
     frame = made.frames[1]
     mesh, cameras = made.implants[frame.anatomy_id].mesh, made.cameras(1)
     pose = frame.knee.of("femur")
-    grid = ImageGrid.calibrated(512)
+    grid = ImageGrid.calibrated(LEVELS[-1].size)
     pictures = {plane: np.exp(-0.2 * cameras.camera(plane).path_length(mesh, pose, grid)) for plane in ("bs", "fs")}
     matcher = Matcher(pictures, cameras, mesh, [pose], LEVELS[-1])
     assert matcher.correlation(pose, 0.2) == pytest.approx(1, abs=1e-5)
@@ -105,7 +105,7 @@ def test_the_truth_is_recovered_from_realistic_images(study: SyntheticVeriserum,
     away, angle = errors(study.study, number, found.pose)
     assert np.all(np.abs(away) < [0.3, 0.3, 0.3])
     assert angle < 0.6
-    assert found.after > 0.8 > found.before + 0.1
+    assert found.after > 0.7 > found.before + 0.1
 
 
 @pytest.mark.deep
