@@ -21,6 +21,7 @@ from medcli.cli import (
     label,
     predict,
     reconstruct,
+    register,
     train,
 )
 from medcli.cli.words import App
@@ -42,6 +43,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(predict.app, name="predict")
 app.add_typer(reconstruct.app, name="reconstruct")
+app.add_typer(register.app, name="register")
 app.add_typer(export.app, name="export")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.command("demo")(demo.demo)
