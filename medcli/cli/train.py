@@ -1,0 +1,172 @@
+"""``medcli train``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+from medcli.cli.words import App
+
+if TYPE_CHECKING:
+    from medcli.ultrabones.train import CrossValidationResult, TrainResult
+
+app = App(help="Train networks: bone segmentation (seg).")
+
+_TRAIN_SPECIMENS = [1, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14]
+_VAL_SPECIMENS = [2, 7, 8]
+_SHOWN = {"loss": "val_loss", "Dice": "val_dice", "chamfer mm": "val_chamfer_mm", "HD95 mm": "val_hausdorff_95_mm"}
+
+
+class CrossValidation(str, Enum):
+    """How ``--cv`` splits."""
+
+    LOO = "loo"
+
+
+class Labels(str, Enum):
+    """Which labels to learn."""
+
+    PARTIAL = "partial"
+    FULL = "full"
+
+
+class Augmentation(str, Enum):
+    """``--augment``."""
+
+    TRIVIAL = "trivial"
+    NONE = "none"
+
+
+class Precision(str, Enum):
+    """``--precision``."""
+
+    AUTO = "auto"
+    SINGLE = "32"
+    BF16 = "bf16"
+
+
+class Logger(str, Enum):
+    """``--logger``."""
+
+    CSV = "csv"
+    TENSORBOARD = "tensorboard"
+
+
+@app.command("seg")
+def seg(
+    root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
+    train_specimens: Annotated[
+        list[int] | None, typer.Option(help="Specimens to learn from.  [default: 1 3-6 9-14, as published]")
+    ] = None,
+    val_specimens: Annotated[
+        list[int] | None, typer.Option(help="Specimens to validate on.  [default: 2 7 8, as published]")
+    ] = None,
+    cv: Annotated[
+        CrossValidation | None,
+        typer.Option(help="loo: leave each of the training specimens out once, a run for each."),
+    ] = None,
+    labels: Annotated[
+        Labels, typer.Option(help="partial: bone that shows; full: also where it lies in shadow.")
+    ] = Labels.PARTIAL,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training frames.")] = 100,
+    batch_size: Annotated[int, typer.Option(min=1, help="Frames in a step, on each device.")] = 32,
+    lr: Annotated[float, typer.Option(help="Learning rate; times 0.8 every 10 epochs.")] = 1e-5,
+    arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "fpn",
+    encoder: Annotated[str, typer.Option(help="Encoder of it; tu-NAME for any of timm.")] = "resnet34",
+    encoder_weights: Annotated[
+        str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
+    ] = "imagenet",
+    augment: Annotated[Augmentation, typer.Option(help="trivial: 5 of 14 operations a frame.")] = Augmentation.TRIVIAL,
+    loss_weights: Annotated[
+        list[float] | None,
+        typer.Option(help="Weights of Dice, BCE and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
+    ] = None,
+    gpus: Annotated[
+        str, typer.Option(help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")
+    ] = "auto",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines, under SLURM or torchrun.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="auto: bf16 on a GPU that has it.")] = Precision.AUTO,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network (torch.compile).")] = False,
+    seed: options.Seed = 42,
+    resume: Annotated[
+        str, typer.Option(help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE")
+    ] = "auto",
+    limit_frames: Annotated[
+        int | None, typer.Option(min=1, help="At most so many training and validation frames each.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the PNG files in every epoch.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER]")] = None,
+    loggers: Annotated[
+        list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train the segmentation of bone surfaces in ultrasound (UltraBones100k).
+
+    The defaults are the published ones. The same command again goes on where it stopped.
+    """
+    from medcli.training.devices import is_first_process
+    from medcli.ultrabones.settings import SegmentationSettings
+    from medcli.ultrabones.train import cross_validate, train_segmentation
+
+    output = Output(json, quiet or not is_first_process(), verbose)
+    settings = SegmentationSettings(
+        root=root,
+        train_specimens=tuple(train_specimens or _TRAIN_SPECIMENS),
+        val_specimens=tuple(val_specimens or _VAL_SPECIMENS),
+        labels=labels.value,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        arch=arch,
+        encoder=encoder,
+        encoder_weights=encoder_weights,
+        augment=augment.value,
+        loss_weights=tuple(loss_weights or (1.0, 1.0, 0.1)),  # type: ignore[arg-type]
+        gpus=gpus,
+        nodes=nodes,
+        precision=precision.value,
+        compile=compiled,
+        seed=seed,
+        limit_frames=limit_frames,
+        use_cache=not no_cache,
+        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
+    )
+    folder = out or options.RUNS / "seg" / (f"{arch}-{encoder}" + ("-loo" if cv else ""))
+    train = cross_validate if cv else train_segmentation
+    result: CrossValidationResult | TrainResult = train(settings, folder, resume, overwrite, output.progress())
+    if is_first_process():
+        output.finish(result, lambda done: _show(output, done))
+
+
+def _show(output: Output, result: TrainResult | CrossValidationResult) -> None:
+    from medcli.ultrabones.train import CrossValidationResult
+
+    if isinstance(result, CrossValidationResult):
+        rows = [[fold.val_specimens[0], *_row(fold.best_metrics), fold.best_epoch] for fold in result.folds]
+        output.table(["left out", *_SHOWN, "best epoch"], [*rows, ["mean", *_row(result.mean_metrics), ""]])
+        output.line(f"folds in {result.out}")
+        return
+    output.table(
+        ["", *_SHOWN],
+        [
+            [f"best (epoch {result.best_epoch})", *_row(result.best_metrics)],
+            [f"last (epoch {result.epochs})", *_row(result.last_metrics)],
+        ],
+    )
+    output.line(f"checkpoint: {result.best}")
+    output.line(f"next: medcli evaluate seg --checkpoint {result.best}")
+
+
+def _row(metrics: Mapping[str, float | None]) -> list[str]:
+    values = [metrics.get(name) for name in _SHOWN.values()]
+    return ["-" if value is None else f"{value:.4f}" for value in values]

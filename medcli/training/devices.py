@@ -1,0 +1,101 @@
+"""What ``--gpus``, ``--nodes`` and ``--precision`` mean on this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from medcli.errors import UsageError
+from medcli.training.settings import FitSettings
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What the trainer computes on, in Lightning's words.
+
+    Attributes:
+        accelerator: ``gpu`` or ``cpu``.
+        count: devices on each node.
+        nodes: machines.
+        precision: ``32-true`` or ``bf16-mixed``.
+    """
+
+    accelerator: str
+    count: int
+    nodes: int
+    precision: str
+
+    @property
+    def processes(self) -> int:
+        """Processes of the whole run."""
+        return self.count * self.nodes
+
+
+def resolve_devices(settings: FitSettings) -> Devices:
+    """Find the devices for ``settings``.
+
+    Raises:
+        UsageError: a word is none of those allowed, or this machine has fewer GPUs.
+    """
+    count = _gpu_count(settings.gpus)
+    if settings.nodes < 1:
+        raise UsageError(f"--nodes {settings.nodes} is not a number of machines", "give 1 or more")
+    if settings.nodes > 1 and not started_by_cluster():
+        raise UsageError(
+            f"--nodes {settings.nodes} asked for, but this process was not started by SLURM or torchrun",
+            "start the same command on every node with srun or torchrun, or leave --nodes out",
+        )
+    accelerator = "gpu" if count else "cpu"
+    return Devices(accelerator, max(count, 1), settings.nodes, _precision(settings.precision, accelerator))
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes and reports; the only one unless several devices train together."""
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", None) in (0, None)
+
+
+def started_by_cluster() -> bool:
+    """Whether SLURM or torchrun started this process."""
+    return "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _gpu_count(gpus: str) -> int:
+    import torch
+
+    present = torch.cuda.device_count()
+    if gpus == "auto":
+        return min(present, 1)
+    if not gpus.isdecimal():
+        raise UsageError(f"--gpus '{gpus}' is not auto, 0 or a number of GPUs")
+    wanted = int(gpus)
+    if wanted > present:
+        raise UsageError(f"--gpus {wanted} asked for, but this machine has {_in_words(present)}", _way_out(present))
+    return wanted
+
+
+def _in_words(present: int) -> str:
+    return {0: "no GPU that PyTorch can use", 1: "1 GPU"}.get(present, f"{present} GPUs")
+
+
+def _way_out(present: int) -> str:
+    import torch
+
+    if present:
+        return f"use --gpus {present} or fewer"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "this PyTorch is built for the CPU only: install one for your GPU, or train on the CPU with --gpus 0"
+    return "check that nvidia-smi lists a GPU, or train on the CPU with --gpus 0"
+
+
+def _precision(wanted: str, accelerator: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        wanted = "bf16" if accelerator == "gpu" and torch.cuda.is_bf16_supported() else "32"
+    if wanted not in PRECISIONS:
+        raise UsageError(f"--precision '{wanted}' is not auto, 32 or bf16")
+    return PRECISIONS[wanted]

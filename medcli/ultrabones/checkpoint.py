@@ -1,0 +1,235 @@
+"""Checkpoints: safetensors weights that carry their own description, and the same description as JSON beside them.
+
+``best.safetensors`` is whole by itself (the description stands in its header, so weights and description can never
+be of two different moments); ``best.json`` is a copy of it for people and scripts. Loading executes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcli import __version__
+from medcli.errors import DataError
+from medcli.files import replacing, write_text
+from medcli.ultrabones.model import ARCH, ENCODER, build_model
+from medcli.ultrabones.preprocess import INPUT_SIZE, MEAN, STD
+
+if TYPE_CHECKING:
+    import torch
+
+    from medcli.ultrabones.segmenter import Segmenter
+
+SUFFIX = ".safetensors"
+SCHEMA = "medcli.segmenter.v1"
+CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435, doi:10.1016/j.compbiomed.2025.110435"
+LICENCE = "CC BY 4.0 (UltraBones100k)"
+_HEADER_KEY = "medcli"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What one must know of a segmentation network besides its weights.
+
+    Attributes:
+        arch, encoder: names as :func:`medcli.ultrabones.model.build_model` takes them.
+        mean, std: normalisation of grey / 255.
+        input_size: rows and columns of the input, pixels.
+        threshold: a pixel is bone where its probability is above it.
+        settings: the options of the training that made it.
+        splits: specimens of ``train`` and ``val`` and what was noticed about them.
+        metrics: what validation said of these weights.
+        source: where the weights come from.
+    """
+
+    arch: str = ARCH
+    encoder: str = ENCODER
+    mean: float = MEAN
+    std: float = STD
+    input_size: int = INPUT_SIZE
+    threshold: float = 0.5
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    splits: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "medcli train seg"
+    licence: str = LICENCE
+    citation: str = CITATION
+    medcli_version: str = __version__
+    schema: str = SCHEMA
+
+    def to_json(self) -> str:
+        """The description as JSON; numbers that are not finite become null."""
+        return json.dumps(_finite(dataclasses.asdict(self)), indent=2, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, name: Path | str) -> Metadata:
+        """Read a description back; fields of a later version are left out.
+
+        Raises:
+            DataError: it is no description, or of a schema that this version does not know.
+        """
+        try:
+            values = json.loads(text)
+            schema = values["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{name} does not describe a segmentation network") from error
+        if schema != SCHEMA:
+            raise DataError(f"{name} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What ``medcli checkpoint show`` and ``convert`` answer.
+
+    Attributes:
+        path: the file.
+        format: ``medcli``, or ``upstream`` for a pickled network of segmentation_models_pytorch.
+        parameters: number of trained numbers.
+        metadata: what it says of itself.
+    """
+
+    path: Path
+    format: str
+    parameters: int
+    metadata: Metadata
+    schema: str = "medcli.checkpoint.v1"
+
+
+def save_checkpoint(path: Path, model: torch.nn.Module, metadata: Metadata) -> Path:
+    """Write the weights of ``model`` to ``path`` (``.safetensors``) and the description to the ``.json`` beside it.
+
+    Each file is whole or absent at any moment, and the weights' file alone is enough to load. Wrappers of
+    ``torch.compile`` are seen through; the model may be on any device and in any memory format.
+    """
+    from safetensors.torch import save_file
+
+    path = _with_suffix(path)
+    state = {
+        name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    with replacing(path) as part:
+        save_file(state, part, metadata={_HEADER_KEY: metadata.to_json()})
+    write_text(path.with_suffix(".json"), metadata.to_json() + "\n")
+    return path
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The description in one of our checkpoints, without reading the weights.
+
+    Raises:
+        DataError: the file is missing or is not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as content:
+            header = content.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read checkpoint {path}: {error}") from error
+    if _HEADER_KEY not in header:
+        raise DataError(
+            f"{path} holds weights but no description of a network",
+            "use one that medcli train seg or medcli checkpoint convert wrote",
+        )
+    return Metadata.from_json(header[_HEADER_KEY], path)
+
+
+def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
+    """The network of a checkpoint, on the CPU and in evaluation mode, and its description.
+
+    Args:
+        path: ours (``.safetensors``), or a pickled whole network as the dataset's authors publish (``.pth``), which
+            is read without executing anything.
+
+    Raises:
+        DataError: the file is missing, damaged, hostile, or does not fit the network it names.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no checkpoint {path}", "train one: medcli train seg")
+    if path.suffix != SUFFIX:
+        from medcli.ultrabones.upstream import load_upstream
+
+        return load_upstream(path)
+    from safetensors.torch import load_file
+
+    metadata = read_metadata(path)
+    model = build_model(metadata.arch, metadata.encoder)
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        network = f"{metadata.arch} on {metadata.encoder}"
+        raise DataError(f"{path} does not fit the network it names ({network}): {_first_line(error)}") from error
+    return model.eval(), metadata
+
+
+def load_segmenter(path: Path, device: str = "auto") -> Segmenter:
+    """A network ready to predict, from any checkpoint that :func:`load_model` reads.
+
+    Args:
+        path: the checkpoint.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DataError: see :func:`load_model`.
+        UsageError: this machine has no such device.
+    """
+    from medcli.ultrabones.segmenter import Segmenter
+
+    model, metadata = load_model(Path(path))
+    return Segmenter(model, metadata, device)
+
+
+def find_newest_best(runs_root: Path = Path("runs")) -> Path:
+    """The newest ``<runs_root>/seg/*/best.safetensors``.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = list((Path(runs_root) / "seg").glob(f"*/best{SUFFIX}"))
+    if not found:
+        raise DataError(
+            f"no checkpoint {Path(runs_root) / 'seg' / '*' / f'best{SUFFIX}'}",
+            "train one (medcli train seg) or name one (--checkpoint FILE)",
+        )
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path))
+
+
+def describe(path: Path) -> Checkpoint:
+    """Load a checkpoint of either format and say what it is."""
+    model, metadata = load_model(Path(path))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Checkpoint(Path(path), "medcli" if Path(path).suffix == SUFFIX else "upstream", parameters, metadata)
+
+
+def convert(source: Path, target: Path) -> Checkpoint:
+    """Read a checkpoint of either format and write it as ours; returns what was written."""
+    model, metadata = load_model(Path(source))
+    return describe(save_checkpoint(Path(target), model, metadata))
+
+
+def _with_suffix(path: Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else lines[0]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    return value if isinstance(value, (str, int, bool, type(None))) else str(value)

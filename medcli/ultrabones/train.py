@@ -1,0 +1,274 @@
+"""Train the bone segmentation: one run, or leave-one-specimen-out cross-validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from medcli.errors import UsageError
+from medcli.progress import SILENT, Progress
+from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress
+from medcli.training.curves import Panel, plot_curves
+from medcli.training.devices import is_first_process, resolve_devices
+from medcli.training.fit import make_trainer, run_fit
+from medcli.training.run_folder import CURVES, RESUMABLE, Start, open_run, save_result
+from medcli.training.seeds import seed_torch
+from medcli.training.settings import as_dict
+from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
+from medcli.ultrabones.data import SegmentationData, Split, choose_split, open_frames
+from medcli.ultrabones.model import build_model
+from medcli.ultrabones.segmentation import MONITOR, SegmentationModule
+from medcli.ultrabones.settings import AUGMENTATIONS, LABELS, SegmentationSettings
+
+PANELS: tuple[Panel, ...] = (
+    ("loss", {"train_loss": "training", "val_loss": "validation"}),
+    ("Dice", {"val_dice": "validation"}),
+    ("prediction to label, mm", {"val_chamfer_mm": "mean", "val_hausdorff_95_mm": "95 %"}),
+)
+_FOLD = "specimen{:02d}"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training leaves.
+
+    Attributes:
+        out: the run's folder.
+        best, last: checkpoints; ``best`` has the lowest validation loss.
+        epochs: epochs done.
+        best_epoch: the epoch of ``best``, counted from 1.
+        best_metrics, last_metrics: validation at those epochs; a metric that no frame has is null.
+        train_specimens, val_specimens: those with frames.
+        train_frames, val_frames: how many.
+        donor_overlap: donors with a leg on either side of the split.
+        warnings: what to keep in mind when quoting the metrics.
+        device: what it was trained on, and in which precision.
+        seconds: time of this process; of a run that went on, since then.
+        failures: frames that cannot be read and took no part.
+    """
+
+    out: Path
+    best: Path
+    last: Path
+    epochs: int
+    best_epoch: int
+    best_metrics: dict[str, float | None]
+    last_metrics: dict[str, float | None]
+    train_specimens: tuple[int, ...]
+    val_specimens: tuple[int, ...]
+    train_frames: int
+    val_frames: int
+    donor_overlap: tuple[str, ...]
+    warnings: tuple[str, ...]
+    device: str
+    seconds: float
+    failures: tuple[str, ...] = ()
+    schema: str = "medcli.train_seg.v1"
+
+
+@dataclass(frozen=True)
+class CrossValidationResult:
+    """Leave one specimen out.
+
+    Attributes:
+        out: the folder of the folds.
+        folds: one training for each specimen left out.
+        mean_metrics: mean over the folds of their best epochs' metrics; a fold without a value is left out.
+    """
+
+    out: Path
+    folds: tuple[TrainResult, ...]
+    mean_metrics: dict[str, float | None]
+    schema: str = "medcli.train_seg_cv.v1"
+
+
+def train_segmentation(
+    settings: SegmentationSettings,
+    out: Path,
+    resume: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> TrainResult:
+    """Train on ``settings.train_specimens`` and validate on ``settings.val_specimens`` after each epoch.
+
+    Args:
+        settings: see :class:`SegmentationSettings`.
+        out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there goes on, with the same
+            numbers as if it had not stopped; one that is done is reported again and nothing is computed.
+        resume: ``auto``, or a Lightning checkpoint to go on from.
+        overwrite: forget the run in ``out``.
+        progress: told about training frames.
+
+    Raises:
+        UsageError: settings contradict each other, this machine, or the run in ``out``.
+        DataError: frames, labels or encoder weights are missing.
+        KeyboardInterrupt: interrupted; the epochs done are on disk.
+    """
+    check_settings(settings)
+    devices = resolve_devices(settings)
+    split = choose_split(settings)
+    start = open_run(out, settings, resume, overwrite) if is_first_process() else Start(_checkpoint_of(out, resume))
+    if start.result is not None:
+        logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
+        return _from_json(start.result)
+    started = time.monotonic()
+    frames = open_frames(settings, split, progress)
+    for warning in split.warnings:
+        logger.warning("%s", warning)
+    seed_torch(settings.seed)
+    # The weights of a run that goes on come from its checkpoint.
+    weights = "none" if start.checkpoint else settings.encoder_weights
+    module = SegmentationModule(build_model(settings.arch, settings.encoder, weights), settings)
+    data = SegmentationData(settings, frames)
+    files = RunFiles(out, _weights_writer(out, module, split), MONITOR)
+    callbacks = [files, SeedEachStep(settings.seed), ShowProgress(progress, len(frames.train), settings.epochs)]
+    trainer = make_trainer(settings, devices, out, callbacks)
+    run_fit(trainer, module, data, start.checkpoint)
+    device = f"{_device_name(trainer)}, {devices.precision}"
+    result = _result(out, split, files, device, time.monotonic() - started, frames.failures)
+    if trainer.is_global_zero:
+        plot_curves(out / CURVES, files.history, PANELS)
+        save_result(out, _to_json(result))
+    return result
+
+
+def cross_validate(
+    settings: SegmentationSettings,
+    out: Path,
+    resume: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> CrossValidationResult:
+    """Leave one specimen out: one training for each of ``settings.train_specimens``, validated on it.
+
+    Each fold is a run of its own in ``out/specimenNN``; folds that are done are not repeated.
+    """
+    if len(settings.train_specimens) < 2:
+        raise UsageError("--cv loo needs two specimens or more", "name them with --train-specimens")
+    if resume != "auto":
+        raise UsageError("--cv loo goes on by itself", "leave --resume out")
+    folds = []
+    for number, left_out in enumerate(settings.train_specimens, 1):
+        logger.info("fold %d of %d: specimen %d left out", number, len(settings.train_specimens), left_out)
+        others = tuple(specimen for specimen in settings.train_specimens if specimen != left_out)
+        fold = dataclasses.replace(settings, train_specimens=others, val_specimens=(left_out,))
+        folds.append(train_segmentation(fold, out / _FOLD.format(left_out), "auto", overwrite, progress))
+    result = CrossValidationResult(out, tuple(folds), _mean_metrics(folds))
+    if is_first_process():
+        save_result(out, _to_json(result))
+    return result
+
+
+def check_settings(settings: SegmentationSettings) -> None:
+    """Look at the values that no other part looks at.
+
+    Raises:
+        UsageError: names the option, what came, and what is expected.
+    """
+    for name, value, allowed in (
+        ("--labels", settings.labels, LABELS),
+        ("--augment", settings.augment, AUGMENTATIONS),
+    ):
+        if value not in allowed:
+            raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
+    if len(settings.loss_weights) != 3:
+        raise UsageError(f"--loss-weights takes 3 numbers (Dice, BCE, skeleton), got {len(settings.loss_weights)}")
+    if not (math.isfinite(settings.lr) and settings.lr > 0):
+        raise UsageError(f"--lr {settings.lr} is not a positive number")
+    both = sorted(set(settings.train_specimens) & set(settings.val_specimens))
+    if both:
+        numbers = ", ".join(map(str, both))
+        raise UsageError(f"specimen {numbers} is in both training and validation", "change --val-specimens")
+
+
+def _checkpoint_of(out: Path, resume: str) -> Path | None:
+    """For the processes beside the first one, which has prepared the folder."""
+    path = out / RESUMABLE if resume == "auto" else Path(resume)
+    return path if path.exists() else None
+
+
+def _weights_writer(out: Path, module: SegmentationModule, split: Split) -> Any:
+    settings = module.settings
+
+    def write(name: str, row: Row) -> None:
+        metadata = Metadata(
+            arch=settings.arch,
+            encoder=settings.encoder,
+            settings=as_dict(settings),
+            splits=split.as_dict(),
+            metrics=_finite(row),
+        )
+        save_checkpoint(out / f"{name}.safetensors", module.model, metadata)
+
+    return write
+
+
+def _result(
+    out: Path, split: Split, files: RunFiles, device: str, seconds: float, failures: tuple[str, ...]
+) -> TrainResult:
+    best = files.best
+    assert best is not None
+    return TrainResult(
+        out=out,
+        best=out / "best.safetensors",
+        last=out / "last.safetensors",
+        epochs=len(files.history),
+        best_epoch=int(best["epoch"]),
+        best_metrics=_finite(best),
+        last_metrics=_finite(files.history[-1]),
+        train_specimens=split.train_specimens,
+        val_specimens=split.val_specimens,
+        train_frames=len(split.train),
+        val_frames=len(split.val),
+        donor_overlap=split.donor_overlap,
+        warnings=split.warnings,
+        device=device,
+        seconds=round(seconds, 3),
+        failures=failures,
+    )
+
+
+def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in row.items() if name != "epoch"}
+
+
+def _mean_metrics(folds: list[TrainResult]) -> dict[str, float | None]:
+    names = [name for name in folds[0].best_metrics if name.startswith("val_")]
+    values = {name: [fold.best_metrics.get(name) for fold in folds] for name in names}
+    known = {name: [value for value in found if value is not None] for name, found in values.items()}
+    return {name: sum(found) / len(found) if found else None for name, found in known.items()}
+
+
+def _device_name(trainer: pl.Trainer) -> str:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return f"{trainer.world_size} x {name}" if trainer.world_size > 1 else name
+
+
+def _to_json(result: TrainResult | CrossValidationResult) -> dict[str, Any]:
+    return {
+        name: str(value)
+        if isinstance(value, Path)
+        else [_to_json(fold) for fold in value]
+        if name == "folds"
+        else value
+        for name, value in ((entry.name, getattr(result, entry.name)) for entry in dataclasses.fields(result))
+    }
+
+
+def _from_json(values: dict[str, Any]) -> TrainResult:
+    paths = {name: Path(values[name]) for name in ("out", "best", "last")}
+    lists = ("train_specimens", "val_specimens", "donor_overlap", "warnings", "failures")
+    return TrainResult(**(values | paths | {name: tuple(values[name]) for name in lists}))

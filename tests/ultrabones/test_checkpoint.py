@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from medcli.errors import DataError, UsageError
+from medcli.ultrabones import checkpoint
+from medcli.ultrabones.checkpoint import Metadata
+from medcli.ultrabones.model import build_model
+from medcli.ultrabones.segmenter import choose_device
+
+METADATA = Metadata(
+    encoder="resnet18", settings={"epochs": 3, "out": Path("runs/x")}, metrics={"val_loss": float("nan")}
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    torch.manual_seed(1)
+    return build_model("fpn", "resnet18").eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path, model: torch.nn.Module) -> Path:
+    return checkpoint.save_checkpoint(tmp_path / "best.safetensors", model, METADATA)
+
+
+def test_round_trip_gives_the_same_weights(saved: Path, model: torch.nn.Module) -> None:
+    loaded, metadata = checkpoint.load_model(saved)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    assert metadata.settings == {"epochs": 3, "out": "runs/x"}
+    assert metadata.metrics == {"val_loss": None}
+
+
+def test_json_beside_it_says_the_same(saved: Path) -> None:
+    beside = json.loads(saved.with_suffix(".json").read_text(encoding="utf-8"))
+    assert beside == json.loads(checkpoint.read_metadata(saved).to_json())
+    assert beside["schema"] == "medcli.segmenter.v1"
+    assert "110435" in beside["citation"]
+
+
+def test_weights_file_alone_is_enough(saved: Path) -> None:
+    saved.with_suffix(".json").unlink()
+    assert checkpoint.load_model(saved)[1].encoder == "resnet18"
+
+
+def test_compiled_and_channels_last_models_save_the_same(tmp_path: Path, model: torch.nn.Module, saved: Path) -> None:
+    compiled = torch.compile(build_model("fpn", "resnet18").to(memory_format=torch.channels_last))
+    compiled.load_state_dict({f"_orig_mod.{name}": value for name, value in model.state_dict().items()})
+    again = checkpoint.save_checkpoint(tmp_path / "again", compiled, METADATA)
+    assert again.name == "again.safetensors"
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_an_interrupted_save_keeps_the_old_checkpoint(
+    saved: Path, model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+
+    def fail(state: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_checkpoint(saved, model, METADATA)
+    assert saved.read_bytes() == before
+    assert sorted(path.name for path in saved.parent.iterdir()) == ["best.json", "best.safetensors"]
+
+
+def test_segmenter_gives_probabilities_of_the_model(saved: Path, model: torch.nn.Module) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 256, 256), dtype=np.uint8)
+    found = checkpoint.load_segmenter(saved, "cpu").predict(images)
+    inputs = (torch.from_numpy(images)[:, None].double() / 255 - METADATA.mean) / METADATA.std
+    with torch.inference_mode():
+        expected = torch.sigmoid(model(inputs.float()))[:, 0].numpy()
+    assert found.shape == (5, 256, 256)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_segmenter_refuses_other_shapes(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"images must be \(N, 256, 256\) uint8"):
+        checkpoint.load_segmenter(saved, "cpu").predict(np.zeros((2, 64, 64), np.uint8))
+
+
+def test_newest_best(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no checkpoint") as raised:
+        checkpoint.find_newest_best(tmp_path)
+    assert "medcli train seg" in str(raised.value.hint)
+    for name, age_s in (("old", 100), ("new", 10), ("oldest", 1000)):
+        path = tmp_path / "seg" / name / "best.safetensors"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (1_700_000_000 - age_s,) * 2)
+    assert checkpoint.find_newest_best(tmp_path).parent.name == "new"
+
+
+def test_foreign_and_damaged_files_are_named(tmp_path: Path, saved: Path) -> None:
+    with pytest.raises(DataError, match="no checkpoint"):
+        checkpoint.load_model(tmp_path / "missing.safetensors")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(DataError, match="no description"):
+        checkpoint.load_model(tmp_path / "foreign.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(saved.read_bytes()[:5000])
+    with pytest.raises(DataError, match="cannot read checkpoint"):
+        checkpoint.load_model(tmp_path / "cut.safetensors")
+
+
+def test_weights_that_do_not_fit_their_description(tmp_path: Path, model: torch.nn.Module) -> None:
+    path = checkpoint.save_checkpoint(tmp_path / "wrong", model, Metadata(encoder="resnet34"))
+    with pytest.raises(DataError, match=r"does not fit the network it names \(fpn on resnet34\)"):
+        checkpoint.load_model(path)
+
+
+def test_later_schema_is_refused(tmp_path: Path, model: torch.nn.Module) -> None:
+    path = checkpoint.save_checkpoint(tmp_path / "later", model, Metadata(schema="medcli.segmenter.v9"))
+    with pytest.raises(DataError, match=r"schema medcli\.segmenter\.v9, expected medcli\.segmenter\.v1"):
+        checkpoint.load_model(path)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "cuda:x"])
+def test_devices_that_are_not_here(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        choose_device(name)
