@@ -79,6 +79,7 @@ class Inventory:
 
 def take_inventory(ultrabones_root: Path, veriserum_root: Path) -> Inventory:
     """Look at this machine and at the two data folders; a folder that is absent is reported, not an error."""
+    from medcli.ultrabones import survey as ultrabones
     from medcli.veriserum import survey as veriserum
 
     return Inventory(
@@ -88,7 +89,7 @@ def take_inventory(ultrabones_root: Path, veriserum_root: Path) -> Inventory:
         cores=usable_cores(),
         devices=find_devices(),
         packages=dict(_installed(PACKAGES)),
-        data=[veriserum.survey(veriserum_root)],
+        data=[ultrabones.survey(ultrabones_root), veriserum.survey(veriserum_root)],
     )
 
 

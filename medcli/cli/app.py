@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import calibrate, demo, info, train
+from medcli.cli import calibrate, demo, evaluate, info, train
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -24,6 +24,7 @@ app = App(
 )
 app.add_typer(calibrate.app, name="calibrate")
 app.command("demo")(demo.demo)
+app.add_typer(evaluate.app, name="evaluate")
 app.command("info")(info.info)
 app.add_typer(train.app, name="train")
 

@@ -30,13 +30,13 @@ from medcli.files import cache_folder, locked, usable_cores, write_text
 from medcli.images import use_single_threaded_codecs
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.frames import read_image, read_label
+from medcli.ultrabones.layout import LABEL_COLUMNS
 from medcli.ultrabones.registry import INPUT_SIZE
 
 _PIXELS = INPUT_SIZE * INPUT_SIZE
 _VERSION = "2"
 _DECODED, _UNREADABLE = 1, 2
 _CHUNK = 512
-LABEL_COLUMNS = {"partial": "label", "full": "label_full"}
 
 
 @dataclass(frozen=True)

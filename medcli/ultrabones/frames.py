@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from medcli.errors import DataError
 from medcli.images import read_grey
+from medcli.ultrabones.preprocess import resize_frame, resize_label
 from medcli.ultrabones.registry import INPUT_SIZE
-from medcli.ultrabones.resize import resize_image, resize_mask, to_uint8
 
 
 def read_image(path: str) -> NDArray[np.uint8]:
@@ -17,7 +17,7 @@ def read_image(path: str) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing or no image.
     """
-    return to_uint8(resize_image(read_grey(path)))
+    return resize_frame(read_grey(path))
 
 
 def read_label(path: str) -> NDArray[np.uint8]:
@@ -26,7 +26,9 @@ def read_label(path: str) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing or no image.
     """
-    return resize_mask(read_grey(path)) if path else np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
+    if not path:
+        return np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
+    return np.where(resize_label(read_grey(path)) == 255, np.uint8(255), np.uint8(0))
 
 
 def read_mask(path: str, shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -28,6 +28,8 @@ from medcli.ultrabones.registry import donor_of, split_code
 IMAGE_FOLDER = "UltrasoundImages"
 PARTIAL_LABEL_FOLDERS = ("Labels", "Label_partial_gradient", "Labels_partial")
 FULL_LABEL_FOLDERS = ("Labels_full", "Label_full")
+LABEL_COLUMNS = {"partial": "label", "full": "label_full"}
+"""Column of the index for each kind of label."""
 TRACKING_FILES = ("tracking.csv", "sweepProcessedAndOptimized.csv", "sweepInitial.csv")
 _MASK_ENDINGS = {
     "Label_partial_gradient": "_label_partial_gradient.png",

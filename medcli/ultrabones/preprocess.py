@@ -16,19 +16,26 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from medcli.ultrabones.registry import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
+
 if TYPE_CHECKING:
     import torch
 
-INPUT_SIZE = 256
-"""Rows and columns of the network's input, pixels."""
-MEAN = 0.17475835978984833
-"""Mean of the training frames as grey / 255 (published training code)."""
-STD = 0.16475939750671387
-"""Standard deviation of the training frames as grey / 255 (published training code)."""
+MEAN, STD = IMAGE_MEAN, IMAGE_STD
 
 
 def resize_frame(grey: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.uint8]:
-    """Resize a frame (H, W) to (size, size), bilinear and anti-aliased, rounded to 8 bits.
+    """Resize a frame (H, W) to (size, size), bilinear and anti-aliased, rounded to 8 bits."""
+    return round_grey(resize_frame_exactly(grey, size))
+
+
+def round_grey(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Grey levels 0 to 255 as the nearest whole ones."""
+    return (grey + np.float32(0.5)).astype(np.uint8)
+
+
+def resize_frame_exactly(grey: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.float32]:
+    """Resize a frame (H, W) to (size, size), bilinear and anti-aliased, float32 grey levels 0 to 255, not rounded.
 
     The filter is torchvision's ``resize(..., antialias=True)``: a triangle as wide as the scale, normalised to sum 1.
     Releases the interpreter lock, so that a pool of threads resizes on all cores.
@@ -36,7 +43,7 @@ def resize_frame(grey: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.
     if grey.ndim != 2 or grey.dtype != np.uint8:
         raise ValueError(f"frame must be (H, W) uint8, got {grey.shape} {grey.dtype}")
     if grey.shape == (size, size):
-        return np.ascontiguousarray(grey)
+        return grey.astype(np.float32)
     row_starts, row_weights = _triangle_filter(grey.shape[0], size)
     column_starts, column_weights = _triangle_filter(grey.shape[1], size)
     return _resize(np.ascontiguousarray(grey), row_starts, row_weights, column_starts, column_weights)
@@ -101,9 +108,8 @@ def _triangle_filter(length: int, size: int) -> tuple[NDArray[np.int64], NDArray
 def _resize(frame: Any, row_starts: Any, row_weights: Any, column_starts: Any, column_weights: Any) -> Any:
     """Rows first (long runs of adjacent pixels), then columns of the one summed row, which stays in cache."""
     height, width = row_starts.size, column_starts.size
-    resized = np.empty((height, width), np.uint8)
+    resized = np.empty((height, width), np.float32)
     line = np.empty(frame.shape[1], np.float32)
-    half = np.float32(0.5)
     for row in range(height):
         line[:] = np.float32(0.0)
         for tap in range(row_weights.shape[1]):
@@ -114,8 +120,8 @@ def _resize(frame: Any, row_starts: Any, row_weights: Any, column_starts: Any, c
                     line[column] += weight * np.float32(source[column])
         for column in range(width):
             start = column_starts[column]
-            total = half
+            total = np.float32(0.0)
             for tap in range(column_weights.shape[1]):
                 total += column_weights[column, tap] * line[start + tap]
-            resized[row, column] = np.uint8(min(total, np.float32(255.0)))
+            resized[row, column] = min(total, np.float32(255.0))
     return resized

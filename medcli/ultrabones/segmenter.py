@@ -33,8 +33,8 @@ class Segmenter:
         self.metadata = metadata
         self.device = choose_device(device)
         self.batch_size = batch_size or (64 if self.device.startswith("cuda") else 4)
-        self._model: Any = model.eval()
-        self._model.to(device=self.device, memory_format=torch.channels_last)
+        network: Any = model.eval().to(self.device)
+        self._model = network.to(memory_format=torch.channels_last)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probability of bone of every pixel.

@@ -1,0 +1,79 @@
+"""Metrics of a frame by the published protocol: SciPy's distance transforms beside ours, one core, same frames."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from medcli.images import read_grey
+from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
+from medcli.ultrabones.index import index_frames, mask_path
+from medcli.ultrabones.metrics import paper_score, strict_score, thicken
+from medcli.ultrabones.preprocess import resize_frame_exactly, resize_label
+from tests.ultrabones import published
+
+PROMISED = 10.0
+
+
+def median_ms(work: Callable[[], Any], repeats: int) -> float:
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        make_ultrabones(folder, (2,), anatomies=("fibula", "tibia"), settings=SweepSettings(frames=6, predictions=True))
+        frames = index_frames(folder)
+        native = [
+            (resize_frame_exactly(read_grey(image)), read_grey(mask) == 255, read_grey(label) == 255)
+            for image, mask, label in zip(frames.image, mask_path(frames, "Labels_pred"), frames.label, strict=True)
+        ]
+    # A network learns the thickened label, so predictions are as thick as that.
+    small = [(g, thicken(resize_label(p.view(np.uint8)) > 0), resize_label(q.view(np.uint8)) > 0) for g, p, q in native]
+    worst = 0.0
+    for frame in small:
+        ours, theirs = paper_score(*frame), published.paper(*frame)
+        assert ours is not None
+        assert theirs is not None
+        for mine, slow in zip((ours.precision, ours.recall, ours.f1), theirs, strict=True):
+            worst = max(worst, float(np.nanmax(np.abs(mine - slow))))
+            assert np.array_equal(np.isnan(mine), np.isnan(slow))
+    slow_ms = median_ms(lambda: [published.paper(*frame) for frame in small], 5) / len(small)
+    fast_ms = median_ms(lambda: [paper_score(*frame) for frame in small], 21) / len(small)
+    print(
+        f"paper protocol: SciPy {slow_ms:.2f} ms a frame, ours {fast_ms:.3f} ms: {slow_ms / fast_ms:.1f} times as fast"
+    )
+    print(f"largest difference of any curve: {worst:.1e}")
+    spacing = 0.05392
+    slow_native = median_ms(lambda: [native_with_scipy(p, q, spacing) for _, p, q in native], 3) / len(native)
+    fast_native = median_ms(lambda: [strict_score(g, p, q, spacing) for g, p, q in native], 11) / len(native)
+    print(
+        f"strict protocol, 950 x 811: SciPy's two distance transforms alone {slow_native:.1f} ms a frame, "
+        f"ours with all scores {fast_native:.2f} ms: {slow_native / fast_native:.1f} times as fast"
+    )
+    return int(slow_ms < PROMISED * fast_ms or worst > 1e-6)
+
+
+def native_with_scipy(prediction: np.ndarray, label: np.ndarray, spacing_mm: float) -> float:
+    from scipy.ndimage import distance_transform_edt
+
+    there = distance_transform_edt(~label)[prediction] * spacing_mm
+    back = distance_transform_edt(~prediction)[label] * spacing_mm
+    return float(there.sum() + back.sum())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
