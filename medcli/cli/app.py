@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import calibrate, demo, evaluate, info, train
+from medcli.cli import calibrate, checkpoint, demo, evaluate, export, info, predict, train
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -23,9 +23,12 @@ app = App(
     epilog="Research software; not a medical device.",
 )
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(checkpoint.app, name="checkpoint")
 app.command("demo")(demo.demo)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(export.app, name="export")
 app.command("info")(info.info)
+app.add_typer(predict.app, name="predict")
 app.add_typer(train.app, name="train")
 
 

@@ -14,15 +14,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli import __version__
-from medcli.errors import DataError
-from medcli.files import replacing, write_text
+from medcli.errors import DataError, UsageError
+from medcli.files import make_output_folder, write_bytes, write_text
 from medcli.ultrabones.model import ARCH, ENCODER, build_model
 from medcli.ultrabones.preprocess import INPUT_SIZE, MEAN, STD
+from medcli.ultrabones.segmenter import Segmenter, load_segmenter
 
 if TYPE_CHECKING:
     import torch
 
-    from medcli.ultrabones.segmenter import Segmenter
+__all__ = [
+    "Checkpoint",
+    "Metadata",
+    "Segmenter",
+    "convert",
+    "describe",
+    "find_newest_best",
+    "load_model",
+    "load_segmenter",
+    "read_metadata",
+    "save_checkpoint",
+]
 
 SUFFIX = ".safetensors"
 SCHEMA = "medcli.segmenter.v1"
@@ -107,15 +119,14 @@ def save_checkpoint(path: Path, model: torch.nn.Module, metadata: Metadata) -> P
     Each file is whole or absent at any moment, and the weights' file alone is enough to load. Wrappers of
     ``torch.compile`` are seen through; the model may be on any device and in any memory format.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = _with_suffix(path)
     state = {
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    with replacing(path) as part:
-        save_file(state, part, metadata={_HEADER_KEY: metadata.to_json()})
+    write_bytes(path, save(state, metadata={_HEADER_KEY: metadata.to_json()}))
     write_text(path.with_suffix(".json"), metadata.to_json() + "\n")
     return path
 
@@ -170,23 +181,6 @@ def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
     return model.eval(), metadata
 
 
-def load_segmenter(path: Path, device: str = "auto") -> Segmenter:
-    """A network ready to predict, from any checkpoint that :func:`load_model` reads.
-
-    Args:
-        path: the checkpoint.
-        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises:
-        DataError: see :func:`load_model`.
-        UsageError: this machine has no such device.
-    """
-    from medcli.ultrabones.segmenter import Segmenter
-
-    model, metadata = load_model(Path(path))
-    return Segmenter(model, metadata, device)
-
-
 def find_newest_best(runs_root: Path = Path("runs")) -> Path:
     """The newest ``<runs_root>/seg/*/best.safetensors``.
 
@@ -209,10 +203,19 @@ def describe(path: Path) -> Checkpoint:
     return Checkpoint(Path(path), "medcli" if Path(path).suffix == SUFFIX else "upstream", parameters, metadata)
 
 
-def convert(source: Path, target: Path) -> Checkpoint:
-    """Read a checkpoint of either format and write it as ours; returns what was written."""
+def convert(source: Path, target: Path, overwrite: bool = False) -> Checkpoint:
+    """Read a checkpoint of either format and write it as ours; returns what was written.
+
+    Raises:
+        DataError: see :func:`load_model`.
+        UsageError: ``target`` exists and ``overwrite`` is not set.
+    """
+    target = _with_suffix(target)
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists", "use --overwrite to replace it")
     model, metadata = load_model(Path(source))
-    return describe(save_checkpoint(Path(target), model, metadata))
+    make_output_folder(target.absolute().parent)
+    return describe(save_checkpoint(target, model, metadata))
 
 
 def _with_suffix(path: Path) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,26 +18,41 @@ if TYPE_CHECKING:
 
     from medcli.ultrabones.checkpoint import Metadata
 
+PRECISIONS = ("auto", "32", "bf16")
+_BATCH_SIZE_GPU = 32
+_BATCH_SIZE_CPU = 2
+"""Two frames share one pass over the weights and still fit the cache of a core (measured: bench_predict.py)."""
+
 
 class Segmenter:
-    """Bone probabilities of frames, by a network on one device.
+    """Bone probabilities of frames, by a network on one device. May be called from several threads at once.
 
     Attributes:
         metadata: the checkpoint's description.
         device: where the network runs, as ``cpu`` or ``cuda:0``.
+        precision: ``32`` or ``bf16``, the type in which convolutions are computed.
         batch_size: frames in one forward pass.
     """
 
     def __init__(
-        self, model: torch.nn.Module, metadata: Metadata, device: str = "auto", batch_size: int | None = None
+        self,
+        model: torch.nn.Module,
+        metadata: Metadata,
+        device: str = "auto",
+        precision: str = "32",
+        batch_size: int | None = None,
     ) -> None:
         import torch
 
         self.metadata = metadata
         self.device = choose_device(device)
-        self.batch_size = batch_size or (64 if self.device.startswith("cuda") else 4)
-        network: Any = model.eval().to(self.device)
-        self._model = network.to(memory_format=torch.channels_last)
+        self.precision = choose_precision(precision, self.device)
+        self.batch_size = batch_size or (_BATCH_SIZE_CPU if self.device == "cpu" else _BATCH_SIZE_GPU)
+        network: Any = model.eval().requires_grad_(False)
+        if self.precision == "bf16":
+            _convolve_in_bf16(network)
+        self._type = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._model = network.to(self.device).to(memory_format=torch.channels_last)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probability of bone of every pixel.
@@ -59,9 +77,30 @@ class Segmenter:
 
         with torch.inference_mode():
             grey = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-            inputs = normalise(grey, self.metadata.mean, self.metadata.std)
+            inputs = normalise(grey, self.metadata.mean, self.metadata.std).to(self._type)
             logits = self._model(inputs.contiguous(memory_format=torch.channels_last))
             return torch.sigmoid(logits[:, 0].float()).cpu().numpy()
+
+
+def load_segmenter(path: Path, device: str = "auto", precision: str = "32", batch_size: int | None = None) -> Segmenter:
+    """A network ready to predict, from any checkpoint that :func:`medcli.ultrabones.checkpoint.load_model` reads.
+
+    Args:
+        path: the checkpoint.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``32``; ``bf16``, about twice as fast on hardware that computes with it; or ``auto``, which is
+            ``bf16`` on such hardware and else ``32``.
+        batch_size: frames in one forward pass; None chooses for the device.
+
+    Raises:
+        DataError: see :func:`medcli.ultrabones.checkpoint.load_model`.
+        UsageError: this machine has no such device.
+    """
+    from medcli.ultrabones.checkpoint import load_model
+
+    choose_device(device)  # before the weights are read
+    model, metadata = load_model(Path(path))
+    return Segmenter(model, metadata, device, precision, batch_size)
 
 
 def choose_device(name: str = "auto") -> str:
@@ -83,3 +122,51 @@ def choose_device(name: str = "auto") -> str:
     if int(number or 0) >= gpus:
         raise UsageError(f"device {name} asked for, but this machine has {gpus} GPUs", "use --device cpu")
     return f"cuda:{int(number or 0)}"
+
+
+def choose_precision(name: str, device: str) -> str:
+    """``32`` or ``bf16``: what ``--precision`` means on ``device``.
+
+    Raises:
+        UsageError: no such precision.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"no precision '{name}'", f"one of {', '.join(PRECISIONS)}")
+    if name != "auto":
+        return name
+    return "bf16" if _computes_bf16(device) else "32"
+
+
+@contextmanager
+def one_thread_each(workers: int, cores: int) -> Iterator[None]:
+    """While ``workers`` threads call networks on the CPU at once, each computes on its share of ``cores``.
+
+    Networks side by side on one thread each do the same work as one on all threads, but never wait for each other.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, cores // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _computes_bf16(device: str) -> bool:
+    """The hardware multiplies bfloat16 itself; elsewhere it is emulated, and slower than float32."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    support = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(support and support())
+
+
+def _convolve_in_bf16(model: torch.nn.Module) -> None:
+    """Convolutions and linear layers to bfloat16; normalisation layers keep float32 weights and statistics."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.conv._ConvNd | torch.nn.Linear):
+            module.to(torch.bfloat16)

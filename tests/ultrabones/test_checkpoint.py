@@ -39,6 +39,12 @@ def test_round_trip_gives_the_same_weights(saved: Path, model: torch.nn.Module) 
     assert metadata.metrics == {"val_loss": None}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_others_may_read_it_as_the_umask_says(saved: Path) -> None:
+    (saved.parent / "plain").touch()
+    assert saved.stat().st_mode == (saved.parent / "plain").stat().st_mode
+
+
 def test_json_beside_it_says_the_same(saved: Path) -> None:
     beside = json.loads(saved.with_suffix(".json").read_text(encoding="utf-8"))
     assert beside == json.loads(checkpoint.read_metadata(saved).to_json())
@@ -64,11 +70,12 @@ def test_an_interrupted_save_keeps_the_old_checkpoint(
 ) -> None:
     before = saved.read_bytes()
 
-    def fail(state: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half")
+    def fail(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:1000])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save_checkpoint(saved, model, METADATA)
     assert saved.read_bytes() == before

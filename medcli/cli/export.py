@@ -1,0 +1,61 @@
+"""``medcli export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+from medcli.cli.words import App
+
+if TYPE_CHECKING:
+    from medcli.ultrabones.export import SegExport
+
+app = App(help="Write trained networks for other runtimes (ONNX).")
+
+
+@app.callback()
+def export() -> None:
+    """Write trained networks for other runtimes (ONNX)."""
+
+
+@app.command("seg")
+def seg(
+    out: Annotated[Path, typer.Option(help="The .onnx file to write.")] = Path("model.onnx"),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Bone is where the probability is above.  [default: the checkpoint's, 0.5]")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write the segmentation network as ONNX.
+
+    Resizing and thresholding are inside, and the result is compared with torch. The model takes "frames", uint8 grey
+    (frames, rows, columns) of any size, and gives "probability" (float32) and "mask" (uint8, 0 or 255) of that size.
+    """
+    from medcli.ultrabones.export import export_seg
+
+    output = Output(json, quiet, verbose)
+    output.finish(export_seg(checkpoint, out, threshold, overwrite), lambda done: _show(output, done))
+
+
+def _show(output: Output, done: SegExport) -> None:
+    output.pairs(
+        {
+            "checkpoint": done.checkpoint,
+            "written": f"{done.path} ({done.bytes / 1e6:.1f} MB, opset {done.opset})",
+            "input": "frames, uint8 (frames, rows, columns), any size",
+            "outputs": "probability, float32, and mask, uint8 0/255, of the same size",
+            "parity": f"network: probabilities within {done.network_difference:.1e} of torch",
+            "": f"with resizing: within {done.largest_difference:.1e}; "
+            f"{done.pixels_differing:,} of {done.pixels_compared:,} mask pixels differ",
+        }
+    )

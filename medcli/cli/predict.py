@@ -1,0 +1,108 @@
+"""``medcli predict``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+from medcli.cli.words import App
+
+if TYPE_CHECKING:
+    from medcli.ultrabones.predict import SegPrediction
+
+app = App(help="Apply trained networks: bone masks of ultrasound frames (seg).")
+
+
+class Precision(str, Enum):
+    """``--precision``."""
+
+    AUTO = "auto"
+    SINGLE = "32"
+    BF16 = "bf16"
+
+
+@app.callback()
+def predict() -> None:
+    """Apply trained networks: bone masks of ultrasound frames (seg)."""
+
+
+@app.command("seg", no_args_is_help=True)
+def seg(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Pictures, movies (AVI, MP4), DICOM, folders, patterns, records or specimens of the dataset.",
+            show_default=False,
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the masks.  [default: Labels_pred of a record, else predictions]")
+    ] = None,
+    specimens: Annotated[list[int] | None, typer.Option(help="All records of these specimens of --root.")] = None,
+    root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write the frames with their masks on them.")] = False,
+    threshold: Annotated[
+        float | None, typer.Option(help="Bone is where the probability is above.  [default: the checkpoint's, 0.5]")
+    ] = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave frames alone whose mask is there.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace masks that another program wrote, as the published ones.")
+    ] = False,
+    device: options.Device = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto: bf16 where the hardware computes with it.")
+    ] = Precision.AUTO,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Frames in one pass.  [default: by device]")] = None,
+    workers: options.Workers = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write a bone mask of each ultrasound frame.
+
+    Masks are 0/255, of the frame's own size, and named <stem>_label_pred.png; one contact sheet shows some of them.
+    """
+    from medcli.ultrabones.predict import PredictSettings, predict_seg
+
+    output = Output(json, quiet, verbose)
+    settings = PredictSettings(
+        out=out,
+        overlay=overlay,
+        device=device,
+        precision=precision.value,
+        batch_size=batch_size,
+        threshold=threshold,
+        skip_existing=skip_existing,
+        overwrite=overwrite,
+        workers=workers,
+    )
+    result = predict_seg(inputs or [], checkpoint, settings, root, specimens or (), output.progress())
+    output.finish(result, lambda done: _show(output, done))
+
+
+def _show(output: Output, done: SegPrediction) -> None:
+    rate = f", {done.frames / done.seconds:.1f} frames/s" if done.frames and done.seconds else ""
+    kept = f", {done.frames_skipped:,} kept" if done.frames_skipped else ""
+    folders = (
+        str(done.folders[0]) if len(done.folders) == 1 else f"{len(done.folders)} folders, first {done.folders[0]}"
+    )
+    rows = {
+        "checkpoint": done.checkpoint,
+        "device": f"{done.device}, precision {done.precision}",
+        "masks": f"{done.frames:,} written{kept}{rate}; {done.frames_without_bone:,} without bone",
+        "in": folders,
+    }
+    if done.contact_sheet:
+        rows["look at"] = done.contact_sheet
+    output.pairs(rows)
