@@ -37,7 +37,7 @@ def test_order_follows_from_seed_and_epoch_alone() -> None:
 
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_processes_share_an_epoch_evenly(world: int) -> None:
-    parts = [training_batches(50, 4, 3, 0, rank, world) for rank in range(world)]
+    parts = [training_batches(50, 5, 3, 0, rank, world) for rank in range(world)]
     assert len({tuple(map(len, part)) for part in parts}) == 1
     seen = np.concatenate([batch for part in parts for batch in part])
     assert set(seen.tolist()) == set(range(50))

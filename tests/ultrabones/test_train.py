@@ -119,7 +119,7 @@ def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainResult)
 
 def test_training_learns(data: Path, settings: SegmentationSettings, tmp_path: Path) -> None:
     """The loss on the frames learnt from falls well below that of the first epoch."""
-    plain = dataclasses.replace(settings, augment="none", epochs=6, lr=3e-3, limit_frames=6)
+    plain = dataclasses.replace(settings, augment="none", epochs=6, lr=5e-3, limit_frames=10)
     result = train_segmentation(plain, tmp_path)
     losses = [float(row["train_loss"]) for row in metrics_of(result.out)]
     assert losses[-1] < losses[0] - 0.2
@@ -206,6 +206,37 @@ def test_resume_from_a_file_that_is_no_checkpoint_says_so(settings: Segmentation
     with pytest.raises(DataError, match="not a checkpoint to go on from"):
         train_segmentation(settings, tmp_path / "run", resume=str(path))
     assert not (tmp_path / "made").exists()
+
+
+TWO_PROCESSES = """
+import json, os, sys
+from pathlib import Path
+from medcli.training.devices import Devices, is_first_process
+from medcli.ultrabones import train
+from medcli.ultrabones.settings import SegmentationSettings
+train.resolve_devices = lambda settings: Devices("cpu", 2, 1, "32-true")
+settings = SegmentationSettings(**eval(sys.argv[1], {"Path": Path}))
+result = train.train_segmentation(settings, Path(sys.argv[2]))
+if is_first_process():
+    print(json.dumps([result.train_frames, result.val_frames, result.device.split(",")[0]]))
+"""
+
+
+@pytest.mark.deep
+def test_two_processes_train_together_and_one_writes(settings: SegmentationSettings, tmp_path: Path) -> None:
+    """Distributed training as on several GPUs, on two processes of the CPU."""
+    script = tmp_path / "together.py"
+    script.write_text(TWO_PROCESSES)
+    values = dataclasses.asdict(dataclasses.replace(settings, epochs=2, batch_size=2))
+    folder = tmp_path / "run"
+    ran = _run([str(script), repr(values).replace("PosixPath", "Path"), str(folder)])
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.strip().splitlines()[-1]) == [14, 7, "2 x CPU"]
+    assert [row["epoch"] for row in metrics_of(folder)] == ["1", "2"]
+    assert (folder / "result.json").exists()
+    assert not list(folder.glob(".*.part"))
+    # The same frames in the same order as one process: validation of the same weights agrees.
+    assert all(math.isfinite(float(row["val_loss"])) for row in metrics_of(folder))
 
 
 class _Hostile:
@@ -319,8 +350,12 @@ def _run_apart(killer: str, settings: SegmentationSettings, out: Path) -> subpro
     """The command in a process of its own, which ``killer`` ends."""
     words = ["train", "seg", "--root", str(settings.root), "--train-specimens", "1", "3", "--val-specimens", "4"]
     words += [*NETWORK, "--epochs", "4", "--batch-size", "5", "--lr", "1e-3", "--gpus", "0", "--out", str(out)]
-    code = f"{killer}\nfrom medcli.cli.app import main\nmain({words!r})"
+    return _run(["-c", f"{killer}\nfrom medcli.cli.app import main\nmain({words!r})"])
+
+
+def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Python in a process of its own, on one core as the tests are."""
     surroundings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(
-        [sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, *words], env=surroundings, capture_output=True, text=True, timeout=280, check=False
     )
