@@ -75,7 +75,8 @@ class FrameCache:
 
         found = store.open(["\t".join(key) for key in keys], _stamp_files(keys), decode, workers, progress)
         failures = tuple(f"{keys[i][0]}: cannot be decoded, or its label" for i in found.bad)
-        return FrameCache(*found.parts, frames.iloc[found.good].reset_index(drop=True), failures)
+        images, masks = found.parts
+        return FrameCache(images, masks, frames.iloc[found.good].reset_index(drop=True), failures)
 
     @staticmethod
     def without_files(frames: pd.DataFrame, labels: str = "partial") -> FrameCache:
