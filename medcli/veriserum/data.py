@@ -70,18 +70,19 @@ class Pairs:
 
 def find_pairs(
     root: Path,
-    anatomy: str = "1",
+    anatomy: str | tuple[int, ...] | None = None,
     calibrated: Path | None = None,
     poses: Path | None = None,
-    distortion: Path | None = None,
+    need_images: bool = True,
 ) -> Pairs:
     """Find the pairs of an anatomy; obsolete rows are left out.
 
     Args:
         root: the dataset's folder.
-        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``.
-        calibrated: folder of calibrated images; None: ``root/calibrated`` if it holds any, else the originals.
-        poses, distortion: files of the tables; None: the ones found below the root.
+        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; several ids; None: all.
+        calibrated: folder of calibrated images; None: ``root/calibrated`` if it holds all, else the originals.
+        poses: file of the pose table; None: the one found below the root.
+        need_images: leave out pairs without both images; otherwise all rows stay, whatever images there are.
 
     Raises:
         DataError: no images, no pose table, or no pair of that anatomy.
@@ -91,22 +92,24 @@ def find_pairs(
     missing = [name for name in (*index.POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
         raise DataError(f"{table_path} has no column {', '.join(missing)}: poses cannot be learnt from it")
-    wanted = pd.to_numeric(table["anatomy_id"], errors="coerce").isin(anatomy_ids(anatomy))
+    wanted = _of_anatomy(table, anatomy)
     if not wanted.any():
         present = ", ".join(map(str, sorted(set(table["anatomy_id"].dropna().tolist()))))
-        raise DataError(f"{table_path} has no pose of anatomy {anatomy}; there are {present}", "choose with --anatomy")
+        raise DataError(f"{table_path} has no pose of anatomy {anatomy}; there are: {present or 'none'}", "choose with --anatomy")
     obsolete = index.is_obsolete(table)
     trials = find_trials(table, contents)
     chosen = _with_numbers(table[wanted & ~obsolete]).sort_index()
     images, source = _find_images(contents, calibrated)
     files = _match(chosen, images, source)
-    if not files:
+    if need_images and not files:
+        which = "" if anatomy is None else f" of anatomy {anatomy}"
         raise DataError(
-            f"none of the {len(chosen)} poses of anatomy {anatomy} has both images in {root} ({source})",
+            f"none of the {len(chosen)} poses{which} has both images in {root} ({source})",
             "download them: medcli download veriserum",
         )
-    distortions = index.find_and_read(contents, index.DISTORTIONS, distortion)[0] if source == ORIGINALS else None
-    kept = chosen.loc[list(files)]
+    uses_maps = source == ORIGINALS and bool(files)
+    distortions = index.find_and_read(contents, index.DISTORTIONS, None)[0] if uses_maps else None
+    kept = chosen.loc[list(files)] if need_images else chosen
     left_out = int((wanted & obsolete).sum()), len(chosen) - len(kept)
     return Pairs(kept, files, source, distortions, trials, root, *left_out)
 
@@ -193,6 +196,13 @@ def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]
 def _default_folder(pairs: Pairs, size: int) -> Path:
     root = hashlib.sha256(str(pairs.root.resolve()).encode()).hexdigest()[:12]
     return cache_folder("veriserum") / f"{root}-{pairs.source}-{size}"
+
+
+def _of_anatomy(table: pd.DataFrame, anatomy: str | tuple[int, ...] | None) -> pd.Series:
+    numbers = pd.to_numeric(table["anatomy_id"], errors="coerce")
+    if anatomy is None:
+        return numbers.notna()
+    return numbers.isin(anatomy_ids(anatomy) if isinstance(anatomy, str) else anatomy)
 
 
 def _find_images(contents: index.Contents, calibrated: Path | None) -> tuple[dict[int, dict[str, str]], str]:
