@@ -65,7 +65,9 @@ def _show(output: Output, found: Checkpoint) -> None:
     for name in ("splits", "metrics", "settings"):
         values = getattr(metadata, name)
         if values:
-            rows[name] = ", ".join(f"{key} {_short(value)}" for key, value in values.items())
+            rows[name] = ", ".join(
+                f"{key} {_short(value)}" for key, value in values.items() if value not in (None, [], "")
+            )
     output.pairs(rows)
 
 

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SCHEMA = "medcli.segmenter.v1"
-CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435, doi:10.1016/j.compbiomed.2025.110435"
+CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
 LICENCE = "CC BY 4.0 (UltraBones100k)"
 
 

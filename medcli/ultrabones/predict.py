@@ -53,7 +53,7 @@ class PredictSettings:
         out: folder of all masks; None puts them beside the inputs.
         overlay: also write each frame with its mask laid over it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto``, ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmenter.load_segmenter`.
+        precision: ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmenter.load_segmenter`.
         batch_size: frames in one forward pass; None chooses for the device.
         threshold: a pixel is bone where its probability is above it; None takes the checkpoint's.
         skip_existing: leave frames alone whose mask is there.
@@ -64,7 +64,7 @@ class PredictSettings:
     out: Path | None = None
     overlay: bool = False
     device: str = "auto"
-    precision: str = "auto"
+    precision: str = "32"
     batch_size: int | None = None
     threshold: float | None = None
     skip_existing: bool = False
@@ -269,10 +269,18 @@ class _Run:
     def _write_contact_sheet(self, folders: list[Path]) -> Path | None:
         if not self.tiles:
             return None
-        place = self.settings.out or Path(os.path.commonpath([folder.absolute() for folder in folders]))
-        path = place / CONTACT_SHEET
+        path = (self.settings.out or _common_folder(folders)) / CONTACT_SHEET
         write_image(path, contact_sheet([self.tiles[name] for name in sorted(self.tiles)]))
         return path
+
+
+def _common_folder(folders: list[Path]) -> Path:
+    if len(folders) == 1:
+        return folders[0]
+    try:
+        return Path(os.path.commonpath([folder.absolute() for folder in folders]))
+    except ValueError:  # on several drives
+        return folders[0]
 
 
 def overlay_path(mask: Path) -> Path:

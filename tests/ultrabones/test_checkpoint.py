@@ -137,3 +137,8 @@ def test_later_schema_is_refused(tmp_path: Path, model: torch.nn.Module) -> None
 def test_devices_that_are_not_here(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         choose_device(name)
+
+
+def test_precisions_that_are_not_known(saved: Path) -> None:
+    with pytest.raises(UsageError, match="no precision '16'"):
+        checkpoint.load_segmenter(saved, "cpu", "16")

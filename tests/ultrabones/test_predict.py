@@ -25,6 +25,7 @@ from medcli.ultrabones.model import build_model
 from medcli.ultrabones.predict import PredictSettings, predict_seg
 from medcli.ultrabones.segmenter import Segmenter
 
+ENCODER = "tu-mobilenetv3_small_050"  # quick
 SINGLE = PredictSettings(device="cpu", precision="32")
 
 
@@ -32,7 +33,7 @@ SINGLE = PredictSettings(device="cpu", precision="32")
 def network() -> torch.nn.Module:
     """Untrained, but with a bias that makes about half of the pixels bone."""
     torch.manual_seed(4)
-    model = build_model("fpn", "resnet18").eval()
+    model = build_model("fpn", ENCODER).eval()
     with torch.inference_mode():
         logits = model(torch.rand(1, 1, 256, 256))
         model.get_parameter("segmentation_head.0.bias").sub_(logits.median())
@@ -42,7 +43,7 @@ def network() -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def weights(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "best.safetensors"
-    return checkpoint.save_checkpoint(path, network, checkpoint.Metadata(encoder="resnet18"))
+    return checkpoint.save_checkpoint(path, network, checkpoint.Metadata(encoder=ENCODER))
 
 
 def picture(seed: int, shape: tuple[int, int] = (120, 150)) -> np.ndarray:
@@ -177,7 +178,7 @@ def test_masks_of_another_network_are_not_mixed_in_silence(
 ) -> None:
     predict_seg([scans], weights, SINGLE)
     other = checkpoint.save_checkpoint(
-        tmp_path / "other", build_model("fpn", "resnet18"), checkpoint.Metadata(encoder="resnet18")
+        tmp_path / "other", build_model("fpn", ENCODER), checkpoint.Metadata(encoder=ENCODER)
     )
     logging.getLogger("medcli").propagate = True
     predict_seg([scans], other, PredictSettings(skip_existing=True))
@@ -410,9 +411,9 @@ def test_threshold_counts(scans: Path, weights: Path) -> None:
 def test_checkpoint_commands(weights: Path, medcli: Callable[..., Any], tmp_path: Path) -> None:
     ran = medcli("checkpoint", "convert", weights, tmp_path / "copy.safetensors", "--json")
     assert ran.code == 0
-    assert json.loads(ran.out)["metadata"]["encoder"] == "resnet18"
+    assert json.loads(ran.out)["metadata"]["encoder"] == ENCODER
     ran = medcli("checkpoint", "show", tmp_path / "copy.safetensors")
-    assert "fpn on resnet18" in ran.out
+    assert "fpn on tu-mobilenetv3_small_050" in ran.out
     ran = medcli("checkpoint", "convert", weights, tmp_path / "copy.safetensors")
     assert ran.code == 2
     assert "--overwrite" in ran.err
@@ -423,10 +424,10 @@ def test_segmenter_on_real_frames_with_bfloat16s(real_data: Path, network: torch
 
     files = sorted((real_data / "ultrabones-images").glob("*.png"))[:2]
     frames = np.stack([resize_frame(images.read_grey(file)) for file in files])
-    metadata = checkpoint.Metadata(encoder="resnet18")
-    single = Segmenter(build_model("fpn", "resnet18"), metadata, "cpu", "32")
+    metadata = checkpoint.Metadata(encoder=ENCODER)
+    single = Segmenter(build_model("fpn", ENCODER), metadata, "cpu", "32")
     single._model.load_state_dict(network.state_dict())
-    half = Segmenter(build_model("fpn", "resnet18"), metadata, "cpu", "32")
+    half = Segmenter(build_model("fpn", ENCODER), metadata, "cpu", "32")
     half._model.load_state_dict(network.state_dict())
     half = Segmenter(half._model, metadata, "cpu", "bf16")
     assert np.abs(single.predict(frames) - half.predict(frames)).max() < 0.05
