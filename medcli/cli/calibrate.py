@@ -14,6 +14,7 @@ from medcli.cli.words import App
 
 if TYPE_CHECKING:
     from medcli.veriserum.calibrate import CalibrationResult
+    from medcli.veriserum.fit import FitResult
     from medcli.veriserum.points import PointsResult
 
 app = App(help="Correct the distortion of X-ray images.")
@@ -150,3 +151,61 @@ def _show_points(output: Output, result: PointsResult) -> None:
     if result.outside:
         rows["outside"] = f"{result.outside:,} points have no counterpart (empty cells)"
     output.pairs(rows)
+
+
+@app.command("fit")
+def fit(
+    grid_images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="GRID_IMAGE...",
+            help="Picture of the bead grid for each plane: bs=FILE fs=FILE, or files with bs or fs in their names.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Table of calibrations to add the row to, CSV.")],
+    number: Annotated[
+        int | None, typer.Option("--id", min=0, help="The row's id; default: one more than the largest.")
+    ] = None,
+    mirrored: Annotated[
+        bool, typer.Option("--mirrored", help="The study's images are mirrored, as this one is; turn them back.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="PNG of beads and residuals; default: beside the table.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure the distortion of both planes from pictures of the bead grid.
+
+    Writes a row in the published format, which calibrate veriserum --distortion reads. Other rows of the table stay.
+    """
+    from medcli.veriserum.fit import fit_calibration, images_by_plane
+
+    output = Output(json, quiet, verbose)
+    result = fit_calibration(
+        images_by_plane(grid_images), out, number, mirrored=mirrored, overwrite=overwrite, picture=picture
+    )
+    output.finish(result, lambda done: _show_fit(output, done))
+
+
+def _show_fit(output: Output, result: FitResult) -> None:
+    output.table(
+        ["plane", "beads", "missing", "outliers", "turn deg", "mean mm", "max mm", "mean px", "max px"],
+        [
+            [
+                report.plane,
+                report.beads,
+                report.missing,
+                report.outliers,
+                *(f"{report.turn_deg:+.2f}", f"{report.mean_mm:.4f}", f"{report.max_mm:.4f}"),
+                *(f"{report.mean_px:.3f}", f"{report.max_px:.3f}"),
+            ]
+            for report in result.planes
+        ],
+    )
+    output.line()
+    mirrored = [f"{report.plane} {report.view}" for report in result.planes if report.view != "upright"]
+    rows = {"calibration": f"{result.id}, {result.row}", "table": str(result.out), "picture": str(result.picture)}
+    output.pairs(rows | ({"view": ", ".join(mirrored)} if mirrored else {}) | {"time": f"{result.seconds:.1f} s"})

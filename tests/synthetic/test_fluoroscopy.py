@@ -16,11 +16,12 @@ from medcli.images import read_content, read_grey
 from medcli.mesh import read_stl
 from medcli.synthetic.calibrations import draw_calibrations
 from medcli.synthetic.fluoroscopy import DATABASE, IMAGE_FOLDER, Settings, Study, SyntheticVeriserum, make_veriserum
-from medcli.synthetic.grid_phantom import bead_centres_mm, bead_presence, grid_image
+from medcli.synthetic.grid_phantom import grid_image, grid_picture
 from medcli.synthetic.motion import draw_trial, pose_numbers
 from medcli.synthetic.xray import FIELD_RADIUS_MM
 from medcli.veriserum.distortion import PLANES, Distortion
 from medcli.veriserum.maps import AreaMap
+from medcli.veriserum.phantom import bead_centres_mm, bead_presence
 from medcli.veriserum.projection import DualPlane, ImageGrid, SourceIntensifier
 
 POSE_COLUMNS = [
@@ -255,3 +256,15 @@ def test_grid_phantom_has_its_beads_where_it_says() -> None:
     thinned = grid_image(distortion, np.random.default_rng(0), missing_share=0.3).astype(float)
     gone = thinned[np.rint(beads[visible, 1]).astype(int), np.rint(beads[visible, 0]).astype(int)] / levels[1] > 0.8
     assert 0.2 < gone.mean() < 0.4
+
+
+def test_undistorted_beads_stand_at_their_pixels_in_every_direction() -> None:
+    """Column 800 + X / 0.225, row 800 - Y / 0.225: a bead up, down, left and right of the middle."""
+    picture = 1 - grid_picture()
+    for x_mm, y_mm in ((70, 0), (-70, 0), (0, 70), (0, -70), (0, 0)):
+        column, row = 800 + x_mm / 0.225, 800 - y_mm / 0.225
+        top, left = round(row) - 9, round(column) - 9
+        weights = np.clip(picture[top : top + 19, left : left + 19] - 0.5, 0, None)
+        rows, columns = np.mgrid[top : top + 19, left : left + 19]
+        centre = (weights * columns).sum() / weights.sum(), (weights * rows).sum() / weights.sum()
+        assert np.allclose(centre, (column, row), atol=0.06)
