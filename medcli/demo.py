@@ -17,10 +17,10 @@ from medcli.files import make_output_folder
 from medcli.images import read_grey, write_image
 from medcli.progress import SILENT, Progress
 from medcli.synthetic.fluoroscopy import GRID_FOLDER, IMAGE_FOLDER, Study, make_veriserum
-from medcli.synthetic.grid_phantom import PITCH_MM, bead_centres_mm
 from medcli.veriserum.calibrate import CalibrationSettings, Failure, calibrate, output_name
 from medcli.veriserum.distortion import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PLANES, Distortion
 from medcli.veriserum.maps import load_or_build
+from medcli.veriserum.phantom import PITCH_MM, bead_centres_mm
 
 _ROWS = 4  # pairs on the sheet
 _PANEL = 300

@@ -154,7 +154,7 @@ class Side(str, Enum):
     test = "test"
     val = "val"
     train = "train"
-    all = "all"  # noqa: A003
+    all = "all"
 
 
 class Frame(str, Enum):

@@ -95,7 +95,9 @@ def find_pairs(
     wanted = _of_anatomy(table, anatomy)
     if not wanted.any():
         present = ", ".join(map(str, sorted(set(table["anatomy_id"].dropna().tolist()))))
-        raise DataError(f"{table_path} has no pose of anatomy {anatomy}; there are: {present or 'none'}", "choose with --anatomy")
+        raise DataError(
+            f"{table_path} has no pose of anatomy {anatomy}; there are: {present or 'none'}", "choose with --anatomy"
+        )
     obsolete = index.is_obsolete(table)
     trials = find_trials(table, contents)
     chosen = _with_numbers(table[wanted & ~obsolete]).sort_index()

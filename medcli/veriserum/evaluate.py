@@ -166,7 +166,9 @@ class _Geometry:
         try:
             table, _ = index.find_and_read(index.scan(root), index.SOURCES, None)
             for number, row in table.iterrows():
-                self._cameras[int(str(number))] = DualPlane.from_calibration(SourceIntensifier.from_row({str(k): v for k, v in row.items()}))
+                self._cameras[int(str(number))] = DualPlane.from_calibration(
+                    SourceIntensifier.from_row({str(k): v for k, v in row.items()})
+                )
         except DataError as error:
             self._miss(error.message)
 

@@ -3,8 +3,8 @@
 With plane coordinates (h to the right, v up, n towards the source; see :mod:`medcli.veriserum.projection`), an error
 of translation has an *in-plane* part (h, v), which one picture shows well, and an *out-of-plane* part (n), which it
 hardly shows. Rotation errors are the geodesic angle between both rotations, and the differences of the Euler angles
-rz, rx, ry. The *outline* error is the mean distance on the detector, in millimetres, between the projections of the implant's
-outline points by estimate and reference (the mean projection distance of van de Kraats et al. 2005, on the outline).
+rz, rx, ry. The *outline* error is the mean distance on the detector, in millimetres, between the projections of the
+implant's outline points by estimate and reference (the mean projection distance of van de Kraats et al. 2005).
 """
 
 from __future__ import annotations

@@ -25,7 +25,14 @@ from medcli.veriserum import index
 from medcli.veriserum.implants import find_surfaces, read_implant
 from medcli.veriserum.metrics import euler_deg
 from medcli.veriserum.overlay import draw_pair
-from medcli.veriserum.pair_images import PairFiles, PairReader, find_calibrated, find_originals, parse_name, read_together
+from medcli.veriserum.pair_images import (
+    PairFiles,
+    PairReader,
+    find_calibrated,
+    find_originals,
+    parse_name,
+    read_together,
+)
 from medcli.veriserum.pose_predictor import PosePredictor, load_predictor
 from medcli.veriserum.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.projection import DualPlane, SourceIntensifier
@@ -153,8 +160,8 @@ class _Tables:
         """A cell of the pose table; None where there is none."""
         if column not in self.poses.columns or number not in self.poses.index:
             return None
-        cell = self.poses.at[number, column]
-        return None if pd.isna(cell) else cell
+        cell: Any = self.poses.at[number, column]
+        return None if bool(pd.isna(cell)) else cell
 
     def cameras(self, number: int) -> DualPlane:
         calibration = self.value(number, "source_int_calibration_id")
@@ -164,9 +171,7 @@ class _Tables:
         return DualPlane.from_calibration(SourceIntensifier.from_row({str(k): v for k, v in row.items()}))
 
 
-def _find(
-    inputs: Sequence[Path], tables: _Tables, settings: PosePredictSettings
-) -> tuple[list[PairFiles], list[str]]:
+def _find(inputs: Sequence[Path], tables: _Tables, settings: PosePredictSettings) -> tuple[list[PairFiles], list[str]]:
     """Pairs among the inputs by id; calibrated images are taken where both kinds of a pair are there."""
     calibrated: dict[int, dict[str, str]] = {}
     originals: dict[int, dict[str, str]] = {}
@@ -259,12 +264,12 @@ def _rows(
     wrong = sorted({int(a) for a in table["anatomy_id"].dropna()} - set(trained_on))
     if wrong:
         _LOG.warning("anatomy %s: the network was trained on %s", wrong, list(trained_on))
-    return table.astype({name: "Int64" for name in copied})
+    return table.astype(dict.fromkeys(copied, "Int64"))
 
 
 def _whole(value: Any) -> int | None:
-    number = pd.to_numeric(value, errors="coerce") if value is not None else None
-    return None if number is None or pd.isna(number) else int(number)
+    number = float("nan") if value is None else float(pd.to_numeric(value, errors="coerce"))
+    return int(number) if np.isfinite(number) else None
 
 
 def _draw(
@@ -290,9 +295,7 @@ def _draw(
                     raise DataError("its anatomy is not known: name --anatomy ID")
                 mesh, both = read_implant(surfaces, int(anatomy)).mesh, tables.cameras(item.id)
                 planes = reader.read(item)
-                picture = draw_pair(
-                    {"bs": planes[0], "fs": planes[1]}, both, mesh, [(poses[i], ESTIMATE_COLOUR)]
-                )
+                picture = draw_pair({"bs": planes[0], "fs": planes[1]}, both, mesh, [(poses[i], ESTIMATE_COLOUR)])
             except (DataError, ValueError) as error:
                 failures.append(f"pair {item.id}: no overlay: {getattr(error, 'message', error)}")
                 continue
@@ -307,5 +310,3 @@ def _draw(
     sheet = folder / "contact_sheet.jpg"
     write_image(sheet, contact_sheet([pair for pair, _ in shown], ["bs", "fs"], [note for _, note in shown]))
     return folder, sheet
-
-
