@@ -92,6 +92,7 @@ def find_pairs(
     missing = [name for name in (*index.POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
         raise DataError(f"{table_path} has no column {', '.join(missing)}: poses cannot be learnt from it")
+    table = _with_numbers(table)
     wanted = _of_anatomy(table, anatomy)
     if not wanted.any():
         present = ", ".join(map(str, sorted(set(table["anatomy_id"].dropna().tolist()))))
@@ -100,7 +101,7 @@ def find_pairs(
         )
     obsolete = index.is_obsolete(table)
     trials = find_trials(table, contents)
-    chosen = _with_numbers(table[wanted & ~obsolete]).sort_index()
+    chosen = table[wanted & ~obsolete].sort_index()
     images, source = _find_images(contents, calibrated)
     files = _match(chosen, images, source)
     if need_images and not files:

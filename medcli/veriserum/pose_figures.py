@@ -58,7 +58,7 @@ def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) 
         axis.set_xlabel(label)
         axis.set_ylabel("pairs below, %")
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, loc="lower right")
+        axis.legend(frameon=False, loc="upper left")
     figure.suptitle("Solid: estimate; dashed: mean pose of the training pairs; x: published, single-plane", fontsize=9)
     with replacing(target) as part:
         figure.savefig(part, format="png")
@@ -74,7 +74,9 @@ def draw_examples(examples: Sequence[Example], reader: PairReader, target: Path)
         half = both.shape[1] // 2
         rows.append([both[:, :half], both[:, half:]])
         notes.append(note)
-    write_image(target, contact_sheet(rows, ["bs: reference blue", "fs: estimate orange"], notes, panel=420))
+    write_image(
+        target, contact_sheet(rows, ["plane bs; blue: reference", "plane fs; orange: estimate"], notes, panel=420)
+    )
 
 
 def rank(errors: pd.DataFrame) -> list[tuple[str, int]]:

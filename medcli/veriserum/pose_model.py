@@ -134,7 +134,7 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
 def _replace_head(model: nn.Module, name: str) -> None:
     path, last = _find_head(model, name)
     head = nn.Linear(last.in_features, OUTPUTS)
-    nn.init.normal_(head.weight, std=1e-3)  # so that an untrained network gives the mean pose
+    nn.init.zeros_(head.weight)  # so that an untrained network gives the mean pose
     nn.init.zeros_(head.bias)
     parent, _, leaf = path.rpartition(".")
     owner: Any = model.get_submodule(parent)

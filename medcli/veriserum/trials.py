@@ -156,7 +156,8 @@ def as_ranges(ids: Sequence[int] | Ids) -> str:
     """``1-40,61,70-90`` for ascending ids."""
     parts, ids = [], [int(i) for i in ids]
     starts = [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1] + 1]
-    for start, end in zip(starts, [*starts[1:], len(ids)], strict=True):
+    for k, start in enumerate(starts):
+        end = starts[k + 1] if k + 1 < len(starts) else len(ids)
         first, last = ids[start], ids[end - 1]
         parts.append(str(first) if first == last else f"{first}-{last}")
     return ",".join(parts)
