@@ -124,7 +124,7 @@ class PairReader:
         if key not in self._models:
             if self.distortions is None or calibration not in self.distortions.index:
                 raise DataError(
-                    f"distortion calibration {calibration} is not in the table", "name the table with --distortion"
+                    f"distortion calibration {calibration} is not in the table", "check the tables below --root"
                 )
             row = {"id": calibration, **self.distortions.loc[calibration].to_dict()}
             self._models[key] = Distortion.from_row(row, plane)

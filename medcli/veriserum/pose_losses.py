@@ -12,7 +12,12 @@ LOSSES = ("smoothl1+geodesic",)
 
 
 def pose_loss(estimates: Tensor, targets: Tensor, weights: tuple[float, float]) -> Tensor:
-    """Mean loss of a batch, computed in float32 whatever the precision of ``estimates``.
+    """Mean loss of a batch; see :func:`pose_losses`."""
+    return pose_losses(estimates, targets, weights).mean()
+
+
+def pose_losses(estimates: Tensor, targets: Tensor, weights: tuple[float, float]) -> Tensor:
+    """(B,) loss of each pair, computed in float32 whatever the precision of ``estimates``.
 
     Args:
         estimates: (B, 9): translation in millimetres and six numbers of the rotation, not normalised.
@@ -20,11 +25,11 @@ def pose_loss(estimates: Tensor, targets: Tensor, weights: tuple[float, float]) 
         weights: of the translation (SmoothL1 with its bend at 1 mm, mean over x, y, z) and of the rotation (degrees).
 
     Returns:
-        A scalar; finite with a finite gradient for finite arguments.
+        (B,) float32; finite with a finite gradient for finite arguments.
     """
     estimates, targets = estimates.float(), targets.float()
-    translation = functional.smooth_l1_loss(estimates[:, :3], targets[:, :3])
-    return weights[0] * translation + weights[1] * rotation_errors_deg(estimates, targets).mean()
+    translation = functional.smooth_l1_loss(estimates[:, :3], targets[:, :3], reduction="none").mean(dim=1)
+    return weights[0] * translation + weights[1] * rotation_errors_deg(estimates, targets)
 
 
 def rotation_errors_deg(estimates: Tensor, targets: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medcli.training.totals import Totals
-from medcli.veriserum.pose_losses import pose_loss, rotation_errors_deg
+from medcli.veriserum.pose_losses import pose_loss, pose_losses, rotation_errors_deg
 from medcli.veriserum.pose_model import PoseNetwork, as_input
 from medcli.veriserum.pose_settings import PoseSettings
 
@@ -52,10 +52,7 @@ class PoseModule(pl.LightningModule):
         planes, targets = batch
         estimates = self(planes).float()
         away = estimates[:, :3] - targets[:, :3]
-        losses = [
-            pose_loss(estimates[i : i + 1], targets[i : i + 1], self.settings.loss_weights) for i in range(len(away))
-        ]
-        self._totals.add("val_loss", torch.stack(losses))
+        self._totals.add("val_loss", pose_losses(estimates, targets, self.settings.loss_weights))
         self._totals.add("val_in_plane_mm", away[:, :2].norm(dim=1))
         self._totals.add("val_out_of_plane_mm", away[:, 2].abs())
         self._totals.add("val_rotation_deg", rotation_errors_deg(estimates, targets))
