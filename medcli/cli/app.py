@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import calibrate, checkpoint, demo, evaluate, export, info, predict, train
+from medcli.cli import calibrate, checkpoint, demo, evaluate, export, info, predict, register, train
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -29,6 +29,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(export.app, name="export")
 app.command("info")(info.info)
 app.add_typer(predict.app, name="predict")
+app.add_typer(register.app, name="register")
 app.add_typer(train.app, name="train")
 
 

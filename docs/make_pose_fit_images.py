@@ -1,0 +1,66 @@
+"""Make synthetic data for, and the pictures of, `medcli calibrate fit` and `medcli register pose`.
+
+python docs/make_pose_fit_images.py [FOLDER]
+
+Writes a study of 7 pairs, start poses up to 5 mm and 5 degrees off, and a picture of the bead grid for each plane to
+FOLDER (default demo/pose-fit), runs both commands there, and puts the pictures into docs/images.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from medcli.cli.app import app
+from medcli.images import read_rgb, write_image
+from medcli.synthetic.fluoroscopy import make_veriserum
+from medcli.synthetic.grid_phantom import grid_image
+from medcli.veriserum.distortion import PLANES
+from medcli.veriserum.index import POSE_COLUMNS
+
+HERE = Path(__file__).parent
+WIDTH, QUALITY = 900, 62
+
+
+def make_data(folder: Path) -> None:
+    study = make_veriserum(folder / "study", pairs=7, seed=1, frames_per_trial=1).study
+    generator = np.random.default_rng(0)
+    for plane in PLANES:
+        picture = grid_image(study.calibrations[1].distortion(plane), generator, missing_share=0.05)
+        write_image(folder / f"grid_{plane}.png", picture)
+    table = pd.read_csv(folder / "study" / "csv_files" / "veriserum_pose_reloaded_refined_all.csv")
+    names = list(POSE_COLUMNS)
+    table[names] += generator.uniform(-5, 5, (len(table), 6))
+    table[["id", *names]].to_csv(folder / "start.csv", index=False)
+
+
+def keep(source: Path, name: str) -> None:
+    """A smaller copy in docs/images."""
+    picture = read_rgb(source)
+    height = round(picture.shape[0] * WIDTH / picture.shape[1])
+    resized = np.asarray(cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+    write_image(HERE / "images" / name, resized, QUALITY)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "demo" / "pose-fit"
+    folder.mkdir(parents=True, exist_ok=True)
+    make_data(folder)
+    grids, table = [f"{plane}={folder / f'grid_{plane}.png'}" for plane in PLANES], folder / "table.csv"
+    fit = ["calibrate", "fit", *grids, "--id", "1", "--out", str(table), "--overwrite"]
+    register = ["register", "pose", "--root", str(folder / "study"), "--start", str(folder / "start.csv")]
+    register += ["--out", str(folder / "poses.csv"), "--overlays", str(folder / "overlays"), "--overwrite"]
+    for words in (fit, register):
+        app(words, standalone_mode=False)
+    keep(folder / "table_01.png", "calibrate-fit.jpg")
+    keep(folder / "overlays" / "register_000001.png", "register-pose.jpg")
+
+
+if __name__ == "__main__":
+    main()

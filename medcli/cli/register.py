@@ -1,0 +1,127 @@
+"""``medcli register``: match implants to X-ray images."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+from medcli.cli.words import App
+
+if TYPE_CHECKING:
+    from medcli.veriserum.register import RegisterResult
+
+app = App(help="Match implants to X-ray images.")
+_MOST_ROWS = 20
+
+
+class Frame(str, Enum):
+    world = "world"
+    fs = "fs"
+    source_bs = "source-bs"
+
+
+@app.callback()
+def group() -> None:
+    pass
+
+
+@app.command("pose")
+def pose(
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    out: Annotated[Path, typer.Option("--out", help="Poses to write, CSV with the published columns.")] = Path(
+        "poses_registered.csv"
+    ),
+    start: Annotated[Path | None, typer.Option("--start", help="Start poses, CSV; default: the pose table.")] = None,
+    ids: options.Ids = None,
+    anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only poses of this anatomy_id.")] = None,
+    poses: Annotated[
+        Path | None, typer.Option("--poses", help="Pose table, CSV or database; default: the one below ROOT.")
+    ] = None,
+    distortion: Annotated[
+        Path | None, typer.Option("--distortion", help="Distortion calibrations; default: those below ROOT.")
+    ] = None,
+    source_calibration: Annotated[
+        Path | None,
+        typer.Option("--source-calibration", help="Source-intensifier calibrations; default: those below ROOT."),
+    ] = None,
+    calibrated: Annotated[
+        Path | None,
+        typer.Option("--calibrated", help="Calibrated images; default: ROOT/calibrated, else made from native ones."),
+    ] = None,
+    implants: Annotated[
+        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl; default: below ROOT.")
+    ] = None,
+    inter_plane: Annotated[
+        Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON; default: the published ones.")
+    ] = None,
+    pose_frame: Annotated[Frame, typer.Option("--pose-frame", help="Frame that poses are given in.")] = Frame.world,
+    least_similarity: Annotated[
+        float, typer.Option("--least-similarity", min=-1, max=1, help="A worse match counts as failed.")
+    ] = 0.4,
+    overlays: Annotated[
+        Path | None, typer.Option("--overlays", help="Folder for pictures of the outlines before and after.")
+    ] = None,
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Refine poses by matching the rendered implant to both planes.
+
+    Start poses must be within about 5 mm and 5 degrees. Ids that OUT holds already are not done again.
+    """
+    from medcli.veriserum.projection import PoseFrame
+    from medcli.veriserum.recordings import Sources
+    from medcli.veriserum.register import register_poses
+
+    output = Output(json, quiet, verbose)
+    frame = PoseFrame(pose_frame.value)
+    sources = Sources(
+        root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame
+    )  # fmt: skip
+    result = register_poses(
+        sources,
+        out,
+        options.id_filter(ids),
+        anatomy,
+        least_similarity=least_similarity,
+        overlays=overlays,
+        workers=workers,
+        overwrite=overwrite,
+        progress=output.progress(),
+    )
+    output.finish(result, lambda done: _show(output, done))
+
+
+def _show(output: Output, result: RegisterResult) -> None:
+    if result.poses:
+        output.table(
+            ["id", "anatomy", "similarity", "", "moved mm", "turned deg"],
+            [
+                [
+                    report.id,
+                    report.anatomy_id,
+                    f"{report.similarity_before:.3f} ->",
+                    f"{report.similarity_after:.3f}",
+                    *(round(report.moved_mm, 2), round(report.turned_deg, 2)),
+                ]
+                for report in result.poses[:_MOST_ROWS]
+            ],
+        )
+        if len(result.poses) > _MOST_ROWS:
+            output.line(f"… {len(result.poses) - _MOST_ROWS} more in the file")
+        output.line()
+    rows = {
+        "done": f"{result.done:,} pairs, {result.seconds:,.1f} s",
+        "already there": f"{result.skipped:,}",
+        "failed": f"{len(result.failures):,}",
+        "frame": f"{result.frame}; planes: {result.inter_plane}",
+        "poses": str(result.out),
+    }
+    output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))
