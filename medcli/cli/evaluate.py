@@ -192,6 +192,9 @@ def pose(
     pose_frame: Annotated[
         Frame, typer.Option("--pose-frame", help="Frame that the poses are given in: plane bs's is the world.")
     ] = Frame.world,
+    inter_plane: Annotated[
+        Path | None, typer.Option("--inter-plane", help="JSON file with the places of the planes; default: published.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = options.RUNS
     / "evaluate"
     / "pose",
@@ -221,6 +224,7 @@ def pose(
         reference=reference,
         frame=PoseFrame(pose_frame.value),
         calibrated=calibrated,
+        inter_plane=inter_plane,
     )
     predictor = load_predictor(chosen, device) if chosen else None
     result = evaluate_pose(root, predictor, predictions, settings, out, str(chosen or ""), output.progress())

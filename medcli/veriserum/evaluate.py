@@ -24,6 +24,7 @@ from medcli.veriserum.pair_images import read_together
 from medcli.veriserum.pose_predictor import PosePredictor
 from medcli.veriserum.pose_tables import MANUAL, read_predictions, read_reference
 from medcli.veriserum.projection import DualPlane, PoseFrame, SourceIntensifier
+from medcli.veriserum.recordings import read_inter_plane
 from medcli.veriserum.trials import Ids, count_leaks, from_ranges
 
 _LOG = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class PoseEvaluationSettings:
         reference: ``manual``, or a file with poses; None: the pose table.
         frame: the frame that poses are given in.
         calibrated: folder of calibrated images.
+        inter_plane: JSON file with the places of the planes; None: the published ones.
     """
 
     anatomy: str | None = None
@@ -50,6 +52,7 @@ class PoseEvaluationSettings:
     reference: str | None = None
     frame: PoseFrame = PoseFrame.WORLD
     calibrated: Path | None = None
+    inter_plane: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class PoseEvaluation:
         mean_pose: the same of always guessing the mean pose of the training pairs; None if it is not known.
         single_plane: published errors of deep single-plane pose by percentile, to compare with.
         geometry: the planes' geometry that was used.
-        out: folder with ``evaluation.json``, ``pairs.csv``, ``errors.png`` and ``overlays.png``.
+        out: folder with ``evaluation.json``, ``pairs.csv``, ``errors.png`` and ``overlays.jpg``.
         warnings: what to keep in mind.
         failures: pairs that could not be evaluated, a line each.
     """
@@ -130,7 +133,7 @@ def evaluate_pose(
     found = _predict(checkpoint, pairs, ids, progress) if checkpoint else _look_up(predictions, ids)
     if not len(found.ids):
         raise DataError(f"none of {len(ids)} pairs could be evaluated: {found.failures[0]}")
-    world = _Geometry(root, pairs, settings.frame)
+    world = _Geometry(root, pairs, settings)
     errors, guess = _measure(found, pairs, world, checkpoint)
     leaks = 0 if train is None else count_leaks(pairs.poses, train, found.ids)
     result = PoseEvaluation(
@@ -143,7 +146,7 @@ def evaluate_pose(
         errors=summarise(errors),
         mean_pose=None if guess is None else summarise(guess),
         single_plane=SINGLE_PLANE,
-        geometry=f"published inter-plane geometry, poses in frame {settings.frame.value}",
+        geometry=f"planes: {settings.inter_plane or 'published geometry'}; poses in frame {settings.frame.value}",
         out=out,
         warnings=tuple(_warn(leaks, len(found.ids), world)),
         failures=tuple(found.failures),
@@ -156,8 +159,9 @@ def evaluate_pose(
 class _Geometry:
     """Cameras and implants of pairs; either may be missing, which is told once."""
 
-    def __init__(self, root: Path, pairs: Pairs, frame: PoseFrame) -> None:
-        self.frame = frame
+    def __init__(self, root: Path, pairs: Pairs, settings: PoseEvaluationSettings) -> None:
+        self.frame = settings.frame
+        self.planes = read_inter_plane(settings.inter_plane)
         self.missing: list[str] = []
         self._cameras: dict[int, DualPlane] = {}
         self._calibration = pairs.poses.get("source_int_calibration_id", pd.Series(dtype=float))
@@ -166,9 +170,8 @@ class _Geometry:
         try:
             table, _ = index.find_and_read(index.scan(root), index.SOURCES, None)
             for number, row in table.iterrows():
-                self._cameras[int(str(number))] = DualPlane.from_calibration(
-                    SourceIntensifier.from_row({str(k): v for k, v in row.items()})
-                )
+                calibration = SourceIntensifier.from_row({str(k): v for k, v in row.items()})
+                self._cameras[int(str(number))] = DualPlane.from_calibration(calibration, self.planes)
         except DataError as error:
             self._miss(error.message)
 
@@ -205,7 +208,7 @@ class _Geometry:
 
 
 def _reference(root: Path, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None) -> tuple[Pairs, str]:
-    trained_on = checkpoint.metadata.anatomies if checkpoint else None
+    trained_on = str(checkpoint.metadata.settings["anatomy"]) if checkpoint else None
     pairs = find_pairs(
         root,
         settings.anatomy or trained_on,
@@ -282,7 +285,10 @@ def _measure(
 
     def measure(poses: NDArray[np.float64]) -> pd.DataFrame:
         estimates = world.to_world(found.ids, poses)
-        parts = [pose_errors(estimates, references), outline_errors(implants, cameras, estimates, references)]
+        parts = [
+            pose_errors(estimates, references, world.planes),
+            outline_errors(implants, cameras, estimates, references),
+        ]
         table = pd.concat(parts, axis=1)
         table.index = rows.index
         table.insert(0, "anatomy_id", rows["anatomy_id"].astype(int))
@@ -342,4 +348,4 @@ def _write(
         note = f"{words}: id {number}, {row['distance_mm']:.1f} mm, {row['rotation_deg']:.1f} degrees"
         examples.append((note, pairs.files[number], implant.mesh, both, poses))
     if examples:
-        draw_examples(examples, pairs.reader(512), out / "overlays.png")
+        draw_examples(examples, pairs.reader(512), out / "overlays.jpg")

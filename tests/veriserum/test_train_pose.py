@@ -199,7 +199,7 @@ def test_perfect_and_shifted_predictions_have_the_errors_they_should(pose_study:
         "evaluation.json",
         "pairs.csv",
         "errors.png",
-        "overlays.png",
+        "overlays.jpg",
     }
     assert len(pd.read_csv(tmp_path / "out" / "pairs.csv")) == 15
 
