@@ -20,7 +20,8 @@ from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
 from medcli.errors import DataError
-from medcli.veriserum.phantom import BEADS_ALONG, MIDDLE, ORIENTATION_BEAD, bead_presence, octagon
+from medcli.veriserum.distortion import GRID_SIZE, GRID_SPAN_MM
+from medcli.veriserum.phantom import BEADS_ALONG, MIDDLE, ORIENTATION_BEAD, PITCH_MM, bead_presence, octagon
 
 Points = NDArray[np.float64]
 
@@ -32,6 +33,8 @@ _STEP_TOLERANCE = 0.25
 """How far from its predicted place a bead may be, as a share of the pitch."""
 _FILL_TOLERANCE = 0.2
 _MOST_TURN_DEG = 15.0
+_PITCH_PX = PITCH_MM * GRID_SIZE / GRID_SPAN_MM
+_MOST_PITCH_ERROR = 0.2
 _LEAST_ORDER = 0.3
 """Mean agreement of the neighbours' directions: 1 on a lattice, 0.03 for scattered points."""
 _STEPS = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
@@ -105,6 +108,10 @@ def match_grid(centres_px: Points) -> GridMatch:
         )
     spots = np.array(sorted(lattice))
     nodes = _place(np.array([lattice[spot] for spot in spots]))
+    if abs(pitch / _PITCH_PX - 1) > _MOST_PITCH_ERROR:
+        raise DataError(
+            f"the beads are {pitch:.1f} pixels apart; the grid phantom's ({PITCH_MM:g} mm) are about {_PITCH_PX:.0f}"
+        )
     view = _view({(int(i), int(j)) for i, j in nodes})
     nodes = MIDDLE + (nodes - MIDDLE) * view.signs
     known = bead_presence()[tuple(np.clip(nodes, 0, BEADS_ALONG - 1).T)]

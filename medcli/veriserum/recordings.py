@@ -185,7 +185,7 @@ def read_inter_plane(path: Path | None) -> InterPlane:
             **{name: Plane(**{k: np.array(v, float) for k, v in content[name].items()}) for name in content}
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.94, 0, 0.342], "vertical": [0, 1, 0]}}'
+        example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.939693, 0, 0.342020], "vertical": [0, 1, 0]}}'
         raise DataError(f"{path} is no inter-plane geometry: {error}", f"expected {example}") from error
 
 

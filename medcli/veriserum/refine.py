@@ -33,7 +33,7 @@ Numbers = NDArray[np.float64]
 _LEAST_PIXELS = 12
 """An implant must cover this many pixels along each side to be matched."""
 _FIRST_DAMPING, _MOST_DAMPING, _TINY = 1e-3, 1e4, 1e-12
-_LEAST_GAIN, _LEAST_STEP = 1e-5, 5e-3
+_LEAST_GAIN, _LEAST_STEP, _MOST_STEP = 1e-5, 5e-3, 5.0
 _ATTENUATION_STEP = 0.1
 _ATTENUATION_RANGE = (0.02, 2.0)
 _DARK_CORRELATION = 1e-12
@@ -150,7 +150,9 @@ class _PlaneMatcher:
         """Weighted gradients of the rendering, of norm 1, (N,)."""
         length = self.camera.path_length(self.mesh, pose, self.grid)
         transmission: Picture = cv2.exp(length * np.float32(-per_mm))
-        return self._gradients(transmission)
+        values = self._gradients(transmission)
+        # A rendering that shows nothing must not count as a better match than one in a wrong place.
+        return values if values.any() else -self.fixed
 
     def _gradients(self, image: Picture) -> NDArray[np.float32]:
         smooth = cv2.GaussianBlur(image, (0, 0), self.blur, borderType=cv2.BORDER_REPLICATE)
@@ -254,6 +256,7 @@ def minimise(residuals: Callable[[Numbers], Numbers], count: int, most: int) -> 
         while damping < _MOST_DAMPING:
             damped = normal + np.diag(damping * np.diag(normal) + _TINY)
             step = -np.linalg.solve(damped, gradient)
+            step *= min(1.0, _MOST_STEP / max(float(np.abs(step).max()), _TINY))
             trial = residuals(numbers + step)
             if (trial_cost := _dot(trial, trial)) < cost:
                 numbers, current, cost, damping = numbers + step, trial, trial_cost, damping / 10

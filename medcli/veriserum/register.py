@@ -10,15 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from medcli import images
 from medcli.errors import DataError, UsageError
 from medcli.files import make_output_folder, usable_cores, write_text
+from medcli.mesh import Mesh
 from medcli.parallel import run_in_threads
 from medcli.progress import SILENT, Progress
 from medcli.veriserum import index
+from medcli.veriserum.distortion import PLANES
 from medcli.veriserum.overlay import AFTER, BEFORE, draw_pair
+from medcli.veriserum.projection import DualPlane
 from medcli.veriserum.recordings import Recordings, Sources, select
 from medcli.veriserum.refine import Settings, refine
 
@@ -30,6 +35,7 @@ PUBLISHED_COLUMNS = (
 _START_COLUMNS = tuple(f"start_{name}" for name in index.POSE_COLUMNS)
 _REPORT_COLUMNS = ("similarity_before", "similarity_after", "moved_mm", "turned_deg")
 _KEEP_EVERY_S = 20.0
+_LEAST_DEPTH_MM = 200.0
 
 
 @dataclass(frozen=True)
@@ -180,13 +186,12 @@ class _Run:
             return self._register(number)
         except DataError as error:
             return Failure(number, error.message)
-        except ValueError as error:  # an implant that reaches the source
-            return Failure(number, str(error))
 
     def _register(self, number: int) -> PoseReport:
         recordings = self.recordings
         cameras, mesh, start = recordings.cameras(number), recordings.mesh(number), recordings.pose(number)
         pictures = recordings.pictures(number)
+        _check_in_front(cameras, mesh, start)
         refined = refine(pictures, cameras, mesh, start, self.settings)
         if self.overlays:
             outlines = [(start, BEFORE), (refined.pose, AFTER)]
@@ -214,6 +219,17 @@ class _Run:
         row: dict[str, Any] = {name: start.get(name, "") for name in PUBLISHED_COLUMNS}
         row |= report.result | {f"start_{name}": value for name, value in report.start.items()}
         return row | {name: asdict(report)[name] for name in _REPORT_COLUMNS}
+
+
+def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -> None:
+    """Show that an implant is well on the detector's side of both sources."""
+    corners = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
+    for plane in PLANES:
+        depth = corners @ cameras.camera(plane).matrix()[2, :3] + cameras.camera(plane).matrix()[2, 3]
+        if depth.min() < _LEAST_DEPTH_MM:
+            raise DataError(
+                f"the implant is at or behind the source of plane {plane}; are pose and --pose-frame right?"
+            )
 
 
 def _read_rows(out: Path) -> dict[int, dict[str, Any]]:

@@ -192,6 +192,12 @@ def test_a_turn_beyond_recognition_is_said() -> None:
         match_grid(seen_beads(25)[0])
 
 
+def test_the_same_pattern_at_another_pitch_is_another_phantom() -> None:
+    pixels, _ = seen_beads()
+    with pytest.raises(DataError, match=r"beads are 2\d\.\d pixels apart; the grid phantom's \(7 mm\) are about 31"):
+        match_grid((pixels - [832, 800]) * 5 / 7 + [832, 800])
+
+
 def test_part_of_the_grid_is_not_enough() -> None:
     pixels, _ = seen_beads()
     with pytest.raises(DataError, match="fit the grid phantom"):

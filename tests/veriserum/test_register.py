@@ -92,6 +92,8 @@ def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriseru
     assert matcher.correlation(pose, 0.2) == pytest.approx(1, abs=1e-5)
     away = matcher.correlation(moved(pose, np.array([1.0, 0, 0, 0, 0, 0]), np.zeros(3)), 0.2)
     assert away < 0.9
+    # An implant that has left the window is the worst match, not half a good one.
+    assert matcher.correlation(moved(pose, np.array([0, 300.0, 0, 0, 0, 0]), np.zeros(3)), 0.2) == pytest.approx(-1)
     # Brightness and contrast of the image do not matter.
     brighter = {plane: 40 + 150 * picture for plane, picture in pictures.items()}
     assert Matcher(brighter, cameras, mesh, [pose], LEVELS[-1]).correlation(pose, 0.2) == pytest.approx(1, abs=1e-4)
@@ -254,3 +256,10 @@ def test_inter_plane_geometry_is_read_or_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DataError, match="is no inter-plane geometry"):
             read_inter_plane(path)
+
+
+def test_a_pose_behind_a_source_is_said(study: SyntheticVeriserum, tmp_path: Path) -> None:
+    pd.DataFrame([{"id": 1, "tx": 0, "ty": 0, "tz": 1900, "rz": 0, "rx": 0, "ry": 0}]).to_csv(tmp_path / "s.csv")
+    result = register_poses(Sources(study.root, tmp_path / "s.csv"), tmp_path / "poses.csv")
+    assert "at or behind the source of plane bs" in result.failures[0].reason
+    assert not (tmp_path / "poses.csv").exists()
