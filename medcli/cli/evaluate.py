@@ -17,8 +17,9 @@ from medcli.ultrabones.floors import Floor
 if TYPE_CHECKING:
     from medcli.ultrabones.evaluate import Evaluation
     from medcli.ultrabones.summary import SegmentationResult
+    from medcli.veriserum.evaluate import PoseEvaluation
 
-app = App(cls=DefaultGroup, help="Compare predictions with labels; without a subcommand: segmentation (seg).")
+app = App(cls=DefaultGroup, help="Compare predictions with references; without a subcommand: segmentation (seg).")
 
 
 class Protocol(str, Enum):
@@ -144,3 +145,127 @@ def _hold_to(floors: list[Floor], evaluation: Evaluation) -> None:
     ]
     if missed:
         raise MedcliError("; ".join(missed))
+
+
+class Side(str, Enum):
+    test = "test"
+    val = "val"
+    train = "train"
+    all = "all"
+
+
+class Frame(str, Enum):
+    world = "world"
+    fs = "fs"
+    source_bs = "source-bs"
+
+
+@app.command("pose")
+def pose(
+    ids: options.Ids = None,
+    split: Annotated[
+        Side, typer.Option("--split", help="Side of the checkpoint's split, or of the split by trial.")
+    ] = Side.test,
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", help="Network to evaluate; default: the newest best.safetensors in runs/pose."),
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Evaluate a table of poses: id, tx ty tz, rz rx ry.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="manual|FILE", help="Poses to compare with; default: the pose table."),
+    ] = None,
+    anatomy: Annotated[
+        str | None,
+        typer.Option("--anatomy", metavar="femur|tibia|ID", help="Default: what the network was trained on."),
+    ] = None,
+    calibrated: Annotated[
+        Path | None,
+        typer.Option("--calibrated", help="Calibrated images; default: ROOT/calibrated, else from the originals."),
+    ] = None,
+    pose_frame: Annotated[
+        Frame, typer.Option("--pose-frame", help="Frame that the poses are given in: plane bs's is the world.")
+    ] = Frame.world,
+    inter_plane: Annotated[
+        Path | None, typer.Option("--inter-plane", help="JSON file with the places of the planes; default: published.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = options.RUNS
+    / "evaluate"
+    / "pose",
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure how far estimated implant poses are from the reference.
+
+    In-plane and out-of-plane translation, rotation, and the implant's outline on both detectors; beside published
+    single-plane figures. Writes a table of pairs, the errors' distributions, and the best, median and worst pair.
+    """
+    from medcli.training.weights import find_newest
+    from medcli.veriserum.evaluate import PoseEvaluationSettings, evaluate_pose
+    from medcli.veriserum.pose_predictor import load_predictor
+    from medcli.veriserum.projection import PoseFrame
+
+    if checkpoint is not None and predictions is not None:
+        raise UsageError("--checkpoint and --predictions exclude each other")
+    output = Output(json, quiet, verbose)
+    chosen = None if predictions else checkpoint or find_newest(options.RUNS, "pose")
+    settings = PoseEvaluationSettings(
+        anatomy=anatomy,
+        split=split.value,
+        ids=options.id_filter(ids),
+        reference=reference,
+        frame=PoseFrame(pose_frame.value),
+        calibrated=calibrated,
+        inter_plane=inter_plane,
+    )
+    predictor = load_predictor(chosen, device) if chosen else None
+    result = evaluate_pose(root, predictor, predictions, settings, out, str(chosen or ""), output.progress())
+    output.finish(result, lambda done: _show_pose(output, done))
+
+
+_POSE_ROWS = {
+    "in plane bs, right": "x_mm",
+    "in plane bs, up": "y_mm",
+    "in plane bs": "in_plane_bs_mm",
+    "out of plane bs": "out_of_plane_bs_mm",
+    "in plane fs": "in_plane_fs_mm",
+    "out of plane fs": "out_of_plane_fs_mm",
+    "rotation": "rotation_deg",
+    "rz": "rz_deg",
+    "rx": "rx_deg",
+    "ry": "ry_deg",
+    "outline on bs": "outline_bs_mm",
+    "outline on fs": "outline_fs_mm",
+}
+
+
+def _show_pose(output: Output, result: PoseEvaluation) -> None:
+    anatomies = ", ".join(f"{count} of anatomy {number}" for number, count in result.anatomies.items())
+    output.pairs(
+        {
+            "poses": result.source,
+            "reference": result.reference,
+            "pairs": f"{result.pairs:,} ({result.split}): {anatomies}",
+            "geometry": result.geometry,
+        }
+    )
+    output.line()
+    header = ["error", "unit", "mean", "50 %", "90 %", "95 %", "mean pose", "one plane"]
+    output.table(header, [_pose_row(result, title, name) for title, name in _POSE_ROWS.items()])
+    output.line()
+    output.line("mean pose: mean error of always guessing the mean of the training pairs")
+    output.line("one plane: 50 % and 90 %, published for one plane (Vogl et al. 2022)")
+    output.line(f"tables and pictures in {result.out}")
+
+
+def _pose_row(result: PoseEvaluation, title: str, name: str) -> list[str]:
+    one = result.errors[name]
+    unit = "deg" if name.endswith("_deg") else "mm"
+    guess = f"{result.mean_pose[name].mean:.2f}" if result.mean_pose else "-"
+    published = " ".join(f"{value:g}" for value in result.single_plane.get(name, {}).values())
+    return [title, unit, *(f"{value:.2f}" for value in (one.mean, one.median, one.p90, one.p95)), guess, published]

@@ -14,8 +14,9 @@ from medcli.cli.words import App
 
 if TYPE_CHECKING:
     from medcli.ultrabones.predict import SegPrediction
+    from medcli.veriserum.predict import PosePrediction
 
-app = App(help="Apply trained networks: bone masks of ultrasound frames (seg).")
+app = App(help="Apply trained networks: bone masks of ultrasound frames (seg), implant poses in X-ray pairs (pose).")
 
 
 class Precision(str, Enum):
@@ -27,7 +28,7 @@ class Precision(str, Enum):
 
 @app.callback()
 def predict() -> None:
-    """Apply trained networks: bone masks of ultrasound frames (seg)."""
+    """Apply trained networks: bone masks of ultrasound frames (seg), implant poses in X-ray pairs (pose)."""
 
 
 @app.command("seg", no_args_is_help=True)
@@ -101,6 +102,61 @@ def _show(output: Output, done: SegPrediction) -> None:
         "device": f"{done.device}, precision {done.precision}",
         "masks": f"{done.frames:,} written{kept}{rate}; {done.frames_without_bone:,} without bone",
         "in": folders,
+    }
+    if done.contact_sheet:
+        rows["look at"] = done.contact_sheet
+    output.pairs(rows)
+
+
+@app.command("pose")
+def pose(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Images (either plane of a pair, as recorded or calibrated) or folders.  [default: all of --root]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Table to write, with the published columns.")] = Path("poses.csv"),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Trained network.  [default: newest runs/pose/*/best.safetensors]")
+    ] = None,
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    calibration: Annotated[
+        int | None, typer.Option(help="Distortion calibration of recordings that have no row in the pose table.")
+    ] = None,
+    anatomy: Annotated[
+        int | None, typer.Option(help="anatomy_id of pairs without a row.  [default: the network's, if only one]")
+    ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write the pairs with the implant's outline.")
+    ] = False,
+    device: options.Device = "auto",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs in one pass.  [default: by device]")] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Estimate the pose of the implant in each X-ray pair.
+
+    Recordings are calibrated on the fly by the tables below ROOT; calibrated images are taken as they are.
+    """
+    from medcli.veriserum.predict import PosePredictSettings, predict_pose
+
+    output = Output(json, quiet, verbose)
+    settings = PosePredictSettings(calibration, anatomy, overlay, device, batch_size)
+    result = predict_pose(inputs or [], out, checkpoint, root, settings, output.progress())
+    output.finish(result, lambda done: _show_pose(output, done))
+
+
+def _show_pose(output: Output, done: PosePrediction) -> None:
+    rate = f", {done.pairs / done.seconds:.1f} pairs/s" if done.seconds else ""
+    rows = {
+        "checkpoint": done.checkpoint,
+        "device": done.device,
+        "poses": f"{done.pairs:,}{rate}",
+        "table": done.out,
     }
     if done.contact_sheet:
         rows["look at"] = done.contact_sheet

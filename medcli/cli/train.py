@@ -15,11 +15,18 @@ from medcli.cli.words import App
 
 if TYPE_CHECKING:
     from medcli.ultrabones.train import CrossValidationResult, TrainResult
+    from medcli.veriserum.train import TrainPoseResult
 
-app = App(help="Train networks: bone segmentation (seg).")
+app = App(help="Train networks: bone segmentation in ultrasound (seg), implant pose in X-ray pairs (pose).")
 
 _TRAIN_SPECIMENS = [1, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14]
 _VAL_SPECIMENS = [2, 7, 8]
+_SHOWN_POSE = {
+    "loss": "val_loss",
+    "in plane mm": "val_in_plane_mm",
+    "out of plane mm": "val_out_of_plane_mm",
+    "rotation deg": "val_rotation_deg",
+}
 _SHOWN = {"loss": "val_loss", "Dice": "val_dice", "chamfer mm": "val_chamfer_mm", "HD95 mm": "val_hausdorff_95_mm"}
 
 
@@ -58,6 +65,18 @@ class Logger(str, Enum):
     TENSORBOARD = "tensorboard"
 
 
+Gpus = Annotated[str, typer.Option(help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")]
+Nodes = Annotated[int, typer.Option(min=1, help="Machines, under SLURM or torchrun.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 on a GPU that has it.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network (torch.compile).")]
+Resume = Annotated[
+    str, typer.Option(help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE")
+]
+Loggers = Annotated[
+    list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
+]
+
+
 @app.command("seg")
 def seg(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
@@ -87,24 +106,18 @@ def seg(
         list[float] | None,
         typer.Option(help="Weights of Dice, BCE and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
     ] = None,
-    gpus: Annotated[
-        str, typer.Option(help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")
-    ] = "auto",
-    nodes: Annotated[int, typer.Option(min=1, help="Machines, under SLURM or torchrun.")] = 1,
-    precision: Annotated[Precision, typer.Option(help="auto: bf16 on a GPU that has it.")] = Precision.AUTO,
-    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network (torch.compile).")] = False,
+    gpus: Gpus = "auto",
+    nodes: Nodes = 1,
+    precision: PrecisionOption = Precision.AUTO,
+    compiled: Compile = False,
     seed: options.Seed = 42,
-    resume: Annotated[
-        str, typer.Option(help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE")
-    ] = "auto",
+    resume: Resume = "auto",
     limit_frames: Annotated[
         int | None, typer.Option(min=1, help="At most so many training and validation frames each.")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the PNG files in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER]")] = None,
-    loggers: Annotated[
-        list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
-    ] = None,
+    loggers: Loggers = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -148,6 +161,109 @@ def seg(
         output.finish(result, lambda done: _show(output, done))
 
 
+class SplitName(str, Enum):
+    """``--split`` of the pose training."""
+
+    TRIAL = "trial"
+    PUBLISHED = "published"
+
+
+class Loss(str, Enum):
+    """``--loss`` of the pose training."""
+
+    SMOOTHL1_GEODESIC = "smoothl1+geodesic"
+
+
+@app.command("pose")
+def pose(
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    calibrated: Annotated[
+        Path | None,
+        typer.Option(help="Calibrated images.  [default: ROOT/calibrated, else originals calibrated on the fly]"),
+    ] = None,
+    anatomy: Annotated[str, typer.Option(help="femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")] = "1",
+    split: Annotated[
+        SplitName, typer.Option(help="trial: 70/15/15 %, trials whole; published: first 1,000 ids, cut 80/20.")
+    ] = SplitName.TRIAL,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pairs.")] = 250,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs in a step, on each device.")] = 4,
+    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    backbone: Annotated[str, typer.Option(help="Classification model of torchvision.")] = "resnext50_32x4d",
+    backbone_weights: Annotated[
+        str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
+    ] = "imagenet",
+    loss: Annotated[Loss, typer.Option(help="SmoothL1 of mm plus geodesic angle.")] = Loss.SMOOTHL1_GEODESIC,
+    loss_weights: Annotated[
+        list[float] | None,
+        typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
+    ] = None,
+    size: Annotated[int, typer.Option(min=32, help="Pixels along each side of a plane.")] = 256,
+    gpus: Gpus = "auto",
+    nodes: Nodes = 1,
+    precision: PrecisionOption = Precision.AUTO,
+    compiled: Compile = False,
+    seed: options.Seed = 42,
+    resume: Resume = "auto",
+    limit_pairs: Annotated[
+        int | None, typer.Option(min=1, help="At most so many training and validation pairs each.")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the images in every epoch.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/pose/BACKBONE-ANATOMY]")] = None,
+    loggers: Loggers = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train the pose of knee implants from two X-ray planes (Veriserum).
+
+    Both planes in; three translations and six numbers of the rotation out. The same command again goes on where it
+    stopped.
+    """
+    from medcli.training.devices import is_first_process
+    from medcli.veriserum.pose_settings import PoseSettings
+    from medcli.veriserum.train import train_pose
+
+    output = Output(json, quiet or not is_first_process(), verbose)
+    settings = PoseSettings(
+        root=root,
+        calibrated=calibrated,
+        anatomy=anatomy,
+        split=split.value,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        backbone=backbone,
+        backbone_weights=backbone_weights,
+        loss=loss.value,
+        loss_weights=tuple(loss_weights or (1.0, 1.0)),  # type: ignore[arg-type]
+        size=size,
+        gpus=gpus,
+        nodes=nodes,
+        precision=precision.value,
+        compile=compiled,
+        seed=seed,
+        limit_pairs=limit_pairs,
+        use_cache=not no_cache,
+        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
+    )
+    folder = out or options.RUNS / "pose" / f"{backbone}-{anatomy}"
+    result = train_pose(settings, folder, resume, overwrite, output.progress())
+    if is_first_process():
+        output.finish(result, lambda done: _show_pose(output, done))
+
+
+def _show_pose(output: Output, result: TrainPoseResult) -> None:
+    rows: dict[str, Mapping[str, float | None]] = {
+        "mean pose": result.mean_pose_metrics,
+        f"best (epoch {result.best_epoch})": result.best_metrics,
+        f"last (epoch {result.epochs})": result.last_metrics,
+    }
+    output.table(["", *_SHOWN_POSE], [[name, *_row(row, _SHOWN_POSE)] for name, row in rows.items()])
+    output.line(f"checkpoint: {result.best}")
+    output.line(f"next: medcli evaluate pose --checkpoint {result.best}")
+
+
 def _show(output: Output, result: TrainResult | CrossValidationResult) -> None:
     from medcli.ultrabones.train import CrossValidationResult
 
@@ -167,6 +283,6 @@ def _show(output: Output, result: TrainResult | CrossValidationResult) -> None:
     output.line(f"next: medcli evaluate seg --checkpoint {result.best}")
 
 
-def _row(metrics: Mapping[str, float | None]) -> list[str]:
-    values = [metrics.get(name) for name in _SHOWN.values()]
+def _row(metrics: Mapping[str, float | None], shown: Mapping[str, str] = _SHOWN) -> list[str]:
+    values = [metrics.get(name) for name in shown.values()]
     return ["-" if value is None else f"{value:.4f}" for value in values]

@@ -51,6 +51,27 @@ def resolve_devices(settings: FitSettings) -> Devices:
     return Devices(accelerator, max(count, 1), settings.nodes, _precision(settings.precision, accelerator))
 
 
+def choose_device(name: str = "auto") -> str:
+    """The device that ``--device`` means here: ``auto`` takes a GPU if there is one.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda:0" if gpus else "cpu"
+    if name == "cpu":
+        return name
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdecimal()):
+        raise UsageError(f"no device '{name}'", "one of auto, cpu, cuda, cuda:N")
+    if int(number or 0) >= gpus:
+        raise UsageError(f"device {name} asked for, but this machine has {gpus} GPUs", "use --device cpu")
+    return f"cuda:{int(number or 0)}"
+
+
 def is_first_process() -> bool:
     """Whether this is the process that writes and reports; the only one unless several devices train together."""
     from lightning.fabric.utilities.rank_zero import rank_zero_only

@@ -87,7 +87,9 @@ def check_resumable(path: Path, module: pl.LightningModule) -> None:
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     if shapes != expected:
         wrong = next(iter(sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))))
-        raise DataError(f"{path} is of another network: {wrong} does not fit", "check --arch and --encoder")
+        raise DataError(
+            f"{path} is of another network: {wrong} does not fit", "check the options that name the network"
+        )
 
 
 def _make_loggers(names: Sequence[str], folder: Path) -> list[Any]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from medcli import __version__
 from medcli.errors import DataError, UsageError
-from medcli.files import make_output_folder, write_bytes, write_text
+from medcli.files import make_output_folder
+from medcli.training.weights import SUFFIX, as_json, find_newest, load_into, read_description, save_weights
 from medcli.ultrabones.model import ARCH, ENCODER, build_model
 from medcli.ultrabones.preprocess import INPUT_SIZE, MEAN, STD
 from medcli.ultrabones.segmenter import Segmenter, load_segmenter
@@ -36,11 +37,9 @@ __all__ = [
     "save_checkpoint",
 ]
 
-SUFFIX = ".safetensors"
 SCHEMA = "medcli.segmenter.v1"
 CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
 LICENCE = "CC BY 4.0 (UltraBones100k)"
-_HEADER_KEY = "medcli"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Metadata:
 
     def to_json(self) -> str:
         """The description as JSON; numbers that are not finite become null."""
-        return json.dumps(_finite(dataclasses.asdict(self)), indent=2, ensure_ascii=False, allow_nan=False)
+        return as_json(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str, name: Path | str) -> Metadata:
@@ -119,16 +118,7 @@ def save_checkpoint(path: Path, model: torch.nn.Module, metadata: Metadata) -> P
     Each file is whole or absent at any moment, and the weights' file alone is enough to load. Wrappers of
     ``torch.compile`` are seen through; the model may be on any device and in any memory format.
     """
-    from safetensors.torch import save
-
-    path = _with_suffix(path)
-    state = {
-        name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-    }
-    write_bytes(path, save(state, metadata={_HEADER_KEY: metadata.to_json()}))
-    write_text(path.with_suffix(".json"), metadata.to_json() + "\n")
-    return path
+    return save_weights(path, model, metadata.to_json())
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -137,19 +127,8 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         DataError: the file is missing or is not one of ours.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as content:
-            header = content.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read checkpoint {path}: {error}") from error
-    if _HEADER_KEY not in header:
-        raise DataError(
-            f"{path} holds weights but no description of a network",
-            "use one that medcli train seg or medcli checkpoint convert wrote",
-        )
-    return Metadata.from_json(header[_HEADER_KEY], path)
+    hint = "use one that medcli train seg or medcli checkpoint convert wrote"
+    return Metadata.from_json(read_description(path, hint), path)
 
 
 def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
@@ -169,15 +148,9 @@ def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
         from medcli.ultrabones.upstream import load_upstream
 
         return load_upstream(path)
-    from safetensors.torch import load_file
-
     metadata = read_metadata(path)
     model = build_model(metadata.arch, metadata.encoder)
-    try:
-        model.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        network = f"{metadata.arch} on {metadata.encoder}"
-        raise DataError(f"{path} does not fit the network it names ({network}): {_first_line(error)}") from error
+    load_into(model, path, f"{metadata.arch} on {metadata.encoder}")
     return model.eval(), metadata
 
 
@@ -187,13 +160,7 @@ def find_newest_best(runs_root: Path = Path("runs")) -> Path:
     Raises:
         DataError: there is none.
     """
-    found = list((Path(runs_root) / "seg").glob(f"*/best{SUFFIX}"))
-    if not found:
-        raise DataError(
-            f"no checkpoint {Path(runs_root) / 'seg' / '*' / f'best{SUFFIX}'}",
-            "train one (medcli train seg) or name one (--checkpoint FILE)",
-        )
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path))
+    return find_newest(Path(runs_root), "seg")
 
 
 def describe(path: Path) -> Checkpoint:
@@ -221,18 +188,3 @@ def convert(source: Path, target: Path, overwrite: bool = False) -> Checkpoint:
 def _with_suffix(path: Path) -> Path:
     path = Path(path)
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[1] if len(lines) > 1 else lines[0]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    return value if isinstance(value, (str, int, bool, type(None))) else str(value)

@@ -5,22 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.errors import DataError
 from medcli.progress import SILENT, Progress
-from medcli.ultrabones.batches import (
-    FrameBatches,
-    Frames,
-    HostFrames,
-    place_frames,
-    spread,
-    training_batches,
-    validation_batches,
-)
+from medcli.training.batches import HostFrames, spread
 from medcli.ultrabones.cache import LABEL_COLUMNS, FrameCache, default_folder
 from medcli.ultrabones.index import index_frames
 from medcli.ultrabones.registry import TEST_SPECIMENS
@@ -120,40 +111,6 @@ def open_frames(settings: SegmentationSettings, split: Split, progress: Progress
     return SplitFrames(
         HostFrames(train.images, train.labels), HostFrames(val.images, val.labels), train.failures + val.failures
     )
-
-
-class SegmentationData(pl.LightningDataModule):
-    """Batches of uint8 frames and labels, without worker processes."""
-
-    def __init__(self, settings: SegmentationSettings, frames: SplitFrames) -> None:
-        super().__init__()
-        self.settings, self.frames = settings, frames
-        self._train: Frames = frames.train
-        self._val: Frames = frames.val
-
-    def setup(self, stage: str) -> None:
-        device = self._trainer().strategy.root_device
-        self._train, self._val = (place_frames(side, device) for side in (self.frames.train, self.frames.val))
-
-    def train_dataloader(self) -> FrameBatches:
-        return FrameBatches(self._train, self._training_batches)
-
-    def val_dataloader(self) -> FrameBatches:
-        return FrameBatches(self._val, self._validation_batches)
-
-    def _training_batches(self) -> list[NDArray[np.int64]]:
-        trainer, settings = self._trainer(), self.settings
-        place = (trainer.current_epoch, trainer.global_rank, trainer.world_size)
-        return training_batches(len(self._train), settings.batch_size, settings.seed, *place)
-
-    def _validation_batches(self) -> list[NDArray[np.int64]]:
-        trainer = self._trainer()
-        place = (trainer.global_rank, trainer.world_size)
-        return validation_batches(len(self._val), self.settings.batch_size, *place)
-
-    def _trainer(self) -> pl.Trainer:
-        assert self.trainer is not None, "used by a trainer only"
-        return self.trainer
 
 
 def _rows_of(

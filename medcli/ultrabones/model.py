@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.errors import DataError, UsageError
+from medcli.training.weights import read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -45,31 +46,6 @@ def build_model(arch: str = ARCH, encoder: str = ENCODER, encoder_weights: str |
     model = _construct(arch, encoder, None)
     _load_encoder(model.get_submodule("encoder"), path, encoder)
     return model
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Named tensors of a safetensors file or of a torch state dict; executes nothing that the file says.
-
-    Raises:
-        DataError: it is neither.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    except Exception as error:  # torch.load raises what its formats raise
-        raise DataError(f"{path} is not a torch state dict: {str(error).splitlines()[0]}") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise DataError(f"{path} holds no state dict (a mapping of names to tensors)")
-    return content
 
 
 def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:

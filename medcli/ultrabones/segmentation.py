@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medcli.training.seeds import random_stream
+from medcli.training.totals import Totals
 from medcli.ultrabones.augment import as_bone, augment, draw_plan, to_unit
 from medcli.ultrabones.filters import thicken
 from medcli.ultrabones.losses import LossWeights, segmentation_loss
@@ -44,7 +45,7 @@ class SegmentationModule(pl.LightningModule):
         self.weights = LossWeights(*settings.loss_weights)
         # Outside of the module's own children, so that the state dict keeps its plain names.
         self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
-        self._totals = _Totals()
+        self._totals = Totals()
 
     def forward(self, inputs: Tensor) -> Tensor:
         network = self._compiled[0] if self._compiled else self.model
@@ -63,7 +64,7 @@ class SegmentationModule(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self._totals = _Totals()
+        self._totals = Totals()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
@@ -76,10 +77,7 @@ class SegmentationModule(pl.LightningModule):
             self._totals.add(f"val_{name}", values)
 
     def on_validation_epoch_end(self) -> None:
-        for name, (total, count) in self._totals.sums.items():
-            both = torch.stack([total, count.to(total.dtype)])
-            total, count = self.trainer.strategy.reduce(both, reduce_op="sum")
-            self.log(name, total / count)
+        self._totals.log(self)
 
     def on_train_epoch_start(self) -> None:
         # From the epoch alone, so that a run which goes on needs no scheduler's state.
@@ -97,15 +95,3 @@ class SegmentationModule(pl.LightningModule):
 def normalise(pictures: Tensor) -> Tensor:
     """[0, 1] to the network's input, with the published mean and standard deviation."""
     return (pictures - IMAGE_MEAN) / IMAGE_STD
-
-
-class _Totals:
-    """Sums and counts of metrics that some frames do not have (NaN)."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def add(self, name: str, values: Tensor) -> None:
-        values = values.detach().double()
-        total, count = self.sums.get(name, (values.new_zeros(()), values.new_zeros(())))
-        self.sums[name] = (total + values.nansum(), count + (~values.isnan()).sum())

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.errors import UsageError
+from medcli.training.devices import choose_device
 from medcli.ultrabones.preprocess import normalise
 
 if TYPE_CHECKING:
@@ -103,27 +104,6 @@ def load_segmenter(path: Path, device: str = "auto", precision: str = "32", batc
     choose_device(device)  # before the weights are read
     model, metadata = load_model(Path(path))
     return Segmenter(model, metadata, device, precision, batch_size)
-
-
-def choose_device(name: str = "auto") -> str:
-    """The device that ``--device`` means here: ``auto`` takes a GPU if there is one.
-
-    Raises:
-        UsageError: there is no such device.
-    """
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if name == "auto":
-        return "cuda:0" if gpus else "cpu"
-    if name == "cpu":
-        return name
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or (number and not number.isdecimal()):
-        raise UsageError(f"no device '{name}'", "one of auto, cpu, cuda, cuda:N")
-    if int(number or 0) >= gpus:
-        raise UsageError(f"device {name} asked for, but this machine has {gpus} GPUs", "use --device cpu")
-    return f"cuda:{int(number or 0)}"
 
 
 @contextmanager

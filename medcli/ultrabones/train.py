@@ -5,25 +5,21 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-
 from medcli.errors import UsageError
 from medcli.progress import SILENT, Progress
-from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress
-from medcli.training.curves import Panel, plot_curves
-from medcli.training.devices import is_first_process, resolve_devices
-from medcli.training.fit import make_trainer, run_fit
-from medcli.training.run_folder import CURVES, look_at_run, open_run, save_result
+from medcli.training.batches import FrameData
+from medcli.training.callbacks import Row
+from medcli.training.curves import Panel
+from medcli.training.devices import resolve_devices
+from medcli.training.run import Task, Trained, begin, finish, finite, from_json, train
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
 from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
-from medcli.ultrabones.data import SegmentationData, Split, choose_split, open_frames
+from medcli.ultrabones.data import Split, choose_split, open_frames
 from medcli.ultrabones.model import build_model
 from medcli.ultrabones.segmentation import MONITOR, SegmentationModule
 from medcli.ultrabones.settings import AUGMENTATIONS, LABELS, SegmentationSettings
@@ -117,12 +113,10 @@ def train_segmentation(
     check_settings(settings)
     devices = resolve_devices(settings)
     split = choose_split(settings)
-    begin = open_run if is_first_process() else look_at_run
     start = begin(out, settings, resume, overwrite)
     if start.result is not None:
         logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
-        return _from_json(start.result)
-    started = time.monotonic()
+        return from_json(TrainResult, start.result)
     frames = open_frames(settings, split, progress)
     for warning in split.warnings:
         logger.warning("%s", warning)
@@ -130,16 +124,10 @@ def train_segmentation(
     # The weights of a run that goes on come from its checkpoint.
     weights = "none" if start.checkpoint else settings.encoder_weights
     module = SegmentationModule(build_model(settings.arch, settings.encoder, weights), settings)
-    data = SegmentationData(settings, frames)
-    files = RunFiles(out, _weights_writer(out, module, split), MONITOR)
-    callbacks = [files, SeedEachStep(settings.seed), ShowProgress(progress, len(frames.train), settings.epochs)]
-    trainer = make_trainer(settings, devices, out, callbacks)
-    run_fit(trainer, module, data, start.checkpoint)
-    device = f"{_device_name(trainer)}, {devices.precision}"
-    result = _result(out, split, files, device, time.monotonic() - started, frames.failures)
-    if trainer.is_global_zero:
-        plot_curves(out / CURVES, files.history, PANELS)
-        save_result(out, _to_json(result))
+    data = FrameData(frames.train, frames.val, settings.batch_size, settings.seed)
+    task = Task(module, data, _weights_writer(out, module, split), MONITOR, PANELS)
+    result = _result(out, split, train(task, settings, devices, out, start, progress), frames.failures)
+    finish(out, result)
     return result
 
 
@@ -165,8 +153,7 @@ def cross_validate(
         fold = dataclasses.replace(settings, train_specimens=others, val_specimens=(left_out,))
         folds.append(train_segmentation(fold, out / _FOLD.format(left_out), "auto", overwrite, progress))
     result = CrossValidationResult(out, tuple(folds), _mean_metrics(folds))
-    if is_first_process():
-        save_result(out, _to_json(result))
+    finish(out, result)
     return result
 
 
@@ -201,40 +188,32 @@ def _weights_writer(out: Path, module: SegmentationModule, split: Split) -> Any:
             encoder=settings.encoder,
             settings=as_dict(settings),
             splits=split.as_dict(),
-            metrics=_finite(row),
+            metrics=finite(row),
         )
         save_checkpoint(out / f"{name}.safetensors", module.model, metadata)
 
     return write
 
 
-def _result(
-    out: Path, split: Split, files: RunFiles, device: str, seconds: float, failures: tuple[str, ...]
-) -> TrainResult:
-    best = files.best
-    assert best is not None
+def _result(out: Path, split: Split, trained: Trained, failures: tuple[str, ...]) -> TrainResult:
     return TrainResult(
         out=out,
         best=out / "best.safetensors",
         last=out / "last.safetensors",
-        epochs=len(files.history),
-        best_epoch=int(best["epoch"]),
-        best_metrics=_finite(best),
-        last_metrics=_finite(files.history[-1]),
+        epochs=len(trained.history),
+        best_epoch=int(trained.best["epoch"]),
+        best_metrics=finite(trained.best),
+        last_metrics=finite(trained.history[-1]),
         train_specimens=split.train_specimens,
         val_specimens=split.val_specimens,
         train_frames=len(split.train),
         val_frames=len(split.val),
         donor_overlap=split.donor_overlap,
         warnings=split.warnings,
-        device=device,
-        seconds=round(seconds, 3),
+        device=trained.device,
+        seconds=trained.seconds,
         failures=failures,
     )
-
-
-def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in row.items() if name != "epoch"}
 
 
 def _mean_metrics(folds: list[TrainResult]) -> dict[str, float | None]:
@@ -242,28 +221,3 @@ def _mean_metrics(folds: list[TrainResult]) -> dict[str, float | None]:
     values = {name: [fold.best_metrics.get(name) for fold in folds] for name in names}
     known = {name: [value for value in found if value is not None] for name, found in values.items()}
     return {name: sum(found) / len(found) if found else None for name, found in known.items()}
-
-
-def _device_name(trainer: pl.Trainer) -> str:
-    import torch
-
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    return f"{trainer.world_size} x {name}" if trainer.world_size > 1 else name
-
-
-def _to_json(result: TrainResult | CrossValidationResult) -> dict[str, Any]:
-    return {
-        name: str(value)
-        if isinstance(value, Path)
-        else [_to_json(fold) for fold in value]
-        if name == "folds"
-        else value
-        for name, value in ((entry.name, getattr(result, entry.name)) for entry in dataclasses.fields(result))
-    }
-
-
-def _from_json(values: dict[str, Any]) -> TrainResult:
-    paths = {name: Path(values[name]) for name in ("out", "best", "last")}
-    lists = ("train_specimens", "val_specimens", "donor_overlap", "warnings", "failures")
-    return TrainResult(**(values | paths | {name: tuple(values[name]) for name in lists}))

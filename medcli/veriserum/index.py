@@ -177,6 +177,37 @@ def find_and_read(contents: Contents, kind: TableKind, given: Path | None) -> tu
     return read_table(path, kind), path
 
 
+@dataclass(frozen=True)
+class Measurements:
+    """Which trial each measurement belongs to: ``measurement_id`` -> trial, by a database's column."""
+
+    trials: dict[int, int]
+    column: str
+    path: Path
+
+
+def read_measurements(contents: Contents, columns: Sequence[str]) -> Measurements | None:
+    """The trial of each measurement, from the first database that has a table ``measurements`` with such a column.
+
+    Args:
+        contents: says which databases there are.
+        columns: names that the column may have, the preferred one first.
+    """
+    for path in contents.databases:
+        try:
+            with _connect(path) as connection:
+                names = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master")]
+                for name in [name for name in names if name.lower() == "measurements"]:
+                    present = _columns(connection, name)
+                    for column in columns:
+                        if {"id", column} <= present:
+                            rows = connection.execute(f"SELECT id, {_quoted(column)} FROM {_quoted(name)}")
+                            return Measurements({k: v for k, v in rows if v is not None}, column, path)
+        except sqlite3.Error as error:
+            _LOG.debug("%s: %s", path, error)
+    return None
+
+
 def is_obsolete(poses: pd.DataFrame) -> pd.Series:
     """Which rows of a pose table are marked as replaced (``obsolete != 0``)."""
     if "obsolete" not in poses.columns:

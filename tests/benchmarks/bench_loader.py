@@ -32,8 +32,8 @@ from torchvision.transforms.v2 import functional as tv2
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
+from medcli.training.batches import HostFrames
 from medcli.ultrabones.augment import GEOMETRIC, OPERATIONS, Plan, augment, draw_plan
-from medcli.ultrabones.batches import HostFrames
 from medcli.ultrabones.cache import FrameCache
 from medcli.ultrabones.filters import thicken
 from medcli.ultrabones.index import index_frames

@@ -132,8 +132,9 @@ def test_unreadable_frames_are_left_out_and_named(tmp_path: Path, counted: list[
 def test_build_killed_at_any_moment_goes_on(data: Path, tmp_path: Path, counted: list[str]) -> None:
     code = (
         "import sys, time\n"
+        "from medcli.training import decoded\n"
         "from medcli.ultrabones import cache, index\n"
-        "cache._CHUNK = 2\n"
+        "decoded._CHUNK = 2\n"
         "read = cache.read_image\n"
         "def slow(path):\n    time.sleep(0.05)\n    print('one', flush=True)\n    return read(path)\n"
         "cache.read_image = slow\n"

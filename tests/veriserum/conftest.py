@@ -26,3 +26,14 @@ def veriserum(tmp_path: Path, distortions: dict[int, Distortion]) -> Path:
             write_picture(root / "images" / f"{plane}_{number:06d}.jpg", smooth_picture(2 * number + offset))
     write_tables(root, ids, distortions)
     return root
+
+
+@pytest.fixture(scope="session")
+def pose_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic pairs of seven trials, five of femora (anatomies 1, 2), two of a tibia (3). Not to be changed."""
+    from medcli.synthetic.fluoroscopy import make_veriserum
+
+    root = tmp_path_factory.mktemp("poses") / "study"
+    settings = {"frames_per_trial": 3, "anatomies": (1, 3, 1, 3, 2, 1, 1), "companion": False, "obsolete_every": 0}
+    make_veriserum(root, 21, seed=4, calibrations=1, **settings)
+    return root

@@ -84,7 +84,7 @@ def test_beads_are_found_to_a_fraction_of_a_pixel() -> None:
     found = nearest.min(axis=1) < 2
     offsets = (beads.centres_px - true[nearest.argmin(axis=1)])[found]
     assert 0.93 * len(nodes) < found.sum() < 0.97 * len(nodes)
-    assert np.sqrt((offsets**2).mean()) < 0.07
+    assert np.sqrt((offsets**2).mean()) < 0.1  # a bead is 9 pixels wide; 0.1 pixel is 0.02 mm
     assert np.all(np.abs(offsets.mean(axis=0)) < 0.01)  # an error of half a pixel in a convention would show
     assert (~found).sum() <= 20
 

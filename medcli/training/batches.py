@@ -1,6 +1,6 @@
-"""Batches of frames without worker processes: from a table in memory, in a file mapped into memory, or on the GPU.
+"""Batches of frames without worker processes: from arrays in memory, in a file mapped into memory, or on the GPU.
 
-Decoding was done before (see the cache), so that a batch is one gathering of 32 times 65,536 bytes.
+Decoding was done before (see :mod:`medcli.training.decoded`), so that a batch is one gathering of bytes.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ class Frames(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, positions: Order) -> tuple[Tensor, Tensor]:
-        """Images and labels (B, H, W) uint8 of the frames at ``positions``."""
+    def take(self, positions: Order) -> tuple[Tensor, ...]:
+        """The parts (images, labels, ...) of the frames at ``positions``, each (B, ...) of its own type."""
         ...
 
 
@@ -34,24 +35,24 @@ class HostFrames:
     """Frames in arrays of the main memory or mapped from a file.
 
     Args:
-        images, labels: (N, H, W) uint8, or anything that gives (B, H, W) for an index (B,).
+        parts: what belongs to a frame: (N, ...) each, or anything that gives (B, ...) for an index (B,).
     """
 
-    def __init__(self, images: Any, labels: Any) -> None:
-        self.images, self.labels = images, labels
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.parts[0])
 
-    def take(self, positions: Order) -> tuple[Tensor, Tensor]:
-        images, labels = (torch.from_numpy(np.array(part[positions])) for part in (self.images, self.labels))
+    def take(self, positions: Order) -> tuple[Tensor, ...]:
+        taken = tuple(torch.from_numpy(np.array(part[positions])) for part in self.parts)
         if torch.cuda.is_available():  # from pinned memory the copy to the GPU does not wait
-            return images.pin_memory(), labels.pin_memory()
-        return images, labels
+            return tuple(part.pin_memory() for part in taken)
+        return taken
 
 
 class DeviceFrames:
-    """Frames on a device as uint8: 131 kB a frame with its label.
+    """Frames on a device.
 
     Args:
         frames: where they come from; copied in pieces.
@@ -60,20 +61,21 @@ class DeviceFrames:
 
     def __init__(self, frames: HostFrames, device: torch.device, piece: int = 1024) -> None:
         count = len(frames)
-        first_image, _ = frames.take(np.zeros(1, np.int64))
-        shape = (count, *first_image.shape[1:])
-        self.images = torch.empty(shape, dtype=torch.uint8, device=device)
-        self.labels = torch.empty(shape, dtype=torch.uint8, device=device)
+        self.parts = tuple(
+            torch.empty((count, *part.shape[1:]), dtype=part.dtype, device=device)
+            for part in frames.take(np.zeros(1, np.int64))
+        )
         for start in range(0, count, piece):
             positions = np.arange(start, min(start + piece, count))
-            self.images[start : start + piece], self.labels[start : start + piece] = frames.take(positions)
+            for there, here in zip(self.parts, frames.take(positions), strict=True):
+                there[start : start + piece] = here
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.parts[0])
 
-    def take(self, positions: Order) -> tuple[Tensor, Tensor]:
-        index = torch.from_numpy(positions).to(self.images.device, non_blocking=True)
-        return self.images[index], self.labels[index]
+    def take(self, positions: Order) -> tuple[Tensor, ...]:
+        index = torch.from_numpy(positions).to(self.parts[0].device, non_blocking=True)
+        return tuple(part[index] for part in self.parts)
 
 
 def place_frames(frames: HostFrames, device: torch.device) -> Frames:
@@ -81,8 +83,7 @@ def place_frames(frames: HostFrames, device: torch.device) -> Frames:
     if device.type != "cuda" or not len(frames):
         return frames
     free, _ = torch.cuda.mem_get_info(device)
-    image, label = frames.take(np.zeros(1, np.int64))
-    needed = len(frames) * (image.numel() + label.numel())
+    needed = len(frames) * sum(part.numel() * part.element_size() for part in frames.take(np.zeros(1, np.int64)))
     return DeviceFrames(frames, device) if needed <= GPU_SHARE * free else frames
 
 
@@ -100,9 +101,48 @@ class FrameBatches:
     def __len__(self) -> int:
         return len(self.split())
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for positions in self.split():
             yield self.frames.take(positions)
+
+
+class FrameData(pl.LightningDataModule):
+    """Hands batches of two sets of frames to a trainer, without worker processes.
+
+    Args:
+        train, val: the frames; moved to the GPU where they fit.
+        batch_size: frames in a step, on each device.
+        seed: decides the order, together with the epoch.
+    """
+
+    def __init__(self, train: HostFrames, val: HostFrames, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+        self._train: Frames = train
+        self._val: Frames = val
+
+    def setup(self, stage: str) -> None:
+        device = self._trainer().strategy.root_device
+        self._train, self._val = (place_frames(side, device) for side in (self.train, self.val))
+
+    def train_dataloader(self) -> FrameBatches:
+        return FrameBatches(self._train, self._training_batches)
+
+    def val_dataloader(self) -> FrameBatches:
+        return FrameBatches(self._val, self._validation_batches)
+
+    def _training_batches(self) -> list[Order]:
+        trainer = self._trainer()
+        place = (trainer.current_epoch, trainer.global_rank, trainer.world_size)
+        return training_batches(len(self._train), self.batch_size, self.seed, *place)
+
+    def _validation_batches(self) -> list[Order]:
+        trainer = self._trainer()
+        return validation_batches(len(self._val), self.batch_size, trainer.global_rank, trainer.world_size)
+
+    def _trainer(self) -> pl.Trainer:
+        assert self.trainer is not None, "used by a trainer only"
+        return self.trainer
 
 
 def training_batches(frames: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[Order]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medcli.ultrabones.batches import (
+from medcli.training.batches import (
     DeviceFrames,
     HostFrames,
     place_frames,

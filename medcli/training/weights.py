@@ -1,0 +1,127 @@
+"""Weights as safetensors files that carry their own description; loading executes nothing that a file says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcli.errors import DataError
+from medcli.files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIX = ".safetensors"
+_HEADER_KEY = "medcli"
+
+
+def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
+    """Write the weights of ``model`` with ``description`` (JSON) in the header, and the description beside them.
+
+    Each file is whole or absent at any moment, and the weights' file alone is enough to load. Wrappers of
+    ``torch.compile`` are seen through; the model may be on any device and in any memory format.
+
+    Args:
+        path: the suffix ``.safetensors`` is added if it is missing; the description goes to ``.json`` beside it.
+    """
+    from safetensors.torch import save
+
+    path = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+    state = {
+        name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    write_bytes(path, save(state, metadata={_HEADER_KEY: description}))
+    write_text(path.with_suffix(".json"), description + "\n")
+    return path
+
+
+def read_description(path: Path, hint: str) -> str:
+    """The description in a file that :func:`save_weights` wrote, without reading the weights.
+
+    Raises:
+        DataError: the file is missing or is not one of ours; ``hint`` says what to do.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as content:
+            header = content.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read checkpoint {path}: {error}", hint) from error
+    if _HEADER_KEY not in header:
+        raise DataError(f"{path} holds weights but no description of a network", hint)
+    return header[_HEADER_KEY]
+
+
+def load_into(model: torch.nn.Module, path: Path, network: str) -> None:
+    """Load the weights of ``path`` into ``model``; ``network`` names it in errors.
+
+    Raises:
+        DataError: they do not fit.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[1] if len(lines) > 1 else lines[0]
+        raise DataError(f"{path} does not fit the network it names ({network}): {reason}") from error
+
+
+def find_newest(runs_root: Path, task: str) -> Path:
+    """The newest ``<runs_root>/<task>/*/best.safetensors``; ``task`` is ``seg`` or ``pose``.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = list((runs_root / task).glob(f"*/best{SUFFIX}"))
+    if not found:
+        raise DataError(
+            f"no checkpoint {runs_root / task / '*' / f'best{SUFFIX}'}",
+            f"train one (medcli train {task}) or name one (--checkpoint FILE)",
+        )
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path))
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Named tensors of a safetensors file or of a torch state dict; executes nothing that the file says.
+
+    Raises:
+        DataError: it is neither.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == SUFFIX:
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    except Exception as error:  # torch.load raises what its formats raise
+        raise DataError(f"{path} is not a torch state dict: {str(error).splitlines()[0]}") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise DataError(f"{path} holds no state dict (a mapping of names to tensors)")
+    return content
+
+
+def as_json(description: Mapping[str, Any]) -> str:
+    """A description as JSON; numbers that are not finite become null, and what JSON does not know becomes text."""
+    return json.dumps(_plain(description), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    return value if isinstance(value, (str, int, bool, type(None))) else str(value)

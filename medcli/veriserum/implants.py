@@ -1,0 +1,100 @@
+"""Implant surfaces by ``anatomy_id``, which of them are femora and tibiae, and the outline that an X-ray shows."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.errors import DataError, UsageError
+from medcli.mesh import Mesh, read_stl
+
+KINDS = {"femur": (1, 2), "tibia": (3, 4, 5, 6, 7)}
+"""``anatomy_id`` of the published components: two femoral, five tibial."""
+_SURFACE = re.compile(r"^ana_(\d+)\.stl$", re.IGNORECASE)
+
+
+def anatomy_ids(name: str) -> tuple[int, ...]:
+    """The ``anatomy_id`` that ``femur``, ``tibia`` or a number stands for.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if name.lower() in KINDS:
+        return KINDS[name.lower()]
+    if not name.isdecimal():
+        raise UsageError(f"--anatomy '{name}' is not femur, tibia or an anatomy_id")
+    return (int(name),)
+
+
+def find_surfaces(root: Path) -> dict[int, Path]:
+    """``anatomy_id`` -> ``ana_NNNNNN.stl`` in any folder below ``root``; the first of each in the order of paths."""
+    found: dict[int, Path] = {}
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if match := _SURFACE.match(name):
+                found.setdefault(int(match[1]), Path(folder, name))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Implant:
+    """A surface whose outline can be asked for.
+
+    Attributes:
+        mesh: closed, millimetres.
+    """
+
+    mesh: Mesh
+
+    @cached_property
+    def _normals(self) -> NDArray[np.float64]:
+        corners = self.mesh.vertices[self.mesh.faces]
+        return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+    @cached_property
+    def _edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(E, 2) vertices of each edge and (E, 2) the two faces beside it."""
+        faces = np.asarray(self.mesh.faces, np.int64)
+        edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+        owner = np.tile(np.arange(len(faces)), 3)
+        order = np.lexsort((edges[:, 1], edges[:, 0]))
+        edges, owner = edges[order], owner[order]
+        pair = np.flatnonzero((edges[:-1] == edges[1:]).all(axis=1))
+        return edges[pair], np.stack([owner[pair], owner[pair + 1]], axis=1)
+
+    def outline(self, source_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points where rays from a source touch the surface: vertices of edges between lit and unlit faces.
+
+        Args:
+            source_mm: (3,), the source in the implant's own coordinates.
+
+        Returns:
+            (N, 3) millimetres, in the implant's own coordinates; the outer outline and that of inner rims.
+        """
+        first = self.mesh.vertices[self.mesh.faces[:, 0]]
+        is_lit = np.einsum("ij,ij->i", self._normals, source_mm - first) > 0
+        edges, beside = self._edges
+        return self.mesh.vertices[np.unique(edges[is_lit[beside[:, 0]] != is_lit[beside[:, 1]]])]
+
+
+@lru_cache(maxsize=8)
+def _read(path: str) -> Implant:
+    return Implant(read_stl(path))
+
+
+def read_implant(surfaces: dict[int, Path], anatomy: int) -> Implant:
+    """The surface of an anatomy; kept in memory.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    if anatomy not in surfaces:
+        raise DataError(f"no implant surface ana_{anatomy:06d}.stl", "download it: medcli download veriserum")
+    return _read(str(surfaces[anatomy]))

@@ -1,0 +1,312 @@
+"""Estimate the poses of implants in X-ray pairs: ``medcli predict pose``."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli import __version__
+from medcli.contact_sheet import contact_sheet
+from medcli.errors import DataError, UsageError
+from medcli.files import make_output_folder, write_text
+from medcli.images import write_image
+from medcli.progress import SILENT, Progress
+from medcli.training.weights import find_newest
+from medcli.veriserum import index
+from medcli.veriserum.implants import find_surfaces, read_implant
+from medcli.veriserum.metrics import euler_deg
+from medcli.veriserum.overlay import draw_pair
+from medcli.veriserum.pair_images import (
+    PairFiles,
+    PairReader,
+    find_calibrated,
+    find_originals,
+    parse_name,
+    read_together,
+)
+from medcli.veriserum.pose_predictor import PosePredictor, load_predictor
+from medcli.veriserum.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.projection import DualPlane, SourceIntensifier
+
+_LOG = logging.getLogger(__name__)
+_BATCH = 64
+_SHEET_PAIRS = 6
+_OVERLAY_SIZE = 512
+ESTIMATE_COLOUR = (255, 140, 0)
+
+
+@dataclass(frozen=True)
+class PosePredictSettings:
+    """How poses are estimated.
+
+    Attributes:
+        calibration: id of the distortion calibration of originals without a row in a pose table.
+        anatomy: ``anatomy_id`` of pairs without a row in a pose table; None: the network's, if it has one only.
+        overlay: draw the implant's outline on every pair.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: pairs in one forward pass; None: by device.
+    """
+
+    calibration: int | None = None
+    anatomy: int | None = None
+    overlay: bool = False
+    device: str = "auto"
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class PosePrediction:
+    """What ``medcli predict pose`` did.
+
+    Attributes:
+        out: the table of poses, with the published columns.
+        checkpoint, device: what estimated them, and where.
+        pairs: estimated.
+        overlays: folder of the pictures, None without ``--overlay``.
+        contact_sheet: some of the pictures on one sheet.
+        seconds: of reading, estimating and writing.
+        failures: pairs without a pose, a line each.
+    """
+
+    out: Path
+    checkpoint: Path
+    device: str
+    pairs: int
+    overlays: Path | None
+    contact_sheet: Path | None
+    seconds: float
+    failures: tuple[str, ...] = ()
+    schema: str = "medcli.predict.pose.v1"
+
+
+def predict_pose(
+    inputs: Sequence[Path],
+    out: Path,
+    checkpoint: Path | None = None,
+    root: Path = Path("data/veriserum"),
+    settings: PosePredictSettings | None = None,
+    progress: Progress = SILENT,
+) -> PosePrediction:
+    """Estimate poses and write them as a table with the published columns.
+
+    Args:
+        inputs: images (either plane of a pair, as recorded or calibrated) or folders; none: all of ``root``.
+        out: CSV file to write; replaced as a whole.
+        checkpoint: the network; None: the newest ``runs/pose/*/best.safetensors``.
+        root: folder with the tables: originals are calibrated by the pose table's calibration.
+
+    Raises:
+        DataError: no pair among the inputs, or none could be read.
+    """
+    settings = settings or PosePredictSettings()
+    started = time.monotonic()
+    path = checkpoint or find_newest(Path("runs"), "pose")
+    predictor = load_predictor(path, settings.device, settings.batch_size)
+    make_output_folder(out.parent)
+    tables = _Tables.read(root)
+    files, failures = _find(inputs or [root], tables, settings)
+    if not files:
+        raise DataError(
+            f"no pair to estimate: {failures[0] if failures else 'no bs_NNNNNN and fs_NNNNNN images'}",
+            "give images, folders or --root",
+        )
+    done, poses = _estimate(predictor, tables, files, failures, progress)
+    if not done:
+        raise DataError(f"none of {len(files)} pairs could be read: {failures[0]}")
+    rows = _rows(done, poses, tables, predictor, settings)
+    overlays = sheet = None
+    if settings.overlay:
+        overlays, sheet = _draw(out, done, poses, rows, tables, failures, progress)
+    text = io.StringIO()
+    rows.to_csv(text, index=False, lineterminator="\n")
+    write_text(out, text.getvalue())
+    seconds = round(time.monotonic() - started, 3)
+    return PosePrediction(out, path, predictor.device, len(done), overlays, sheet, seconds, tuple(failures))
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What the dataset's folder says of the pairs; any part may be missing."""
+
+    root: Path
+    poses: pd.DataFrame
+    distortions: pd.DataFrame | None
+    sources: pd.DataFrame | None
+
+    @classmethod
+    def read(cls, root: Path) -> _Tables:
+        if not root.is_dir():
+            return cls(root, pd.DataFrame(), None, None)
+        contents = index.scan(root, leave_out=root / "calibrated")
+        found: list[pd.DataFrame | None] = []
+        for kind in (index.POSES, index.DISTORTIONS, index.SOURCES):
+            try:
+                found.append(index.find_and_read(contents, kind, None)[0])
+            except DataError as error:
+                _LOG.debug("%s", error.message)
+                found.append(None)
+        return cls(root, pd.DataFrame() if found[0] is None else found[0], found[1], found[2])
+
+    def value(self, number: int, column: str) -> Any:
+        """A cell of the pose table; None where there is none."""
+        if column not in self.poses.columns or number not in self.poses.index:
+            return None
+        cell: Any = self.poses.at[number, column]
+        return None if bool(pd.isna(cell)) else cell
+
+    def cameras(self, number: int) -> DualPlane:
+        calibration = self.value(number, "source_int_calibration_id")
+        if self.sources is None or calibration is None or int(calibration) not in self.sources.index:
+            raise DataError("no source-intensifier calibration is known")
+        row = self.sources.loc[int(calibration)]
+        return DualPlane.from_calibration(SourceIntensifier.from_row({str(k): v for k, v in row.items()}))
+
+
+def _find(inputs: Sequence[Path], tables: _Tables, settings: PosePredictSettings) -> tuple[list[PairFiles], list[str]]:
+    """Pairs among the inputs by id; calibrated images are taken where both kinds of a pair are there."""
+    calibrated: dict[int, dict[str, str]] = {}
+    originals: dict[int, dict[str, str]] = {}
+    for path in inputs:
+        if path.is_dir():
+            _merge(calibrated, find_calibrated(path))
+            _merge(originals, find_originals(path))
+            continue
+        parsed = parse_name(path.name)
+        if parsed is None:
+            raise UsageError(f"{path} is neither a folder nor named bs_NNNNNN or calibrated_bs_NNNNNN (or fs)")
+        if not path.is_file():
+            raise DataError(f"there is no file {path}")
+        _merge(calibrated if parsed[0] else originals, {parsed[2]: _with_partner(path, parsed)})
+    files, failures = [], []
+    for number in sorted({*calibrated, *originals}):
+        try:
+            files.append(_pair(number, calibrated.get(number, {}), originals.get(number, {}), tables, settings))
+        except DataError as error:
+            failures.append(f"pair {number}: {error.message}")
+    return files, failures
+
+
+def _merge(into: dict[int, dict[str, str]], found: dict[int, dict[str, str]]) -> None:
+    for number, planes in found.items():
+        into[number] = planes | into.get(number, {})
+
+
+def _with_partner(path: Path, parsed: tuple[bool, str, int]) -> dict[str, str]:
+    """The file, and the other plane's beside it if it is there."""
+    planes = {parsed[1]: str(path)}
+    for beside in sorted(path.parent.iterdir()):
+        other = parse_name(beside.name)
+        if other and (other[0], other[2]) == (parsed[0], parsed[2]):
+            planes.setdefault(other[1], str(beside))
+    return planes
+
+
+def _pair(
+    number: int, calibrated: dict[str, str], originals: dict[str, str], tables: _Tables, settings: PosePredictSettings
+) -> PairFiles:
+    if len(calibrated) == 2:
+        return PairFiles(number, calibrated["bs"], calibrated["fs"])
+    if len(originals) < 2:
+        raise DataError("one plane's image is missing: both are needed")
+    calibration = settings.calibration or tables.value(number, "distortion_calibration_id")
+    if calibration is None or tables.distortions is None:
+        raise DataError("its distortion calibration is not known: name --root, --calibration ID, or calibrate it first")
+    return PairFiles(number, originals["bs"], originals["fs"], int(calibration))
+
+
+def _estimate(
+    predictor: PosePredictor, tables: _Tables, files: list[PairFiles], failures: list[str], progress: Progress
+) -> tuple[list[PairFiles], NDArray[np.float64]]:
+    reader = PairReader(predictor.metadata.size, tables.distortions)
+    done: list[PairFiles] = []
+    poses = []
+    with progress.task("estimating", len(files), "pairs") as advance:
+        for start in range(0, len(files), _BATCH):
+            batch = files[start : start + _BATCH]
+            good, planes, failed = read_together(reader, batch)
+            failures += failed
+            done += [batch[i] for i in good]
+            poses.append(predictor.predict(planes))
+            advance(len(batch))
+    return done, np.concatenate(poses)
+
+
+def _rows(
+    done: list[PairFiles],
+    poses: NDArray[np.float64],
+    tables: _Tables,
+    predictor: PosePredictor,
+    settings: PosePredictSettings,
+) -> pd.DataFrame:
+    """The table to write; cells that are not known stay empty, so the same pairs give the same file."""
+    trained_on = predictor.metadata.anatomies
+    default = settings.anatomy or (trained_on[0] if len(trained_on) == 1 else None)
+    copied = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
+    numbers = np.concatenate([poses[:, :3, 3], euler_deg(poses)], axis=1).round(5)
+    rows = []
+    for item, pose in zip(done, numbers, strict=True):
+        row: dict[str, Any] = dict.fromkeys(PUBLISHED_COLUMNS)
+        row |= {"id": item.id, "obsolete": 0, "git_repo": f"medcli {__version__}"}
+        row |= {name: _whole(tables.value(item.id, name)) for name in copied}
+        row["anatomy_id"] = row["anatomy_id"] if row["anatomy_id"] is not None else default
+        row["distortion_calibration_id"] = item.calibration or row["distortion_calibration_id"]
+        rows.append(row | dict(zip(index.POSE_COLUMNS, pose.tolist(), strict=True)))
+    table = pd.DataFrame(rows, columns=list(PUBLISHED_COLUMNS))
+    wrong = sorted({int(a) for a in table["anatomy_id"].dropna()} - set(trained_on))
+    if wrong:
+        _LOG.warning("anatomy %s: the network was trained on %s", wrong, list(trained_on))
+    return table.astype(dict.fromkeys(copied, "Int64"))
+
+
+def _whole(value: Any) -> int | None:
+    number = float("nan") if value is None else float(pd.to_numeric(value, errors="coerce"))
+    return int(number) if np.isfinite(number) else None
+
+
+def _draw(
+    out: Path,
+    done: list[PairFiles],
+    poses: NDArray[np.float64],
+    rows: pd.DataFrame,
+    tables: _Tables,
+    failures: list[str],
+    progress: Progress,
+) -> tuple[Path | None, Path | None]:
+    """A picture a pair with the implant's outline, and some of them on one sheet."""
+    folder = make_output_folder(out.with_name(f"{out.stem}_overlays"))
+    surfaces = find_surfaces(tables.root)
+    reader = PairReader(_OVERLAY_SIZE, tables.distortions)
+    shown: list[tuple[list[NDArray[np.uint8]], str]] = []
+    pick = {int(i) for i in np.linspace(0, len(done) - 1, min(_SHEET_PAIRS, len(done)))}
+    with progress.task("drawing", len(done), "pairs") as advance:
+        for i, item in enumerate(done):
+            try:
+                anatomy = rows["anatomy_id"].iloc[i]
+                if pd.isna(anatomy):
+                    raise DataError("its anatomy is not known: name --anatomy ID")
+                mesh, both = read_implant(surfaces, int(anatomy)).mesh, tables.cameras(item.id)
+                planes = reader.read(item)
+                picture = draw_pair({"bs": planes[0], "fs": planes[1]}, both, mesh, [(poses[i], ESTIMATE_COLOUR)])
+            except (DataError, ValueError) as error:
+                failures.append(f"pair {item.id}: no overlay: {getattr(error, 'message', error)}")
+                continue
+            finally:
+                advance(1)
+            write_image(folder / f"pose_{item.id:06d}.jpg", picture)
+            if i in pick:
+                half = picture.shape[1] // 2
+                shown.append(([picture[:, :half], picture[:, half:]], f"id {item.id}"))
+    if not shown:
+        return folder, None
+    sheet = folder / "contact_sheet.jpg"
+    write_image(sheet, contact_sheet([pair for pair, _ in shown], ["bs", "fs"], [note for _, note in shown]))
+    return folder, sheet
