@@ -1,4 +1,4 @@
-"""Make the fluoroscopy pictures of the documentation: ``python docs/pictures.py``.
+"""Make the fluoroscopy pictures of the documentation: ``python docs/fluoroscopy_pictures.py``.
 
 - ``docs/images/before_after.jpg``: part of what ``medcli demo`` shows.
 - ``docs/images/calibrated_pair.jpg``: both planes of one pair, calibrated, with the outline that the pose, the

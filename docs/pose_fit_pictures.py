@@ -1,6 +1,6 @@
 """Make synthetic data for, and the pictures of, `medcli calibrate fit` and `medcli register pose`.
 
-python docs/make_pose_fit_images.py [FOLDER]
+python docs/pose_fit_pictures.py [FOLDER]
 
 Writes a study of 7 pairs, start poses up to 5 mm and 5 degrees off, and a picture of the bead grid for each plane to
 FOLDER (default demo/pose-fit), runs both commands there, and puts the pictures into docs/images.
