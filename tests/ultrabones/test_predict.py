@@ -185,6 +185,23 @@ def test_masks_of_another_network_are_not_mixed_in_silence(
     assert "were made with another checkpoint" in caplog.text
 
 
+def test_manifest_stays_true_to_the_masks_that_stay(
+    scans: Path, weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = scans / "predictions" / predict.MANIFEST
+    predict_seg([scans], weights, PredictSettings(threshold=0.3))
+    logging.getLogger("medcli").propagate = True
+    for threshold in (0.7, 0.7, 0.3):
+        caplog.clear()
+        predict_seg([scans], weights, PredictSettings(threshold=threshold, skip_existing=True))
+        assert "were made with another threshold" in caplog.text
+        manifest = json.loads(path.read_text())
+        assert manifest["threshold"] == 0.3
+        assert [one["threshold"] for one in manifest["also"]] == [0.7]
+    predict_seg([scans], weights, PredictSettings(threshold=0.7))
+    assert "also" not in json.loads(path.read_text())
+
+
 def test_published_masks_are_not_replaced_unasked(scans: Path, weights: Path) -> None:
     published = scans / "predictions" / "scan0_label_pred.png"
     published.parent.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 import math
 import os
 import shutil
@@ -374,11 +375,12 @@ def test_gpus_without_a_gpu_leaves_with_2(
 
 
 def test_no_internet_no_pretrained_weights_says_the_way_out(
-    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import segmentation_models_pytorch as smp
 
     def offline(*args: Any, **kwargs: Any) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("thrown while requesting HEAD")
         raise OSError("We couldn't connect to the server")
 
     monkeypatch.setattr(smp, "create_model", offline)
@@ -386,6 +388,7 @@ def test_no_internet_no_pretrained_weights_says_the_way_out(
     with pytest.raises(DataError, match="cannot get the imagenet weights of resnet18") as error:
         train_segmentation(pretrained, tmp_path)
     assert "--encoder-weights none" in str(error.value.hint)
+    assert "thrown while requesting" not in capfd.readouterr().err
 
 
 def _run_apart(killer: str, settings: SegmentationSettings, out: Path) -> subprocess.CompletedProcess[str]:
