@@ -92,7 +92,11 @@ def seg(
     )
     evaluation = evaluate_segmentation(root, source, settings, out, workers, output.progress())
     answer = evaluation.answer()
-    output.finish(answer, lambda _: _show(output, evaluation))
+    try:
+        output.finish(answer, lambda _: _show(output, evaluation))
+    except typer.Exit:  # some frames failed; a missed floor weighs more
+        _hold_to(fail_under or [], evaluation)
+        raise
     _hold_to(fail_under or [], evaluation)
 
 

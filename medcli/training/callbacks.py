@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
 
+from medcli.errors import MedcliError
 from medcli.files import replacing, write_text
 from medcli.progress import Progress
 from medcli.training.run_folder import METRICS, RESUMABLE
@@ -33,27 +35,32 @@ class RunFiles(pl.Callback):
         folder: the run's folder.
         write_weights: see :data:`WriteWeights`; called on the first process only.
         monitor: the metric whose lowest value is the best.
+        goes_on: the folder holds the weights of the best epoch so far. Otherwise (a checkpoint of another run, of
+            which the folder has no weights) the best is sought among the epochs to come.
     """
 
-    def __init__(self, folder: Path, write_weights: WriteWeights, monitor: str) -> None:
+    def __init__(self, folder: Path, write_weights: WriteWeights, monitor: str, goes_on: bool = True) -> None:
         self.folder = folder
         self.write_weights = write_weights
         self.monitor = monitor
+        self.goes_on = goes_on
         self.history: list[Row] = []
+        self._best_from = 0
         self._frames = 0
         self._started = 0.0
         self._trained = 0.0
 
     @property
     def best(self) -> Row | None:
-        """The row of the best epoch so far."""
-        return min(self.history, key=self._badness) if self.history else None
+        """The row of the best epoch so far, of those whose weights this folder could have."""
+        return min(self.history[self._best_from :], key=self._badness, default=None)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        return {"history": self.history, "best_from": self._best_from}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = [dict(row) for row in state_dict["history"]]
+        self._best_from = int(state_dict.get("best_from", 0)) if self.goes_on else len(self.history)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._frames, self._started = 0, time.perf_counter()
@@ -93,6 +100,40 @@ class RunFiles(pl.Callback):
     def _badness(self, row: Row) -> tuple[bool, float]:
         value = row.get(self.monitor, math.nan)
         return (not math.isfinite(value), value if math.isfinite(value) else row["epoch"])
+
+
+class StopAtNonFiniteLoss(pl.Callback):
+    """Ends a run whose training loss is no number any more, before a checkpoint of its weights is written.
+
+    A step's loss is looked at after the next step was started, so that a GPU does not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._pending: tuple[Tensor, int, int] | None = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._check()
+        self._pending = (outputs["loss"].detach(), trainer.current_epoch + 1, batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self._pending is None:
+            return
+        loss, epoch, step = self._pending
+        self._pending = None
+        value = float(loss)
+        if not math.isfinite(value):
+            raise MedcliError(
+                f"the training loss is {value} in step {step} of epoch {epoch}: the training has diverged",
+                "lower --lr, or use --precision 32; the epochs before are in the run's folder",
+            )
 
 
 class SeedEachStep(pl.Callback):

@@ -17,6 +17,7 @@ from medcli.training.devices import Devices
 from medcli.training.settings import FitSettings
 
 LOGGERS = ("csv", "tensorboard")
+_NO_VARIANCE = "Expected more than 1 value per channel"
 
 
 def make_trainer(settings: FitSettings, devices: Devices, folder: Path, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
@@ -53,6 +54,8 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
 
     Raises:
         DataError: the checkpoint cannot be read or does not fit the network.
+        UsageError: batches are too small for the network.
+        MedcliError: the loss is no longer a finite number.
         KeyboardInterrupt: the run was interrupted; everything of the epochs done is on disk.
     """
     if start is not None:
@@ -68,6 +71,11 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
         except Exception as error:
             if type(error).__name__ == "SIGTERMException":
                 raise KeyboardInterrupt from error
+            if isinstance(error, ValueError) and _NO_VARIANCE in str(error):
+                raise UsageError(
+                    "a batch of one frame is too small for the batch normalisation of this network",
+                    "use --batch-size 2 or more and at least two training frames, or another network",
+                ) from error
             raise
 
 
@@ -77,19 +85,38 @@ def check_resumable(path: Path, module: pl.LightningModule) -> None:
     Raises:
         DataError: it is not; says why.
     """
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        shapes = {name: tensor.shape for name, tensor in content["state_dict"].items()}
-        content["loops"], content["optimizer_states"]
-    except Exception as error:  # torch.load raises what its formats raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path} is not a checkpoint to go on from: {reason}", "give a run's last.ckpt") from error
+    shapes = {name: tensor.shape for name, tensor in _read_resumable(path)["state_dict"].items()}
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     if shapes != expected:
         wrong = next(iter(sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))))
         raise DataError(
             f"{path} is of another network: {wrong} does not fit", "check the options that name the network"
         )
+
+
+def epochs_done(path: Path) -> int:
+    """Epochs behind a Lightning checkpoint; executes nothing that the file says.
+
+    Raises:
+        DataError: it is none to go on from.
+    """
+    return int(_read_resumable(path)["epoch"]) + 1  # written at the end of an epoch, before it is counted
+
+
+def _read_resumable(path: Path) -> dict[str, Any]:
+    hint = "give a run's last.ckpt"
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        raise DataError(f"{path} is not a checkpoint to go on from: {error.strerror or error}", hint) from error
+    except Exception as error:  # torch.load raises what its formats raise, at length
+        reason = "PyTorch cannot read it, or it holds more than numbers"
+        raise DataError(f"{path} is not a checkpoint to go on from: {reason}", hint) from error
+    needed = ("state_dict", "optimizer_states", "loops", "epoch")
+    missing = [name for name in needed if not isinstance(content, dict) or name not in content]
+    if missing:
+        raise DataError(f"{path} is not a checkpoint to go on from: it holds no {', no '.join(missing)}", hint)
+    return content
 
 
 def _make_loggers(names: Sequence[str], folder: Path) -> list[Any]:

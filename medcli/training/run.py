@@ -12,13 +12,23 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from medcli.errors import DataError
 from medcli.progress import Progress
 from medcli.training.batches import FrameData
-from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, WriteWeights
+from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
 from medcli.training.curves import Panel, plot_curves
 from medcli.training.devices import Devices, is_first_process
-from medcli.training.fit import make_trainer, run_fit
-from medcli.training.run_folder import CURVES, Start, look_at_run, open_run, save_result
+from medcli.training.fit import epochs_done, make_trainer, run_fit
+from medcli.training.run_folder import (
+    BEST,
+    CURVES,
+    Start,
+    is_own_checkpoint,
+    look_at_run,
+    open_run,
+    save_result,
+    too_many_epochs,
+)
 from medcli.training.settings import FitSettings
 
 
@@ -58,10 +68,20 @@ class Trained:
     seconds: float
 
 
-def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool) -> Start:
-    """Prepare the run's folder (see :func:`medcli.training.run_folder.open_run`); one process does it for all."""
-    prepare = open_run if is_first_process() else look_at_run
-    return prepare(out, settings, resume, overwrite)
+def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool, data: str) -> Start:
+    """Prepare the run's folder (see :func:`medcli.training.run_folder.open_run`); one process does it for all.
+
+    Raises:
+        UsageError: see there; also where the checkpoint to go on from leaves no epoch to train. Nothing is changed.
+        DataError: it is no checkpoint to go on from.
+    """
+    start = look_at_run(out, settings, resume, overwrite, data)
+    if start.checkpoint:
+        done = epochs_done(start.checkpoint)
+        # A run that was killed between its last epoch and its result has nothing left to train, but to finish.
+        if done > settings.epochs or (done == settings.epochs and not is_own_checkpoint(out, start.checkpoint)):
+            raise too_many_epochs(start.checkpoint, done, settings.epochs)
+    return open_run(out, settings, resume, overwrite, data) if is_first_process() else start
 
 
 def train(task: Task, settings: FitSettings, devices: Devices, out: Path, start: Start, progress: Progress) -> Trained:
@@ -73,12 +93,14 @@ def train(task: Task, settings: FitSettings, devices: Devices, out: Path, start:
         KeyboardInterrupt: interrupted; the epochs done are on disk.
     """
     started = time.monotonic()
-    files = RunFiles(out, task.write_weights, task.monitor)
+    goes_on = start.checkpoint is None or (is_own_checkpoint(out, start.checkpoint) and (out / BEST).is_file())
+    files = RunFiles(out, task.write_weights, task.monitor, goes_on)
     shown = ShowProgress(progress, len(task.data.train), settings.epochs)
-    trainer = make_trainer(settings, devices, out, [files, SeedEachStep(settings.seed), shown])
+    trainer = make_trainer(settings, devices, out, [StopAtNonFiniteLoss(), files, SeedEachStep(settings.seed), shown])
     run_fit(trainer, task.module, task.data, start.checkpoint)
     best = files.best
-    assert best is not None
+    if best is None:  # the run was over, but the weights of its best epoch are gone
+        raise DataError(f"{out / BEST} is missing, and no epoch is left to train", "train anew with --overwrite")
     if trainer.is_global_zero:
         plot_curves(out / CURVES, files.history, task.panels)
     seconds = round(time.monotonic() - started, 3)

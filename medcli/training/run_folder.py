@@ -15,9 +15,18 @@ from typing import Any
 
 from medcli.errors import UsageError
 from medcli.files import make_output_folder, remove_left_overs, write_text
-from medcli.training.settings import SETTINGS_FILE, FitSettings, check_same_settings, save_settings
+from medcli.training.settings import (
+    RESUMED_FROM,
+    SETTINGS_FILE,
+    FitSettings,
+    check_same_settings,
+    differing,
+    read_settings,
+    save_settings,
+)
 
 RESUMABLE = "last.ckpt"
+BEST = "best.safetensors"
 METRICS = "metrics.csv"
 CURVES = "curves.png"
 RESULT = "result.json"
@@ -39,7 +48,9 @@ class Start:
     result: dict[str, Any] | None = None
 
 
-def open_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False) -> Start:
+def open_run(
+    folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False, data: str = ""
+) -> Start:
     """Find out how a run in ``folder`` begins, and prepare the folder for it.
 
     Args:
@@ -47,36 +58,70 @@ def open_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrit
         settings: saved for a new run, compared with those of a run that is there.
         resume: ``auto`` goes on where the run in ``folder`` stopped; otherwise a Lightning checkpoint to go on from.
         overwrite: forget the run that is there.
+        data: :func:`medcli.training.settings.fingerprint` of what is trained on.
 
     Raises:
-        UsageError: the folder holds a run with other settings, or there is no such checkpoint.
+        UsageError: the folder holds a run with other settings or on other data, or of more epochs, or there is no
+            such checkpoint.
     """
-    start = look_at_run(folder, settings, resume, overwrite)
+    start = look_at_run(folder, settings, resume, overwrite, data)
     make_output_folder(folder)
     remove_left_overs(folder)
+    earlier = _resumed_from(folder, settings, start, data)
     if overwrite:
         for name in _WRITTEN:
             (folder / name).unlink(missing_ok=True)
     if start.result is None:
         (folder / RESULT).unlink(missing_ok=True)
-        save_settings(folder, settings)
+        save_settings(folder, settings, data, earlier)
     if start.checkpoint:
         logger.info("going on from %s", start.checkpoint)
     return start
 
 
-def look_at_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False) -> Start:
+def look_at_run(
+    folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False, data: str = ""
+) -> Start:
     """What :func:`open_run` answers, without a change to the folder: for the processes that do not write."""
     if not overwrite and ((folder / RESULT).exists() or (folder / RESUMABLE).exists()):
-        check_same_settings(folder, settings)
+        check_same_settings(folder, settings, data)
         result = _read_result(folder / RESULT)
-        if result is not None and result.get("epochs") == settings.epochs:
+        done = result.get("epochs") if result else None
+        if done == settings.epochs:
             return Start(result=result)
+        if isinstance(done, int) and done > settings.epochs:
+            raise too_many_epochs(folder, done, settings.epochs)
     if resume != "auto":
         if not Path(resume).is_file():
             raise UsageError(f"no checkpoint {resume} to go on from", f"give a {RESUMABLE}, or --resume auto")
         return Start(checkpoint=Path(resume))
     return Start(checkpoint=folder / RESUMABLE if (folder / RESUMABLE).exists() and not overwrite else None)
+
+
+def too_many_epochs(where: Path, done: int, asked: int) -> UsageError:
+    """The error for a run or checkpoint that has trained for as many epochs as asked, or for more."""
+    return UsageError(
+        f"{where} has {done} epochs behind it, --epochs {asked} leaves none to train",
+        f"ask for more than {done} epochs, or train anew in another --out or with --overwrite",
+    )
+
+
+def is_own_checkpoint(folder: Path, checkpoint: Path) -> bool:
+    """Whether ``checkpoint`` is where the run in ``folder`` itself stopped."""
+    return checkpoint.absolute() == (folder / RESUMABLE).absolute()
+
+
+def _resumed_from(folder: Path, settings: FitSettings, start: Start, data: str) -> list[str]:
+    """Checkpoints of other runs behind this one; warns of what differs from the run of a new one."""
+    if start.checkpoint is None:
+        return []
+    if is_own_checkpoint(folder, start.checkpoint):
+        return list(read_settings(folder).get(RESUMED_FROM) or [])
+    before = read_settings(start.checkpoint.parent)
+    changes = differing(before, settings, data) if before else []
+    if changes:
+        logger.warning("%s is of a run with other settings: %s", start.checkpoint, ", ".join(changes))
+    return [f"{start.checkpoint}" + (f": {', '.join(changes)}" if changes else "")]
 
 
 def save_result(folder: Path, result: dict[str, Any]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from medcli.errors import UsageError
 from medcli.files import write_text
 
 SETTINGS_FILE = "settings.json"
+DATA, RESUMED_FROM = "data", "resumed_from"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class FitSettings:
 
 
 FREE_TO_CHANGE = frozenset({"epochs", "loggers", "compile", "root", "use_cache"})
-"""Fields that a run may go on with after a change: they do not alter the numbers of the epochs already done."""
+"""Fields that a run may go on with after a change: they do not alter the numbers of the epochs already done.
+
+The data folder may move; that it holds the same frames is looked at by their :func:`fingerprint`."""
 
 
 def as_dict(settings: FitSettings) -> dict[str, Any]:
@@ -50,28 +55,59 @@ def as_dict(settings: FitSettings) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
-def save_settings(folder: Path, settings: FitSettings) -> None:
-    """Write ``settings.json`` into ``folder``."""
-    write_text(folder / SETTINGS_FILE, json.dumps(as_dict(settings), indent=2) + "\n")
+def fingerprint(frames: Sequence[str], counts: Mapping[str, int]) -> str:
+    """What a run is trained on, as one line: how much, and a digest of what each frame is.
+
+    Args:
+        frames: a line for each frame of each side, in order, without the place of the data folder, which may move.
+        counts: frames by side.
+    """
+    digest = hashlib.sha256("\n".join(frames).encode()).hexdigest()[:16]
+    return f"{', '.join(f'{count} {side}' for side, count in counts.items())}, digest {digest}"
 
 
-def check_same_settings(folder: Path, settings: FitSettings) -> None:
-    """Make sure that the run in ``folder`` may go on with ``settings``.
+def save_settings(folder: Path, settings: FitSettings, data: str = "", resumed_from: Sequence[str] = ()) -> None:
+    """Write ``settings.json`` into ``folder``.
+
+    Args:
+        data: :func:`fingerprint` of what is trained on.
+        resumed_from: checkpoints of other runs that this one went on from, and what differed.
+    """
+    content = {**as_dict(settings), DATA: data, RESUMED_FROM: list(resumed_from)}
+    write_text(folder / SETTINGS_FILE, json.dumps(content, indent=2) + "\n")
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What ``settings.json`` in ``folder`` holds; nothing where there is none."""
+    try:
+        found = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def check_same_settings(folder: Path, settings: FitSettings, data: str = "") -> None:
+    """Make sure that the run in ``folder`` may go on with ``settings`` and ``data``.
 
     Raises:
-        UsageError: it was started with other settings; names the first that differ.
+        UsageError: it was started with other settings or on other data; names the first that differ.
     """
-    try:
-        before = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    before = read_settings(folder)
+    if not before:
         raise UsageError(
-            f"{folder / SETTINGS_FILE} cannot be read: {error}", "choose another --out, or start anew with --overwrite"
-        ) from error
-    now = as_dict(settings)
-    other = [name for name in now if name not in FREE_TO_CHANGE and before.get(name) != now[name]]
-    if other:
-        differences = ", ".join(f"{name} was {before.get(name)}, is {now[name]}" for name in other[:3])
+            f"{folder / SETTINGS_FILE} cannot be read", "choose another --out, or start anew with --overwrite"
+        )
+    differences = differing(before, settings, data)
+    if differences:
         raise UsageError(
-            f"{folder} holds a run with other settings: {differences}",
+            f"{folder} holds a run with other settings: {', '.join(differences[:3])}",
             "choose another --out, or start anew with --overwrite",
         )
+
+
+def differing(before: Mapping[str, Any], settings: FitSettings, data: str) -> list[str]:
+    """What differs from ``before`` (see :func:`read_settings`) and alters the numbers, one text each."""
+    now = {name: value for name, value in as_dict(settings).items() if name not in FREE_TO_CHANGE}
+    if data and before.get(DATA):
+        now[DATA] = data
+    return [f"{name} was {before.get(name)}, is {value}" for name, value in now.items() if before.get(name) != value]

@@ -79,6 +79,12 @@ def find_newest(runs_root: Path, task: str) -> Path:
         DataError: there is none.
     """
     found = list((runs_root / task).glob(f"*/best{SUFFIX}"))
+    folds = sorted((runs_root / task).glob(f"*/*/best{SUFFIX}"))
+    if not found and folds:
+        raise DataError(
+            f"no checkpoint {runs_root / task / '*' / f'best{SUFFIX}'}, but those of {len(folds)} folds",
+            f"name one: --checkpoint {folds[0]}" + (f" (to {folds[-1].parent.name})" if len(folds) > 1 else ""),
+        )
     if not found:
         raise DataError(
             f"no checkpoint {runs_root / task / '*' / f'best{SUFFIX}'}",

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from medcli.errors import DataError
 from medcli.progress import SILENT, Progress
 from medcli.training.batches import HostFrames, spread
+from medcli.training.decoded import file_stamp
+from medcli.training.settings import fingerprint
 from medcli.ultrabones.cache import LABEL_COLUMNS, FrameCache, default_folder
 from medcli.ultrabones.index import index_frames
 from medcli.ultrabones.registry import TEST_SPECIMENS
@@ -53,6 +55,17 @@ class Split:
             "donor_overlap": list(self.donor_overlap),
             "warnings": list(self.warnings),
         }
+
+    def fingerprint(self, labels: str) -> str:
+        """Tells whether another run sees the same frames: their names, and the sizes of their files."""
+        rows = self.index.iloc[np.concatenate([self.train, self.val])]
+        names = zip(rows["specimen"], rows["anatomy"], rows["record"], rows["timestamp"], strict=True)
+        files = zip(rows["image"], rows[LABEL_COLUMNS[labels]], strict=True)
+        frames = [
+            f"{'/'.join(map(str, name))} {file_stamp(image)[1]} {file_stamp(label)[1]}"
+            for name, (image, label) in zip(names, files, strict=True)
+        ]
+        return fingerprint(frames, {"training frames": len(self.train), "validation frames": len(self.val)})
 
     def _specimens(self, rows: NDArray[np.int64]) -> tuple[int, ...]:
         return tuple(sorted(set(self.index["specimen"].to_numpy()[rows].tolist())))

@@ -29,6 +29,8 @@ from medcli.ultrabones.summary import About, SegmentationResult, frame_table, su
 logger = logging.getLogger(__name__)
 PROTOCOLS = ("paper", "strict")
 _BATCH = 64
+_PLAUSIBLE_SPACING_MM = (0.005, 5.0)
+"""Edges that a pixel of an ultrasound picture can have; published: 0.05392."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,17 @@ def _score_all(
             else None,
         )
 
+    images, masks = frames["image"].tolist(), frames[label_column(settings.labels)].tolist()
+
+    def load(row: int) -> LoadedFrame:
+        _check_spacing(spacings[row])
+        return source.load(row, images[row], masks[row])
+
     with (
         progress.task("evaluating", len(frames), "frames") as advance,
         ThreadPoolExecutor(workers) as pool,
     ):
-        for batch in _load_ahead(pool, frames, source, settings.labels, scores.failures, advance):
+        for batch in _load_ahead(pool, frames, load, scores.failures, advance):
             measured = pool.map(measure, batch, source.predict(batch))
             for frame, (paper, strict) in zip(batch, measured, strict=True):
                 scores.rows.append(frame.row)
@@ -174,17 +182,16 @@ def _score_all(
 def _load_ahead(
     pool: ThreadPoolExecutor,
     frames: pd.DataFrame,
-    source: Source,
-    labels: str,
+    load: Callable[[int], LoadedFrame],
     failures: list[str],
     advance: Callable[[float], None],
 ) -> Iterator[list[LoadedFrame]]:
     """Batches of frames that could be read; the next batch is read while the caller uses this one."""
-    images, masks = frames["image"].tolist(), frames[label_column(labels)].tolist()
+    images = frames["image"].tolist()
 
     def begin(start: int) -> list[Future[LoadedFrame]]:
         rows = range(start, min(start + _BATCH, len(frames)))
-        return [pool.submit(source.load, row, images[row], masks[row]) for row in rows]
+        return [pool.submit(load, row) for row in rows]
 
     ahead = begin(0)
     for start in range(0, len(frames), _BATCH):
@@ -194,9 +201,16 @@ def _load_ahead(
             try:
                 loaded.append(future.result())
             except DataError as error:
-                failures.append(f"{images[row]}: {error.message}")
+                named = images[row] in error.message
+                failures.append(error.message if named else f"{images[row]}: {error.message}")
                 advance(1)
         yield loaded
+
+
+def _check_spacing(spacing_mm: float) -> None:
+    low, high = _PLAUSIBLE_SPACING_MM
+    if not low <= spacing_mm <= high:
+        raise DataError(f"its space_factor in the tracking table is {spacing_mm:g} mm, expected {low:g} to {high:g} mm")
 
 
 def _spacings_mm(frames: pd.DataFrame) -> list[float]:

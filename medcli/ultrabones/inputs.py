@@ -278,15 +278,24 @@ def _same(grey: Grey) -> Grey:
 
 def _dicom_grey(frame: Any, content: Any, inverted: bool) -> Grey:
     """8 bits of a DICOM frame; deeper ones by their stored bits, as the modality writes ultrasound."""
-    if frame.ndim == 3:
-        from pydicom.pixels import convert_color_space
-
-        space = str(content.get("PhotometricInterpretation", "RGB"))
-        return _as_grey(convert_color_space(frame, space, "RGB") if space.startswith("YBR") else frame)
+    if content.get("PhotometricInterpretation") == "PALETTE COLOR":
+        frame = _through_palette(frame, content)
+    if frame.ndim == 3:  # pydicom has made RGB of every colour space
+        return _as_grey(frame if frame.dtype == np.uint8 else frame >> 8)
     bits = int(content.get("BitsStored", 8))
     grey = frame.astype(np.int64) + (1 << (bits - 1) if content.get("PixelRepresentation") else 0)
     grey = np.clip(grey >> (bits - 8) if bits > 8 else grey, 0, 255).astype(np.uint8)
     return np.asarray(255 - grey if inverted else grey, np.uint8)
+
+
+def _through_palette(frame: Any, content: Any) -> Any:
+    """(H, W, 3) colours that the numbers of a frame stand for, 8 or 16 bits each."""
+    from pydicom.pixels import apply_color_lut
+
+    try:
+        return apply_color_lut(frame, content)[..., :3]
+    except Exception as error:  # pydicom raises what its codecs raise
+        raise DataError(f"{content.filename} has a colour palette that cannot be read: {error}") from error
 
 
 def _as_grey(picture: Any, reverse: bool = False) -> Grey:

@@ -7,7 +7,8 @@ Frames without any predicted or label pixel are left out. *Visible* restricts pr
 107 and more, *invisible* to darker ones. An empty set is infinitely far away.
 
 **Strict**: native pixels with their true spacing, the label as it is, and every labelled frame counts: without a
-prediction its recall and F1 are 0. Regions restrict the pixels that are counted, not what they are compared with.
+prediction its recall and F1 are 0. Regions restrict the pixels that are counted, not what they are compared with; F1
+is 0 also where a region holds label but no prediction, although its recall may be above 0.
 
 Regions come in the order :data:`REGIONS`, thresholds in the order :data:`THRESHOLDS_MM`; a value that a frame does not
 have is NaN.
@@ -121,8 +122,7 @@ def strict_score(
     precision = _shares_by_region(to_label, _at_pixels(visible, prediction), spacing_mm)
     recall = _shares_by_region(to_prediction, _at_pixels(visible, label), spacing_mm)
     f1 = 2 * precision * recall / (precision + recall + _TINY)
-    if not predicted:
-        f1 = np.where(np.isnan(recall), np.nan, 0.0)
+    f1 = np.where(np.isnan(precision) & ~np.isnan(recall), 0.0, f1)  # bone there, and nothing predicted
     if not labelled:
         precision[:], recall[:], f1[:] = np.nan, np.nan, np.nan
     distances = _surface_distances([to_label, to_prediction], spacing_mm)

@@ -5,6 +5,9 @@ The published model is ``build_model("fpn", "resnet34", "imagenet")``.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +68,27 @@ def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
 
 def _construct_pretrained(arch: str, encoder: str, weights: str) -> torch.nn.Module:
     try:
-        return _construct(arch, encoder, weights)
+        with _quiet_hub():
+            return _construct(arch, encoder, weights)
     except UsageError:
         raise
     except Exception as error:  # a download fails in the ways of several HTTP libraries
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"cannot get the {weights} weights of {encoder}: {reason}", _WAY_OUT) from error
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """No lines of the download library while the block runs: what matters of a failure is in its exception."""
+    import huggingface_hub.utils  # noqa: F401 (its import sets the level)
+
+    hub = logging.getLogger("huggingface_hub")
+    before = hub.level
+    hub.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        hub.setLevel(before)
 
 
 def _is_weights_name(encoder: str, weights: str) -> bool:

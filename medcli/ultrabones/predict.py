@@ -43,6 +43,8 @@ CONTACT_SHEET = "predictions_contact_sheet.jpg"
 OVERLAY_FOLDER = "overlays"
 _MOST_TILES = 24
 _OVERLAY_QUALITY = 90
+_DECIDING = ("checkpoint_sha256", "threshold")
+"""What of a manifest decides whether masks are the same."""
 
 
 @dataclass(frozen=True)
@@ -320,22 +322,31 @@ def _holds_foreign_masks(folder: Path) -> bool:
 
 
 def _write_manifest(path: Path, manifest: dict[str, Any], keeps_masks: bool) -> None:
+    """Note what fills a folder. Where masks stay, the note of what made them stays, and what differs is added."""
     if keeps_masks and next(path.parent.glob(f"*{MASK_ENDING}"), None) is not None:
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            before = None
-        differing = [
-            key for key in ("checkpoint_sha256", "threshold") if not before or before.get(key) != manifest[key]
-        ]
-        if differing:
-            of = f"with another {differing[0].replace('_sha256', '')}" if before else "by another program"
-            logger.warning(
-                "masks kept in %s were made %s; leave out --skip-existing to make them anew", path.parent, of
-            )
+        before = _read_manifest(path)
         if before is None:
+            _warn_of_kept_masks(path.parent, "by another program")
             return  # the masks are not ours; without a manifest that stays known
+        others = list(before.pop("also", []))
+        differing = [key for one in (before, *others) for key in _DECIDING if one.get(key) != manifest[key]]
+        if differing:
+            _warn_of_kept_masks(path.parent, f"with another {differing[0].replace('_sha256', '')}")
+            known = any(all(one.get(key) == manifest[key] for key in _DECIDING) for one in (before, *others))
+            manifest = {**before, "also": others if known else [*others, manifest]}
     write_text(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def _warn_of_kept_masks(folder: Path, made: str) -> None:
+    logger.warning("masks kept in %s were made %s; leave out --skip-existing to make them anew", folder, made)
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _sha256(path: Path) -> str:

@@ -113,7 +113,7 @@ def train_segmentation(
     check_settings(settings)
     devices = resolve_devices(settings)
     split = choose_split(settings)
-    start = begin(out, settings, resume, overwrite)
+    start = begin(out, settings, resume, overwrite, split.fingerprint(settings.labels))
     if start.result is not None:
         logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
         return from_json(TrainResult, start.result)
@@ -171,6 +171,11 @@ def check_settings(settings: SegmentationSettings) -> None:
             raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
     if len(settings.loss_weights) != 3:
         raise UsageError(f"--loss-weights takes 3 numbers (Dice, BCE, skeleton), got {len(settings.loss_weights)}")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in settings.loss_weights) or not any(
+        settings.loss_weights
+    ):
+        weights = " ".join(f"{weight:g}" for weight in settings.loss_weights)
+        raise UsageError(f"--loss-weights {weights}: expected finite numbers, none below 0 and one at least above")
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise UsageError(f"--lr {settings.lr} is not a positive number")
     both = sorted(set(settings.train_specimens) & set(settings.val_specimens))

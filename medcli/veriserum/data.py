@@ -19,6 +19,7 @@ from medcli.geometry import VERISERUM_EULER, rigid_transform
 from medcli.progress import SILENT, Progress
 from medcli.training.batches import HostFrames, spread
 from medcli.training.decoded import DecodedStore, file_stamp
+from medcli.training.settings import fingerprint
 from medcli.veriserum import index
 from medcli.veriserum.implants import anatomy_ids
 from medcli.veriserum.pair_images import (
@@ -168,6 +169,18 @@ def open_pairs(settings: PoseSettings, pairs: Pairs, split: Split, progress: Pro
         sides.append(HostFrames(planes, targets_of(pairs.poses.loc[ids[good]])))
         failures += failed
     return SplitPairs(sides[0], sides[1], tuple(failures))
+
+
+def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: Split) -> str:
+    """Tells whether another run sees the same pairs: their ids and poses, and the sizes of their images."""
+    sides = [spread(ids, settings.limit_pairs) for ids in (split.train, split.val)]
+    ids = np.concatenate(sides)
+    targets = targets_of(pairs.poses.loc[ids])
+    lines = [
+        f"{item.id} {file_stamp(item.bs)[1]} {file_stamp(item.fs)[1]} {row.tobytes().hex()}"
+        for item, row in zip(pairs.select(ids), targets, strict=True)
+    ]
+    return fingerprint(lines, {"training pairs": len(sides[0]), "validation pairs": len(sides[1])})
 
 
 def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progress) -> tuple[Any, Ids, list[str]]:

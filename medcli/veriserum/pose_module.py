@@ -45,6 +45,10 @@ class PoseModule(pl.LightningModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(planes), sync_dist=True)
         return loss
 
+    def on_train_epoch_start(self) -> None:
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.settings.lr  # and not that of the run whose checkpoint this one went on from
+
     def on_validation_epoch_start(self) -> None:
         self._totals = Totals()
 

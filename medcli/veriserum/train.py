@@ -22,7 +22,7 @@ from medcli.training.devices import resolve_devices
 from medcli.training.run import Task, Trained, begin, finish, finite, from_json, train
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
-from medcli.veriserum.data import Pairs, choose_split, find_pairs, open_pairs, pose_matrices
+from medcli.veriserum.data import Pairs, choose_split, find_pairs, fingerprint_of, open_pairs, pose_matrices
 from medcli.veriserum.implants import anatomy_ids
 from medcli.veriserum.pose_checkpoint import PoseMetadata, save_pose_checkpoint
 from medcli.veriserum.pose_losses import LOSSES
@@ -104,7 +104,7 @@ def train_pose(
     devices = resolve_devices(settings)
     pairs = find_pairs(settings.root, settings.anatomy, settings.calibrated)
     split = choose_split(pairs, settings.split)
-    start = begin(out, settings, resume, overwrite)
+    start = begin(out, settings, resume, overwrite, fingerprint_of(settings, pairs, split))
     if start.result is not None:
         logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
         return from_json(TrainPoseResult, start.result)
@@ -134,6 +134,8 @@ def check_settings(settings: PoseSettings) -> None:
         raise UsageError(f"--loss '{settings.loss}' is not one of {', '.join(LOSSES)}")
     if len(settings.loss_weights) != 2 or not all(math.isfinite(w) and w >= 0 for w in settings.loss_weights):
         raise UsageError("--loss-weights takes 2 numbers (translation, rotation), not below 0")
+    if not any(settings.loss_weights):
+        raise UsageError("--loss-weights 0 0 leaves nothing to learn", "one of them must be above 0")
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise UsageError(f"--lr {settings.lr} is not a positive number")
     if settings.size < _SMALLEST_SIZE:

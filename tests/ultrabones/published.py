@@ -65,8 +65,8 @@ def strict(grey: np.ndarray, prediction: np.ndarray, label: np.ndarray, spacing:
     for i, region in enumerate((np.full(label.shape, True), bright, ~bright)):
         precision, recall = share(to_label[prediction & region]), share(to_prediction[label & region])
         f1 = 2 * precision * recall / (precision + recall + 1e-10)
-        if not prediction.any():
-            f1 = np.where(np.isnan(recall), np.nan, 0)
+        if not (prediction & region).any():
+            f1 = np.full(21, 0.0 if (label & region).any() else np.nan)
         curves[:, i] = precision, recall, f1
     return tuple(curves)
 

@@ -25,6 +25,7 @@ from medcli.ultrabones.floors import Floor
 from medcli.ultrabones.index import index_frames, mask_path
 from medcli.ultrabones.predictions import Model, StoredMasks
 from medcli.ultrabones.preprocess import resize_frame_exactly
+from medcli.ultrabones.tracking import tracking_file
 from tests.ultrabones import published
 
 BOTH = EvaluationSettings(protocols=("paper", "strict"))
@@ -141,13 +142,33 @@ def test_broken_frames_are_listed_and_the_rest_goes_on(own_data: Path, tmp_path:
     Path(mask_path(frames.iloc[6], "Labels_pred")).unlink()
     result = evaluate_segmentation(own_data, StoredMasks("Labels_pred")).results["paper"]
     assert result.frames == 7
-    assert [failure.split(":")[0] for failure in result.failures] == [frames.image[i] for i in (2, 5, 6)]
+    assert [failure.count(frames.image[i]) for failure, i in zip(result.failures, (2, 5, 6), strict=True)] == [1, 1, 1]
     assert "is 9 x 9, its frame 285 x 243" in result.failures[1]
     words = ("evaluate", "--root", own_data, "--predictions", "Labels_pred", "--out", tmp_path / "out")
     for protocol in ("paper", "both"):
         ran = medcli(*words, "--protocol", protocol)
         assert ran.code == 4
         assert ran.err.count("failed: ") == 3
+    assert medcli(*words, "--fail-under", "dice=0.01").code == 4
+    missed = medcli(*words, "--fail-under", "dice=0.99")
+    assert missed.code == 1  # both are said, and the missed floor decides
+    assert missed.err.count("failed: ") == 3
+    assert "wanted at least 0.99" in missed.err
+
+
+def test_a_frame_with_an_implausible_spacing_is_a_failure(own_data: Path) -> None:
+    """A spacing of nearly nothing would ask for a table of thresholds larger than any memory."""
+    frames = index_frames(own_data)
+    table = tracking_file(frames.record_dir[0])
+    assert table is not None
+    content = pd.read_csv(table)
+    content.loc[frames.tracking[2], "space_factor"] = 1e-9
+    content.to_csv(table, index=False)
+    result = evaluate_segmentation(own_data, StoredMasks("Labels_pred"), BOTH).results["strict"]
+    assert len(result.failures) == 1
+    assert frames.image[2] in result.failures[0]
+    assert "space_factor in the tracking table is 1e-09 mm, expected 0.005 to 5 mm" in result.failures[0]
+    assert result.frames == 10
 
 
 def test_labels_of_any_folder(own_data: Path, tmp_path: Path, medcli: Any) -> None:

@@ -173,6 +173,9 @@ def test_strict_regions_compare_with_the_whole_other_mask() -> None:
     assert score.recall[1, 1] == 1
     assert score.precision[2, 1] == 1
     assert np.isnan(score.precision[1]).all()
+    assert (score.f1[1] == 0).all()  # bright bone, no bright prediction: a miss, not a frame without value
+    assert np.isnan(score.recall[2]).all()
+    assert np.isnan(score.f1[2]).all()
 
 
 @pytest.mark.parametrize("shift", [0, 1, 4])

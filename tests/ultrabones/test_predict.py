@@ -185,6 +185,23 @@ def test_masks_of_another_network_are_not_mixed_in_silence(
     assert "were made with another checkpoint" in caplog.text
 
 
+def test_manifest_stays_true_to_the_masks_that_stay(
+    scans: Path, weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = scans / "predictions" / predict.MANIFEST
+    predict_seg([scans], weights, PredictSettings(threshold=0.3))
+    logging.getLogger("medcli").propagate = True
+    for threshold in (0.7, 0.7, 0.3):
+        caplog.clear()
+        predict_seg([scans], weights, PredictSettings(threshold=threshold, skip_existing=True))
+        assert "were made with another threshold" in caplog.text
+        manifest = json.loads(path.read_text())
+        assert manifest["threshold"] == 0.3
+        assert [one["threshold"] for one in manifest["also"]] == [0.7]
+    predict_seg([scans], weights, PredictSettings(threshold=0.7))
+    assert "also" not in json.loads(path.read_text())
+
+
 def test_published_masks_are_not_replaced_unasked(scans: Path, weights: Path) -> None:
     published = scans / "predictions" / "scan0_label_pred.png"
     published.parent.mkdir()
@@ -258,7 +275,7 @@ def write_dicom(path: Path, pixels: np.ndarray, interpretation: str, bits: int =
     content.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     content.file_meta.MediaStorageSOPClassUID = content.SOPClassUID = SecondaryCaptureImageStorage
     content.file_meta.MediaStorageSOPInstanceUID = content.SOPInstanceUID = generate_uid()
-    colour = interpretation == "RGB"
+    colour = interpretation in ("RGB", "YBR_FULL")
     content.SamplesPerPixel = 3 if colour else 1
     if colour:
         content.PlanarConfiguration = 0
@@ -269,6 +286,11 @@ def write_dicom(path: Path, pixels: np.ndarray, interpretation: str, bits: int =
     content.BitsStored, content.HighBit, content.PixelRepresentation = bits, bits - 1, 0
     content.BitsAllocated = 8 * pixels.itemsize
     content.PixelData = pixels.tobytes()
+    if interpretation == "PALETTE COLOR":  # number n stands for the grey value 255 - n
+        for name in ("Red", "Green", "Blue"):
+            setattr(content, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
+            table = (np.arange(255, -1, -1) * 257).astype("<u2")
+            setattr(content, f"{name}PaletteColorLookupTableData", table.tobytes())
     pydicom.dcmwrite(path, content, enforce_file_format=True)
 
 
@@ -278,12 +300,15 @@ def test_dicom_frames_of_all_kinds(weights: Path, network: torch.nn.Module, tmp_
     write_dicom(tmp_path / "inverted.dcm", 255 - grey[0], "MONOCHROME1")
     write_dicom(tmp_path / "deep.dcm", grey[0].astype(np.uint16) * 16 + 7, "MONOCHROME2", bits=12)
     write_dicom(tmp_path / "colour.dcm", np.repeat(grey[0][..., None], 3, axis=2), "RGB")
+    neutral = np.full_like(grey[0], 128)
+    write_dicom(tmp_path / "ybr.dcm", np.stack([grey[0], neutral, neutral], axis=2), "YBR_FULL")
+    write_dicom(tmp_path / "palette.dcm", 255 - grey[0], "PALETTE COLOR")
     done = predict_seg([tmp_path], weights, SINGLE)
-    assert (done.frames, done.failures) == (5, [])
+    assert (done.frames, done.failures) == (7, [])
     out = tmp_path / "predictions"
     for number in range(2):
         assert_mask(out / "loop" / f"loop_{number:06d}_label_pred.png", network, grey[number])
-    for name in ("inverted", "deep", "colour"):
+    for name in ("inverted", "deep", "colour", "ybr", "palette"):
         assert_mask(out / f"{name}_label_pred.png", network, grey[0])
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +20,10 @@ import numpy as np
 import pytest
 import torch
 
-from medcli.errors import DataError, UsageError
+from medcli.errors import DataError, MedcliError, UsageError
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.ultrabones.checkpoint import load_model, read_metadata
+from medcli.ultrabones.index import index_frames
 from medcli.ultrabones.settings import SegmentationSettings
 from medcli.ultrabones.train import TrainResult, cross_validate, train_segmentation
 
@@ -251,6 +254,25 @@ class _Hostile:
         return Path.touch, (self.path,)
 
 
+def test_going_on_in_a_new_folder_leaves_the_best_it_names(
+    whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
+) -> None:
+    longer = dataclasses.replace(settings, epochs=5, lr=0.0001)
+    result = train_segmentation(longer, tmp_path / "new", resume=str(whole_run.out / "last.ckpt"))
+    assert result.best_epoch == 5
+    assert read_metadata(result.best).metrics["val_loss"] == result.best_metrics["val_loss"]
+
+
+def test_done_run_of_other_frames_is_not_reported_as_this_one(
+    whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
+) -> None:
+    moved = Path(shutil.copytree(settings.root, tmp_path / "moved"))
+    assert train_segmentation(dataclasses.replace(settings, root=moved), whole_run.out) == whole_run
+    Path(index_frames(moved).label[0]).unlink()
+    with pytest.raises(UsageError, match="data was 14 training frames, 7 validation frames, digest"):
+        train_segmentation(dataclasses.replace(settings, root=moved), whole_run.out)
+
+
 def test_resume_from_another_network_says_so(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
 ) -> None:
@@ -287,6 +309,15 @@ def test_png_files_without_the_cache_give_the_same_numbers(
         ({"train_specimens": (1, 4)}, UsageError, "specimen 4 is in both training and validation"),
         ({"lr": -1.0}, UsageError, "--lr -1.0 is not a positive number"),
         ({"loss_weights": (1.0, 1.0)}, UsageError, "--loss-weights takes 3 numbers"),
+        ({"loss_weights": (1.0, math.nan, 0.1)}, UsageError, "--loss-weights 1 nan 0.1: expected finite numbers"),
+        ({"loss_weights": (1.0, -1.0, 0.1)}, UsageError, "--loss-weights 1 -1 0.1: expected finite numbers"),
+        ({"loss_weights": (0.0, 0.0, 0.0)}, UsageError, "--loss-weights 0 0 0: expected finite numbers"),
+        (
+            {"arch": "deeplabv3plus", "encoder": "resnet18", "limit_frames": 1},
+            UsageError,
+            "a batch of one frame is too small",
+        ),
+        ({"lr": 1e30, "augment": "none"}, MedcliError, "the training loss is (nan|inf) in step"),
         ({"encoder": "resnet35"}, UsageError, "no encoder 'resnet35'"),
         ({"gpus": "1"}, UsageError, "--gpus 1 asked for"),
         ({"loggers": ("wandb",)}, UsageError, "--logger 'wandb'"),
@@ -349,11 +380,12 @@ def test_gpus_without_a_gpu_leaves_with_2(
 
 
 def test_no_internet_no_pretrained_weights_says_the_way_out(
-    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import segmentation_models_pytorch as smp
 
     def offline(*args: Any, **kwargs: Any) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("thrown while requesting HEAD")
         raise OSError("We couldn't connect to the server")
 
     monkeypatch.setattr(smp, "create_model", offline)
@@ -361,6 +393,7 @@ def test_no_internet_no_pretrained_weights_says_the_way_out(
     with pytest.raises(DataError, match="cannot get the imagenet weights of resnet18") as error:
         train_segmentation(pretrained, tmp_path)
     assert "--encoder-weights none" in str(error.value.hint)
+    assert "thrown while requesting" not in capfd.readouterr().err
 
 
 def _run_apart(killer: str, settings: SegmentationSettings, out: Path) -> subprocess.CompletedProcess[str]:
