@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
-from medcli.cli.label import Merged, Meshes, PoseOption, Records, Specimens
+from medcli.cli.label import Merged, Meshes, PoseChoice, Records, Specimens
 from medcli.cli.output import Output
 from medcli.cli.words import App, DefaultGroup
 
@@ -26,7 +26,10 @@ def ultrabones(
     mask: Annotated[
         str, typer.Option("--mask", help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
     ] = "Labels",
-    poses: PoseOption = None,
+    poses: Annotated[
+        PoseChoice | None,
+        typer.Option("--poses", help="Tracked or optimised poses; default: those the masks were made from."),
+    ] = None,
     voxel_mm: Annotated[
         float, typer.Option("--voxel-mm", min=0.0, help="Keep one point a cube of this size in the files; 0: all.")
     ] = 0.0,

@@ -23,7 +23,7 @@ from medcli.ultrabones.label_sweep import (
     refuse_unless_near,
     refuse_unrefined,
 )
-from medcli.ultrabones.layout import mask_name
+from medcli.ultrabones.layout import mask_name, specimen_folder
 from medcli.ultrabones.refine import RefineSettings
 from medcli.ultrabones.refine_sweep import SweepRefinement, refine_sweep
 from medcli.ultrabones.surface import Surface
@@ -143,7 +143,8 @@ def label_ultrabones(
     labelled: list[LabelledRecord] = []
     errors: list[DataError] = []
     failures: list[str] = []
-    for _, group in groupby(find_sweeps(root, specimens, records), key=lambda sweep: sweep.specimen):
+    sweeps = find_sweeps(root, specimens, records)
+    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
         bones = _Bones(settings)
         for sweep in group:
             try:

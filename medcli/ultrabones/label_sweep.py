@@ -7,9 +7,8 @@ origin are never mixed with new ones unseen: published ones are kept and counted
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.errors import DataError
-from medcli.files import make_output_folder, remove_left_overs, write_text
+from medcli.files import make_output_folder, remove_left_overs
 from medcli.images import read_grey, read_size, write_image
 from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
@@ -27,13 +26,12 @@ from medcli.ultrabones.layout import mask_name
 from medcli.ultrabones.pose import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
 from medcli.ultrabones.registry import PIXEL_SPACING_MM
 from medcli.ultrabones.section import BAND_MM, full_label, partial_label
+from medcli.ultrabones.stamps import STAMP, UNFINISHED, pose_digest, read_stamps, write_stamps
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep
 
 FULL_FOLDER, PARTIAL_FOLDER, OVERLAY_FOLDER = "Labels_full", "Labels", "Overlays"
-STAMP = "labels.json"
 _SEEN_COLOUR, _HIDDEN_COLOUR = (255, 176, 0), (64, 156, 255)
-_UNFINISHED = "unfinished"
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +99,7 @@ def label_sweep(
 
 def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
     """Raise :class:`DataError` when labels of unrefined poses are there, before minutes of refining end with that."""
-    stamps = _read_stamps(sweep.folder / STAMP)
+    stamps = read_stamps(sweep.folder / STAMP)
     for name in folders:
         if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
             raise _other_labels(sweep.folder / name, INITIAL)
@@ -187,10 +185,11 @@ def _stamped(
 ) -> Iterator[None]:
     """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
     path = sweep.folder / STAMP
-    stamps = _read_stamps(path)
+    stamps = read_stamps(path)
     wanted: dict[str, object] = {
         "fingerprint": fingerprint(poses, surfaces),
         "poses": poses.kind,
+        "pose_digest": pose_digest(poses),
         "meshes": [s.name for s in surfaces],
     }
     ours = []
@@ -203,10 +202,10 @@ def _stamped(
         if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
             raise _other_labels(sweep.folder / name, str(stamp["poses"]))
         ours.append(name)
-        stamps[name] = wanted | ({"fingerprint": _UNFINISHED} if present and overwrite else {})
-    _write_stamps(path, stamps)
+        stamps[name] = wanted | ({"fingerprint": UNFINISHED} if present and overwrite else {})
+    write_stamps(path, stamps)
     yield
-    _write_stamps(path, stamps | dict.fromkeys(ours, wanted))
+    write_stamps(path, stamps | dict.fromkeys(ours, wanted))
 
 
 def _holds_labels(sweep: Sweep, name: str) -> bool:
@@ -217,21 +216,3 @@ def _other_labels(folder: Path, poses: str) -> DataError:
     return DataError(
         f"{folder} holds labels made from other poses or meshes ({poses} poses)", "give --overwrite to replace them"
     )
-
-
-def _read_stamps(path: Path) -> dict[str, dict[str, object]]:
-    try:
-        stamps = json.loads(path.read_text(encoding="utf-8"))
-        return {name: {"poses": "unknown", "fingerprint": "", **stamp} for name, stamp in stamps.items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {error}", "remove it, and label with --overwrite") from error
-
-
-def _write_stamps(path: Path, stamps: Mapping[str, Mapping[str, object]]) -> None:
-    if not stamps:
-        return
-    text = json.dumps(stamps, indent=2, sort_keys=True) + "\n"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)

@@ -20,7 +20,7 @@ from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.bones import digest, find_meshes, load_surfaces
 from medcli.ultrabones.cloud_figure import colour_scale_mm, distance_colours, draw_cloud
-from medcli.ultrabones.layout import list_timestamps
+from medcli.ultrabones.layout import list_timestamps, specimen_folder
 from medcli.ultrabones.point_cloud import (
     DistanceSummary,
     published_distance,
@@ -32,8 +32,9 @@ from medcli.ultrabones.point_cloud import (
 )
 from medcli.ultrabones.pose import check_frame_size, pixels_to_ct
 from medcli.ultrabones.section import LABEL
+from medcli.ultrabones.stamps import poses_of_masks
 from medcli.ultrabones.surface import Surface
-from medcli.ultrabones.sweeps import Poses, Sweep, find_sweeps, read_poses
+from medcli.ultrabones.sweeps import Poses, Sweep, find_sweeps
 
 MASKS = ("Labels", "Labels_full", "Labels_pred")
 
@@ -46,7 +47,8 @@ class ReconstructSettings:
 
     Attributes:
         mask: folder of masks in each record: ``Labels``, ``Labels_full``, ``Labels_pred`` or another.
-        poses: ``initial`` or ``optimized``; None takes the optimised ones where the table has them.
+        poses: ``initial`` or ``optimized``; None takes those the masks were made from, see
+            :func:`medcli.ultrabones.stamps.poses_of_masks`.
         voxel_mm: keep one point a cube of this size in the files; 0 keeps all. Figures are of all points.
         meshes: folder of meshes, None for the specimen's own.
         merged: use the merged mesh of all bones.
@@ -118,12 +120,14 @@ def reconstruct_ultrabones(
 ) -> ReconstructResult:
     """Put the mask pixels of each record into CT space and measure their distance to the bone.
 
-    Writes ``<specimen>_<anatomy>_<record>_<mask>`` as ``.ply``, ``.xyz``, ``.png`` and, last, ``.json`` into ``out``;
+    Writes ``<specimen>_<anatomy>_<record>_<mask>_<poses>`` (thinned: and ``_<voxel>mm``) as ``.ply``, ``.xyz``, ``.png`` and, last, ``.json`` into ``out``;
     a record whose ``.json`` says that it was made from the same things is left alone unless ``overwrite``.
 
     Raises:
-        DataError: no frames, or no record could be rebuilt (the first reason).
+        DataError: no frames, two records of one name, or no record could be rebuilt (the first reason).
     """
+    sweeps = find_sweeps(root, specimens, records)
+    _refuse_equal_names(sweeps)
     workers = workers or usable_cores()
     use_single_threaded_codecs()
     out = Path(out)
@@ -132,7 +136,7 @@ def reconstruct_ultrabones(
     rebuilt: list[Reconstruction] = []
     errors: list[DataError] = []
     failures: list[str] = []
-    for _, group in groupby(find_sweeps(root, specimens, records), key=lambda sweep: sweep.specimen):
+    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
         surfaces: list[Surface] = []
         for sweep in group:
             try:
@@ -160,8 +164,8 @@ def _rebuild(
     sweep: Sweep, surfaces: list[Surface], out: Path, settings: ReconstructSettings, workers: int, progress: Progress
 ) -> tuple[Reconstruction, list[str]]:
     masks = _find_masks(sweep, settings.mask)
-    poses = read_poses(sweep, settings.poses)
-    stem = f"{sweep.name}_{settings.mask}".replace(" ", "_")
+    poses = poses_of_masks(sweep, settings.mask, settings.poses)
+    stem = _stem(sweep, poses.kind, settings)
     if settings.dry_run:
         plan = Reconstruction(sweep.name, settings.mask, poses.kind, len(masks), 0, 0, 0, None, None, {}, ())
         return plan, []
@@ -192,6 +196,33 @@ def _rebuild(
         text = json.dumps({"made_from": made_from, "reconstruction": asdict(record)}, indent=2)
         write_text(out / f"{stem}.json", text + "\n")
     return record, failures
+
+
+def _record_name(sweep: Sweep) -> str:
+    """``specimen90_fibula_record01`` or ``cadaver90_F231091_record01``: from the folders, which tell releases apart."""
+    specimen = specimen_folder(sweep.folder)
+    if specimen is None:
+        return sweep.name.replace(" ", "_")
+    below = [part for part in sweep.folder.relative_to(specimen).parts if part != "ultrasound_records"]
+    return "_".join([specimen.name, *below])
+
+
+def _stem(sweep: Sweep, poses: str, settings: ReconstructSettings) -> str:
+    """Name of a record's files without suffix; runs that differ in what they rebuild do not share it."""
+    voxel = [f"{settings.voxel_mm:g}mm"] if settings.voxel_mm > 0 else []
+    return "_".join([_record_name(sweep), settings.mask, poses, *voxel])
+
+
+def _refuse_equal_names(sweeps: Sequence[Sweep]) -> None:
+    folders: dict[str, Path] = {}
+    for sweep in sweeps:
+        name = _record_name(sweep).lower()  # there are file systems to which case is the same
+        if name in folders:
+            raise DataError(
+                f"two records are named {_record_name(sweep)}: {folders[name]} and {sweep.folder}",
+                "rebuild one at a time with --root, each into an --out of its own",
+            )
+        folders[name] = sweep.folder
 
 
 def _write(

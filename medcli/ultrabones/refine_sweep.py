@@ -32,9 +32,11 @@ from medcli.ultrabones.refine import Refinement, RefineSettings, refine_frame
 from medcli.ultrabones.registry import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep, read_poses
-from medcli.ultrabones.tracking import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, read_tracking, tracking_file
+from medcli.ultrabones.tracking import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, has_optimized_poses, tracking_file
 
 REPORT = "refinement.csv"
+ORIGINAL_ENDING = "_original"
+"""Of the name of the tracking table as it was."""
 REPORT_COLUMNS = (
     "timestamp", "status", "reason", "moved_mm", "moved_deg", "j_before", "j_after", *POSE_COLUMNS, "key",
 )  # fmt: skip
@@ -149,7 +151,7 @@ def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]
     before = path.read_bytes()
     if content == before:
         return False
-    original = path.with_name(f"{path.stem}_original{path.suffix}")
+    original = path.with_name(path.stem + ORIGINAL_ENDING + path.suffix)
     if not original.exists():
         write_bytes(original, before)
     write_bytes(path, content)
@@ -158,7 +160,7 @@ def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]
 
 def is_foreign(sweep: Sweep) -> bool:
     """Whether the table has optimised poses, as the published one has, without a report of this command."""
-    return OPTIMIZED_POSE_COLUMNS[0] in read_tracking(sweep.folder).columns and not (sweep.folder / REPORT).exists()
+    return has_optimized_poses(sweep.folder) and not (sweep.folder / REPORT).exists()
 
 
 def _field_for(

@@ -25,8 +25,8 @@ def tracking_file(record_dir: str | Path, names: Iterable[str] | None = None) ->
     return next((folder / name for name in TRACKING_FILES if name in present), None)
 
 
-def read_tracking(record_dir: str | Path) -> pd.DataFrame:
-    """The tracking table of a record, one row for each row of the file.
+def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFrame:
+    """The tracking table of a record, or the one at ``path``, one row for each row of the file.
 
     Returns:
         columns ``timestamp`` (int, milliseconds, -1 where the file has no number), ``space_factor`` (millimetres per
@@ -38,7 +38,7 @@ def read_tracking(record_dir: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = tracking_file(record_dir)
+    path = path or tracking_file(record_dir)
     if path is None:
         raise DataError(f"no tracking table in {record_dir}: expected {TRACKING_FILES[0]}")
     try:
@@ -50,6 +50,11 @@ def read_tracking(record_dir: str | Path) -> pd.DataFrame:
     if missing:
         raise DataError(f"tracking table {path} has no column {', '.join(missing)}")
     return _tidy(table)
+
+
+def has_optimized_poses(record_dir: str | Path, path: Path | None = None) -> bool:
+    """Whether a tracking table has the columns of optimised poses; arguments and errors of :func:`read_tracking`."""
+    return OPTIMIZED_POSE_COLUMNS[0] in read_tracking(record_dir, path).columns
 
 
 def read_timestamps(path: Path) -> list[int]:
