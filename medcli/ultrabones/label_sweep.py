@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,8 +79,9 @@ def label_sweep(
     """
     frames = [frame for frame in range(len(sweep.timestamps)) if sweep.rows[frame] >= 0]
     refuse_unless_near(sweep, poses, surfaces)
-    with _stamped(sweep, poses, surfaces, folders, overwrite):
-        for name in (*folders, *([OVERLAY_FOLDER] if overlay else [])):
+    written = (*folders, *([OVERLAY_FOLDER] if overlay else []))
+    with _stamped(sweep, poses, surfaces, written, overwrite):
+        for name in written:
             remove_left_overs(make_output_folder(sweep.folder / name))
 
         def label(frame: int) -> FrameLabel:
@@ -106,12 +107,20 @@ def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
 
 
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
-    """Raise :class:`DataError`, with the distance found, when no frame of a sweep meets a mesh."""
-    usable = [frame for frame in range(len(sweep.timestamps)) if not poses.problem(frame)]
-    for frame in usable:
+    """Raise :class:`DataError`, when no frame of a sweep can be used, or none meets a mesh (says how far)."""
+    usable, problem = [], ""
+    for frame in np.flatnonzero(sweep.rows >= 0).tolist():
         spacing = float(poses.spacing_mm[frame])
+        try:
+            _check_frame(sweep, poses, frame)  # first of all: a wrong spacing would draw a label of gigabytes
+        except DataError as error:
+            problem = problem or f"{sweep.timestamps[frame]}: {error.message}"
+            continue
+        usable.append(frame)
         if full_label(surfaces, poses.pose[frame], spacing, frame_shape(spacing))[1].any():
             return
+    if problem and not usable:
+        raise DataError(f"no frame of {sweep.name} can be labelled; {problem}")
     if usable:
         names = ", ".join(surface.name for surface in surfaces)
         raise DataError(
@@ -128,6 +137,16 @@ def _nearest(frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface]) -
     return float(min(surface.distances(np.concatenate(points)).min() for surface in surfaces))
 
 
+def _check_frame(sweep: Sweep, poses: Poses, frame: int) -> tuple[int, int]:
+    """Rows and columns of a frame; :class:`DataError` when its pose, spacing or size cannot be used."""
+    problem = poses.problem(frame)
+    if problem:
+        raise DataError(problem)
+    shape = read_size(sweep.images[frame])
+    check_frame_size(shape, float(poses.spacing_mm[frame]), sweep.images[frame])
+    return shape
+
+
 def _label_frame(
     sweep: Sweep,
     poses: Poses,
@@ -137,12 +156,8 @@ def _label_frame(
     overlay: bool,
     overwrite: bool,
 ) -> FrameLabel:
-    problem = poses.problem(frame)
-    if problem:
-        raise DataError(problem)
+    shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
-    shape = read_size(sweep.images[frame])
-    check_frame_size(shape, spacing, sweep.images[frame])
     full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
     seen = partial_label(full)
     result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
@@ -185,31 +200,50 @@ def _stamped(
 ) -> Iterator[None]:
     """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
     path = sweep.folder / STAMP
-    stamps = read_stamps(path)
+    stamps: dict[str, dict[str, object]] = read_stamps(path)
     wanted: dict[str, object] = {
         "fingerprint": fingerprint(poses, surfaces),
         "poses": poses.kind,
         "pose_digest": pose_digest(poses),
         "meshes": [s.name for s in surfaces],
     }
-    ours = []
-    for name in folders:
-        present = _holds_labels(sweep, name)
-        stamp = stamps.get(name)
-        if present and not overwrite and stamp is None:
-            logger.warning("%s: labels of another origin are kept (--overwrite replaces them)", sweep.folder / name)
-            continue
-        if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
-            raise _other_labels(sweep.folder / name, str(stamp["poses"]))
-        ours.append(name)
-        stamps[name] = wanted | ({"fingerprint": UNFINISHED} if present and overwrite else {})
+    ours = _refuse_other_labels(sweep, stamps, wanted, folders, overwrite)
+    for name in ours:
+        replaced = overwrite and _holds_labels(sweep, name)
+        stamps[name] = wanted | ({"fingerprint": UNFINISHED} if replaced else {})
+    stale = stamps.get(OVERLAY_FOLDER, {}).get("fingerprint") != wanted["fingerprint"]
+    if stale and OVERLAY_FOLDER not in folders and _holds_labels(sweep, OVERLAY_FOLDER):
+        logger.warning("%s shows other labels (--overlay --overwrite draws it again)", sweep.folder / OVERLAY_FOLDER)
     write_stamps(path, stamps)
     yield
     write_stamps(path, stamps | dict.fromkeys(ours, wanted))
 
 
+def _refuse_other_labels(
+    sweep: Sweep,
+    stamps: Mapping[str, Mapping[str, object]],
+    wanted: Mapping[str, object],
+    folders: Sequence[str],
+    overwrite: bool,
+) -> list[str]:
+    """The folders that get a stamp; raises :class:`DataError` for one with files made from something else."""
+    ours = []
+    for name in folders:
+        present = _holds_labels(sweep, name)
+        stamp = stamps.get(name)
+        if present and not overwrite and stamp is None:
+            logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
+            continue
+        if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
+            raise _other_labels(sweep.folder / name, str(stamp["poses"]))
+        ours.append(name)
+    return ours
+
+
 def _holds_labels(sweep: Sweep, name: str) -> bool:
-    return (sweep.folder / name).is_dir() and any((sweep.folder / name).glob("*.png"))
+    return (sweep.folder / name).is_dir() and any(
+        (sweep.folder / name).glob("*.jpg" if name == OVERLAY_FOLDER else "*.png")
+    )
 
 
 def _other_labels(folder: Path, poses: str) -> DataError:

@@ -120,8 +120,9 @@ def reconstruct_ultrabones(
 ) -> ReconstructResult:
     """Put the mask pixels of each record into CT space and measure their distance to the bone.
 
-    Writes ``<specimen>_<anatomy>_<record>_<mask>_<poses>`` (thinned: and ``_<voxel>mm``) as ``.ply``, ``.xyz``, ``.png`` and, last, ``.json`` into ``out``;
-    a record whose ``.json`` says that it was made from the same things is left alone unless ``overwrite``.
+    Writes ``<specimen>_<anatomy>_<record>_<mask>_<poses>`` (thinned: and ``_<voxel>mm``) as ``.ply``, ``.xyz``,
+    ``.png`` and, last, ``.json`` into ``out``; a record whose ``.json`` says that it was made from the same things is
+    left alone unless ``overwrite``.
 
     Raises:
         DataError: no frames, two records of one name, or no record could be rebuilt (the first reason).

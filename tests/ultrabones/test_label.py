@@ -18,6 +18,7 @@ from medcli.errors import DataError, UsageError
 from medcli.images import read_grey, read_rgb, write_image
 from medcli.mesh import Mesh, read_stl, write_stl
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
+from medcli.ultrabones import label_sweep
 from medcli.ultrabones.bones import find_meshes
 from medcli.ultrabones.label import Kind, LabelSettings, label_ultrabones
 from medcli.ultrabones.refine import RefineSettings
@@ -202,6 +203,19 @@ def test_labels_of_other_poses_are_refused_before_any_work(root: Path) -> None:
     assert result.written == 8
 
 
+def test_overlays_of_other_labels_are_not_kept_unseen(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True))
+    refined = LabelSettings(refine=True, refine_settings=QUICK, overwrite=True)
+    label_ultrabones(root, records=[1], settings=refined)
+    assert "Overlays shows other labels (--overlay --overwrite draws it again)" in caplog.text
+    with pytest.raises(DataError, match="Overlays holds labels made from other poses or meshes"):
+        label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True))
+    label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True, overwrite=True))
+    caplog.clear()
+    label_ultrabones(root, records=[1])
+    assert caplog.messages == []
+
+
 def test_other_refine_settings_are_refused(root: Path) -> None:
     label_ultrabones(root, records=[1], settings=REFINE)
     with pytest.raises(DataError, match="other settings, poses or meshes \\(4 frames differ\\)"):
@@ -325,6 +339,38 @@ class TestBadInput:
             assert "the pose in the tracking table is not a number" in result["failures"][0]
             assert "space_factor is nan" in result["failures"][1]
             assert result["written"] == 4
+
+    @pytest.mark.parametrize(
+        ("column", "value", "said"),
+        [
+            ("x", np.nan, "the pose in the tracking table is not a number"),
+            ("space_factor", 0.0012, "is 238 x 203 pixels, expected 42687 x 36441 at 0.0012 mm a pixel"),
+        ],
+    )
+    @pytest.mark.parametrize("words", [(), ("--refine",), ("--dry-run",)])
+    def test_no_frame_at_all_can_be_used(
+        self,
+        root: Path,
+        medcli: Callable,
+        monkeypatch: pytest.MonkeyPatch,
+        column: str,
+        value: float,
+        said: str,
+        words: tuple[str, ...],
+    ) -> None:
+        def no_label(*_: object) -> None:
+            raise AssertionError("a label is drawn before the size is checked")
+
+        edit_tracking(root, lambda table: table.assign(**{column: value}))
+        monkeypatch.setattr(label_sweep, "full_label", no_label)
+        before = contents(root)
+        folders = sorted(root.rglob("*"))
+        ran = medcli("label", "ultrabones", "--root", root, "--records", 1, *words)
+        assert ran.code == 3
+        assert ran.err.startswith("error: no frame of specimen01 fibula record01 can be labelled")
+        assert said in ran.err
+        assert contents(root) == before
+        assert sorted(root.rglob("*")) == folders
 
     def test_metres(self, root: Path, medcli: Callable) -> None:
         folder = root / "specimen01" / "CT_bone_segmentations"
