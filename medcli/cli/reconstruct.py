@@ -77,6 +77,9 @@ def _show(output: Output, result: ReconstructResult) -> None:
     if result.dry_run:
         output.line(f"would write to {result.out}")
         return
+    if not any(record.files for record in result.records):
+        output.line("no mask has a bone pixel: no point cloud was written")
+        return
     output.line("distances to the CT mesh in mm; publ.: the published metric")
     output.line(f"point clouds and pictures in {result.out}")
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -132,6 +133,7 @@ def reconstruct_ultrabones(
     workers = workers or usable_cores()
     use_single_threaded_codecs()
     out = Path(out)
+    was_there = out.exists()
     if not settings.dry_run:
         remove_left_overs(make_output_folder(out))
     rebuilt: list[Reconstruction] = []
@@ -150,6 +152,9 @@ def reconstruct_ultrabones(
             except DataError as error:
                 errors.append(error)
                 failures.append(f"{sweep.name}: {error.message}")
+    if not was_there and not settings.dry_run:
+        with suppress(OSError):
+            out.rmdir()  # no record left anything in it
     if errors and not rebuilt:
         raise errors[0]
     return ReconstructResult(Path(root), out, settings.dry_run, tuple(rebuilt), tuple(failures))
@@ -175,7 +180,17 @@ def _rebuild(
     if earlier is not None:
         logger.info("%s is up to date in %s", sweep.name, out)
         return earlier, []
-    clouds, failures = _back_project_all(sweep, poses, masks, workers, progress)
+    clouds, failures, unmarked = _back_project_all(sweep, poses, masks, workers, progress)
+    if failures and not clouds:
+        raise DataError(f"no mask of {sweep.name} can be used; {failures[0]}")
+    if unmarked:
+        logger.warning(
+            "%s: %d masks in %s have pixels but none of value %d, the only one that counts as bone",
+            sweep.name,
+            unmarked,
+            settings.mask,
+            LABEL,
+        )
     points = np.concatenate([np.empty((0, 3)), *clouds])
     distances = surface_distances(points, surfaces, workers)
     record = Reconstruction(
@@ -193,7 +208,7 @@ def _rebuild(
     )
     if len(points):
         _write(out, stem, points, distances, surfaces, settings, record)
-    if not failures:  # else the next run tries the failed frames again
+    if len(points) and not failures:  # else the next run tries again and says again what is wrong
         text = json.dumps({"made_from": made_from, "reconstruction": asdict(record)}, indent=2)
         write_text(out / f"{stem}.json", text + "\n")
     return record, failures
@@ -265,8 +280,10 @@ def _find_masks(sweep: Sweep, folder: str) -> dict[int, Path]:
 
 def _back_project_all(
     sweep: Sweep, poses: Poses, masks: dict[int, Path], workers: int, progress: Progress
-) -> tuple[list[NDArray[np.float64]], list[str]]:
-    def project(frame: int) -> NDArray[np.float64] | str:
+) -> tuple[list[NDArray[np.float64]], list[str], int]:
+    """Points of each usable mask, why the others are not, and how many have pixels of other values only."""
+
+    def project(frame: int) -> tuple[NDArray[np.float64], bool] | str:
         try:
             if poses.problem(frame):
                 raise DataError(poses.problem(frame))
@@ -274,17 +291,19 @@ def _back_project_all(
             check_frame_size(mask.shape, float(poses.spacing_mm[frame]), str(masks[frame]))
         except DataError as error:
             return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
-        return back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]))
+        points = back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]))
+        return points, bool(len(points) == 0 and mask.any())
 
-    clouds, failures = [], []
+    clouds, failures, unmarked = [], [], 0
     with progress.task(f"rebuild {sweep.name}", len(masks), "frames") as advance:
         for outcome in map_in_threads(project, masks, workers):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
-                clouds.append(outcome)
+                clouds.append(outcome[0])
+                unmarked += outcome[1]
             advance(1)
-    return clouds, failures
+    return clouds, failures, unmarked
 
 
 def _fingerprint(

@@ -32,7 +32,13 @@ from medcli.ultrabones.refine import Refinement, RefineSettings, refine_frame
 from medcli.ultrabones.registry import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep, read_poses
-from medcli.ultrabones.tracking import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, has_optimized_poses, tracking_file
+from medcli.ultrabones.tracking import (
+    OPTIMIZED_POSE_COLUMNS,
+    POSE_COLUMNS,
+    has_optimized_poses,
+    standard_names,
+    tracking_file,
+)
 
 REPORT = "refinement.csv"
 ORIGINAL_ENDING = "_original"
@@ -140,13 +146,15 @@ def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]
     if path is None:
         raise DataError(f"no tracking table in {record_dir}")
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    table.columns = table.columns.str.strip()
+    written = table.columns.str.strip().tolist()
+    table.columns = pd.Index(standard_names(written))
     columns = {name: table[name].tolist() for name in POSE_COLUMNS}
     for row, pose in poses.items():
         for name, value in zip(POSE_COLUMNS, pose.tolist(), strict=True):
             columns[name][row] = repr(value)
     for name, optimized in zip(POSE_COLUMNS, OPTIMIZED_POSE_COLUMNS, strict=True):
         table[optimized] = columns[name]
+    table.columns = pd.Index(written + table.columns.tolist()[len(written) :])
     content = table.to_csv(index=False, lineterminator="\n").encode("utf-8")
     before = path.read_bytes()
     if content == before:

@@ -310,12 +310,30 @@ def test_the_optimised_columns_are_added_without_touching_the_others(tmp_path: P
     assert (tmp_path / "tracking_original.csv").read_text() == text
 
 
+def test_names_of_columns_in_another_case(root: Path) -> None:
+    edit_tracking(root, lambda table: table.rename(columns=str.upper))
+    result = label_ultrabones(root, records=[1], settings=REFINE)
+    assert (result.frames, result.written, result.failures) == (4, 8, ())
+    table = pd.read_csv(root / RECORD / "tracking.csv")
+    original = pd.read_csv(root / RECORD / "tracking_original.csv")
+    assert list(table.columns) == [*original.columns, *OPTIMIZED_POSE_COLUMNS]
+
+
 class TestBadInput:
     def test_no_column(self, root: Path, medcli: Callable) -> None:
         edit_tracking(root, lambda table: table.drop(columns="euler_y"))
         ran = medcli("label", "ultrabones", "--root", root, "--records", 1)
         assert ran.code == 3
         assert "tracking.csv has no column euler_y" in ran.err
+
+    def test_columns_separated_by_semicolons(self, root: Path, medcli: Callable) -> None:
+        path = root / RECORD / "tracking.csv"
+        path.write_text(path.read_text().replace(",", ";"))
+        ran = medcli("label", "ultrabones", "--root", root, "--records", 1)
+        assert ran.code == 3
+        assert "tracking.csv has no column timestamp" in ran.err
+        assert "it has 'timestamp;space_factor;x" in " ".join(ran.err.split())
+        assert "columns must be separated by commas" in " ".join(ran.err.split())
 
     def test_no_table_in_one_record_of_two(self, root: Path, medcli: Callable) -> None:
         (root / RECORD / "tracking.csv").unlink()

@@ -296,6 +296,27 @@ class TestCommand:
             assert "256 x 256 pixels, expected 238 x 203" in failures[1]
         assert json.loads(ran.out)["records"][0]["frames"] == 3
 
+    @pytest.mark.parametrize("value", [1, 254])
+    def test_masks_of_another_value(self, root: Path, tmp_path: Path, medcli: Callable, value: int) -> None:
+        for path in (root / RECORD / "Labels").iterdir():
+            write_image(path, np.full((203, 238), value, np.uint8))
+        for _ in range(2):  # said again by a second run
+            ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out")
+            assert ran.code == 0
+            assert "5 masks in Labels have pixels but none of value 255" in " ".join(ran.err.split())
+            assert "no point cloud was written" in ran.out
+            assert "point clouds and pictures" not in ran.out
+            assert not (tmp_path / "out").exists()
+
+    def test_no_frame_can_be_used(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
+        path = root / RECORD / "tracking.csv"
+        pd.read_csv(path).assign(x_optimized=np.nan).to_csv(path, index=False)
+        ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out")
+        assert ran.code == 3
+        assert "no mask of specimen01 fibula record01 can be used" in ran.err
+        assert "the pose in the tracking table is not a number" in ran.err
+        assert not (tmp_path / "out").exists()
+
     def test_nan_pose(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
         path = root / RECORD / "tracking.csv"
         table = pd.read_csv(path)
