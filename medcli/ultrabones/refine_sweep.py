@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -47,6 +48,7 @@ REPORT_COLUMNS = (
     "timestamp", "status", "reason", "moved_mm", "moved_deg", "j_before", "j_after", *POSE_COLUMNS, "key",
 )  # fmt: skip
 _SAVE_EVERY_S = 10.0
+_TAIL = 32  # Adler-32 and CRC of the pixels, and the end chunk
 _CORNERS_MM = np.array([[x * FRAME_WIDTH, y * FRAME_HEIGHT, 0] for x in (0, 1) for y in (0, 1)]) * PIXEL_SPACING_MM
 
 logger = logging.getLogger(__name__)
@@ -92,7 +94,7 @@ def refine_sweep(
     Frames that are not refined get their tracked pose. The table as it was is kept once, as ``…_original.csv``.
 
     Raises:
-        DataError: no table, or a report made with other settings, poses or meshes and ``overwrite`` is off.
+        DataError: no table, or a report made with other settings, poses, images or meshes and ``overwrite`` is off.
     """
     poses = read_poses(sweep, INITIAL)
     report = sweep.folder / REPORT
@@ -101,7 +103,7 @@ def refine_sweep(
         logger.warning("%s has optimised poses of another origin; kept (--overwrite replaces them)", sweep.folder)
         return SweepRefinement(foreign=True)
     mesh = digest(surfaces)
-    keys = [_key(settings, mesh, poses, frame) for frame in range(len(sweep.timestamps))]
+    keys = [_key(settings, mesh, sweep, poses, frame) for frame in range(len(sweep.timestamps))]
     _refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
     usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
     todo = [frame for frame in usable if sweep.timestamps[frame] not in done]
@@ -214,16 +216,28 @@ def _refine_one(
     return refine_frame(image, poses.pose[frame], spacing, surfaces, field, sweep.timestamps[frame], settings)
 
 
-def _key(settings: RefineSettings, mesh: str, poses: Poses, frame: int) -> str:
-    text = repr((astuple(settings), mesh, poses.pose[frame].tolist(), float(poses.spacing_mm[frame])))
+def _key(settings: RefineSettings, mesh: str, sweep: Sweep, poses: Poses, frame: int) -> str:
+    pose = poses.pose[frame].tolist()
+    text = repr((astuple(settings), mesh, pose, float(poses.spacing_mm[frame]), _image_mark(sweep.images[frame])))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _image_mark(path: str) -> tuple[int, bytes]:
+    """Size and last bytes of a PNG file: the checksum of all its pixels is among them, and copying keeps them."""
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            return size, file.read()
+    except OSError:
+        return 0, b""  # the frame fails by itself when it is read
 
 
 def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: Path) -> None:
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
     if changed:
         raise DataError(
-            f"{report} was made with other settings, poses or meshes ({len(changed)} frames differ)",
+            f"{report} was made with other settings, poses, images or meshes ({len(changed)} frames differ)",
             "give --overwrite to refine again",
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -218,12 +220,24 @@ def test_overlays_of_other_labels_are_not_kept_unseen(root: Path, caplog: pytest
 
 def test_other_refine_settings_are_refused(root: Path) -> None:
     label_ultrabones(root, records=[1], settings=REFINE)
-    with pytest.raises(DataError, match="other settings, poses or meshes \\(4 frames differ\\)"):
+    with pytest.raises(DataError, match="other settings, poses, images or meshes \\(4 frames differ\\)"):
         label_ultrabones(
             root,
             records=[1],
             settings=LabelSettings(refine=True, refine_settings=RefineSettings(seed=1, generations=5)),
         )
+
+
+def test_poses_refined_on_another_image_are_refused(root: Path) -> None:
+    label_ultrabones(root, records=[1], settings=REFINE)
+    path = sorted((root / RECORD / "UltrasoundImages").iterdir())[1]
+    picture = read_grey(path)
+    os.utime(path, (1, 1))  # a copy of the data is still the same data
+    assert label_ultrabones(root, records=[1], settings=REFINE).written == 0
+    picture[100, 100] ^= 1
+    write_image(path, picture)
+    with pytest.raises(DataError, match=r"other settings, poses, images or meshes \(1 frames differ\)"):
+        label_ultrabones(root, records=[1], settings=REFINE)
 
 
 def test_published_labels_and_poses_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -397,7 +411,7 @@ class TestBadInput:
             write_stl(Mesh(mesh.vertices / 1000, mesh.faces), path)
         ran = medcli("label", "ultrabones", "--root", root)
         assert ran.code == 3
-        assert "looks like metres" in ran.err
+        assert re.search(r"is 0\.\d+ mm long as it stands; .* so this looks like metres", " ".join(ran.err.split()))
 
     def test_not_watertight(self, root: Path, medcli: Callable) -> None:
         path = root / "specimen01" / "CT_bone_segmentations" / "fibula.stl"
