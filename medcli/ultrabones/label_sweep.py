@@ -106,6 +106,12 @@ def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
             raise _other_labels(sweep.folder / name, INITIAL)
 
 
+def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
+    """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
+    stamps = read_stamps(sweep.folder / STAMP)
+    _refuse_other_labels(sweep, stamps, fingerprint(poses, surfaces), folders, overwrite=False)
+
+
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
     """Raise :class:`DataError`, when no frame of a sweep can be used, or none meets a mesh (says how far)."""
     usable, problem = [], ""
@@ -169,11 +175,16 @@ def _label_frame(
             write_image(path, full if folder == FULL_FOLDER else seen)
             result = replace(result, written=result.written + 1)
     if overlay:
-        path = sweep.folder / OVERLAY_FOLDER / f"{sweep.timestamps[frame]}_overlay.jpg"
+        path = overlay_path(sweep, sweep.timestamps[frame])
         if overwrite or not path.exists():
             write_image(path, draw_overlay(read_grey(sweep.images[frame]), full, seen), quality=90)
             result = replace(result, written=result.written + 1)
     return result
+
+
+def overlay_path(sweep: Sweep, timestamp: int) -> Path:
+    """Where the overlay of a frame lies."""
+    return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
 
 
 def draw_overlay(
@@ -207,7 +218,7 @@ def _stamped(
         "pose_digest": pose_digest(poses),
         "meshes": [s.name for s in surfaces],
     }
-    ours = _refuse_other_labels(sweep, stamps, wanted, folders, overwrite)
+    ours = _refuse_other_labels(sweep, stamps, str(wanted["fingerprint"]), folders, overwrite)
     for name in ours:
         replaced = overwrite and _holds_labels(sweep, name)
         stamps[name] = wanted | ({"fingerprint": UNFINISHED} if replaced else {})
@@ -222,7 +233,7 @@ def _stamped(
 def _refuse_other_labels(
     sweep: Sweep,
     stamps: Mapping[str, Mapping[str, object]],
-    wanted: Mapping[str, object],
+    wanted: str,
     folders: Sequence[str],
     overwrite: bool,
 ) -> list[str]:
@@ -234,7 +245,7 @@ def _refuse_other_labels(
         if present and not overwrite and stamp is None:
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
-        if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
+        if present and not overwrite and stamp and stamp["fingerprint"] != wanted:
             raise _other_labels(sweep.folder / name, str(stamp["poses"]))
         ours.append(name)
     return ours

@@ -81,6 +81,15 @@ class SweepRefinement:
     failures: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class RefinementPlan:
+    """Report rows that are there by timestamp, the key of each frame, and the frames still to refine."""
+
+    done: dict[int, Row]
+    keys: list[str]
+    todo: list[int]
+
+
 def refine_sweep(
     sweep: Sweep,
     surfaces: Sequence[Surface],
@@ -96,17 +105,11 @@ def refine_sweep(
     Raises:
         DataError: no table, or a report made with other settings, poses, images or meshes and ``overwrite`` is off.
     """
-    poses = read_poses(sweep, INITIAL)
-    report = sweep.folder / REPORT
-    done = {} if overwrite else _read_report(report)
-    if is_foreign(sweep) and not overwrite:
-        logger.warning("%s has optimised poses of another origin; kept (--overwrite replaces them)", sweep.folder)
+    plan = plan_refinement(sweep, surfaces, settings, overwrite)
+    if plan is None:
         return SweepRefinement(foreign=True)
-    mesh = digest(surfaces)
-    keys = [_key(settings, mesh, sweep, poses, frame) for frame in range(len(sweep.timestamps))]
-    _refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
-    usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
-    todo = [frame for frame in usable if sweep.timestamps[frame] not in done]
+    poses, report = read_poses(sweep, INITIAL), sweep.folder / REPORT
+    done, keys, todo = plan.done, plan.keys, plan.todo
     field = _field_for(todo, poses, surfaces, settings, workers)
 
     def refine(frame: int) -> Row | str:
@@ -131,6 +134,23 @@ def refine_sweep(
         _write_report(report, done)
     write_optimized_poses(sweep.folder, _poses_by_row(sweep, done))
     return _summary(done, len(todo), failures)
+
+
+def plan_refinement(
+    sweep: Sweep, surfaces: Sequence[Surface], settings: RefineSettings, overwrite: bool = False
+) -> RefinementPlan | None:
+    """What refining a sweep would do, with the errors of :func:`refine_sweep`; None when foreign poses are kept."""
+    poses = read_poses(sweep, INITIAL)
+    report = sweep.folder / REPORT
+    done = {} if overwrite else _read_report(report)
+    if is_foreign(sweep) and not overwrite:
+        logger.warning("%s has optimised poses of another origin; kept (--overwrite replaces them)", sweep.folder)
+        return None
+    mesh = digest(surfaces)
+    keys = [_key(settings, mesh, sweep, poses, frame) for frame in range(len(sweep.timestamps))]
+    _refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
+    usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
+    return RefinementPlan(done, keys, [frame for frame in usable if sweep.timestamps[frame] not in done])
 
 
 def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]]) -> bool:

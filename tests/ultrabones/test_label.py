@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -103,6 +104,23 @@ def test_a_dry_run_writes_nothing(root: Path) -> None:
     result = label_ultrabones(root, settings=LabelSettings(dry_run=True, refine=True))
     assert (result.dry_run, result.frames, result.written) == (True, 8, 16)
     assert contents(root) == before
+
+
+def test_a_dry_run_agrees_with_the_run(root: Path, medcli: Callable) -> None:
+    planned = LabelSettings(refine=True, refine_settings=QUICK, overlay=True, dry_run=True)
+    real = dataclasses.replace(planned, dry_run=False)
+    ran = medcli("label", "ultrabones", "--root", root, "--records", 1, "--refine", "--overlay", "--dry-run")
+    assert "would refine 4 poses, into refinement.csv and the tracking table" in ran.out
+    assert "would write 12 files" in ran.out
+    for count in (12, 0):
+        assert label_ultrabones(root, records=[1], settings=planned).written == count
+        assert label_ultrabones(root, records=[1], settings=real).written == count
+    others = dataclasses.replace(planned, refine_settings=RefineSettings(seed=1, generations=5))
+    with pytest.raises(DataError, match="other settings"):
+        label_ultrabones(root, records=[1], settings=others)
+    for settings in (LabelSettings(poses="initial"), LabelSettings(poses="initial", dry_run=True)):
+        with pytest.raises(DataError, match="made from other poses"):
+            label_ultrabones(root, records=[1], settings=settings)
 
 
 def test_refining_keeps_the_table_and_reports_each_frame(root: Path) -> None:
