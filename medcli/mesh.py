@@ -80,7 +80,7 @@ def read_stl(path: Path | str) -> Mesh:
     elif content[:512].lstrip().lower().startswith(b"solid"):
         triangles = _parse_ascii(content, path)
     else:
-        raise DataError(f"{path} is not an STL mesh or is cut off: {len(content)} bytes, {count} triangles said")
+        raise DataError(_not_stl(path, len(content), count))
     if not np.isfinite(triangles).all():
         raise DataError(f"mesh {path} holds coordinates that are not finite numbers")
     return merge_vertices(triangles)
@@ -96,6 +96,18 @@ def write_stl(mesh: Mesh, path: Path | str) -> None:
     records["corners"] = triangles
     header = b"medcli".ljust(80) + len(records).to_bytes(4, "little")
     write_bytes(Path(path), header + records.tobytes())
+
+
+def _not_stl(path: Path, size: int, count: int) -> str:
+    """Why a file is no mesh; ``count`` triangles are said in its head, -1 when it has none."""
+    if size == 0:
+        return f"mesh {path} is empty"
+    if count < 0:
+        return f"{path} is not an STL mesh: {size} bytes, a binary one has 84 or more and a text one begins with solid"
+    if count == 0:
+        return f"mesh {path} holds no triangle"
+    wanted = 84 + 50 * count
+    return f"{path} is not an STL mesh or is cut off: {size} bytes, {wanted} expected for the {count} triangles it says"
 
 
 def _parse_ascii(content: bytes, path: Path) -> NDArray[np.float64]:

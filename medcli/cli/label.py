@@ -110,20 +110,22 @@ def _show(output: Output, result: LabelResult) -> None:
     output.table(header, rows)
     output.line()
     for record in result.records:
-        for line in _remarks(record):
+        for line in _remarks(record, result.dry_run):
             output.line(f"{record.name}: {line}")
     verb = "would write" if result.dry_run else "wrote"
     kept = f"; {result.present:,} label files were there" if result.present else ""
     output.line(f"{verb} {result.written:,} files for {result.frames:,} frames{kept}")
 
 
-def _remarks(record: object) -> list[str]:
+def _remarks(record: object, dry_run: bool) -> list[str]:
     from medcli.ultrabones.label import LabelledRecord
 
     assert isinstance(record, LabelledRecord)
     lines = []
     moved = record.refinement
-    if moved is not None and not moved.foreign:
+    if moved is not None and dry_run and moved.computed:
+        lines.append(f"would refine {moved.computed} poses, into refinement.csv and the tracking table")
+    elif moved is not None and not moved.foreign and not dry_run:
         gain = f", J {moved.objective_before:,.0f} to {moved.objective_after:,.0f}" if moved.refined else ""
         lines.append(f"{moved.refined} poses refined (median {moved.moved_mm:.2f} mm{gain}), {moved.kept} kept")
     if len(record.bones) > 1 and any(record.missed.values()):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
-from medcli.cli.label import Merged, Meshes, PoseOption, Records, Specimens
+from medcli.cli.label import Merged, Meshes, PoseChoice, Records, Specimens
 from medcli.cli.output import Output
 from medcli.cli.words import App, DefaultGroup
 
@@ -26,7 +26,10 @@ def ultrabones(
     mask: Annotated[
         str, typer.Option("--mask", help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
     ] = "Labels",
-    poses: PoseOption = None,
+    poses: Annotated[
+        PoseChoice | None,
+        typer.Option("--poses", help="Tracked or optimised poses; default: those the masks were made from."),
+    ] = None,
     voxel_mm: Annotated[
         float, typer.Option("--voxel-mm", min=0.0, help="Keep one point a cube of this size in the files; 0: all.")
     ] = 0.0,
@@ -73,6 +76,9 @@ def _show(output: Output, result: ReconstructResult) -> None:
         output.line(f"{record.name}: {record.poses} poses{empty}" + (f"; seen within 1 mm: {seen}" if seen else ""))
     if result.dry_run:
         output.line(f"would write to {result.out}")
+        return
+    if not any(record.files for record in result.records):
+        output.line("no mask has a bone pixel: no point cloud was written")
         return
     output.line("distances to the CT mesh in mm; publ.: the published metric")
     output.line(f"point clouds and pictures in {result.out}")

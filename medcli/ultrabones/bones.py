@@ -90,7 +90,7 @@ def _read_checked(path: Path) -> Mesh:
     extent = float(np.ptp(mesh.bounds, axis=0).max())
     if extent < _SMALLEST_BONE_MM:
         raise DataError(
-            f"mesh {path} is {extent:.3g} long; a leg bone is 50 to 500 mm, so this looks like metres",
+            f"mesh {path} is {extent:.3g} mm long as it stands; a leg bone is 50 to 500 mm, so this looks like metres",
             "scale it by 1000: coordinates must be millimetres",
         )
     if not mesh.is_watertight():

@@ -17,17 +17,21 @@ from medcli.progress import SILENT, Progress
 from medcli.ultrabones.bones import find_meshes, load_surfaces
 from medcli.ultrabones.label_sweep import (
     FULL_FOLDER,
+    OVERLAY_FOLDER,
     PARTIAL_FOLDER,
     FrameLabel,
     label_sweep,
+    overlay_path,
+    refuse_other_labels,
     refuse_unless_near,
     refuse_unrefined,
 )
-from medcli.ultrabones.layout import mask_name
+from medcli.ultrabones.layout import mask_name, specimen_folder
 from medcli.ultrabones.refine import RefineSettings
-from medcli.ultrabones.refine_sweep import SweepRefinement, refine_sweep
+from medcli.ultrabones.refine_sweep import SweepRefinement, plan_refinement, refine_sweep
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
+from medcli.ultrabones.tracking import has_optimized_poses
 
 
 class Kind(Enum):
@@ -80,7 +84,7 @@ class LabelledRecord:
         poses: ``initial`` or ``optimized``.
         frames: tracked frames.
         untracked: images without a row in the tracking table, which cannot be labelled.
-        written: files written (in a dry run: label files that would be).
+        written: files written (in a dry run: labels and overlays that would be).
         present: label files that were there and were left alone.
         empty: frames that no mesh meets.
         missed: bone -> frames that its mesh does not meet.
@@ -143,7 +147,8 @@ def label_ultrabones(
     labelled: list[LabelledRecord] = []
     errors: list[DataError] = []
     failures: list[str] = []
-    for _, group in groupby(find_sweeps(root, specimens, records), key=lambda sweep: sweep.specimen):
+    sweeps = find_sweeps(root, specimens, records)
+    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
         bones = _Bones(settings)
         for sweep in group:
             try:
@@ -215,11 +220,26 @@ def _require_writable(folder: Path) -> None:
 
 
 def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) -> LabelledRecord:
-    poses = read_poses(sweep, INITIAL if settings.refine else settings.poses)
+    """What a run would do, refused where the run would be."""
+    folders = settings.kind.folders
+    poses, refinement = read_poses(sweep, INITIAL if settings.refine else settings.poses), None
+    if settings.refine and not settings.overwrite:
+        refuse_unrefined(sweep, folders)
     refuse_unless_near(sweep, poses, surfaces)
+    written = (*folders, *([OVERLAY_FOLDER] if settings.overlay else []))
+    known = True
+    if settings.refine:
+        plan = plan_refinement(sweep, surfaces, settings.refine_settings, settings.overwrite)
+        refinement = SweepRefinement(foreign=True) if plan is None else SweepRefinement(computed=len(plan.todo))
+        known = refinement.computed == 0 and has_optimized_poses(sweep.folder)
+        poses = read_poses(sweep, OPTIMIZED) if known else poses
+    if known and not settings.overwrite:  # else the poses are known only after they are refined
+        refuse_other_labels(sweep, poses, surfaces, written)
     tracked = [ts for ts, row in zip(sweep.timestamps, sweep.rows, strict=True) if row >= 0]
-    paths = [sweep.folder / folder / mask_name(ts, folder) for folder in settings.kind.folders for ts in tracked]
+    paths = [sweep.folder / folder / mask_name(ts, folder) for folder in folders for ts in tracked]
+    overlays = [overlay_path(sweep, ts) for ts in tracked] if settings.overlay else []
     present = 0 if settings.overwrite else sum(path.exists() for path in paths)
+    drawn = 0 if settings.overwrite else sum(path.exists() for path in overlays)
     return LabelledRecord(
         name=sweep.name,
         folder=sweep.folder,
@@ -227,8 +247,9 @@ def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) ->
         poses=OPTIMIZED if settings.refine else poses.kind,
         frames=len(tracked),
         untracked=len(sweep.timestamps) - len(tracked),
-        written=len(paths) - present,
+        written=len(paths) - present + len(overlays) - drawn,
         present=present,
+        refinement=refinement,
     )
 
 

@@ -7,7 +7,6 @@ origin are never mixed with new ones unseen: published ones are kept and counted
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.errors import DataError
-from medcli.files import make_output_folder, remove_left_overs, write_text
+from medcli.files import make_output_folder, remove_left_overs
 from medcli.images import read_grey, read_size, write_image
 from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
@@ -27,13 +26,12 @@ from medcli.ultrabones.layout import mask_name
 from medcli.ultrabones.pose import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
 from medcli.ultrabones.registry import PIXEL_SPACING_MM
 from medcli.ultrabones.section import BAND_MM, full_label, partial_label
+from medcli.ultrabones.stamps import STAMP, UNFINISHED, pose_digest, read_stamps, write_stamps
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep
 
 FULL_FOLDER, PARTIAL_FOLDER, OVERLAY_FOLDER = "Labels_full", "Labels", "Overlays"
-STAMP = "labels.json"
 _SEEN_COLOUR, _HIDDEN_COLOUR = (255, 176, 0), (64, 156, 255)
-_UNFINISHED = "unfinished"
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +79,9 @@ def label_sweep(
     """
     frames = [frame for frame in range(len(sweep.timestamps)) if sweep.rows[frame] >= 0]
     refuse_unless_near(sweep, poses, surfaces)
-    with _stamped(sweep, poses, surfaces, folders, overwrite):
-        for name in (*folders, *([OVERLAY_FOLDER] if overlay else [])):
+    written = (*folders, *([OVERLAY_FOLDER] if overlay else []))
+    with _stamped(sweep, poses, surfaces, written, overwrite):
+        for name in written:
             remove_left_overs(make_output_folder(sweep.folder / name))
 
         def label(frame: int) -> FrameLabel:
@@ -101,19 +100,33 @@ def label_sweep(
 
 def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
     """Raise :class:`DataError` when labels of unrefined poses are there, before minutes of refining end with that."""
-    stamps = _read_stamps(sweep.folder / STAMP)
+    stamps = read_stamps(sweep.folder / STAMP)
     for name in folders:
         if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
             raise _other_labels(sweep.folder / name, INITIAL)
 
 
+def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
+    """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
+    stamps = read_stamps(sweep.folder / STAMP)
+    _refuse_other_labels(sweep, stamps, fingerprint(poses, surfaces), folders, overwrite=False)
+
+
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
-    """Raise :class:`DataError`, with the distance found, when no frame of a sweep meets a mesh."""
-    usable = [frame for frame in range(len(sweep.timestamps)) if not poses.problem(frame)]
-    for frame in usable:
+    """Raise :class:`DataError`, when no frame of a sweep can be used, or none meets a mesh (says how far)."""
+    usable, problem = [], ""
+    for frame in np.flatnonzero(sweep.rows >= 0).tolist():
         spacing = float(poses.spacing_mm[frame])
+        try:
+            _check_frame(sweep, poses, frame)  # first of all: a wrong spacing would draw a label of gigabytes
+        except DataError as error:
+            problem = problem or f"{sweep.timestamps[frame]}: {error.message}"
+            continue
+        usable.append(frame)
         if full_label(surfaces, poses.pose[frame], spacing, frame_shape(spacing))[1].any():
             return
+    if problem and not usable:
+        raise DataError(f"no frame of {sweep.name} can be labelled; {problem}")
     if usable:
         names = ", ".join(surface.name for surface in surfaces)
         raise DataError(
@@ -130,6 +143,16 @@ def _nearest(frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface]) -
     return float(min(surface.distances(np.concatenate(points)).min() for surface in surfaces))
 
 
+def _check_frame(sweep: Sweep, poses: Poses, frame: int) -> tuple[int, int]:
+    """Rows and columns of a frame; :class:`DataError` when its pose, spacing or size cannot be used."""
+    problem = poses.problem(frame)
+    if problem:
+        raise DataError(problem)
+    shape = read_size(sweep.images[frame])
+    check_frame_size(shape, float(poses.spacing_mm[frame]), sweep.images[frame])
+    return shape
+
+
 def _label_frame(
     sweep: Sweep,
     poses: Poses,
@@ -139,12 +162,8 @@ def _label_frame(
     overlay: bool,
     overwrite: bool,
 ) -> FrameLabel:
-    problem = poses.problem(frame)
-    if problem:
-        raise DataError(problem)
+    shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
-    shape = read_size(sweep.images[frame])
-    check_frame_size(shape, spacing, sweep.images[frame])
     full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
     seen = partial_label(full)
     result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
@@ -156,11 +175,16 @@ def _label_frame(
             write_image(path, full if folder == FULL_FOLDER else seen)
             result = replace(result, written=result.written + 1)
     if overlay:
-        path = sweep.folder / OVERLAY_FOLDER / f"{sweep.timestamps[frame]}_overlay.jpg"
+        path = overlay_path(sweep, sweep.timestamps[frame])
         if overwrite or not path.exists():
             write_image(path, draw_overlay(read_grey(sweep.images[frame]), full, seen), quality=90)
             result = replace(result, written=result.written + 1)
     return result
+
+
+def overlay_path(sweep: Sweep, timestamp: int) -> Path:
+    """Where the overlay of a frame lies."""
+    return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
 
 
 def draw_overlay(
@@ -187,51 +211,53 @@ def _stamped(
 ) -> Iterator[None]:
     """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
     path = sweep.folder / STAMP
-    stamps = _read_stamps(path)
+    stamps: dict[str, dict[str, object]] = read_stamps(path)
     wanted: dict[str, object] = {
         "fingerprint": fingerprint(poses, surfaces),
         "poses": poses.kind,
+        "pose_digest": pose_digest(poses),
         "meshes": [s.name for s in surfaces],
     }
+    ours = _refuse_other_labels(sweep, stamps, str(wanted["fingerprint"]), folders, overwrite)
+    for name in ours:
+        replaced = overwrite and _holds_labels(sweep, name)
+        stamps[name] = wanted | ({"fingerprint": UNFINISHED} if replaced else {})
+    stale = stamps.get(OVERLAY_FOLDER, {}).get("fingerprint") != wanted["fingerprint"]
+    if stale and OVERLAY_FOLDER not in folders and _holds_labels(sweep, OVERLAY_FOLDER):
+        logger.warning("%s shows other labels (--overlay --overwrite draws it again)", sweep.folder / OVERLAY_FOLDER)
+    write_stamps(path, stamps)
+    yield
+    write_stamps(path, stamps | dict.fromkeys(ours, wanted))
+
+
+def _refuse_other_labels(
+    sweep: Sweep,
+    stamps: Mapping[str, Mapping[str, object]],
+    wanted: str,
+    folders: Sequence[str],
+    overwrite: bool,
+) -> list[str]:
+    """The folders that get a stamp; raises :class:`DataError` for one with files made from something else."""
     ours = []
     for name in folders:
         present = _holds_labels(sweep, name)
         stamp = stamps.get(name)
         if present and not overwrite and stamp is None:
-            logger.warning("%s: labels of another origin are kept (--overwrite replaces them)", sweep.folder / name)
+            logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
-        if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
+        if present and not overwrite and stamp and stamp["fingerprint"] != wanted:
             raise _other_labels(sweep.folder / name, str(stamp["poses"]))
         ours.append(name)
-        stamps[name] = wanted | ({"fingerprint": _UNFINISHED} if present and overwrite else {})
-    _write_stamps(path, stamps)
-    yield
-    _write_stamps(path, stamps | dict.fromkeys(ours, wanted))
+    return ours
 
 
 def _holds_labels(sweep: Sweep, name: str) -> bool:
-    return (sweep.folder / name).is_dir() and any((sweep.folder / name).glob("*.png"))
+    return (sweep.folder / name).is_dir() and any(
+        (sweep.folder / name).glob("*.jpg" if name == OVERLAY_FOLDER else "*.png")
+    )
 
 
 def _other_labels(folder: Path, poses: str) -> DataError:
     return DataError(
         f"{folder} holds labels made from other poses or meshes ({poses} poses)", "give --overwrite to replace them"
     )
-
-
-def _read_stamps(path: Path) -> dict[str, dict[str, object]]:
-    try:
-        stamps = json.loads(path.read_text(encoding="utf-8"))
-        return {name: {"poses": "unknown", "fingerprint": "", **stamp} for name, stamp in stamps.items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {error}", "remove it, and label with --overwrite") from error
-
-
-def _write_stamps(path: Path, stamps: Mapping[str, Mapping[str, object]]) -> None:
-    if not stamps:
-        return
-    text = json.dumps(stamps, indent=2, sort_keys=True) + "\n"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)

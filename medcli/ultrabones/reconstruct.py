@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +21,7 @@ from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
 from medcli.ultrabones.bones import digest, find_meshes, load_surfaces
 from medcli.ultrabones.cloud_figure import colour_scale_mm, distance_colours, draw_cloud
-from medcli.ultrabones.layout import list_timestamps
+from medcli.ultrabones.layout import list_timestamps, specimen_folder
 from medcli.ultrabones.point_cloud import (
     DistanceSummary,
     published_distance,
@@ -32,8 +33,9 @@ from medcli.ultrabones.point_cloud import (
 )
 from medcli.ultrabones.pose import check_frame_size, pixels_to_ct
 from medcli.ultrabones.section import LABEL
+from medcli.ultrabones.stamps import poses_of_masks
 from medcli.ultrabones.surface import Surface
-from medcli.ultrabones.sweeps import Poses, Sweep, find_sweeps, read_poses
+from medcli.ultrabones.sweeps import Poses, Sweep, find_sweeps
 
 MASKS = ("Labels", "Labels_full", "Labels_pred")
 
@@ -46,7 +48,8 @@ class ReconstructSettings:
 
     Attributes:
         mask: folder of masks in each record: ``Labels``, ``Labels_full``, ``Labels_pred`` or another.
-        poses: ``initial`` or ``optimized``; None takes the optimised ones where the table has them.
+        poses: ``initial`` or ``optimized``; None takes those the masks were made from, see
+            :func:`medcli.ultrabones.stamps.poses_of_masks`.
         voxel_mm: keep one point a cube of this size in the files; 0 keeps all. Figures are of all points.
         meshes: folder of meshes, None for the specimen's own.
         merged: use the merged mesh of all bones.
@@ -118,21 +121,25 @@ def reconstruct_ultrabones(
 ) -> ReconstructResult:
     """Put the mask pixels of each record into CT space and measure their distance to the bone.
 
-    Writes ``<specimen>_<anatomy>_<record>_<mask>`` as ``.ply``, ``.xyz``, ``.png`` and, last, ``.json`` into ``out``;
-    a record whose ``.json`` says that it was made from the same things is left alone unless ``overwrite``.
+    Writes ``<specimen>_<anatomy>_<record>_<mask>_<poses>`` (thinned: and ``_<voxel>mm``) as ``.ply``, ``.xyz``,
+    ``.png`` and, last, ``.json`` into ``out``; a record whose ``.json`` says that it was made from the same things is
+    left alone unless ``overwrite``.
 
     Raises:
-        DataError: no frames, or no record could be rebuilt (the first reason).
+        DataError: no frames, two records of one name, or no record could be rebuilt (the first reason).
     """
+    sweeps = find_sweeps(root, specimens, records)
+    _refuse_equal_names(sweeps)
     workers = workers or usable_cores()
     use_single_threaded_codecs()
     out = Path(out)
+    was_there = out.exists()
     if not settings.dry_run:
         remove_left_overs(make_output_folder(out))
     rebuilt: list[Reconstruction] = []
     errors: list[DataError] = []
     failures: list[str] = []
-    for _, group in groupby(find_sweeps(root, specimens, records), key=lambda sweep: sweep.specimen):
+    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
         surfaces: list[Surface] = []
         for sweep in group:
             try:
@@ -145,6 +152,9 @@ def reconstruct_ultrabones(
             except DataError as error:
                 errors.append(error)
                 failures.append(f"{sweep.name}: {error.message}")
+    if not was_there and not settings.dry_run:
+        with suppress(OSError):
+            out.rmdir()  # no record left anything in it
     if errors and not rebuilt:
         raise errors[0]
     return ReconstructResult(Path(root), out, settings.dry_run, tuple(rebuilt), tuple(failures))
@@ -160,8 +170,8 @@ def _rebuild(
     sweep: Sweep, surfaces: list[Surface], out: Path, settings: ReconstructSettings, workers: int, progress: Progress
 ) -> tuple[Reconstruction, list[str]]:
     masks = _find_masks(sweep, settings.mask)
-    poses = read_poses(sweep, settings.poses)
-    stem = f"{sweep.name}_{settings.mask}".replace(" ", "_")
+    poses = poses_of_masks(sweep, settings.mask, settings.poses)
+    stem = _stem(sweep, poses.kind, settings)
     if settings.dry_run:
         plan = Reconstruction(sweep.name, settings.mask, poses.kind, len(masks), 0, 0, 0, None, None, {}, ())
         return plan, []
@@ -170,7 +180,17 @@ def _rebuild(
     if earlier is not None:
         logger.info("%s is up to date in %s", sweep.name, out)
         return earlier, []
-    clouds, failures = _back_project_all(sweep, poses, masks, workers, progress)
+    clouds, failures, unmarked = _back_project_all(sweep, poses, masks, workers, progress)
+    if failures and not clouds:
+        raise DataError(f"no mask of {sweep.name} can be used; {failures[0]}")
+    if unmarked:
+        logger.warning(
+            "%s: %d masks in %s have pixels but none of value %d, the only one that counts as bone",
+            sweep.name,
+            unmarked,
+            settings.mask,
+            LABEL,
+        )
     points = np.concatenate([np.empty((0, 3)), *clouds])
     distances = surface_distances(points, surfaces, workers)
     record = Reconstruction(
@@ -188,10 +208,37 @@ def _rebuild(
     )
     if len(points):
         _write(out, stem, points, distances, surfaces, settings, record)
-    if not failures:  # else the next run tries the failed frames again
+    if len(points) and not failures:  # else the next run tries again and says again what is wrong
         text = json.dumps({"made_from": made_from, "reconstruction": asdict(record)}, indent=2)
         write_text(out / f"{stem}.json", text + "\n")
     return record, failures
+
+
+def _record_name(sweep: Sweep) -> str:
+    """``specimen90_fibula_record01`` or ``cadaver90_F231091_record01``: from the folders, which tell releases apart."""
+    specimen = specimen_folder(sweep.folder)
+    if specimen is None:
+        return sweep.name.replace(" ", "_")
+    below = [part for part in sweep.folder.relative_to(specimen).parts if part != "ultrasound_records"]
+    return "_".join([specimen.name, *below])
+
+
+def _stem(sweep: Sweep, poses: str, settings: ReconstructSettings) -> str:
+    """Name of a record's files without suffix; runs that differ in what they rebuild do not share it."""
+    voxel = [f"{settings.voxel_mm:g}mm"] if settings.voxel_mm > 0 else []
+    return "_".join([_record_name(sweep), settings.mask, poses, *voxel])
+
+
+def _refuse_equal_names(sweeps: Sequence[Sweep]) -> None:
+    folders: dict[str, Path] = {}
+    for sweep in sweeps:
+        name = _record_name(sweep).lower()  # there are file systems to which case is the same
+        if name in folders:
+            raise DataError(
+                f"two records are named {_record_name(sweep)}: {folders[name]} and {sweep.folder}",
+                "rebuild one at a time with --root, each into an --out of its own",
+            )
+        folders[name] = sweep.folder
 
 
 def _write(
@@ -233,8 +280,10 @@ def _find_masks(sweep: Sweep, folder: str) -> dict[int, Path]:
 
 def _back_project_all(
     sweep: Sweep, poses: Poses, masks: dict[int, Path], workers: int, progress: Progress
-) -> tuple[list[NDArray[np.float64]], list[str]]:
-    def project(frame: int) -> NDArray[np.float64] | str:
+) -> tuple[list[NDArray[np.float64]], list[str], int]:
+    """Points of each usable mask, why the others are not, and how many have pixels of other values only."""
+
+    def project(frame: int) -> tuple[NDArray[np.float64], bool] | str:
         try:
             if poses.problem(frame):
                 raise DataError(poses.problem(frame))
@@ -242,17 +291,19 @@ def _back_project_all(
             check_frame_size(mask.shape, float(poses.spacing_mm[frame]), str(masks[frame]))
         except DataError as error:
             return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
-        return back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]))
+        points = back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]))
+        return points, bool(len(points) == 0 and mask.any())
 
-    clouds, failures = [], []
+    clouds, failures, unmarked = [], [], 0
     with progress.task(f"rebuild {sweep.name}", len(masks), "frames") as advance:
         for outcome in map_in_threads(project, masks, workers):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
-                clouds.append(outcome)
+                clouds.append(outcome[0])
+                unmarked += outcome[1]
             advance(1)
-    return clouds, failures
+    return clouds, failures, unmarked
 
 
 def _fingerprint(

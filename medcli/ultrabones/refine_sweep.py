@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -32,13 +33,22 @@ from medcli.ultrabones.refine import Refinement, RefineSettings, refine_frame
 from medcli.ultrabones.registry import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep, read_poses
-from medcli.ultrabones.tracking import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, read_tracking, tracking_file
+from medcli.ultrabones.tracking import (
+    OPTIMIZED_POSE_COLUMNS,
+    POSE_COLUMNS,
+    has_optimized_poses,
+    standard_names,
+    tracking_file,
+)
 
 REPORT = "refinement.csv"
+ORIGINAL_ENDING = "_original"
+"""Of the name of the tracking table as it was."""
 REPORT_COLUMNS = (
     "timestamp", "status", "reason", "moved_mm", "moved_deg", "j_before", "j_after", *POSE_COLUMNS, "key",
 )  # fmt: skip
 _SAVE_EVERY_S = 10.0
+_TAIL = 32  # Adler-32 and CRC of the pixels, and the end chunk
 _CORNERS_MM = np.array([[x * FRAME_WIDTH, y * FRAME_HEIGHT, 0] for x in (0, 1) for y in (0, 1)]) * PIXEL_SPACING_MM
 
 logger = logging.getLogger(__name__)
@@ -71,6 +81,15 @@ class SweepRefinement:
     failures: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class RefinementPlan:
+    """Report rows that are there by timestamp, the key of each frame, and the frames still to refine."""
+
+    done: dict[int, Row]
+    keys: list[str]
+    todo: list[int]
+
+
 def refine_sweep(
     sweep: Sweep,
     surfaces: Sequence[Surface],
@@ -84,19 +103,13 @@ def refine_sweep(
     Frames that are not refined get their tracked pose. The table as it was is kept once, as ``…_original.csv``.
 
     Raises:
-        DataError: no table, or a report made with other settings, poses or meshes and ``overwrite`` is off.
+        DataError: no table, or a report made with other settings, poses, images or meshes and ``overwrite`` is off.
     """
-    poses = read_poses(sweep, INITIAL)
-    report = sweep.folder / REPORT
-    done = {} if overwrite else _read_report(report)
-    if is_foreign(sweep) and not overwrite:
-        logger.warning("%s has optimised poses of another origin; kept (--overwrite replaces them)", sweep.folder)
+    plan = plan_refinement(sweep, surfaces, settings, overwrite)
+    if plan is None:
         return SweepRefinement(foreign=True)
-    mesh = digest(surfaces)
-    keys = [_key(settings, mesh, poses, frame) for frame in range(len(sweep.timestamps))]
-    _refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
-    usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
-    todo = [frame for frame in usable if sweep.timestamps[frame] not in done]
+    poses, report = read_poses(sweep, INITIAL), sweep.folder / REPORT
+    done, keys, todo = plan.done, plan.keys, plan.todo
     field = _field_for(todo, poses, surfaces, settings, workers)
 
     def refine(frame: int) -> Row | str:
@@ -123,6 +136,23 @@ def refine_sweep(
     return _summary(done, len(todo), failures)
 
 
+def plan_refinement(
+    sweep: Sweep, surfaces: Sequence[Surface], settings: RefineSettings, overwrite: bool = False
+) -> RefinementPlan | None:
+    """What refining a sweep would do, with the errors of :func:`refine_sweep`; None when foreign poses are kept."""
+    poses = read_poses(sweep, INITIAL)
+    report = sweep.folder / REPORT
+    done = {} if overwrite else _read_report(report)
+    if is_foreign(sweep) and not overwrite:
+        logger.warning("%s has optimised poses of another origin; kept (--overwrite replaces them)", sweep.folder)
+        return None
+    mesh = digest(surfaces)
+    keys = [_key(settings, mesh, sweep, poses, frame) for frame in range(len(sweep.timestamps))]
+    _refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
+    usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
+    return RefinementPlan(done, keys, [frame for frame in usable if sweep.timestamps[frame] not in done])
+
+
 def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]]) -> bool:
     """Set the ``_optimized`` columns of a record's tracking table; every other column keeps its text.
 
@@ -138,18 +168,20 @@ def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]
     if path is None:
         raise DataError(f"no tracking table in {record_dir}")
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    table.columns = table.columns.str.strip()
+    written = table.columns.str.strip().tolist()
+    table.columns = pd.Index(standard_names(written))
     columns = {name: table[name].tolist() for name in POSE_COLUMNS}
     for row, pose in poses.items():
         for name, value in zip(POSE_COLUMNS, pose.tolist(), strict=True):
             columns[name][row] = repr(value)
     for name, optimized in zip(POSE_COLUMNS, OPTIMIZED_POSE_COLUMNS, strict=True):
         table[optimized] = columns[name]
+    table.columns = pd.Index(written + table.columns.tolist()[len(written) :])
     content = table.to_csv(index=False, lineterminator="\n").encode("utf-8")
     before = path.read_bytes()
     if content == before:
         return False
-    original = path.with_name(f"{path.stem}_original{path.suffix}")
+    original = path.with_name(path.stem + ORIGINAL_ENDING + path.suffix)
     if not original.exists():
         write_bytes(original, before)
     write_bytes(path, content)
@@ -158,7 +190,7 @@ def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]
 
 def is_foreign(sweep: Sweep) -> bool:
     """Whether the table has optimised poses, as the published one has, without a report of this command."""
-    return OPTIMIZED_POSE_COLUMNS[0] in read_tracking(sweep.folder).columns and not (sweep.folder / REPORT).exists()
+    return has_optimized_poses(sweep.folder) and not (sweep.folder / REPORT).exists()
 
 
 def _field_for(
@@ -204,16 +236,28 @@ def _refine_one(
     return refine_frame(image, poses.pose[frame], spacing, surfaces, field, sweep.timestamps[frame], settings)
 
 
-def _key(settings: RefineSettings, mesh: str, poses: Poses, frame: int) -> str:
-    text = repr((astuple(settings), mesh, poses.pose[frame].tolist(), float(poses.spacing_mm[frame])))
+def _key(settings: RefineSettings, mesh: str, sweep: Sweep, poses: Poses, frame: int) -> str:
+    pose = poses.pose[frame].tolist()
+    text = repr((astuple(settings), mesh, pose, float(poses.spacing_mm[frame]), _image_mark(sweep.images[frame])))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _image_mark(path: str) -> tuple[int, bytes]:
+    """Size and last bytes of a PNG file: the checksum of all its pixels is among them, and copying keeps them."""
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            return size, file.read()
+    except OSError:
+        return 0, b""  # the frame fails by itself when it is read
 
 
 def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: Path) -> None:
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
     if changed:
         raise DataError(
-            f"{report} was made with other settings, poses or meshes ({len(changed)} frames differ)",
+            f"{report} was made with other settings, poses, images or meshes ({len(changed)} frames differ)",
             "give --overwrite to refine again",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,8 @@ def tracking_file(record_dir: str | Path, names: Iterable[str] | None = None) ->
     return next((folder / name for name in TRACKING_FILES if name in present), None)
 
 
-def read_tracking(record_dir: str | Path) -> pd.DataFrame:
-    """The tracking table of a record, one row for each row of the file.
+def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFrame:
+    """The tracking table of a record, or the one at ``path``, one row for each row of the file.
 
     Returns:
         columns ``timestamp`` (int, milliseconds, -1 where the file has no number), ``space_factor`` (millimetres per
@@ -38,18 +38,23 @@ def read_tracking(record_dir: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = tracking_file(record_dir)
+    path = path or tracking_file(record_dir)
     if path is None:
         raise DataError(f"no tracking table in {record_dir}: expected {TRACKING_FILES[0]}")
     try:
         table = pd.read_csv(path, encoding=_ENCODING, skipinitialspace=True)
+        table.columns = pd.Index(standard_names(table.columns.tolist()))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read tracking table {path}: {error}") from error
-    table.columns = table.columns.str.strip()
     missing = [name for name in ("timestamp", *POSE_COLUMNS) if name not in table.columns]
     if missing:
-        raise DataError(f"tracking table {path} has no column {', '.join(missing)}")
+        raise _no_column(path, missing, table.columns.tolist())
     return _tidy(table)
+
+
+def has_optimized_poses(record_dir: str | Path, path: Path | None = None) -> bool:
+    """Whether a tracking table has the columns of optimised poses; arguments and errors of :func:`read_tracking`."""
+    return OPTIMIZED_POSE_COLUMNS[0] in read_tracking(record_dir, path).columns
 
 
 def read_timestamps(path: Path) -> list[int]:
@@ -62,11 +67,24 @@ def read_timestamps(path: Path) -> list[int]:
         lines = [line for line in path.read_text(encoding=_ENCODING).splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read tracking table {path}: {error}") from error
-    header = [name.strip().strip('"') for name in lines[0].split(",")] if lines else []
+    header = standard_names([name.strip().strip('"') for name in lines[0].split(",")]) if lines else []
     if "timestamp" not in header:
-        raise DataError(f"tracking table {path} has no column timestamp")
+        raise _no_column(path, ["timestamp"], header)
     column = header.index("timestamp")
     return [_as_timestamp(line, column) for line in lines[1:]]
+
+
+def standard_names(names: Sequence[str]) -> list[str]:
+    """Names of columns without blanks around; those this package knows in lower case, however they are written."""
+    stripped = [str(name).strip() for name in names]
+    known = {"timestamp", "space_factor", *POSE_COLUMNS, *OPTIMIZED_POSE_COLUMNS} - set(stripped)
+    return [name.lower() if name.lower() in known else name for name in stripped]
+
+
+def _no_column(path: Path, missing: Sequence[str], names: Sequence[str]) -> DataError:
+    separator = "; columns must be separated by commas" if any(";" in name or "\t" in name for name in names) else ""
+    found = ", ".join(map(repr, names[:20])) or "none"
+    return DataError(f"tracking table {path} has no column {', '.join(missing)}", f"it has {found}{separator}")
 
 
 def _as_timestamp(line: str, column: int) -> int:

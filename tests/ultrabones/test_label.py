@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from medcli.errors import DataError, UsageError
 from medcli.images import read_grey, read_rgb, write_image
 from medcli.mesh import Mesh, read_stl, write_stl
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
+from medcli.ultrabones import label_sweep
 from medcli.ultrabones.bones import find_meshes
 from medcli.ultrabones.label import Kind, LabelSettings, label_ultrabones
 from medcli.ultrabones.refine import RefineSettings
@@ -100,6 +104,23 @@ def test_a_dry_run_writes_nothing(root: Path) -> None:
     result = label_ultrabones(root, settings=LabelSettings(dry_run=True, refine=True))
     assert (result.dry_run, result.frames, result.written) == (True, 8, 16)
     assert contents(root) == before
+
+
+def test_a_dry_run_agrees_with_the_run(root: Path, medcli: Callable) -> None:
+    planned = LabelSettings(refine=True, refine_settings=QUICK, overlay=True, dry_run=True)
+    real = dataclasses.replace(planned, dry_run=False)
+    ran = medcli("label", "ultrabones", "--root", root, "--records", 1, "--refine", "--overlay", "--dry-run")
+    assert "would refine 4 poses, into refinement.csv and the tracking table" in ran.out
+    assert "would write 12 files" in ran.out
+    for count in (12, 0):
+        assert label_ultrabones(root, records=[1], settings=planned).written == count
+        assert label_ultrabones(root, records=[1], settings=real).written == count
+    others = dataclasses.replace(planned, refine_settings=RefineSettings(seed=1, generations=5))
+    with pytest.raises(DataError, match="other settings"):
+        label_ultrabones(root, records=[1], settings=others)
+    for settings in (LabelSettings(poses="initial"), LabelSettings(poses="initial", dry_run=True)):
+        with pytest.raises(DataError, match="made from other poses"):
+            label_ultrabones(root, records=[1], settings=settings)
 
 
 def test_refining_keeps_the_table_and_reports_each_frame(root: Path) -> None:
@@ -202,14 +223,39 @@ def test_labels_of_other_poses_are_refused_before_any_work(root: Path) -> None:
     assert result.written == 8
 
 
+def test_overlays_of_other_labels_are_not_kept_unseen(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True))
+    refined = LabelSettings(refine=True, refine_settings=QUICK, overwrite=True)
+    label_ultrabones(root, records=[1], settings=refined)
+    assert "Overlays shows other labels (--overlay --overwrite draws it again)" in caplog.text
+    with pytest.raises(DataError, match="Overlays holds labels made from other poses or meshes"):
+        label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True))
+    label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True, overwrite=True))
+    caplog.clear()
+    label_ultrabones(root, records=[1])
+    assert caplog.messages == []
+
+
 def test_other_refine_settings_are_refused(root: Path) -> None:
     label_ultrabones(root, records=[1], settings=REFINE)
-    with pytest.raises(DataError, match="other settings, poses or meshes \\(4 frames differ\\)"):
+    with pytest.raises(DataError, match="other settings, poses, images or meshes \\(4 frames differ\\)"):
         label_ultrabones(
             root,
             records=[1],
             settings=LabelSettings(refine=True, refine_settings=RefineSettings(seed=1, generations=5)),
         )
+
+
+def test_poses_refined_on_another_image_are_refused(root: Path) -> None:
+    label_ultrabones(root, records=[1], settings=REFINE)
+    path = sorted((root / RECORD / "UltrasoundImages").iterdir())[1]
+    picture = read_grey(path)
+    os.utime(path, (1, 1))  # a copy of the data is still the same data
+    assert label_ultrabones(root, records=[1], settings=REFINE).written == 0
+    picture[100, 100] ^= 1
+    write_image(path, picture)
+    with pytest.raises(DataError, match=r"other settings, poses, images or meshes \(1 frames differ\)"):
+        label_ultrabones(root, records=[1], settings=REFINE)
 
 
 def test_published_labels_and_poses_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -296,12 +342,30 @@ def test_the_optimised_columns_are_added_without_touching_the_others(tmp_path: P
     assert (tmp_path / "tracking_original.csv").read_text() == text
 
 
+def test_names_of_columns_in_another_case(root: Path) -> None:
+    edit_tracking(root, lambda table: table.rename(columns=str.upper))
+    result = label_ultrabones(root, records=[1], settings=REFINE)
+    assert (result.frames, result.written, result.failures) == (4, 8, ())
+    table = pd.read_csv(root / RECORD / "tracking.csv")
+    original = pd.read_csv(root / RECORD / "tracking_original.csv")
+    assert list(table.columns) == [*original.columns, *OPTIMIZED_POSE_COLUMNS]
+
+
 class TestBadInput:
     def test_no_column(self, root: Path, medcli: Callable) -> None:
         edit_tracking(root, lambda table: table.drop(columns="euler_y"))
         ran = medcli("label", "ultrabones", "--root", root, "--records", 1)
         assert ran.code == 3
         assert "tracking.csv has no column euler_y" in ran.err
+
+    def test_columns_separated_by_semicolons(self, root: Path, medcli: Callable) -> None:
+        path = root / RECORD / "tracking.csv"
+        path.write_text(path.read_text().replace(",", ";"))
+        ran = medcli("label", "ultrabones", "--root", root, "--records", 1)
+        assert ran.code == 3
+        assert "tracking.csv has no column timestamp" in ran.err
+        assert "it has 'timestamp;space_factor;x" in " ".join(ran.err.split())
+        assert "columns must be separated by commas" in " ".join(ran.err.split())
 
     def test_no_table_in_one_record_of_two(self, root: Path, medcli: Callable) -> None:
         (root / RECORD / "tracking.csv").unlink()
@@ -326,6 +390,38 @@ class TestBadInput:
             assert "space_factor is nan" in result["failures"][1]
             assert result["written"] == 4
 
+    @pytest.mark.parametrize(
+        ("column", "value", "said"),
+        [
+            ("x", np.nan, "the pose in the tracking table is not a number"),
+            ("space_factor", 0.0012, "is 238 x 203 pixels, expected 42687 x 36441 at 0.0012 mm a pixel"),
+        ],
+    )
+    @pytest.mark.parametrize("words", [(), ("--refine",), ("--dry-run",)])
+    def test_no_frame_at_all_can_be_used(
+        self,
+        root: Path,
+        medcli: Callable,
+        monkeypatch: pytest.MonkeyPatch,
+        column: str,
+        value: float,
+        said: str,
+        words: tuple[str, ...],
+    ) -> None:
+        def no_label(*_: object) -> None:
+            raise AssertionError("a label is drawn before the size is checked")
+
+        edit_tracking(root, lambda table: table.assign(**{column: value}))
+        monkeypatch.setattr(label_sweep, "full_label", no_label)
+        before = contents(root)
+        folders = sorted(root.rglob("*"))
+        ran = medcli("label", "ultrabones", "--root", root, "--records", 1, *words)
+        assert ran.code == 3
+        assert ran.err.startswith("error: no frame of specimen01 fibula record01 can be labelled")
+        assert said in ran.err
+        assert contents(root) == before
+        assert sorted(root.rglob("*")) == folders
+
     def test_metres(self, root: Path, medcli: Callable) -> None:
         folder = root / "specimen01" / "CT_bone_segmentations"
         for path in folder.iterdir():
@@ -333,7 +429,7 @@ class TestBadInput:
             write_stl(Mesh(mesh.vertices / 1000, mesh.faces), path)
         ran = medcli("label", "ultrabones", "--root", root)
         assert ran.code == 3
-        assert "looks like metres" in ran.err
+        assert re.search(r"is 0\.\d+ mm long as it stands; .* so this looks like metres", " ".join(ran.err.split()))
 
     def test_not_watertight(self, root: Path, medcli: Callable) -> None:
         path = root / "specimen01" / "CT_bone_segmentations" / "fibula.stl"

@@ -6,22 +6,26 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from medcli.errors import DataError
 from medcli.images import read_rgb, write_image
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.ultrabones import point_cloud
+from medcli.ultrabones.label import LabelSettings, label_ultrabones
 from medcli.ultrabones.point_cloud import published_distance, sample_surface, seen_share, surface_distances, thin
 from medcli.ultrabones.pose import pixels_to_ct
 from medcli.ultrabones.reconstruct import ReconstructSettings, back_project, reconstruct_ultrabones
+from medcli.ultrabones.refine import RefineSettings
 from medcli.ultrabones.surface import Surface
 from tests.ultrabones.solids import ball, brute_distances
 
 RECORD = Path("specimen01/ultrasound_records/fibula/record01")
-STEM = "specimen01_fibula_record01_Labels_full"
+STEM = "specimen01_fibula_record01_Labels_full_optimized"
 FULL = ReconstructSettings(mask="Labels_full")
 
 
@@ -104,7 +108,7 @@ def test_a_voxel_keeps_one_point_and_leaves_the_figures(root: Path, tmp_path: Pa
     assert few.points_written < whole.points / 2
     assert few.points == whole.points
     assert few.distance_mm == whole.distance_mm
-    points = np.loadtxt(tmp_path / "b" / f"{STEM}.xyz")
+    points = np.loadtxt(tmp_path / "b" / f"{STEM}_1mm.xyz")
     assert len(points) == few.points_written
 
 
@@ -180,6 +184,85 @@ def test_the_seen_share_is_an_area() -> None:
     assert seen_share(surface, np.empty((0, 3))) == 0
 
 
+def worst(root: Path, out: Path, **settings: Any) -> tuple[str, float]:
+    record = reconstruct_ultrabones(root, out, settings=ReconstructSettings("Labels_full", **settings)).records[0]
+    assert record.distance_mm is not None
+    return record.poses, record.distance_mm.maximum
+
+
+@pytest.mark.parametrize(("kind", "other"), [("initial", "optimized"), ("optimized", "initial")])
+def test_masks_are_put_where_they_were_made(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, other: str
+) -> None:
+    label_ultrabones(root, settings=LabelSettings(poses=kind, overwrite=True))
+    poses, largest = worst(root, tmp_path / "out")
+    assert poses == kind
+    assert largest <= 0.1 + 1e-6
+    assert caplog.messages == []
+    poses, largest = worst(root, tmp_path / "out", poses=other)
+    assert poses == other
+    assert largest > 0.2
+    assert f"were made from the {kind} poses, but the {other} ones were asked for" in caplog.text
+
+
+def test_published_labels_belong_to_the_poses_published_with_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Labels of a table with tracked poses only; then ``--refine`` adds optimised ones and keeps the labels."""
+    make_ultrabones(tmp_path, (1,), settings=SweepSettings(frames=3, scale=0.25, optimized_columns=False))
+    table = pd.read_csv(tmp_path / RECORD / "tracking.csv")
+    label_ultrabones(tmp_path, settings=LabelSettings(overwrite=True))
+    (tmp_path / RECORD / "labels.json").unlink()
+    caplog.clear()
+    assert worst(tmp_path, tmp_path / "out")[0] == "initial"
+    assert caplog.messages == []
+    label_ultrabones(tmp_path, settings=LabelSettings(refine=True, refine_settings=RefineSettings(generations=5)))
+    assert len(pd.read_csv(tmp_path / RECORD / "tracking.csv").columns) == len(table.columns) + 6
+    caplog.clear()
+    poses, largest = worst(tmp_path, tmp_path / "out")
+    assert poses == "initial"
+    assert largest <= 0.1 + 1e-6
+    assert "Labels_full does not say from which poses" in caplog.text
+    assert "--poses optimized takes the others" in caplog.text
+
+
+def test_labels_of_poses_that_changed_since_are_said(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    label_ultrabones(root, settings=LabelSettings(overwrite=True))
+    path = root / RECORD / "tracking.csv"
+    table = pd.read_csv(path)
+    table["x_optimized"] += 0.5
+    table.to_csv(path, index=False)
+    worst(root, tmp_path / "out")
+    assert "optimized poses that have changed since" in caplog.text
+
+
+def test_runs_that_differ_do_not_share_files(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for settings in (
+        FULL,
+        ReconstructSettings("Labels_full", "initial"),
+        ReconstructSettings("Labels_full", voxel_mm=1),
+    ):
+        reconstruct_ultrabones(root, out, settings=settings)
+    assert {path.stem for path in out.iterdir()} == {STEM, STEM.replace("optimized", "initial"), f"{STEM}_1mm"}
+
+
+def test_records_of_two_releases_do_not_share_files(root: Path, tmp_path: Path) -> None:
+    """A specimen in both layouts, each with meshes of its own."""
+    make_ultrabones(root / "first", (1,), layout="first", settings=SweepSettings(frames=2, scale=0.25))
+    settings = ReconstructSettings("Labels")
+    result = reconstruct_ultrabones(root, tmp_path / "out", settings=settings)
+    files = [name for record in result.records for name in record.files]
+    assert len(set(files)) == len(files) == 3 * len(result.records)
+    assert any(name.startswith("cadaver01_F231091_") for name in files)
+    shutil.copytree(root / "specimen01", root / "copy" / "specimen01")
+    with pytest.raises(DataError, match=r"two records are named specimen01_fibula_record01: .*copy.* and"):
+        reconstruct_ultrabones(root, tmp_path / "none", settings=settings)
+    assert not (tmp_path / "none").exists()
+
+
 class TestCommand:
     def test_predictions_and_the_screen(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
         ran = medcli("reconstruct", "ultrabones", "--root", root, "--mask", "Labels_pred", "--out", tmp_path / "out")
@@ -212,6 +295,27 @@ class TestCommand:
             assert len(failures) == 2
             assert "256 x 256 pixels, expected 238 x 203" in failures[1]
         assert json.loads(ran.out)["records"][0]["frames"] == 3
+
+    @pytest.mark.parametrize("value", [1, 254])
+    def test_masks_of_another_value(self, root: Path, tmp_path: Path, medcli: Callable, value: int) -> None:
+        for path in (root / RECORD / "Labels").iterdir():
+            write_image(path, np.full((203, 238), value, np.uint8))
+        for _ in range(2):  # said again by a second run
+            ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out")
+            assert ran.code == 0
+            assert "5 masks in Labels have pixels but none of value 255" in " ".join(ran.err.split())
+            assert "no point cloud was written" in ran.out
+            assert "point clouds and pictures" not in ran.out
+            assert not (tmp_path / "out").exists()
+
+    def test_no_frame_can_be_used(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
+        path = root / RECORD / "tracking.csv"
+        pd.read_csv(path).assign(x_optimized=np.nan).to_csv(path, index=False)
+        ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out")
+        assert ran.code == 3
+        assert "no mask of specimen01 fibula record01 can be used" in ran.err
+        assert "the pose in the tracking table is not a number" in ran.err
+        assert not (tmp_path / "out").exists()
 
     def test_nan_pose(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
         path = root / RECORD / "tracking.csv"
