@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from medcli import files
-from medcli.errors import DataError, MedcliError
+from medcli.errors import DataError
 from medcli.progress import SILENT, Progress
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
@@ -106,10 +106,7 @@ class _Run:
             return
         with self.progress.task("download", total, "B") as advance:
             self.effort = Effort(self.manner.patience, self.stop, advance)
-            try:
-                Pool(self._jobs(work), self.manner.workers, self.stop).run()
-            except OSError as error:
-                raise _disk_error(error, self.folder.root) from error
+            Pool(self._jobs(work), self.manner.workers, self.stop).run()
 
     def _jobs(self, work: Work) -> Iterator[Job]:
         """Archives first: they take longest."""
@@ -258,11 +255,3 @@ def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, fol
         size_only_files=sum(record is not None and record.verified == "size only" for record in records),
         failures=sorted(run.failures, key=lambda failure: failure.path),
     )
-
-
-def _disk_error(error: OSError, root: Path) -> MedcliError:
-    if error.errno in files.DISK_FULL:
-        return MedcliError(
-            f"the disk of {root} is full", "make room, then run the same command again to go on where it stopped"
-        )
-    return MedcliError(f"cannot write {error.filename or root}: {error.strerror or error}")
