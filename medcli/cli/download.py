@@ -214,7 +214,8 @@ def _show_planned(output: Output, plan: Planned) -> None:
             "to": plan.dest,
             "files": f"{plan.files:,} ({gigabytes(plan.bytes)}), of these missing {plan.missing_files:,}",
             "to fetch": gigabytes(plan.network_bytes),
-            "disk": f"{gigabytes(plan.disk_bytes)} needed, {gigabytes(plan.free_bytes)} free",
+            "disk": f"{gigabytes(plan.disk_bytes)} needed and {gigabytes(plan.reserve_bytes)} left free, "
+            f"{gigabytes(plan.free_bytes)} free now",
             "licence": plan.licence,
         }
     )

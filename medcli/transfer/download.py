@@ -17,7 +17,7 @@ from medcli.progress import SILENT, Progress
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
 from medcli.transfer.check import Failure, find_missing, size_of
-from medcli.transfer.counted import Counted
+from medcli.transfer.counted import counted
 from medcli.transfer.fetch import Arrived, Effort, fetch_file
 from medcli.transfer.folder import About, Folder, hold
 from medcli.transfer.local import LocalFile
@@ -43,7 +43,8 @@ class Outcome:
         files, bytes: what was asked for.
         reused_files, reused_bytes: of these, what was here already.
         fetched_files: what came.
-        moved_bytes: what went over the network for it, tries that failed and gaps between members included.
+        moved_bytes: what went over the network for it, tries that failed and gaps between members included; with a
+            source that is :class:`~medcli.transfer.counted.Counted`, directories of archives as well.
         size_only_files: files for which the source gives no checksum.
         failures: what did not come.
     """
@@ -92,7 +93,7 @@ class _Run:
     """The jobs of one download and what became of them."""
 
     def __init__(self, source: Source, folder: Folder, manner: Manner, progress: Progress) -> None:
-        self.source = Counted(source)
+        self.source = counted(source)
         self.folder, self.manner, self.progress = folder, manner, progress
         self.stop = threading.Event()
         self.lock = threading.Lock()

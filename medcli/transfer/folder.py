@@ -24,6 +24,7 @@ MANIFEST = "medcli-manifest.json"
 SCHEMA = "medcli.download-manifest.v1"
 HIDDEN = ".medcli-download"
 """Folder inside the destination for what is not data: lock, journal, archives being unpacked."""
+STAGING = "archives"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Folder:
     @property
     def staging(self) -> Path:
         """Where archives wait to be unpacked."""
-        return self.root / HIDDEN / "archives"
+        return self.root / HIDDEN / STAGING
 
     def record(self, path: str, found: str, verified: str, announced: str, source: str) -> None:
         """Note a file that has its final name; safe from any thread."""

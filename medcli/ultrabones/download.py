@@ -15,6 +15,7 @@ from medcli.sources.azure import AzureBlobs
 from medcli.sources.connection import Connection, parse_connection
 from medcli.sources.hub import HubRepository
 from medcli.transfer.archives import Archives
+from medcli.transfer.counted import Counted
 from medcli.transfer.download import Manner
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
@@ -177,7 +178,7 @@ def _find_container(connection: Connection, http: Http) -> str:
 def _of_hub(
     origin: Origin, selection: Selection, root: Path, http: Http, manner: Manner, dry_run: bool, progress: Progress
 ) -> tuple[Source, list[Wanted]]:
-    source = HubRepository(sources.HUB_DATASET, "dataset", origin.revision, http)
+    source = Counted(HubRepository(sources.HUB_DATASET, "dataset", origin.revision, http))
     archives: list[Entry] = []
     wanted: list[Wanted] = []
     for entry in source.list():

@@ -14,6 +14,7 @@ from medcli.progress import SILENT, Progress
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.archives import Archives
+from medcli.transfer.counted import Counted
 from medcli.transfer.download import Manner
 from medcli.transfer.folder import MANIFEST, About, read_manifest
 from medcli.transfer.http import Http
@@ -131,9 +132,10 @@ def _parts(
             wanted += _wanted(elsewhere, entry)
             if entry.name.lower().endswith(".zip"):
                 archives.append(entry)
-    inside = Archives(item, root, about, manner.patience, may_write=not dry_run)
+    source = Counted(item)
+    inside = Archives(source, root, about, manner.patience, may_write=not dry_run)
     wanted += inside.wanted(archives, partial(_of_member, elsewhere), manner.workers, progress)
-    yield item, _without_doubles(wanted)
+    yield source, _without_doubles(wanted)
 
 
 def _wanted(selection: Selection, entry: Entry) -> Iterator[Wanted]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -32,10 +33,20 @@ def test_everything_comes_and_a_second_run_moves_nothing(hub: FakeHub, medcli: M
     assert first["files"] == first["fetched_files"] == len(ALL)
     assert first["sources"] == [f"{hub.url}/datasets/luohwu/UltraBones100k@{hub.COMMIT}"]
     before = hub.sent("/store/")
+    assert first["moved_bytes"] == before
     second = report(medcli("download", "ultrabones", "--dest", tmp_path, "--json"))
-    assert (second["reused_files"], second["moved_bytes"]) == (len(ALL), 0)
     directories = sum(min(1 << 18, len(content)) for name, content in hub.content.items() if name.endswith(".zip"))
-    assert hub.sent("/store/") - before <= directories
+    assert (second["reused_files"], second["fetched_files"]) == (len(ALL), 0)
+    assert second["moved_bytes"] == hub.sent("/store/") - before == directories
+
+
+@pytest.mark.parametrize("words", [(), ("--only", "labels")])
+def test_a_dry_run_says_what_the_run_then_moves(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    plan = report(medcli("download", "ultrabones", *words, "--dry-run", "--dest", tmp_path / "data", "--json"))
+    done = report(medcli("download", "ultrabones", *words, "--dest", tmp_path / "data", "--json"))
+    assert plan["network_bytes"] == done["moved_bytes"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +118,7 @@ def test_a_dry_run_counts_and_writes_nothing(hub: FakeHub, medcli: Medcli, tmp_p
     assert plan["free_bytes"] > 0
     table = medcli("download", "ultrabones", "--dry-run", "--dest", dest)
     assert "specimen 02" in table.out
-    assert "free" in table.out
+    assert "needed and 67.1 MB left free, " in table.out
 
 
 def test_too_small_a_disk_stops_before_the_first_byte(
@@ -124,12 +135,37 @@ def test_too_small_a_disk_stops_before_the_first_byte(
 
 def test_a_store_that_sends_no_parts_gives_the_same_files_once(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     hub.always["*"] = Trouble(no_ranges=True)
-    report(medcli("download", "ultrabones", "--specimens", "1", "--only", "labels", "--dest", tmp_path, "--json"))
+    words = ("download", "ultrabones", "--specimens", "1", "--only", "labels", "--dest", tmp_path, "--json")
+    assert report(medcli(*words))["moved_bytes"] == len(hub.content["specimen01.zip"])
     assert files_in(tmp_path) == {name: content for name, content in CURRENT[1].items() if "/Labels/" in name}
     before = hub.sent("/store/")
-    words = ("download", "ultrabones", "--specimens", "1", "--only", "labels", "--dest", tmp_path, "--json")
     assert report(medcli(*words))["moved_bytes"] == 0
     assert hub.sent("/store/") == before
+
+
+def test_too_small_a_disk_stops_before_the_first_whole_archive(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.always["*"] = Trouble(no_ranges=True)
+    size = len(hub.content["specimen01.zip"]) + len(hub.content["specimen02.zip"])
+    monkeypatch.setattr("medcli.transfer.plan.free_bytes", lambda root: (64 << 20) + size - 1)
+    ran = medcli("download", "ultrabones", "--specimens", "1", "2", "--dest", tmp_path / "data")
+    assert ran.code == 1
+    assert "MB left free, the disk has" in ran.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_disk_that_fills_while_a_whole_archive_comes_is_said(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    hub.always["*"] = Trouble(no_ranges=True)
+    monkeypatch.setattr("medcli.transfer.fetch._write_all", full)
+    ran = medcli("download", "ultrabones", "--specimens", "1", "--dest", tmp_path)
+    assert ran.code == 1
+    assert f"the disk of {tmp_path} is full" in ran.err
 
 
 def test_an_expired_signature_is_replaced_by_another(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
