@@ -26,6 +26,8 @@ from medcli.transfer.zips import Member, read_directory
 log = logging.getLogger(__name__)
 Choose = Callable[[Entry, Member], Iterable[Wanted]]
 """The files wanted of a member: one or none."""
+UNREAD = "archive"
+"""Kind of what a dry run wants of an archive that it could not look into: the whole of it."""
 
 
 class Archives:
@@ -85,7 +87,7 @@ class Archives:
     def _of_whole(self, entry: Entry, choose: Choose) -> list[Wanted]:
         log.info("%s: the server sends no parts of it, so it is fetched whole", entry.name)
         if not self.may_write:
-            return [Wanted(entry.name, entry, None, entry.name, "archive")]
+            return [Wanted(entry.name, entry, None, entry.name, UNREAD)]
         with hold(self.root, self.about) as folder:
             target = folder.staging / staged_name(entry)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from medcli.transfer.archives import Archives
 from medcli.transfer.counted import Counted
 from medcli.transfer.download import Manner
 from medcli.transfer.folder import MANIFEST, About, read_manifest
-from medcli.transfer.http import Http
+from medcli.transfer.http import Http, checked_address
 from medcli.transfer.plan import Wanted
 from medcli.transfer.report import (
     Downloaded,
@@ -86,7 +86,7 @@ def download_veriserum(
     """Make ``root`` hold the selected part of Veriserum; with ``dry_run``, only say what that would take.
 
     Raises:
-        UsageError: the licence was not accepted, or the selection asks for what there is not.
+        UsageError: the licence was not accepted, the address is none, or the selection asks for what there is not.
         DataError: a source cannot be reached or refuses access.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
@@ -94,6 +94,7 @@ def download_veriserum(
         raise UsageError(
             f"Veriserum's licence is not accepted yet: {sources.ABOUT.licence}", "accept it with --accept-license"
         )
+    checked_address(origin.base_url, "--base-url")
     manner = manner or Manner()
     about = replace(sources.ABOUT, licence_accepted=True)
     http = Http(manner.patience, manner.workers)

@@ -167,6 +167,14 @@ def test_azure_without_a_connection_string_says_how(medcli: Medcli, tmp_path: Pa
     assert "--connection-string-file" in ran.err
 
 
+def test_records_that_are_not_there_are_said(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
+    ran = medcli("download", "ultrabones", "--records", "9", "--dest", tmp_path)
+    assert ran.code == 2
+    assert "nothing of record 9" in ran.err
+    assert "there is record 1-2" in ran.err
+    assert files_in(tmp_path) == {}
+
+
 def test_anatomies_cannot_be_chosen_there(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli("download", "ultrabones", "--anatomies", "tibia", "--dest", tmp_path)
     assert ran.code == 2

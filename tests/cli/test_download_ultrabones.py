@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Ran
-from tests.download_fixtures import CURRENT, files_in
+from tests.download_fixtures import CURRENT, files_in, zipped
 from tests.servers import FakeHub, Trouble
 
 Medcli = Callable[..., Ran]
@@ -194,6 +194,48 @@ def test_an_unknown_specimen_is_named(hub: FakeHub, medcli: Medcli, tmp_path: Pa
     ran = medcli("download", "ultrabones", "--specimens", "2", "9", "--dest", tmp_path)
     assert ran.code == 2
     assert "specimen 9" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--records", "9"), ("nothing of record 9", "fibula, record 1-2; tibia, record 1-2")),
+        (("--anatomies", "foot"), ("nothing of foot", "fibula, record 1-2; tibia, record 1-2")),
+        (("--records", "9", "--anatomies", "tibia", "--only", "models"), ("nothing of record 9 in tibia",)),
+    ],
+)
+def test_a_choice_that_nothing_matches_brings_nothing_and_says_what_there_is(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    ran = medcli("download", "ultrabones", *words, "--dest", tmp_path)
+    assert ran.code == 2
+    for part in said:
+        assert part in ran.err
+    assert files_in(tmp_path) == {}
+
+
+def test_meshes_and_models_come_only_with_specimens_that_match(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    more = {
+        "specimen09/ultrasound_records/tibia/record05/tracking.csv": b"1",
+        "specimen09/pretrained_model/a.pth": b"2",
+    }
+    hub.add("specimen09.zip", zipped(more))
+    report(medcli("download", "ultrabones", "--records", "5", "--dest", tmp_path, "--json"))
+    assert files_in(tmp_path) == more
+    ran = medcli("download", "ultrabones", "--records", "5", "--specimens", "1", "9", "--dest", tmp_path)
+    assert ran.code == 2
+    assert "nothing of specimen 1 that matches" in ran.err
+
+
+@pytest.mark.parametrize("address", ["garbage", "ftp://example.org", "https://", "http://host:port"])
+@pytest.mark.parametrize("what", ["ultrabones", "weights"])
+def test_an_endpoint_that_is_no_address_is_said(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, what: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    ran = medcli("download", what, "--dest", tmp_path)
+    assert ran.code == 2
+    assert f"HF_ENDPOINT is not an http(s) address: '{address}'" in ran.err
 
 
 def test_an_absent_hub_is_said_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:

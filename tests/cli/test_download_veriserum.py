@@ -112,6 +112,15 @@ def test_a_site_that_is_no_dspace_is_said(veriserum_server: FakeDSpace, medcli: 
     assert len(ran.err.strip().splitlines()) <= 2
 
 
+def test_a_base_url_that_is_no_address_is_said_before_anything_comes(
+    veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path
+) -> None:
+    ran = medcli(*WORDS, tmp_path / "data", "--base-url", "nonsense")
+    assert ran.code == 2
+    assert "--base-url is not an http(s) address: 'nonsense'" in ran.err
+    assert not (tmp_path / "data").exists()
+
+
 def test_ids_may_be_given_in_any_order(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:
     done = report(medcli(*WORDS, tmp_path, "--only", "images", "--ids", "5", "1-2"))
     assert done["files"] == 6
