@@ -224,7 +224,7 @@ def _show_planned(output: Output, plan: Planned) -> None:
 def _show_downloaded(output: Output, done: Downloaded) -> None:
     from medcli.transfer.plan import gigabytes
 
-    here = done.files - len(done.failures)
+    here = done.files - sum(failure.files for failure in done.failures)
     verified = f"{here - done.size_only_files:,} by checksum"
     if done.size_only_files:
         verified += f", {done.size_only_files:,} by size only (the source gives no checksum)"

@@ -84,7 +84,7 @@ def download(
         planning.check_space(planning.disk_need(work, root, folder.staging, manner.workers), root)
         run = _Run(source, folder, manner, progress)
         run.do(work)
-        if not run.failures:
+        if not run.failed:
             _remove_staging(folder)
         return _outcome(wanted, missing, run, folder)
 
@@ -97,7 +97,7 @@ class _Run:
         self.folder, self.manner, self.progress = folder, manner, progress
         self.stop = threading.Event()
         self.lock = threading.Lock()
-        self.failures: list[Failure] = []
+        self.failed: list[tuple[Wanted, str]] = []
         self.fetched = 0
         self.in_a_row = 0
 
@@ -196,7 +196,7 @@ class _Run:
     def _failed(self, items: Sequence[Wanted], fault: Fault) -> None:
         """Note files that did not come; gives the whole run up when no other can come either."""
         with self.lock:
-            self.failures += [Failure(item.path, str(fault)) for item in items]
+            self.failed += [(item, str(fault)) for item in items]
             self.in_a_row += isinstance(fault, (Broken, Busy))
             hopeless = self.in_a_row >= max(_FAILURES_IN_A_ROW, self.manner.workers)
         if isinstance(fault, Refused) and self.source.one_credential:
@@ -254,5 +254,17 @@ def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, fol
         fetched_files=run.fetched,
         moved_bytes=run.source.moved,
         size_only_files=sum(record is not None and record.verified == "size only" for record in records),
-        failures=sorted(run.failures, key=lambda failure: failure.path),
+        failures=_failures(run.failed),
     )
+
+
+def _failures(failed: Sequence[tuple[Wanted, str]]) -> list[Failure]:
+    """One for each file, and one for all files of an archive: a damaged one would otherwise fill the screen."""
+    by_origin: dict[str, list[tuple[Wanted, str]]] = {}
+    for item, reason in failed:
+        by_origin.setdefault(item.entry.name if item.member else item.path, []).append((item, reason))
+    failures = []
+    for origin, some in by_origin.items():
+        item, reason = min(some, key=lambda one: one[0].path)
+        failures.append(Failure(item.path, reason) if len(some) == 1 else Failure(origin, reason, len(some)))
+    return sorted(failures, key=lambda failure: failure.path)

@@ -190,6 +190,33 @@ def test_one_damaged_archive_fails_and_the_rest_comes(hub: FakeHub, medcli: Medc
     assert len(files_in(tmp_path)) == len(chosen("/Labels/")) - 1
 
 
+def test_an_archive_that_is_damaged_as_a_whole_is_one_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    hub.always["/store/specimen02.zip"] = Trouble(flip=5000)
+    ran = medcli("download", "ultrabones", "--dest", tmp_path, *QUICK)
+    lost = len(chosen("specimen02/"))
+    assert ran.code == 4
+    assert ran.err.count("failed: ") == 1
+    assert "failed: specimen02.zip: the content of specimen02.zip has sha256:" in ran.err
+    assert f"({lost} files of it did not come)" in ran.err
+    assert f"files     {len(ALL) - lost} of {len(ALL)}" in ran.out
+    assert files_in(tmp_path) == {name: content for name, content in ALL.items() if "specimen02/" not in name}
+
+
+def test_members_that_are_damaged_one_by_one_are_one_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    content = bytearray(hub.content["specimen02.zip"])
+    at = 0
+    for _ in range(2):
+        at = content.index(b"_label.png", at) + 60
+        content[at] ^= 0xFF
+    hub.put("/store/specimen02.zip", bytes(content))
+    ran = medcli("download", "ultrabones", "--only", "labels", "--dest", tmp_path, *QUICK)
+    assert ran.code == 4
+    assert ran.err.count("failed: ") == 1
+    assert "failed: specimen02.zip: the content of specimen02/" in ran.err
+    assert "(2 files of it did not come)" in ran.err
+    assert len(files_in(tmp_path)) == len(chosen("/Labels/")) - 2
+
+
 def test_an_unknown_specimen_is_named(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli("download", "ultrabones", "--specimens", "2", "9", "--dest", tmp_path)
     assert ran.code == 2
