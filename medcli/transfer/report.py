@@ -181,8 +181,8 @@ def verify_folder(root: Path, workers: int, progress: Progress = SILENT) -> Veri
 
 
 @contextmanager
-def unreachable() -> Iterator[None]:
-    """Turn what a source says into an error for the user."""
+def unreachable(if_missing: str = "check the address") -> Iterator[None]:
+    """Turn what a source says into an error for the user; ``if_missing`` is the hint when there is no such thing."""
     try:
         yield
     except Fault as fault:
@@ -190,7 +190,7 @@ def unreachable() -> Iterator[None]:
             hint = "check the network (and HTTPS_PROXY), then run the same command again to go on"
             raise DataError(f"the source cannot be reached: {fault}", hint) from None
         if isinstance(fault, Missing):
-            raise DataError(f"not found: {fault}", "check the address, --revision or --item") from None
+            raise DataError(f"not found: {fault}", if_missing) from None
         raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None
 
 

@@ -19,7 +19,7 @@ from medcli.transfer.download import Manner
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
 from medcli.transfer.report import Downloaded, Planned, carry_out, plan_only, unreachable
-from medcli.transfer.source import Entry, Fault, Source
+from medcli.transfer.source import Entry, Fault, Missing, Source
 from medcli.transfer.zips import Member
 from medcli.ultrabones import sources
 from medcli.ultrabones.sources import Anatomy, Kind, Place, read_name
@@ -151,7 +151,7 @@ def download_ultrabones(
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
     manner, finding = manner or Manner(), _Finding(selection)
-    with unreachable():
+    with unreachable("check --revision"):
         http = Http(manner.patience, manner.workers)
         connection = find_connection(origin)
         if connection:
@@ -208,11 +208,11 @@ def _of_azure(
             "the release on Azure does not sort its records by anatomy, so --anatomies cannot choose there",
             "leave --anatomies out, or take the current release with --source hub",
         )
-    container = origin.container or _find_container(connection, http)
+    container = origin.container or connection.container or _find_container(connection, http)
     source = AzureBlobs(connection, container, http)
     folders = [
         folder
-        for folder in source.folders(sources.AZURE_FOLDER)
+        for folder in _folders(source)
         if (number := sources.specimen_of(folder[len(sources.AZURE_FOLDER) :])) is not None
         and finding.selection.holds_specimen(number)
     ]
@@ -223,6 +223,16 @@ def _of_azure(
             advance(1)
             wanted += finding.of_entry(entry)
     return source, wanted
+
+
+def _folders(source: AzureBlobs) -> Sequence[str]:
+    try:
+        return source.folders(sources.AZURE_FOLDER)
+    except Missing as fault:
+        raise DataError(
+            f"the account has no container {source.container}: {fault}",
+            "leave --container out, or name the one that holds the data",
+        ) from None
 
 
 def _find_container(connection: Connection, http: Http) -> str:

@@ -98,7 +98,7 @@ def download_veriserum(
     manner = manner or Manner()
     about = replace(sources.ABOUT, licence_accepted=True)
     http = Http(manner.patience, manner.workers)
-    with unreachable():
+    with unreachable("check --base-url and --item"):
         found = list(_parts(root, selection, origin, http, about, manner, dry_run, progress))
     if not any(wanted for _, wanted in found):
         raise UsageError("no file of Veriserum matches", "see --dry-run without a selection")
