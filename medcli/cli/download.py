@@ -214,7 +214,8 @@ def _show_planned(output: Output, plan: Planned) -> None:
             "to": plan.dest,
             "files": f"{plan.files:,} ({gigabytes(plan.bytes)}), of these missing {plan.missing_files:,}",
             "to fetch": gigabytes(plan.network_bytes),
-            "disk": f"{gigabytes(plan.disk_bytes)} needed, {gigabytes(plan.free_bytes)} free",
+            "disk": f"{gigabytes(plan.disk_bytes)} needed and {gigabytes(plan.reserve_bytes)} left free, "
+            f"{gigabytes(plan.free_bytes)} free now",
             "licence": plan.licence,
         }
     )
@@ -223,7 +224,7 @@ def _show_planned(output: Output, plan: Planned) -> None:
 def _show_downloaded(output: Output, done: Downloaded) -> None:
     from medcli.transfer.plan import gigabytes
 
-    here = done.files - len(done.failures)
+    here = done.files - sum(failure.files for failure in done.failures)
     verified = f"{here - done.size_only_files:,} by checksum"
     if done.size_only_files:
         verified += f", {done.size_only_files:,} by size only (the source gives no checksum)"

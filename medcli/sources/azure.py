@@ -122,7 +122,7 @@ def reading_only(connection: Connection) -> Connection:
         )
     except Exception:
         raise DataError("the AccountKey of the connection string is damaged") from None
-    return Connection(connection.endpoint, connection.account, signature)
+    return Connection(connection.endpoint, connection.account, signature, container=connection.container)
 
 
 def _entry(blob: Any) -> Entry:

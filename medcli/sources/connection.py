@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from medcli.errors import DataError
 
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<address>[^)]*)\)")
+_SIGNED_ADDRESS = re.compile(r"https?://[^\s;]+\?[^\s;]*$", re.IGNORECASE)
 _RIGHTS = {
     "r": "read", "l": "list", "w": "write", "d": "delete", "a": "add", "c": "create", "u": "update", "p": "process",
     "x": "delete versions", "y": "delete for good", "t": "tags", "f": "filter", "m": "move", "e": "execute",
@@ -27,12 +28,14 @@ class Connection:
         signature: shared-access signature (query string without ``?``), or empty. Never printed.
         account: its name.
         key: account key, or empty. Never printed.
+        container: the one that the address named, or empty.
     """
 
     endpoint: str
     account: str
     signature: str = field(default="", repr=False)
     key: str = field(default="", repr=False)
+    container: str = ""
 
     @property
     def rights(self) -> str:
@@ -76,6 +79,8 @@ class Connection:
 def parse_connection(text: str) -> Connection:
     """Read a connection string: any case, blanks, quotes, line ends, Markdown links, a leading ``?``.
 
+    An address with its signature (``https://ACCOUNT.blob.core.windows.net/CONTAINER?sv=…&sig=…``) is read as well.
+
     Raises:
         DataError: a part is missing; says which, and repeats nothing of the text.
     """
@@ -94,12 +99,17 @@ def parse_connection(text: str) -> Connection:
         raise DataError("the connection string lacks its SharedAccessSignature (sv=…&sp=rl&sig=…)")
     if signature and "sig" not in parse_qs(signature):
         raise DataError("the SharedAccessSignature of the connection string is cut off: it has no sig")
-    plain = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}".rstrip("/")
-    return Connection(plain, account or _account(plain), signature, key)
+    folders = [part for part in address.path.split("/") if part]
+    of_account = folders[: _is_by_path(address.hostname or "")]
+    plain = "/".join([f"{address.scheme}://{address.netloc.rpartition('@')[2]}", *of_account])
+    container = unquote("".join(folders[len(of_account) :][:1]))
+    return Connection(plain, account or _account(plain), signature, key, container)
 
 
 def _parts(text: str) -> dict[str, str]:
-    text = _LINK.sub(lambda match: match["address"], text.strip()).strip().strip("`\"'")
+    text = _LINK.sub(lambda match: match["address"], text.strip()).strip().strip("`\"'<> \t")
+    if _SIGNED_ADDRESS.match(text):
+        return {"blobendpoint": text}
     parts: dict[str, str] = {}
     for piece in re.split(r"[;\r\n]+", text):
         name, equals, value = piece.partition("=")
@@ -111,5 +121,9 @@ def _parts(text: str) -> dict[str, str]:
 def _account(endpoint: str) -> str:
     address = urlsplit(endpoint)
     host = address.hostname or ""
-    by_path = host == "localhost" or re.fullmatch(r"[\d.]+|.*:.*", host) is not None
-    return address.path.strip("/").split("/")[0] if by_path else host.split(".")[0]
+    return address.path.strip("/").split("/")[0] if _is_by_path(host) else host.split(".")[0]
+
+
+def _is_by_path(host: str) -> bool:
+    """Whether the account is the first folder of the address, as emulators have it, and not part of the host's name."""
+    return host == "localhost" or re.fullmatch(r"[\d.]+|.*:.*", host) is not None

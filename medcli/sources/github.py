@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from urllib.parse import quote
 
-from medcli.transfer.http import Http, HttpBody
+from medcli.transfer.http import Http, HttpBody, checked_address
 from medcli.transfer.source import Entry
 
 API, RAW = "MEDCLI_GITHUB_API_URL", "MEDCLI_GITHUB_RAW_URL"
@@ -23,8 +23,8 @@ class GitHubFiles:
 
     def __init__(self, repository: str, revision: str, folder: str, http: Http) -> None:
         self.repository, self.folder, self.http = repository, folder, http
-        self.api = os.environ.get(API, "https://api.github.com").rstrip("/")
-        self.raw = os.environ.get(RAW, "https://raw.githubusercontent.com").rstrip("/")
+        self.api = checked_address(os.environ.get(API) or "https://api.github.com", API)
+        self.raw = checked_address(os.environ.get(RAW) or "https://raw.githubusercontent.com", RAW)
         commit = http.json(f"{self.api}/repos/{repository}/commits/{quote(revision)}")
         self.commit, self._tree = str(commit["sha"]), str(commit["commit"]["tree"]["sha"])
         self.address = f"https://github.com/{repository}@{self.commit}"

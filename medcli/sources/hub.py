@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from medcli.errors import DataError
-from medcli.transfer.http import Http, HttpBody, fault_for, host_of, words_for
+from medcli.transfer.http import Http, HttpBody, checked_address, fault_for, host_of, words_for
 from medcli.transfer.source import Broken, Entry, Refused
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class HubRepository:
 
     def __init__(self, repository: str, kind: str, revision: str, http: Http) -> None:
         self.repository, self.kind, self.http = repository, kind, http
-        self.endpoint = (os.environ.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/")
+        self.endpoint = checked_address(os.environ.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT, "HF_ENDPOINT")
         if any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in _OFFLINE):
             raise DataError(f"{_OFFLINE[0]} is set, so nothing is fetched from the Hub", f"unset {_OFFLINE[0]}")
         info = self._insist(lambda api: api.repo_info(repository, repo_type=kind, revision=revision, timeout=30))

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from medcli import files
 from medcli.progress import SILENT, Progress
+from medcli.transfer import plan as planning
 from medcli.transfer.fetch import Effort, fetch_file, part_for
-from medcli.transfer.folder import HIDDEN, About, hold
+from medcli.transfer.folder import HIDDEN, STAGING, About, hold
 from medcli.transfer.local import LocalFile
 from medcli.transfer.members import NoRanges, read_range
 from medcli.transfer.patience import Patience
@@ -25,12 +26,15 @@ from medcli.transfer.zips import Member, read_directory
 log = logging.getLogger(__name__)
 Choose = Callable[[Entry, Member], Iterable[Wanted]]
 """The files wanted of a member: one or none."""
+UNREAD = "archive"
+"""Kind of what a dry run wants of an archive that it could not look into: the whole of it."""
 
 
 class Archives:
     """Reads directories of archives.
 
     Args:
+        source: a :class:`~medcli.transfer.counted.Counted` also knows afterwards what was read here.
         root: the destination: where an archive is brought whole when its server sends no parts, and where its directory
             is then kept, so that a later run need not fetch it again to know what is in it.
         may_write: whether that may be done (a dry run only says that it would be).
@@ -58,6 +62,8 @@ class Archives:
                 return ()
 
             Pool((partial(look, index) for index in range(len(entries))), workers, self.effort.stop).run()
+        if without_parts and self.may_write:
+            self._check_space([entries[index] for index in without_parts])
         for index in without_parts:
             found[index] = self._of_whole(entries[index], choose)
         return [item for some in found for item in some]
@@ -74,10 +80,14 @@ class Archives:
             lambda start, end: read_range(self.source, entry, start, end, self.effort), entry.size, entry.name
         )
 
+    def _check_space(self, entries: Sequence[Entry]) -> None:
+        """Stop before the first byte when the archives do not fit: all wait beside each other to be unpacked."""
+        planning.check_space(planning.archives_need(entries, self.root / HIDDEN / STAGING), self.root)
+
     def _of_whole(self, entry: Entry, choose: Choose) -> list[Wanted]:
         log.info("%s: the server sends no parts of it, so it is fetched whole", entry.name)
         if not self.may_write:
-            return [Wanted(entry.name, entry, None, entry.name, "archive")]
+            return [Wanted(entry.name, entry, None, entry.name, UNREAD)]
         with hold(self.root, self.about) as folder:
             target = folder.staging / staged_name(entry)
             target.parent.mkdir(parents=True, exist_ok=True)

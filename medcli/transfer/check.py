@@ -18,13 +18,19 @@ from medcli.transfer.pool import Job, Pool
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that did not come."""
+    """What did not come.
+
+    Attributes:
+        path: of the file, or the archive's name when several of its files did not come.
+        files: how many.
+    """
 
     path: str
     reason: str
+    files: int = 1
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{self.path}: {self.reason}" + (f" ({self.files:,} files of it did not come)" if self.files > 1 else "")
 
 
 def find_missing(

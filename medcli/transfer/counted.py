@@ -10,7 +10,7 @@ from medcli.transfer.source import Body, Entry, Source
 
 
 class Counted:
-    """A source whose ``moved`` is the number of bytes read from it so far."""
+    """A source whose ``moved`` is the number of bytes read from it so far; made when the source knows its address."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -46,3 +46,8 @@ class _CountedBody:
         content = self.body.read(size)
         self.moved += len(content)
         return content
+
+
+def counted(source: Source) -> Counted:
+    """``source``, counted; as it is when it already was."""
+    return source if isinstance(source, Counted) else Counted(source)

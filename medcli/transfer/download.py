@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from medcli import files
-from medcli.errors import DataError, MedcliError
+from medcli.errors import DataError
 from medcli.progress import SILENT, Progress
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
 from medcli.transfer.check import Failure, find_missing, size_of
-from medcli.transfer.counted import Counted
+from medcli.transfer.counted import counted
 from medcli.transfer.fetch import Arrived, Effort, fetch_file
 from medcli.transfer.folder import About, Folder, hold
 from medcli.transfer.local import LocalFile
@@ -43,7 +43,8 @@ class Outcome:
         files, bytes: what was asked for.
         reused_files, reused_bytes: of these, what was here already.
         fetched_files: what came.
-        moved_bytes: what went over the network for it, tries that failed and gaps between members included.
+        moved_bytes: what went over the network for it, tries that failed and gaps between members included; with a
+            source that is :class:`~medcli.transfer.counted.Counted`, directories of archives as well.
         size_only_files: files for which the source gives no checksum.
         failures: what did not come.
     """
@@ -83,7 +84,7 @@ def download(
         planning.check_space(planning.disk_need(work, root, folder.staging, manner.workers), root)
         run = _Run(source, folder, manner, progress)
         run.do(work)
-        if not run.failures:
+        if not run.failed:
             _remove_staging(folder)
         return _outcome(wanted, missing, run, folder)
 
@@ -92,11 +93,11 @@ class _Run:
     """The jobs of one download and what became of them."""
 
     def __init__(self, source: Source, folder: Folder, manner: Manner, progress: Progress) -> None:
-        self.source = Counted(source)
+        self.source = counted(source)
         self.folder, self.manner, self.progress = folder, manner, progress
         self.stop = threading.Event()
         self.lock = threading.Lock()
-        self.failures: list[Failure] = []
+        self.failed: list[tuple[Wanted, str]] = []
         self.fetched = 0
         self.in_a_row = 0
 
@@ -106,10 +107,7 @@ class _Run:
             return
         with self.progress.task("download", total, "B") as advance:
             self.effort = Effort(self.manner.patience, self.stop, advance)
-            try:
-                Pool(self._jobs(work), self.manner.workers, self.stop).run()
-            except OSError as error:
-                raise _disk_error(error, self.folder.root) from error
+            Pool(self._jobs(work), self.manner.workers, self.stop).run()
 
     def _jobs(self, work: Work) -> Iterator[Job]:
         """Archives first: they take longest."""
@@ -198,7 +196,7 @@ class _Run:
     def _failed(self, items: Sequence[Wanted], fault: Fault) -> None:
         """Note files that did not come; gives the whole run up when no other can come either."""
         with self.lock:
-            self.failures += [Failure(item.path, str(fault)) for item in items]
+            self.failed += [(item, str(fault)) for item in items]
             self.in_a_row += isinstance(fault, (Broken, Busy))
             hopeless = self.in_a_row >= max(_FAILURES_IN_A_ROW, self.manner.workers)
         if isinstance(fault, Refused) and self.source.one_credential:
@@ -256,13 +254,17 @@ def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, fol
         fetched_files=run.fetched,
         moved_bytes=run.source.moved,
         size_only_files=sum(record is not None and record.verified == "size only" for record in records),
-        failures=sorted(run.failures, key=lambda failure: failure.path),
+        failures=_failures(run.failed),
     )
 
 
-def _disk_error(error: OSError, root: Path) -> MedcliError:
-    if error.errno in files.DISK_FULL:
-        return MedcliError(
-            f"the disk of {root} is full", "make room, then run the same command again to go on where it stopped"
-        )
-    return MedcliError(f"cannot write {error.filename or root}: {error.strerror or error}")
+def _failures(failed: Sequence[tuple[Wanted, str]]) -> list[Failure]:
+    """One for each file, and one for all files of an archive: a damaged one would otherwise fill the screen."""
+    by_origin: dict[str, list[tuple[Wanted, str]]] = {}
+    for item, reason in failed:
+        by_origin.setdefault(item.entry.name if item.member else item.path, []).append((item, reason))
+    failures = []
+    for origin, some in by_origin.items():
+        item, reason = min(some, key=lambda one: one[0].path)
+        failures.append(Failure(item.path, reason) if len(some) == 1 else Failure(origin, reason, len(some)))
+    return sorted(failures, key=lambda failure: failure.path)

@@ -152,7 +152,10 @@ class _Attempt:
         """Verify the part and give it its name."""
         found = f"{self.kind}:{self.hasher.hexdigest()}"
         if self.entry.checksum not in (None, found):
-            raise Corrupt(f"the content of {self.entry.name} has {found}, announced was {self.entry.checksum}")
+            raise Corrupt(
+                f"the content of {self.entry.name} has {_in_short(found)}, "
+                f"announced was {_in_short(self.entry.checksum or '')}"
+            )
         if self.entry.size >= DURABLE_FROM:
             with self.part.open("r+b") as file:
                 os.fsync(file.fileno())
@@ -208,6 +211,12 @@ class _Attempt:
                 self.effort.check()
         if self.present < self.entry.size:
             raise Broken(f"{self.entry.name} ended after {self.present} of {self.entry.size} bytes")
+
+
+def _in_short(found: str) -> str:
+    """Enough of a checksum to tell it from another: ``sha256:1a2b3c4d5e6f…``."""
+    kind, _, digits = found.partition(":")
+    return f"{kind}:{digits[:12]}" + ("…" if len(digits) > 12 else "")
 
 
 def _write_all(write: Callable[[memoryview], int | None], content: bytes) -> None:

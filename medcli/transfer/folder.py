@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,7 @@ MANIFEST = "medcli-manifest.json"
 SCHEMA = "medcli.download-manifest.v1"
 HIDDEN = ".medcli-download"
 """Folder inside the destination for what is not data: lock, journal, archives being unpacked."""
+STAGING = "archives"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Folder:
     @property
     def staging(self) -> Path:
         """Where archives wait to be unpacked."""
-        return self.root / HIDDEN / "archives"
+        return self.root / HIDDEN / STAGING
 
     def record(self, path: str, found: str, verified: str, announced: str, source: str) -> None:
         """Note a file that has its final name; safe from any thread."""
@@ -107,23 +108,27 @@ def hold(root: Path, about: About) -> Iterator[Folder]:
     """Create ``root`` where needed and hold it for this process; the manifest is saved however the block ends.
 
     Raises:
-        MedcliError: another process holds it, or it cannot be written to.
+        MedcliError: another process holds it, it cannot be written to, or the disk is full, inside the block as well.
     """
     try:
         files.make_output_folder(root)
     except MedcliError as error:
         raise MedcliError(error.message, "choose another folder with --dest") from error
     hidden = root / HIDDEN
-    hidden.mkdir(exist_ok=True)
-    with _locked(hidden / "lock", root):
-        manifest = read_manifest(root, about)
-        with (hidden / "journal").open("a", encoding="utf-8") as journal:
-            folder = Folder(root, manifest, journal)
-            if journal.tell():
-                folder.save()  # or the line that a kill cut short would swallow the next one
-            try:
-                yield folder
-            finally:
+    with _disk_errors(root):
+        hidden.mkdir(exist_ok=True)
+        with _locked(hidden / "lock", root):
+            manifest = read_manifest(root, about)
+            with (hidden / "journal").open("a", encoding="utf-8") as journal:
+                folder = Folder(root, manifest, journal)
+                if journal.tell():
+                    folder.save()  # or the line that a kill cut short would swallow the next one
+                try:
+                    yield folder
+                except BaseException:
+                    with suppress(OSError):  # what went wrong first is what counts; the journal knows what arrived
+                        folder.save()
+                    raise
                 folder.save()
 
 
@@ -209,6 +214,19 @@ def _journalled(path: Path) -> Iterator[Record]:
                 continue  # the line that was being written when the run was killed
             if isinstance(record, Record):
                 yield record
+
+
+@contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error for the user. Faults of the network are no ``OSError`` by then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in files.DISK_FULL:
+            raise MedcliError(
+                f"the disk of {root} is full", "make room, then run the same command again to go on where it stopped"
+            ) from error
+        raise MedcliError(f"cannot write {error.filename or root}: {error.strerror or error}") from error
 
 
 @contextmanager

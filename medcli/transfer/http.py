@@ -19,6 +19,7 @@ import requests.adapters
 import urllib3.exceptions
 
 from medcli import __version__
+from medcli.errors import UsageError
 from medcli.transfer.patience import Patience
 from medcli.transfer.source import Broken, Busy, Changed, Fault, Missing, Refused
 
@@ -145,6 +146,26 @@ class Http:
 def host_of(url: str) -> str:
     """Host (and port) of an address: what a message may show of it."""
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def checked_address(address: str, name: str) -> str:
+    """``address``, without its last slashes, when a request can be sent there.
+
+    Args:
+        name: the option or variable that it was given by.
+
+    Raises:
+        UsageError: it is no http(s) address.
+    """
+    try:
+        parts = urlsplit(address.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        usable = False
+    if not usable:
+        shown = without_secrets(address.rpartition("@")[2])
+        raise UsageError(f"{name} is not an http(s) address: {shown!r}", "it looks like https://example.org")
+    return address.strip().rstrip("/")
 
 
 def raise_for(response: requests.Response) -> None:

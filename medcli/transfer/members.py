@@ -67,7 +67,7 @@ def fetch_run(
             corrupt += isinstance(fault, (Corrupt, Changed))
             if corrupt >= _MOST_CORRUPT:
                 failed.append((waiting.pop(0), fault))
-                corrupt = 0
+                failures = corrupt = 0  # the next member has tries of its own
                 continue
             try:
                 effort.patience.wait(failures, fault, effort.stop)

@@ -12,7 +12,7 @@ from medcli.errors import MedcliError
 from medcli.transfer.fetch import is_part, part_for
 from medcli.transfer.folder import Record
 from medcli.transfer.source import Entry
-from medcli.transfer.zips import Member, is_safe_name, is_whole_better
+from medcli.transfer.zips import Member, is_safe_name, is_whole_better, plan_runs
 
 RESERVE = 64 << 20
 """Bytes that a run leaves free."""
@@ -98,7 +98,7 @@ class Work:
         return self.plain + members
 
     def network_bytes(self) -> int:
-        """Bytes that come over the network (parts that are here count as if they had just come)."""
+        """Bytes that come over the network (parts that are here count as if they had just come), without the gaps."""
         members = sum(_extent(wanted) for some in self.ranges.values() for wanted in some)
         return sum(wanted.size for wanted in self.plain) + members + sum(entry.size for entry in self.whole)
 
@@ -133,6 +133,11 @@ def bytes_here(target: Path, entry: Entry) -> int:
     return 0
 
 
+def _part_here(target: Path, entry: Entry) -> int:
+    part = part_for(target, entry)
+    return part.stat().st_size if part.is_file() else 0
+
+
 def check_paths(wanted: Sequence[Wanted]) -> None:
     """Refuse names that would leave the destination or fall on each other.
 
@@ -147,6 +152,19 @@ def check_paths(wanted: Sequence[Wanted]) -> None:
         if folded in seen:
             raise MedcliError(f"the source offers two files for {item.path}")
         seen.add(folded)
+
+
+def network_need(work: Work, root: Path, staging: Path) -> int:
+    """Bytes that are still to come over the network, gaps between neighbouring members included."""
+    plain = sum(wanted.size - _part_here(root / wanted.path, wanted.entry) for wanted in work.plain)
+    members = ([item.member for item in some if item.member] for some in work.ranges.values())
+    ranges = sum(run.end - run.start for some in members for run in plan_runs(some))
+    return plain + ranges + archives_need(work.whole, staging)
+
+
+def archives_need(archives: Iterable[Entry], staging: Path) -> int:
+    """Bytes of whole archives that are still to come."""
+    return sum(entry.size - bytes_here(staging / staged_name(entry), entry) for entry in archives)
 
 
 def disk_need(work: Work, root: Path, staging: Path, workers: int) -> int:
@@ -173,7 +191,8 @@ def check_space(need: int, root: Path) -> None:
     free = free_bytes(root)
     if need and need + RESERVE > free:
         raise MedcliError(
-            f"{root} needs {gigabytes(need)} more, the disk has {gigabytes(free)} free",
+            f"{root} needs {gigabytes(need)} more and {gigabytes(RESERVE)} left free, "
+            f"the disk has {gigabytes(free)} free",
             "choose another --dest, or less with --specimens, --only or --ids",
         )
 

@@ -12,8 +12,9 @@ from medcli.progress import SILENT, Progress
 from medcli.transfer import plan as planning
 from medcli.transfer.check import Failure, estimate_missing
 from medcli.transfer.check import verify as verify_files
+from medcli.transfer.counted import counted
 from medcli.transfer.download import Manner, Outcome, download
-from medcli.transfer.folder import HIDDEN, About, read_manifest
+from medcli.transfer.folder import HIDDEN, STAGING, About, read_manifest
 from medcli.transfer.plan import Wanted
 from medcli.transfer.source import Fault, Missing, Source
 
@@ -59,8 +60,9 @@ class Planned:
     """What a download would do.
 
     Attributes:
-        network_bytes: bytes that would come over the network.
+        network_bytes: bytes that would come over the network, directories of archives included.
         disk_bytes: bytes that the disk must still have, archives that wait to be unpacked included.
+        reserve_bytes: bytes that are left free besides, when anything comes.
         free_bytes: bytes that it has.
     """
 
@@ -76,6 +78,7 @@ class Planned:
     free_bytes: int
     licence: str
     citation: str
+    reserve_bytes: int = planning.RESERVE
     schema: str = "medcli.download-plan.v1"
 
 
@@ -105,7 +108,7 @@ def plan_only(source: Source, wanted: Sequence[Wanted], root: Path, about: About
     """Count what a download would do; writes nothing."""
     planning.check_paths(wanted)
     missing = estimate_missing(root, wanted)
-    staging = root / HIDDEN / "archives"
+    staging = root / HIDDEN / STAGING
     work = planning.divide(missing, staging)
     return Planned(
         about.dataset,
@@ -115,7 +118,7 @@ def plan_only(source: Source, wanted: Sequence[Wanted], root: Path, about: About
         len(wanted),
         sum(item.size for item in wanted),
         len(missing),
-        work.network_bytes(),
+        planning.network_need(work, root, staging) + counted(source).moved,  # the run reads the directories again
         planning.disk_need(work, root, staging, manner.workers),
         planning.free_bytes(root),
         about.licence,
@@ -178,8 +181,8 @@ def verify_folder(root: Path, workers: int, progress: Progress = SILENT) -> Veri
 
 
 @contextmanager
-def unreachable() -> Iterator[None]:
-    """Turn what a source says into an error for the user."""
+def unreachable(if_missing: str = "check the address") -> Iterator[None]:
+    """Turn what a source says into an error for the user; ``if_missing`` is the hint when there is no such thing."""
     try:
         yield
     except Fault as fault:
@@ -187,7 +190,7 @@ def unreachable() -> Iterator[None]:
             hint = "check the network (and HTTPS_PROXY), then run the same command again to go on"
             raise DataError(f"the source cannot be reached: {fault}", hint) from None
         if isinstance(fault, Missing):
-            raise DataError(f"not found: {fault}", "check the address, --revision or --item") from None
+            raise DataError(f"not found: {fault}", if_missing) from None
         raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from medcli.errors import DataError, UsageError
@@ -14,12 +13,13 @@ from medcli.progress import SILENT, Progress
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.connection import Connection, parse_connection
 from medcli.sources.hub import HubRepository
-from medcli.transfer.archives import Archives
+from medcli.transfer.archives import UNREAD, Archives
+from medcli.transfer.counted import Counted
 from medcli.transfer.download import Manner
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
 from medcli.transfer.report import Downloaded, Planned, carry_out, plan_only, unreachable
-from medcli.transfer.source import Entry, Fault, Source
+from medcli.transfer.source import Entry, Fault, Missing, Source
 from medcli.transfer.zips import Member
 from medcli.ultrabones import sources
 from medcli.ultrabones.sources import Anatomy, Kind, Place, read_name
@@ -32,7 +32,7 @@ class Selection:
     """Which part of the data set; an empty choice means all.
 
     Files that a choice does not speak of are kept: a specimen's merged bone mesh and model belong to no anatomy and to
-    no record, and come unless ``only`` leaves them out.
+    no record, and come unless ``only`` leaves them out - but only of specimens that have a chosen anatomy and record.
     """
 
     specimens: Sequence[int] = ()
@@ -50,8 +50,79 @@ class Selection:
             and (not self.only or named.kind in {item.value for item in self.only})
         )
 
+    def names(self, anatomy: str | None, record: int | None) -> bool:
+        """Whether a file speaks of, and is among, the anatomies and the records that are chosen."""
+        return (not self.anatomies or anatomy in {item.value for item in self.anatomies}) and (
+            not self.records or record in self.records
+        )
+
     def holds_specimen(self, number: int) -> bool:
         return not self.specimens or number in self.specimens
+
+
+class _Finding:
+    """Takes the files of a selection, and remembers which anatomies and records each specimen has."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.seen: set[tuple[int, str | None, int | None]] = set()
+
+    def of_entry(self, entry: Entry) -> Iterator[Wanted]:
+        return self._take(entry, None, read_name(entry.name))
+
+    def of_member(self, archive: Entry, member: Member) -> Iterator[Wanted]:
+        return self._take(archive, member, read_name(member.name, archive.name))
+
+    def of_matching(self, wanted: Sequence[Wanted], address: str) -> list[Wanted]:
+        """Without the files of specimens that have nothing of the chosen anatomies and records.
+
+        Raises:
+            UsageError: no specimen has; says what there is.
+        """
+        matching = {number for number, anatomy, record in self.seen if self.selection.names(anatomy, record)}
+        # An archive that a dry run could not look into may have anything.
+        matching |= {number for item in wanted if item.kind == UNREAD and (number := _specimen(item)) is not None}
+        if not matching and self.seen:
+            raise UsageError(f"{address} has nothing of {self._choice()}", f"there is {self._there()}")
+        return [item for item in wanted if _specimen(item) in matching]
+
+    def _take(self, entry: Entry, member: Member | None, named: sources.Named | None) -> Iterator[Wanted]:
+        if named and self.selection.holds_specimen(named.specimen):
+            self.seen.add((named.specimen, named.anatomy, named.record))
+            if self.selection.holds(named):
+                yield Wanted(named.path, entry, member, f"specimen {named.specimen:02d}", named.kind)
+
+    def _choice(self) -> str:
+        anatomies = [item.value for item in self.selection.anatomies]
+        numbers = [str(record) for record in self.selection.records]
+        return " in ".join(
+            ([f"record {', '.join(numbers)}"] if numbers else []) + ([", ".join(anatomies)] if anatomies else [])
+        )
+
+    def _there(self) -> str:
+        anatomies = sorted({anatomy for _, anatomy, _ in self.seen if anatomy})
+        if not anatomies:
+            return f"record {_in_short({record for *_, record in self.seen if record is not None})}"
+        records = {
+            name: {record for _, anatomy, record in self.seen if anatomy == name and record is not None}
+            for name in anatomies
+        }
+        return "; ".join(f"{name}, record {_in_short(some)}" if some else name for name, some in records.items())
+
+
+def _specimen(item: Wanted) -> int | None:
+    return sources.specimen_of(item.group)
+
+
+def _in_short(numbers: set[int]) -> str:
+    """``1-3, 7``, or ``none``."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts) or "none"
 
 
 @dataclass(frozen=True)
@@ -79,14 +150,15 @@ def download_ultrabones(
         UsageError: the selection asks for what the source does not have.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
-    manner = manner or Manner()
-    with unreachable():
+    manner, finding = manner or Manner(), _Finding(selection)
+    with unreachable("check --revision"):
         http = Http(manner.patience, manner.workers)
         connection = find_connection(origin)
         if connection:
-            source, wanted = _of_azure(connection, origin, selection, http, progress)
+            source, wanted = _of_azure(connection, origin, finding, http, progress)
         else:
-            source, wanted = _of_hub(origin, selection, root, http, manner, dry_run, progress)
+            source, wanted = _of_hub(origin, finding, root, http, manner, dry_run, progress)
+    wanted = finding.of_matching(wanted, source.address)
     _check_found(wanted, selection, source)
     if dry_run:
         return plan_only(source, wanted, root, sources.ABOUT, manner)
@@ -129,28 +201,38 @@ def find_connection(origin: Origin) -> Connection | None:
 
 
 def _of_azure(
-    connection: Connection, origin: Origin, selection: Selection, http: Http, progress: Progress
+    connection: Connection, origin: Origin, finding: _Finding, http: Http, progress: Progress
 ) -> tuple[Source, list[Wanted]]:
-    if selection.anatomies:
+    if finding.selection.anatomies:
         raise UsageError(
             "the release on Azure does not sort its records by anatomy, so --anatomies cannot choose there",
             "leave --anatomies out, or take the current release with --source hub",
         )
-    container = origin.container or _find_container(connection, http)
+    container = origin.container or connection.container or _find_container(connection, http)
     source = AzureBlobs(connection, container, http)
     folders = [
         folder
-        for folder in source.folders(sources.AZURE_FOLDER)
+        for folder in _folders(source)
         if (number := sources.specimen_of(folder[len(sources.AZURE_FOLDER) :])) is not None
-        and selection.holds_specimen(number)
+        and finding.selection.holds_specimen(number)
     ]
     source.prefixes = folders
     wanted: list[Wanted] = []
     with progress.task("list", None, "files") as advance:
         for entry in source.list():
             advance(1)
-            wanted += _wanted(entry, selection)
+            wanted += finding.of_entry(entry)
     return source, wanted
+
+
+def _folders(source: AzureBlobs) -> Sequence[str]:
+    try:
+        return source.folders(sources.AZURE_FOLDER)
+    except Missing as fault:
+        raise DataError(
+            f"the account has no container {source.container}: {fault}",
+            "leave --container out, or name the one that holds the data",
+        ) from None
 
 
 def _find_container(connection: Connection, http: Http) -> str:
@@ -175,39 +257,27 @@ def _find_container(connection: Connection, http: Http) -> str:
 
 
 def _of_hub(
-    origin: Origin, selection: Selection, root: Path, http: Http, manner: Manner, dry_run: bool, progress: Progress
+    origin: Origin, finding: _Finding, root: Path, http: Http, manner: Manner, dry_run: bool, progress: Progress
 ) -> tuple[Source, list[Wanted]]:
-    source = HubRepository(sources.HUB_DATASET, "dataset", origin.revision, http)
+    source = Counted(HubRepository(sources.HUB_DATASET, "dataset", origin.revision, http))
     archives: list[Entry] = []
     wanted: list[Wanted] = []
     for entry in source.list():
         number = sources.specimen_of(entry.name)
-        if number is None or not selection.holds_specimen(number):
+        if number is None or not finding.selection.holds_specimen(number):
             continue
         if entry.name.lower().endswith(".zip"):
             archives.append(entry)
         else:
-            wanted += _wanted(entry, selection)
+            wanted += finding.of_entry(entry)
     inside = Archives(source, root, sources.ABOUT, manner.patience, may_write=not dry_run)
-    wanted += inside.wanted(archives, partial(_of_member, selection), manner.workers, progress)
+    wanted += inside.wanted(archives, finding.of_member, manner.workers, progress)
     return source, wanted
-
-
-def _of_member(selection: Selection, archive: Entry, member: Member) -> Iterator[Wanted]:
-    named = read_name(member.name, archive.name)
-    if named and selection.holds(named):
-        yield Wanted(named.path, archive, member, f"specimen {named.specimen:02d}", named.kind)
-
-
-def _wanted(entry: Entry, selection: Selection) -> Iterator[Wanted]:
-    named = read_name(entry.name)
-    if named and selection.holds(named):
-        yield Wanted(named.path, entry, None, f"specimen {named.specimen:02d}", named.kind)
 
 
 def _check_found(wanted: Sequence[Wanted], selection: Selection, source: Source) -> None:
     """Say which part of the selection the source does not have."""
-    here = {sources.specimen_of(item.group) for item in wanted}
+    here = {_specimen(item) for item in wanted}
     absent = sorted(set(selection.specimens) - here)
     if absent:
         numbers = ", ".join(map(str, absent))

@@ -42,7 +42,7 @@ def download_weights(
         DataError: the Hub cannot be reached, has no such file, or the file is no such checkpoint.
     """
     manner = manner or Manner()
-    with unreachable():
+    with unreachable("check --revision"):
         source = HubRepository(sources.HUB_WEIGHTS, "model", revision, Http(manner.patience, manner.workers))
         wanted = [
             Wanted(entry.name, entry, None, "weights", "models")

@@ -14,9 +14,10 @@ from medcli.progress import SILENT, Progress
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.archives import Archives
+from medcli.transfer.counted import Counted
 from medcli.transfer.download import Manner
 from medcli.transfer.folder import MANIFEST, About, read_manifest
-from medcli.transfer.http import Http
+from medcli.transfer.http import Http, checked_address
 from medcli.transfer.plan import Wanted
 from medcli.transfer.report import (
     Downloaded,
@@ -85,7 +86,7 @@ def download_veriserum(
     """Make ``root`` hold the selected part of Veriserum; with ``dry_run``, only say what that would take.
 
     Raises:
-        UsageError: the licence was not accepted, or the selection asks for what there is not.
+        UsageError: the licence was not accepted, the address is none, or the selection asks for what there is not.
         DataError: a source cannot be reached or refuses access.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
@@ -93,10 +94,11 @@ def download_veriserum(
         raise UsageError(
             f"Veriserum's licence is not accepted yet: {sources.ABOUT.licence}", "accept it with --accept-license"
         )
+    checked_address(origin.base_url, "--base-url")
     manner = manner or Manner()
     about = replace(sources.ABOUT, licence_accepted=True)
     http = Http(manner.patience, manner.workers)
-    with unreachable():
+    with unreachable("check --base-url and --item"):
         found = list(_parts(root, selection, origin, http, about, manner, dry_run, progress))
     if not any(wanted for _, wanted in found):
         raise UsageError("no file of Veriserum matches", "see --dry-run without a selection")
@@ -131,9 +133,10 @@ def _parts(
             wanted += _wanted(elsewhere, entry)
             if entry.name.lower().endswith(".zip"):
                 archives.append(entry)
-    inside = Archives(item, root, about, manner.patience, may_write=not dry_run)
+    source = Counted(item)
+    inside = Archives(source, root, about, manner.patience, may_write=not dry_run)
     wanted += inside.wanted(archives, partial(_of_member, elsewhere), manner.workers, progress)
-    yield item, _without_doubles(wanted)
+    yield source, _without_doubles(wanted)
 
 
 def _wanted(selection: Selection, entry: Entry) -> Iterator[Wanted]:

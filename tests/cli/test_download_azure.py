@@ -167,6 +167,38 @@ def test_azure_without_a_connection_string_says_how(medcli: Medcli, tmp_path: Pa
     assert "--connection-string-file" in ran.err
 
 
+@pytest.mark.parametrize("form", ["{endpoint}/{container}?{signature}", "BlobEndpoint={endpoint}/{container};{rest}"])
+def test_an_address_that_names_the_container_is_read(
+    azurite: Azurite, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    endpoint, _, rest = azurite.connection_string().removeprefix("BlobEndpoint=").partition(";")
+    signature = rest.partition("=")[2]
+    text = form.format(endpoint=endpoint, container=CONTAINER, signature=signature, rest=rest)
+    monkeypatch.setenv(VARIABLE, text)
+    ran = medcli("download", "ultrabones", "--dest", tmp_path)
+    assert ran.code == 0, ran.err
+    assert ran.err == ""
+    assert files_in(tmp_path) == FIRST
+    assert not any("comp=list" in path and CONTAINER not in path for _, path in azurite.proxy.requests)
+
+
+def test_a_container_that_is_not_there_is_said(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
+    ran = medcli("download", "ultrabones", "--container", "absent", "--dest", tmp_path)
+    assert ran.code == 3
+    assert "the account has no container absent" in ran.err
+    assert "--container" in ran.err.splitlines()[-1]
+    assert "--revision" not in ran.err
+    assert "--item" not in ran.err
+
+
+def test_records_that_are_not_there_are_said(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
+    ran = medcli("download", "ultrabones", "--records", "9", "--dest", tmp_path)
+    assert ran.code == 2
+    assert "nothing of record 9" in ran.err
+    assert "there is record 1-2" in ran.err
+    assert files_in(tmp_path) == {}
+
+
 def test_anatomies_cannot_be_chosen_there(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli("download", "ultrabones", "--anatomies", "tibia", "--dest", tmp_path)
     assert ran.code == 2

@@ -191,6 +191,48 @@ def test_a_full_disk_is_said_and_gone_on_from(
     assert files_in(tmp_path) == TWO
 
 
+def test_a_disk_too_full_for_the_manifest_is_said_in_a_line_and_gone_on_from(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medcli.transfer import fetch, folder
+
+    real, written = fetch._write_all, []
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def until_full(write: Callable[[memoryview], int | None], content: bytes) -> None:
+        written.append(len(content))
+        (full if sum(written) > 300_000 else real)(write, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch, "_write_all", until_full)
+        patched.setattr(folder, "write_manifest", full)
+        first = medcli(*WORDS, "--dest", tmp_path)
+        patched.setattr(fetch, "_write_all", real)
+        second = medcli(*WORDS, "--dest", tmp_path)  # the files fit now, their list still does not
+    for ran in (first, second):
+        assert ran.code == 1
+        assert f"the disk of {tmp_path} is full" in ran.err
+        assert len(ran.err.strip().splitlines()) == 2
+    before = hub.sent("/store/")
+    assert medcli(*WORDS, "--dest", tmp_path).code == 0
+    assert hub.sent("/store/") - before == 2 * (1 << 18)  # the directories: every file came before
+    assert files_in(tmp_path) == TWO
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_journal_that_cannot_be_written_is_said_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    (tmp_path / ".medcli-download").mkdir()
+    (tmp_path / ".medcli-download" / "journal").symlink_to("/dev/full")
+    ran = medcli(*WORDS, "--dest", tmp_path)
+    assert ran.code == 1
+    assert f"the disk of {tmp_path} is full" in ran.err
+    (tmp_path / ".medcli-download" / "journal").unlink()
+    assert medcli(*WORDS, "--dest", tmp_path).code == 0
+    assert files_in(tmp_path) == TWO
+
+
 def test_a_server_that_dies_in_the_middle_ends_the_run(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     hub.trouble("/store/specimen01.zip", Trouble(), Trouble(cut_after=100_000))
     hub.always["/store/specimen01.zip"] = Trouble(status=503)

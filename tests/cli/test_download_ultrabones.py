@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Ran
-from tests.download_fixtures import CURRENT, files_in
+from tests.download_fixtures import CURRENT, files_in, zipped
 from tests.servers import FakeHub, Trouble
 
 Medcli = Callable[..., Ran]
@@ -32,10 +33,20 @@ def test_everything_comes_and_a_second_run_moves_nothing(hub: FakeHub, medcli: M
     assert first["files"] == first["fetched_files"] == len(ALL)
     assert first["sources"] == [f"{hub.url}/datasets/luohwu/UltraBones100k@{hub.COMMIT}"]
     before = hub.sent("/store/")
+    assert first["moved_bytes"] == before
     second = report(medcli("download", "ultrabones", "--dest", tmp_path, "--json"))
-    assert (second["reused_files"], second["moved_bytes"]) == (len(ALL), 0)
     directories = sum(min(1 << 18, len(content)) for name, content in hub.content.items() if name.endswith(".zip"))
-    assert hub.sent("/store/") - before <= directories
+    assert (second["reused_files"], second["fetched_files"]) == (len(ALL), 0)
+    assert second["moved_bytes"] == hub.sent("/store/") - before == directories
+
+
+@pytest.mark.parametrize("words", [(), ("--only", "labels")])
+def test_a_dry_run_says_what_the_run_then_moves(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    plan = report(medcli("download", "ultrabones", *words, "--dry-run", "--dest", tmp_path / "data", "--json"))
+    done = report(medcli("download", "ultrabones", *words, "--dest", tmp_path / "data", "--json"))
+    assert plan["network_bytes"] == done["moved_bytes"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +118,7 @@ def test_a_dry_run_counts_and_writes_nothing(hub: FakeHub, medcli: Medcli, tmp_p
     assert plan["free_bytes"] > 0
     table = medcli("download", "ultrabones", "--dry-run", "--dest", dest)
     assert "specimen 02" in table.out
-    assert "free" in table.out
+    assert "needed and 67.1 MB left free, " in table.out
 
 
 def test_too_small_a_disk_stops_before_the_first_byte(
@@ -124,12 +135,37 @@ def test_too_small_a_disk_stops_before_the_first_byte(
 
 def test_a_store_that_sends_no_parts_gives_the_same_files_once(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     hub.always["*"] = Trouble(no_ranges=True)
-    report(medcli("download", "ultrabones", "--specimens", "1", "--only", "labels", "--dest", tmp_path, "--json"))
+    words = ("download", "ultrabones", "--specimens", "1", "--only", "labels", "--dest", tmp_path, "--json")
+    assert report(medcli(*words))["moved_bytes"] == len(hub.content["specimen01.zip"])
     assert files_in(tmp_path) == {name: content for name, content in CURRENT[1].items() if "/Labels/" in name}
     before = hub.sent("/store/")
-    words = ("download", "ultrabones", "--specimens", "1", "--only", "labels", "--dest", tmp_path, "--json")
     assert report(medcli(*words))["moved_bytes"] == 0
     assert hub.sent("/store/") == before
+
+
+def test_too_small_a_disk_stops_before_the_first_whole_archive(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.always["*"] = Trouble(no_ranges=True)
+    size = len(hub.content["specimen01.zip"]) + len(hub.content["specimen02.zip"])
+    monkeypatch.setattr("medcli.transfer.plan.free_bytes", lambda root: (64 << 20) + size - 1)
+    ran = medcli("download", "ultrabones", "--specimens", "1", "2", "--dest", tmp_path / "data")
+    assert ran.code == 1
+    assert "MB left free, the disk has" in ran.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_disk_that_fills_while_a_whole_archive_comes_is_said(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    hub.always["*"] = Trouble(no_ranges=True)
+    monkeypatch.setattr("medcli.transfer.fetch._write_all", full)
+    ran = medcli("download", "ultrabones", "--specimens", "1", "--dest", tmp_path)
+    assert ran.code == 1
+    assert f"the disk of {tmp_path} is full" in ran.err
 
 
 def test_an_expired_signature_is_replaced_by_another(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
@@ -154,10 +190,79 @@ def test_one_damaged_archive_fails_and_the_rest_comes(hub: FakeHub, medcli: Medc
     assert len(files_in(tmp_path)) == len(chosen("/Labels/")) - 1
 
 
+def test_an_archive_that_is_damaged_as_a_whole_is_one_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    hub.always["/store/specimen02.zip"] = Trouble(flip=5000)
+    ran = medcli("download", "ultrabones", "--dest", tmp_path, *QUICK)
+    lost = len(chosen("specimen02/"))
+    assert ran.code == 4
+    assert ran.err.count("failed: ") == 1
+    assert "failed: specimen02.zip: the content of specimen02.zip has sha256:" in ran.err
+    assert f"({lost} files of it did not come)" in ran.err
+    assert f"files     {len(ALL) - lost} of {len(ALL)}" in ran.out
+    assert files_in(tmp_path) == {name: content for name, content in ALL.items() if "specimen02/" not in name}
+
+
+def test_members_that_are_damaged_one_by_one_are_one_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    content = bytearray(hub.content["specimen02.zip"])
+    at = 0
+    for _ in range(2):
+        at = content.index(b"_label.png", at) + 60
+        content[at] ^= 0xFF
+    hub.put("/store/specimen02.zip", bytes(content))
+    ran = medcli("download", "ultrabones", "--only", "labels", "--dest", tmp_path, *QUICK)
+    assert ran.code == 4
+    assert ran.err.count("failed: ") == 1
+    assert "failed: specimen02.zip: the content of specimen02/" in ran.err
+    assert "(2 files of it did not come)" in ran.err
+    assert len(files_in(tmp_path)) == len(chosen("/Labels/")) - 2
+
+
 def test_an_unknown_specimen_is_named(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli("download", "ultrabones", "--specimens", "2", "9", "--dest", tmp_path)
     assert ran.code == 2
     assert "specimen 9" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--records", "9"), ("nothing of record 9", "fibula, record 1-2; tibia, record 1-2")),
+        (("--anatomies", "foot"), ("nothing of foot", "fibula, record 1-2; tibia, record 1-2")),
+        (("--records", "9", "--anatomies", "tibia", "--only", "models"), ("nothing of record 9 in tibia",)),
+    ],
+)
+def test_a_choice_that_nothing_matches_brings_nothing_and_says_what_there_is(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    ran = medcli("download", "ultrabones", *words, "--dest", tmp_path)
+    assert ran.code == 2
+    for part in said:
+        assert part in ran.err
+    assert files_in(tmp_path) == {}
+
+
+def test_meshes_and_models_come_only_with_specimens_that_match(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+    more = {
+        "specimen09/ultrasound_records/tibia/record05/tracking.csv": b"1",
+        "specimen09/pretrained_model/a.pth": b"2",
+    }
+    hub.add("specimen09.zip", zipped(more))
+    report(medcli("download", "ultrabones", "--records", "5", "--dest", tmp_path, "--json"))
+    assert files_in(tmp_path) == more
+    ran = medcli("download", "ultrabones", "--records", "5", "--specimens", "1", "9", "--dest", tmp_path)
+    assert ran.code == 2
+    assert "nothing of specimen 1 that matches" in ran.err
+
+
+@pytest.mark.parametrize("address", ["garbage", "ftp://example.org", "https://", "http://host:port"])
+@pytest.mark.parametrize("what", ["ultrabones", "weights"])
+def test_an_endpoint_that_is_no_address_is_said(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, what: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    ran = medcli("download", what, "--dest", tmp_path)
+    assert ran.code == 2
+    assert f"HF_ENDPOINT is not an http(s) address: '{address}'" in ran.err
 
 
 def test_an_absent_hub_is_said_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:

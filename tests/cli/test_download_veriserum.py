@@ -37,7 +37,8 @@ def test_all_parts_come_from_both_places(veriserum_server: FakeDSpace, medcli: M
     assert len(done["sources"]) == 2
     assert "2b35e34" in done["sources"][0]
     again = report(medcli(*WORDS, tmp_path))
-    assert (again["reused_files"], again["moved_bytes"]) == (len(ALL), 0)
+    directory = len(veriserum_server.files[veriserum_server.path_of("images_2.zip")].content)  # it is that small
+    assert (again["reused_files"], again["fetched_files"], again["moved_bytes"]) == (len(ALL), 0, directory)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,15 @@ def test_a_site_that_is_no_dspace_is_said(veriserum_server: FakeDSpace, medcli: 
     ran = medcli(*WORDS, tmp_path, "--only", "images", "--base-url", f"{veriserum_server.url}/elsewhere")
     assert ran.code == 3
     assert len(ran.err.strip().splitlines()) <= 2
+
+
+def test_a_base_url_that_is_no_address_is_said_before_anything_comes(
+    veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path
+) -> None:
+    ran = medcli(*WORDS, tmp_path / "data", "--base-url", "nonsense")
+    assert ran.code == 2
+    assert "--base-url is not an http(s) address: 'nonsense'" in ran.err
+    assert not (tmp_path / "data").exists()
 
 
 def test_ids_may_be_given_in_any_order(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:

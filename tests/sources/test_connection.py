@@ -33,11 +33,31 @@ def test_every_usual_form_is_read(text: str) -> None:
     assert "SECRET" not in repr(connection)
 
 
+@pytest.mark.parametrize(
+    ("text", "container"),
+    [
+        (f"{ENDPOINT}/ultrasound?{SIGNATURE}", "ultrasound"),
+        (f' "{ENDPOINT}/ultrasound/?{SIGNATURE}" \r\n', "ultrasound"),
+        (f"<{ENDPOINT}/?{SIGNATURE}>", ""),
+        (f"[link]({ENDPOINT}/ultrasound/some/folder?{SIGNATURE})", "ultrasound"),
+        (f"BlobEndpoint={ENDPOINT}/ultrasound;SharedAccessSignature={SIGNATURE}", "ultrasound"),
+        (f"BlobEndpoint={ENDPOINT}/$root/?{SIGNATURE}", "$root"),
+    ],
+)
+def test_an_address_may_name_its_container_and_carry_the_signature(text: str, container: str) -> None:
+    connection = parse_connection(text)
+    assert (connection.endpoint, connection.account, connection.signature) == (ENDPOINT, "bones", SIGNATURE)
+    assert connection.container == container
+
+
 def test_an_emulators_account_stands_in_the_path() -> None:
     connection = parse_connection(
         f"BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;SharedAccessSignature={SIGNATURE}"
     )
-    assert connection.account == "devstoreaccount1"
+    assert (connection.account, connection.container) == ("devstoreaccount1", "")
+    connection = parse_connection(f"http://127.0.0.1:10000/devstoreaccount1/ultrasound?{SIGNATURE}")
+    assert connection.endpoint == "http://127.0.0.1:10000/devstoreaccount1"
+    assert (connection.account, connection.container) == ("devstoreaccount1", "ultrasound")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +67,7 @@ def test_an_emulators_account_stands_in_the_path() -> None:
         (f"BlobEndpoint={ENDPOINT}", "SharedAccessSignature"),
         (f"BlobEndpoint={ENDPOINT};SharedAccessSignature=sv=2022-11-02&sp=rl", "no sig"),
         ("SECRET", "BlobEndpoint"),
+        (f"{ENDPOINT}/ultrasound?sv=2022-11-02&sp=rl&SECRET", "no sig"),
     ],
 )
 def test_what_is_missing_is_named_and_nothing_repeated(text: str, missing: str) -> None:

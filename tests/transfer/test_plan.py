@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from medcli.errors import MedcliError
+from medcli.transfer.fetch import part_for
 from medcli.transfer.folder import Record
 from medcli.transfer.plan import (
     Action,
@@ -18,6 +19,7 @@ from medcli.transfer.plan import (
     disk_need,
     divide,
     gigabytes,
+    network_need,
     staged_name,
 )
 from medcli.transfer.pool import Pool
@@ -78,8 +80,18 @@ def test_the_disk_must_hold_archives_and_what_is_in_them(tmp_path: Path) -> None
 
 def test_too_small_a_disk_is_said_with_both_numbers(tmp_path: Path) -> None:
     check_space(0, tmp_path)
-    with pytest.raises(MedcliError, match=r"needs 1,000,000 GB more, the disk has"):
+    with pytest.raises(MedcliError, match=r"needs 1,000,000 GB more and 67.1 MB left free, the disk has"):
         check_space(10**15, tmp_path / "not" / "there")
+
+
+def test_what_is_to_come_counts_gaps_and_leaves_out_what_is_here(tmp_path: Path) -> None:
+    wanted = archive_with(10, 1 << 18)
+    work = divide([wanted[2], wanted[4]], tmp_path)
+    assert list(work.ranges)
+    assert network_need(work, tmp_path, tmp_path) == 3 << 18  # the third to the fifth in one run
+    plain = Wanted("file", Entry("file", 1000, "sha256:00"))
+    part_for(tmp_path / "file", plain.entry).write_bytes(bytes(400))
+    assert network_need(divide([plain], tmp_path), tmp_path, tmp_path) == 600
 
 
 def test_bytes_are_worded_for_people() -> None:
