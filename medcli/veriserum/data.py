@@ -231,11 +231,18 @@ def _find_images(contents: index.Contents, calibrated: Path | None) -> tuple[dic
         return found, CALIBRATED
     default = contents.root / "calibrated"
     found = find_calibrated(default) if default.is_dir() else {}
-    if found and len(found) >= len(contents.images):
+    calibrated_pairs, pairs = _complete(found), _complete(contents.images)
+    if calibrated_pairs and calibrated_pairs >= pairs:
         return found, CALIBRATED
     if found:
-        _LOG.info("%s holds %d of %d ids: the originals are used", default, len(found), len(contents.images))
+        there = len(calibrated_pairs & pairs)
+        _LOG.info("%s holds %d of %d pairs: the originals are used", default, there, len(pairs))
     return contents.images, ORIGINALS
+
+
+def _complete(images: dict[int, dict[str, str]]) -> set[int]:
+    """Ids that have an image of both planes."""
+    return {number for number, planes in images.items() if len(planes) == 2}
 
 
 def _match(poses: pd.DataFrame, images: dict[int, dict[str, str]], source: str) -> dict[int, PairFiles]:

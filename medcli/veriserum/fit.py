@@ -115,6 +115,8 @@ def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
         if equals and plane.lower() in PLANES and rest:
             plane, path = plane.lower(), Path(rest)
         else:
+            if equals and rest and plane.isalpha() and not Path(word).exists():
+                raise UsageError(f"there is no plane {plane}", f"write bs={rest} or fs={rest}")
             path = Path(word)
             named = {found.lower() for found in _PLANE_IN_NAME.findall(path.stem)}
             if len(named) != 1:
@@ -215,8 +217,8 @@ def _check_view(view: View, name: str, mirrored: bool) -> None:
         raise DataError(f"{name}: the picture is {view.value}, by its orientation bead", "turn it and try again")
     if view.is_mirrored and not mirrored:
         raise DataError(
-            f"{name}: the picture is {view.value}, by its orientation bead",
-            "if the study's images are mirrored, too, add --mirrored: the calibration then turns them back",
+            f"{name}: the picture is {view.value} or turned by 90 degrees, by its orientation bead",
+            "turn it; or, if the study's images are mirrored, too, add --mirrored: the calibration turns them back",
         )
     if mirrored and not view.is_mirrored:
         raise DataError(f"{name}: the picture is not mirrored, by its orientation bead", "leave out --mirrored")

@@ -29,6 +29,7 @@ POSE_FILE = index.TableKind("poses file", "poses", ("id", *index.POSE_COLUMNS), 
 _IMPLANT = re.compile(r"^ana_(\d+)\.stl$", re.IGNORECASE)
 _ON_THE_FLY_SIZE = 512
 _FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
+_CARRIED = ("obsolete", "update_timestamp")
 
 
 @dataclass(frozen=True)
@@ -216,16 +217,31 @@ def _start_poses(contents: index.Contents, sources: Sources) -> pd.DataFrame:
         table, path = index.find_and_read(contents, index.POSES, sources.poses)
     else:
         table, path = index.read_table(sources.start, POSE_FILE), sources.start
-        absent = [name for name in _FROM_POSE_TABLE if name not in table.columns]
-        if absent:
-            known, _ = index.find_and_read(contents, index.POSES, sources.poses)
-            table = table.join(known[[name for name in absent if name in known.columns]])
+        table = _filled(table, contents, sources)
     missing = [name for name in (*index.POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}")
     for name in _FROM_POSE_TABLE:
         if name in table.columns:  # whole numbers, also where some are not known
             table[name] = pd.to_numeric(table[name], errors="coerce").astype("Int64")
+    return table
+
+
+def _filled(table: pd.DataFrame, contents: index.Contents, sources: Sources) -> pd.DataFrame:
+    """Start poses of a file of their own; columns that it lacks and cells that are empty come from the pose table.
+
+    Whether an id is obsolete is the pose table's to say, too.
+    """
+    absent = [name for name in _FROM_POSE_TABLE if name not in table.columns]
+    if not absent and sources.poses is None and index.locate(contents, index.POSES) is None:
+        return table
+    known, _ = index.find_and_read(contents, index.POSES, sources.poses)
+    for name in (*_FROM_POSE_TABLE, *_CARRIED):
+        if name in known.columns:
+            of_table = known[name].reindex(table.index)
+            own = table[name] if name in table.columns else of_table
+            # A column that is empty all over has another type, which would turn whole numbers into decimal ones.
+            table[name] = of_table if own.isna().all() else own.where(own.notna(), of_table)
     return table
 
 

@@ -215,8 +215,11 @@ class _Run:
 
     def row(self, report: PoseReport) -> dict[str, Any]:
         """The row of the CSV file: what the start's row said, the new pose, and the report."""
-        start = {"id": report.id, **self.recordings.start.loc[report.id].to_dict()}
+        # Cell by cell, since a row of its own would turn whole numbers into decimal ones.
+        table = self.recordings.start
+        start = {name: table.at[report.id, name] for name in table.columns} | {"id": report.id}
         row: dict[str, Any] = {name: start.get(name, "") for name in PUBLISHED_COLUMNS}
+        row = {name: "" if pd.isna(value) else value for name, value in row.items()}
         row |= report.result | {f"start_{name}": value for name, value in report.start.items()}
         return row | {name: asdict(report)[name] for name in _REPORT_COLUMNS}
 

@@ -276,7 +276,7 @@ def test_done_run_of_other_frames_is_not_reported_as_this_one(
 def test_resume_from_another_network_says_so(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
 ) -> None:
-    other = dataclasses.replace(settings, arch="unet")
+    other = dataclasses.replace(settings, arch="unet", epochs=settings.epochs + 1)
     with pytest.raises(DataError, match="of another network"):
         train_segmentation(other, tmp_path, resume=str(whole_run.out / "last.ckpt"))
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from medcli.errors import DataError, UsageError
-from medcli.veriserum.calibrate import calibrate
+from medcli.veriserum.calibrate import Selection, calibrate
 from medcli.veriserum.data import choose_split, find_pairs, open_pairs, pose_matrices, targets_of
 from medcli.veriserum.pair_images import PairReader, read_together
 from medcli.veriserum.pose_settings import PoseSettings
@@ -57,6 +57,11 @@ def test_calibrated_folder_with_too_few_images_is_not_used(root: Path) -> None:
     calibrate(root)
     (root / "calibrated" / "calibrated_bs_000001.jpg").unlink()
     (root / "calibrated" / "calibrated_fs_000001.jpg").unlink()
+    assert find_pairs(root, "femur").source == "originals"
+
+
+def test_calibrated_folder_of_one_plane_is_not_used(root: Path) -> None:
+    calibrate(root, selection=Selection(planes=["bs"]))
     assert find_pairs(root, "femur").source == "originals"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,24 @@ POSE = ["tx", "ty", "tz", "rz", "rx", "ry"]
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> SyntheticVeriserum:
     return make_veriserum(tmp_path_factory.mktemp("study"), PAIRS, seed=1, frames_per_trial=1)
+
+
+def test_start_poses_are_filled_from_the_pose_table(study: SyntheticVeriserum, tmp_path: Path) -> None:
+    """Also where a column is there but empty; and an obsolete id stays obsolete."""
+    root = tmp_path / "study"
+    shutil.copytree(study.root, root)
+    file = root / "csv_files" / "veriserum_pose_reloaded_refined_all.csv"
+    table = pd.read_csv(file)
+    table.loc[table["id"] == 2, "obsolete"] = 1
+    table.to_csv(file, index=False)
+    start = table[["id", *POSE]].assign(anatomy_id="", obsolete="")
+    start.to_csv(tmp_path / "start.csv", index=False)
+    out = tmp_path / "poses.csv"
+    result = register_poses(Sources(root, start=tmp_path / "start.csv"), out, ids=[(1, 2)])
+    assert (result.done, result.failures) == (1, [])
+    row = pd.read_csv(out, dtype=str).iloc[0]
+    assert (row["id"], row["anatomy_id"], row["obsolete"]) == ("1", str(table["anatomy_id"][0]), "0")
+    assert row["measurement_id"] == str(table["measurement_id"][0])
 
 
 @pytest.fixture
