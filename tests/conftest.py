@@ -7,7 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same cases in every run: a run fails because of what was changed, not because of what was drawn.
+hypothesis.settings.register_profile("same-cases", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("same-cases")
 
 pytest_plugins = ["tests.download_fixtures"]
 

@@ -65,12 +65,16 @@ def brute_distances(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def random_triangles(seed: int, count: int) -> np.ndarray:
-    """Triangles of many sizes, slivers and points among them, (count, 3, 3)."""
+    """Triangles of many sizes, slivers and points among them, (count, 3, 3), in millimetres.
+
+    Slivers are some micrometres wide: a normal of much thinner ones is itself known no better than to 1e-9, however the
+    distance is computed.
+    """
     random = np.random.default_rng(seed)
     middle = random.uniform(-20, 20, (count, 1, 3))
     triangles = middle + random.normal(size=(count, 3, 3)) * random.choice([0.1, 1, 8], (count, 1, 1))
     triangles[::7, 2] = triangles[::7, 0]  # no area: a segment
     triangles[::11] = triangles[::11, :1]  # no length: a point
     thin = triangles[::5]
-    triangles[::5, 2] = 0.5 * (thin[:, 0] + thin[:, 1]) + 1e-4 * random.normal(size=(len(thin), 3))
+    triangles[::5, 2] = 0.5 * (thin[:, 0] + thin[:, 1]) + 1e-3 * random.normal(size=(len(thin), 3))
     return triangles
