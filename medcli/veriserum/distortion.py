@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class Distortion:
         parts = (self.coefficients, [self.scale], self.translation_mm, self.rotation.ravel())
         return ";".join(",".join(repr(float(number)) for number in part) for part in parts)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the numbers, in hexadecimal: equal for equal calibrations."""
         return hashlib.sha256(self.to_text().encode()).hexdigest()

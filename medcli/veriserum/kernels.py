@@ -142,8 +142,8 @@ def gather_reference(image, values, nearest, first, second, weight, out):  # typ
     Args:
         image: (1600 · 1664,) uint8 native image, row by row.
         values: (256,) float32, grey level -> intensity.
-        nearest: (R, R) int32, native pixel of each grid pixel that is read.
-        first, second: (size,) indices into R of the two neighbours along a side.
+        nearest: (R, R) uint32, native pixel of each grid pixel that is read.
+        first, second: (size,) uint32 indices into R of the two neighbours along a side.
         weight: (size,) float32, weight of ``second``.
         out: (size, size) uint8.
     """

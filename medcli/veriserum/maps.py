@@ -128,11 +128,13 @@ class ReferenceMap:
         if not self.reduction.exact:
             return self._apply_step_by_step(image, values)
         reduction, out = self.reduction, np.empty((self.size, self.size), np.uint8)
-        sides = (reduction.first, reduction.second, reduction.weight)
+        # Unsigned indices: Numba need not ask for each whether it counts from the end, which takes a third of the time.
+        nearest = self.nearest.view(np.uint32)
+        sides = (reduction.first.view(np.uint32), reduction.second.view(np.uint32), reduction.weight)
         if image.dtype == np.uint8:
-            kernels.gather_reference(image.ravel(), values, self.nearest, *sides, out)
+            kernels.gather_reference(image.ravel(), values, nearest, *sides, out)
         else:
-            kernels.gather_reference_float(image.ravel(), self.nearest, *sides, out)
+            kernels.gather_reference_float(image.ravel(), nearest, *sides, out)
         return out
 
     def _apply_step_by_step(self, image: NDArray[Any], values: NDArray[np.float32]) -> NDArray[np.uint8]:
