@@ -1,4 +1,4 @@
-"""Each command of the README's download section runs as printed, against the local servers."""
+"""Each command printed in README and docs about downloads runs as printed, against the local servers."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from tests.conftest import REPOSITORY, Ran
 from tests.download_fixtures import CURRENT, files_in, zipped
 from tests.servers import FakeDSpace, FakeHub
 
-HEADING = "Download the data\n"
-
-
-def section() -> str:
-    """The section, from the README or from the part that goes into it."""
-    texts = [path.read_text("utf-8") for path in (REPOSITORY / "README.md",) if path.is_file()]
-    parts = [part for text in texts for part in re.split(r"^##+ ", text, flags=re.MULTILINE)]
-    return next(part for part in parts if part.startswith(HEADING))
+SECTIONS = (("README.md", "Get the data"), ("docs/download.md", "Download the data"))
 
 
 def commands() -> list[str]:
+    """Every command printed about downloads, once."""
     found = []
-    for block in re.findall(r"^```console\n(.*?)^```", section(), re.MULTILINE | re.DOTALL):
-        lines = block.replace("\\\n", " ").splitlines()
-        found += [line.removeprefix("$ ").partition(" #")[0].strip() for line in lines if line.startswith("$ medcli")]
-    return found
+    for page, title in SECTIONS:
+        parts = re.split(r"^## ", (REPOSITORY / page).read_text("utf-8"), flags=re.MULTILINE)
+        section = next(part for part in parts if part.startswith(f"{title}\n"))
+        for block in re.findall(r"^```console\n(.*?)^```", section, re.MULTILINE | re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [
+                line.removeprefix("$ ").partition(" #")[0].strip() for line in lines if line.startswith("$ medcli")
+            ]
+    return list(dict.fromkeys(found))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def all_servers(hub: FakeHub, veriserum_server: FakeDSpace, monkeypatch: pytest.
     return hub
 
 
-def test_the_section_shows_every_source_and_the_check() -> None:
+def test_every_source_and_the_check_are_shown() -> None:
     text = "\n".join(commands())
     for word in ("ultrabones", "veriserum", "weights", "--verify", "--dry-run", "--connection-string-file"):
         assert word in text
