@@ -14,7 +14,7 @@ from medcli.cli.words import App
 if TYPE_CHECKING:
     from medcli.ultrabones.checkpoint import Checkpoint
 
-app = App(help="Look at checkpoints of segmentation networks, and convert published ones.")
+app = App(help="Look at checkpoints, and convert published ones.")
 
 
 @app.command("convert")

@@ -23,7 +23,7 @@ def info(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show versions, devices, which data are here, what is missing and how to get it."""
+    """Say what is here: versions, data, checkpoints, runs; what next."""
     from medcli.inventory import take_inventory
 
     output = Output(json, quiet, verbose)

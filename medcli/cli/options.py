@@ -23,12 +23,15 @@ Workers = Annotated[
         "--workers",
         min=1,
         max=1024,
-        help="Parallel workers; default: one for each usable core.",
+        help="Parallel workers.  [default: one for each usable core]",
         envvar="MEDCLI_WORKERS",
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", envvar="MEDCLI_DEVICE", metavar="NAME")
+    str,
+    typer.Option(
+        "--device", help="auto (a GPU if there is one), cpu, cuda or cuda:N.", envvar="MEDCLI_DEVICE", metavar="NAME"
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write again what is already there.")]
@@ -60,7 +63,7 @@ class IdRange:
 
 Ids = Annotated[
     list[IdRange] | None,
-    typer.Option("--ids", parser=IdRange.parse, metavar="IDS", help="Only these ids: 7, 1-1000 or 1-5,9."),
+    typer.Option("--ids", parser=IdRange.parse, metavar="IDS", help="Only these ids: 7 9, 1-1000 or 1-5,9."),
 ]
 
 

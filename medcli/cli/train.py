@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.train import CrossValidationResult, TrainResult
     from medcli.veriserum.train import TrainPoseResult
 
-app = App(help="Train networks: bone segmentation in ultrasound (seg), implant pose in X-ray pairs (pose).")
+app = App(help="Train a network: bone masks (seg) or implant poses (pose).")
 
 _TRAIN_SPECIMENS = [1, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14]
 _VAL_SPECIMENS = [2, 7, 8]
@@ -66,9 +66,9 @@ class Logger(str, Enum):
 
 
 Gpus = Annotated[str, typer.Option(help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")]
-Nodes = Annotated[int, typer.Option(min=1, help="Machines, under SLURM or torchrun.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 on a GPU that has it.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the network (torch.compile).")]
+Nodes = Annotated[int, typer.Option(min=1, help="Number of machines, started by SLURM or torchrun.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 on a GPU that has it, else 32.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network first (torch.compile).")]
 Resume = Annotated[
     str, typer.Option(help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE")
 ]
@@ -81,14 +81,15 @@ Loggers = Annotated[
 def seg(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     train_specimens: Annotated[
-        list[int] | None, typer.Option(help="Specimens to learn from.  [default: 1 3-6 9-14, as published]")
+        list[int] | None,
+        typer.Option(help="Specimens to learn from.  [default: 1 3-6 9-14, as published]", metavar="N"),
     ] = None,
     val_specimens: Annotated[
-        list[int] | None, typer.Option(help="Specimens to validate on.  [default: 2 7 8, as published]")
+        list[int] | None, typer.Option(help="Specimens to validate on.  [default: 2 7 8, as published]", metavar="N")
     ] = None,
     cv: Annotated[
         CrossValidation | None,
-        typer.Option(help="loo: leave each of the training specimens out once, a run for each."),
+        typer.Option(help="loo: leave each training specimen out once; a run for each."),
     ] = None,
     labels: Annotated[
         Labels, typer.Option(help="partial: bone that shows; full: also where it lies in shadow.")
@@ -97,14 +98,16 @@ def seg(
     batch_size: Annotated[int, typer.Option(min=1, help="Frames in a step, on each device.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate; times 0.8 every 10 epochs.")] = 1e-5,
     arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "fpn",
-    encoder: Annotated[str, typer.Option(help="Encoder of it; tu-NAME for any of timm.")] = "resnet34",
+    encoder: Annotated[str, typer.Option(help="Encoder of the architecture; tu-NAME for any of timm.")] = "resnet34",
     encoder_weights: Annotated[
         str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
     ] = "imagenet",
-    augment: Annotated[Augmentation, typer.Option(help="trivial: 5 of 14 operations a frame.")] = Augmentation.TRIVIAL,
+    augment: Annotated[
+        Augmentation, typer.Option(help="trivial: 5 of 14 operations on each frame, as published.")
+    ] = Augmentation.TRIVIAL,
     loss_weights: Annotated[
         list[float] | None,
-        typer.Option(help="Weights of Dice, BCE and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
+        typer.Option(help="Weights of Dice, cross-entropy and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
     ] = None,
     gpus: Gpus = "auto",
     nodes: Nodes = 1,
@@ -113,7 +116,7 @@ def seg(
     seed: options.Seed = 42,
     resume: Resume = "auto",
     limit_frames: Annotated[
-        int | None, typer.Option(min=1, help="At most so many training and validation frames each.")
+        int | None, typer.Option(min=1, help="At most so many frames on each side of the split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the PNG files in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER]")] = None,
@@ -123,9 +126,14 @@ def seg(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train the segmentation of bone surfaces in ultrasound (UltraBones100k).
+    """Train the segmentation of bone in ultrasound.
 
-    The defaults are the published ones. The same command again goes on where it stopped.
+    Learns from UltraBones100k. The defaults are the published ones. The same command again goes on where it stopped.
+
+    \b
+    A short run on a few frames, without a GPU; then the published one:
+      medcli train seg --gpus 0 --epochs 5 --limit-frames 500
+      medcli train seg --gpus 1
     """
     from medcli.training.devices import is_first_process
     from medcli.ultrabones.settings import SegmentationSettings
@@ -179,9 +187,11 @@ def pose(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     calibrated: Annotated[
         Path | None,
-        typer.Option(help="Calibrated images.  [default: ROOT/calibrated, else originals calibrated on the fly]"),
+        typer.Option(help="Folder of calibrated images.  [default: ROOT/calibrated, else made from the originals]"),
     ] = None,
-    anatomy: Annotated[str, typer.Option(help="femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")] = "1",
+    anatomy: Annotated[
+        str, typer.Option(help="Implants to learn: femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")
+    ] = "1",
     split: Annotated[
         SplitName, typer.Option(help="trial: 70/15/15 %, trials whole; published: first 1,000 ids, cut 80/20.")
     ] = SplitName.TRIAL,
@@ -192,7 +202,9 @@ def pose(
     backbone_weights: Annotated[
         str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
     ] = "imagenet",
-    loss: Annotated[Loss, typer.Option(help="SmoothL1 of mm plus geodesic angle.")] = Loss.SMOOTHL1_GEODESIC,
+    loss: Annotated[
+        Loss, typer.Option(help="SmoothL1 of the translation plus geodesic angle.")
+    ] = Loss.SMOOTHL1_GEODESIC,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
@@ -205,7 +217,7 @@ def pose(
     seed: options.Seed = 42,
     resume: Resume = "auto",
     limit_pairs: Annotated[
-        int | None, typer.Option(min=1, help="At most so many training and validation pairs each.")
+        int | None, typer.Option(min=1, help="At most so many pairs on each side of the split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the images in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/pose/BACKBONE-ANATOMY]")] = None,
@@ -215,10 +227,10 @@ def pose(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train the pose of knee implants from two X-ray planes (Veriserum).
+    """Train the pose of knee implants from two X-ray planes.
 
-    Both planes in; three translations and six numbers of the rotation out. The same command again goes on where it
-    stopped.
+    Learns from Veriserum: both planes in; three translations and six numbers of the rotation out. The same command
+    again goes on where it stopped.
     """
     from medcli.training.devices import is_first_process
     from medcli.veriserum.pose_settings import PoseSettings
