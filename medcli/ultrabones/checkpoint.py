@@ -37,7 +37,8 @@ __all__ = [
     "save_checkpoint",
 ]
 
-SCHEMA = "medcli.segmenter.v1"
+_FAMILY = "medcli.segmenter."
+SCHEMA = f"{_FAMILY}v1"
 CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
 LICENCE = "CC BY 4.0 (UltraBones100k)"
 
@@ -88,6 +89,8 @@ class Metadata:
             schema = values["schema"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{name} does not describe a segmentation network") from error
+        if not str(schema).startswith(_FAMILY):
+            raise DataError(f"{name} holds another kind of network ({schema}), expected one of medcli train seg")
         if schema != SCHEMA:
             raise DataError(f"{name} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
         known = {entry.name for entry in dataclasses.fields(cls)}
