@@ -273,7 +273,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _changed(path: Path, *names: str) -> str:
-    """Local time of the last change of these files in a folder, or of the path itself, to the second."""
+    """Local time of the last change of these files in a folder, or of the path itself, ISO."""
     files = [path / name for name in names if (path / name).exists()] or [path]
     newest = max(file.stat().st_mtime for file in files)
-    return datetime.fromtimestamp(newest).isoformat(sep=" ", timespec="seconds")
+    return datetime.fromtimestamp(newest).isoformat(sep=" ", timespec="milliseconds")
