@@ -23,15 +23,12 @@ from medcli.progress import SILENT, Progress
 from medcli.veriserum import index
 from medcli.veriserum.distortion import PLANES
 from medcli.veriserum.overlay import AFTER, BEFORE, draw_pair
+from medcli.veriserum.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.projection import DualPlane
 from medcli.veriserum.recordings import Recordings, Sources, select
 from medcli.veriserum.refine import Settings, refine
 
 _LOG = logging.getLogger(__name__)
-PUBLISHED_COLUMNS = (
-    *("id", "measurement_id", "anatomy_id", "update_timestamp", "obsolete", "git_hash", "git_repo"),
-    *("source_int_calibration_id", "distortion_calibration_id", *index.POSE_COLUMNS),
-)
 _START_COLUMNS = tuple(f"start_{name}" for name in index.POSE_COLUMNS)
 _REPORT_COLUMNS = ("similarity_before", "similarity_after", "moved_mm", "turned_deg")
 _KEEP_EVERY_S = 20.0
