@@ -125,11 +125,12 @@ def evaluate_pose(
     world = PairGeometry(root, pairs.poses, read_inter_plane(settings.inter_plane), settings.frame)
     errors, guess = _measure(found, pairs, world, checkpoint)
     leaks = 0 if train is None else count_leaks(pairs.poses, train, found.ids)
+    anatomies = errors["anatomy_id"].tolist()
     result = PoseEvaluation(
         source=name or str(predictions),
         reference=reference,
         pairs=len(found.ids),
-        anatomies=_count(errors["anatomy_id"].tolist()),
+        anatomies={number: anatomies.count(number) for number in sorted(set(anatomies))},
         split=split,
         leaks=leaks,
         errors=summarise(errors),
@@ -137,7 +138,7 @@ def evaluate_pose(
         single_plane=SINGLE_PLANE,
         geometry=f"planes: {settings.inter_plane or 'published geometry'}; poses in frame {settings.frame.value}",
         out=out,
-        warnings=tuple(_warn(leaks, len(found.ids), world)),
+        warnings=_warn(leaks, len(found.ids), world),
         failures=tuple(found.failures),
     )
     if out is not None:
@@ -234,20 +235,15 @@ def _measure(
     return measure(found.poses), guess
 
 
-def _count(anatomies: list[int]) -> dict[int, int]:
-    return {number: anatomies.count(number) for number in sorted(set(anatomies))}
-
-
-def _warn(leaks: int, pairs: int, world: PairGeometry) -> list[str]:
-    warnings = []
+def _warn(leaks: int, pairs: int, world: PairGeometry) -> tuple[str, ...]:
+    """Say what to keep in mind, and return it."""
+    warnings = [f"no outline errors: {reason}" for reason in world.missing]
     if leaks:
-        warnings.append(
-            f"{leaks} of {pairs} pairs are neighbours of training pairs: errors on new recordings are larger"
-        )
-    warnings += [f"no outline errors: {reason}" for reason in world.missing]
+        near = f"{leaks} of {pairs} pairs are neighbours of training pairs: errors on new recordings are larger"
+        warnings.insert(0, near)
     for warning in warnings:
         _LOG.warning("%s", warning)
-    return warnings
+    return tuple(warnings)
 
 
 def _draw(

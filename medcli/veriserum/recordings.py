@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ from medcli.veriserum.maps import load_or_build
 from medcli.veriserum.plan import OUTPUT_PREFIX
 from medcli.veriserum.projection import DualPlane, InterPlane, Plane, PoseFrame
 
+_LOG = logging.getLogger(__name__)
 POSE_FILE = index.TableKind("poses file", "poses", ("id", *index.POSE_COLUMNS), "--start")
 _ON_THE_FLY_SIZE = 512
 _FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
@@ -193,7 +195,10 @@ def select(recordings: Recordings, ids: Sequence[tuple[int, int]] | None, anatom
     if not present:
         what = f" of anatomy {anatomy}" if anatomy is not None else ""
         raise DataError(f"no start pose{what} has images in {recordings.sources.root}", "check --root, --ids, --start")
-    return present, len(chosen) - len(present)
+    without_images = len(chosen) - len(present)
+    if without_images:
+        _LOG.warning("%d start poses have no image and are left out", without_images)
+    return present, without_images
 
 
 def _start_poses(contents: index.Contents, sources: Sources) -> pd.DataFrame:
