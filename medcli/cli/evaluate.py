@@ -158,12 +158,6 @@ class Side(str, Enum):
     all = "all"
 
 
-class Frame(str, Enum):
-    world = "world"
-    fs = "fs"
-    source_bs = "source-bs"
-
-
 @app.command("pose")
 def pose(
     ids: options.Ids = None,
@@ -191,8 +185,8 @@ def pose(
         typer.Option("--calibrated", help="Calibrated images; default: ROOT/calibrated, else from the originals."),
     ] = None,
     pose_frame: Annotated[
-        Frame, typer.Option("--pose-frame", help="Frame that the poses are given in: plane bs's is the world.")
-    ] = Frame.world,
+        options.Frame, typer.Option("--pose-frame", help="Frame that the poses are given in: plane bs's is the world.")
+    ] = options.Frame.world,
     inter_plane: Annotated[
         Path | None, typer.Option("--inter-plane", help="JSON file with the places of the planes; default: published.")
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no w
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also print what happens inside.", envvar="MEDCLI_VERBOSE")
 ]
+
+
+class Frame(str, Enum):
+    """``--pose-frame``, by the values of :class:`medcli.veriserum.projection.PoseFrame`."""
+
+    world = "world"
+    fs = "fs"
+    source_bs = "source-bs"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +16,6 @@ if TYPE_CHECKING:
 
 app = App(help="Match implants to X-ray images.")
 _MOST_ROWS = 20
-
-
-class Frame(str, Enum):
-    world = "world"
-    fs = "fs"
-    source_bs = "source-bs"
 
 
 @app.callback()
@@ -59,7 +52,9 @@ def pose(
     inter_plane: Annotated[
         Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON; default: the published ones.")
     ] = None,
-    pose_frame: Annotated[Frame, typer.Option("--pose-frame", help="Frame that poses are given in.")] = Frame.world,
+    pose_frame: Annotated[
+        options.Frame, typer.Option("--pose-frame", help="Frame that poses are given in.")
+    ] = options.Frame.world,
     least_similarity: Annotated[
         float, typer.Option("--least-similarity", min=-1, max=1, help="A worse match counts as failed.")
     ] = 0.4,
