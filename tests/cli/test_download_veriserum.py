@@ -136,9 +136,7 @@ def test_ids_that_no_image_has_are_an_error_that_says_which_there_are(
     assert files_in(tmp_path) == {}
 
 
-def test_ids_without_images_contradict_each_other(
-    veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path
-) -> None:
+def test_ids_without_images_contradict_each_other(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli(*WORDS, tmp_path, "--ids", "1-3", "--only", "csv", "anatomies")
     assert ran.code == 2
     assert "--ids chooses among images, which --only leaves out" in ran.err
