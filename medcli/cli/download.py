@@ -55,16 +55,12 @@ def ultrabones(
     specimens: Annotated[
         list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", metavar="N")
     ] = None,
-    anatomies: Annotated[
-        list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
-    ] = None,
+    anatomies: Anatomies = None,
     records: Annotated[
         list[int] | None,
         typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", metavar="N"),
     ] = None,
-    only: Annotated[
-        list[Kind] | None, typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(Kind)}.")
-    ] = None,
+    only: Kinds = None,
     source: Annotated[
         Place, typer.Option("--source", help="auto is azure when a connection string is set, else hub.")
     ] = Place.AUTO,
@@ -145,9 +141,7 @@ def veriserum(
     dest: Annotated[
         Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_VERISERUM_ROOT")
     ] = options.VERISERUM_ROOT,
-    only: Annotated[
-        list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")
-    ] = None,
+    only: Parts = None,
     ids: options.Ids = None,
     base_url: Annotated[
         str | None,

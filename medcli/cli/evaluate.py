@@ -174,12 +174,6 @@ class Side(str, Enum):
     all = "all"
 
 
-class Frame(str, Enum):
-    world = "world"
-    fs = "fs"
-    source_bs = "source-bs"
-
-
 @app.command("pose")
 def pose(
     ids: options.Ids = None,
@@ -207,19 +201,9 @@ def pose(
             help="Implants: femur, tibia or an anatomy_id.  [default: those learnt]",
         ),
     ] = None,
-    calibrated: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibrated",
-            help="Folder of calibrated images.  [default: ROOT/calibrated, else made from the originals]",
-        ),
-    ] = None,
-    pose_frame: Annotated[
-        Frame, typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs.")
-    ] = Frame.world,
-    inter_plane: Annotated[
-        Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON.  [default: the published ones]")
-    ] = None,
+    calibrated: options.Calibrated = None,
+    pose_frame: options.PoseFrame = options.Frame.world,
+    inter_plane: options.InterPlane = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of tables and pictures.")] = options.RUNS
     / "evaluate"
     / "pose",

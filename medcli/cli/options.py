@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,28 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.", envvar="MEDCLI_QUIET")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also print what happens inside.", envvar="MEDCLI_VERBOSE")
+]
+
+
+class Frame(str, Enum):
+    """``--pose-frame``, by the values of :class:`medcli.veriserum.projection.PoseFrame`."""
+
+    world = "world"
+    fs = "fs"
+    source_bs = "source-bs"
+
+
+PoseFrame = Annotated[
+    Frame, typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs.")
+]
+InterPlane = Annotated[
+    Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON.  [default: the published ones]")
+]
+Calibrated = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibrated", help="Folder of calibrated images.  [default: ROOT/calibrated, else made from the originals]"
+    ),
 ]
 
 

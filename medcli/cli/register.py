@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +16,6 @@ if TYPE_CHECKING:
 
 app = App(help="Match implants to X-ray images.")
 _MOST_ROWS = 20
-
-
-class Frame(str, Enum):
-    world = "world"
-    fs = "fs"
-    source_bs = "source-bs"
 
 
 @app.callback()
@@ -53,22 +46,12 @@ def pose(
             help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]",
         ),
     ] = None,
-    calibrated: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibrated",
-            help="Folder of calibrated images.  [default: ROOT/calibrated, else made from the originals]",
-        ),
-    ] = None,
+    calibrated: options.Calibrated = None,
     implants: Annotated[
         Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
     ] = None,
-    inter_plane: Annotated[
-        Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON.  [default: the published ones]")
-    ] = None,
-    pose_frame: Annotated[
-        Frame, typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs.")
-    ] = Frame.world,
+    inter_plane: options.InterPlane = None,
+    pose_frame: options.PoseFrame = options.Frame.world,
     least_similarity: Annotated[
         float,
         typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 app = App(help="Train a network: bone masks (seg) or implant poses (pose).")
 
-_TRAIN_SPECIMENS = [1, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14]
-_VAL_SPECIMENS = [2, 7, 8]
 _SHOWN_POSE = {
     "loss": "val_loss",
     "in plane mm": "val_in_plane_mm",
@@ -75,6 +73,28 @@ Resume = Annotated[
 Loggers = Annotated[
     list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
 ]
+
+
+class _Fit(TypedDict):
+    """The options that both trainings share, by the names of :class:`medcli.training.settings.FitSettings`."""
+
+    gpus: str
+    nodes: int
+    precision: str
+    compile: bool
+    seed: int
+    loggers: tuple[str, ...]
+
+
+def _fit(gpus: str, nodes: int, precision: Precision, compiled: bool, seed: int, loggers: list[Logger] | None) -> _Fit:
+    return _Fit(
+        gpus=gpus,
+        nodes=nodes,
+        precision=precision.value,
+        compile=compiled,
+        seed=seed,
+        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
+    )
 
 
 @app.command("seg")
@@ -136,14 +156,15 @@ def seg(
       medcli train seg --gpus 1
     """
     from medcli.training.devices import is_first_process
+    from medcli.ultrabones.registry import TEST_SPECIMENS, TRAIN_SPECIMENS
     from medcli.ultrabones.settings import SegmentationSettings
     from medcli.ultrabones.train import cross_validate, train_segmentation
 
     output = Output(json, quiet or not is_first_process(), verbose)
     settings = SegmentationSettings(
         root=root,
-        train_specimens=tuple(train_specimens or _TRAIN_SPECIMENS),
-        val_specimens=tuple(val_specimens or _VAL_SPECIMENS),
+        train_specimens=tuple(train_specimens or TRAIN_SPECIMENS),
+        val_specimens=tuple(val_specimens or TEST_SPECIMENS),
         labels=labels.value,
         epochs=epochs,
         batch_size=batch_size,
@@ -153,14 +174,9 @@ def seg(
         encoder_weights=encoder_weights,
         augment=augment.value,
         loss_weights=tuple(loss_weights or (1.0, 1.0, 0.1)),  # type: ignore[arg-type]
-        gpus=gpus,
-        nodes=nodes,
-        precision=precision.value,
-        compile=compiled,
-        seed=seed,
         limit_frames=limit_frames,
         use_cache=not no_cache,
-        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
+        **_fit(gpus, nodes, precision, compiled, seed, loggers),
     )
     folder = out or options.RUNS / "seg" / (f"{arch}-{encoder}" + ("-loo" if cv else ""))
     train = cross_validate if cv else train_segmentation
@@ -185,10 +201,7 @@ class Loss(str, Enum):
 @app.command("pose")
 def pose(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    calibrated: Annotated[
-        Path | None,
-        typer.Option(help="Folder of calibrated images.  [default: ROOT/calibrated, else made from the originals]"),
-    ] = None,
+    calibrated: options.Calibrated = None,
     anatomy: Annotated[
         str, typer.Option(help="Implants to learn: femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")
     ] = "1",
@@ -250,14 +263,9 @@ def pose(
         loss=loss.value,
         loss_weights=tuple(loss_weights or (1.0, 1.0)),  # type: ignore[arg-type]
         size=size,
-        gpus=gpus,
-        nodes=nodes,
-        precision=precision.value,
-        compile=compiled,
-        seed=seed,
         limit_pairs=limit_pairs,
         use_cache=not no_cache,
-        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
+        **_fit(gpus, nodes, precision, compiled, seed, loggers),
     )
     folder = out or options.RUNS / "pose" / f"{backbone}-{anatomy}"
     result = train_pose(settings, folder, resume, overwrite, output.progress())
