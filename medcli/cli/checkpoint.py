@@ -14,7 +14,7 @@ from medcli.cli.words import App
 if TYPE_CHECKING:
     from medcli.ultrabones.checkpoint import Checkpoint
 
-app = App(help="Look at checkpoints of segmentation networks, and convert published ones.")
+app = App(help="Look at checkpoints of segmentation networks, convert published ones, make untrained ones.")
 
 
 @app.command("convert")
@@ -34,6 +34,31 @@ def convert(
 
     output = Output(json, quiet, verbose)
     output.finish(checkpoint.convert(source, target, overwrite), lambda written: _show(output, written))
+
+
+@app.command("new")
+def new(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "fpn",
+    encoder: Annotated[str, typer.Option(help="Encoder of it; tu-NAME for any of timm.")] = "resnet34",
+    encoder_weights: Annotated[
+        str, typer.Option(help="none (random), imagenet (downloaded once), or a local file.", metavar="NAME|FILE")
+    ] = "none",
+    seed: options.Seed = 42,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write a network before its first training step, to compare trained ones with.
+
+    The same network, weights and seed given to train seg begin a training with exactly these weights.
+    """
+    from medcli.ultrabones import checkpoint
+
+    output = Output(json, quiet, verbose)
+    made = checkpoint.create(target, arch, encoder, encoder_weights, seed, overwrite)
+    output.finish(made, lambda written: _show(output, written))
 
 
 @app.command("show")
