@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.checkpoint import Checkpoint
     from medcli.veriserum.pose_checkpoint import PoseCheckpoint
 
-app = App(help="Look at checkpoints, and convert published ones.")
+app = App(help="Look at, convert, and make checkpoints.")
 
 
 @app.command("convert")
@@ -37,6 +37,32 @@ def convert(
 
     output = Output(json, quiet, verbose)
     output.finish(checkpoint.convert(source, target, overwrite), lambda written: _show(output, written))
+
+
+@app.command("new")
+def new(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "fpn",
+    encoder: Annotated[str, typer.Option(help="Encoder of the architecture; tu-NAME for any of timm.")] = "resnet34",
+    encoder_weights: Annotated[
+        str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
+    ] = "none",
+    seed: options.Seed = 42,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write an untrained network, to compare trained ones with.
+
+    It is as before its first step: the same network, weights and seed given to train seg begin a training with
+    exactly these weights.
+    """
+    from medcli.ultrabones import checkpoint
+
+    output = Output(json, quiet, verbose)
+    made = checkpoint.create(target, arch, encoder, encoder_weights, seed, overwrite)
+    output.finish(made, lambda written: _show(output, written))
 
 
 @app.command("show")
