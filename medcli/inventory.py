@@ -1,15 +1,22 @@
-"""What is on this machine: versions, devices, data, and what to do next (``medcli info``)."""
+"""What is on this machine: versions, devices, data, checkpoints, runs, and what to do next (``medcli info``)."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from medcli import __version__
+from medcli.checkpoints import FoundCheckpoint, find_checkpoints
+from medcli.commands import Proposal
+from medcli.data_folder import DataFolder
 from medcli.files import usable_cores
+from medcli.next_steps import REPORT, Here, next_steps
+from medcli.runs import Run, find_runs
 
 PACKAGES = (
     "torch",
@@ -25,36 +32,37 @@ PACKAGES = (
     "onnxruntime",
     "pydicom",
 )
+DEMO, DEMO_RESULT = Path("demo"), "demo.json"
+_WIDTH = 80
+_MOST_RUNS, _MOST_CHECKPOINTS = 10, 10
 
 
 @dataclass(frozen=True)
-class DataFolder:
-    """What a data folder holds.
+class Demo:
+    """The folder of ``medcli demo``.
 
     Attributes:
-        name: the dataset.
-        root: the folder looked at.
-        found: what is there, in words or counts.
-        problems: what is missing or wrong, one line each.
-        next_commands: the commands that mend it or go on from here.
+        path: the folder.
+        finished: whether all of it is there.
+        report: its page, None where there is none.
     """
 
-    name: str
-    root: Path
-    found: dict[str, int | str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    next_commands: list[str] = field(default_factory=list)
-
-    def as_lines(self) -> Iterator[str]:
-        yield f"{self.name} in {self.root}"
-        yield from (f"  {name}: {value}" for name, value in self.found.items())
-        yield from (f"  problem: {problem}" for problem in self.problems)
-        yield from (f"  next: {command}" for command in self.next_commands)
+    path: Path
+    finished: bool
+    report: Path | None
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """The answer of ``medcli info``."""
+    """The answer of ``medcli info``.
+
+    Attributes:
+        data: both data folders.
+        checkpoints: published ones, then the best of each run.
+        runs: the newest first.
+        demo: the demonstration's folder; None where there is none.
+        next: what to do next, the most useful first.
+    """
 
     version: str
     python: str
@@ -63,9 +71,14 @@ class Inventory:
     devices: list[str]
     packages: dict[str, str]
     data: list[DataFolder]
-    schema: str = "medcli.info.v1"
+    checkpoints: list[FoundCheckpoint]
+    runs: list[Run]
+    demo: Demo | None
+    next: list[Proposal]
+    schema: str = "medcli.info.v2"
 
     def as_text(self) -> str:
+        """Lines of at most 80 characters; commands and paths are not broken."""
         versions = ", ".join(f"{name} {version}" for name, version in self.packages.items())
         lines = [
             f"medcli {self.version}, Python {self.python}, {self.system}, {self.cores} cores",
@@ -74,14 +87,29 @@ class Inventory:
         ]
         for folder in self.data:
             lines += ["", *folder.as_lines()]
-        return "\n".join(lines)
+        lines += [*_list("checkpoints", map(_checkpoint_lines, self.checkpoints), _MOST_CHECKPOINTS)]
+        lines += [*_list("runs", map(_run_lines, self.runs), _MOST_RUNS)]
+        if self.demo:
+            state = f"see {self.demo.report}" if self.demo.report else "made" if self.demo.finished else "not finished"
+            lines += ["", f"demonstration in {self.demo.path}: {state}"]
+        wrapped = [part for line in lines for part in _wrap(line)]
+        return "\n".join([*wrapped, *(line for step in self.next for line in _step_lines(step))])
 
 
-def take_inventory(ultrabones_root: Path, veriserum_root: Path) -> Inventory:
-    """Look at this machine and at the two data folders; a folder that is absent is reported, not an error."""
+def take_inventory(
+    ultrabones_root: Path,
+    veriserum_root: Path,
+    runs_root: Path = Path("runs"),
+    weights_root: Path = Path("data/weights"),
+) -> Inventory:
+    """Look at this machine, the data folders, weights and runs; what is absent or damaged is reported, no error."""
     from medcli.ultrabones import survey as ultrabones
     from medcli.veriserum import survey as veriserum
 
+    runs = find_runs(runs_root)
+    checkpoints = find_checkpoints(weights_root, [run.checkpoint for run in runs if run.checkpoint])
+    demo = look_at_demo(DEMO)
+    data = [ultrabones.survey(ultrabones_root), veriserum.survey(veriserum_root)]
     return Inventory(
         version=__version__,
         python=platform.python_version(),
@@ -89,7 +117,11 @@ def take_inventory(ultrabones_root: Path, veriserum_root: Path) -> Inventory:
         cores=usable_cores(),
         devices=find_devices(),
         packages=dict(_installed(PACKAGES)),
-        data=[ultrabones.survey(ultrabones_root), veriserum.survey(veriserum_root)],
+        data=data,
+        checkpoints=checkpoints,
+        runs=runs,
+        demo=demo,
+        next=next_steps(Here(data[0], data[1], runs_root, runs, checkpoints, bool(demo and demo.finished))),
     )
 
 
@@ -99,6 +131,45 @@ def find_devices() -> list[str]:
 
     gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     return [*gpus, "cpu"]
+
+
+def look_at_demo(folder: Path) -> Demo | None:
+    """The demonstration in ``folder``, if it holds any file of one."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    try:
+        finished = isinstance(json.loads((folder / DEMO_RESULT).read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        finished = False
+    report = folder / REPORT
+    return Demo(folder, finished, report if report.is_file() else None)
+
+
+def _list(title: str, entries: Iterator[list[str]], most: int) -> Iterator[str]:
+    known = list(entries)
+    if known:
+        yield from ("", title)
+        yield from (line for entry in known[:most] for line in entry)
+        if len(known) > most:
+            yield f"  … {len(known) - most} more; --json lists all"
+
+
+def _checkpoint_lines(found: FoundCheckpoint) -> list[str]:
+    return [f"  {found.path}", f"    {found.kind}: {found.what}"]
+
+
+def _run_lines(run: Run) -> list[str]:
+    lines = [f"  {run.path}", f"    {run.kind}, {run.state} {run.changed[:16]}: {run.detail}".rstrip(": ")]
+    return [*lines, f"    {run.headline}"] if run.headline else lines
+
+
+def _step_lines(step: Proposal) -> Sequence[str]:
+    return ["", f"next: {step.command}", f"      {step.why}"]
+
+
+def _wrap(line: str) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _installed(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:

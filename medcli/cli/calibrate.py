@@ -41,29 +41,31 @@ class Unit(str, Enum):
 
 
 Poses = Annotated[
-    Path | None, typer.Option("--poses", help="Pose table, CSV or database; default: the one below ROOT.")
+    Path | None, typer.Option("--poses", help="Pose table, CSV or database.  [default: the one below ROOT]")
 ]
 DistortionTable = Annotated[
     Path | None,
-    typer.Option("--distortion", help="Distortion calibrations, CSV or database; default: the one below ROOT."),
+    typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: those below ROOT]"),
 ]
 
 
 @app.command("veriserum")
 def veriserum(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the results; default: ROOT/calibrated.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the results.  [default: ROOT/calibrated]")
+    ] = None,
     poses: Poses = None,
     distortion: DistortionTable = None,
     ids: options.Ids = None,
-    planes: Annotated[list[Plane], typer.Option("--planes", help="Planes to calibrate: bs fs.")] = [  # noqa: B006
+    planes: Annotated[list[Plane], typer.Option("--planes", help="Planes to calibrate.")] = [  # noqa: B006
         Plane.bs,
         Plane.fs,
     ],
     workers: options.Workers = None,
     size: Annotated[int, typer.Option("--size", min=1, max=1600, help="Pixels along each side.")] = 512,
     file_format: Annotated[Format, typer.Option("--format", help="File format of the results.")] = Format.jpg,
-    quality: Annotated[int, typer.Option("--quality", min=0, max=100, help="JPEG quality.")] = 95,
+    quality: Annotated[int, typer.Option("--quality", min=0, max=100, help="JPEG quality, percent.")] = 95,
     resample: Annotated[
         Resample,
         typer.Option("--resample", help="reference: the published pixels; area: anti-aliased, black outside."),
@@ -84,6 +86,12 @@ def veriserum(
 
     Writes calibrated_bs_NNNNNN.jpg and calibrated_fs_NNNNNN.jpg, pixel for pixel as the published code does. Images
     that are there are not made again, so an interrupted run goes on where it stopped.
+
+    \b
+    All images on 12 cores; then a few, sharper, as PNG:
+      medcli calibrate veriserum --workers 12
+      medcli calibrate veriserum --ids 1-100 --resample area --size 1024 \\
+        --format png --out sharper
     """
     from medcli.veriserum.calibrate import CalibrationSettings, Selection, calibrate
 
@@ -122,13 +130,18 @@ def _show(output: Output, result: CalibrationResult) -> None:
 
 @app.command("points")
 def points(
-    source: Annotated[Path, typer.Argument(metavar="POINTS.csv", help="Table with x_px, y_px or x_mm, y_mm.")],
-    out: Annotated[Path, typer.Option("--out", help="Table to write.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="POINTS.csv", help="Table, CSV, with columns x_px, y_px or x_mm, y_mm.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Table to write, CSV.")],
     to: Annotated[Unit, typer.Option("--to", help="mm: from pixels to millimetres; px: back.")] = Unit.mm,
     calibration: Annotated[
-        int | None, typer.Option("--calibration", help="Calibration id; default: by the id column's pose.")
+        int | None,
+        typer.Option("--calibration", help="Id of the calibration.  [default: that of the pose of each row's id]"),
     ] = None,
-    plane: Annotated[Plane | None, typer.Option("--plane", help="Plane; default: the plane column.")] = None,
+    plane: Annotated[
+        Plane | None, typer.Option("--plane", help="Plane of the points.  [default: the plane column]")
+    ] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     distortion: DistortionTable = None,
     poses: Poses = None,
@@ -136,10 +149,10 @@ def points(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Map points, such as tracked markers, from native pixels to millimetres or back.
+    """Map points between native pixels and millimetres.
 
-    Pixels are column and row of the native image, the top-left pixel's centre is (0, 0); millimetres are measured at
-    the detector from the image centre, x to the right, y up.
+    Pixels (of tracked markers, say) are column and row of the native image, the top-left pixel's centre is (0, 0);
+    millimetres are measured at the detector from the image centre, x to the right, y up.
     """
     from medcli.veriserum.points import map_points
 
@@ -160,28 +173,32 @@ def fit(
     grid_images: Annotated[
         list[str],
         typer.Argument(
-            metavar="GRID_IMAGE...",
+            metavar="GRID_IMAGE",
             help="Picture of the bead grid for each plane: bs=FILE fs=FILE, or files with bs or fs in their names.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Table of calibrations to add the row to, CSV.")],
     number: Annotated[
-        int | None, typer.Option("--id", min=0, help="The row's id; default: one more than the largest.")
+        int | None, typer.Option("--id", min=0, help="The row's id.  [default: one more than the largest]")
     ] = None,
     mirrored: Annotated[
         bool, typer.Option("--mirrored", help="The study's images are mirrored, as this one is; turn them back.")
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="PNG of beads and residuals; default: beside the table.")
+        Path | None, typer.Option("--picture", help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Measure the distortion of both planes from pictures of the bead grid.
+    """Measure the distortion from pictures of the bead grid.
 
     Writes a row in the published format, which calibrate veriserum --distortion reads. Other rows of the table stay.
+
+    \b
+    Both planes of a machine of one's own:
+      medcli calibrate fit bs=grid_bs.png fs=grid_fs.png --out table.csv
     """
     from medcli.veriserum.fit import fit_calibration, images_by_plane
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,13 +13,16 @@ from medcli.cli.words import App
 
 if TYPE_CHECKING:
     from medcli.ultrabones.checkpoint import Checkpoint
+    from medcli.veriserum.pose_checkpoint import PoseCheckpoint
 
-app = App(help="Look at checkpoints of segmentation networks, and convert published ones.")
+app = App(help="Look at, convert, and make checkpoints.")
 
 
 @app.command("convert")
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A pickled network (.pth) or one of ours.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A pickled segmentation network (.pth), or one of medcli's.")
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -36,42 +39,92 @@ def convert(
     output.finish(checkpoint.convert(source, target, overwrite), lambda written: _show(output, written))
 
 
-@app.command("show")
-def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of either kind.")],
+@app.command("new")
+def new(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "fpn",
+    encoder: Annotated[str, typer.Option(help="Encoder of the architecture; tu-NAME for any of timm.")] = "resnet34",
+    encoder_weights: Annotated[
+        str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
+    ] = "none",
+    seed: options.Seed = 42,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Say what a checkpoint is; nothing in it is executed."""
+    """Write an untrained network, to compare trained ones with.
+
+    It is as before its first step: the same network, weights and seed given to train seg begin a training with
+    exactly these weights.
+    """
     from medcli.ultrabones import checkpoint
 
     output = Output(json, quiet, verbose)
-    output.finish(checkpoint.describe(file), lambda found: _show(output, found))
+    made = checkpoint.create(target, arch, encoder, encoder_weights, seed, overwrite)
+    output.finish(made, lambda written: _show(output, written))
 
 
-def _show(output: Output, found: Checkpoint) -> None:
+@app.command("show")
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint: .safetensors, or a published .pth.")],
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Say what a checkpoint is; nothing in it is executed.
+
+    Of either kind: segmentation networks, also published ones (.pth), and pose networks.
+    """
+    from medcli.checkpoints import describe
+
+    output = Output(json, quiet, verbose)
+    output.finish(describe(file), lambda found: _show(output, found))
+
+
+def _show(output: Output, found: Checkpoint | PoseCheckpoint) -> None:
     metadata = found.metadata
+    network, facts = _facts_of_pose(found) if hasattr(metadata, "backbone") else _facts_of_segmentation(found)
     rows = {
         "file": found.path,
-        "network": f"{metadata.arch} on {metadata.encoder}, {found.parameters:,} parameters",
-        "format": found.format,
-        "input": f"{metadata.input_size} x {metadata.input_size}, mean {metadata.mean:.6f}, std {metadata.std:.6f}",
-        "threshold": metadata.threshold,
+        "network": f"{network}, {found.parameters:,} parameters",
+        **facts,
         "source": metadata.source,
         "licence": metadata.licence,
         "citation": metadata.citation,
     }
     for name in ("splits", "metrics", "settings"):
-        values = getattr(metadata, name)
+        values = {key: value for key, value in getattr(metadata, name).items() if value not in (None, [], "", {})}
+        warnings = values.pop("warnings", [])
         if values:
-            rows[name] = ", ".join(
-                f"{key} {_short(value)}" for key, value in values.items() if value not in (None, [], "")
-            )
+            rows[name] = ", ".join(f"{key} {_short(value)}" for key, value in values.items())
+        if warnings:
+            rows["warnings"] = "; ".join(warnings)
     output.pairs(rows)
+
+
+def _facts_of_segmentation(found: Any) -> tuple[str, dict[str, Any]]:
+    metadata = found.metadata
+    return f"segmentation, {metadata.arch} on {metadata.encoder}", {
+        "format": found.format,
+        "input": f"{metadata.input_size} x {metadata.input_size}, mean {metadata.mean:.6f}, std {metadata.std:.6f}",
+        "threshold": metadata.threshold,
+    }
+
+
+def _facts_of_pose(found: Any) -> tuple[str, dict[str, Any]]:
+    metadata = found.metadata
+    numbers = [f"{value:.1f}" for value in metadata.mean_pose]
+    return f"implant pose, {metadata.backbone}", {
+        "input": f"2 planes of {metadata.size} x {metadata.size}, {metadata.images}",
+        "anatomies": " ".join(map(str, metadata.anatomies)),
+        "mean pose": f"tx ty tz {' '.join(numbers[:3])} mm, rz rx ry {' '.join(numbers[3:])} degrees",
+    }
 
 
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.5g}"
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_short(item)}" for key, item in value.items())
     return " ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)

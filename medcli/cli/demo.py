@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,38 +14,76 @@ from medcli.cli import options
 from medcli.cli.output import Output
 
 if TYPE_CHECKING:
-    from medcli.demo import DemoResult
+    from medcli.demo import DemoResult, Step
+    from medcli.demo.plan import Task
+
+_WIDTH = 80
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of everything the demonstration makes.")] = Path("demo"),
-    pairs: Annotated[int, typer.Option("--pairs", min=1, max=999_999, help="Image pairs to make.")] = 24,
+    quick: Annotated[bool, typer.Option("--quick", help="Less data, shorter training; the same steps.")] = False,
+    data_only: Annotated[bool, typer.Option("--data-only", help="Make the synthetic data, and stop.")] = False,
     seed: options.Seed = 0,
     workers: options.Workers = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Try medcli without any data: make X-ray image pairs, calibrate them, show before and after.
+    """See every command work, without any data.
 
-    The pairs are Veriserum-like: knee components in two X-ray planes, distorted as an image intensifier does, in the
-    published layout.
+    It takes a few minutes, or one with --quick.
+
+    Makes small synthetic copies of both datasets, then labels, trains, evaluates, predicts, reconstructs, calibrates
+    and registers, prints the command of each step, and writes a report. Run again, it does nothing twice.
     """
     from medcli.demo import run_demo
 
     output = Output(json, quiet, verbose)
-    result = run_demo(out, pairs, seed, workers=workers, progress=output.progress())
+    if not verbose:  # the steps' own lines, as one an epoch, would drown those of the demonstration
+        logging.getLogger("medcli").setLevel(logging.ERROR if quiet else logging.WARNING)
+    result = run_demo(out, quick, seed, workers, data_only, _Lines(output), output.progress())
     output.finish(result, lambda done: _show(output, done))
 
 
+class _Lines:
+    """Prints each step as it comes."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+
+    def begins(self, task: Task, number: int, total: int) -> None:
+        self.output.line(f"[{number}/{total}] {task.title}")
+        for line in as_typed(task.command):
+            self.output.line(line)
+
+    def ends(self, step: Step, was_done: bool) -> None:
+        seconds = f"{step.seconds} s" + (", done by an earlier run" if was_done else "")
+        rows = {**step.numbers, "time": seconds}
+        width = max(map(len, rows))
+        for name, value in rows.items():
+            self.output.line(f"    {name:<{width}}  {value}")
+        self.output.line()
+
+    def fails(self, reasons: Sequence[str]) -> None:
+        for reason in reasons:
+            for line in textwrap.wrap(f"failed: {reason}", _WIDTH - 4):
+                self.output.line(f"    {line}")
+        self.output.line()
+
+
+def as_typed(command: str) -> list[str]:
+    """A command as lines of at most 80 columns that can be copied into a shell."""
+    words = textwrap.wrap(command, _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+    lines = [f"  $ {words[0]}", *(f"      {line}" for line in words[1:])]
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+
+
 def _show(output: Output, result: DemoResult) -> None:
-    output.pairs(
-        {
-            "data": f"{result.root}: {result.pairs} pairs, {result.made} images made by this run",
-            "calibrated": f"{result.calibrated}: {result.done} images by this run",
-            "distortion": f"moves points by up to {result.distortion_mm} mm",
-            "off the truth": f"{result.error_before} grey levels before, {result.error_after} after calibration",
-            "time": f"{result.seconds} s",
-            "before/after": result.contact_sheet,
-        }
-    )
+    rows = {
+        "done": f"{len(result.steps)} steps in {result.seconds:,.0f} s on {result.cores} cores; all in {result.out}"
+    }
+    if result.report:
+        rows["report"] = str(result.report)
+        rows["open it"] = "in any browser, for instance by a double click"
+    output.pairs(rows)

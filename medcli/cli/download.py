@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.transfer.download import Manner
     from medcli.transfer.report import Downloaded, Planned, Verified
 
-app = App(help="Download the datasets or any part of them: verified, resumable, only what is missing.")
+app = App(help="Download data: verified, resumable, only what is missing.")
 
 Workers = Annotated[
     int, typer.Option("--workers", min=1, max=64, help="Parallel connections.", envvar="MEDCLI_DOWNLOAD_WORKERS")
@@ -27,7 +27,9 @@ Workers = Annotated[
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, help="Seconds without a byte after which a connection is given up.")
 ]
-Retries = Annotated[int, typer.Option("--retries", min=0, max=100, help="Further tries after one without progress.")]
+Retries = Annotated[
+    int, typer.Option("--retries", min=0, max=100, help="Further tries after one that brought no byte.")
+]
 Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against its manifest; uses no network.")]
 Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
 
@@ -51,17 +53,14 @@ def ultrabones(
         Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_ULTRABONES_ROOT")
     ] = options.ULTRABONES_ROOT,
     specimens: Annotated[
-        list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8, or 1-5.", metavar="N")
+        list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", metavar="N")
     ] = None,
-    anatomies: Annotated[
-        list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
-    ] = None,
+    anatomies: Anatomies = None,
     records: Annotated[
-        list[int] | None, typer.Option("--records", help="Only these records of each specimen.", metavar="N")
+        list[int] | None,
+        typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", metavar="N"),
     ] = None,
-    only: Annotated[
-        list[Kind] | None, typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(Kind)}.")
-    ] = None,
+    only: Kinds = None,
     source: Annotated[
         Place, typer.Option("--source", help="auto is azure when a connection string is set, else hub.")
     ] = Place.AUTO,
@@ -69,11 +68,11 @@ def ultrabones(
         Path | None,
         typer.Option(
             "--connection-string-file",
-            help="File with the Azure connection string; or set MEDCLI_ULTRABONES_CONNECTION_STRING.",
+            help="File with the Azure connection string.  [default: $MEDCLI_ULTRABONES_CONNECTION_STRING]",
         ),
     ] = None,
     container: Annotated[
-        str | None, typer.Option("--container", help="Azure container; default: the one that holds the data.")
+        str | None, typer.Option("--container", help="Azure container.  [default: the one that holds the data]")
     ] = None,
     revision: Revision = "main",
     workers: Workers = 8,
@@ -85,7 +84,15 @@ def ultrabones(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Download UltraBones100k (about 42 GB in all, CC BY 4.0) or a part of it."""
+    """Download UltraBones100k, or a part of it.
+
+    About 42 GB in all; licence CC BY 4.0. The same command again brings only what is missing.
+
+    \b
+    See how much it is, then bring the test specimens:
+      medcli download ultrabones --dry-run
+      medcli download ultrabones --specimens 2 7 8
+    """
     output = Output(json, quiet, verbose)
     if verify:
         _verify(output, dest, workers)
@@ -112,7 +119,10 @@ def weights(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Download the published UltraBones100k segmentation weights and convert them to medcli's format."""
+    """Download the published segmentation weights.
+
+    They are converted to medcli's format, without executing anything that is in them.
+    """
     output = Output(json, quiet, verbose)
     if verify:
         _verify(output, dest, 1)
@@ -131,15 +141,21 @@ def veriserum(
     dest: Annotated[
         Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_VERISERUM_ROOT")
     ] = options.VERISERUM_ROOT,
-    only: Annotated[
-        list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")
-    ] = None,
+    only: Parts = None,
     ids: options.Ids = None,
     base_url: Annotated[
-        str | None, typer.Option("--base-url", help="Address of the repository.", envvar="MEDCLI_VERISERUM_URL")
+        str | None,
+        typer.Option(
+            "--base-url",
+            help="Address of the repository.  [default: the ETH Research Collection]",
+            envvar="MEDCLI_VERISERUM_URL",
+        ),
     ] = None,
     item: Annotated[
-        str | None, typer.Option("--item", help="Its item: UUID, handle or DOI.", envvar="MEDCLI_VERISERUM_ITEM")
+        str | None,
+        typer.Option(
+            "--item", help="Its item: UUID, handle or DOI.  [default: Veriserum's]", envvar="MEDCLI_VERISERUM_ITEM"
+        ),
     ] = None,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Accept the licence: non-commercial use only.")
@@ -153,7 +169,15 @@ def veriserum(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Download Veriserum (In Copyright - Non-Commercial Use Permitted) or a part of it."""
+    """Download Veriserum, or a part of it.
+
+    Licence: In Copyright - Non-Commercial Use Permitted; it must be accepted once.
+
+    \b
+    The tables, and the first thousand pairs of images:
+      medcli download veriserum --only csv --accept-license
+      medcli download veriserum --only images --ids 1-1000
+    """
     output = Output(json, quiet, verbose)
     if verify:
         _verify(output, dest, workers)

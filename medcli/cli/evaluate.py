@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.summary import SegmentationResult
     from medcli.veriserum.evaluate import PoseEvaluation
 
-app = App(cls=DefaultGroup, help="Compare predictions with references; without a subcommand: segmentation (seg).")
+app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
 
 
 class Protocol(str, Enum):
@@ -31,16 +31,23 @@ class Protocol(str, Enum):
 @app.command("seg")
 def seg(
     specimens: Annotated[
-        list[int] | None, typer.Option("--specimens", help="Specimens to evaluate; default: the published test split.")
+        list[int] | None,
+        typer.Option(
+            "--specimens", help="Specimens to evaluate.  [default: 2 7 8, the published test split]", metavar="N"
+        ),
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     checkpoint: Annotated[
         Path | None,
-        typer.Option("--checkpoint", help="Model to evaluate; default: the newest best.safetensors in runs/seg."),
+        typer.Option("--checkpoint", help="Trained network.  [default: newest runs/seg/*/best.safetensors]"),
     ] = None,
     predictions: Annotated[
         str | None,
-        typer.Option("--predictions", metavar="FOLDER", help="Evaluate masks on disk: Labels_pred or another folder."),
+        typer.Option(
+            "--predictions",
+            metavar="FOLDER",
+            help="Masks on disk instead: Labels_pred, or another folder of each record.",
+        ),
     ] = None,
     labels: Annotated[
         str, typer.Option("--labels", help="Labels to compare with: partial, full, or a folder such as LabelsManual.")
@@ -49,19 +56,24 @@ def seg(
         Protocol, typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts.")
     ] = Protocol.paper,
     visible_threshold: Annotated[
-        float, typer.Option("--visible-threshold", min=0, max=255, help="Grey value from which a pixel is visible.")
+        float, typer.Option("--visible-threshold", min=0, max=255, help="Grey value from which bone counts as visible.")
     ] = 107,
     train_specimens: Annotated[
         list[int] | None,
-        typer.Option("--train-specimens", help="What the model was trained on, if it does not say itself."),
+        typer.Option(
+            "--train-specimens", help="Specimens learnt from.  [default: those the network names]", metavar="N"
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = options.RUNS
+    out: Annotated[Path, typer.Option("--out", help="Folder of tables and pictures.")] = options.RUNS
     / "evaluate"
     / "seg",
     fail_under: Annotated[
         list[Floor] | None,
         typer.Option(
-            "--fail-under", parser=Floor.parse, metavar="FLOOR", help="Leave with 1 if missed: f1@0.5=0.6, dice=0.7."
+            "--fail-under",
+            parser=Floor.parse,
+            metavar="FLOOR",
+            help="Leave with 1 if a measure is below: f1@0.5=0.6 dice=0.7.",
         ),
     ] = None,
     device: options.Device = "auto",
@@ -74,6 +86,10 @@ def seg(
 
     Precision, recall and F1 at 0.0 to 2.0 mm for all, visible and invisible bone, by the published protocol, by a
     stricter one, or by both; a table of frames, the curves, and the best, median and worst frames as pictures.
+
+    \b
+    The newest network, on the published test split, by both protocols:
+      medcli evaluate --specimens 2 7 8 --protocol both
     """
     from medcli.ultrabones.evaluate import PROTOCOLS, EvaluationSettings, evaluate_segmentation
     from medcli.ultrabones.predictions import Model, Source, StoredMasks
@@ -158,45 +174,37 @@ class Side(str, Enum):
     all = "all"
 
 
-class Frame(str, Enum):
-    world = "world"
-    fs = "fs"
-    source_bs = "source-bs"
-
-
 @app.command("pose")
 def pose(
     ids: options.Ids = None,
     split: Annotated[
-        Side, typer.Option("--split", help="Side of the checkpoint's split, or of the split by trial.")
+        Side, typer.Option("--split", help="Side of the network's split, or else of the split by trial.")
     ] = Side.test,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     checkpoint: Annotated[
         Path | None,
-        typer.Option("--checkpoint", help="Network to evaluate; default: the newest best.safetensors in runs/pose."),
+        typer.Option("--checkpoint", help="Trained network.  [default: newest runs/pose/*/best.safetensors]"),
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="Evaluate a table of poses: id, tx ty tz, rz rx ry.")
+        Path | None,
+        typer.Option("--predictions", help="Table of poses instead, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."),
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option("--reference", metavar="manual|FILE", help="Poses to compare with; default: the pose table."),
+        typer.Option("--reference", metavar="manual|FILE", help="Poses to compare with.  [default: the pose table]"),
     ] = None,
     anatomy: Annotated[
         str | None,
-        typer.Option("--anatomy", metavar="femur|tibia|ID", help="Default: what the network was trained on."),
+        typer.Option(
+            "--anatomy",
+            metavar="femur|tibia|ID",
+            help="Implants: femur, tibia or an anatomy_id.  [default: those learnt]",
+        ),
     ] = None,
-    calibrated: Annotated[
-        Path | None,
-        typer.Option("--calibrated", help="Calibrated images; default: ROOT/calibrated, else from the originals."),
-    ] = None,
-    pose_frame: Annotated[
-        Frame, typer.Option("--pose-frame", help="Frame that the poses are given in: plane bs's is the world.")
-    ] = Frame.world,
-    inter_plane: Annotated[
-        Path | None, typer.Option("--inter-plane", help="JSON file with the places of the planes; default: published.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = options.RUNS
+    calibrated: options.Calibrated = None,
+    pose_frame: options.PoseFrame = options.Frame.world,
+    inter_plane: options.InterPlane = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of tables and pictures.")] = options.RUNS
     / "evaluate"
     / "pose",
     device: options.Device = "auto",

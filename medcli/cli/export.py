@@ -29,14 +29,14 @@ def seg(
         Path | None, typer.Option(help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Bone is where the probability is above.  [default: the checkpoint's, 0.5]")
+        float | None, typer.Option(help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]")
     ] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write the segmentation network as ONNX.
+    """Write a segmentation network as ONNX.
 
     Resizing and thresholding are inside, and the result is compared with torch. The model takes "frames", uint8 grey
     (frames, rows, columns) of any size, and gives "probability" (float32) and "mask" (uint8, 0 or 255) of that size.

@@ -19,13 +19,25 @@ def info(
     veriserum_root: Annotated[
         Path, typer.Option("--veriserum-root", help="Folder of Veriserum.", envvar="MEDCLI_VERISERUM_ROOT")
     ] = options.VERISERUM_ROOT,
+    weights_root: Annotated[
+        Path, typer.Option("--weights-root", help="Folder of published weights.", envvar="MEDCLI_WEIGHTS_ROOT")
+    ] = options.WEIGHTS_ROOT,
+    runs: Annotated[Path, typer.Option("--runs", help="Folder of runs: trainings, evaluations.")] = options.RUNS,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show versions, devices, which data are here, what is missing and how to get it."""
+    """Say what is here, and which command comes next.
+
+    Versions, devices, data, checkpoints and runs: what is missing or damaged, how far a training came, and the command
+    that goes on with it.
+
+    \b
+    Beside the usual folders:
+      medcli info --runs other/runs --ultrabones-root /data/ultrabones
+    """
     from medcli.inventory import take_inventory
 
     output = Output(json, quiet, verbose)
-    inventory = take_inventory(ultrabones_root, veriserum_root)
+    inventory = take_inventory(ultrabones_root, veriserum_root, runs, weights_root)
     output.finish(inventory, lambda found: output.line(found.as_text()))

@@ -30,19 +30,20 @@ class KindChoice(str, Enum):
 
 
 Records = Annotated[
-    list[int] | None, typer.Option("--records", help="Only these records: 1 2 or 1-3.", min=0, metavar="N")
+    list[int] | None,
+    typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", min=0, metavar="N"),
 ]
 Specimens = Annotated[
     list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", min=0, metavar="N")
 ]
 Meshes = Annotated[
     Path | None,
-    typer.Option("--meshes", help="Folder of STL meshes; default: CT_bone_segmentations of each specimen."),
+    typer.Option("--meshes", help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
 ]
 Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
 PoseOption = Annotated[
     PoseChoice | None,
-    typer.Option("--poses", help="Tracked or optimised poses; default: optimised where the tracking table has them."),
+    typer.Option("--poses", help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
 ]
 
 
@@ -58,7 +59,7 @@ def ultrabones(
         bool, typer.Option("--refine", help="First refine the poses so that bright pixels lie on the bone.")
     ] = False,
     kind: Annotated[
-        KindChoice, typer.Option("--kind", help="Whole section, the part the probe sees, or both.")
+        KindChoice, typer.Option("--kind", help="full: the whole section; partial: what the probe sees of it.")
     ] = KindChoice.BOTH,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
@@ -69,10 +70,17 @@ def ultrabones(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Label UltraBones100k frames: bone surface within 0.1 mm of the image plane.
+    """Label every frame with the bone that its plane cuts.
+
+    Bone is the surface of the CT mesh within 0.1 mm of the image plane.
 
     Writes Labels_full/ and Labels/ in each record. With --refine also refinement.csv and the _optimized
     columns of the tracking table, whose first version is kept beside it.
+
+    \b
+    Look first at what would be written:
+      medcli label ultrabones --specimens 2 --dry-run
+      medcli label ultrabones --specimens 2 --overlay
     """
     from medcli.ultrabones.label import Kind, LabelSettings, label_ultrabones
     from medcli.ultrabones.refine import RefineSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +24,15 @@ Workers = Annotated[
         "--workers",
         min=1,
         max=1024,
-        help="Parallel workers; default: one for each usable core.",
+        help="Parallel workers.  [default: one for each usable core]",
         envvar="MEDCLI_WORKERS",
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", envvar="MEDCLI_DEVICE", metavar="NAME")
+    str,
+    typer.Option(
+        "--device", help="auto (a GPU if there is one), cpu, cuda or cuda:N.", envvar="MEDCLI_DEVICE", metavar="NAME"
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write again what is already there.")]
@@ -37,6 +41,28 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.", envvar="MEDCLI_QUIET")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also print what happens inside.", envvar="MEDCLI_VERBOSE")
+]
+
+
+class Frame(str, Enum):
+    """``--pose-frame``, by the values of :class:`medcli.veriserum.projection.PoseFrame`."""
+
+    world = "world"
+    fs = "fs"
+    source_bs = "source-bs"
+
+
+PoseFrame = Annotated[
+    Frame, typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs.")
+]
+InterPlane = Annotated[
+    Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON.  [default: the published ones]")
+]
+Calibrated = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibrated", help="Folder of calibrated images.  [default: ROOT/calibrated, else made from the originals]"
+    ),
 ]
 
 
@@ -60,7 +86,7 @@ class IdRange:
 
 Ids = Annotated[
     list[IdRange] | None,
-    typer.Option("--ids", parser=IdRange.parse, metavar="IDS", help="Only these ids: 7, 1-1000 or 1-5,9."),
+    typer.Option("--ids", parser=IdRange.parse, metavar="IDS", help="Only these ids: 7 9, 1-1000 or 1-5,9."),
 ]
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from medcli.progress import SILENT, Advance, Progress
 ITEMS_FAILED = 4
 """Exit code of a command that finished although some items failed."""
 _MOST_FAILURES_SHOWN = 20
+_WIDTH = 80  # columns of a terminal as it opens
 
 
 class Output:
@@ -49,10 +51,11 @@ class Output:
             _write(text)
 
     def pairs(self, rows: Mapping[str, Any]) -> None:
-        """Names and values in two aligned columns."""
+        """Names and values in two aligned columns; long texts go on in the second one, paths stay whole."""
         width = max((len(name) for name in rows), default=0)
         for name, value in rows.items():
-            self.line(f"{name:<{width}}  {value}")
+            for number, part in enumerate(_folded(value, _WIDTH - width - 2)):
+                self.line(f"{'' if number else name:<{width}}  {part}")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Aligned columns; numbers to the right, text to the left."""
@@ -87,6 +90,12 @@ class Output:
         if len(failures) > _MOST_FAILURES_SHOWN:
             more = len(failures) - _MOST_FAILURES_SHOWN
             typer.echo(f"failed: {more} more; --json lists all", err=True)
+
+
+def _folded(value: Any, width: int) -> list[str]:
+    if not isinstance(value, str):
+        return [str(value)]
+    return textwrap.wrap(value, max(width, 20), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _write(text: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.predict import SegPrediction
     from medcli.veriserum.predict import PosePrediction
 
-app = App(help="Apply trained networks: bone masks of ultrasound frames (seg), implant poses in X-ray pairs (pose).")
+app = App(help="Apply a network: bone masks (seg), implant poses (pose).")
 
 
 class Precision(str, Enum):
@@ -28,7 +28,7 @@ class Precision(str, Enum):
 
 @app.callback()
 def predict() -> None:
-    """Apply trained networks: bone masks of ultrasound frames (seg), implant poses in X-ray pairs (pose)."""
+    """Apply a network: bone masks (seg), implant poses (pose)."""
 
 
 @app.command("seg", no_args_is_help=True)
@@ -47,17 +47,20 @@ def seg(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the masks.  [default: Labels_pred of a record, else predictions]")
     ] = None,
-    specimens: Annotated[list[int] | None, typer.Option(help="All records of these specimens of --root.")] = None,
+    specimens: Annotated[
+        list[int] | None, typer.Option(help="All records of these specimens of --root: 2 7 8 or 2-5.", metavar="N")
+    ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write the frames with their masks on them.")] = False,
     threshold: Annotated[
-        float | None, typer.Option(help="Bone is where the probability is above.  [default: the checkpoint's, 0.5]")
+        float | None, typer.Option(help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]")
     ] = None,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave frames alone whose mask is there.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace masks that another program wrote, as the published ones.")
+        bool,
+        typer.Option("--overwrite", help="Also replace masks that another program wrote, such as the published ones."),
     ] = False,
     device: options.Device = "auto",
     precision: Annotated[
@@ -72,6 +75,10 @@ def seg(
     """Write a bone mask of each ultrasound frame.
 
     Masks are 0/255, of the frame's own size, and named <stem>_label_pred.png; one contact sheet shows some of them.
+
+    \b
+    A folder of pictures of one's own, with the newest network:
+      medcli predict seg scans/ --out masks --overlay
     """
     from medcli.ultrabones.predict import PredictSettings, predict_seg
 
@@ -124,10 +131,13 @@ def pose(
     ] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     calibration: Annotated[
-        int | None, typer.Option(help="Distortion calibration of recordings that have no row in the pose table.")
+        int | None, typer.Option(help="Id of the calibration of pairs without a row in the pose table.")
     ] = None,
     anatomy: Annotated[
-        int | None, typer.Option(help="anatomy_id of pairs without a row.  [default: the network's, if only one]")
+        int | None,
+        typer.Option(
+            help="anatomy_id of pairs without a row in the pose table.  [default: the network's, if only one]"
+        ),
     ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write the pairs with the implant's outline.")
@@ -141,6 +151,10 @@ def pose(
     """Estimate the pose of the implant in each X-ray pair.
 
     Recordings are calibrated on the fly by the tables below ROOT; calibrated images are taken as they are.
+
+    \b
+    Recordings of one's own, with the newest network:
+      medcli predict pose recordings/ --out poses.csv --overlay
     """
     from medcli.veriserum.predict import PosePredictSettings, predict_pose
 

@@ -15,7 +15,7 @@ from medcli.cli.words import App, DefaultGroup
 if TYPE_CHECKING:
     from medcli.ultrabones.reconstruct import Reconstruction, ReconstructResult
 
-app = App(cls=DefaultGroup, help="Rebuild bone in 3D from masks and tracking, and measure it against the CT.")
+app = App(cls=DefaultGroup, help="Rebuild bone in 3D, and measure it against the CT.")
 
 
 @app.command("ultrabones")
@@ -28,14 +28,15 @@ def ultrabones(
     ] = "Labels",
     poses: Annotated[
         PoseChoice | None,
-        typer.Option("--poses", help="Tracked or optimised poses; default: those the masks were made from."),
+        typer.Option("--poses", help="As tracked, or optimised.  [default: those the masks were made from]"),
     ] = None,
     voxel_mm: Annotated[
-        float, typer.Option("--voxel-mm", min=0.0, help="Keep one point a cube of this size in the files; 0: all.")
+        float, typer.Option("--voxel-mm", min=0.0, help="Keep one point in each cube with edges of so many mm; 0: all.")
     ] = 0.0,
     meshes: Meshes = None,
     merged: Merged = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = options.RUNS / "reconstruct-ultrabones",
+    out: Annotated[Path, typer.Option("--out", help="Folder of point clouds, pictures and measures.")] = options.RUNS
+    / "reconstruct-ultrabones",
     workers: options.Workers = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -44,10 +45,17 @@ def ultrabones(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Rebuild UltraBones100k bone surfaces in 3D, a .ply, .xyz and picture a record.
+    """Rebuild the bone surface that each record saw in 3D.
+
+    Writes a .ply, an .xyz and a picture of each record.
 
     Distances are exact, from each point to the nearest triangle of the CT meshes; the published metric
     (nearest of a million random mesh points) stands beside them.
+
+    \b
+    From the labels; then from masks that medcli predict seg wrote:
+      medcli reconstruct ultrabones --specimens 2
+      medcli reconstruct ultrabones --specimens 2 --mask Labels_pred
     """
     from medcli.ultrabones.reconstruct import ReconstructSettings, reconstruct_ultrabones
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,12 +18,6 @@ app = App(help="Match implants to X-ray images.")
 _MOST_ROWS = 20
 
 
-class Frame(str, Enum):
-    world = "world"
-    fs = "fs"
-    source_bs = "source-bs"
-
-
 @app.callback()
 def group() -> None:
     pass
@@ -33,38 +26,41 @@ def group() -> None:
 @app.command("pose")
 def pose(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    out: Annotated[Path, typer.Option("--out", help="Poses to write, CSV with the published columns.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")] = Path(
         "poses_registered.csv"
     ),
-    start: Annotated[Path | None, typer.Option("--start", help="Start poses, CSV; default: the pose table.")] = None,
+    start: Annotated[Path | None, typer.Option("--start", help="Start poses, CSV.  [default: the pose table]")] = None,
     ids: options.Ids = None,
-    anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only poses of this anatomy_id.")] = None,
+    anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only the implant of this anatomy_id.")] = None,
     poses: Annotated[
-        Path | None, typer.Option("--poses", help="Pose table, CSV or database; default: the one below ROOT.")
+        Path | None, typer.Option("--poses", help="Pose table, CSV or database.  [default: the one below ROOT]")
     ] = None,
     distortion: Annotated[
-        Path | None, typer.Option("--distortion", help="Distortion calibrations; default: those below ROOT.")
+        Path | None,
+        typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: those below ROOT]"),
     ] = None,
     source_calibration: Annotated[
         Path | None,
-        typer.Option("--source-calibration", help="Source-intensifier calibrations; default: those below ROOT."),
+        typer.Option(
+            "--source-calibration",
+            help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]",
+        ),
     ] = None,
-    calibrated: Annotated[
-        Path | None,
-        typer.Option("--calibrated", help="Calibrated images; default: ROOT/calibrated, else made from native ones."),
-    ] = None,
+    calibrated: options.Calibrated = None,
     implants: Annotated[
-        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl; default: below ROOT.")
+        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
     ] = None,
-    inter_plane: Annotated[
-        Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON; default: the published ones.")
-    ] = None,
-    pose_frame: Annotated[Frame, typer.Option("--pose-frame", help="Frame that poses are given in.")] = Frame.world,
+    inter_plane: options.InterPlane = None,
+    pose_frame: options.PoseFrame = options.Frame.world,
     least_similarity: Annotated[
-        float, typer.Option("--least-similarity", min=-1, max=1, help="A worse match counts as failed.")
+        float,
+        typer.Option(
+            "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
+        ),
     ] = 0.4,
     overlays: Annotated[
-        Path | None, typer.Option("--overlays", help="Folder for pictures of the outlines before and after.")
+        Path | None,
+        typer.Option("--overlays", help="Folder for pictures of the outlines before and after.  [default: none drawn]"),
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -75,6 +71,10 @@ def pose(
     """Refine poses by matching the rendered implant to both planes.
 
     Start poses must be within about 5 mm and 5 degrees. Ids that OUT holds already are not done again.
+
+    \b
+    From the poses of a network to refined ones, with pictures:
+      medcli register pose --start poses.csv --out refined.csv --overlays looks
     """
     from medcli.veriserum.projection import PoseFrame
     from medcli.veriserum.recordings import Sources

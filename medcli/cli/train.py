@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from medcli.ultrabones.train import CrossValidationResult, TrainResult
     from medcli.veriserum.train import TrainPoseResult
 
-app = App(help="Train networks: bone segmentation in ultrasound (seg), implant pose in X-ray pairs (pose).")
+app = App(help="Train a network: bone masks (seg) or implant poses (pose).")
 
-_TRAIN_SPECIMENS = [1, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14]
-_VAL_SPECIMENS = [2, 7, 8]
 _SHOWN_POSE = {
     "loss": "val_loss",
     "in plane mm": "val_in_plane_mm",
@@ -66,9 +64,9 @@ class Logger(str, Enum):
 
 
 Gpus = Annotated[str, typer.Option(help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")]
-Nodes = Annotated[int, typer.Option(min=1, help="Machines, under SLURM or torchrun.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 on a GPU that has it.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the network (torch.compile).")]
+Nodes = Annotated[int, typer.Option(min=1, help="Number of machines, started by SLURM or torchrun.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 on a GPU that has it, else 32.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network first (torch.compile).")]
 Resume = Annotated[
     str, typer.Option(help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE")
 ]
@@ -77,18 +75,41 @@ Loggers = Annotated[
 ]
 
 
+class _Fit(TypedDict):
+    """The options that both trainings share, by the names of :class:`medcli.training.settings.FitSettings`."""
+
+    gpus: str
+    nodes: int
+    precision: str
+    compile: bool
+    seed: int
+    loggers: tuple[str, ...]
+
+
+def _fit(gpus: str, nodes: int, precision: Precision, compiled: bool, seed: int, loggers: list[Logger] | None) -> _Fit:
+    return _Fit(
+        gpus=gpus,
+        nodes=nodes,
+        precision=precision.value,
+        compile=compiled,
+        seed=seed,
+        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
+    )
+
+
 @app.command("seg")
 def seg(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     train_specimens: Annotated[
-        list[int] | None, typer.Option(help="Specimens to learn from.  [default: 1 3-6 9-14, as published]")
+        list[int] | None,
+        typer.Option(help="Specimens to learn from.  [default: 1 3-6 9-14, as published]", metavar="N"),
     ] = None,
     val_specimens: Annotated[
-        list[int] | None, typer.Option(help="Specimens to validate on.  [default: 2 7 8, as published]")
+        list[int] | None, typer.Option(help="Specimens to validate on.  [default: 2 7 8, as published]", metavar="N")
     ] = None,
     cv: Annotated[
         CrossValidation | None,
-        typer.Option(help="loo: leave each of the training specimens out once, a run for each."),
+        typer.Option(help="loo: leave each training specimen out once; a run for each."),
     ] = None,
     labels: Annotated[
         Labels, typer.Option(help="partial: bone that shows; full: also where it lies in shadow.")
@@ -97,14 +118,16 @@ def seg(
     batch_size: Annotated[int, typer.Option(min=1, help="Frames in a step, on each device.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate; times 0.8 every 10 epochs.")] = 1e-5,
     arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "fpn",
-    encoder: Annotated[str, typer.Option(help="Encoder of it; tu-NAME for any of timm.")] = "resnet34",
+    encoder: Annotated[str, typer.Option(help="Encoder of the architecture; tu-NAME for any of timm.")] = "resnet34",
     encoder_weights: Annotated[
         str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
     ] = "imagenet",
-    augment: Annotated[Augmentation, typer.Option(help="trivial: 5 of 14 operations a frame.")] = Augmentation.TRIVIAL,
+    augment: Annotated[
+        Augmentation, typer.Option(help="trivial: 5 of 14 operations on each frame, as published.")
+    ] = Augmentation.TRIVIAL,
     loss_weights: Annotated[
         list[float] | None,
-        typer.Option(help="Weights of Dice, BCE and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
+        typer.Option(help="Weights of Dice, cross-entropy and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
     ] = None,
     gpus: Gpus = "auto",
     nodes: Nodes = 1,
@@ -113,7 +136,7 @@ def seg(
     seed: options.Seed = 42,
     resume: Resume = "auto",
     limit_frames: Annotated[
-        int | None, typer.Option(min=1, help="At most so many training and validation frames each.")
+        int | None, typer.Option(min=1, help="At most so many frames on each side of the split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the PNG files in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER]")] = None,
@@ -123,19 +146,25 @@ def seg(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train the segmentation of bone surfaces in ultrasound (UltraBones100k).
+    """Train the segmentation of bone in ultrasound.
 
-    The defaults are the published ones. The same command again goes on where it stopped.
+    Learns from UltraBones100k. The defaults are the published ones. The same command again goes on where it stopped.
+
+    \b
+    A short run on a few frames, without a GPU; then the published one:
+      medcli train seg --gpus 0 --epochs 5 --limit-frames 500
+      medcli train seg --gpus 1
     """
     from medcli.training.devices import is_first_process
+    from medcli.ultrabones.registry import TEST_SPECIMENS, TRAIN_SPECIMENS
     from medcli.ultrabones.settings import SegmentationSettings
     from medcli.ultrabones.train import cross_validate, train_segmentation
 
     output = Output(json, quiet or not is_first_process(), verbose)
     settings = SegmentationSettings(
         root=root,
-        train_specimens=tuple(train_specimens or _TRAIN_SPECIMENS),
-        val_specimens=tuple(val_specimens or _VAL_SPECIMENS),
+        train_specimens=tuple(train_specimens or TRAIN_SPECIMENS),
+        val_specimens=tuple(val_specimens or TEST_SPECIMENS),
         labels=labels.value,
         epochs=epochs,
         batch_size=batch_size,
@@ -145,14 +174,9 @@ def seg(
         encoder_weights=encoder_weights,
         augment=augment.value,
         loss_weights=tuple(loss_weights or (1.0, 1.0, 0.1)),  # type: ignore[arg-type]
-        gpus=gpus,
-        nodes=nodes,
-        precision=precision.value,
-        compile=compiled,
-        seed=seed,
         limit_frames=limit_frames,
         use_cache=not no_cache,
-        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
+        **_fit(gpus, nodes, precision, compiled, seed, loggers),
     )
     folder = out or options.RUNS / "seg" / (f"{arch}-{encoder}" + ("-loo" if cv else ""))
     train = cross_validate if cv else train_segmentation
@@ -177,11 +201,10 @@ class Loss(str, Enum):
 @app.command("pose")
 def pose(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    calibrated: Annotated[
-        Path | None,
-        typer.Option(help="Calibrated images.  [default: ROOT/calibrated, else originals calibrated on the fly]"),
-    ] = None,
-    anatomy: Annotated[str, typer.Option(help="femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")] = "1",
+    calibrated: options.Calibrated = None,
+    anatomy: Annotated[
+        str, typer.Option(help="Implants to learn: femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")
+    ] = "1",
     split: Annotated[
         SplitName, typer.Option(help="trial: 70/15/15 %, trials whole; published: first 1,000 ids, cut 80/20.")
     ] = SplitName.TRIAL,
@@ -192,7 +215,9 @@ def pose(
     backbone_weights: Annotated[
         str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
     ] = "imagenet",
-    loss: Annotated[Loss, typer.Option(help="SmoothL1 of mm plus geodesic angle.")] = Loss.SMOOTHL1_GEODESIC,
+    loss: Annotated[
+        Loss, typer.Option(help="SmoothL1 of the translation plus geodesic angle.")
+    ] = Loss.SMOOTHL1_GEODESIC,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
@@ -205,7 +230,7 @@ def pose(
     seed: options.Seed = 42,
     resume: Resume = "auto",
     limit_pairs: Annotated[
-        int | None, typer.Option(min=1, help="At most so many training and validation pairs each.")
+        int | None, typer.Option(min=1, help="At most so many pairs on each side of the split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the images in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/pose/BACKBONE-ANATOMY]")] = None,
@@ -215,10 +240,10 @@ def pose(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train the pose of knee implants from two X-ray planes (Veriserum).
+    """Train the pose of knee implants from two X-ray planes.
 
-    Both planes in; three translations and six numbers of the rotation out. The same command again goes on where it
-    stopped.
+    Learns from Veriserum: both planes in; three translations and six numbers of the rotation out. The same command
+    again goes on where it stopped.
     """
     from medcli.training.devices import is_first_process
     from medcli.veriserum.pose_settings import PoseSettings
@@ -238,14 +263,9 @@ def pose(
         loss=loss.value,
         loss_weights=tuple(loss_weights or (1.0, 1.0)),  # type: ignore[arg-type]
         size=size,
-        gpus=gpus,
-        nodes=nodes,
-        precision=precision.value,
-        compile=compiled,
-        seed=seed,
         limit_pairs=limit_pairs,
         use_cache=not no_cache,
-        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
+        **_fit(gpus, nodes, precision, compiled, seed, loggers),
     )
     folder = out or options.RUNS / "pose" / f"{backbone}-{anatomy}"
     result = train_pose(settings, folder, resume, overwrite, output.progress())

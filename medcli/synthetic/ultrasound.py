@@ -47,6 +47,7 @@ class SweepSettings:
         pose_error_mm: each component of an initial position is wrong by up to this.
         pose_error_deg: each component of an initial rotation is wrong by up to this.
         predictions: also write ``Labels_pred``: the partial label, shifted a little and with parts missing.
+        labels: write ``Labels``, and ``Labels_full`` in the current layout; without, it is a sweep to be labelled.
     """
 
     frames: int = 8
@@ -55,6 +56,7 @@ class SweepSettings:
     pose_error_mm: float = 0.4
     pose_error_deg: float = 0.3
     predictions: bool = False
+    labels: bool = True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -194,8 +196,8 @@ def _write_record(
     generator = np.random.default_rng(key)
     sweep = plan_sweep(leg, anatomy, settings.frames, generator)
     scene = Scene.draw(generator)
-    kinds = ["UltrasoundImages", "Labels"]
-    kinds += ["Labels_full"] if layout == "current" else []
+    kinds = ["UltrasoundImages", *(["Labels"] if settings.labels else [])]
+    kinds += ["Labels_full"] if settings.labels and layout == "current" else []
     kinds += ["Labels_pred"] if settings.predictions else []
     for kind in kinds:
         (folder / kind).mkdir(parents=True, exist_ok=True)

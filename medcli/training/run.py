@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import lightning.pytorch as pl
 
@@ -19,6 +19,7 @@ from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress,
 from medcli.training.curves import Panel, plot_curves
 from medcli.training.devices import Devices, is_first_process
 from medcli.training.fit import epochs_done, make_trainer, run_fit
+from medcli.training.results import RunResult, finite, from_json, to_json
 from medcli.training.run_folder import (
     BEST,
     CURVES,
@@ -31,6 +32,9 @@ from medcli.training.run_folder import (
 )
 from medcli.training.settings import FitSettings
 
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result", bound=RunResult)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -42,6 +46,7 @@ class Task:
         write_weights: writes the weights of the moment, see :data:`medcli.training.callbacks.WriteWeights`.
         monitor: the metric whose lowest value is the best.
         panels: what the picture of the run shows.
+        failures: frames that cannot be read and take no part, a line each.
     """
 
     module: pl.LightningModule
@@ -49,6 +54,7 @@ class Task:
     write_weights: WriteWeights
     monitor: str
     panels: Sequence[Panel]
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,74 @@ class Trained:
         best: the row of the best epoch.
         device: what it was trained on, and in which precision.
         seconds: time of this process.
+        failures: those of the task.
     """
 
     history: list[Row]
     best: Row
     device: str
     seconds: float
+    failures: tuple[str, ...] = ()
+
+    def fields(self, out: Path) -> dict[str, Any]:
+        """What every result says of its fit, by the fields' names: those of :class:`RunResult`, and how it went."""
+        return {
+            "out": out,
+            "best": out / "best.safetensors",
+            "last": out / "last.safetensors",
+            "epochs": len(self.history),
+            "best_epoch": int(self.best["epoch"]),
+            "best_metrics": finite(self.best),
+            "last_metrics": finite(self.history[-1]),
+            "device": self.device,
+            "seconds": self.seconds,
+            "failures": self.failures,
+        }
+
+
+class Training(ABC, Generic[Result]):
+    """One kind of training: a room says what is learnt from, by which network, and what is reported.
+
+    Attributes:
+        settings: of the run.
+        result_type: what :meth:`report` returns.
+    """
+
+    settings: FitSettings
+    result_type: type[Result]
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Tells whether another run sees the same data, see :func:`medcli.training.settings.fingerprint`."""
+
+    @abstractmethod
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+        """Open the data and build the network, in this order.
+
+        Args:
+            out: folder of the checkpoints.
+            is_new: the run begins; otherwise the network's weights come from its checkpoint.
+            progress: told about frames that are decoded.
+        """
+
+    @abstractmethod
+    def report(self, out: Path, trained: Trained) -> Result:
+        """The result of the run in ``out``."""
+
+    def run(self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress) -> Result:
+        """Begin or go on, fit, report; a run that is done is reported again and nothing is computed.
+
+        Raises:
+            UsageError, DataError, KeyboardInterrupt: see :func:`begin`, :meth:`prepare` and :func:`train`.
+        """
+        start = begin(out, self.settings, resume, overwrite, self.fingerprint())
+        if start.result is not None:
+            logger.info("%s is done already: %d epochs; --overwrite trains anew", out, self.settings.epochs)
+            return from_json(self.result_type, start.result)
+        task = self.prepare(out, start.checkpoint is None, progress)
+        result = self.report(out, train(task, self.settings, devices, out, start, progress))
+        finish(out, result)
+        return result
 
 
 def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool, data: str) -> Start:
@@ -104,40 +172,13 @@ def train(task: Task, settings: FitSettings, devices: Devices, out: Path, start:
     if trainer.is_global_zero:
         plot_curves(out / CURVES, files.history, task.panels)
     seconds = round(time.monotonic() - started, 3)
-    return Trained(files.history, best, f"{_device_name(trainer)}, {devices.precision}", seconds)
+    return Trained(files.history, best, f"{_device_name(trainer)}, {devices.precision}", seconds, task.failures)
 
 
 def finish(out: Path, result: Any) -> None:
     """Write ``result.json`` from a result's dataclass, which marks the run as done; one process does it for all."""
     if is_first_process():
         save_result(out, to_json(result))
-
-
-def finite(row: Mapping[str, float]) -> dict[str, float | None]:
-    """A row of metrics without its epoch; None for a metric that no frame has."""
-    return {name: value if math.isfinite(value) else None for name, value in row.items() if name != "epoch"}
-
-
-def to_json(value: Any) -> Any:
-    """A result as JSON has it: text for paths."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: to_json(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def from_json(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """The result's dataclass again: tuples for lists, and paths where the field's annotation says so."""
-    annotations = {entry.name: str(entry.type) for entry in dataclasses.fields(kind)}
-    known = {name: value for name, value in values.items() if name in annotations}
-    return kind(**{name: _as(annotations[name], value) for name, value in known.items()})
-
-
-def _as(annotation: str, value: Any) -> Any:
-    if annotation == "Path":
-        return Path(value)
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _device_name(trainer: pl.Trainer) -> str:

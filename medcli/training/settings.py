@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,16 @@ The data folder may move; that it holds the same frames is looked at by their :f
 def as_dict(settings: FitSettings) -> dict[str, Any]:
     """The settings as JSON has them: lists for tuples, text for paths."""
     return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+
+
+def check_learning_rate(settings: FitSettings) -> None:
+    """Make sure that the learning rate is one.
+
+    Raises:
+        UsageError: it is not a positive number.
+    """
+    if not (math.isfinite(settings.lr) and settings.lr > 0):
+        raise UsageError(f"--lr {settings.lr} is not a positive number")
 
 
 def fingerprint(frames: Sequence[str], counts: Mapping[str, int]) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 SUFFIX = ".safetensors"
-_HEADER_KEY = "medcli"
+HEADER_KEY = "medcli"
 
 
 def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
@@ -33,7 +33,7 @@ def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    write_bytes(path, save(state, metadata={_HEADER_KEY: description}))
+    write_bytes(path, save(state, metadata={HEADER_KEY: description}))
     write_text(path.with_suffix(".json"), description + "\n")
     return path
 
@@ -51,9 +51,9 @@ def read_description(path: Path, hint: str) -> str:
             header = content.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise DataError(f"cannot read checkpoint {path}: {error}", hint) from error
-    if _HEADER_KEY not in header:
+    if HEADER_KEY not in header:
         raise DataError(f"{path} holds weights but no description of a network", hint)
-    return header[_HEADER_KEY]
+    return header[HEADER_KEY]
 
 
 def load_into(model: torch.nn.Module, path: Path, network: str) -> None:

@@ -6,14 +6,14 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from medcli import files
 from medcli.errors import DataError
-from medcli.progress import SILENT, Progress
+from medcli.progress import SILENT, Advance, Progress
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
 from medcli.transfer.check import Failure, find_missing, size_of
@@ -105,9 +105,16 @@ class _Run:
         total = work.network_bytes()
         if not work.files:
             return
-        with self.progress.task("download", total, "B") as advance:
+        with self.progress.task("download", total, "B") as advance, self._unpacking(work) as unpacked:
             self.effort = Effort(self.manner.patience, self.stop, advance)
+            self.unpacking = Effort(self.manner.patience, self.stop, unpacked)
             Pool(self._jobs(work), self.manner.workers, self.stop).run()
+
+    def _unpacking(self, work: Work) -> AbstractContextManager[Advance]:
+        """Archives that come whole are unpacked afterwards, without the network: that has a progress of its own."""
+        if not work.whole:
+            return SILENT.task("unpack", None)
+        return self.progress.task("unpack", work.unpacking_bytes(), "B")
 
     def _jobs(self, work: Work) -> Iterator[Job]:
         """Archives first: they take longest."""
@@ -145,13 +152,10 @@ class _Run:
             return ()
         places = {item.member: item for item in some if item.member}
         left = _Countdown(runs := plan_runs(places), target)
-        silent = dataclasses.replace(self.effort, advance=_ignore)
-        return [partial(self._unpack, entry, run, places, silent, left) for run in runs]
+        return [partial(self._unpack, entry, run, places, left) for run in runs]
 
-    def _unpack(
-        self, entry: Entry, run: Run, places: dict[Member, Wanted], effort: Effort, left: _Countdown
-    ) -> Sequence[Job]:
-        self._members(LocalFile(left.path), entry, run, places, effort)
+    def _unpack(self, entry: Entry, run: Run, places: dict[Member, Wanted], left: _Countdown) -> Sequence[Job]:
+        self._members(LocalFile(left.path), entry, run, places, self.unpacking)
         left.done()
         return ()
 
@@ -218,10 +222,6 @@ class _Countdown:
             self.left -= 1
             if not self.left:
                 self.path.unlink(missing_ok=True)
-
-
-def _ignore(amount: float) -> None:
-    pass
 
 
 def _is_damaged(target: Path, entry: Entry) -> bool:

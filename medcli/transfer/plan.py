@@ -102,6 +102,10 @@ class Work:
         members = sum(_extent(wanted) for some in self.ranges.values() for wanted in some)
         return sum(wanted.size for wanted in self.plain) + members + sum(entry.size for entry in self.whole)
 
+    def unpacking_bytes(self) -> int:
+        """Bytes of the members that are taken out of whole archives, packed as they are there."""
+        return sum(_extent(wanted) for some in self.whole.values() for wanted in some)
+
 
 def divide(missing: Iterable[Wanted], staging: Path) -> Work:
     """Choose for each archive between ranges and the whole of it."""

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from medcli import __version__
 from medcli.errors import DataError, UsageError
 from medcli.files import make_output_folder
+from medcli.training.seeds import seed_torch
 from medcli.training.weights import SUFFIX, as_json, find_newest, load_into, read_description, save_weights
-from medcli.ultrabones.model import ARCH, ENCODER, build_model
+from medcli.ultrabones.model import ARCH, ENCODER, NO_WEIGHTS, build_model
 from medcli.ultrabones.preprocess import INPUT_SIZE, MEAN, STD
 from medcli.ultrabones.segmenter import Segmenter, load_segmenter
 
@@ -29,6 +30,7 @@ __all__ = [
     "Metadata",
     "Segmenter",
     "convert",
+    "create",
     "describe",
     "find_newest_best",
     "load_model",
@@ -37,9 +39,11 @@ __all__ = [
     "save_checkpoint",
 ]
 
-SCHEMA = "medcli.segmenter.v1"
+_FAMILY = "medcli.segmenter."
+SCHEMA = f"{_FAMILY}v1"
 CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
 LICENCE = "CC BY 4.0 (UltraBones100k)"
+UNTRAINED = "medcli checkpoint new, untrained"
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class Metadata:
             schema = values["schema"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{name} does not describe a segmentation network") from error
+        if not str(schema).startswith(_FAMILY):
+            raise DataError(f"{name} holds another kind of network ({schema}), expected one of medcli train seg")
         if schema != SCHEMA:
             raise DataError(f"{name} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
         known = {entry.name for entry in dataclasses.fields(cls)}
@@ -183,6 +189,36 @@ def convert(source: Path, target: Path, overwrite: bool = False) -> Checkpoint:
     model, metadata = load_model(Path(source))
     make_output_folder(target.absolute().parent)
     return describe(save_checkpoint(target, model, metadata))
+
+
+def create(
+    target: Path,
+    arch: str = ARCH,
+    encoder: str = ENCODER,
+    encoder_weights: str = NO_WEIGHTS,
+    seed: int = 42,
+    overwrite: bool = False,
+) -> Checkpoint:
+    """Write a network that has not learned anything yet, to compare trained ones with.
+
+    Its weights are those that a training with the same network and seed begins with. A file that holds the same
+    network already is left alone.
+
+    Raises:
+        UsageError: no such network, or ``target`` holds something else and ``overwrite`` is not set.
+        DataError: the encoder's weights cannot be had.
+    """
+    target = _with_suffix(target)
+    settings = {"encoder_weights": str(encoder_weights), "seed": seed}
+    if target.exists() and not overwrite:
+        found = read_metadata(target)
+        if (found.arch, found.encoder, dict(found.settings), found.source) != (arch, encoder, settings, UNTRAINED):
+            raise UsageError(f"{target} exists and is another network", "use --overwrite to replace it")
+        return describe(target)
+    seed_torch(seed)
+    model = build_model(arch, encoder, encoder_weights)
+    make_output_folder(target.absolute().parent)
+    return describe(save_checkpoint(target, model, Metadata(arch, encoder, settings=settings, source=UNTRAINED)))
 
 
 def _with_suffix(path: Path) -> Path:

@@ -8,8 +8,6 @@ workers hold.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import os
@@ -27,24 +25,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.errors import MedcliError, UsageError
-from medcli.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores, write_text
+from medcli.files import DISK_FULL, usable_cores
 from medcli.images import use_single_threaded_codecs, write_image
 from medcli.progress import SILENT, Advance, Progress
 from medcli.ultrabones.checkpoint import find_newest_best
 from medcli.ultrabones.inputs import MASK_ENDING, Frame, FrameReader, Source, find_sources, records_of
+from medcli.ultrabones.mask_folders import describe, prepare_folders
 from medcli.ultrabones.overlays import Tile, contact_sheet, make_tile, overlay
 from medcli.ultrabones.preprocess import mask_at_size, resize_frame
 from medcli.ultrabones.segmenter import Segmenter, load_segmenter, one_thread_each
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "predictions.json"
 CONTACT_SHEET = "predictions_contact_sheet.jpg"
 OVERLAY_FOLDER = "overlays"
 _MOST_TILES = 24
 _OVERLAY_QUALITY = 90
-_DECIDING = ("checkpoint_sha256", "threshold")
-"""What of a manifest decides whether masks are the same."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +136,10 @@ def predict_seg(
         checkpoint = find_newest_best()
         logger.info("checkpoint: %s (the newest)", checkpoint)
     segmenter = load_segmenter(checkpoint, settings.device, settings.precision, settings.batch_size)
-    _prepare(folders, checkpoint, segmenter, settings)
-    return _Run(segmenter, settings, sources, progress).result(checkpoint, folders)
+    run = _Run(segmenter, settings, sources, progress)
+    note = describe(checkpoint, segmenter, run.threshold)
+    prepare_folders(folders, note, settings.skip_existing, settings.overwrite)
+    return run.result(checkpoint, folders)
 
 
 @dataclass
@@ -288,70 +286,3 @@ def _common_folder(folders: list[Path]) -> Path:
 def overlay_path(mask: Path) -> Path:
     """Where the overlay that belongs to a mask is written."""
     return mask.parent / OVERLAY_FOLDER / f"{mask.name.removesuffix(MASK_ENDING)}_overlay.jpg"
-
-
-def _prepare(folders: list[Path], checkpoint: Path, segmenter: Segmenter, settings: PredictSettings) -> None:
-    """Make the folders of the masks and note in each which network fills it.
-
-    Raises:
-        UsageError: a folder holds masks that another program wrote.
-    """
-    if not settings.overwrite and not settings.skip_existing:
-        foreign = [folder for folder in folders if _holds_foreign_masks(folder)]
-        if foreign:
-            raise UsageError(
-                f"{len(foreign)} folders hold masks that medcli did not write, first {foreign[0]}",
-                "choose another folder (--out DIR), keep them (--skip-existing) or replace them (--overwrite)",
-            )
-    manifest = {
-        "schema": "medcli.predictions.v1",
-        "checkpoint": str(checkpoint),
-        "checkpoint_sha256": _sha256(checkpoint),
-        "threshold": segmenter.metadata.threshold if settings.threshold is None else settings.threshold,
-        "precision": segmenter.precision,
-        "network": f"{segmenter.metadata.arch} on {segmenter.metadata.encoder}",
-    }
-    for folder in folders:
-        make_output_folder(folder)
-        remove_left_overs(folder)
-        _write_manifest(folder / MANIFEST, manifest, settings.skip_existing)
-
-
-def _holds_foreign_masks(folder: Path) -> bool:
-    return not (folder / MANIFEST).is_file() and next(folder.glob(f"*{MASK_ENDING}"), None) is not None
-
-
-def _write_manifest(path: Path, manifest: dict[str, Any], keeps_masks: bool) -> None:
-    """Note what fills a folder. Where masks stay, the note of what made them stays, and what differs is added."""
-    if keeps_masks and next(path.parent.glob(f"*{MASK_ENDING}"), None) is not None:
-        before = _read_manifest(path)
-        if before is None:
-            _warn_of_kept_masks(path.parent, "by another program")
-            return  # the masks are not ours; without a manifest that stays known
-        others = list(before.pop("also", []))
-        differing = [key for one in (before, *others) for key in _DECIDING if one.get(key) != manifest[key]]
-        if differing:
-            _warn_of_kept_masks(path.parent, f"with another {differing[0].replace('_sha256', '')}")
-            known = any(all(one.get(key) == manifest[key] for key in _DECIDING) for one in (before, *others))
-            manifest = {**before, "also": others if known else [*others, manifest]}
-    write_text(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-
-
-def _warn_of_kept_masks(folder: Path, made: str) -> None:
-    logger.warning("masks kept in %s were made %s; leave out --skip-existing to make them anew", folder, made)
-
-
-def _read_manifest(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -180,17 +180,7 @@ def _rebuild(
     if earlier is not None:
         logger.info("%s is up to date in %s", sweep.name, out)
         return earlier, []
-    clouds, failures, unmarked = _back_project_all(sweep, poses, masks, workers, progress)
-    if failures and not clouds:
-        raise DataError(f"no mask of {sweep.name} can be used; {failures[0]}")
-    if unmarked:
-        logger.warning(
-            "%s: %d masks in %s have pixels but none of value %d, the only one that counts as bone",
-            sweep.name,
-            unmarked,
-            settings.mask,
-            LABEL,
-        )
+    clouds, failures = _back_project_all(sweep, poses, masks, workers, progress)
     points = np.concatenate([np.empty((0, 3)), *clouds])
     distances = surface_distances(points, surfaces, workers)
     record = Reconstruction(
@@ -280,8 +270,12 @@ def _find_masks(sweep: Sweep, folder: str) -> dict[int, Path]:
 
 def _back_project_all(
     sweep: Sweep, poses: Poses, masks: dict[int, Path], workers: int, progress: Progress
-) -> tuple[list[NDArray[np.float64]], list[str], int]:
-    """Points of each usable mask, why the others are not, and how many have pixels of other values only."""
+) -> tuple[list[NDArray[np.float64]], list[str]]:
+    """Points of each usable mask, and why the others are not; warns of masks with pixels of other values only.
+
+    Raises:
+        DataError: not one mask can be used.
+    """
 
     def project(frame: int) -> tuple[NDArray[np.float64], bool] | str:
         try:
@@ -303,7 +297,13 @@ def _back_project_all(
                 clouds.append(outcome[0])
                 unmarked += outcome[1]
             advance(1)
-    return clouds, failures, unmarked
+    if failures and not clouds:
+        raise DataError(f"no mask of {sweep.name} can be used; {failures[0]}")
+    if unmarked:
+        folder = next(iter(masks.values())).parent.name
+        of_value = f"none of value {LABEL}, the only one that counts as bone"
+        logger.warning("%s: %d masks in %s have pixels but %s", sweep.name, unmarked, folder, of_value)
+    return clouds, failures
 
 
 def _fingerprint(

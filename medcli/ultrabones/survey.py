@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.inventory import DataFolder
+from medcli.data_folder import DataFolder
 from medcli.ultrabones.index import IndexReport, scan_frames
-from medcli.ultrabones.registry import PUBLISHED_SPECIMENS, TEST_SPECIMENS
+from medcli.ultrabones.layout import LABEL_COLUMNS, specimen_folder
+from medcli.ultrabones.registry import PUBLISHED_SPECIMENS, TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
 
 _MOST_CHECKED = 2000
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -22,7 +23,7 @@ def survey(root: Path) -> DataFolder:
     folder = DataFolder("UltraBones100k", root)
     if not root.is_dir():
         folder.problems.append("the folder is not there")
-        folder.next_commands.append("medcli download ultrabones")
+        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
         return folder
     frames, report = scan_frames(root)
     if report.images:
@@ -33,7 +34,7 @@ def survey(root: Path) -> DataFolder:
         share = "" if checked == 2 * len(frames) else f" of {checked:,} looked at"
         examples = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
         folder.problems.append(f"{len(damaged):,} PNG files empty or cut off{share}: {examples}")
-    _propose(folder, root, report)
+    _propose(folder, root, frames, report)
     return folder
 
 
@@ -76,19 +77,54 @@ def _describe(folder: DataFolder, frames: pd.DataFrame, report: IndexReport) -> 
         folder.found["legs of one donor"] = "; ".join(pairs)
 
 
-def _propose(folder: DataFolder, root: Path, report: IndexReport) -> None:
+def _propose(folder: DataFolder, root: Path, frames: pd.DataFrame, report: IndexReport) -> None:
     if not report.images:
         folder.problems.append("no frame: expected …/record01/UltrasoundImages/<timestamp>.png")
-        folder.next_commands.append(f"medcli download ultrabones --dest {root}")
+        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
         return
+    folder.usable = _usable(frames)
+    if any(folder.usable.values()):
+        _propose_training(folder, root)
+        if _has_meshes(frames) and any((Path(record) / "Labels").is_dir() for record in set(frames["record_dir"])):
+            folder.propose("reconstruct", "rebuild the labelled bone in 3D", "ultrabones", "--root", root)
+    elif report.tracked and _has_meshes(frames):
+        folder.propose("label", "make labels from the CT", "ultrabones", "--root", root)
     absent = sorted(set(PUBLISHED_SPECIMENS) - set(report.specimens))
     if absent and set(report.specimens) & set(PUBLISHED_SPECIMENS):
         folder.problems.append(f"specimens not here: {' '.join(map(str, absent))}")
-        specimens = " ".join(map(str, absent))
-        folder.next_commands.append(f"medcli download ultrabones --dest {root} --specimens {specimens}")
-    kind = "" if report.labelled else " --labels full"
-    if (report.labelled or report.labelled_full) and report.tracked:
-        folder.next_commands.append(f"medcli train seg --root {root}{kind}")
-        if set(TEST_SPECIMENS) <= set(report.specimens):
-            specimens = " ".join(map(str, TEST_SPECIMENS))
-            folder.next_commands.append(f"medcli evaluate --root {root} --specimens {specimens}{kind}")
+        words = ("ultrabones", *_to(root), "--specimens", *absent)
+        folder.propose("download", "bring the specimens that are not here", *words)
+
+
+def _propose_training(folder: DataFolder, root: Path) -> None:
+    """The published split where both of its sides have frames; otherwise the last specimen validates."""
+    labels = next(name for name in ("partial", "full") if folder.usable[name])
+    specimens = folder.usable[labels]
+    words: list[object] = ["seg", "--root", root, *(["--labels", labels] if labels != "partial" else [])]
+    if not (set(specimens) & set(TRAIN_SPECIMENS) and set(specimens) & set(TEST_SPECIMENS)):
+        if len(specimens) < 2:
+            folder.problems.append("labelled frames of one specimen only: training needs another one to validate on")
+            return
+        val = specimens[-1]
+        others = [number for number in specimens[:-1] if not donor_of(val) or donor_of(number) != donor_of(val)]
+        words += ["--train-specimens", *(others or specimens[:-1]), "--val-specimens", val]
+    folder.propose("train", "train the bone segmentation", *words)
+
+
+def _usable(frames: pd.DataFrame) -> dict[str, list[int]]:
+    """Specimens with labelled and tracked frames, by kind of label."""
+    tracked = frames[frames["tracking"] >= 0]
+    return {
+        labels: sorted(set(tracked["specimen"][tracked[column] != ""].tolist()))
+        for labels, column in LABEL_COLUMNS.items()
+    }
+
+
+def _has_meshes(frames: pd.DataFrame) -> bool:
+    records = frames.drop_duplicates("specimen")["record_dir"].tolist()
+    folders = [folder for record in records if (folder := specimen_folder(Path(record))) is not None]
+    return any(next((folder / "CT_bone_segmentations").glob("*.stl"), None) for folder in folders)
+
+
+def _to(root: Path) -> tuple[object, ...]:
+    return "--dest", root

@@ -15,9 +15,10 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
-from medcli.training.run import Task, Trained, begin, finish, finite, from_json, train
+from medcli.training.results import RunResult, finite
+from medcli.training.run import Task, Trained, Training, finish
 from medcli.training.seeds import seed_torch
-from medcli.training.settings import as_dict
+from medcli.training.settings import as_dict, check_learning_rate
 from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
 from medcli.ultrabones.data import Split, choose_split, open_frames
 from medcli.ultrabones.model import build_model
@@ -35,15 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """What a training leaves.
+class TrainResult(RunResult):
+    """What a training leaves; see :class:`RunResult` for the rest.
 
     Attributes:
-        out: the run's folder.
-        best, last: checkpoints; ``best`` has the lowest validation loss.
-        epochs: epochs done.
-        best_epoch: the epoch of ``best``, counted from 1.
-        best_metrics, last_metrics: validation at those epochs; a metric that no frame has is null.
         train_specimens, val_specimens: those with frames.
         train_frames, val_frames: how many.
         donor_overlap: donors with a leg on either side of the split.
@@ -53,13 +49,6 @@ class TrainResult:
         failures: frames that cannot be read and took no part.
     """
 
-    out: Path
-    best: Path
-    last: Path
-    epochs: int
-    best_epoch: int
-    best_metrics: dict[str, float | None]
-    last_metrics: dict[str, float | None]
     train_specimens: tuple[int, ...]
     val_specimens: tuple[int, ...]
     train_frames: int
@@ -112,23 +101,40 @@ def train_segmentation(
     """
     check_settings(settings)
     devices = resolve_devices(settings)
-    split = choose_split(settings)
-    start = begin(out, settings, resume, overwrite, split.fingerprint(settings.labels))
-    if start.result is not None:
-        logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
-        return from_json(TrainResult, start.result)
-    frames = open_frames(settings, split, progress)
-    for warning in split.warnings:
-        logger.warning("%s", warning)
-    seed_torch(settings.seed)
-    # The weights of a run that goes on come from its checkpoint.
-    weights = "none" if start.checkpoint else settings.encoder_weights
-    module = SegmentationModule(build_model(settings.arch, settings.encoder, weights), settings)
-    data = FrameData(frames.train, frames.val, settings.batch_size, settings.seed)
-    task = Task(module, data, _weights_writer(out, module, split), MONITOR, PANELS)
-    result = _result(out, split, train(task, settings, devices, out, start, progress), frames.failures)
-    finish(out, result)
-    return result
+    return _Segmentation(settings, choose_split(settings)).run(devices, out, resume, overwrite, progress)
+
+
+@dataclass(frozen=True)
+class _Segmentation(Training[TrainResult]):
+    settings: SegmentationSettings
+    split: Split
+    result_type = TrainResult
+
+    def fingerprint(self) -> str:
+        return self.split.fingerprint(self.settings.labels)
+
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+        settings = self.settings
+        frames = open_frames(settings, self.split, progress)
+        for warning in self.split.warnings:
+            logger.warning("%s", warning)
+        seed_torch(settings.seed)
+        model = build_model(settings.arch, settings.encoder, settings.encoder_weights if is_new else "none")
+        module = SegmentationModule(model, settings)
+        data = FrameData(frames.train, frames.val, settings.batch_size, settings.seed)
+        return Task(module, data, _weights_writer(out, module, self.split), MONITOR, PANELS, frames.failures)
+
+    def report(self, out: Path, trained: Trained) -> TrainResult:
+        split = self.split
+        return TrainResult(
+            **trained.fields(out),
+            train_specimens=split.train_specimens,
+            val_specimens=split.val_specimens,
+            train_frames=len(split.train),
+            val_frames=len(split.val),
+            donor_overlap=split.donor_overlap,
+            warnings=split.warnings,
+        )
 
 
 def cross_validate(
@@ -176,8 +182,7 @@ def check_settings(settings: SegmentationSettings) -> None:
     ):
         weights = " ".join(f"{weight:g}" for weight in settings.loss_weights)
         raise UsageError(f"--loss-weights {weights}: expected finite numbers, none below 0 and one at least above")
-    if not (math.isfinite(settings.lr) and settings.lr > 0):
-        raise UsageError(f"--lr {settings.lr} is not a positive number")
+    check_learning_rate(settings)
     both = sorted(set(settings.train_specimens) & set(settings.val_specimens))
     if both:
         numbers = ", ".join(map(str, both))
@@ -198,27 +203,6 @@ def _weights_writer(out: Path, module: SegmentationModule, split: Split) -> Any:
         save_checkpoint(out / f"{name}.safetensors", module.model, metadata)
 
     return write
-
-
-def _result(out: Path, split: Split, trained: Trained, failures: tuple[str, ...]) -> TrainResult:
-    return TrainResult(
-        out=out,
-        best=out / "best.safetensors",
-        last=out / "last.safetensors",
-        epochs=len(trained.history),
-        best_epoch=int(trained.best["epoch"]),
-        best_metrics=finite(trained.best),
-        last_metrics=finite(trained.history[-1]),
-        train_specimens=split.train_specimens,
-        val_specimens=split.val_specimens,
-        train_frames=len(split.train),
-        val_frames=len(split.val),
-        donor_overlap=split.donor_overlap,
-        warnings=split.warnings,
-        device=trained.device,
-        seconds=trained.seconds,
-        failures=failures,
-    )
 
 
 def _mean_metrics(folds: list[TrainResult]) -> dict[str, float | None]:

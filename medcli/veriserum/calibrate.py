@@ -103,12 +103,16 @@ def calibrate(
         run.prepare(made_so, progress)
         started = time.perf_counter()
         run.work(progress)
-    seconds = time.perf_counter() - started
+    return _result(root, run, dry_run, time.perf_counter() - started)
+
+
+def _result(root: Path, run: _Run, dry_run: bool, seconds: float) -> CalibrationResult:
+    plan = run.plan
     failures = sorted([*plan.failures, *run.failures], key=lambda failure: (failure.id, failure.plane))
     done = plan.images if dry_run else run.done
     return CalibrationResult(
         root=root,
-        out=out,
+        out=run.out,
         poses=plan.pose_file,
         distortion=plan.table_file,
         done=done,
@@ -120,7 +124,7 @@ def calibrate(
         seconds=round(seconds, 3),
         images_per_second=round(done / seconds, 1) if done and not dry_run else 0.0,
         dry_run=dry_run,
-        settings=settings,
+        settings=run.settings,
         failures=failures,
     )
 

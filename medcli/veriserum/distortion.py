@@ -17,13 +17,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
 
 from medcli.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NATIVE_WIDTH, NATIVE_HEIGHT = 1664, 1600
 """Size in pixels of the images that the calibrations were measured on."""
@@ -92,6 +95,20 @@ class Distortion:
             return cls.from_text(row[column])
         except DataError as error:
             raise DataError(f"calibration {row.get('id', '?')}, plane {plane}: {error.message}") from error
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame | None, number: int, plane: str) -> Distortion:
+        """Look one plane of a calibration up in the distortion calibration table, whose index are the ids.
+
+        Raises:
+            DataError: there is no table, the id is not in it, or what it says is not a calibration.
+        """
+        if table is None or number not in table.index:
+            known = "there is no table" if table is None else f"it has {', '.join(map(str, table.index)) or 'none'}"
+            raise DataError(
+                f"distortion calibration {number} is not in the table; {known}", "check the tables below --root"
+            )
+        return cls.from_row({"id": number, **table.loc[number].to_dict()}, plane)
 
     def to_text(self) -> str:
         """The text form of the published tables; :meth:`from_text` gives the same numbers back."""

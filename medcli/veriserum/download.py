@@ -6,14 +6,13 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 
-from medcli.errors import UsageError
+from medcli.errors import DataError, UsageError
 from medcli.progress import SILENT, Progress
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
-from medcli.transfer.archives import Archives
+from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.counted import Counted
 from medcli.transfer.download import Manner
 from medcli.transfer.folder import MANIFEST, About, read_manifest
@@ -61,6 +60,40 @@ class Selection:
         return any(first <= number <= last for first, last in sorted(self.ids)[:index])
 
 
+class _Finding:
+    """Takes the files of a selection, and remembers the ids of all images that there are."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.ids: set[int] = set()
+
+    def of_entry(self, entry: Entry) -> Iterator[Wanted]:
+        return self._take(entry.name, entry, None)
+
+    def of_member(self, archive: Entry, member: Member) -> Iterator[Wanted]:
+        return self._take(member.name, archive, member)
+
+    def check_ids(self, wanted: Sequence[Wanted]) -> None:
+        """Make sure that the chosen ids, if any, chose images.
+
+        Raises:
+            DataError: they did not; says which ids there are.
+        """
+        # An archive that a dry run could not look into may have any.
+        if not self.selection.ids or any(item.kind in (Part.IMAGES.value, UNREAD) for item in wanted):
+            return
+        chosen = ", ".join(f"{first}-{last}" if first < last else str(first) for first, last in self.selection.ids)
+        there = f"{len(self.ids):,} ids, from {min(self.ids)} to {max(self.ids)}" if self.ids else "no images"
+        raise DataError(f"no image of Veriserum has an id of {chosen}; there are {there}", "choose others with --ids")
+
+    def _take(self, name: str, entry: Entry, member: Member | None) -> Iterator[Wanted]:
+        number = id_of(name)
+        if number is not None:
+            self.ids.add(number)
+        if self.selection.holds(name):
+            yield Wanted(_path(name), entry, member, "", _kind(name))
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where the repository is, and which of its items the data set."""
@@ -87,13 +120,15 @@ def download_veriserum(
 
     Raises:
         UsageError: the licence was not accepted, the address is none, or the selection asks for what there is not.
-        DataError: a source cannot be reached or refuses access.
+        DataError: a source cannot be reached or refuses access, or has no image of the chosen ids.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
     if not (dry_run or licence_accepted or is_licence_accepted(root)):
         raise UsageError(
             f"Veriserum's licence is not accepted yet: {sources.ABOUT.licence}", "accept it with --accept-license"
         )
+    if selection.ids and not selection.wants(Part.IMAGES):
+        raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
     checked_address(origin.base_url, "--base-url")
     manner = manner or Manner()
     about = replace(sources.ABOUT, licence_accepted=True)
@@ -120,33 +155,25 @@ def _parts(
     """Each source with what is wanted of it."""
     if selection.wants(Part.CSV):
         tables = GitHubFiles(sources.TABLES_REPOSITORY, sources.TABLES_COMMIT, sources.TABLES_FOLDER, http)
-        yield tables, [item for entry in tables.list() for item in _wanted(selection, entry)]
+        yield tables, [item for entry in tables.list() for item in _Finding(selection).of_entry(entry)]
     elsewhere = Selection([part for part in Part if part is not Part.CSV and selection.wants(part)], selection.ids)
     if not elsewhere.only:
         return
     item = DSpaceItem(origin.base_url, origin.item, http)
+    finding = _Finding(elsewhere)
     wanted: list[Wanted] = []
     archives: list[Entry] = []
     with progress.task("list", None, "files") as advance:
         for entry in item.list():
             advance(1)
-            wanted += _wanted(elsewhere, entry)
+            wanted += finding.of_entry(entry)
             if entry.name.lower().endswith(".zip"):
                 archives.append(entry)
     source = Counted(item)
     inside = Archives(source, root, about, manner.patience, may_write=not dry_run)
-    wanted += inside.wanted(archives, partial(_of_member, elsewhere), manner.workers, progress)
+    wanted += inside.wanted(archives, finding.of_member, manner.workers, progress)
+    finding.check_ids(wanted)
     yield source, _without_doubles(wanted)
-
-
-def _wanted(selection: Selection, entry: Entry) -> Iterator[Wanted]:
-    if selection.holds(entry.name):
-        yield Wanted(_path(entry.name), entry, None, "", _kind(entry.name))
-
-
-def _of_member(selection: Selection, archive: Entry, member: Member) -> Iterator[Wanted]:
-    if selection.holds(member.name):
-        yield Wanted(_path(member.name), archive, member, "", _kind(member.name))
 
 
 def _path(name: str) -> str:

@@ -18,18 +18,18 @@ from medcli.geometry import VERISERUM_EULER, rigid_transform
 from medcli.progress import SILENT, Progress
 from medcli.veriserum import index
 from medcli.veriserum.data import Pairs, choose_split, find_pairs, pose_matrices
-from medcli.veriserum.implants import Implant, find_surfaces, read_implant
 from medcli.veriserum.metrics import SINGLE_PLANE, Summary, outline_errors, pose_errors, summarise
-from medcli.veriserum.pair_images import read_together
+from medcli.veriserum.pair_geometry import PairGeometry
+from medcli.veriserum.pose_estimates import Estimates, estimate, look_up
 from medcli.veriserum.pose_predictor import PosePredictor
-from medcli.veriserum.pose_tables import MANUAL, read_predictions, read_reference
-from medcli.veriserum.projection import DualPlane, PoseFrame, SourceIntensifier
+from medcli.veriserum.pose_tables import MANUAL, read_reference
+from medcli.veriserum.projection import PoseFrame
 from medcli.veriserum.recordings import read_inter_plane
 from medcli.veriserum.trials import Ids, count_leaks, from_ranges
 
 _LOG = logging.getLogger(__name__)
 SIDES = ("test", "val", "train", "all")
-_BATCH = 64
+_OVERLAY_SIZE = 512
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,6 @@ class PoseEvaluation:
     schema: str = "medcli.evaluate.pose.v1"
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Estimates of some ids, and what went wrong with others."""
-
-    ids: Ids
-    poses: NDArray[np.float64]
-    failures: list[str]
-
-
 def evaluate_pose(
     root: Path,
     checkpoint: PosePredictor | None = None,
@@ -130,17 +121,16 @@ def evaluate_pose(
         make_output_folder(out)
     pairs, reference = _reference(root, settings, checkpoint)
     ids, split, train = _choose(pairs, settings, checkpoint)
-    found = _predict(checkpoint, pairs, ids, progress) if checkpoint else _look_up(predictions, ids)
-    if not len(found.ids):
-        raise DataError(f"none of {len(ids)} pairs could be evaluated: {found.failures[0]}")
-    world = _Geometry(root, pairs, settings)
+    found = _estimates(ids, pairs, checkpoint, predictions, progress)
+    world = PairGeometry(root, pairs.poses, read_inter_plane(settings.inter_plane), settings.frame)
     errors, guess = _measure(found, pairs, world, checkpoint)
     leaks = 0 if train is None else count_leaks(pairs.poses, train, found.ids)
+    anatomies = errors["anatomy_id"].tolist()
     result = PoseEvaluation(
         source=name or str(predictions),
         reference=reference,
         pairs=len(found.ids),
-        anatomies=_count(errors["anatomy_id"].tolist()),
+        anatomies={number: anatomies.count(number) for number in sorted(set(anatomies))},
         split=split,
         leaks=leaks,
         errors=summarise(errors),
@@ -148,63 +138,14 @@ def evaluate_pose(
         single_plane=SINGLE_PLANE,
         geometry=f"planes: {settings.inter_plane or 'published geometry'}; poses in frame {settings.frame.value}",
         out=out,
-        warnings=tuple(_warn(leaks, len(found.ids), world)),
+        warnings=_warn(leaks, len(found.ids), world),
         failures=tuple(found.failures),
     )
     if out is not None:
-        _write(out, result, errors, guess, found, pairs, world, progress)
+        write_json(out / "evaluation.json", result)
+        write_text(out / "pairs.csv", errors.round(5).to_csv(lineterminator="\n"))
+        _draw(out, errors, guess, found, pairs, world)
     return result
-
-
-class _Geometry:
-    """Cameras and implants of pairs; either may be missing, which is told once."""
-
-    def __init__(self, root: Path, pairs: Pairs, settings: PoseEvaluationSettings) -> None:
-        self.frame = settings.frame
-        self.planes = read_inter_plane(settings.inter_plane)
-        self.missing: list[str] = []
-        self._cameras: dict[int, DualPlane] = {}
-        self._calibration = pairs.poses.get("source_int_calibration_id", pd.Series(dtype=float))
-        self._anatomy = pairs.poses["anatomy_id"].astype(int)
-        self.surfaces = find_surfaces(root)
-        try:
-            table, _ = index.find_and_read(index.scan(root), index.SOURCES, None)
-            for number, row in table.iterrows():
-                calibration = SourceIntensifier.from_row({str(k): v for k, v in row.items()})
-                self._cameras[int(str(number))] = DualPlane.from_calibration(calibration, self.planes)
-        except DataError as error:
-            self._miss(error.message)
-
-    def cameras(self, pose_id: int) -> DualPlane | None:
-        number = pd.to_numeric(self._calibration.get(pose_id, np.nan), errors="coerce")
-        if number == number and int(number) in self._cameras:
-            return self._cameras[int(number)]
-        if self._cameras:
-            self._miss("some pairs have no source-intensifier calibration")
-        return None
-
-    def implant(self, pose_id: int) -> Implant | None:
-        try:
-            return read_implant(self.surfaces, int(self._anatomy[pose_id]))
-        except DataError as error:
-            self._miss(error.message)
-            return None
-
-    def to_world(self, ids: Ids, poses: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Poses (N, 4, 4) from the frame that they are given in to the world."""
-        if self.frame is PoseFrame.WORLD:
-            return poses
-        matrices = []
-        for number, pose in zip(ids.tolist(), poses, strict=True):
-            both = self.cameras(number)
-            if both is None:
-                raise DataError(f"frame {self.frame.value} needs the source-intensifier calibration of pair {number}")
-            matrices.append(both.frame_to_world(self.frame) @ pose)
-        return np.stack(matrices)
-
-    def _miss(self, reason: str) -> None:
-        if reason not in self.missing:
-            self.missing.append(reason)
 
 
 def _reference(root: Path, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None) -> tuple[Pairs, str]:
@@ -252,30 +193,22 @@ def _choose(
     return chosen, words, train
 
 
-def _predict(checkpoint: PosePredictor, pairs: Pairs, ids: Ids, progress: Progress) -> _Found:
-    reader = pairs.reader(checkpoint.metadata.size)
-    kept, poses, failures = [], [], []
-    with progress.task("evaluating", len(ids), "pairs") as advance:
-        for start in range(0, len(ids), _BATCH):
-            batch = ids[start : start + _BATCH]
-            good, planes, failed = read_together(reader, pairs.select(batch))
-            failures += failed
-            kept.append(batch[good])
-            poses.append(checkpoint.predict(planes))
-            advance(len(batch))
-    return _Found(np.concatenate(kept), np.concatenate(poses), failures)
-
-
-def _look_up(predictions: Path | None, ids: Ids) -> _Found:
-    assert predictions is not None
-    table = read_predictions(predictions)
-    there = ids[np.isin(ids, table.index.to_numpy())]
-    failures = [f"pair {number}: not in {predictions}" for number in ids.tolist() if number not in table.index]
-    return _Found(there, pose_matrices(table.loc[there.tolist()]) if len(there) else np.zeros((0, 4, 4)), failures)
+def _estimates(
+    ids: Ids, pairs: Pairs, checkpoint: PosePredictor | None, predictions: Path | None, progress: Progress
+) -> Estimates:
+    """The poses to evaluate, by the network or else from the table."""
+    if checkpoint is not None:
+        found = estimate(checkpoint, pairs.reader(checkpoint.metadata.size), pairs.select(ids), "evaluating", progress)
+    else:
+        assert predictions is not None
+        found = look_up(predictions, ids)
+    if not len(found.ids):
+        raise DataError(f"none of {len(ids)} pairs could be evaluated: {found.failures[0]}")
+    return found
 
 
 def _measure(
-    found: _Found, pairs: Pairs, world: _Geometry, checkpoint: PosePredictor | None
+    found: Estimates, pairs: Pairs, world: PairGeometry, checkpoint: PosePredictor | None
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Tables of errors by id: of the estimates, and of the mean pose."""
     rows = pairs.poses.loc[found.ids.tolist()]
@@ -302,50 +235,34 @@ def _measure(
     return measure(found.poses), guess
 
 
-def _count(anatomies: list[int]) -> dict[int, int]:
-    return {number: anatomies.count(number) for number in sorted(set(anatomies))}
-
-
-def _warn(leaks: int, pairs: int, world: _Geometry) -> list[str]:
-    warnings = []
+def _warn(leaks: int, pairs: int, world: PairGeometry) -> tuple[str, ...]:
+    """Say what to keep in mind, and return it."""
+    warnings = [f"no outline errors: {reason}" for reason in world.missing]
     if leaks:
-        warnings.append(
-            f"{leaks} of {pairs} pairs are neighbours of training pairs: errors on new recordings are larger"
-        )
-    warnings += [f"no outline errors: {reason}" for reason in world.missing]
+        near = f"{leaks} of {pairs} pairs are neighbours of training pairs: errors on new recordings are larger"
+        warnings.insert(0, near)
     for warning in warnings:
         _LOG.warning("%s", warning)
-    return warnings
+    return tuple(warnings)
 
 
-def _write(
-    out: Path,
-    result: PoseEvaluation,
-    errors: pd.DataFrame,
-    guess: pd.DataFrame | None,
-    found: _Found,
-    pairs: Pairs,
-    world: _Geometry,
-    progress: Progress,
+def _draw(
+    out: Path, errors: pd.DataFrame, guess: pd.DataFrame | None, found: Estimates, pairs: Pairs, world: PairGeometry
 ) -> None:
+    """How errors are distributed, and the best, median and worst pair that has images, cameras and an implant."""
     from medcli.veriserum.pose_figures import draw_errors, draw_examples, rank
 
-    write_json(out / "evaluation.json", result)
-    write_text(out / "pairs.csv", errors.round(5).to_csv(lineterminator="\n"))
     draw_errors(errors, guess, out / "errors.png")
-    by_id = dict(zip(found.ids.tolist(), range(len(found.ids)), strict=True))
+    estimates = dict(zip(found.ids.tolist(), found.poses, strict=True))
     examples = []
     for words, number in rank(errors):
         implant, both = world.implant(number), world.cameras(number)
         if implant is None or both is None or number not in pairs.files:
             continue
-        chosen = np.array([number])
-        poses = [
-            world.to_world(chosen, one[None])[0]
-            for one in (pose_matrices(pairs.poses.loc[[number]])[0], found.poses[by_id[number]])
-        ]
+        reference = pose_matrices(pairs.poses.loc[[number]])[0]
+        poses = world.to_world(np.array([number, number]), np.stack([reference, estimates[number]]))
         row = errors.loc[number]
         note = f"{words}: id {number}, {row['distance_mm']:.1f} mm, {row['rotation_deg']:.1f} degrees"
-        examples.append((note, pairs.files[number], implant.mesh, both, poses))
+        examples.append((note, pairs.files[number], implant.mesh, both, list(poses)))
     if examples:
-        draw_examples(examples, pairs.reader(512), out / "overlays.jpg")
+        draw_examples(examples, pairs.reader(_OVERLAY_SIZE), out / "overlays.jpg")

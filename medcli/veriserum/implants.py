@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +30,6 @@ def anatomy_ids(name: str) -> tuple[int, ...]:
     if not name.isdecimal():
         raise UsageError(f"--anatomy '{name}' is not femur, tibia or an anatomy_id")
     return (int(name),)
-
-
-def find_surfaces(root: Path) -> dict[int, Path]:
-    """``anatomy_id`` -> ``ana_NNNNNN.stl`` in any folder below ``root``; the first of each in the order of paths."""
-    found: dict[int, Path] = {}
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if match := _SURFACE.match(name):
-                found.setdefault(int(match[1]), Path(folder, name))
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +73,41 @@ class Implant:
         return self.mesh.vertices[np.unique(edges[is_lit[beside[:, 0]] != is_lit[beside[:, 1]]])]
 
 
-@lru_cache(maxsize=8)
-def _read(path: str) -> Implant:
-    return Implant(read_stl(path))
+@dataclass
+class Surfaces:
+    """The implants below a folder; a surface is read when it is first asked for, and kept.
 
-
-def read_implant(surfaces: dict[int, Path], anatomy: int) -> Implant:
-    """The surface of an anatomy; kept in memory.
-
-    Raises:
-        DataError: there is none, or it cannot be read.
+    Attributes:
+        root: where surfaces were looked for.
+        files: ``anatomy_id`` -> STL file.
     """
-    if anatomy not in surfaces:
-        raise DataError(f"no implant surface ana_{anatomy:06d}.stl", "download it: medcli download veriserum")
-    return _read(str(surfaces[anatomy]))
+
+    root: Path
+    files: dict[int, Path]
+    _read: dict[int, Implant] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, root: Path) -> Surfaces:
+        """``ana_NNNNNN.stl`` in any folder below ``root``; the first of each in the order of paths."""
+        found: dict[int, Path] = {}
+        for folder, subfolders, names in os.walk(root):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            for name in sorted(names):
+                if match := _SURFACE.match(name):
+                    found.setdefault(int(match[1]), Path(folder, name))
+        return cls(root, found)
+
+    def implant(self, anatomy: int) -> Implant:
+        """The implant of an anatomy.
+
+        Raises:
+            DataError: it has no surface, or one that is not closed or cannot be read.
+        """
+        if anatomy not in self.files:
+            raise DataError(
+                f"no surface of anatomy {anatomy}: expected ana_{anatomy:06d}.stl in {self.root}",
+                "download it: medcli download veriserum",
+            )
+        if anatomy not in self._read:
+            self._read[anatomy] = Implant(read_stl(self.files[anatomy]))
+        return self._read[anatomy]

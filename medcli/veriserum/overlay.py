@@ -14,6 +14,8 @@ from medcli.veriserum.projection import Camera, DualPlane, ImageGrid
 
 BEFORE, AFTER = (255, 140, 0), (0, 220, 90)
 """Colours (red, green, blue) of the outline at the start and of the result."""
+REFERENCE, ESTIMATE = (0, 190, 255), (255, 140, 0)
+"""Colours of the outline by the reference pose and by the estimated one."""
 _LEAST_SIZE = 640
 """Overlays are at least so wide, so that a line one pixel thick hides little."""
 
@@ -32,7 +34,17 @@ def draw_pair(
     mesh: Mesh,
     poses: Sequence[tuple[NDArray[np.float64], tuple[int, int, int]]],
 ) -> NDArray[np.uint8]:
-    """The planes side by side with outlines drawn on them.
+    """The planes of :func:`draw_planes` side by side, (S, 2 S, 3) uint8, RGB."""
+    return np.concatenate(draw_planes(pictures, cameras, mesh, poses), axis=1)
+
+
+def draw_planes(
+    pictures: Mapping[str, NDArray[Any]],
+    cameras: DualPlane,
+    mesh: Mesh,
+    poses: Sequence[tuple[NDArray[np.float64], tuple[int, int, int]]],
+) -> list[NDArray[np.uint8]]:
+    """Each plane with outlines drawn on it.
 
     Args:
         pictures: plane ("bs", "fs") -> calibrated image (S, S), 8 bits.
@@ -41,7 +53,7 @@ def draw_pair(
         poses: (4, 4) implant to world, and a colour (red, green, blue); later ones are drawn over earlier ones.
 
     Returns:
-        (S, 2 S, 3) uint8, RGB; S is 640 at least.
+        (S, S, 3) uint8, RGB, of each plane in the order of ``pictures``; S is 640 at least.
     """
     sides = []
     for plane, picture in pictures.items():
@@ -53,4 +65,4 @@ def draw_pair(
         for pose, colour in poses:
             side[outline(cameras.camera(plane), mesh, pose, ImageGrid.calibrated(size))] = colour
         sides.append(side)
-    return np.concatenate(sides, axis=1)
+    return sides

@@ -122,12 +122,7 @@ class PairReader:
     def _model(self, calibration: int, plane: str) -> Distortion:
         key = (calibration, plane)
         if key not in self._models:
-            if self.distortions is None or calibration not in self.distortions.index:
-                raise DataError(
-                    f"distortion calibration {calibration} is not in the table", "check the tables below --root"
-                )
-            row = {"id": calibration, **self.distortions.loc[calibration].to_dict()}
-            self._models[key] = Distortion.from_row(row, plane)
+            self._models[key] = Distortion.from_table(self.distortions, calibration, plane)
         return self._models[key]
 
 

@@ -140,8 +140,5 @@ def _models(
     planes: pd.Series, numbers: pd.Series, calibrations: pd.DataFrame
 ) -> Iterator[tuple[np.ndarray, Distortion]]:
     for number, plane in sorted(set(zip(numbers.tolist(), planes.tolist(), strict=True))):
-        if number not in calibrations.index:
-            raise DataError(f"distortion calibration {number} is not in the table; it has {list(calibrations.index)}")
-        row = {"id": number, **calibrations.loc[number].to_dict()}
         chosen = ((numbers == number) & (planes == plane)).to_numpy()
-        yield np.flatnonzero(chosen), Distortion.from_row(row, plane)
+        yield np.flatnonzero(chosen), Distortion.from_table(calibrations, number, plane)

@@ -14,7 +14,8 @@ from medcli.errors import DataError
 from medcli.training.weights import as_json, load_into, read_description, save_weights
 from medcli.veriserum.pose_model import PoseNetwork, build_pose_network
 
-SCHEMA = "medcli.pose_network.v1"
+_FAMILY = "medcli.pose_network."
+SCHEMA = f"{_FAMILY}v1"
 CITATION = "Wang et al., Veriserum, MICCAI 2025, doi:10.3929/ethz-b-000701146"
 LICENCE = "In Copyright - Non-Commercial Use Permitted (trained on Veriserum)"
 _HINT = "use one that medcli train pose wrote"
@@ -51,6 +52,22 @@ class PoseMetadata:
     schema: str = SCHEMA
 
 
+@dataclass(frozen=True)
+class PoseCheckpoint:
+    """What ``medcli checkpoint show`` answers of a pose network.
+
+    Attributes:
+        path: the file.
+        parameters: number of trained numbers.
+        metadata: what it says of itself.
+    """
+
+    path: Path
+    parameters: int
+    metadata: PoseMetadata
+    schema: str = "medcli.pose_checkpoint.v1"
+
+
 def save_pose_checkpoint(path: Path, network: PoseNetwork, metadata: PoseMetadata) -> Path:
     """Write weights and description; each file is whole or absent at any moment."""
     return save_weights(path, network, as_json(dataclasses.asdict(metadata)))
@@ -69,8 +86,10 @@ def read_pose_metadata(path: Path) -> PoseMetadata:
         schema = values["schema"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not describe a pose network", _HINT) from error
+    if not str(schema).startswith(_FAMILY):
+        raise DataError(f"{path} holds another kind of network ({schema}), expected one of medcli train pose")
     if schema != SCHEMA:
-        raise DataError(f"{path} is of schema {schema}, expected {SCHEMA}", _HINT)
+        raise DataError(f"{path} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
     known = {entry.name for entry in dataclasses.fields(PoseMetadata)}
     lists = {name: tuple(values[name]) for name in ("anatomies", "mean_pose")}
     return PoseMetadata(**({key: value for key, value in values.items() if key in known} | lists))
@@ -87,3 +106,13 @@ def load_pose_network(path: Path) -> tuple[PoseNetwork, PoseMetadata]:
     load_into(network, path, metadata.backbone)
     network.eval()
     return network, metadata
+
+
+def describe(path: Path) -> PoseCheckpoint:
+    """Load a pose checkpoint and say what it is.
+
+    Raises:
+        DataError: see :func:`load_pose_network`.
+    """
+    network, metadata = load_pose_network(path)
+    return PoseCheckpoint(path, sum(parameter.numel() for parameter in network.parameters()), metadata)

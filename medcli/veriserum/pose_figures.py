@@ -14,12 +14,10 @@ from medcli.files import replacing
 from medcli.images import write_image
 from medcli.mesh import Mesh
 from medcli.veriserum.metrics import SINGLE_PLANE
-from medcli.veriserum.overlay import draw_pair
-from medcli.veriserum.pair_images import PairFiles, PairReader
+from medcli.veriserum.overlay import ESTIMATE, REFERENCE, draw_planes
+from medcli.veriserum.pair_images import STACK, PairFiles, PairReader
 from medcli.veriserum.projection import DualPlane
 
-REFERENCE_COLOUR, ESTIMATE_COLOUR = (0, 190, 255), (255, 140, 0)
-"""Red, green, blue: reference in blue, estimate in orange."""
 _PANELS = (
     ("translation, mm", {"in_plane_bs_mm": "in plane bs", "out_of_plane_bs_mm": "out of plane bs"}),
     ("rotation, degrees", {"rotation_deg": "geodesic", "rz_deg": "rz", "rx_deg": "rx", "ry_deg": "ry"}),
@@ -69,10 +67,8 @@ def draw_examples(examples: Sequence[Example], reader: PairReader, target: Path)
     rows, notes = [], []
     for note, files, mesh, cameras, (reference, estimate) in examples:
         planes = reader.read(files)
-        poses = [(reference, REFERENCE_COLOUR), (estimate, ESTIMATE_COLOUR)]
-        both = draw_pair({"bs": planes[0], "fs": planes[1]}, cameras, mesh, poses)
-        half = both.shape[1] // 2
-        rows.append([both[:, :half], both[:, half:]])
+        poses = [(reference, REFERENCE), (estimate, ESTIMATE)]
+        rows.append(draw_planes(dict(zip(STACK, planes, strict=True)), cameras, mesh, poses))
         notes.append(note)
     write_image(
         target, contact_sheet(rows, ["plane bs; blue: reference", "plane fs; orange: estimate"], notes, panel=420)

@@ -22,26 +22,25 @@ from medcli.images import write_image
 from medcli.progress import SILENT, Progress
 from medcli.training.weights import find_newest
 from medcli.veriserum import index
-from medcli.veriserum.implants import find_surfaces, read_implant
+from medcli.veriserum.implants import Surfaces
 from medcli.veriserum.metrics import euler_deg
-from medcli.veriserum.overlay import draw_pair
+from medcli.veriserum.overlay import ESTIMATE, draw_planes
 from medcli.veriserum.pair_images import (
+    STACK,
     PairFiles,
     PairReader,
     find_calibrated,
     find_originals,
     parse_name,
-    read_together,
 )
+from medcli.veriserum.pose_estimates import estimate
 from medcli.veriserum.pose_predictor import PosePredictor, load_predictor
 from medcli.veriserum.pose_tables import PUBLISHED_COLUMNS
-from medcli.veriserum.projection import DualPlane, SourceIntensifier
+from medcli.veriserum.projection import DualPlane
 
 _LOG = logging.getLogger(__name__)
-_BATCH = 64
 _SHEET_PAIRS = 6
 _OVERLAY_SIZE = 512
-ESTIMATE_COLOUR = (255, 140, 0)
 
 
 @dataclass(frozen=True)
@@ -119,13 +118,16 @@ def predict_pose(
             f"no pair to estimate: {failures[0] if failures else 'no bs_NNNNNN and fs_NNNNNN images'}",
             "give images, folders or --root",
         )
-    done, poses = _estimate(predictor, tables, files, failures, progress)
-    if not done:
+    reader = PairReader(predictor.metadata.size, tables.distortions)
+    found = estimate(predictor, reader, list(files.values()), "estimating", progress)
+    failures += found.failures
+    if not len(found.ids):
         raise DataError(f"none of {len(files)} pairs could be read: {failures[0]}")
-    rows = _rows(done, poses, tables, predictor, settings)
+    done = [files[number] for number in found.ids.tolist()]
+    rows = _rows(done, found.poses, tables, predictor, settings)
     overlays = sheet = None
     if settings.overlay:
-        overlays, sheet = _draw(out, done, poses, rows, tables, failures, progress)
+        overlays, sheet = _draw(out, done, found.poses, rows, tables, failures, progress)
     text = io.StringIO()
     rows.to_csv(text, index=False, lineterminator="\n")
     write_text(out, text.getvalue())
@@ -165,14 +167,15 @@ class _Tables:
 
     def cameras(self, number: int) -> DualPlane:
         calibration = self.value(number, "source_int_calibration_id")
-        if self.sources is None or calibration is None or int(calibration) not in self.sources.index:
+        if self.sources is None or calibration is None:
             raise DataError("no source-intensifier calibration is known")
-        row = self.sources.loc[int(calibration)]
-        return DualPlane.from_calibration(SourceIntensifier.from_row({str(k): v for k, v in row.items()}))
+        return DualPlane.from_table(self.sources, int(calibration))
 
 
-def _find(inputs: Sequence[Path], tables: _Tables, settings: PosePredictSettings) -> tuple[list[PairFiles], list[str]]:
-    """Pairs among the inputs by id; calibrated images are taken where both kinds of a pair are there."""
+def _find(
+    inputs: Sequence[Path], tables: _Tables, settings: PosePredictSettings
+) -> tuple[dict[int, PairFiles], list[str]]:
+    """Pairs among the inputs by id, in its order; calibrated images are taken where both kinds of a pair are there."""
     calibrated: dict[int, dict[str, str]] = {}
     originals: dict[int, dict[str, str]] = {}
     for path in inputs:
@@ -186,10 +189,11 @@ def _find(inputs: Sequence[Path], tables: _Tables, settings: PosePredictSettings
         if not path.is_file():
             raise DataError(f"there is no file {path}")
         _merge(calibrated if parsed[0] else originals, {parsed[2]: _with_partner(path, parsed)})
-    files, failures = [], []
+    files: dict[int, PairFiles] = {}
+    failures = []
     for number in sorted({*calibrated, *originals}):
         try:
-            files.append(_pair(number, calibrated.get(number, {}), originals.get(number, {}), tables, settings))
+            files[number] = _pair(number, calibrated.get(number, {}), originals.get(number, {}), tables, settings)
         except DataError as error:
             failures.append(f"pair {number}: {error.message}")
     return files, failures
@@ -221,23 +225,6 @@ def _pair(
     if calibration is None or tables.distortions is None:
         raise DataError("its distortion calibration is not known: name --root, --calibration ID, or calibrate it first")
     return PairFiles(number, originals["bs"], originals["fs"], int(calibration))
-
-
-def _estimate(
-    predictor: PosePredictor, tables: _Tables, files: list[PairFiles], failures: list[str], progress: Progress
-) -> tuple[list[PairFiles], NDArray[np.float64]]:
-    reader = PairReader(predictor.metadata.size, tables.distortions)
-    done: list[PairFiles] = []
-    poses = []
-    with progress.task("estimating", len(files), "pairs") as advance:
-        for start in range(0, len(files), _BATCH):
-            batch = files[start : start + _BATCH]
-            good, planes, failed = read_together(reader, batch)
-            failures += failed
-            done += [batch[i] for i in good]
-            poses.append(predictor.predict(planes))
-            advance(len(batch))
-    return done, np.concatenate(poses)
 
 
 def _rows(
@@ -283,7 +270,7 @@ def _draw(
 ) -> tuple[Path | None, Path | None]:
     """A picture a pair with the implant's outline, and some of them on one sheet."""
     folder = make_output_folder(out.with_name(f"{out.stem}_overlays"))
-    surfaces = find_surfaces(tables.root)
+    surfaces = Surfaces.find(tables.root)
     reader = PairReader(_OVERLAY_SIZE, tables.distortions)
     shown: list[tuple[list[NDArray[np.uint8]], str]] = []
     pick = {int(i) for i in np.linspace(0, len(done) - 1, min(_SHEET_PAIRS, len(done)))}
@@ -293,20 +280,19 @@ def _draw(
                 anatomy = rows["anatomy_id"].iloc[i]
                 if pd.isna(anatomy):
                     raise DataError("its anatomy is not known: name --anatomy ID")
-                mesh, both = read_implant(surfaces, int(anatomy)).mesh, tables.cameras(item.id)
-                planes = reader.read(item)
-                picture = draw_pair({"bs": planes[0], "fs": planes[1]}, both, mesh, [(poses[i], ESTIMATE_COLOUR)])
+                mesh, both = surfaces.implant(int(anatomy)).mesh, tables.cameras(item.id)
+                pictures = dict(zip(STACK, reader.read(item), strict=True))
+                planes = draw_planes(pictures, both, mesh, [(poses[i], ESTIMATE)])
             except (DataError, ValueError) as error:
                 failures.append(f"pair {item.id}: no overlay: {getattr(error, 'message', error)}")
                 continue
             finally:
                 advance(1)
-            write_image(folder / f"pose_{item.id:06d}.jpg", picture)
+            write_image(folder / f"pose_{item.id:06d}.jpg", np.concatenate(planes, axis=1))
             if i in pick:
-                half = picture.shape[1] // 2
-                shown.append(([picture[:, :half], picture[:, half:]], f"id {item.id}"))
+                shown.append((planes, f"id {item.id}"))
     if not shown:
         return folder, None
     sheet = folder / "contact_sheet.jpg"
-    write_image(sheet, contact_sheet([pair for pair, _ in shown], ["bs", "fs"], [note for _, note in shown]))
+    write_image(sheet, contact_sheet([planes for planes, _ in shown], STACK, [note for _, note in shown]))
     return folder, sheet

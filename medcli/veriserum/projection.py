@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,9 @@ from medcli.geometry import VERISERUM_EULER, rigid_transform
 from medcli.mesh import Mesh
 from medcli.veriserum.distortion import GRID_SIZE, GRID_SPAN_MM, PLANES
 from medcli.veriserum.projection_kernel import add_triangles, along_rays, project_corners
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -256,6 +259,18 @@ class DualPlane:
         at_bs = np.array([calibration.principalp_h_bs, calibration.principalp_v_bs])
         at_fs = np.array([calibration.principalp_h_fs, calibration.principalp_v_fs])
         return cls(Camera(planes.bs, at_bs, calibration.sid_bs), Camera(planes.fs, at_fs, calibration.sid_fs))
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame | None, number: int, inter_plane: InterPlane | None = None) -> DualPlane:
+        """The cameras of a row of the source-intensifier calibration table, whose index are the ids.
+
+        Raises:
+            DataError: there is no table, the id is not in it, or its row is not a calibration.
+        """
+        if table is None or number not in table.index:
+            raise DataError(f"source-intensifier calibration {number} is not in the table")
+        row = {str(name): value for name, value in table.loc[number].items()}
+        return cls.from_calibration(SourceIntensifier.from_row(row), inter_plane)
 
     def camera(self, plane: str) -> Camera:
         """The camera of plane ``bs`` or ``fs``."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ from scipy.spatial.transform import Rotation
 from medcli import images
 from medcli.errors import DataError
 from medcli.geometry import invert_rigid
-from medcli.mesh import Mesh, read_stl
+from medcli.mesh import Mesh
 from medcli.veriserum import index
 from medcli.veriserum.distortion import PLANES, Distortion
+from medcli.veriserum.implants import Surfaces
 from medcli.veriserum.maps import load_or_build
 from medcli.veriserum.plan import OUTPUT_PREFIX
-from medcli.veriserum.projection import DualPlane, InterPlane, Plane, PoseFrame, SourceIntensifier
+from medcli.veriserum.projection import DualPlane, InterPlane, Plane, PoseFrame
 
+_LOG = logging.getLogger(__name__)
 POSE_FILE = index.TableKind("poses file", "poses", ("id", *index.POSE_COLUMNS), "--start")
-_IMPLANT = re.compile(r"^ana_(\d+)\.stl$", re.IGNORECASE)
 _ON_THE_FLY_SIZE = 512
 _FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 _CARRIED = ("obsolete", "update_timestamp")
@@ -64,8 +65,7 @@ class Recordings:
     source_table: pd.DataFrame
     distortion_table: pd.DataFrame | None
     inter_plane: InterPlane
-    implant_files: dict[int, Path]
-    meshes: dict[int, Mesh] = field(default_factory=dict)
+    surfaces: Surfaces
 
     @classmethod
     def open(cls, sources: Sources) -> Recordings:
@@ -79,8 +79,8 @@ class Recordings:
         table, _ = index.find_and_read(contents, index.SOURCES, sources.source_calibration)
         distortion_file = sources.distortion or index.locate(contents, index.DISTORTIONS)
         distortions = index.read_table(distortion_file, index.DISTORTIONS) if distortion_file else None
-        implants = _implant_files(sources.implants or sources.root)
-        return cls(sources, contents, start, table, distortions, read_inter_plane(sources.inter_plane), implants)
+        surfaces = Surfaces.find(sources.implants or sources.root)
+        return cls(sources, contents, start, table, distortions, read_inter_plane(sources.inter_plane), surfaces)
 
     def has_images(self, number: int) -> bool:
         """Whether there is any image of an id."""
@@ -93,12 +93,7 @@ class Recordings:
             DataError: its source-intensifier calibration is not known.
         """
         calibration = self._whole(number, "source_int_calibration_id")
-        if calibration not in self.source_table.index:
-            raise DataError(f"source-intensifier calibration {calibration} is not in the table")
-        row = self.source_table.loc[calibration].to_dict()
-        return DualPlane.from_calibration(
-            SourceIntensifier.from_row({str(name): value for name, value in row.items()}), self.inter_plane
-        )
+        return DualPlane.from_table(self.source_table, calibration, self.inter_plane)
 
     def mesh(self, number: int) -> Mesh:
         """The implant of an id.
@@ -106,13 +101,7 @@ class Recordings:
         Raises:
             DataError: it has no surface, or one that is not closed.
         """
-        anatomy = self._whole(number, "anatomy_id")
-        if anatomy not in self.implant_files:
-            where = self.sources.implants or self.sources.root
-            raise DataError(f"no surface of anatomy {anatomy}: expected ana_{anatomy:06d}.stl in {where}")
-        if anatomy not in self.meshes:
-            self.meshes[anatomy] = read_stl(self.implant_files[anatomy])
-        return self.meshes[anatomy]
+        return self.surfaces.implant(self._whole(number, "anatomy_id")).mesh
 
     def pose(self, number: int) -> NDArray[np.float64]:
         """The start pose, (4, 4) implant to world.
@@ -150,10 +139,8 @@ class Recordings:
         if native is None:
             raise DataError(f"the image {index.expected_name(number, plane)} is missing")
         calibration = self._whole(number, "distortion_calibration_id")
-        if self.distortion_table is None or calibration not in self.distortion_table.index:
-            raise DataError(f"distortion calibration {calibration} is not known", "name its table with --distortion")
-        remap = _map(str(self.distortion_table.loc[calibration, f"distortion_result_{plane}"]))
-        return remap.apply(images.read_grey(native), 0.0)
+        distortion = Distortion.from_table(self.distortion_table, calibration, plane)
+        return _map(distortion.to_text()).apply(images.read_grey(native), 0.0)
 
     def _calibrated_file(self, number: int, plane: str) -> Path | None:
         folder = self.sources.calibrated or self.sources.root / "calibrated"
@@ -208,7 +195,10 @@ def select(recordings: Recordings, ids: Sequence[tuple[int, int]] | None, anatom
     if not present:
         what = f" of anatomy {anatomy}" if anatomy is not None else ""
         raise DataError(f"no start pose{what} has images in {recordings.sources.root}", "check --root, --ids, --start")
-    return present, len(chosen) - len(present)
+    without_images = len(chosen) - len(present)
+    if without_images:
+        _LOG.warning("%d start poses have no image and are left out", without_images)
+    return present, without_images
 
 
 def _start_poses(contents: index.Contents, sources: Sources) -> pd.DataFrame:
@@ -243,13 +233,6 @@ def _filled(table: pd.DataFrame, contents: index.Contents, sources: Sources) -> 
             # A column that is empty all over has another type, which would turn whole numbers into decimal ones.
             table[name] = of_table if own.isna().all() else own.where(own.notna(), of_table)
     return table
-
-
-def _implant_files(folder: Path) -> dict[int, Path]:
-    """``anatomy_id`` -> STL file below a folder."""
-    found = sorted(folder.rglob("ana_*.[sS][tT][lL]"), reverse=True)
-    matches = [(_IMPLANT.match(path.name), path) for path in found]
-    return {int(match[1]): path for match, path in matches if match}
 
 
 def _number(row: Any, column: str) -> float:

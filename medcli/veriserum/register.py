@@ -23,15 +23,12 @@ from medcli.progress import SILENT, Progress
 from medcli.veriserum import index
 from medcli.veriserum.distortion import PLANES
 from medcli.veriserum.overlay import AFTER, BEFORE, draw_pair
+from medcli.veriserum.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.projection import DualPlane
 from medcli.veriserum.recordings import Recordings, Sources, select
 from medcli.veriserum.refine import Settings, refine
 
 _LOG = logging.getLogger(__name__)
-PUBLISHED_COLUMNS = (
-    *("id", "measurement_id", "anatomy_id", "update_timestamp", "obsolete", "git_hash", "git_repo"),
-    *("source_int_calibration_id", "distortion_calibration_id", *index.POSE_COLUMNS),
-)
 _START_COLUMNS = tuple(f"start_{name}" for name in index.POSE_COLUMNS)
 _REPORT_COLUMNS = ("similarity_before", "similarity_after", "moved_mm", "turned_deg")
 _KEEP_EVERY_S = 20.0
@@ -121,16 +118,11 @@ def register_poses(
     """
     if out.suffix.lower() != ".csv":
         raise UsageError(f"{out} is not a CSV file", "name a file with --out poses.csv")
-    images.use_single_threaded_codecs()
     recordings = Recordings.open(sources)
     chosen, without_images = select(recordings, ids, anatomy)
-    if without_images:
-        _LOG.warning("%d start poses have no image and are left out", without_images)
     make_output_folder(out.parent)
     rows = {} if overwrite or not out.exists() else _read_rows(out)
     waiting = [number for number in chosen if number not in rows]
-    if overlays and waiting:
-        make_output_folder(overlays)
     run = _Run(recordings, settings or Settings(), least_similarity, overlays)
     started = time.perf_counter()
     reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
@@ -151,6 +143,10 @@ def register_poses(
 def _work(
     run: _Run, waiting: list[int], out: Path, rows: dict[int, dict[str, Any]], workers: int, progress: Progress
 ) -> tuple[list[PoseReport], list[Failure]]:
+    """Register what is waiting; ``rows`` and the file grow with each result."""
+    images.use_single_threaded_codecs()
+    if run.overlays and waiting:
+        make_output_folder(run.overlays)
     reports: list[PoseReport] = []
     failures: list[Failure] = []
     kept = time.monotonic()

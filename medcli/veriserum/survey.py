@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from medcli.data_folder import DataFolder
 from medcli.errors import DataError
-from medcli.inventory import DataFolder
 from medcli.veriserum import index
+from medcli.veriserum.implants import KINDS
+from medcli.veriserum.trials import find_trials
+
+_WHY = "bring the X-ray pairs (asks for the licence; --only csv for the tables)"
+_LEAST_TRIALS = 3
+"""A split by trial needs one for each side."""
 
 
 def survey(root: Path) -> DataFolder:
@@ -16,7 +24,7 @@ def survey(root: Path) -> DataFolder:
     folder = DataFolder("Veriserum", root)
     if not root.is_dir():
         folder.problems.append("the folder is not there")
-        folder.next_commands.append("medcli download veriserum")
+        folder.propose("download", _WHY, "veriserum", "--dest", root)
         return folder
     contents = index.scan(root)
     planes = {plane: sum(plane in files for files in contents.images.values()) for plane in index.PLANES}
@@ -30,7 +38,9 @@ def survey(root: Path) -> DataFolder:
         without = len(set(contents.images) - set(poses.index))
         if without:
             folder.problems.append(f"{without:,} ids have images but no row in the pose table")
-    _propose(folder, root, contents, all(table is not None for table in tables.values()))
+    if not contents.images or any(table is None for table in tables.values()):
+        folder.propose("download", _WHY, "veriserum", "--dest", root)
+    _propose(folder, root, contents, tables)
     return folder
 
 
@@ -47,11 +57,38 @@ def _describe(contents: index.Contents, kind: index.TableKind, folder: DataFolde
     return table
 
 
-def _propose(folder: DataFolder, root: Path, contents: index.Contents, has_tables: bool) -> None:
-    if not contents.images or not has_tables:
-        folder.next_commands.append(f"medcli download veriserum --dest {root}")
+def _propose(
+    folder: DataFolder, root: Path, contents: index.Contents, tables: Mapping[str, pd.DataFrame | None]
+) -> None:
+    poses, distortions = tables[index.POSES.title], tables[index.DISTORTIONS.title]
+    if not contents.images or poses is None or distortions is None:
         return
     made = len(list((root / "calibrated").glob("calibrated_*"))) if (root / "calibrated").is_dir() else 0
     folder.found["calibrated images"] = f"{made:,}"
     if made < sum(map(len, contents.images.values())):
-        folder.next_commands.append(f"medcli calibrate veriserum --root {root}")
+        folder.propose("calibrate", "correct the distortion of the images", "veriserum", "--root", root)
+    anatomy = _trainable(poses, contents)
+    if anatomy is None:
+        folder.problems.append(f"pairs of fewer than {_LEAST_TRIALS} trials of any implant: too few to train on")
+        return
+    words = () if anatomy == "1" else ("--anatomy", anatomy)
+    folder.propose("train", "train the pose of implants", "pose", "--root", root, *words)
+
+
+def _trainable(poses: pd.DataFrame, contents: index.Contents) -> str | None:
+    """The implant of which there are enough trials: 1 as published, else the one with the most pairs, else a group."""
+    if not {"anatomy_id", *index.POSE_COLUMNS} <= set(poses.columns):
+        return None
+    whole = [number for number, planes in contents.images.items() if len(planes) == 2]
+    columns = [*index.POSE_COLUMNS, "anatomy_id", "distortion_calibration_id"]
+    numbers = poses[columns].apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    known = numbers.notna().all(axis=1)
+    anatomies = numbers["anatomy_id"][known & numbers.index.isin(whole) & ~index.is_obsolete(poses)].astype(int)
+    if anatomies.empty:
+        return None
+    trials = find_trials(poses[known], contents).of
+    single = {str(number): (number,) for number in (1, *anatomies.value_counts().index.tolist())}
+    for name, chosen in {**single, **KINDS}.items():
+        if trials.loc[anatomies.index[anatomies.isin(chosen)]].nunique() >= _LEAST_TRIALS:
+            return name
+    return None

@@ -19,9 +19,10 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
-from medcli.training.run import Task, Trained, begin, finish, finite, from_json, train
+from medcli.training.results import RunResult, finite
+from medcli.training.run import Task, Trained, Training
 from medcli.training.seeds import seed_torch
-from medcli.training.settings import as_dict
+from medcli.training.settings import as_dict, check_learning_rate
 from medcli.veriserum.data import Pairs, choose_split, find_pairs, fingerprint_of, open_pairs, pose_matrices
 from medcli.veriserum.implants import anatomy_ids
 from medcli.veriserum.pose_checkpoint import PoseMetadata, save_pose_checkpoint
@@ -43,15 +44,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainPoseResult:
-    """What a training leaves.
+class TrainPoseResult(RunResult):
+    """What a training leaves; see :class:`RunResult` for the rest.
 
     Attributes:
-        out: the run's folder.
-        best, last: checkpoints; ``best`` has the lowest validation loss.
-        epochs: epochs done.
-        best_epoch: the epoch of ``best``, counted from 1.
-        best_metrics, last_metrics: validation at those epochs.
         mean_pose_metrics: the same errors of always guessing the mean pose of the training pairs.
         train_pairs, val_pairs, test_pairs: how many; the test pairs take no part.
         images: ``calibrated`` or ``originals``.
@@ -62,13 +58,6 @@ class TrainPoseResult:
         failures: pairs that cannot be read and took no part.
     """
 
-    out: Path
-    best: Path
-    last: Path
-    epochs: int
-    best_epoch: int
-    best_metrics: dict[str, float | None]
-    last_metrics: dict[str, float | None]
     mean_pose_metrics: dict[str, float]
     train_pairs: int
     val_pairs: int
@@ -103,25 +92,49 @@ def train_pose(
     check_settings(settings)
     devices = resolve_devices(settings)
     pairs = find_pairs(settings.root, settings.anatomy, settings.calibrated)
-    split = choose_split(pairs, settings.split)
-    start = begin(out, settings, resume, overwrite, fingerprint_of(settings, pairs, split))
-    if start.result is not None:
-        logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
-        return from_json(TrainPoseResult, start.result)
-    _tell(pairs, split)
-    opened = open_pairs(settings, pairs, split, progress)
-    seed_torch(settings.seed)
-    # The weights of a run that goes on come from its checkpoint.
-    network = build_pose_network(settings.backbone, "none" if start.checkpoint else settings.backbone_weights)
-    mean = mean_pose(pairs.poses.loc[split.train])
-    network.start_from(*_start_of(pairs.poses.loc[split.train], mean))
-    module = PoseModule(network, settings)
-    data = FrameData(opened.train, opened.val, settings.batch_size, settings.seed)
-    task = Task(module, data, _weights_writer(out, module, pairs, split, mean), MONITOR, PANELS)
-    trained = train(task, settings, devices, out, start, progress)
-    result = _result(out, pairs, split, trained, mean_pose_metrics(pairs.poses.loc[split.val], mean), opened.failures)
-    finish(out, result)
-    return result
+    training = _PoseTraining(settings, pairs, choose_split(pairs, settings.split))
+    return training.run(devices, out, resume, overwrite, progress)
+
+
+@dataclass(frozen=True)
+class _PoseTraining(Training[TrainPoseResult]):
+    settings: PoseSettings
+    pairs: Pairs
+    split: Split
+    result_type = TrainPoseResult
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Of the training pairs, (4, 4)."""
+        return mean_pose(self.pairs.poses.loc[self.split.train])
+
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.settings, self.pairs, self.split)
+
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+        settings, pairs, split, mean = self.settings, self.pairs, self.split, self.mean
+        _tell(pairs, split)
+        opened = open_pairs(settings, pairs, split, progress)
+        seed_torch(settings.seed)
+        network = build_pose_network(settings.backbone, settings.backbone_weights if is_new else "none")
+        network.start_from(*_start_of(pairs.poses.loc[split.train], mean))
+        module = PoseModule(network, settings)
+        data = FrameData(opened.train, opened.val, settings.batch_size, settings.seed)
+        write_weights = _weights_writer(out, module, pairs, split, mean)
+        return Task(module, data, write_weights, MONITOR, PANELS, opened.failures)
+
+    def report(self, out: Path, trained: Trained) -> TrainPoseResult:
+        split = self.split
+        return TrainPoseResult(
+            **trained.fields(out),
+            mean_pose_metrics=mean_pose_metrics(self.pairs.poses.loc[split.val], self.mean),
+            train_pairs=len(split.train),
+            val_pairs=len(split.val),
+            test_pairs=len(split.test),
+            images=self.pairs.source,
+            split_rule=split.rule,
+            warnings=split.warnings,
+        )
 
 
 def check_settings(settings: PoseSettings) -> None:
@@ -136,8 +149,7 @@ def check_settings(settings: PoseSettings) -> None:
         raise UsageError("--loss-weights takes 2 numbers (translation, rotation), not below 0")
     if not any(settings.loss_weights):
         raise UsageError("--loss-weights 0 0 leaves nothing to learn", "one of them must be above 0")
-    if not (math.isfinite(settings.lr) and settings.lr > 0):
-        raise UsageError(f"--lr {settings.lr} is not a positive number")
+    check_learning_rate(settings)
     if settings.size < _SMALLEST_SIZE:
         raise UsageError(f"--size {settings.size} is too small: {_SMALLEST_SIZE} pixels at least")
     anatomy_ids(settings.anatomy)
@@ -208,27 +220,3 @@ def _weights_writer(
         save_pose_checkpoint(out / f"{name}.safetensors", module.model, metadata)
 
     return write
-
-
-def _result(
-    out: Path, pairs: Pairs, split: Split, trained: Trained, guess: dict[str, float], failures: tuple[str, ...]
-) -> TrainPoseResult:
-    return TrainPoseResult(
-        out=out,
-        best=out / "best.safetensors",
-        last=out / "last.safetensors",
-        epochs=len(trained.history),
-        best_epoch=int(trained.best["epoch"]),
-        best_metrics=finite(trained.best),
-        last_metrics=finite(trained.history[-1]),
-        mean_pose_metrics=guess,
-        train_pairs=len(split.train),
-        val_pairs=len(split.val),
-        test_pairs=len(split.test),
-        images=pairs.source,
-        split_rule=split.rule,
-        warnings=split.warnings,
-        device=trained.device,
-        seconds=trained.seconds,
-        failures=failures,
-    )

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from medcli.progress import Advance
+from medcli.transfer.download import Manner
+from medcli.ultrabones.download import Origin, Selection, download_ultrabones
+from medcli.ultrabones.sources import Kind
 from tests.conftest import Ran
 from tests.download_fixtures import CURRENT, files_in, zipped
 from tests.servers import FakeHub, Trouble
@@ -314,3 +319,37 @@ def test_the_token_goes_to_the_hub_and_not_to_the_store(
 def test_only_reading_requests_reach_the_hub(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     medcli("download", "ultrabones", "--dest", tmp_path)
     assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
+
+
+class Shown:
+    """What progress bars would show: label -> done and total."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, list[float]] = {}
+
+    @contextmanager
+    def task(self, label: str, total: float | None, unit: str = "") -> Iterator[Advance]:
+        shown = self.tasks.setdefault(label, [0.0, total or 0.0])
+
+        def advance(amount: float) -> None:
+            shown[0] += amount
+
+        yield advance
+
+
+def test_unpacking_whole_archives_has_a_progress_of_its_own(hub: FakeHub, tmp_path: Path) -> None:
+    shown = Shown()
+    download_ultrabones(tmp_path, Selection(specimens=[1, 2]), Origin(), Manner(workers=1), progress=shown)
+    assert files_in(tmp_path) == CURRENT[1] | CURRENT[2]
+    archives = sum(len(hub.content[f"specimen{number:02d}.zip"]) for number in (1, 2))
+    assert shown.tasks["download"] == [archives, archives]
+    done, total = shown.tasks["unpack"]
+    assert done == total
+    assert 0.9 * archives < total < archives  # all but the archives' directories
+
+
+def test_members_that_come_alone_are_not_unpacked(hub: FakeHub, tmp_path: Path) -> None:
+    shown = Shown()
+    download_ultrabones(tmp_path, Selection(specimens=[1], only=[Kind.TRACKING]), Origin(), progress=shown)
+    assert shown.tasks["download"][0] == shown.tasks["download"][1] > 0
+    assert "unpack" not in shown.tasks

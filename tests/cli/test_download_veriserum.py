@@ -126,6 +126,23 @@ def test_ids_may_be_given_in_any_order(veriserum_server: FakeDSpace, medcli: Med
     assert done["files"] == 6
 
 
+@pytest.mark.parametrize("words", [(), ("--only", "images"), ("--dry-run",)])
+def test_ids_that_no_image_has_are_an_error_that_says_which_there_are(
+    veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    ran = medcli(*WORDS, tmp_path, "--ids", "9-20", "999999999", *words)
+    assert ran.code == 3
+    assert "no image of Veriserum has an id of 9-20, 999999999; there are 8 ids, from 1 to 8" in ran.err
+    assert files_in(tmp_path) == {}
+
+
+def test_ids_without_images_contradict_each_other(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:
+    ran = medcli(*WORDS, tmp_path, "--ids", "1-3", "--only", "csv", "anatomies")
+    assert ran.code == 2
+    assert "--ids chooses among images, which --only leaves out" in ran.err
+    assert veriserum_server.count() == 0
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX terminal")
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2)])
 def test_at_a_terminal_the_licence_is_asked_for(

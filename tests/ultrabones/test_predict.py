@@ -21,6 +21,7 @@ from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.ultrabones import checkpoint, predict
 from medcli.ultrabones.index import index_frames, mask_path
 from medcli.ultrabones.inputs import find_sources
+from medcli.ultrabones.mask_folders import MANIFEST
 from medcli.ultrabones.model import build_model
 from medcli.ultrabones.predict import PredictSettings, predict_seg
 from medcli.ultrabones.segmenter import Segmenter
@@ -188,7 +189,7 @@ def test_masks_of_another_network_are_not_mixed_in_silence(
 def test_manifest_stays_true_to_the_masks_that_stay(
     scans: Path, weights: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = scans / "predictions" / predict.MANIFEST
+    path = scans / "predictions" / MANIFEST
     predict_seg([scans], weights, PredictSettings(threshold=0.3))
     logging.getLogger("medcli").propagate = True
     for threshold in (0.7, 0.7, 0.3):

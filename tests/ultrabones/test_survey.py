@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
+from medcli.ultrabones.data import choose_split
 from medcli.ultrabones.index import index_frames
+from medcli.ultrabones.settings import SegmentationSettings
 from medcli.ultrabones.survey import find_damaged, survey
 
 SMALL = SweepSettings(frames=2, scale=0.2)
@@ -25,7 +31,52 @@ def test_counts_and_next_commands(tmp_path: Path) -> None:
         "legs of one donor": "1 and 4",
     }
     assert found.problems == ["specimens not here: 3 5 6 9 10 11 12 13 14"]
-    assert found.next_commands[-1] == f"medcli evaluate --root {tmp_path} --specimens 2 7 8"
+    assert found.usable == {"partial": [1, 2, 4, 7, 8], "full": [1, 2, 4, 7, 8]}
+    assert [step.command for step in found.proposals] == [
+        f"medcli train seg --root {tmp_path}",
+        f"medcli reconstruct ultrabones --root {tmp_path}",
+        f"medcli download ultrabones --dest {tmp_path} --specimens 3 5 6 9 10 11 12 13 14",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("specimens", "words"),
+    [
+        ((2, 7, 8), "--train-specimens 2 7 --val-specimens 8"),
+        ((90, 91), "--train-specimens 90 --val-specimens 91"),
+        ((3, 5, 7), ""),
+        ((11, 13), "--train-specimens 11 --val-specimens 13"),  # one donor's legs: better than nothing
+        ((10, 11, 13), "--train-specimens 10 --val-specimens 13"),
+        ((90,), None),
+    ],
+)
+def test_proposes_a_training_that_can_begin(tmp_path: Path, specimens: tuple[int, ...], words: str | None) -> None:
+    make_ultrabones(tmp_path, specimens, settings=SMALL)
+    found = survey(tmp_path)
+    commands = [step.command for step in found.proposals if step.step == "train"]
+    if words is None:
+        assert commands == []
+        assert any("training needs another one" in problem for problem in found.problems)
+        return
+    assert commands == [f"medcli train seg --root {tmp_path} {words}".rstrip()]
+    given = {
+        flag: tuple(map(int, numbers.split())) for flag, numbers in re.findall(r"--(\w+)-specimens ([\d ]+)", words)
+    }
+    settings = SegmentationSettings(root=tmp_path, **{f"{flag}_specimens": numbers for flag, numbers in given.items()})
+    split = choose_split(settings)
+    assert len(split.train)
+    assert len(split.val)
+
+
+def test_proposes_to_label_what_has_no_labels(tmp_path: Path) -> None:
+    make_ultrabones(tmp_path, (90,), settings=SMALL)
+    for name in ("Labels", "Labels_full"):
+        for folder in list(tmp_path.rglob(name)):
+            shutil.rmtree(folder)
+    assert [step.command for step in survey(tmp_path).proposals] == [f"medcli label ultrabones --root {tmp_path}"]
+    for mesh in tmp_path.rglob("*.stl"):
+        mesh.unlink()
+    assert survey(tmp_path).proposals == []
 
 
 def test_damaged_files_are_counted_and_named(tmp_path: Path) -> None:
@@ -40,7 +91,8 @@ def test_damaged_files_are_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
-    assert survey(tmp_path / "nowhere").next_commands == ["medcli download ultrabones"]
+    (proposal,) = survey(tmp_path / "nowhere").proposals
+    assert proposal.command == f"medcli download ultrabones --dest {tmp_path / 'nowhere'}"
     assert any("no frame" in problem for problem in survey(tmp_path).problems)
 
 
@@ -58,4 +110,5 @@ def test_real_example(real_data: Path) -> None:
     found = survey(real_data / "ultrabones-example")
     assert found.problems == []
     assert found.found["frames"] == "88 (88 fibula)"
-    assert found.next_commands == [f"medcli train seg --root {real_data / 'ultrabones-example'} --labels full"]
+    words = f"--root {real_data / 'ultrabones-example'} --labels full --train-specimens 90 --val-specimens 91"
+    assert [step.command for step in found.proposals] == [f"medcli train seg {words}"]

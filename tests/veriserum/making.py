@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -63,3 +64,20 @@ def write_tables(root: Path, ids: list[int], distortions: dict[int, Distortion])
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(cv2.imencode(path.suffix, picture)[1])
+
+
+def write_study(root: Path, anatomies: Sequence[int], measurements: Sequence[int]) -> Path:
+    """Tables of a study with poses, and images that are there but empty: for what looks at names and tables only."""
+    numbers = range(1, len(anatomies) + 1)
+    root.mkdir(parents=True, exist_ok=True)
+    write_tables(root, list(numbers), {4: make_distortion(4)})
+    table = root / "csv_files/veriserum_pose_reloaded_refined_all.csv"
+    poses = pd.read_csv(table).assign(anatomy_id=list(anatomies), measurement_id=list(measurements))
+    poses[["tx", "ty", "tz", "rz", "rx", "ry"]] = 1.5
+    poses.to_csv(table, index=False)
+    columns = "id,principalp_h_fs,principalp_v_fs,principalp_h_bs,principalp_v_bs,sid_fs,sid_bs"
+    (root / "csv_files/source_int_calibration_reloaded.csv").write_text(f"{columns}\n1,0,0,0,0,1800,1800\n")
+    for number in numbers:
+        for plane in ("bs", "fs"):
+            (root / f"{plane}_{number:06d}.jpg").touch()
+    return root

@@ -1,8 +1,7 @@
-"""The demonstration: made-up fluoroscopy in, calibrated pictures and a before/after sheet out (``medcli demo``)."""
+"""Pictures of a synthetic study before and after calibration, and how far each is from the truth."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,91 +12,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.contact_sheet import contact_sheet
-from medcli.files import make_output_folder
-from medcli.images import read_grey, write_image
-from medcli.progress import SILENT, Progress
-from medcli.synthetic.fluoroscopy import GRID_FOLDER, IMAGE_FOLDER, Study, make_veriserum
-from medcli.veriserum.calibrate import CalibrationSettings, Failure, calibrate, output_name
+from medcli.images import read_grey
+from medcli.synthetic.fluoroscopy import GRID_FOLDER, IMAGE_FOLDER, Study
+from medcli.veriserum.calibrate import CalibrationSettings, output_name
 from medcli.veriserum.distortion import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PLANES, Distortion
 from medcli.veriserum.maps import load_or_build
 from medcli.veriserum.phantom import PITCH_MM, bead_centres_mm
 
 _ROWS = 4  # pairs on the sheet
 _PANEL = 300
+_SLIDER = 720
 _LINE_EVERY = 5  # beads between two reference lines
 _LINE_COLOUR = (235, 110, 20)
 
 
 @dataclass(frozen=True)
-class DemoResult:
-    """What the demonstration made.
+class Comparison:
+    """Calibrated pictures beside those as recorded.
 
     Attributes:
-        root: the synthetic dataset, in the published layout.
-        calibrated: the folder of calibrated images.
-        contact_sheet: the before/after picture.
-        pairs: image pairs in the dataset.
-        made, done: native images made and images calibrated by this run; the others were there.
-        distortion_mm: how far the distortion moves a bead of the grid phantom, at most, beyond shift, turn and scale.
-        error_before, error_after: root mean square difference of the pictures on the sheet from the undistorted,
+        sheet: bead grid and pairs, before and after, (H, W, 3) RGB.
+        error_before, error_after: root mean square difference of the pairs on the sheet from the undistorted,
             noise-free truth, in grey levels, without and with calibration.
-        seconds: of the whole run.
+        distortion_mm: how far the distortion moves a bead of the grid, at most, beyond shift, turn and scale.
+        grid: the bead grid of plane bs before and after under straight lines, two pictures of (S, S, 3) RGB.
     """
 
-    root: Path
-    calibrated: Path
-    contact_sheet: Path
-    pairs: int
-    made: int
-    done: int
-    distortion_mm: float
+    sheet: NDArray[np.uint8]
     error_before: float
     error_after: float
-    seconds: float
-    failures: list[Failure]
-    schema: str = "medcli.demo.v1"
+    distortion_mm: float
+    grid: tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def run_demo(
-    out: Path, pairs: int = 24, seed: int = 0, workers: int | None = None, progress: Progress = SILENT
-) -> DemoResult:
-    """Make ``pairs`` synthetic image pairs, calibrate them as published, and show them before and after.
+def compare(root: Path, calibrated: Path, study: Study, settings: CalibrationSettings) -> Comparison:
+    """Put some pairs of a synthetic study before and after calibration beside each other, and beside the truth.
 
     Args:
-        out: folder of everything that is made; what is there from an earlier run with the same settings stays.
-        pairs, seed: of the synthetic study.
-        workers: threads; default: one for each usable core.
-
-    Raises:
-        MedcliError: the folder cannot be written to, or holds images that are not synthetic.
+        root: folder of the study.
+        calibrated: where its calibrated images are.
+        study: the truth behind it.
+        settings: how it was calibrated.
     """
-    started = time.perf_counter()
-    made = make_veriserum(make_output_folder(out) / "veriserum", pairs, seed, workers=workers, progress=progress)
-    settings = CalibrationSettings()
-    result = calibrate(made.root, settings=settings, workers=workers, progress=progress)
-    study = made.study
     numbers = list(study.frames)[:: study.settings.frames_per_trial][:_ROWS]
-    rows = [_pair(made.root, result.out, study, number, settings) for number in numbers]
+    rows = [_pair(root, calibrated, study, number, settings) for number in numbers]
     apart = f"{_LINE_EVERY * PITCH_MM:.0f} mm"
     notes = [f"grid phantom, upper left quarter: lines are straight, {apart} apart, through every fifth row of beads"]
     notes += [_note(study, number) for number in numbers]
     headings = [f"plane {plane}, {state}" for plane in PLANES for state in ("as recorded", "calibrated")]
-    sheet_file = out / "before_after.png"
-    panels = [_grid_panels(made.root, study, settings), *([p.panel for p in row] for row in rows)]
-    write_image(sheet_file, contact_sheet(panels, headings, notes, _PANEL))
+    grids = {plane: _grids(root, study, plane, settings) for plane in PLANES}
+    panels = [[_with_lines(_quarter(grid), settings.size) for pair in grids.values() for grid in pair]]
+    panels += [[one.panel for one in row] for row in rows]  # type: ignore[misc]
     before, after = (_root_mean_square([p.error for row in rows for p in row[start::2]]) for start in (0, 1))
-    return DemoResult(
-        root=made.root,
-        calibrated=result.out,
-        contact_sheet=sheet_file,
-        pairs=pairs,
-        made=made.written,
-        done=result.done,
-        distortion_mm=round(max(_bend_mm(study.calibrations[1].distortion(plane)) for plane in PLANES), 1),
-        error_before=round(before, 1),
-        error_after=round(after, 1),
-        seconds=round(time.perf_counter() - started, 1),
-        failures=result.failures,
+    return Comparison(
+        sheet=contact_sheet(panels, headings, notes, _PANEL),
+        error_before=before,
+        error_after=after,
+        distortion_mm=max(_bend_mm(study.calibrations[1].distortion(plane)) for plane in PLANES),
+        grid=tuple(_with_lines(_quarter(grid), settings.size, _SLIDER) for grid in grids["bs"]),  # type: ignore[arg-type]
     )
 
 
@@ -141,30 +113,28 @@ def _undistorted_scale(native: NDArray[np.uint8], size: int) -> NDArray[np.uint8
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def _grid_panels(root: Path, study: Study, settings: CalibrationSettings) -> list[NDArray[np.uint8]]:
-    """The bead grid of calibration 1, both planes before and after, with straight lines where beads belong.
-
-    Only the upper left quarter is shown, where a panel has enough pixels to tell beads from lines.
-    """
-    panels, quarter = [], settings.size // 2
-    for plane in PLANES:
-        native = read_grey(root / GRID_FOLDER / f"grid_{plane}_01.png")
-        remap = load_or_build(study.calibrations[1].distortion(plane), settings.size, settings.resample)
-        brightened = cv2.convertScaleAbs(_undistorted_scale(native, settings.size), alpha=255 / native.max())
-        for picture in (brightened.astype(np.uint8), remap.apply(native, float(native.max()))):
-            panels.append(_with_lines(picture[:quarter, :quarter], settings.size))
-    return panels
+def _grids(root: Path, study: Study, plane: str, settings: CalibrationSettings) -> list[NDArray[np.uint8]]:
+    """The bead grid of calibration 1 as recorded and calibrated, both on the undistorted scale."""
+    native = read_grey(root / GRID_FOLDER / f"grid_{plane}_01.png")
+    remap = load_or_build(study.calibrations[1].distortion(plane), settings.size, settings.resample)
+    brightened = cv2.convertScaleAbs(_undistorted_scale(native, settings.size), alpha=255 / native.max())
+    return [brightened.astype(np.uint8), remap.apply(native, float(native.max()))]
 
 
-def _with_lines(grey: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _quarter(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The upper left of a picture, where a panel has enough pixels to tell beads from lines."""
+    return picture[: len(picture) // 2, : len(picture) // 2]
+
+
+def _with_lines(grey: NDArray[np.uint8], size: int, panel: int = _PANEL) -> NDArray[np.uint8]:
     """RGB copy of the upper left of a square picture of ``size`` pixels, lines through every fifth row of beads."""
-    large: Any = cv2.resize(grey, (_PANEL, _PANEL), interpolation=cv2.INTER_CUBIC)
+    large: Any = cv2.resize(grey, (panel, panel), interpolation=cv2.INTER_CUBIC)
     picture = np.repeat(large[..., None], 3, axis=2)
-    zoom = _PANEL / len(grey)
+    zoom = panel / len(grey)
     for k in range(5):
         on_grid = GRID_SIZE / 2 - k * _LINE_EVERY * PITCH_MM * GRID_SIZE / GRID_SPAN_MM
         at = round(((on_grid + 0.5) * size / GRID_SIZE) * zoom - 0.5)
-        if at < _PANEL:
+        if at < panel:
             picture[at, :] = picture[:, at] = _LINE_COLOUR
     return picture
 

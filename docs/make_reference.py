@@ -1,0 +1,237 @@
+"""Writes ``docs/reference.md``, the reference of every command, from the commands themselves.
+
+    python docs/make_reference.py
+
+Names, values, defaults and words come from the parameters that the command line is made of, so the page cannot say
+anything that the program does not do; ``tests/test_reference.py`` compares the two.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from medcli.cli import app as root
+from medcli.cli.output import ITEMS_FAILED
+from medcli.cli.words import DefaultGroup
+from medcli.errors import DataError, MedcliError, UsageError
+
+TARGET = Path(__file__).with_name("reference.md")
+SHARED = ("json", "quiet", "verbose")
+_DEFAULT_IN_WORDS = re.compile(r"\s*\[default: (.*)\]$", re.DOTALL)
+_TYPED = re.compile(r"(?<![\w`])(?:--[a-z][a-z-]*|\$?[\w./<>*-]*[_*<][\w./<>*-]*[\w>]/?)")
+_INTRODUCTION = """\
+# Command reference
+
+Written by `python docs/make_reference.py` from the commands themselves, and compared with them by the tests: change a
+help text in `medcli/cli/`, not here.
+"""
+_SHARED_WORDS = """\
+## What all commands share
+
+Results go to standard output; progress, warnings and errors go to standard error. A command that was interrupted is
+given again as it was: it goes on where it stopped.
+
+An option that takes several values (`N ...` below) takes them in any way: `--specimens 2 7 8`, `--specimens 2,7,8`,
+`--specimens 2-5` or the option repeated. Paths are relative to the working folder; folders that do not exist are made.
+An environment variable in the column *meaning* replaces the default; what is typed replaces both.
+"""
+EXIT_CODES = {
+    0: "done",
+    MedcliError.exit_code: "failed: a file that cannot be written, a floor of `--fail-under` that was missed",
+    UsageError.exit_code: "wrong usage: an option or value that does not exist or fit, a GPU that is not there",
+    DataError.exit_code: "data missing or damaged, or a source that cannot be reached",
+    ITEMS_FAILED: "finished, but some items failed; they are listed, the others are done",
+    root.INTERRUPTED: "interrupted (Ctrl-C, a time limit, a closed terminal)",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """An argument or option: how it is typed, what it is without it, what it means."""
+
+    typed: str
+    default: str
+    meaning: str
+
+
+def reference() -> str:
+    """The whole page."""
+    commands = list(walk(typer.main.get_command(root.app), "medcli"))
+    parts = [_INTRODUCTION, _contents(commands), _SHARED_WORDS, _shared_tables(commands)]
+    parts += [_describe(command, path) for path, command in commands[1:]]
+    parts.append(f"{commands[0][1].epilog}\n")
+    return "\n".join(parts)
+
+
+def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every command and group below ``command`` in the order of the help, with what is typed to reach it."""
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from walk(child, f"{path} {name}")
+
+
+def _contents(commands: list[tuple[str, Any]]) -> str:
+    leaves = [(path, command) for path, command in commands if not hasattr(command, "commands")]
+    rows = [[f"[`{path}`](#{path.replace(' ', '-')})", _first_sentence(command)] for path, command in leaves]
+    return _table(["command", "what it does"], rows)
+
+
+def _first_sentence(command: Any) -> str:
+    first = " ".join(_paragraphs(command.help)[0].split())
+    return first.partition(". ")[0].rstrip(".")
+
+
+def _shared_tables(commands: list[tuple[str, Any]]) -> str:
+    one = next(command for _, command in commands if not hasattr(command, "commands"))
+    hints = _hints(one)
+    flags = [_row(param, hints[param.name]) for param in one.params if param.name in SHARED]
+    flags.append(Row("`-h`, `--help`", "", "Show the options and leave."))
+    codes = [[f"{code}", meaning] for code, meaning in sorted(EXIT_CODES.items())]
+    shared = _table(["option of every command", "meaning"], [[row.typed, row.meaning] for row in flags])
+    return f"{shared}\n{_table(['exit code', 'meaning'], codes)}"
+
+
+def _hints(command: Any) -> dict[str, Any]:
+    return get_type_hints(inspect.unwrap(command.callback), include_extras=True)
+
+
+def _describe(command: Any, path: str) -> str:
+    if hasattr(command, "commands"):
+        return f"## {path}\n\n{_prose(command.help)}{_default_command(command)}"
+    hints = _hints(command)
+    shown = [param for param in command.params if param.name not in SHARED and not param.hidden]
+    arguments = [param for param in shown if param.param_type_name == "argument"]
+    flags = [param for param in shown if param.param_type_name == "option"]
+    usage = " ".join([path, "[OPTIONS]", *(_in_usage(param) for param in arguments)])
+    heading = "##" if path.count(" ") == 1 else "###"
+    text = f"{heading} {path}\n\n```text\n{usage}\n```\n\n{_prose(command.help)}"
+    for title, params in (("argument", arguments), ("option", flags)):
+        if params:
+            rows = [_row(param, hints[param.name]) for param in params]
+            text += "\n" + _table([title, "default", "meaning"], [[r.typed, r.default, r.meaning] for r in rows])
+    return text
+
+
+def _default_command(group: Any) -> str:
+    if not isinstance(group, DefaultGroup):
+        return ""
+    name = next(iter(group.commands))
+    return f"\nWithout the name of a subcommand, `{name}` is meant.\n"
+
+
+def _in_usage(param: Any) -> str:
+    name = _metavar(param) + ("..." if param.nargs == -1 else "")
+    return name if param.required else f"[{name}]"
+
+
+def _metavar(param: Any) -> str:
+    return param.metavar or param.name.upper()
+
+
+def _row(param: Any, annotation: Any) -> Row:
+    kind, info = _kind_and_info(annotation)
+    words = (param.help or "").strip()
+    in_words = _DEFAULT_IN_WORDS.search(words)
+    meaning = _DEFAULT_IN_WORDS.sub("", words)
+    limits = _limits(info.min, info.max)
+    meaning += f" {limits[0].upper()}{limits[1:]}." if limits else ""
+    default = f"{in_words[1]}" if in_words else _default(param.default, kind)
+    if param.param_type_name == "argument":
+        typed = f"`{_metavar(param)}`"
+    else:
+        typed = ", ".join(f"`{flag}`" for flag in param.opts)
+        typed += "" if kind is bool else f" `{_value(param, kind)}`"
+    return Row(typed, "(required)" if param.required else default, meaning + _in_environment(param.envvar))
+
+
+def _kind_and_info(annotation: Any) -> tuple[Any, Any]:
+    """The type of ``Annotated[type | None, info]`` and Typer's description of the parameter."""
+    assert get_origin(annotation) is Annotated, annotation
+    kind, info = get_args(annotation)[:2]
+    alternatives = [option for option in get_args(kind) if option is not type(None)]
+    if type(None) in get_args(kind):
+        kind = alternatives[0]
+    return kind, info
+
+
+def _value(param: Any, kind: Any) -> str:
+    several = " ..." if get_origin(kind) is list else ""
+    element = get_args(kind)[0] if several else kind
+    if param.metavar:
+        return param.metavar + ("" if " " in param.metavar else several)
+    if isinstance(element, type) and issubclass(element, Enum):
+        return "|".join(str(item.value) for item in element) + several
+    return {int: "N", float: "X", Path: "PATH", str: "TEXT"}[element] + several
+
+
+def _default(value: Any, kind: Any) -> str:
+    if value is None or kind is bool:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return " ".join(_default(item, None) for item in value)
+    if isinstance(value, Enum):
+        return f"`{value.value}`"
+    return f"`{value.as_posix() if isinstance(value, Path) else value}`"
+
+
+def _limits(least: float | None, most: float | None) -> str:
+    if least is None and most is None:
+        return ""
+    if least is None:
+        return f"at most {most:,g}"
+    return f"{least:,g} or more" if most is None else f"{least:,g} to {most:,g}"
+
+
+def _in_environment(names: str | list[str] | None) -> str:
+    return f" (`{names if isinstance(names, str) else ', '.join(names)}`)" if names else ""
+
+
+def _paragraphs(text: str) -> list[str]:
+    return re.split(r"\n\s*\n", inspect.cleandoc(text))
+
+
+def _prose(text: str) -> str:
+    r"""Paragraphs; those that begin with ``\b`` keep their lines: a line of words above commands, as in the help."""
+    return "\n".join(_block(paragraph) for paragraph in _paragraphs(text))
+
+
+def _block(paragraph: str) -> str:
+    if not paragraph.startswith("\b"):
+        words = _escape(" ".join(paragraph.split()))
+        return textwrap.fill(words, 120, break_long_words=False, break_on_hyphens=False) + "\n"
+    lines = paragraph.splitlines()[1:]
+    words = [line for line in lines if not line.startswith("  ")]
+    commands = "\n".join(line[2:] for line in lines if line.startswith("  "))
+    return f"{' '.join(words)}\n\n```sh\n{commands}\n```\n"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    """A table whose columns are also aligned for those who read it as text."""
+    cells = [[_escape(cell).replace("|", r"\|") for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(header, *cells, strict=True)]
+    lines = [_line(header, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
+    return "\n".join([*lines, *(_line(row, widths) for row in cells)]) + "\n"
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+
+def _escape(text: str) -> str:
+    """Sets what is typed or named (``--out``, ``Labels_pred``, ``runs/*/best``, ``<stem>``) as code."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part.startswith("`") else _TYPED.sub(r"`\g<0>`", part) for part in parts)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference(), encoding="utf-8", newline="\n")
+    print(f"wrote {TARGET}")

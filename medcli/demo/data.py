@@ -1,0 +1,138 @@
+"""The data of the demonstration: small synthetic copies of both datasets, in their published layouts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.contact_sheet import contact_sheet
+from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task, typed
+from medcli.demo.result import Picture
+from medcli.files import write_text
+from medcli.images import read_grey, write_image
+from medcli.synthetic.fluoroscopy import IMAGE_FOLDER, Settings, Study, make_veriserum
+from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
+from medcli.veriserum.distortion import PLANES
+
+ANATOMIES = ("fibula", "tibia")
+FRAMES_PER_TRIAL = 3
+IMPLANT = 1
+_STUDY: dict[str, Any] = {"frames_per_trial": FRAMES_PER_TRIAL, "calibrations": 2, "anatomies": (IMPLANT,)}
+_START_OFF = np.repeat([4.0, 4.0], 3)
+"""Start poses of the registration are off the truth by up to this: millimetres, degrees."""
+_PANEL = 300
+
+
+def make_data(plan: Plan) -> Task:
+    """The first step."""
+    return Task(
+        "data",
+        "Make small synthetic copies of both datasets",
+        "Ultrasound sweeps along bones with their CT surfaces and tracked poses, not labelled yet, as UltraBones100k"
+        " has them, and X-ray pairs of a knee implant with poses and calibrations, as Veriserum has them. Nothing is"
+        " downloaded; real data come with medcli download.",
+        typed("demo --out", plan.out, f"{'--quick ' if plan.quick else ''}--seed {plan.seed} --data-only"),
+        lambda: _make(plan),
+        leaves=("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl", "veriserum/*/*_*.*"),
+        free=plan.parallel,
+    )
+
+
+def study_of(plan: Plan) -> Study:
+    """The truth behind the X-ray pairs; makes no file."""
+    return Study(Settings(pairs=plan.size.pairs, seed=plan.seed, **_STUDY))
+
+
+def _make(plan: Plan) -> Outcome:
+    specimens = _make_sweeps(plan)
+    size = plan.size
+    made = make_veriserum(plan.veriserum, size.pairs, plan.seed, workers=plan.workers, progress=plan.progress, **_STUDY)
+    _write_start_poses(plan, made.study, registered_pairs(made.study, size.registered))
+    return Outcome(
+        {
+            "ultrasound": f"{len(list(frames_of(plan)))} frames of {specimens} specimens",
+            "X-ray": f"{size.pairs} pairs in {-(-size.pairs // FRAMES_PER_TRIAL)} trials",
+        },
+        pictures=(_look(plan),),
+    )
+
+
+def frames_of(plan: Plan, specimens: str = "*") -> Iterable[Path]:
+    """The ultrasound frames of some specimens (a pattern) or of all, sorted."""
+    return sorted(plan.ultrabones.glob(f"specimen{specimens}/**/UltrasoundImages/*.png"))
+
+
+def _sizes(plan: Plan) -> dict[int, int]:
+    """Frames in each sweep, by specimen."""
+    learn = dict.fromkeys((*plan.size.train_specimens, *VAL_SPECIMENS), plan.size.train_frames)
+    return learn | dict.fromkeys(TEST_SPECIMENS, plan.size.test_frames)
+
+
+def _make_sweeps(plan: Plan) -> int:
+    """Make each specimen that is not there yet, whole or not at all; returns how many there are."""
+    sizes, aside = _sizes(plan), plan.out / ".making"
+    missing = [number for number in sizes if not (plan.ultrabones / _folder(number)).is_dir()]
+    plan.ultrabones.mkdir(exist_ok=True)
+    with plan.progress.task("Making ultrasound", len(missing), "specimens") as advance:
+        for number in missing:
+            shutil.rmtree(aside, ignore_errors=True)
+            settings = SweepSettings(sizes[number], plan.size.frame_scale, optimized_columns=False, labels=False)
+            make_ultrabones(aside, (number,), seed=plan.seed, anatomies=ANATOMIES, settings=settings)
+            (aside / _folder(number)).rename(plan.ultrabones / _folder(number))
+            advance(1)
+    shutil.rmtree(aside, ignore_errors=True)
+    return len(sizes)
+
+
+def _folder(specimen: int) -> str:
+    return f"specimen{specimen:02d}"
+
+
+def registered_pairs(study: Study, count: int) -> list[int]:
+    """Pairs to register: one of each of the first trials, whose pose is not marked obsolete."""
+    usable = [number for number, frame in study.frames.items() if not frame.obsolete]
+    return usable[::FRAMES_PER_TRIAL][:count]
+
+
+def _write_start_poses(plan: Plan, study: Study, numbers: Iterable[int]) -> None:
+    """Poses near the truth, as a person or a well-trained network gives them."""
+    lines = ["id,tx,ty,tz,rz,rx,ry"]
+    for number in numbers:
+        off = np.random.default_rng([plan.seed, number]).uniform(-1, 1, 6) * _START_OFF
+        row = study.pose_row(number)
+        numbers_now = np.array([row[name] for name in lines[0].split(",")[1:]]) + off
+        lines.append(",".join([str(number), *(f"{value:.4f}" for value in numbers_now)]))
+    write_text(plan.start_poses, "\n".join(lines) + "\n")
+
+
+def _look(plan: Plan) -> Picture:
+    """A frame of each bone, and a pair."""
+    frames = [
+        next(iter(plan.ultrabones.glob(f"*/**/{anatomy}/record01/UltrasoundImages/*.png"))) for anatomy in ANATOMIES
+    ]
+    pair = [plan.veriserum / IMAGE_FOLDER / f"{plane}_000001.jpg" for plane in PLANES]
+    headings = [*(f"ultrasound, {anatomy}" for anatomy in ANATOMIES), *(f"X-ray, plane {plane}" for plane in PLANES)]
+    panels = [squared(read_grey(path)) for path in (*frames, *pair)]
+    path = plan.pictures / "data.jpg"
+    write_image(path, contact_sheet([panels], headings, [""], _PANEL), 88)
+    return Picture(
+        plan.relative(path),
+        "Two synthetic ultrasound frames of a fibula and a tibia, and both X-ray images of a knee implant",
+        "Frames of a fibula and of a tibia: a bright bone line with a shadow below it. Both planes of an X-ray pair, as"
+        " the intensifiers distort them.",
+    )
+
+
+def squared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture in the middle of a black square."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    square = np.zeros((side, side, *picture.shape[2:]), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = picture
+    return square

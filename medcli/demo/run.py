@@ -1,0 +1,172 @@
+"""Run the demonstration: one step after another, each done once."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from medcli import __version__
+from medcli.demo.folder import finished, prepare, remember
+from medcli.demo.plan import Outcome, Plan, Task
+from medcli.demo.result import DemoResult, Step
+from medcli.errors import MedcliError
+from medcli.files import usable_cores, write_json
+from medcli.progress import SILENT, Progress
+
+RESULT = "demo.json"
+REPORT = "report.html"
+logger = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Is told of every step."""
+
+    def begins(self, task: Task, number: int, total: int) -> None:
+        """Step ``number`` of ``total`` is about to run."""
+
+    def ends(self, step: Step, was_done: bool) -> None:
+        """The step has run, or was done by an earlier run."""
+
+    def fails(self, reasons: Sequence[str]) -> None:
+        """The step at hand failed, or parts of it."""
+
+
+class _Nobody:
+    def begins(self, task: Task, number: int, total: int) -> None:
+        pass
+
+    def ends(self, step: Step, was_done: bool) -> None:
+        pass
+
+    def fails(self, reasons: Sequence[str]) -> None:
+        pass
+
+
+def run_demo(
+    out: Path,
+    quick: bool = False,
+    seed: int = 0,
+    workers: int | None = None,
+    data_only: bool = False,
+    listener: Listener | None = None,
+    progress: Progress = SILENT,
+) -> DemoResult:
+    """Make synthetic copies of both datasets in ``out`` and run every command's library function on them.
+
+    Each step goes on where an interrupted run left it, and one that is done is not done again. A step that fails is
+    recorded, and those that do not need it still run.
+
+    Args:
+        out: folder of everything that is made: new, empty, or of a demonstration with the same settings.
+        quick: less data and shorter training; the same steps.
+        seed: of the data and of the trainings.
+        workers: threads of the steps that take them; default: one for each usable core.
+        data_only: make the data and stop; ``demo.json`` and the report stay as they are.
+        listener: is told of every step.
+        progress: shows how far a step is.
+
+    Raises:
+        MedcliError: the folder cannot be written to, or holds files that are not of this demonstration.
+        UsageError: it holds a demonstration with other settings.
+    """
+    plan = Plan(Path(out), quick, seed, workers, progress)
+    prepare(plan)
+    tasks = _tasks(plan)[:1] if data_only else _tasks(plan)
+    run = _Run(plan, listener or _Nobody())
+    for number, task in enumerate(tasks, 1):
+        run.do(task, number, len(tasks))
+    result = run.result()
+    return result if data_only else _with_report(plan, result)
+
+
+def _tasks(plan: Plan) -> list[Task]:
+    from medcli.demo.data import make_data
+    from medcli.demo.fluoroscopy import fluoroscopy_tasks
+    from medcli.demo.ultrasound import ultrasound_tasks
+
+    return [make_data(plan), *ultrasound_tasks(plan), *fluoroscopy_tasks(plan)]
+
+
+class _Run:
+    """The steps done so far."""
+
+    def __init__(self, plan: Plan, listener: Listener) -> None:
+        self.plan, self.listener = plan, listener
+        self.steps: list[Step] = []
+        self.failures: list[str] = []
+        self._broken: set[str] = set()
+
+    def do(self, task: Task, number: int, total: int) -> None:
+        self.listener.begins(task, number, total)
+        missing = [name for name in task.needs if name in self._broken]
+        if missing:
+            self._fail(task, [f"not run: it needs step {', '.join(missing)}"], broken=True)
+            return
+        before = finished(self.plan, task)
+        if before is not None:
+            step = dataclasses.replace(before, command=task.command)
+            self.steps.append(step)
+            self.listener.ends(step, True)
+            return
+        self._work(task)
+
+    def _work(self, task: Task) -> None:
+        started, processor = time.perf_counter(), time.process_time()
+        try:
+            outcome = task.work()
+        except Exception as error:  # whatever it is, the steps that do not need this one can still show what they do
+            logger.debug("step %s", task.name, exc_info=True)
+            reason = error.message if isinstance(error, MedcliError) else f"{type(error).__name__}: {error}"
+            self._fail(task, [reason], broken=True)
+            return
+        step = _step(self.plan, task, outcome, time.perf_counter() - started, time.process_time() - processor)
+        self.steps.append(step)
+        self.listener.ends(step, False)
+        if outcome.failures:
+            self._fail(task, outcome.failures, broken=False)
+        else:
+            remember(self.plan, task, step)
+
+    def _fail(self, task: Task, reasons: Sequence[str], broken: bool) -> None:
+        if broken:
+            self._broken.add(task.name)
+        self.failures += [f"{task.name}: {reason}" for reason in reasons]
+        self.listener.fails(reasons)
+
+    def result(self) -> DemoResult:
+        return DemoResult(
+            version=__version__,
+            quick=self.plan.quick,
+            seed=self.plan.seed,
+            seconds=round(sum(step.seconds for step in self.steps), 1),
+            cores=usable_cores(),
+            out=self.plan.out,
+            report=None,
+            steps=tuple(self.steps),
+            failures=tuple(self.failures),
+        )
+
+
+def _step(plan: Plan, task: Task, outcome: Outcome, seconds: float, processor_seconds: float) -> Step:
+    return Step(
+        name=task.name,
+        title=task.title,
+        about=task.about,
+        command=task.command,
+        seconds=round(seconds, 1),
+        processor_seconds=round(processor_seconds, 1),
+        folder=plan.relative(outcome.folder) if outcome.folder else None,
+        numbers=dict(outcome.numbers),
+        pictures=outcome.pictures,
+        before_after=outcome.before_after,
+    )
+
+
+def _with_report(plan: Plan, result: DemoResult) -> DemoResult:
+    """Write ``demo.json`` and the report made from it."""
+    write_json(plan.out / RESULT, result)
+    return result

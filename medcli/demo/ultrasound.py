@@ -1,0 +1,319 @@
+"""The steps on ultrasound: label, train, evaluate, predict, reconstruct."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from medcli.contact_sheet import contact_sheet
+from medcli.demo.data import ANATOMIES, squared
+from medcli.demo.metrics_file import first_and_last
+from medcli.demo.plan import ARCH, ENCODER, TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task, typed
+from medcli.demo.result import Picture
+from medcli.images import read_rgb, write_image
+
+_LR, _BATCH_SIZE = 5e-3, 4
+_PROTOCOLS = ("paper", "strict")
+_PER_MM = 10  # of the thresholds 0.0, 0.1, … 2.0 mm
+_PANEL = 380
+_FRAMES = ("ultrabones/*/**/UltrasoundImages/*",)
+
+
+def ultrasound_tasks(plan: Plan) -> list[Task]:
+    """All steps on ultrasound, in order."""
+    return [
+        _label(plan),
+        _label_refined(plan),
+        _train(plan),
+        _make_untrained(plan),
+        _evaluate(plan, trained=False),
+        _evaluate(plan, trained=True),
+        _predict(plan),
+        _reconstruct(plan),
+    ]
+
+
+def _label(plan: Plan) -> Task:
+    specimens = (*plan.size.train_specimens, *VAL_SPECIMENS)
+
+    def work() -> Outcome:
+        from medcli.ultrabones.label import label_ultrabones
+
+        done = label_ultrabones(plan.ultrabones, specimens, workers=plan.workers, progress=plan.progress)
+        return Outcome({"labelled": f"{done.frames} frames"}, plan.ultrabones, failures=done.failures)
+
+    return Task(
+        "label",
+        "Label the ultrasound to learn from",
+        "Cuts the bone surfaces of the CT with the image plane of every frame, at the pose that the tracking says.",
+        typed("label ultrabones --root", plan.ultrabones, f"--specimens {_listed(specimens)}"),
+        work,
+        reads=_FRAMES,
+        leaves=tuple(f"ultrabones/specimen{number:02d}/**/Labels*/*" for number in specimens),
+        needs=("data",),
+        free=plan.parallel,
+    )
+
+
+def _label_refined(plan: Plan) -> Task:
+    def work() -> Outcome:
+        from medcli.ultrabones.label import LabelSettings, label_ultrabones
+
+        settings = LabelSettings(refine=True, overlay=True)
+        done = label_ultrabones(plan.ultrabones, TEST_SPECIMENS, None, settings, plan.workers, plan.progress)
+        moved = [record.refinement for record in done.records if record.refinement]
+        frames = sum(one.refined for one in moved)
+        by = sum(one.moved_mm * one.refined for one in moved) / max(frames, 1)
+        seen = sum(record.visible_share * record.frames for record in done.records) / max(done.frames, 1)
+        numbers = {
+            "labelled": f"{done.frames} frames",
+            "poses refined": f"{frames}, by {by:.2f} mm",
+            "seen by the probe": f"{100 * seen:.0f} % of the bone section",
+        }
+        return Outcome(numbers, plan.ultrabones, (_overlays(plan),), failures=done.failures)
+
+    return Task(
+        "label-refined",
+        "Refine the poses of the test specimens, and label them",
+        "Tracking is off by some tenths of a millimetre. The pose of each frame is refined until bright pixels lie on"
+        " the bone (Wu et al. 2025); labels are made from the refined poses.",
+        typed("label ultrabones --root", plan.ultrabones, f"--specimens {_listed(TEST_SPECIMENS)} --refine --overlay"),
+        work,
+        reads=_FRAMES,
+        leaves=tuple(f"ultrabones/specimen{number:02d}/**/Labels*/*" for number in TEST_SPECIMENS),
+        needs=("data",),
+        free=plan.parallel,
+    )
+
+
+def _overlays(plan: Plan) -> Picture:
+    """Labels on a frame of each bone of the first specimens."""
+    rows, notes = [], []
+    for specimen in TEST_SPECIMENS[:2]:
+        folder = plan.ultrabones / f"specimen{specimen:02d}"
+        files = [next(iter(sorted(folder.glob(f"**/{anatomy}/record01/Overlays/*")))) for anatomy in ANATOMIES]
+        rows.append([squared(read_rgb(file)) for file in files])
+        notes.append(f"specimen {specimen}")
+    path = plan.pictures / "labels.jpg"
+    write_image(path, contact_sheet(rows, ANATOMIES, notes, _PANEL), 88)
+    return Picture(
+        plan.relative(path),
+        "Four ultrasound frames with their labels laid over them",
+        "Labels from the refined poses. Orange: bone that the probe can see (Labels); with blue: the whole section"
+        " (Labels_full).",
+    )
+
+
+def _train(plan: Plan) -> Task:
+    size, out = plan.size, plan.trained.parent
+    learn = size.train_specimens
+
+    def work() -> Outcome:
+        from medcli.ultrabones.settings import SegmentationSettings
+        from medcli.ultrabones.train import train_segmentation
+
+        settings = SegmentationSettings(
+            root=plan.ultrabones,
+            train_specimens=learn,
+            val_specimens=VAL_SPECIMENS,
+            arch=ARCH,
+            encoder=ENCODER,
+            encoder_weights="none",
+            augment="none",
+            epochs=size.seg_epochs,
+            batch_size=_BATCH_SIZE,
+            lr=_LR,
+            gpus="0",
+            seed=plan.seed,
+        )
+        done = train_segmentation(settings, out, progress=plan.progress)
+        numbers = {
+            "learned from": f"{done.train_frames} frames, {done.epochs} times each",
+            "training loss": first_and_last(out / "metrics.csv", "train_loss"),
+            "validation Dice": f"{done.best_metrics['val_dice']:.2f} at best (epoch {done.best_epoch})",
+        }
+        return Outcome(numbers, out, failures=done.failures)
+
+    return Task(
+        "train-seg",
+        "Train a bone segmentation",
+        "A small network from random weights, on the CPU. The published one (FPN on ResNet-34, 100 epochs of 70,000"
+        " frames) is what medcli train seg trains without these options; it wants a GPU.",
+        typed(
+            "train seg --root",
+            plan.ultrabones,
+            f"--train-specimens {_listed(learn)} --val-specimens {_listed(VAL_SPECIMENS)} --arch {ARCH}",
+            f"--encoder {ENCODER} --encoder-weights none --augment none --epochs {size.seg_epochs}",
+            f"--batch-size {_BATCH_SIZE} --lr {_LR:g} --gpus 0 --seed {plan.seed} --out",
+            out,
+        ),
+        work,
+        reads=(*_FRAMES, "ultrabones/*/**/Labels/*"),
+        leaves=("runs/seg/small/*",),
+        needs=("label",),
+    )
+
+
+def _make_untrained(plan: Plan) -> Task:
+    def work() -> Outcome:
+        from medcli.ultrabones.checkpoint import create
+
+        made = create(plan.untrained, ARCH, ENCODER, "none", plan.seed)
+        return Outcome({"network": f"{ARCH} on {ENCODER}", "weights": f"{made.parameters:,}, all random"})
+
+    return Task(
+        "untrained",
+        "Keep the same network untrained, to compare with",
+        "Its weights are those that the training above began with.",
+        typed(
+            "checkpoint new",
+            plan.untrained,
+            f"--arch {ARCH} --encoder {ENCODER} --encoder-weights none --seed {plan.seed}",
+        ),
+        work,
+        leaves=("runs/untrained.*",),
+    )
+
+
+def _evaluate(plan: Plan, trained: bool) -> Task:
+    which = "trained" if trained else "untrained"
+    checkpoint = plan.trained if trained else plan.untrained
+    out = plan.runs / "evaluate" / f"seg-{which}"
+
+    def work() -> Outcome:
+        from medcli.ultrabones.evaluate import EvaluationSettings, evaluate_segmentation
+        from medcli.ultrabones.predictions import Model
+
+        settings = EvaluationSettings(specimens=TEST_SPECIMENS, protocols=_PROTOCOLS)
+        model = Model.from_checkpoint(checkpoint, "cpu")
+        done = evaluate_segmentation(plan.ultrabones, model, settings, out, plan.workers, plan.progress)
+        numbers = {}
+        for name, result in done.results.items():
+            numbers[f"F1 at 1 mm, {which}, {name}"] = _figure(result.f1)
+        paper = done.results["paper"]
+        numbers |= {
+            "precision and recall, paper": f"{_figure(paper.precision)} and {_figure(paper.recall)}",
+            "frames": f"{len(scored(plan))} of specimens {_listed(TEST_SPECIMENS)}",
+        }
+        return Outcome(numbers, out, failures=tuple(paper.failures))
+
+    tells = (
+        "Measures in millimetres of bone surface, on specimens that the network never saw, by the published protocol"
+        " (paper) and by one that leaves no frame out (strict)."
+    )
+    return Task(
+        f"evaluate-{which}",
+        f"Evaluate the {which} network on held-out specimens",
+        tells if trained else f"{tells} What chance gives: the trained network must do better.",
+        typed(
+            "evaluate seg --root",
+            plan.ultrabones,
+            f"--specimens {_listed(TEST_SPECIMENS)} --checkpoint",
+            checkpoint,
+            "--protocol both --device cpu --out",
+            out,
+        ),
+        work,
+        reads=(*_FRAMES, "ultrabones/*/**/Labels/*", "ultrabones/*/**/tracking.csv", plan.relative(checkpoint)),
+        leaves=(f"{plan.relative(out)}/*",),
+        needs=("label-refined", "train-seg" if trained else "untrained"),
+        free=plan.parallel,
+    )
+
+
+def scored(plan: Plan) -> list[Path]:
+    """Frames of the test specimens."""
+    return [
+        path
+        for number in TEST_SPECIMENS
+        for path in plan.ultrabones.glob(f"specimen{number:02d}/**/UltrasoundImages/*.png")
+    ]
+
+
+def _predict(plan: Plan) -> Task:
+    def work() -> Outcome:
+        from medcli.ultrabones.predict import PredictSettings, predict_seg
+
+        settings = PredictSettings(overlay=True, device="cpu", workers=plan.workers)
+        done = predict_seg([], plan.trained, settings, plan.ultrabones, TEST_SPECIMENS, plan.progress)
+        sheets = [done.contact_sheet] if done.contact_sheet else []
+        pictures = tuple(
+            Picture(
+                plan.relative(sheet),
+                "Ultrasound frames of the test specimens with the predicted bone surface",
+                "Masks of the trained network on specimens that it never saw, as the command's contact sheet has them.",
+            )
+            for sheet in sheets
+        )
+        numbers = {"masks": f"{done.frames}, {done.frames_without_bone} without bone"}
+        return Outcome(numbers, plan.ultrabones, pictures, failures=tuple(done.failures))
+
+    return Task(
+        "predict-seg",
+        "Predict bone in every frame of the test specimens",
+        "Writes a mask of each frame's own size beside it (Labels_pred), as for frames without any label.",
+        typed(
+            "predict seg --root",
+            plan.ultrabones,
+            f"--specimens {_listed(TEST_SPECIMENS)} --checkpoint",
+            plan.trained,
+            "--overlay --device cpu",
+        ),
+        work,
+        reads=(*_FRAMES, plan.relative(plan.trained)),
+        leaves=("ultrabones/*/**/Labels_pred/*.png",),
+        needs=("data", "train-seg"),
+        free=plan.parallel,
+    )
+
+
+def _reconstruct(plan: Plan) -> Task:
+    out = plan.runs / "reconstruct"
+
+    def work() -> Outcome:
+        from medcli.ultrabones.reconstruct import ReconstructSettings, reconstruct_ultrabones
+
+        settings = ReconstructSettings(mask="Labels_pred", poses="optimized")
+        done = reconstruct_ultrabones(plan.ultrabones, out, TEST_SPECIMENS, None, settings, plan.workers, plan.progress)
+        found = [record.distance_mm for record in done.records if record.distance_mm]
+        points = sum(record.points for record in done.records)
+        numbers = {"points": f"{points:,} of {len(found)} sweeps"}
+        if found:
+            numbers |= {
+                "to the CT surface, median": f"{_middle(one.median for one in found):.2f} mm",
+                "95 % of points within": f"{_middle(one.percentile_95 for one in found):.2f} mm",
+            }
+        return Outcome(numbers, out, failures=done.failures)
+
+    return Task(
+        "reconstruct",
+        "Rebuild the bones in 3D from the predictions",
+        "Puts every predicted pixel into space by the refined poses and measures how far it lies from the CT surface.",
+        typed(
+            "reconstruct ultrabones --root",
+            plan.ultrabones,
+            f"--specimens {_listed(TEST_SPECIMENS)} --mask Labels_pred --poses optimized --out",
+            out,
+        ),
+        work,
+        reads=("ultrabones/*/**/Labels_pred/*.png", "ultrabones/*/**/tracking.csv"),
+        leaves=("runs/reconstruct/*",),
+        needs=("label-refined", "predict-seg"),
+        free=plan.parallel,
+    )
+
+
+def _listed(specimens: Iterable[int]) -> str:
+    return " ".join(map(str, specimens))
+
+
+def _figure(curves: Mapping[str, list[float]]) -> str:
+    """The value of a curve at 1 mm over all bone; a network that finds nothing has none."""
+    value = curves["all"][_PER_MM]
+    return "none (nothing found)" if math.isnan(value) else f"{value:.3f}"
+
+
+def _middle(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -1,0 +1,58 @@
+"""What a training leaves, as a dataclass and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What every training leaves; the rooms add their own fields.
+
+    Attributes:
+        out: the run's folder.
+        best, last: checkpoints; ``best`` has the lowest validation loss.
+        epochs: epochs done.
+        best_epoch: the epoch of ``best``, counted from 1.
+        best_metrics, last_metrics: validation at those epochs; a metric that no frame has is null.
+    """
+
+    out: Path
+    best: Path
+    last: Path
+    epochs: int
+    best_epoch: int
+    best_metrics: dict[str, float | None]
+    last_metrics: dict[str, float | None]
+
+
+def finite(row: Mapping[str, float]) -> dict[str, float | None]:
+    """A row of metrics without its epoch; None for a metric that no frame has."""
+    return {name: value if math.isfinite(value) else None for name, value in row.items() if name != "epoch"}
+
+
+def to_json(value: Any) -> Any:
+    """A result as JSON has it: text for paths."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: to_json(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_json(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """The result's dataclass again: tuples for lists, and paths where the field's annotation says so."""
+    annotations = {entry.name: str(entry.type) for entry in dataclasses.fields(kind)}
+    known = {name: value for name, value in values.items() if name in annotations}
+    return kind(**{name: _as(annotations[name], value) for name, value in known.items()})
+
+
+def _as(annotation: str, value: Any) -> Any:
+    if annotation == "Path":
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value
