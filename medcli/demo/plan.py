@@ -103,7 +103,7 @@ class Plan:
 
     def relative(self, path: Path) -> str:
         """``path`` relative to the demonstration's folder, with forward slashes."""
-        return path.relative_to(self.out).as_posix()
+        return path.absolute().relative_to(self.out.absolute()).as_posix()
 
 
 @dataclass(frozen=True)
