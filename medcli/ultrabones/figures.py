@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.files import write_bytes
-from medcli.images import read_grey
+from medcli.files import make_output_folder, write_bytes, write_json
+from medcli.images import read_grey, write_image
 from medcli.ultrabones.kernels import dilate
 
 if TYPE_CHECKING:
@@ -68,6 +68,17 @@ def draw_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], 
         axes.set_title(title, fontsize=8)
     figure.suptitle("label green, prediction outlined in pink", fontsize=10)
     _save(figure, path, dpi=100)
+
+
+def write_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], folder: Path) -> None:
+    """The same frames one by one as JPEG files, with their titles in ``examples.json``."""
+    make_output_folder(folder)
+    titles = {}
+    for number, (image, frame, prediction, title) in enumerate(pictures, 1):
+        name = f"{number:02d}.jpg"
+        write_image(folder / name, overlay(read_grey(image), frame.label, prediction.native), quality=88)
+        titles[name] = title
+    write_json(folder / "examples.json", titles)  # last: names only what is there
 
 
 def overlay(grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> NDArray[np.uint8]:
