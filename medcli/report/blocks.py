@@ -80,7 +80,8 @@ class Table:
     def numeric(self) -> list[bool]:
         """Whether each column holds numbers only."""
         return [
-            any(is_number(row[i]) for row in self.rows) and all(is_number(row[i]) or row[i] in BLANK for row in self.rows)
+            any(is_number(row[i]) for row in self.rows)
+            and all(is_number(row[i]) or row[i] in BLANK for row in self.rows)
             for i in range(len(self.header))
         ]
 

@@ -42,7 +42,9 @@ def read_reconstruction(folder: Path) -> Run | None:
     high = max((to_float(one["percentile_95"]) for _, one in distances), default=float("nan"))
     largest = max((to_float(one["maximum"]) for _, one in distances), default=float("nan"))
     shown = list(found.items())[:_MOST_RECORDS]
-    more = [Note(f"{len(found) - len(shown)} further records are in the table only.")] if len(found) > len(shown) else []
+    more = (
+        [Note(f"{len(found) - len(shown)} further records are in the table only.")] if len(found) > len(shown) else []
+    )
     return Run(
         title="Reconstruction of bone in 3D",
         lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, measured against the CT meshes.",
@@ -55,7 +57,7 @@ def read_reconstruction(folder: Path) -> Run | None:
         },
         notes=failures_note(result.get("failures") or [], "frames or records"),
         sections=[
-            Section("Distances to the CT bone", [_distances(records)]),
+            Section("Distances to the CT bone", [_distances(records), _rebuilt(records)]),
             *(Section(record["name"], list(_record(folder, stem, record, origin))) for stem, record in shown),
             *([Section("Further records", more)] if more else []),
         ],
@@ -74,31 +76,39 @@ def _distances(records: Sequence[Json]) -> Table:
     for record in records:
         one = record["distance_mm"] or {}
         keys = ("mean", "median", "percentile_95", "maximum")
-        rows.append(
-            [
-                record["name"],
-                record["mask"],
-                record["poses"],
-                number(record["frames"]),
-                number(record["points"]),
-                *(number(to_float(one.get(key))) for key in keys),
-                number(to_float(record["published_mm"])),
-                ", ".join(f"{bone} {100 * share:.1f} %" for bone, share in record["seen"].items()),
-            ]
-        )
-    header = ["record", "masks", "poses", "frames", "points", "mean", "median", "95 %", "max", "published", "area seen"]
+        cells = [number(to_float(one.get(key))) for key in keys]
+        rows.append([record["name"], number(record["points"]), *cells, number(to_float(record["published_mm"]))])
+    header = ["record", "points", "mean", "median", "95 %", "max", "published"]
     caption = (
         "Exact distances of the points to the nearest triangle in mm. Published: the published metric, mean distance to the "
-        "nearest of a million random points on the mesh. Area seen: share of the bone with a point within 1 mm."
+        "nearest of a million random points on the mesh."
     )
     return Table(header, rows, caption)
+
+
+def _rebuilt(records: Sequence[Json]) -> Table:
+    rows = [
+        [
+            record["name"],
+            record["mask"],
+            record["poses"],
+            number(record["frames"]),
+            number(record["empty"]),
+            ", ".join(f"{bone} {100 * share:.1f}\u00a0%" for bone, share in record["seen"].items()),
+        ]
+        for record in records
+    ]
+    header = ["record", "masks", "poses", "frames", "empty", "area seen"]
+    return Table(header, rows, "What was rebuilt. Area seen: share of each bone with a point within 1 mm")
 
 
 def _record(folder: Path, stem: str, record: Json, origin: Json) -> Iterator[Block]:
     if not record["files"]:
         yield Note("No mask of this record has a pixel, so there is nothing to show.", "warning")
         return
-    alt = f"Points of {record['name']} over the bones in grey, seen along the CT's y, x and z axes, coloured by distance."
+    alt = (
+        f"Points of {record['name']} over the bones in grey, seen along the CT's y, x and z axes, coloured by distance."
+    )
     cloud_file = folder / f"{stem}.ply"
     try:
         points, distances = read_ply(cloud_file)
@@ -132,7 +142,7 @@ def _cumulative(distances: NDArray[np.float64]) -> Chart:
     kept = values <= end
     half, high = np.percentile(distances, [50, 95])
     curve = Curve("points", values[kept].tolist(), shares[kept].tolist(), style=1)
-    axes = Axes("Distance to the CT bone", "mm", "% of points", (0.0, end), (0, 100))
+    axes = Axes("Points within a distance, %", "mm to the CT bone", (0.0, end), (0, 100))
     words = f"Half of the points lie within {half:.3f} mm, 95 % within {high:.3f} mm."
     return Chart([draw(axes, [curve], words)], [Key(1, "share of the points within a distance")], words)
 
@@ -228,7 +238,11 @@ def _refined(records: Sequence[Json]) -> Table:
         objective = [number(to_float(one.get(f"objective_{when}")), 0) for when in ("before", "after")]
         rows.append([record["name"], *counts, number(to_float(one.get("moved_mm")), 2), *objective])
     header = ["record", "refined", "kept", "moved mm", "J before", "J after"]
-    return Table(header, rows, "Refinement of the tracked poses: median distance moved; J, the objective, is the smaller the better")
+    return Table(
+        header,
+        rows,
+        "Refinement of the tracked poses: median distance moved; J, the objective, is the smaller the better",
+    )
 
 
 def _overlays(folder: Path, records: Sequence[Json]) -> list[Block]:
@@ -237,8 +251,14 @@ def _overlays(folder: Path, records: Sequence[Json]) -> list[Block]:
     if not files:
         return [Note("No pictures were drawn: medcli label --overlay draws them.")]
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MOST_OVERLAYS).astype(int))]
-    alt = "Ultrasound frame {} with its labels: what the probe can see in orange, the rest of the bone's section in blue."
+    alt = (
+        "Ultrasound frame {} with its labels: what the probe can see in orange, the rest of the bone's section in blue."
+    )
     shown = [picture(path, alt.format(path.stem), path.stem, NARROW) for path in chosen]
     pictures = [one for one in shown if isinstance(one, Picture)]
     others = [one for one in shown if isinstance(one, Note)]
-    return [Text("Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."), Gallery(pictures), *others]
+    return [
+        Text("Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."),
+        Gallery(pictures),
+        *others,
+    ]

@@ -47,7 +47,7 @@ def read_calibration(folder: Path) -> Run | None:
         sections=[
             Section("Before and after", _sliders(folder, images, origin)),
             Section(
-                "How the images were made",
+                "Options and calibrations",
                 [
                     KeyValues({name: str(value) for name, value in options.items()}),
                     _calibrations(manifest["calibrations"]),
@@ -69,12 +69,19 @@ def _calibrated(folder: Path) -> dict[int, dict[str, Path]]:
     """Calibrated images by id and plane."""
     from medcli.veriserum.pair_images import find_calibrated
 
-    return {number_: {plane: Path(path) for plane, path in planes.items()} for number_, planes in find_calibrated(folder).items()}
+    return {
+        number_: {plane: Path(path) for plane, path in planes.items()}
+        for number_, planes in find_calibrated(folder).items()
+    }
 
 
 def _calibrations(calibrations: Mapping[str, Mapping[str, str]]) -> Table:
-    rows = [[key, *(str(planes.get(plane, "–"))[:16] for plane in ("bs", "fs"))] for key, planes in calibrations.items()]
-    return Table(["calibration", "plane bs", "plane fs"], rows, "Fingerprints of the distortion calibrations used", folded=True)
+    rows = [
+        [key, *(str(planes.get(plane, "–"))[:16] for plane in ("bs", "fs"))] for key, planes in calibrations.items()
+    ]
+    return Table(
+        ["calibration", "plane bs", "plane fs"], rows, "Fingerprints of the distortion calibrations used", folded=True
+    )
 
 
 def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], origin: Json) -> list[Block]:
@@ -83,11 +90,18 @@ def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], origin: Jso
     both = [number_ for number_ in sorted(images) if number_ in originals]
     if not both:
         shown = [
-            picture(path, f"Calibrated image of pair {number_}, plane {plane}.", f"Pair {number_}, plane {plane}, calibrated.")
+            picture(
+                path,
+                f"Calibrated image of pair {number_}, plane {plane}.",
+                f"Pair {number_}, plane {plane}, calibrated.",
+            )
             for number_ in sorted(images)[:_ALONE_SHOWN]
             for plane, path in sorted(images[number_].items())
         ]
-        return [Note(f"The images as they were recorded are not below {root.name}, so only the calibrated ones are shown."), *shown]
+        return [
+            Note(f"The images as they were recorded are not below {root.name}, so only the calibrated ones are shown."),
+            *shown,
+        ]
     places = np.unique(np.linspace(0, len(both) - 1, _PAIRS_SHOWN).astype(int))
     return [
         _slider(originals[both[i]][plane], path, both[i], plane)
@@ -118,7 +132,10 @@ def _slider(before: Path | str, after: Path, number_: int, plane: str) -> Block:
     caption = f"{what}: as recorded on the left of the slider, calibrated on the right."
     pictures = [
         from_array(image, f"{what}, {words}.", "")
-        for image, words in ((recorded, "as recorded, with the distortion of the image intensifier"), (corrected, "calibrated"))
+        for image, words in (
+            (recorded, "as recorded, with the distortion of the image intensifier"),
+            (corrected, "calibrated"),
+        )
     ]
     return Compare(pictures[0], pictures[1], caption, ("as recorded", "calibrated"))
 
@@ -131,5 +148,3 @@ def as_recorded(native: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         native = np.ascontiguousarray(native[:, left : left + rows])
     small: Any = cv2.resize(native, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.convertScaleAbs(small, alpha=255 / max(int(native.max()), 1)), np.uint8)
-
-

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-_WIDTH, _HEIGHT = 380, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 44
+_WIDTH, _HEIGHT = 300, 226
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 28, 42
 _TICKS = 5
 _MARKED_UP_TO = 12
 
@@ -39,11 +39,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Axes:
-    """What the axes show; ranges of None follow the curves."""
+    """What the axes show; ranges of None follow the curves.
+
+    Attributes:
+        title: what is drawn upwards, with its unit: read first, it needs no turned head.
+        x: what runs to the right, with its unit.
+        whole_x: ticks at whole numbers only.
+    """
 
     title: str
     x: str
-    y: str
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
     whole_x: bool = False
@@ -102,8 +107,6 @@ def _frame(plot: _Plot, axes: Axes) -> list[Markup]:
     parts.append(Markup('<path class="axis" d="M{} {}V{}H{}"/>').format(_LEFT, _TOP, bottom, right))
     middle = (_LEFT + right) / 2
     parts.append(Markup('<text class="label mid" x="{}" y="{}">{}</text>').format(middle, _HEIGHT - 6, axes.x))
-    # The unit of the upward axis stands where a reader starts, above it, and needs no turned head.
-    parts.append(Markup('<text class="label end" x="{}" y="17">{}</text>').format(right, axes.y))
     return parts
 
 
@@ -179,8 +182,3 @@ def _span(values: Sequence[float], tight: bool = False) -> tuple[float, float]:
 
 def _text(value: float) -> str:
     return f"{value:g}".replace("-", "\u2212")
-
-
-def plain(text: str) -> Markup:
-    """Text as markup, escaped."""
-    return escape(text)

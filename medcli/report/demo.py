@@ -7,9 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from medcli.errors import DataError
-from medcli.report.blocks import Block, Command, Compare, Gallery, KeyFigures, KeyValues, Note, Picture, Section, Text
+from medcli.report.blocks import (
+    Block,
+    Command,
+    Compare,
+    Gallery,
+    KeyFigures,
+    KeyValues,
+    Note,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
 from medcli.report.folder import Json, Run, duration, failures_note, read_json, to_float
-from medcli.report.origin import how_section
+from medcli.report.origin import SETTINGS_CAPTION, how_section
 from medcli.report.pictures import NARROW, picture
 from medcli.report.runs import runs_in
 
@@ -48,7 +60,9 @@ def read_demo(folder: Path) -> tuple[Run, list[Run]]:
         lead=_LEAD,
         figures=_figures(content),
         notes=[
-            Note("Everything here is synthetic: it shows that the steps work, not how well they do on real recordings."),
+            Note(
+                "Everything here is synthetic: it shows that the steps work, not how well they do on real recordings."
+            ),
             *failures_note(content.get("failures") or [], "items"),
         ],
         sections=[Section("What was run", [_overview(content)]), *sections],
@@ -75,8 +89,6 @@ def _figures(content: Json) -> dict[str, str]:
 
 
 def _overview(content: Json) -> Block:
-    from medcli.report.blocks import Table
-
     rows = [
         [str(i), str(step["title"]), str(step.get("command") or "–"), f"{to_float(step.get('seconds')):.1f}"]
         for i, step in enumerate(content["steps"], 1)
@@ -87,7 +99,9 @@ def _overview(content: Json) -> Block:
 def _step(folder: Path, step: Json) -> tuple[Section, list[Run]]:
     blocks: list[Block] = [Text(str(step["about"]))] if step.get("about") else []
     if step.get("command"):
-        blocks.append(Command(str(step["command"]), f"What a user would type; it took {duration(to_float(step.get('seconds')))}:"))
+        blocks.append(
+            Command(str(step["command"]), f"What a user would type; it took {duration(to_float(step.get('seconds')))}:")
+        )
     if step.get("numbers"):
         blocks.append(KeyFigures({str(name): str(value) for name, value in step["numbers"].items()}))
     blocks += _pictures(folder, step.get("pictures") or [])
@@ -101,29 +115,32 @@ def _step(folder: Path, step: Json) -> tuple[Section, list[Run]]:
             blocks.append(Note(error.message, "warning"))
         if not runs and (folder / str(step["folder"])).is_dir():
             blocks.append(Note(f"The folder {step['folder']} holds no run that this version can read.", "warning"))
-    sections = [section for run in runs for section in _below(run)]
+    sections = [_below(run) for run in runs]
     return Section(str(step["title"]), blocks, sections), runs
 
 
-def _below(run: Run) -> list[Section]:
-    """What the run's own report holds, in the order of that report."""
+def _below(run: Run) -> Section:
+    """What the run's own report holds; versions and licence stand once, at the end of the page."""
     first: list[Block] = [Text(run.lead), *run.notes]
     if run.figures:
         first.append(KeyFigures(run.figures))
     how = how_section(run)
-    settings = [block for block in how.blocks if isinstance(block, KeyValues) and block.folded]
-    return [Section(run.title, [*first, *settings]), *run.sections]
+    settings = [block for block in how.blocks if isinstance(block, KeyValues) and block.caption == SETTINGS_CAPTION]
+    return Section(run.title, [*first, *settings], run.sections)
 
 
 def _pictures(folder: Path, given: Sequence[Any]) -> list[Block]:
     shown = [
-        picture(folder / str(one["path"]), str(one.get("alt") or "Picture of this step."), str(one.get("caption") or ""))
+        picture(
+            folder / str(one["path"]), str(one.get("alt") or "Picture of this step."), str(one.get("caption") or "")
+        )
         for one in given
     ]
     small = [one for one in shown if isinstance(one, Picture)]
     if len(small) > 2:
         small_again = [
-            picture(folder / str(one["path"]), str(one.get("alt") or ""), str(one.get("caption") or ""), NARROW) for one in given
+            picture(folder / str(one["path"]), str(one.get("alt") or ""), str(one.get("caption") or ""), NARROW)
+            for one in given
         ]
         return [Gallery([one for one in small_again if isinstance(one, Picture)])]
     return list(shown)

@@ -118,10 +118,19 @@ def failures_note(failures: Sequence[Any], what: str) -> list[Note]:
     """The items that failed as one remark; none where nothing failed."""
     if not failures:
         return []
-    texts = [failure if isinstance(failure, str) else ", ".join(f"{k} {v}" for k, v in failure.items()) for failure in failures]
+    texts = [
+        failure if isinstance(failure, str) else ", ".join(f"{k} {v}" for k, v in failure.items())
+        for failure in failures
+    ]
     shown = texts[:50]
     more = f" The first {len(shown)} are:" if len(texts) > len(shown) else ""
     return [Note(f"{len(texts):,} {what} could not be used.{more}", "failure", shown)]
+
+
+def sentence(text: str) -> str:
+    """A remark as a run words it, with a capital letter and a full stop."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def duration(seconds: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from medcli.report.blocks import Block, Command, KeyValues, Note, Section, Text
 from medcli.report.folder import Json, Run, duration
 
+SETTINGS_CAPTION = "All settings"
 _NEXT = "Run it again with:"
 _WORDS = {"medcli": "medcli", "python": "Python", "system": "system", "cores": "usable cores", "device": "device"}
 
@@ -54,9 +55,11 @@ def how_section(run: Run) -> Section:
     if rows:
         blocks.append(KeyValues(rows))
     if origin.get("packages"):
-        blocks.append(KeyValues({str(k): str(v) for k, v in origin["packages"].items()}, "Versions of packages", folded=True))
+        blocks.append(
+            KeyValues({str(k): str(v) for k, v in origin["packages"].items()}, "Versions of packages", folded=True)
+        )
     if settings:
-        blocks.append(KeyValues(_flat(settings), "All settings", folded=True))
+        blocks.append(KeyValues(_flat(settings), SETTINGS_CAPTION, folded=True))
     return Section("How it was made", blocks)
 
 
@@ -93,7 +96,9 @@ def data_section(runs: Sequence[Run]) -> Section:
                 )
             )
         else:
-            blocks.append(Text(f"This report shows pictures and numbers derived from {name}; its licence holds for them, too."))
+            blocks.append(
+                Text(f"This report shows pictures and numbers derived from {name}; its licence holds for them, too.")
+            )
         where = {"data folder": str(data["root"])} if data.get("root") else {}
         blocks.append(
             KeyValues(

@@ -30,7 +30,12 @@ def picture(path: Path, alt: str, caption: str = "", width: int = WIDE, wide: bo
 
 
 def from_array(
-    image: NDArray[np.uint8], alt: str, caption: str = "", width: int = WIDE, wide: bool = False, is_drawing: bool = False
+    image: NDArray[np.uint8],
+    alt: str,
+    caption: str = "",
+    width: int = WIDE,
+    wide: bool = False,
+    is_drawing: bool = False,
 ) -> Picture:
     """An image (H, W) or (H, W, 3) RGB as a picture of at most ``width`` columns.
 
@@ -38,7 +43,7 @@ def from_array(
         is_drawing: lines on plain ground, which PNG keeps sharp; taken where that is not much larger.
     """
     small = _fitted(image, width)
-    content, kind = encode(small, ".jpg", _QUALITY), "jpeg"
+    content, kind = encode(small, ".jpg", _QUALITY, sharp_colour=True), "jpeg"
     if is_drawing:
         drawn = encode(small, ".png")
         if len(drawn) < 1.6 * len(content):

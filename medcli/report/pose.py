@@ -19,6 +19,7 @@ from medcli.report.folder import (
     read_json,
     read_notes,
     read_rows,
+    sentence,
     to_float,
 )
 from medcli.report.pictures import NARROW, picture
@@ -76,7 +77,10 @@ def read_evaluation(folder: Path) -> Run | None:
             "outline on bs, median": number(to_float(errors["outline_bs_mm"]["median"]), 2, "mm"),
             "pairs": number(result["pairs"]),
         },
-        notes=[*(Note(str(w), "warning") for w in result["warnings"]), *failures_note(result["failures"], "pairs")],
+        notes=[
+            *(Note(sentence(str(w)), "warning") for w in result["warnings"]),
+            *failures_note(result["failures"], "pairs"),
+        ],
         sections=[
             Section("Errors", [_table(result), _about(result)]),
             Section("Distribution of errors", list(_distributions(folder, result))),
@@ -109,7 +113,9 @@ def _table(result: Json) -> Table:
 
 def _about(result: Json) -> KeyValues:
     anatomies = ", ".join(f"{count:,} of anatomy {number_}" for number_, count in result["anatomies"].items())
-    return KeyValues({"pairs": anatomies, "geometry": result["geometry"], "neighbours of training pairs": number(result["leaks"])})
+    return KeyValues(
+        {"pairs": anatomies, "geometry": result["geometry"], "neighbours of training pairs": number(result["leaks"])}
+    )
 
 
 def _distributions(folder: Path, result: Json) -> Iterator[Block]:
@@ -129,7 +135,7 @@ def _distributions(folder: Path, result: Json) -> Iterator[Block]:
             style += 1
         if drawn:
             words = "; ".join(f"{c.label}: half below {number(c.x[(len(c.x) + 1) // 2], 2)} {unit}" for c in drawn)
-            panels.append(draw(Axes(title, unit, "% of pairs", y_range=(0, 100)), drawn, f"{words}."))
+            panels.append(draw(Axes(f"{title}, % of pairs below", unit, y_range=(0, 100)), drawn, f"{words}."))
     yield Chart(panels, keys, "Share of the pairs whose error is below a value.", _percentiles(result))
 
 
@@ -139,7 +145,10 @@ def _shares(count: int) -> list[float]:
 
 def _percentiles(result: Json) -> Table:
     shown = [name for _, _, measures in _PANELS for name in measures if name in result["errors"]]
-    rows = [[_MEASURES[name], *(number(to_float(result["errors"][name][key]), 2) for key in ("median", "p90", "p95"))] for name in shown]
+    rows = [
+        [_MEASURES[name], *(number(to_float(result["errors"][name][key]), 2) for key in ("median", "p90", "p95"))]
+        for name in shown
+    ]
     return Table(["error", "50 % below", "90 % below", "95 % below"], rows, "Numbers of these curves", folded=True)
 
 
@@ -164,7 +173,11 @@ def _predicted(folder: Path, note: Path, origin: Json) -> Run:
     return Run(
         title="Estimated implant poses",
         lead=f"Poses of {len(rows):,} pairs in {_table_file(note).name}, by {result.get('checkpoint', 'a network')}.",
-        figures={"pairs": number(len(rows)), "time": duration(result.get("seconds")), "failed": number(len(result.get("failures") or []))},
+        figures={
+            "pairs": number(len(rows)),
+            "time": duration(result.get("seconds")),
+            "failed": number(len(result.get("failures") or [])),
+        },
         notes=failures_note(result.get("failures") or [], "pairs"),
         sections=[
             Section("Poses", [_poses(rows)]),
@@ -180,9 +193,14 @@ def _poses(rows: Sequence[Mapping[str, str]]) -> Block:
     if not rows:
         return Note("The table of poses is missing or empty.", "warning")
     names = ("tx", "ty", "tz", "rz", "rx", "ry")
-    shown = [[row.get("id", ""), row.get("anatomy_id", ""), *(number(to_float(row.get(n)), 2) for n in names)] for row in rows[:_MOST_ROWS]]
+    shown = [
+        [row.get("id", ""), row.get("anatomy_id", ""), *(number(to_float(row.get(n)), 2) for n in names)]
+        for row in rows[:_MOST_ROWS]
+    ]
     more = f"; the first {_MOST_ROWS} of {len(rows):,}" if len(rows) > _MOST_ROWS else ""
-    return Table(["id", "anatomy", *names], shown, f"Translations in mm, rotations in degrees (intrinsic z-x'-y''){more}")
+    return Table(
+        ["id", "anatomy", *names], shown, f"Translations in mm, rotations in degrees (intrinsic z-x'-y''){more}"
+    )
 
 
 def _registered(folder: Path, note: Path, origin: Json) -> Run:
@@ -202,7 +220,10 @@ def _registered(folder: Path, note: Path, origin: Json) -> Run:
             "turned, median": number(_median(angle), 2, "°"),
         },
         notes=failures_note(result.get("failures") or [], "pairs"),
-        sections=[Section("Matches", list(_matches(rows))), Section("Outlines before and after", _outlines(folder, result))],
+        sections=[
+            Section("Matches", list(_matches(rows))),
+            Section("Outlines before and after", _outlines(folder, result)),
+        ],
         dataset="Veriserum",
         origin=origin,
         seconds=result.get("seconds"),
@@ -216,15 +237,27 @@ def _matches(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
     ranked = sorted(rows, key=lambda row: to_float(row.get("similarity_after")))
     order = [float(i) for i in range(1, len(ranked) + 1)]
     before, after = column(ranked, "similarity_before"), column(ranked, "similarity_after")
-    curves = [Curve("at the start", order, before, style=2, dashed=True), Curve("after registration", order, after, style=3)]
+    curves = [
+        Curve("at the start", order, before, style=2, dashed=True),
+        Curve("after registration", order, after, style=3),
+    ]
     words = f"Median {number(_median(before))} at the start and {number(_median(after))} after registration."
-    axes = Axes("Gradient correlation", "pair, from the worst match to the best", "", y_range=(min(0.0, *before), 1.0), whole_x=True)
+    axes = Axes(
+        "Gradient correlation", "pair, from the worst match to the best", y_range=(min(0.0, *before), 1.0), whole_x=True
+    )
     keys = [Key(2, "at the start", True), Key(3, "after registration")]
     yield Chart([draw(axes, curves, words)], keys, "Mean over both planes; 1 is a perfect match.")
     names = {"similarity_before": 3, "similarity_after": 3, "moved_mm": 2, "turned_deg": 2}
-    shown = [[r.get("id", ""), r.get("anatomy_id", ""), *(number(to_float(r.get(n)), d) for n, d in names.items())] for r in ranked[:_MOST_ROWS]]
+    shown = [
+        [r.get("id", ""), r.get("anatomy_id", ""), *(number(to_float(r.get(n)), d) for n, d in names.items())]
+        for r in ranked[:_MOST_ROWS]
+    ]
     more = f", the {_MOST_ROWS} worst of {len(rows):,}" if len(rows) > _MOST_ROWS else ""
-    yield Table(["id", "anatomy", "start", "after", "moved mm", "turned °"], shown, f"Pairs from the worst match to the best{more}")
+    yield Table(
+        ["id", "anatomy", "start", "after", "moved mm", "turned °"],
+        shown,
+        f"Pairs from the worst match to the best{more}",
+    )
 
 
 def _outlines(folder: Path, result: Json) -> list[Block]:

@@ -84,7 +84,9 @@ def _notes(result: Json) -> Iterator[Note]:
     if result.get("donor_overlap") is None:
         yield Note("It is not known what the predictions' network was trained on, so overlap of donors is not checked.")
     if result["frames_without_prediction"]:
-        yield Note(f"Nothing was predicted in {result['frames_without_prediction']:,} of the frames counted.", "warning")
+        yield Note(
+            f"Nothing was predicted in {result['frames_without_prediction']:,} of the frames counted.", "warning"
+        )
 
 
 def _protocol(name: str, result: Json) -> Section:
@@ -108,7 +110,7 @@ def curves(result: Json) -> Chart:
             low, high = ([to_float(v) for v in end] for end in ends) if ends else (None, None)
             drawn.append(Curve(region, thresholds, values, low, high, style, dashed=region == "invisible"))
         words = ", ".join(f"{region} bone {number(to_float(result[name][region][10]))}" for region in _REGIONS)
-        panels.append(draw(Axes(title, "distance (mm)", "", (0, 2), (0, 1)), drawn, f"Within 1 mm: {words}."))
+        panels.append(draw(Axes(title, "distance (mm)", (0, 2), (0, 1)), drawn, f"Within 1 mm: {words}."))
     shade = " Shaded: 95 % bootstrap interval over specimens." if interval else ""
     return Chart(
         panels,
@@ -183,10 +185,13 @@ def _examples(folder: Path) -> Section:
     titles_file = folder / "examples" / "examples.json"
     if not titles_file.is_file():
         sheet = picture(
-            folder / "examples.png", "The best, median and worst frames with label and prediction drawn in.", _COLOURS, wide=True
+            folder / "examples.png",
+            "The best, median and worst frames with label and prediction drawn in.",
+            _COLOURS,
+            wide=True,
         )
         return Section("Best, median and worst frames", [sheet])
-    titles = {str(name): str(title) for name, title in read_json(titles_file).items()}
+    titles = {str(name): str(title).replace("F1 ", "F1\u00a0") for name, title in read_json(titles_file).items()}
     blocks: list[Block] = [Text(f"{_COLOURS} Frames are ranked by their F1 within 0.5 mm.")]
     sections = []
     for rank, group in groupby(sorted(titles), key=lambda name: titles[name].partition(":")[0]):

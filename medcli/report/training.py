@@ -9,7 +9,18 @@ from typing import Any
 
 from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.folder import Json, Run, column, duration, failures_note, origin_of, read_json, read_rows, to_float
+from medcli.report.folder import (
+    Json,
+    Run,
+    column,
+    duration,
+    failures_note,
+    origin_of,
+    read_json,
+    read_rows,
+    sentence,
+    to_float,
+)
 
 SETTINGS, RESULT, METRICS = "settings.json", "result.json", "metrics.csv"
 _SEG, _POSE, _CV = "medcli.train_seg.v1", "medcli.train_pose.v1", "medcli.train_seg_cv.v1"
@@ -97,9 +108,11 @@ def _figures(result: Json, history: Sequence[Mapping[str, str]], settings: Json,
 
 
 def _notes(result: Json, settings: Json, history: Sequence[Any]) -> list[Note]:
-    notes = [Note(str(text), "warning") for text in result.get("warnings") or []]
+    notes = [Note(sentence(str(text)), "warning") for text in result.get("warnings") or []]
     if not result:
-        state = f"{len(history)} of {settings.get('epochs', '?')} epochs are done" if history else "no epoch is done yet"
+        state = (
+            f"{len(history)} of {settings.get('epochs', '?')} epochs are done" if history else "no epoch is done yet"
+        )
         text = f"This run has not ended: {state}. It is still under way or was interrupted; the same command goes on."
         notes.insert(0, Note(text, "info"))
     notes += [Note(f"Goes on from another run: {text}") for text in settings.get("resumed_from") or []]
@@ -117,10 +130,10 @@ def _curves(schema: str, history: Sequence[Mapping[str, str]], result: Json) -> 
         for name, label in metrics.items():
             values = column(history, name)
             drawn.append(Curve(label, epochs, values, style=style, dashed=name == "train_loss"))
-            keys.append(Key(style, f"{title.lower()}, {label}", name == "train_loss"))
+            keys.append(Key(style, f"{title}, {label}", name == "train_loss"))
             style += 1
         words = "; ".join(f"{curve.label} from {_first(curve.y)} to {_first(curve.y[::-1])}" for curve in drawn)
-        panels.append(draw(Axes(title, "epoch", unit, whole_x=True), drawn, f"{words}."))
+        panels.append(draw(Axes(f"{title}, {unit}" if unit else title, "epoch", whole_x=True), drawn, f"{words}."))
     best = f" The best epoch, by validation loss, is {result['best_epoch']}." if "best_epoch" in result else ""
     return [Chart(panels, keys, f"Every epoch of the run.{best}", _epochs(history))]
 
@@ -131,7 +144,9 @@ def _first(values: Sequence[float]) -> str:
 
 def _epochs(history: Sequence[Mapping[str, str]]) -> Table:
     names = [name for name in _NAMES if any(row.get(name) for row in history)]
-    rows = [[row.get("epoch", ""), *(number(to_float(row.get(name))) for name in names)] for row in history[-_MOST_ROWS:]]
+    rows = [
+        [row.get("epoch", ""), *(number(to_float(row.get(name))) for name in names)] for row in history[-_MOST_ROWS:]
+    ]
     shown = f", the last {_MOST_ROWS}" if len(history) > _MOST_ROWS else ""
     return Table(["epoch", *(_NAMES[name] for name in names)], rows, f"All numbers of these curves{shown}", folded=True)
 
@@ -172,7 +187,11 @@ def _cross_validation(folder: Path, result: Json) -> Run:
     folds = result["folds"]
     names = [name for name in _NAMES if name in result["mean_metrics"]]
     rows = [
-        [_words(fold["val_specimens"]), number(fold["best_epoch"]), *(number(to_float(fold["best_metrics"].get(n))) for n in names)]
+        [
+            _words(fold["val_specimens"]),
+            number(fold["best_epoch"]),
+            *(number(to_float(fold["best_metrics"].get(n))) for n in names),
+        ]
         for fold in folds
     ]
     rows.append(["mean", "", *(number(to_float(result["mean_metrics"][name])) for name in names)])
@@ -186,7 +205,10 @@ def _cross_validation(folder: Path, result: Json) -> Run:
             "mean distance": number(mean.get("val_chamfer_mm"), 2, "mm"),
             "95 % distance": number(mean.get("val_hausdorff_95_mm"), 2, "mm"),
         },
-        notes=[Note(str(text), "warning") for text in dict.fromkeys(w for fold in folds for w in fold["warnings"])],
+        notes=[
+            Note(sentence(str(text)), "warning")
+            for text in dict.fromkeys(w for fold in folds for w in fold["warnings"])
+        ],
         sections=[
             Section("Folds", [Table(header, rows, "Best epoch of each fold; each fold has a report of its own, too")])
         ],

@@ -62,7 +62,9 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     page, runs = page_of(folder)
     out = out or folder / NAME
     if out.is_file() and not overwrite and not is_report(out):
-        raise UsageError(f"{out} is there and is not a medcli report", "choose another --out, or replace it with --overwrite")
+        raise UsageError(
+            f"{out} is there and is not a medcli report", "choose another --out, or replace it with --overwrite"
+        )
     text = render(page)
     make_output_folder(out.parent)
     write_text(out, text)
@@ -97,7 +99,11 @@ def page_of(folder: Path) -> tuple[Page, list[Run]]:
         run = runs[0]
         return _page(run, [*run.sections, how_section(run), data_section(runs)]), runs
     sections = [Section(run.title, _figures(run), [*run.sections, how_section(run)]) for run in runs]
-    both = Run(f"{len(runs)} runs in {folder.absolute().name}", "; ".join(run.title for run in runs) + ".", origin=runs[0].origin)
+    both = Run(
+        f"{len(runs)} runs in {folder.absolute().name}",
+        "; ".join(run.title for run in runs) + ".",
+        origin=runs[0].origin,
+    )
     return _page(both, [*sections, data_section(runs)]), runs
 
 
@@ -105,12 +111,21 @@ def _read_demo(folder: Path) -> tuple[Run, list[Run]]:
     try:
         return read_demo(folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder / 'demo.json'} is damaged: {type(error).__name__} {error}", "run medcli demo again") from error
+        raise DataError(
+            f"{folder / 'demo.json'} is damaged: {type(error).__name__} {error}", "run medcli demo again"
+        ) from error
 
 
 def _page(run: Run, sections: Sequence[Section]) -> Page:
     figures = KeyFigures(run.figures) if run.figures else None
-    return Page(run.title, run.lead, facts(run), figures, list(run.notes), [one for one in sections if one.blocks or one.sections])
+    return Page(
+        run.title,
+        run.lead,
+        facts(run),
+        figures,
+        list(run.notes),
+        [one for one in sections if one.blocks or one.sections],
+    )
 
 
 def _figures(run: Run) -> list[KeyFigures]:
@@ -122,4 +137,6 @@ def _no_run(folder: Path) -> DataError:
     if below:
         commands = "; ".join(f"medcli report {shlex.quote(str(place))}" for place in below)
         return DataError(f"{folder} is no run itself, but these are: type one of", commands)
-    return DataError(f"{folder} holds no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to")
+    return DataError(
+        f"{folder} holds no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to"
+    )

@@ -90,7 +90,7 @@ class View {
     this.values = unpack(given.values, Uint8Array);
     this.vertices = place(unpack(given.vertices, Uint16Array));
     this.faces = unpack(given.faces, Uint16Array);
-    this.normals = this.faceNormals();
+    this.normals = this.vertexNormals();
     this.first = JSON.parse(given.view);
     const stops = JSON.parse(given.palette).map(rgb);
     this.palette = Array.from({ length: 256 }, (_, i) => mix(stops, i / 255));
@@ -124,18 +124,33 @@ class View {
     this.half = Math.max(wide, tall * 1.6) * 1.08;
   }
 
-  faceNormals() {
+  // The normals of the faces around a vertex, large faces counting more.
+  vertexNormals() {
     const [v, f] = [this.vertices, this.faces];
-    const normals = new Float64Array(f.length);
+    const normals = new Float64Array(v.length);
     for (let i = 0; i < f.length; i += 3) {
       const [a, b, c] = [3 * f[i], 3 * f[i + 1], 3 * f[i + 2]];
       const [ux, uy, uz] = [v[b] - v[a], v[b + 1] - v[a + 1], v[b + 2] - v[a + 2]];
       const [wx, wy, wz] = [v[c] - v[a], v[c + 1] - v[a + 1], v[c + 2] - v[a + 2]];
       const n = [uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx];
-      const length = Math.hypot(...n) || 1;
-      for (let k = 0; k < 3; k++) normals[i + k] = n[k] / length;
+      for (const corner of [a, b, c]) for (let k = 0; k < 3; k++) normals[corner + k] += n[k];
+    }
+    for (let i = 0; i < normals.length; i += 3) {
+      const length = Math.hypot(normals[i], normals[i + 1], normals[i + 2]) || 1;
+      for (let k = 0; k < 3; k++) normals[i + k] /= length;
     }
     return normals;
+  }
+
+  // Light from the upper left, both sides alike: a mesh may be open.
+  light() {
+    const [m, n] = [this.matrix, this.normals];
+    const [x, y, z] = [0, 1, 2].map((k) => -0.35 * m[k] + 0.45 * m[3 + k] + 0.82 * m[6 + k]);
+    const light = new Float32Array(n.length / 3);
+    for (let i = 0; i < light.length; i++) {
+      light[i] = 0.38 + 0.62 * Math.abs(x * n[3 * i] + y * n[3 * i + 1] + z * n[3 * i + 2]);
+    }
+    return light;
   }
 
   listen() {
@@ -215,7 +230,7 @@ class View {
     const scale = width / (2 * this.half) * this.zoom;
     const target = { width, height, pixels, depth, scale };
     if (this.bone) this.drawFaces(target);
-    this.drawPoints(target, Math.max(2, Math.round(1.5 * dense * Math.sqrt(this.zoom))));
+    this.drawPoints(target, Math.max(2, Math.round(2.2 * dense * Math.sqrt(this.zoom))));
     context.putImageData(picture, 0, 0);
     this.drawAxes(context, width, height, dense);
   }
@@ -235,15 +250,12 @@ class View {
   drawFaces(target) {
     const { width, height, pixels, depth } = target;
     const at = this.project(this.vertices, target);
-    const [m, f, n, base] = [this.matrix, this.faces, this.normals, rgb(variable("--mesh"))];
+    const [f, light, base] = [this.faces, this.light(), rgb(variable("--mesh"))];
     for (let i = 0; i < f.length; i += 3) {
       const [a, b, c] = [3 * f[i], 3 * f[i + 1], 3 * f[i + 2]];
       const area = (at[b] - at[a]) * (at[c + 1] - at[a + 1]) - (at[c] - at[a]) * (at[b + 1] - at[a + 1]);
       if (Math.abs(area) < 1e-9) continue;
-      // Light from the upper left, both sides alike: a mesh may be open.
-      const [nx, ny, nz] = [0, 3, 6].map((k) => m[k] * n[i] + m[k + 1] * n[i + 1] + m[k + 2] * n[i + 2]);
-      const light = 0.42 + 0.58 * Math.abs(-0.35 * nx + 0.45 * ny + 0.82 * nz);
-      const colour = 0xff000000 | base[2] * light << 16 | base[1] * light << 8 | base[0] * light;
+      const la = light[f[i]], lb = light[f[i + 1]], lc = light[f[i + 2]];
       const left = Math.max(0, Math.floor(Math.min(at[a], at[b], at[c])));
       const right = Math.min(width - 1, Math.ceil(Math.max(at[a], at[b], at[c])));
       const top = Math.max(0, Math.floor(Math.min(at[a + 1], at[b + 1], at[c + 1])));
@@ -255,7 +267,10 @@ class View {
         if (u < 0 || v < 0 || u + v > 1) continue;
         const z = u * at[a + 2] + v * at[b + 2] + (1 - u - v) * at[c + 2];
         const k = y * width + x;
-        if (z > depth[k]) { depth[k] = z; pixels[k] = colour; }
+        if (z <= depth[k]) continue;
+        depth[k] = z;
+        const l = u * la + v * lb + (1 - u - v) * lc;
+        pixels[k] = 0xff000000 | base[2] * l << 16 | base[1] * l << 8 | base[0] * l;
       }
     }
   }
