@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
+from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,8 +150,6 @@ def _named(value: Any) -> Any:
         return {str(key): _named(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_named(item) for item in value]
-    if hasattr(value, "value") and not isinstance(value, (str, int, float)):
+    if isinstance(value, Enum):
         return _named(value.value)
-    if isinstance(value, (bool, int, float, str, type(None))):
-        return value.value if hasattr(value, "value") else value
-    return str(value)
+    return value if isinstance(value, (int, float, str, type(None))) else str(value)

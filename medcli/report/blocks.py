@@ -191,9 +191,12 @@ class Section:
     sections: Sequence[Section] = field(default_factory=tuple)
 
 
+_NOT_DIGITS = str.maketrans("", "", ",%()×")
+
+
 def is_number(text: str) -> bool:
     """Whether a cell is a number, with sign, thousands separators, share or plus-minus allowed."""
-    bare = text.translate(str.maketrans({",": "", "%": "", "(": "", ")": "", "×": "", "\u2212": "-"}))
+    bare = text.translate(_NOT_DIGITS).replace("\u2212", "-")
     parts = [part for part in bare.replace(" to ", " ").split() if part != "±"]
     try:
         return bool(parts) and all(float(part) == float(part) for part in parts)

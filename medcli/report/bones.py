@@ -47,7 +47,8 @@ def read_reconstruction(folder: Path) -> Run | None:
     )
     return Run(
         title="Reconstruction of bone in 3D",
-        lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, measured against the CT meshes.",
+        lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, measured against "
+        "the CT meshes.",
         figures={
             "mean distance to the CT": number(mean, 3, "mm"),
             "95 % below, at most": number(high, 3, "mm"),
@@ -80,8 +81,8 @@ def _distances(records: Sequence[Json]) -> Table:
         rows.append([record["name"], number(record["points"]), *cells, number(to_float(record["published_mm"]))])
     header = ["record", "points", "mean", "median", "95 %", "max", "published"]
     caption = (
-        "Exact distances of the points to the nearest triangle in mm. Published: the published metric, mean distance to the "
-        "nearest of a million random points on the mesh."
+        "Exact distances of the points to the nearest triangle in mm. Published: the published metric, mean distance "
+        "to the nearest of a million random points on the mesh."
     )
     return Table(header, rows, caption)
 
@@ -179,7 +180,8 @@ def read_labels(folder: Path) -> Run | None:
     refined = [record["refinement"] for record in records if record.get("refinement")]
     return Run(
         title="Labels made from CT",
-        lead=f"Labels of tracked ultrasound frames, cut from the CT bone meshes{' after refinement of the poses' if refined else ''}.",
+        lead=f"Labels of tracked ultrasound frames, cut from the CT bone meshes"
+        f"{' after refinement of the poses' if refined else ''}.",
         figures={
             "frames": number(result.get("frames")),
             "files written": number(result.get("written")),

@@ -24,7 +24,7 @@ _ASPECT = 1664 / 1600
 
 
 def read_calibration(folder: Path) -> Run | None:
-    """The report of calibrated images; None where the folder holds none. A data folder stands for its ``calibrated``."""
+    """The report of calibrated images, in a folder or in its ``calibrated``; None where there are none."""
     if not (folder / MANIFEST).is_file():
         if not (folder / "calibrated" / MANIFEST).is_file():
             return None
@@ -36,7 +36,8 @@ def read_calibration(folder: Path) -> Run | None:
     options = manifest["options"]
     return Run(
         title="Calibration of X-ray images",
-        lead=f"Distortion of the image intensifiers corrected in {sum(map(len, images.values())):,} images of {len(images):,} pairs.",
+        lead=f"Distortion of the image intensifiers corrected in {sum(map(len, images.values())):,} images of "
+        f"{len(images):,} pairs.",
         figures={
             "images here": number(sum(map(len, images.values()))),
             "calibrations": number(len(manifest["calibrations"])),

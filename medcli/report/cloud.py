@@ -62,7 +62,7 @@ def palette() -> list[str]:
 
 
 def first_view(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3, 3) rotation that lays the longest extent of points (N, 3) across the screen and the shortest along the view."""
+    """(3, 3) rotation: the longest extent of points (N, 3) lies across the screen, the shortest along the view."""
     _, _, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
     for axis in axes:  # the same side for the same points, whichever sign the decomposition chose
         axis *= np.sign(axis[np.argmax(np.abs(axis))])

@@ -28,8 +28,8 @@ from medcli.report.runs import runs_in
 DEMO = "demo.json"
 SCHEMA = "medcli.demo.v2"
 _LEAD = (
-    "All steps of medcli on small synthetic copies of both datasets: each with the command a user would type, what came "
-    "out, and how long it took."
+    "All steps of medcli on small synthetic copies of both datasets: each with the command a user would type, what "
+    "came out, and how long it took."
 )
 
 
@@ -54,7 +54,9 @@ def read_demo(folder: Path) -> tuple[Run, list[Run]]:
         sections.append(section)
         runs += found
     origin = next((run.origin for run in runs if run.origin), {})
-    versions = {name: origin[name] for name in ("medcli", "python", "system", "when", "packages") if name in origin}
+    versions: Json = {
+        name: origin[name] for name in ("medcli", "python", "system", "when", "packages") if name in origin
+    }
     demo = Run(
         title="Demonstration of medcli",
         lead=_LEAD,

@@ -91,8 +91,8 @@ def data_section(runs: Sequence[Run]) -> Section:
         if data.get("synthetic"):
             blocks.append(
                 Note(
-                    f"The data of this run are synthetic: made by medcli in the layout of {name}, from formulas and random "
-                    "numbers. They show no person and no real implant, and are free of the dataset's licence."
+                    f"The data of this run are synthetic: made by medcli in the layout of {name}, from formulas and "
+                    "random numbers. They show no person and no real implant, and are free of the dataset's licence."
                 )
             )
         else:

@@ -64,7 +64,8 @@ def read_evaluation(folder: Path) -> Run | None:
         folder / "overlays.jpg",
         "The best, median and worst pair, both planes each, with the implant's outline by reference in blue and by the "
         "estimate in orange.",
-        "Outline of the implant: reference in blue, estimate in orange. Ranked by translation in mm plus rotation in degrees.",
+        "Outline of the implant: reference in blue, estimate in orange. Ranked by translation in mm plus rotation in "
+        "degrees.",
     )
     return Run(
         title="Evaluation of implant poses",
@@ -105,8 +106,8 @@ def _table(result: Json) -> Table:
         rows.append([title, "°" if name.endswith("_deg") else "mm", *cells, always, single])
     header = ["error", "unit", "mean", "median", "90 %", "95 %", "mean pose", "one plane"]
     caption = (
-        "Mean pose: mean error of always guessing the mean of the training pairs. One plane: median and 90 % published for "
-        "a single plane (Vogl et al. 2022)."
+        "Mean pose: mean error of always guessing the mean of the training pairs. One plane: median and 90 % published "
+        "for a single plane (Vogl et al. 2022)."
     )
     return Table(header, rows, caption)
 
@@ -269,8 +270,8 @@ def _outlines(folder: Path, result: Json) -> list[Block]:
     shown = [
         picture(
             path,
-            f"Both planes of pair {path.stem.split('_')[-1].lstrip('0')} with the implant's outline at the start and after.",
-            f"Pair {path.stem.split('_')[-1].lstrip('0')}",
+            f"Both planes of pair {_id_of(path)} with the implant's outline at the start and after registration.",
+            f"Pair {_id_of(path)}",
             NARROW,
         )
         for path in files[::step]
@@ -278,6 +279,11 @@ def _outlines(folder: Path, result: Json) -> list[Block]:
     pictures = [one for one in shown if isinstance(one, Picture)]
     others = [one for one in shown if isinstance(one, Note)]
     return [Text("Outline of the implant: orange at the start, green after registration."), Gallery(pictures), *others]
+
+
+def _id_of(path: Path) -> str:
+    """``12`` of ``register_000012.png``."""
+    return path.stem.split("_")[-1].lstrip("0")
 
 
 def _median(values: Sequence[float]) -> float:

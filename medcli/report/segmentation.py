@@ -115,7 +115,8 @@ def curves(result: Json) -> Chart:
     return Chart(
         panels,
         [Key(i, f"{region} bone", region == "invisible") for i, region in enumerate(_REGIONS)],
-        f"Share of pixels within a distance of the other surface, {result['protocol']} protocol, mean over frames.{shade}",
+        f"Share of pixels within a distance of the other surface, {result['protocol']} protocol, mean over frames."
+        f"{shade}",
         _every_threshold(result),
     )
 

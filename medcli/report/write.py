@@ -53,8 +53,8 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
         overwrite: also replace a file that is no report.
 
     Raises:
-        DataError: there is no such folder, it holds no run (says what was looked for, and names the runs below it), or a
-            file of the run is damaged.
+        DataError: there is no such folder, it holds no run (says what was looked for, and names the runs below it), or
+            a file of the run is damaged.
         UsageError: ``out`` is another file.
         MedcliError: ``out`` cannot be written.
     """

@@ -292,7 +292,8 @@ class View {
   }
 
   drawAxes(context, width, height, dense) {
-    const [length, x0, y0] = [26 * dense, 44 * dense, height - 44 * dense];
+    const length = Math.min(26 * dense, width / 20);
+    const [x0, y0] = [1.6 * length, height - 1.6 * length];
     context.lineWidth = 1.5 * dense;
     context.strokeStyle = context.fillStyle = variable("--soft");
     context.font = `${12 * dense}px system-ui, sans-serif`;
