@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 
 from medcli.errors import DataError
 from medcli.progress import Progress
+from medcli.run_note import About, note_run
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
 from medcli.training.curves import Panel, plot_curves
@@ -111,6 +112,12 @@ def finish(out: Path, result: Any) -> None:
     """Write ``result.json`` from a result's dataclass, which marks the run as done; one process does it for all."""
     if is_first_process():
         save_result(out, to_json(result))
+
+
+def note(verb: str, out: Path, about: About, settings: Any, device: str = "") -> None:
+    """Note command line, versions and data of a run (:mod:`medcli.run_note`); one process does it for all."""
+    if is_first_process():
+        note_run(out, verb, about, Path(settings.root), settings, device=device)
 
 
 def finite(row: Mapping[str, float]) -> dict[str, float | None]:

@@ -30,11 +30,13 @@ from medcli.errors import MedcliError, UsageError
 from medcli.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores, write_text
 from medcli.images import use_single_threaded_codecs, write_image
 from medcli.progress import SILENT, Advance, Progress
+from medcli.run_note import note_run
 from medcli.ultrabones.checkpoint import find_newest_best
 from medcli.ultrabones.inputs import MASK_ENDING, Frame, FrameReader, Source, find_sources, records_of
 from medcli.ultrabones.overlays import Tile, contact_sheet, make_tile, overlay
 from medcli.ultrabones.preprocess import mask_at_size, resize_frame
 from medcli.ultrabones.segmenter import Segmenter, load_segmenter, one_thread_each
+from medcli.ultrabones.sources import ABOUT
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +143,11 @@ def predict_seg(
         logger.info("checkpoint: %s (the newest)", checkpoint)
     segmenter = load_segmenter(checkpoint, settings.device, settings.precision, settings.batch_size)
     _prepare(folders, checkpoint, segmenter, settings)
-    return _Run(segmenter, settings, sources, progress).result(checkpoint, folders)
+    result = _Run(segmenter, settings, sources, progress).result(checkpoint, folders)
+    if result.frames:
+        where = root or next((Path(given) for given in inputs if Path(given).exists()), None)
+        note_run(settings.out or _common_folder(folders), "predict seg", ABOUT, where, settings, result, result.device)
+    return result
 
 
 @dataclass

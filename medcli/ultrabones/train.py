@@ -15,7 +15,7 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
-from medcli.training.run import Task, Trained, begin, finish, finite, from_json, train
+from medcli.training.run import Task, Trained, begin, finish, finite, from_json, note, train
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
 from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
@@ -23,6 +23,7 @@ from medcli.ultrabones.data import Split, choose_split, open_frames
 from medcli.ultrabones.model import build_model
 from medcli.ultrabones.segmentation import MONITOR, SegmentationModule
 from medcli.ultrabones.settings import AUGMENTATIONS, LABELS, SegmentationSettings
+from medcli.ultrabones.sources import ABOUT
 
 PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
@@ -30,6 +31,7 @@ PANELS: tuple[Panel, ...] = (
     ("prediction to label, mm", {"val_chamfer_mm": "mean", "val_hausdorff_95_mm": "95 %"}),
 )
 _FOLD = "specimen{:02d}"
+VERB = "train seg"
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +119,7 @@ def train_segmentation(
     if start.result is not None:
         logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
         return from_json(TrainResult, start.result)
+    note(VERB, out, ABOUT, settings)
     frames = open_frames(settings, split, progress)
     for warning in split.warnings:
         logger.warning("%s", warning)
@@ -128,6 +131,7 @@ def train_segmentation(
     task = Task(module, data, _weights_writer(out, module, split), MONITOR, PANELS)
     result = _result(out, split, train(task, settings, devices, out, start, progress), frames.failures)
     finish(out, result)
+    note(VERB, out, ABOUT, settings, result.device)
     return result
 
 
@@ -154,6 +158,7 @@ def cross_validate(
         folds.append(train_segmentation(fold, out / _FOLD.format(left_out), "auto", overwrite, progress))
     result = CrossValidationResult(out, tuple(folds), _mean_metrics(folds))
     finish(out, result)
+    note(f"{VERB} --cv loo", out, ABOUT, settings, folds[0].device)
     return result
 
 

@@ -24,11 +24,13 @@ from medcli.errors import DataError, MedcliError
 from medcli.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores
 from medcli.parallel import run_in_threads
 from medcli.progress import SILENT, Progress
+from medcli.run_note import note_path, note_run
 from medcli.veriserum import manifest
 from medcli.veriserum.distortion import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
 from medcli.veriserum.manifest import Manifest
 from medcli.veriserum.maps import AreaMap, Map, load_or_build
 from medcli.veriserum.plan import CalibrationSettings, Failure, Job, Plan, Selection, make_plan, output_name
+from medcli.veriserum.sources import ABOUT
 
 __all__ = ["CalibrationResult", "CalibrationSettings", "Failure", "Selection", "calibrate", "output_name"]
 _LOG = logging.getLogger(__name__)
@@ -106,7 +108,7 @@ def calibrate(
     seconds = time.perf_counter() - started
     failures = sorted([*plan.failures, *run.failures], key=lambda failure: (failure.id, failure.plane))
     done = plan.images if dry_run else run.done
-    return CalibrationResult(
+    result = CalibrationResult(
         root=root,
         out=out,
         poses=plan.pose_file,
@@ -123,6 +125,9 @@ def calibrate(
         settings=settings,
         failures=failures,
     )
+    if not dry_run and (done or not note_path(out).exists()):
+        note_run(out, "calibrate veriserum", ABOUT, root, settings, result, "cpu")
+    return result
 
 
 def _agree(out: Path, plan: Plan, settings: CalibrationSettings, overwrite: bool) -> Manifest:

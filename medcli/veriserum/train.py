@@ -19,7 +19,7 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
-from medcli.training.run import Task, Trained, begin, finish, finite, from_json, train
+from medcli.training.run import Task, Trained, begin, finish, finite, from_json, note, train
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
 from medcli.veriserum.data import Pairs, choose_split, find_pairs, fingerprint_of, open_pairs, pose_matrices
@@ -29,6 +29,7 @@ from medcli.veriserum.pose_losses import LOSSES
 from medcli.veriserum.pose_model import build_pose_network
 from medcli.veriserum.pose_module import MONITOR, PoseModule
 from medcli.veriserum.pose_settings import PoseSettings
+from medcli.veriserum.sources import ABOUT
 from medcli.veriserum.trials import Split
 
 PANELS: tuple[Panel, ...] = (
@@ -38,6 +39,7 @@ PANELS: tuple[Panel, ...] = (
 )
 _LEAST_SCALE_MM = 1.0
 _SMALLEST_SIZE = 32
+VERB = "train pose"
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ def train_pose(
     if start.result is not None:
         logger.info("%s is done already: %d epochs; --overwrite trains anew", out, settings.epochs)
         return from_json(TrainPoseResult, start.result)
+    note(VERB, out, ABOUT, settings)
     _tell(pairs, split)
     opened = open_pairs(settings, pairs, split, progress)
     seed_torch(settings.seed)
@@ -121,6 +124,7 @@ def train_pose(
     trained = train(task, settings, devices, out, start, progress)
     result = _result(out, pairs, split, trained, mean_pose_metrics(pairs.poses.loc[split.val], mean), opened.failures)
     finish(out, result)
+    note(VERB, out, ABOUT, settings, result.device)
     return result
 
 
