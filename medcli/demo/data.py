@@ -15,6 +15,7 @@ from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task,
 from medcli.demo.result import Picture
 from medcli.files import write_text
 from medcli.images import read_grey, write_image
+from medcli.run_note import SYNTHETIC
 from medcli.synthetic.fluoroscopy import IMAGE_FOLDER, Settings, Study, make_veriserum
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.veriserum.distortion import PLANES
@@ -83,6 +84,7 @@ def _make_sweeps(plan: Plan) -> int:
             shutil.rmtree(aside, ignore_errors=True)
             settings = SweepSettings(sizes[number], plan.size.frame_scale, optimized_columns=False, labels=False)
             make_ultrabones(aside, (number,), seed=plan.seed, anatomies=ANATOMIES, settings=settings)
+            (aside / SYNTHETIC).replace(plan.ultrabones / SYNTHETIC)
             (aside / _folder(number)).rename(plan.ultrabones / _folder(number))
             advance(1)
     shutil.rmtree(aside, ignore_errors=True)
