@@ -16,7 +16,7 @@ from medcli.demo.result import Picture
 from medcli.files import write_text
 from medcli.images import read_grey, write_image
 from medcli.run_note import SYNTHETIC
-from medcli.synthetic.fluoroscopy import IMAGE_FOLDER, Settings, Study, make_veriserum
+from medcli.synthetic.fluoroscopy import GRID_FOLDER, IMAGE_FOLDER, Settings, Study, make_veriserum
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.veriserum.distortion import PLANES
 
@@ -39,7 +39,10 @@ def make_data(plan: Plan) -> Task:
         " downloaded; real data come with medcli download.",
         typed("demo --out", plan.out, f"{'--quick ' if plan.quick else ''}--seed {plan.seed} --data-only"),
         lambda: _make(plan),
-        leaves=("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl", "veriserum/*/*_*.*"),
+        leaves=(
+            *("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl"),
+            *(f"veriserum/{name}/*" for name in (IMAGE_FOLDER, GRID_FOLDER, "csv_files", "veriserum_anatomies")),
+        ),
         free=plan.parallel,
     )
 

@@ -50,7 +50,7 @@ def _label(plan: Plan) -> Task:
         typed("label ultrabones --root", plan.ultrabones, f"--specimens {_listed(specimens)}"),
         work,
         reads=_FRAMES,
-        leaves=tuple(f"ultrabones/specimen{number:02d}/**/Labels*/*" for number in specimens),
+        leaves=_labels_of(specimens),
         needs=("data",),
         free=plan.parallel,
     )
@@ -81,10 +81,15 @@ def _label_refined(plan: Plan) -> Task:
         typed("label ultrabones --root", plan.ultrabones, f"--specimens {_listed(TEST_SPECIMENS)} --refine --overlay"),
         work,
         reads=_FRAMES,
-        leaves=tuple(f"ultrabones/specimen{number:02d}/**/Labels*/*" for number in TEST_SPECIMENS),
+        leaves=_labels_of(TEST_SPECIMENS),
         needs=("data",),
         free=plan.parallel,
     )
+
+
+def _labels_of(specimens: Iterable[int]) -> tuple[str, ...]:
+    """Patterns of the label files of some specimens."""
+    return tuple(f"ultrabones/specimen{n:02d}/**/{kind}/*" for n in specimens for kind in ("Labels", "Labels_full"))
 
 
 def _overlays(plan: Plan) -> Picture:
