@@ -88,8 +88,10 @@ def read_size(path: Path | str) -> tuple[int, int]:
     return rows, columns
 
 
-def encode(image: NDArray[np.uint8], suffix: str, quality: int = 95) -> NDArray[np.uint8]:
+def encode(image: NDArray[np.uint8], suffix: str, quality: int = 95, sharp_colour: bool = False) -> NDArray[np.uint8]:
     """Encode (H, W) grey or (H, W, 3) RGB as ``.jpg`` (at ``quality`` 0 to 100), ``.png`` or ``.tif``.
+
+    ``sharp_colour`` keeps a JPEG file's colour at full resolution, which thin coloured lines need.
 
     Returns:
         (bytes,) uint8.
@@ -97,6 +99,8 @@ def encode(image: NDArray[np.uint8], suffix: str, quality: int = 95) -> NDArray[
     if image.ndim == 3:
         image = np.ascontiguousarray(image[:, :, ::-1])
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else []
+    if parameters and sharp_colour:
+        parameters += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     written, content = cv2.imencode(suffix, image, parameters)
     if not written:
         raise ValueError(f"cannot encode an image of shape {image.shape} and type {image.dtype} as {suffix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import sys
 from typing import Annotated, Any
@@ -22,10 +23,12 @@ from medcli.cli import (
     predict,
     reconstruct,
     register,
+    report,
     train,
 )
 from medcli.cli.words import App
 from medcli.errors import MedcliError
+from medcli.run_note import command_line
 
 INTERRUPTED = 130
 
@@ -46,6 +49,7 @@ app.add_typer(reconstruct.app, name="reconstruct")
 app.add_typer(register.app, name="register")
 app.add_typer(export.app, name="export")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("info")(info.info)
 
@@ -73,7 +77,8 @@ def main(words: list[str] | None = None) -> None:
     """
     _stop_on_terminate()
     try:
-        app(args=words, prog_name="medcli")
+        with command_line(shlex.join(["medcli", *(sys.argv[1:] if words is None else words)])):
+            app(args=words, prog_name="medcli")
     except MedcliError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:

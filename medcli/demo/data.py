@@ -15,7 +15,8 @@ from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task,
 from medcli.demo.result import Picture
 from medcli.files import write_text
 from medcli.images import read_grey, write_image
-from medcli.synthetic.fluoroscopy import IMAGE_FOLDER, Settings, Study, make_veriserum
+from medcli.run_note import SYNTHETIC
+from medcli.synthetic.fluoroscopy import GRID_FOLDER, IMAGE_FOLDER, Settings, Study, make_veriserum
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.veriserum.distortion import PLANES
 
@@ -38,7 +39,10 @@ def make_data(plan: Plan) -> Task:
         " downloaded; real data come with medcli download.",
         typed("demo --out", plan.out, f"{'--quick ' if plan.quick else ''}--seed {plan.seed} --data-only"),
         lambda: _make(plan),
-        leaves=("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl", "veriserum/*/*_*.*"),
+        leaves=(
+            *("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl"),
+            *(f"veriserum/{name}/*" for name in (IMAGE_FOLDER, GRID_FOLDER, "csv_files", "veriserum_anatomies")),
+        ),
         free=plan.parallel,
     )
 
@@ -83,6 +87,7 @@ def _make_sweeps(plan: Plan) -> int:
             shutil.rmtree(aside, ignore_errors=True)
             settings = SweepSettings(sizes[number], plan.size.frame_scale, optimized_columns=False, labels=False)
             make_ultrabones(aside, (number,), seed=plan.seed, anatomies=ANATOMIES, settings=settings)
+            (aside / SYNTHETIC).replace(plan.ultrabones / SYNTHETIC)
             (aside / _folder(number)).rename(plan.ultrabones / _folder(number))
             advance(1)
     shutil.rmtree(aside, ignore_errors=True)

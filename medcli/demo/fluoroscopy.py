@@ -10,7 +10,7 @@ from medcli.demo.plan import Outcome, Plan, Task, typed
 from medcli.demo.result import BeforeAfter, Picture
 from medcli.images import write_image
 
-_BACKBONE, _SIZE, _BATCH_SIZE, _LR = "resnet18", 64, 8, 3e-4
+_BACKBONE, _SIZE, _BATCH_SIZE, _LR = "resnet18", 64, 4, 3e-4
 _IMAGES = ("veriserum/veriserum_collection_compressed/*",)
 _CALIBRATED = "veriserum/calibrated/*.jpg"
 _TABLES = "veriserum/csv_files/*.csv"
@@ -133,8 +133,8 @@ def _evaluate(plan: Plan) -> Task:
     return Task(
         "evaluate-pose",
         "Evaluate the pose network beside guessing the mean pose",
-        "Mean errors on held-out trials. So little training turns the implant better than a guess does, and hardly"
-        " places it.",
+        "Mean errors on trials held out. So little training may turn the implant better than a guess does, but hardly"
+        " places it; out of plane, too, a guess can be as good.",
         typed("evaluate pose --root", plan.veriserum, "--checkpoint", plan.trained_pose, "--device cpu --out", out),
         work,
         reads=(_CALIBRATED, _TABLES, plan.relative(plan.trained_pose)),

@@ -31,6 +31,7 @@ class Size:
         seg_epochs, pose_epochs: passes of the trainings.
         pairs: X-ray pairs; three to a trial.
         registered: pairs that are registered.
+        rebuilt: specimens that are rebuilt in 3D.
     """
 
     train_specimens: tuple[int, ...] = TRAIN_SPECIMENS
@@ -39,12 +40,21 @@ class Size:
     frame_scale: float = 0.4
     seg_epochs: int = 8
     pairs: int = 96
-    pose_epochs: int = 20
+    pose_epochs: int = 15
     registered: int = 4
+    rebuilt: tuple[int, ...] = TEST_SPECIMENS
 
 
 FULL = Size()
-QUICK = Size(train_specimens=TRAIN_SPECIMENS[:3], train_frames=8, test_frames=2, pairs=24, pose_epochs=6, registered=2)
+QUICK = Size(
+    train_specimens=TRAIN_SPECIMENS[:3],
+    train_frames=8,
+    test_frames=2,
+    pairs=24,
+    pose_epochs=12,
+    registered=2,
+    rebuilt=TEST_SPECIMENS[:1],
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Plan:
 
     def relative(self, path: Path) -> str:
         """``path`` relative to the demonstration's folder, with forward slashes."""
-        return path.relative_to(self.out).as_posix()
+        return path.absolute().relative_to(self.out.absolute()).as_posix()
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from medcli.demo.result import DemoResult, Step
 from medcli.errors import MedcliError
 from medcli.files import usable_cores, write_json
 from medcli.progress import SILENT, Progress
+from medcli.run_note import command_line
 
 RESULT = "demo.json"
-REPORT = "report.html"
 logger = logging.getLogger(__name__)
 
 
@@ -117,7 +117,8 @@ class _Run:
     def _work(self, task: Task) -> None:
         started, processor = time.perf_counter(), time.process_time()
         try:
-            outcome = task.work()
+            with command_line(task.command):
+                outcome = task.work()
         except Exception as error:  # whatever it is, the steps that do not need this one can still show what they do
             logger.debug("step %s", task.name, exc_info=True)
             reason = error.message if isinstance(error, MedcliError) else f"{type(error).__name__}: {error}"
@@ -167,6 +168,17 @@ def _step(plan: Plan, task: Task, outcome: Outcome, seconds: float, processor_se
 
 
 def _with_report(plan: Plan, result: DemoResult) -> DemoResult:
-    """Write ``demo.json`` and the report made from it."""
-    write_json(plan.out / RESULT, result)
-    return result
+    """Write ``demo.json``, and the report from it."""
+    from medcli.report import write_report
+
+    report = plan.out / "report.html"
+    whole = dataclasses.replace(result, report=report)
+    write_json(plan.out / RESULT, whole)
+    try:
+        write_report(plan.out, report)
+    except Exception as error:  # the results are there, whatever keeps the page from being drawn
+        logger.debug("report", exc_info=True)
+        reason = error.message if isinstance(error, MedcliError) else f"{type(error).__name__}: {error}"
+        whole = dataclasses.replace(result, failures=(*result.failures, f"report: {reason}"))
+        write_json(plan.out / RESULT, whole)
+    return whole

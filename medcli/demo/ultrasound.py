@@ -41,7 +41,7 @@ def _label(plan: Plan) -> Task:
         from medcli.ultrabones.label import label_ultrabones
 
         done = label_ultrabones(plan.ultrabones, specimens, workers=plan.workers, progress=plan.progress)
-        return Outcome({"labelled": f"{done.frames} frames"}, plan.ultrabones, failures=done.failures)
+        return Outcome({"labelled": f"{done.frames} frames"}, failures=done.failures)
 
     return Task(
         "label",
@@ -50,7 +50,7 @@ def _label(plan: Plan) -> Task:
         typed("label ultrabones --root", plan.ultrabones, f"--specimens {_listed(specimens)}"),
         work,
         reads=_FRAMES,
-        leaves=tuple(f"ultrabones/specimen{number:02d}/**/Labels*/*" for number in specimens),
+        leaves=_labels_of(specimens),
         needs=("data",),
         free=plan.parallel,
     )
@@ -71,7 +71,7 @@ def _label_refined(plan: Plan) -> Task:
             "poses refined": f"{frames}, by {by:.2f} mm",
             "seen by the probe": f"{100 * seen:.0f} % of the bone section",
         }
-        return Outcome(numbers, plan.ultrabones, (_overlays(plan),), failures=done.failures)
+        return Outcome(numbers, done.records[0].folder, (_overlays(plan),), failures=done.failures)
 
     return Task(
         "label-refined",
@@ -81,10 +81,15 @@ def _label_refined(plan: Plan) -> Task:
         typed("label ultrabones --root", plan.ultrabones, f"--specimens {_listed(TEST_SPECIMENS)} --refine --overlay"),
         work,
         reads=_FRAMES,
-        leaves=tuple(f"ultrabones/specimen{number:02d}/**/Labels*/*" for number in TEST_SPECIMENS),
+        leaves=_labels_of(TEST_SPECIMENS),
         needs=("data",),
         free=plan.parallel,
     )
+
+
+def _labels_of(specimens: Iterable[int]) -> tuple[str, ...]:
+    """Patterns of the label files of some specimens."""
+    return tuple(f"ultrabones/specimen{n:02d}/**/{kind}/*" for n in specimens for kind in ("Labels", "Labels_full"))
 
 
 def _overlays(plan: Plan) -> Picture:
@@ -275,7 +280,9 @@ def _reconstruct(plan: Plan) -> Task:
         from medcli.ultrabones.reconstruct import ReconstructSettings, reconstruct_ultrabones
 
         settings = ReconstructSettings(mask="Labels_pred", poses="optimized")
-        done = reconstruct_ultrabones(plan.ultrabones, out, TEST_SPECIMENS, None, settings, plan.workers, plan.progress)
+        done = reconstruct_ultrabones(
+            plan.ultrabones, out, plan.size.rebuilt, None, settings, plan.workers, plan.progress
+        )
         found = [record.distance_mm for record in done.records if record.distance_mm]
         points = sum(record.points for record in done.records)
         numbers = {"points": f"{points:,} of {len(found)} sweeps"}
@@ -293,7 +300,7 @@ def _reconstruct(plan: Plan) -> Task:
         typed(
             "reconstruct ultrabones --root",
             plan.ultrabones,
-            f"--specimens {_listed(TEST_SPECIMENS)} --mask Labels_pred --poses optimized --out",
+            f"--specimens {_listed(plan.size.rebuilt)} --mask Labels_pred --poses optimized --out",
             out,
         ),
         work,

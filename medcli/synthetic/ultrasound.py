@@ -14,10 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.files import usable_cores, write_text
+from medcli.files import make_output_folder, usable_cores, write_text
 from medcli.geometry import ULTRABONES_EULER, invert_rigid, rigid_transform
 from medcli.images import use_single_threaded_codecs, write_image
 from medcli.mesh import Mesh, write_stl
+from medcli.run_note import mark_synthetic
 from medcli.synthetic.bmode import Scene, render
 from medcli.synthetic.bones import SHAPES, Bone, make_bone
 from medcli.synthetic.section import full_label, partial_label
@@ -102,7 +103,8 @@ def make_ultrabones(
     """
     settings = settings or SweepSettings(frames=frames_per_record)
     use_single_threaded_codecs()
-    root = Path(root)
+    root = make_output_folder(Path(root))
+    mark_synthetic(root, settings)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for specimen in specimens:
             number = 0

@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 
 from medcli.errors import DataError
 from medcli.progress import Progress
+from medcli.run_note import About, note_run
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
 from medcli.training.curves import Panel, plot_curves
@@ -97,10 +98,14 @@ class Training(ABC, Generic[Result]):
     Attributes:
         settings: of the run.
         result_type: what :meth:`report` returns.
+        verb: the command's words, ``train seg``.
+        about: licence and citation of the data.
     """
 
     settings: FitSettings
     result_type: type[Result]
+    verb: str
+    about: About
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -130,9 +135,12 @@ class Training(ABC, Generic[Result]):
         if start.result is not None:
             logger.info("%s is done already: %d epochs; --overwrite trains anew", out, self.settings.epochs)
             return from_json(self.result_type, start.result)
+        note(self.verb, out, self.about, self.settings)
         task = self.prepare(out, start.checkpoint is None, progress)
-        result = self.report(out, train(task, self.settings, devices, out, start, progress))
+        trained = train(task, self.settings, devices, out, start, progress)
+        result = self.report(out, trained)
         finish(out, result)
+        note(self.verb, out, self.about, self.settings, trained.device)
         return result
 
 
@@ -179,6 +187,12 @@ def finish(out: Path, result: Any) -> None:
     """Write ``result.json`` from a result's dataclass, which marks the run as done; one process does it for all."""
     if is_first_process():
         save_result(out, to_json(result))
+
+
+def note(verb: str, out: Path, about: About, settings: Any, device: str = "") -> None:
+    """Note command line, versions and data of a run (:mod:`medcli.run_note`); one process does it for all."""
+    if is_first_process():
+        note_run(out, verb, about, Path(settings.root), settings, device=device)
 
 
 def _device_name(trainer: pl.Trainer) -> str:

@@ -19,10 +19,12 @@ from medcli.errors import DataError
 from medcli.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.images import use_single_threaded_codecs
 from medcli.progress import SILENT, Progress
+from medcli.run_note import note_run
 from medcli.ultrabones.index import index_frames, read_tracking
 from medcli.ultrabones.metrics import VISIBLE_GREY, FrameScore, paper_score, strict_score
 from medcli.ultrabones.predictions import LoadedFrame, Prediction, Source, shrink
 from medcli.ultrabones.registry import PIXEL_SPACING_MM
+from medcli.ultrabones.sources import ABOUT
 from medcli.ultrabones.splits import DonorOverlap, choose_frames, donor_overlap, donors_in, label_column
 from medcli.ultrabones.summary import About, SegmentationResult, frame_table, summarise
 
@@ -124,6 +126,7 @@ def evaluate_segmentation(
     results = {name: summarise(name, done, mine, about) for name, mine in by_protocol.items()}
     if out is not None:
         _write(out, done, source, by_protocol, results, settings)
+        note_run(out, "evaluate seg", ABOUT, Path(root), settings, device=source.device)
     return Evaluation(results, out)
 
 
@@ -234,7 +237,7 @@ def _write(
     results: dict[str, SegmentationResult],
     settings: EvaluationSettings,
 ) -> None:
-    from medcli.ultrabones.figures import draw_curves, draw_examples
+    from medcli.ultrabones.figures import draw_curves, draw_examples, write_examples
 
     only = next(iter(results.values()))
     write_json(out / "evaluation.json", results if len(results) > 1 else only)
@@ -252,6 +255,7 @@ def _write(
     ]
     pictures = list(zip(chosen["image"].tolist(), loaded, source.predict(loaded), titles, strict=True))
     draw_examples(pictures, out / "examples.png")
+    write_examples(pictures, out / "examples")
 
 
 def rank_frames(scores: Sequence[FrameScore | None], count: int = 3) -> list[tuple[str, int, float]]:

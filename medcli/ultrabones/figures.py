@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.files import write_bytes
-from medcli.images import read_grey
+from medcli.files import make_output_folder, write_bytes, write_json
+from medcli.images import read_grey, write_image
 from medcli.ultrabones.kernels import dilate
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PANELS = (("precision", "accuracy (precision)"), ("recall", "completeness (recall)"), ("f1", "F1 score"))
 COLOURS = {"all": "black", "visible": "tab:blue", "invisible": "tab:orange"}
+_EXAMPLE_WIDTH = 720
 LABEL_COLOUR, PREDICTION_COLOUR = (0, 220, 90), (255, 60, 160)
 
 
@@ -70,10 +72,35 @@ def draw_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], 
     _save(figure, path, dpi=100)
 
 
-def overlay(grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def write_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], folder: Path) -> None:
+    """The same frames one by one as JPEG files, with their titles in ``examples.json``."""
+    make_output_folder(folder)
+    titles = {}
+    for number, (image, frame, prediction, title) in enumerate(pictures, 1):
+        name = f"{number:02d}.jpg"
+        write_image(folder / name, _small_overlay(read_grey(image), frame.label, prediction.native), quality=90)
+        titles[name] = title
+    write_json(folder / "examples.json", titles)  # last: names only what is there
+
+
+def _small_overlay(
+    grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """As :func:`overlay`, of at most 720 columns and with lines that stay visible where it is shown small."""
+    size = (min(_EXAMPLE_WIDTH, grey.shape[1]), round(grey.shape[0] * min(_EXAMPLE_WIDTH / grey.shape[1], 1)))
+    small: Any = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    masks = [
+        cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0 for mask in (label, prediction)
+    ]
+    return overlay(small, dilate(masks[0], 1), masks[1], width=3)
+
+
+def overlay(
+    grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_], width: int | None = None
+) -> NDArray[np.uint8]:
     """An RGB picture (H, W, 3) of a frame with its label and, a little apart, the outline of its prediction."""
     picture = np.repeat(grey[:, :, None], 3, axis=2)
-    width = max(round(max(grey.shape) / 400), 1)
+    width = width or max(round(max(grey.shape) / 400), 1)
     picture[dilate(prediction, 2 * width) & ~dilate(prediction, width)] = PREDICTION_COLOUR
     picture[label] = LABEL_COLOUR
     return picture

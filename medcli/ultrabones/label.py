@@ -14,6 +14,7 @@ from medcli.errors import DataError, MedcliError, UsageError
 from medcli.files import make_output_folder, usable_cores
 from medcli.images import use_single_threaded_codecs
 from medcli.progress import SILENT, Progress
+from medcli.run_note import note_path, note_run
 from medcli.ultrabones.bones import find_meshes, load_surfaces
 from medcli.ultrabones.label_sweep import (
     FULL_FOLDER,
@@ -29,6 +30,7 @@ from medcli.ultrabones.label_sweep import (
 from medcli.ultrabones.layout import mask_name, specimen_folder
 from medcli.ultrabones.refine import RefineSettings
 from medcli.ultrabones.refine_sweep import SweepRefinement, plan_refinement, refine_sweep
+from medcli.ultrabones.sources import ABOUT
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.tracking import has_optimized_poses
@@ -160,7 +162,7 @@ def label_ultrabones(
                 failures.append(f"{sweep.name}: {error.message}")
     if errors and not labelled:
         raise errors[0]
-    return LabelResult(
+    result = LabelResult(
         root=Path(root),
         kind=settings.kind.value,
         dry_run=settings.dry_run,
@@ -171,6 +173,9 @@ def label_ultrabones(
         records=tuple(labelled),
         failures=tuple(failures),
     )
+    if not settings.dry_run and (result.written or not note_path(Path(root)).exists()):
+        note_run(Path(root), "label ultrabones", ABOUT, Path(root), settings, result, "cpu")
+    return result
 
 
 class _Bones:

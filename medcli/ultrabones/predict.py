@@ -28,12 +28,14 @@ from medcli.errors import MedcliError, UsageError
 from medcli.files import DISK_FULL, usable_cores
 from medcli.images import use_single_threaded_codecs, write_image
 from medcli.progress import SILENT, Advance, Progress
+from medcli.run_note import note_run
 from medcli.ultrabones.checkpoint import find_newest_best
 from medcli.ultrabones.inputs import MASK_ENDING, Frame, FrameReader, Source, find_sources, records_of
 from medcli.ultrabones.mask_folders import describe, prepare_folders
 from medcli.ultrabones.overlays import Tile, contact_sheet, make_tile, overlay
 from medcli.ultrabones.preprocess import mask_at_size, resize_frame
 from medcli.ultrabones.segmenter import Segmenter, load_segmenter, one_thread_each
+from medcli.ultrabones.sources import ABOUT
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +141,11 @@ def predict_seg(
     run = _Run(segmenter, settings, sources, progress)
     note = describe(checkpoint, segmenter, run.threshold)
     prepare_folders(folders, note, settings.skip_existing, settings.overwrite)
-    return run.result(checkpoint, folders)
+    result = run.result(checkpoint, folders)
+    if result.frames:
+        where = root or next((Path(given) for given in inputs if Path(given).exists()), None)
+        note_run(settings.out or _common_folder(folders), "predict seg", ABOUT, where, settings, result, result.device)
+    return result
 
 
 @dataclass

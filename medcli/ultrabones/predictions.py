@@ -54,6 +54,7 @@ class Source(Protocol):
 
     name: str
     train: tuple[int, ...] | None
+    device: str
 
     def attach(self, frames: pd.DataFrame) -> None:
         """Get ready for these frames."""
@@ -73,6 +74,7 @@ class StoredMasks:
     def __init__(self, kind: str) -> None:
         self.name = kind
         self.train: tuple[int, ...] | None = None
+        self.device = ""
         self._paths: list[str] = []
 
     def attach(self, frames: pd.DataFrame) -> None:
@@ -105,6 +107,7 @@ class Model:
 
     def __init__(self, segmenter: Segmenter, name: str) -> None:
         self.name = name
+        self.device = segmenter.device
         self._segmenter = segmenter
         train = segmenter.metadata.splits.get("train")
         self.train = tuple(int(number) for number in train) if train else None

@@ -19,6 +19,7 @@ from medcli.files import make_output_folder, remove_left_overs, usable_cores, wr
 from medcli.images import read_grey, use_single_threaded_codecs
 from medcli.parallel import map_in_threads
 from medcli.progress import SILENT, Progress
+from medcli.run_note import note_run
 from medcli.ultrabones.bones import digest, find_meshes, load_surfaces
 from medcli.ultrabones.cloud_figure import colour_scale_mm, distance_colours, draw_cloud
 from medcli.ultrabones.layout import list_timestamps, specimen_folder
@@ -33,6 +34,7 @@ from medcli.ultrabones.point_cloud import (
 )
 from medcli.ultrabones.pose import check_frame_size, pixels_to_ct
 from medcli.ultrabones.section import LABEL
+from medcli.ultrabones.sources import ABOUT
 from medcli.ultrabones.stamps import poses_of_masks
 from medcli.ultrabones.surface import Surface
 from medcli.ultrabones.sweeps import Poses, Sweep, find_sweeps
@@ -157,7 +159,10 @@ def reconstruct_ultrabones(
             out.rmdir()  # no record left anything in it
     if errors and not rebuilt:
         raise errors[0]
-    return ReconstructResult(Path(root), out, settings.dry_run, tuple(rebuilt), tuple(failures))
+    result = ReconstructResult(Path(root), out, settings.dry_run, tuple(rebuilt), tuple(failures))
+    if not settings.dry_run and out.is_dir():
+        note_run(out, "reconstruct ultrabones", ABOUT, Path(root), settings, result, "cpu")
+    return result
 
 
 def back_project(mask: NDArray[np.uint8], pose: NDArray[np.float64], spacing_mm: float) -> NDArray[np.float64]:

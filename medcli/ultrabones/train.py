@@ -16,7 +16,7 @@ from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
 from medcli.training.results import RunResult, finite
-from medcli.training.run import Task, Trained, Training, finish
+from medcli.training.run import Task, Trained, Training, finish, note
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
 from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
@@ -24,6 +24,7 @@ from medcli.ultrabones.data import Split, choose_split, open_frames
 from medcli.ultrabones.model import build_model
 from medcli.ultrabones.segmentation import MONITOR, SegmentationModule
 from medcli.ultrabones.settings import AUGMENTATIONS, LABELS, SegmentationSettings
+from medcli.ultrabones.sources import ABOUT
 
 PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
@@ -31,6 +32,7 @@ PANELS: tuple[Panel, ...] = (
     ("prediction to label, mm", {"val_chamfer_mm": "mean", "val_hausdorff_95_mm": "95 %"}),
 )
 _FOLD = "specimen{:02d}"
+VERB = "train seg"
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +111,8 @@ class _Segmentation(Training[TrainResult]):
     settings: SegmentationSettings
     split: Split
     result_type = TrainResult
+    verb = VERB
+    about = ABOUT
 
     def fingerprint(self) -> str:
         return self.split.fingerprint(self.settings.labels)
@@ -160,6 +164,7 @@ def cross_validate(
         folds.append(train_segmentation(fold, out / _FOLD.format(left_out), "auto", overwrite, progress))
     result = CrossValidationResult(out, tuple(folds), _mean_metrics(folds))
     finish(out, result)
+    note(f"{VERB} --cv loo", out, ABOUT, settings, folds[0].device)
     return result
 
 

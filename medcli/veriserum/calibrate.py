@@ -24,11 +24,13 @@ from medcli.errors import DataError, MedcliError
 from medcli.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores
 from medcli.parallel import run_in_threads
 from medcli.progress import SILENT, Progress
+from medcli.run_note import note_path, note_run
 from medcli.veriserum import manifest
 from medcli.veriserum.distortion import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
 from medcli.veriserum.manifest import Manifest
 from medcli.veriserum.maps import AreaMap, Map, load_or_build
 from medcli.veriserum.plan import CalibrationSettings, Failure, Job, Plan, Selection, make_plan, output_name
+from medcli.veriserum.sources import ABOUT
 
 __all__ = ["CalibrationResult", "CalibrationSettings", "Failure", "Selection", "calibrate", "output_name"]
 _LOG = logging.getLogger(__name__)
@@ -103,7 +105,10 @@ def calibrate(
         run.prepare(made_so, progress)
         started = time.perf_counter()
         run.work(progress)
-    return _result(root, run, dry_run, time.perf_counter() - started)
+    result = _result(root, run, dry_run, time.perf_counter() - started)
+    if not dry_run and (result.done or not note_path(out).exists()):
+        note_run(out, "calibrate veriserum", ABOUT, root, settings, result, "cpu")
+    return result
 
 
 def _result(root: Path, run: _Run, dry_run: bool, seconds: float) -> CalibrationResult:

@@ -16,6 +16,7 @@ from medcli.errors import DataError, UsageError
 from medcli.files import make_output_folder, write_json, write_text
 from medcli.geometry import VERISERUM_EULER, rigid_transform
 from medcli.progress import SILENT, Progress
+from medcli.run_note import note_run
 from medcli.veriserum import index
 from medcli.veriserum.data import Pairs, choose_split, find_pairs, pose_matrices
 from medcli.veriserum.metrics import SINGLE_PLANE, Summary, outline_errors, pose_errors, summarise
@@ -25,6 +26,7 @@ from medcli.veriserum.pose_predictor import PosePredictor
 from medcli.veriserum.pose_tables import MANUAL, read_reference
 from medcli.veriserum.projection import PoseFrame
 from medcli.veriserum.recordings import read_inter_plane
+from medcli.veriserum.sources import ABOUT
 from medcli.veriserum.trials import Ids, count_leaks, from_ranges
 
 _LOG = logging.getLogger(__name__)
@@ -145,6 +147,8 @@ def evaluate_pose(
         write_json(out / "evaluation.json", result)
         write_text(out / "pairs.csv", errors.round(5).to_csv(lineterminator="\n"))
         _draw(out, errors, guess, found, pairs, world)
+        device = checkpoint.device if checkpoint else ""
+        note_run(out, "evaluate pose", ABOUT, Path(root), settings, device=device)
     return result
 
 

@@ -20,6 +20,7 @@ from medcli.errors import DataError, UsageError
 from medcli.files import make_output_folder, write_text
 from medcli.images import write_image
 from medcli.progress import SILENT, Progress
+from medcli.run_note import note_run
 from medcli.training.weights import find_newest
 from medcli.veriserum import index
 from medcli.veriserum.implants import Surfaces
@@ -37,6 +38,7 @@ from medcli.veriserum.pose_estimates import estimate
 from medcli.veriserum.pose_predictor import PosePredictor, load_predictor
 from medcli.veriserum.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.projection import DualPlane
+from medcli.veriserum.sources import ABOUT
 
 _LOG = logging.getLogger(__name__)
 _SHEET_PAIRS = 6
@@ -132,7 +134,9 @@ def predict_pose(
     rows.to_csv(text, index=False, lineterminator="\n")
     write_text(out, text.getvalue())
     seconds = round(time.monotonic() - started, 3)
-    return PosePrediction(out, path, predictor.device, len(done), overlays, sheet, seconds, tuple(failures))
+    result = PosePrediction(out, path, predictor.device, len(done), overlays, sheet, seconds, tuple(failures))
+    note_run(out, "predict pose", ABOUT, root if root.is_dir() else None, settings, result, predictor.device)
+    return result
 
 
 @dataclass(frozen=True)

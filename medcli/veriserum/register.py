@@ -20,6 +20,7 @@ from medcli.files import make_output_folder, usable_cores, write_text
 from medcli.mesh import Mesh
 from medcli.parallel import run_in_threads
 from medcli.progress import SILENT, Progress
+from medcli.run_note import note_path, note_run
 from medcli.veriserum import index
 from medcli.veriserum.distortion import PLANES
 from medcli.veriserum.overlay import AFTER, BEFORE, draw_pair
@@ -27,6 +28,7 @@ from medcli.veriserum.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.projection import DualPlane
 from medcli.veriserum.recordings import Recordings, Sources, select
 from medcli.veriserum.refine import Settings, refine
+from medcli.veriserum.sources import ABOUT
 
 _LOG = logging.getLogger(__name__)
 _START_COLUMNS = tuple(f"start_{name}" for name in index.POSE_COLUMNS)
@@ -126,7 +128,7 @@ def register_poses(
     run = _Run(recordings, settings or Settings(), least_similarity, overlays)
     started = time.perf_counter()
     reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
-    return RegisterResult(
+    result = RegisterResult(
         out=out,
         overlays=overlays,
         done=len(reports),
@@ -138,6 +140,10 @@ def register_poses(
         poses=sorted(reports, key=lambda report: report.id),
         failures=sorted(failures, key=lambda failure: failure.id),
     )
+    if waiting or not note_path(out).exists():
+        chosen_as = {**asdict(sources), "anatomy": anatomy, "least_similarity": least_similarity}
+        note_run(out, "register pose", ABOUT, sources.root, chosen_as, result, "cpu")
+    return result
 
 
 def _work(

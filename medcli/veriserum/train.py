@@ -30,6 +30,7 @@ from medcli.veriserum.pose_losses import LOSSES
 from medcli.veriserum.pose_model import build_pose_network
 from medcli.veriserum.pose_module import MONITOR, PoseModule
 from medcli.veriserum.pose_settings import PoseSettings
+from medcli.veriserum.sources import ABOUT
 from medcli.veriserum.trials import Split
 
 PANELS: tuple[Panel, ...] = (
@@ -39,6 +40,7 @@ PANELS: tuple[Panel, ...] = (
 )
 _LEAST_SCALE_MM = 1.0
 _SMALLEST_SIZE = 32
+VERB = "train pose"
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +104,8 @@ class _PoseTraining(Training[TrainPoseResult]):
     pairs: Pairs
     split: Split
     result_type = TrainPoseResult
+    verb = VERB
+    about = ABOUT
 
     @property
     def mean(self) -> NDArray[np.float64]:

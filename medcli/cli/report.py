@@ -1,0 +1,49 @@
+"""``medcli report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medcli.cli import options
+from medcli.cli.output import Output
+
+if TYPE_CHECKING:
+    from medcli.report.write import ReportResult
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of medcli demo.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write.  [default: report.html in RUN]", show_default=False)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT even if it is not a medcli report.")
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write one HTML page on a run: what was run, its numbers, curves, pictures and 3D views.
+
+    The page is complete in itself: it needs no network and can be sent by mail. RUN is a folder that train, evaluate,
+    predict, calibrate, label, reconstruct, register or demo wrote to.
+    """
+    from medcli.report.write import write_report
+
+    output = Output(json, quiet, verbose)
+    result = write_report(run, out, overwrite)
+    output.finish(result, lambda done: _show(output, done))
+
+
+def _show(output: Output, result: ReportResult) -> None:
+    output.pairs(
+        {
+            "report": result.title,
+            "sections": "; ".join(result.sections),
+            "size": f"{result.bytes / 1e6:.1f} MB",
+            "open": result.out,
+        }
+    )

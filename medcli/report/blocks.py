@@ -1,0 +1,215 @@
+"""The vocabulary of a report: what a page can consist of. One template renders these and nothing else.
+
+All text is plain text and is escaped where it is rendered; the one field that holds markup is :attr:`Chart.panels`,
+which only :mod:`medcli.report.charts` fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark that must not be overlooked; ``tone`` is ``info``, ``warning`` or ``failure``."""
+
+    text: str
+    tone: str = "info"
+    items: Sequence[str] = ()
+    kind: str = "note"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What was, or can be, typed."""
+
+    text: str
+    label: str = ""
+    kind: str = "command"
+
+
+@dataclass(frozen=True)
+class KeyFigures:
+    """The few numbers that matter: name -> text with unit, shown large."""
+
+    figures: Mapping[str, str]
+    kind: str = "figures"
+
+
+@dataclass(frozen=True)
+class KeyValues:
+    """Names and values; ``folded`` hides them behind the caption until asked for."""
+
+    rows: Mapping[str, str]
+    caption: str = ""
+    folded: bool = False
+    kind: str = "pairs"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text cells; columns that hold numbers only stand right-aligned.
+
+    Attributes:
+        header: one for each column.
+        rows: cells, as many in each row as ``header``; the first names the row.
+        caption: what the table shows.
+        folded: hide it behind the caption until asked for.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str
+    folded: bool = False
+    kind: str = "table"
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether each column holds numbers only."""
+        return [
+            any(is_number(row[i]) for row in self.rows)
+            and all(is_number(row[i]) or row[i] in BLANK for row in self.rows)
+            for i in range(len(self.header))
+        ]
+
+
+BLANK = ("", "–")
+"""Cells without a value."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page.
+
+    Attributes:
+        source: ``data:`` address.
+        width, height: pixels.
+        alt: what it shows, for those who do not see it.
+        caption: shown below it.
+        wide: has small print, so a narrow screen scrolls it rather than shrink it to nothing.
+    """
+
+    source: str
+    width: int
+    height: int
+    alt: str
+    caption: str = ""
+    wide: bool = False
+    kind: str = "picture"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures side by side, as many as the screen has room for; ``caption`` is common to them."""
+
+    pictures: Sequence[Picture]
+    caption: str = ""
+    kind: str = "gallery"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Two pictures of one size, one over the other, and a slider between them."""
+
+    before: Picture
+    after: Picture
+    caption: str
+    labels: tuple[str, str] = ("before", "after")
+    kind: str = "compare"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a chart's key: colour and line style by number, and what it means."""
+
+    style: int
+    label: str
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels of curves with one key; ``table`` holds the same numbers."""
+
+    panels: Sequence[Markup]
+    keys: Sequence[Key]
+    caption: str
+    table: Table | None = None
+    kind: str = "chart"
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """Points over a mesh, turned by dragging or arrow keys. Lists are base64 of little-endian numbers.
+
+    Attributes:
+        points: (N, 3) uint16, each axis 0 to 65535 over the box.
+        values: (N,) uint8, place on the colour scale.
+        vertices, faces: (V, 3) uint16 in the same box and (F, 3) uint16; empty without a mesh.
+        low_mm, size_mm: corner and edges of the box.
+        view: (9,) rotation of the first view, row by row.
+        scale: text at the ends of the colour scale.
+        alt, caption: as of a picture.
+    """
+
+    points: str
+    values: str
+    vertices: str
+    faces: str
+    low_mm: Sequence[float]
+    size_mm: Sequence[float]
+    view: Sequence[float]
+    palette: Sequence[str]
+    scale: tuple[str, str]
+    alt: str
+    caption: str
+    kind: str = "cloud"
+
+
+Block = Text | Note | Command | KeyFigures | KeyValues | Table | Picture | Gallery | Compare | Chart | PointCloud
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with blocks and further sections below it."""
+
+    title: str
+    blocks: Sequence[Block] = ()
+    sections: Sequence[Section] = field(default_factory=tuple)
+
+
+_NOT_DIGITS = str.maketrans("", "", ",%()×")
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a number, with sign, thousands separators, share or plus-minus allowed."""
+    bare = text.translate(_NOT_DIGITS).replace("\u2212", "-")
+    parts = [part for part in bare.replace(" to ", " ").split() if part != "±"]
+    try:
+        return bool(parts) and all(float(part) == float(part) for part in parts)
+    except ValueError:
+        return False
+
+
+def number(value: object, digits: int = 3, unit: str = "") -> str:
+    """A value as a cell: ``–`` where there is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return "–"
+    if isinstance(value, int):
+        text = f"{value:,}"
+    else:
+        text = f"{value:,.{digits}f}"
+    return (text.replace("-", "\u2212") + (f" {unit}" if unit else "")) if text else text

@@ -1,0 +1,184 @@
+"""Curves as small SVG pictures whose colours are the page's, so that they follow light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+_WIDTH, _HEIGHT = 300, 226
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 28, 42
+_TICKS = 5
+_MARKED_UP_TO = 12
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart.
+
+    Attributes:
+        label: what it is.
+        x, y: the same number of values; where ``y`` is not finite the line is broken.
+        low, high: ends of a band around it.
+        style: number of its colour, 0 to 5.
+        dashed: drawn with gaps.
+        marked: values to be marked by crosses instead of joined.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    style: int = 0
+    dashed: bool = False
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the axes show; ranges of None follow the curves.
+
+    Attributes:
+        title: what is drawn upwards, with its unit: read first, it needs no turned head.
+        x: what runs to the right, with its unit.
+        whole_x: ticks at whole numbers only.
+    """
+
+    title: str
+    x: str
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    whole_x: bool = False
+
+
+def draw(axes: Axes, curves: Sequence[Curve], description: str) -> Markup:
+    """One panel as SVG; ``description`` says in words what can be seen."""
+    x_range = axes.x_range or _span([value for curve in curves for value in curve.x], tight=True)
+    y_range = axes.y_range or _span([value for curve in curves for value in curve.y])
+    plot = _Plot(x_range, y_range)
+    parts = [
+        Markup('<svg class="panel" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+            _WIDTH, _HEIGHT, f"{axes.title}. {description}"
+        ),
+        Markup('<text class="title" x="{}" y="17">{}</text>').format(_LEFT, axes.title),
+        *_frame(plot, axes),
+        *(band for curve in curves for band in _band(plot, curve)),
+        *(line for curve in curves for line in _line(plot, curve)),
+        Markup("</svg>"),
+    ]
+    return Markup("").join(parts)
+
+
+class _Plot:
+    """Where a value lies in the picture."""
+
+    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+        self.x_range, self.y_range = x_range, y_range
+
+    def x(self, value: float) -> float:
+        low, high = self.x_range
+        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        low, high = self.y_range
+        return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    def path(self, points: Sequence[tuple[float, float]]) -> str:
+        """Lines through points, those outside of the range moved to its edge."""
+        low, high = self.y_range
+        return "M" + "L".join(f"{self.x(x):.1f} {self.y(min(max(y, low), high)):.1f}" for x, y in points)
+
+
+def _frame(plot: _Plot, axes: Axes) -> list[Markup]:
+    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    parts = []
+    for value in ticks(*plot.y_range):
+        y = f"{plot.y(value):.1f}"
+        parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(_LEFT, y, right))
+        at = f"{plot.y(value) + 4:.1f}"
+        parts.append(Markup('<text class="tick end" x="{}" y="{}">{}</text>').format(_LEFT - 7, at, _text(value)))
+    for value in ticks(*plot.x_range, whole=axes.whole_x):
+        x = f"{plot.x(value):.1f}"
+        parts.append(Markup('<path class="grid" d="M{} {}V{}"/>').format(x, _TOP, bottom))
+        parts.append(Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(x, bottom + 17, _text(value)))
+    parts.append(Markup('<path class="axis" d="M{} {}V{}H{}"/>').format(_LEFT, _TOP, bottom, right))
+    middle = (_LEFT + right) / 2
+    parts.append(Markup('<text class="label mid" x="{}" y="{}">{}</text>').format(middle, _HEIGHT - 6, axes.x))
+    return parts
+
+
+def _band(plot: _Plot, curve: Curve) -> list[Markup]:
+    if curve.low is None or curve.high is None:
+        return []
+    known = [
+        (x, low, high)
+        for x, low, high in zip(curve.x, curve.low, curve.high, strict=True)
+        if math.isfinite(low) and math.isfinite(high)
+    ]
+    if len(known) < 2:
+        return []
+    outline = plot.path([(x, high) for x, _, high in known] + [(x, low) for x, low, _ in reversed(known)])
+    return [Markup('<path class="band s{}" d="{}Z"/>').format(curve.style, outline)]
+
+
+def _line(plot: _Plot, curve: Curve) -> list[Markup]:
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for x, y in zip(curve.x, curve.y, strict=True):
+        if math.isfinite(y) and math.isfinite(x):
+            pieces[-1].append((x, y))
+        elif pieces[-1]:
+            pieces.append([])
+    found = [piece for piece in pieces if piece]
+    if curve.marked:
+        return [_cross(plot, x, y, curve.style) for piece in found for x, y in piece]
+    kind = f"line s{curve.style}" + (" dashed" if curve.dashed else "")
+    drawn = [Markup('<path class="{}" d="{}"/>').format(kind, plot.path(piece)) for piece in found if len(piece) > 1]
+    few = sum(map(len, found)) <= _MARKED_UP_TO
+    dots = [
+        Markup('<circle class="dot s{}" cx="{}" cy="{}" r="2.6"/>').format(
+            curve.style, f"{plot.x(x):.1f}", f"{plot.y(min(max(y, plot.y_range[0]), plot.y_range[1])):.1f}"
+        )
+        for piece in found
+        for x, y in piece
+        if few or len(piece) == 1
+    ]
+    return drawn + dots
+
+
+def _cross(plot: _Plot, x: float, y: float, style: int) -> Markup:
+    across, up = plot.x(min(max(x, plot.x_range[0]), plot.x_range[1])), plot.y(y)
+    arms = f"M{across - 4:.1f} {up - 4:.1f}l8 8m0 -8l-8 8"
+    return Markup('<path class="line s{}" d="{}"/>').format(style, arms)
+
+
+def ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """About five round values from ``low`` to ``high``."""
+    raw = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    if whole:
+        step = max(1.0, math.ceil(step))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, 10) for i in range(first, last + 1)]
+
+
+def _span(values: Sequence[float], tight: bool = False) -> tuple[float, float]:
+    """A range that holds all finite values; without any, 0 to 1."""
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return 0.0, 1.0
+    low, high = min(known), max(known)
+    if low == high:
+        return low - 0.5, high + 0.5
+    if tight:
+        return low, high
+    room = 0.06 * (high - low)
+    return (0.0 if 0 <= low < 0.35 * high else low - room), high + room
+
+
+def _text(value: float) -> str:
+    return f"{value:g}".replace("-", "\u2212")

@@ -1,0 +1,158 @@
+"""Report of ``medcli demo``: its steps, each with the report of the run that it left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medcli.errors import DataError
+from medcli.report.blocks import (
+    Block,
+    Command,
+    Compare,
+    Gallery,
+    KeyFigures,
+    KeyValues,
+    Note,
+    Picture,
+    Section,
+    Table,
+    Text,
+)
+from medcli.report.folder import Json, Run, duration, failures_note, read_json, to_float
+from medcli.report.origin import SETTINGS_CAPTION, how_section
+from medcli.report.pictures import NARROW, picture
+from medcli.report.runs import runs_in
+
+DEMO = "demo.json"
+SCHEMA = "medcli.demo.v2"
+_LEAD = (
+    "All steps of medcli on small synthetic copies of both datasets: each with the command a user would type, what "
+    "came out, and how long it took."
+)
+
+
+def is_demo(folder: Path) -> bool:
+    """Whether a folder is one of ``medcli demo``."""
+    return (folder / DEMO).is_file()
+
+
+def read_demo(folder: Path) -> tuple[Run, list[Run]]:
+    """The demonstration, and the runs of its steps.
+
+    Raises:
+        DataError: ``demo.json`` is damaged or of another version.
+    """
+    path = folder / DEMO
+    content = read_json(path)
+    if content.get("schema") != SCHEMA:
+        raise DataError(f"{path} is of schema {content.get('schema')}, expected {SCHEMA}", "run medcli demo again")
+    sections, runs = [], []
+    for step in content["steps"]:
+        section, found = _step(folder, step)
+        sections.append(section)
+        runs += found
+    origin = next((run.origin for run in runs if run.origin), {})
+    versions: Json = {
+        name: origin[name] for name in ("medcli", "python", "system", "when", "packages") if name in origin
+    }
+    demo = Run(
+        title="Demonstration of medcli",
+        lead=_LEAD,
+        figures=_figures(content),
+        notes=[
+            Note(
+                "Everything here is synthetic: it shows that the steps work, not how well they do on real recordings."
+            ),
+            *failures_note(content.get("failures") or [], "items"),
+        ],
+        sections=[Section("What was run", [_overview(content)]), *sections],
+        origin={
+            **versions,
+            "medcli": content.get("version") or versions.get("medcli", ""),
+            "cores": content.get("cores", ""),
+            "command": f"medcli demo{' --quick' if content.get('quick') else ''}",
+            "settings": {"seed": content.get("seed"), "quick": content.get("quick")},
+            "data": {"synthetic": True},
+        },
+        seconds=to_float(content.get("seconds")),
+    )
+    return demo, runs
+
+
+def _figures(content: Json) -> dict[str, str]:
+    """Steps and time, and the first number of each step that has any."""
+    figures = {"steps": str(len(content["steps"])), "time": duration(to_float(content.get("seconds")))}
+    for step in content["steps"]:
+        for name, value in list((step.get("numbers") or {}).items())[:1]:
+            figures.setdefault(str(name), str(value))
+    return figures
+
+
+def _overview(content: Json) -> Block:
+    rows = [
+        [str(i), str(step["title"]), str(step.get("command") or "–"), f"{to_float(step.get('seconds')):.1f}"]
+        for i, step in enumerate(content["steps"], 1)
+    ]
+    return Table(["step", "what", "command", "seconds"], rows, "Steps in their order")
+
+
+def _step(folder: Path, step: Json) -> tuple[Section, list[Run]]:
+    blocks: list[Block] = [Text(str(step["about"]))] if step.get("about") else []
+    if step.get("command"):
+        blocks.append(
+            Command(str(step["command"]), f"What a user would type; it took {duration(to_float(step.get('seconds')))}:")
+        )
+    if step.get("numbers"):
+        blocks.append(KeyFigures({str(name): str(value) for name, value in step["numbers"].items()}))
+    blocks += _pictures(folder, step.get("pictures") or [])
+    if step.get("before_after"):
+        blocks.append(_slider(folder, step["before_after"]))
+    runs: list[Run] = []
+    if step.get("folder"):
+        try:
+            runs = runs_in(folder / str(step["folder"]))
+        except DataError as error:
+            blocks.append(Note(error.message, "warning"))
+        if not runs and (folder / str(step["folder"])).is_dir():
+            blocks.append(Note(f"The folder {step['folder']} holds no run that this version can read.", "warning"))
+    sections = [_below(run) for run in runs]
+    return Section(str(step["title"]), blocks, sections), runs
+
+
+def _below(run: Run) -> Section:
+    """What the run's own report holds; versions and licence stand once, at the end of the page."""
+    first: list[Block] = [Text(run.lead), *run.notes]
+    if run.figures:
+        first.append(KeyFigures(run.figures))
+    how = how_section(run)
+    settings = [block for block in how.blocks if isinstance(block, KeyValues) and block.caption == SETTINGS_CAPTION]
+    return Section(run.title, [*first, *settings], run.sections)
+
+
+def _pictures(folder: Path, given: Sequence[Any]) -> list[Block]:
+    shown = [
+        picture(
+            folder / str(one["path"]), str(one.get("alt") or "Picture of this step."), str(one.get("caption") or "")
+        )
+        for one in given
+    ]
+    small = [one for one in shown if isinstance(one, Picture)]
+    if len(small) > 2:
+        small_again = [
+            picture(folder / str(one["path"]), str(one.get("alt") or ""), str(one.get("caption") or ""), NARROW)
+            for one in given
+        ]
+        return [Gallery([one for one in small_again if isinstance(one, Picture)])]
+    return list(shown)
+
+
+def _slider(folder: Path, given: Json) -> Block:
+    alt = str(given.get("alt") or "")
+    halves = [picture(folder / str(given[side]), f"{alt} ({side})".strip()) for side in ("before", "after")]
+    for half in halves:
+        if not isinstance(half, Picture):
+            return half
+    before, after = (half for half in halves if isinstance(half, Picture))
+    return Compare(before, after, str(given.get("caption") or ""))

@@ -1,0 +1,105 @@
+"""From sections to one HTML file that needs nothing else: style, script and pictures are inside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from medcli import __version__
+from medcli.report.blocks import KeyFigures, Note, Section
+
+GENERATOR = "medcli report"
+_FOLDER = Path(__file__).parent / "page"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: what was run.
+        lead: one or two sentences on it.
+        facts: short remarks under the title: date, version, data.
+        figures: the numbers that matter most.
+        notes: remarks that must not be overlooked.
+        sections: everything else.
+    """
+
+    title: str
+    lead: str
+    facts: Sequence[str]
+    figures: KeyFigures | None
+    notes: Sequence[Note]
+    sections: Sequence[Section]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A section as the page shows it: with its place among the others."""
+
+    section: Section
+    anchor: str
+    level: int
+    entries: Sequence[Entry]
+
+
+def render(page: Page) -> str:
+    """The page as HTML."""
+    environment = Environment(
+        loader=PackageLoader("medcli.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = ((_FOLDER / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    entries = list(_entries(page.sections, 2, set()))
+    return environment.get_template("page.html.j2").render(
+        page=page,
+        entries=entries,
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        generator=f"{GENERATOR} {__version__}",
+    )
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page that :func:`render` made."""
+    with path.open("rb") as file:
+        return f'<meta name="generator" content="{GENERATOR} '.encode() in file.read(4096)
+
+
+def _policy(style: str, script: str) -> str:
+    """What the page may load: nothing but the pictures, the style and the script in it, told by their hashes."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _entries(sections: Sequence[Section], level: int, taken: set[str]) -> Iterator[Entry]:
+    for section in sections:
+        anchor = _anchor(section.title, taken)
+        yield Entry(section, anchor, level, list(_entries(section.sections, level + 1, taken)))
+
+
+def _anchor(title: str, taken: set[str]) -> str:
+    """A name for links that no other section has."""
+    plain = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+    name, number = plain, 1
+    while name in taken:
+        number += 1
+        name = f"{plain}-{number}"
+    taken.add(name)
+    return name

@@ -1,0 +1,313 @@
+"use strict";
+// Three small helpers: copy buttons, before/after sliders, and views of points in space. Without them the page still
+// shows everything: both pictures side by side, and a picture of the points.
+
+for (const box of document.querySelectorAll(".command")) {
+  const text = box.querySelector("pre");
+  const shell = document.createElement("div");
+  const button = document.createElement("button");
+  shell.className = "shell";
+  text.replaceWith(shell);
+  shell.append(text, button);
+  text.classList.add("with-button");
+  button.type = "button";
+  button.textContent = "Copy";
+  button.setAttribute("aria-label", "Copy the command");
+  button.addEventListener("click", async () => {
+    const selection = getSelection();
+    selection.selectAllChildren(text);
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      selection.removeAllRanges();
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Selected";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+}
+
+for (const figure of document.querySelectorAll(".compare")) {
+  const stage = figure.querySelector(".stage");
+  const label = figure.querySelector("label");
+  const slider = figure.querySelector("input");
+  const show = () => {
+    stage.style.setProperty("--at", slider.value + "%");
+    slider.setAttribute("aria-valuetext", slider.value + " %");
+  };
+  const follow = (event) => {
+    const place = stage.getBoundingClientRect();
+    slider.value = Math.round(100 * (event.clientX - place.left) / place.width);
+    show();
+  };
+  stage.addEventListener("pointerdown", (event) => {
+    stage.setPointerCapture(event.pointerId);
+    follow(event);
+  });
+  stage.addEventListener("pointermove", (event) => { if (stage.hasPointerCapture(event.pointerId)) follow(event); });
+  stage.addEventListener("dragstart", (event) => event.preventDefault());
+  slider.addEventListener("input", show);
+  label.hidden = false;
+  figure.classList.add("ready");
+  show();
+}
+
+const unpack = (text, Kind) => {
+  const raw = atob(text);
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return new Kind(bytes.buffer);
+};
+
+const times = (a, b) => {
+  const c = new Float64Array(9);
+  for (let i = 0; i < 3; i++) for (let j = 0; j < 3; j++)
+    c[3 * i + j] = a[3 * i] * b[j] + a[3 * i + 1] * b[3 + j] + a[3 * i + 2] * b[6 + j];
+  return c;
+};
+
+const turned = (matrix, across, up) => {
+  const [ca, sa, cu, su] = [Math.cos(across), Math.sin(across), Math.cos(up), Math.sin(up)];
+  return times([1, 0, 0, 0, cu, -su, 0, su, cu], times([ca, 0, sa, 0, 1, 0, -sa, 0, ca], matrix));
+};
+
+const mix = (colours, share) => {
+  const at = Math.min(Math.max(share, 0), 1) * (colours.length - 1);
+  const first = Math.min(Math.floor(at), colours.length - 2);
+  return [0, 1, 2].map((i) => colours[first][i] + (at - first) * (colours[first + 1][i] - colours[first][i]));
+};
+
+const rgb = (text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
+const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+class View {
+  constructor(figure) {
+    const given = figure.dataset;
+    const [low, size] = [JSON.parse(given.low), JSON.parse(given.size)];
+    const middle = low.map((value, i) => value + size[i] / 2);
+    const place = (packed) => Float64Array.from(packed, (value, i) => value / 65535 * size[i % 3] + low[i % 3] - middle[i % 3]);
+    this.points = place(unpack(given.points, Uint16Array));
+    this.values = unpack(given.values, Uint8Array);
+    this.vertices = place(unpack(given.vertices, Uint16Array));
+    this.faces = unpack(given.faces, Uint16Array);
+    this.normals = this.vertexNormals();
+    this.first = JSON.parse(given.view);
+    const stops = JSON.parse(given.palette).map(rgb);
+    this.palette = Array.from({ length: 256 }, (_, i) => mix(stops, i / 255));
+    this.radius = Math.hypot(...size) / 2;
+    this.canvas = figure.querySelector("canvas");
+    this.bone = this.faces.length > 0;
+    this.waiting = false;
+    this.reset();
+    this.listen();
+    this.addButtons(figure.querySelector(".tools"));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.ask());
+    if (typeof ResizeObserver === "function") new ResizeObserver(() => this.ask()).observe(this.canvas);
+  }
+
+  reset() {
+    this.matrix = turned(Float64Array.from(this.first), 0, 0);
+    this.zoom = 1;
+    this.fit();
+    this.ask();
+  }
+
+  // The first view fills the picture; later ones keep its scale, so that turning does not change sizes.
+  fit() {
+    const m = this.matrix;
+    let [wide, tall] = [1e-6, 1e-6];
+    for (const set of [this.points, this.vertices])
+      for (let i = 0; i < set.length; i += 3) {
+        wide = Math.max(wide, Math.abs(m[0] * set[i] + m[1] * set[i + 1] + m[2] * set[i + 2]));
+        tall = Math.max(tall, Math.abs(m[3] * set[i] + m[4] * set[i + 1] + m[5] * set[i + 2]));
+      }
+    this.half = Math.max(wide, tall * 1.6) * 1.08;
+  }
+
+  // The normals of the faces around a vertex, large faces counting more.
+  vertexNormals() {
+    const [v, f] = [this.vertices, this.faces];
+    const normals = new Float64Array(v.length);
+    for (let i = 0; i < f.length; i += 3) {
+      const [a, b, c] = [3 * f[i], 3 * f[i + 1], 3 * f[i + 2]];
+      const [ux, uy, uz] = [v[b] - v[a], v[b + 1] - v[a + 1], v[b + 2] - v[a + 2]];
+      const [wx, wy, wz] = [v[c] - v[a], v[c + 1] - v[a + 1], v[c + 2] - v[a + 2]];
+      const n = [uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx];
+      for (const corner of [a, b, c]) for (let k = 0; k < 3; k++) normals[corner + k] += n[k];
+    }
+    for (let i = 0; i < normals.length; i += 3) {
+      const length = Math.hypot(normals[i], normals[i + 1], normals[i + 2]) || 1;
+      for (let k = 0; k < 3; k++) normals[i + k] /= length;
+    }
+    return normals;
+  }
+
+  // Light from the upper left, both sides alike: a mesh may be open.
+  light() {
+    const [m, n] = [this.matrix, this.normals];
+    const [x, y, z] = [0, 1, 2].map((k) => -0.35 * m[k] + 0.45 * m[3 + k] + 0.82 * m[6 + k]);
+    const light = new Float32Array(n.length / 3);
+    for (let i = 0; i < light.length; i++) {
+      light[i] = 0.38 + 0.62 * Math.abs(x * n[3 * i] + y * n[3 * i + 1] + z * n[3 * i + 2]);
+    }
+    return light;
+  }
+
+  listen() {
+    const canvas = this.canvas;
+    let last = null;
+    canvas.addEventListener("pointerdown", (event) => { last = event; canvas.setPointerCapture(event.pointerId); });
+    canvas.addEventListener("pointerup", () => { last = null; });
+    canvas.addEventListener("pointercancel", () => { last = null; });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!last) return;
+      const upright = event.pointerType === "touch" ? 0 : event.clientY - last.clientY;
+      this.turn((event.clientX - last.clientX) * 0.009, upright * 0.009);
+      last = event;
+    });
+    const step = Math.PI / 24;
+    const keys = {
+      ArrowLeft: () => this.turn(-step, 0), ArrowRight: () => this.turn(step, 0),
+      ArrowUp: () => this.turn(0, -step), ArrowDown: () => this.turn(0, step),
+      "+": () => this.enlarge(1.2), "=": () => this.enlarge(1.2), "-": () => this.enlarge(1 / 1.2),
+      Home: () => this.reset(),
+    };
+    canvas.addEventListener("keydown", (event) => {
+      if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
+  }
+
+  addButtons(tools) {
+    const add = (text, label, action) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      if (label) button.setAttribute("aria-label", label);
+      button.addEventListener("click", () => action(button));
+      tools.append(button);
+      return button;
+    };
+    const room = document.createElement("span");
+    room.className = "room";
+    tools.append(room);
+    if (this.faces.length) {
+      add("CT bone", "Show the CT bone", (button) => {
+        this.bone = !this.bone;
+        button.setAttribute("aria-pressed", this.bone);
+        this.ask();
+      }).setAttribute("aria-pressed", "true");
+    }
+    add("↑", "Turn up", () => this.turn(0, -Math.PI / 12));
+    add("↓", "Turn down", () => this.turn(0, Math.PI / 12));
+    add("−", "Zoom out", () => this.enlarge(1 / 1.25));
+    add("+", "Zoom in", () => this.enlarge(1.25));
+    add("Reset", "Reset the view", () => this.reset());
+  }
+
+  turn(across, up) { this.matrix = turned(this.matrix, across, up); this.ask(); }
+
+  enlarge(factor) { this.zoom = Math.min(Math.max(this.zoom * factor, 0.4), 12); this.ask(); }
+
+  ask() {
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => { this.waiting = false; this.draw(); });
+  }
+
+  // Everything is drawn into one picture with a depth for each pixel, so that the bone hides what is behind it.
+  draw() {
+    const canvas = this.canvas;
+    const dense = Math.min(devicePixelRatio || 1, 2);
+    const width = Math.max(1, Math.round((canvas.clientWidth || 960) * dense));
+    const height = Math.max(1, Math.round(width / 1.6));
+    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+    const context = canvas.getContext("2d");
+    const picture = context.createImageData(width, height);
+    const pixels = new Uint32Array(picture.data.buffer);
+    const depth = new Float32Array(width * height).fill(-Infinity);
+    const scale = width / (2 * this.half) * this.zoom;
+    const target = { width, height, pixels, depth, scale };
+    if (this.bone) this.drawFaces(target);
+    this.drawPoints(target, Math.max(2, Math.round(2.2 * dense * Math.sqrt(this.zoom))));
+    context.putImageData(picture, 0, 0);
+    this.drawAxes(context, width, height, dense);
+  }
+
+  project(set, { width, height, scale }) {
+    const m = this.matrix;
+    const out = new Float32Array(set.length);
+    for (let i = 0; i < set.length; i += 3) {
+      const [x, y, z] = [set[i], set[i + 1], set[i + 2]];
+      out[i] = width / 2 + scale * (m[0] * x + m[1] * y + m[2] * z);
+      out[i + 1] = height / 2 - scale * (m[3] * x + m[4] * y + m[5] * z);
+      out[i + 2] = m[6] * x + m[7] * y + m[8] * z;
+    }
+    return out;
+  }
+
+  drawFaces(target) {
+    const { width, height, pixels, depth } = target;
+    const at = this.project(this.vertices, target);
+    const [f, light, base] = [this.faces, this.light(), rgb(variable("--mesh"))];
+    for (let i = 0; i < f.length; i += 3) {
+      const [a, b, c] = [3 * f[i], 3 * f[i + 1], 3 * f[i + 2]];
+      const area = (at[b] - at[a]) * (at[c + 1] - at[a + 1]) - (at[c] - at[a]) * (at[b + 1] - at[a + 1]);
+      if (Math.abs(area) < 1e-9) continue;
+      const la = light[f[i]], lb = light[f[i + 1]], lc = light[f[i + 2]];
+      const left = Math.max(0, Math.floor(Math.min(at[a], at[b], at[c])));
+      const right = Math.min(width - 1, Math.ceil(Math.max(at[a], at[b], at[c])));
+      const top = Math.max(0, Math.floor(Math.min(at[a + 1], at[b + 1], at[c + 1])));
+      const bottom = Math.min(height - 1, Math.ceil(Math.max(at[a + 1], at[b + 1], at[c + 1])));
+      for (let y = top; y <= bottom; y++) for (let x = left; x <= right; x++) {
+        const px = x + 0.5, py = y + 0.5;
+        const u = ((at[b] - px) * (at[c + 1] - py) - (at[c] - px) * (at[b + 1] - py)) / area;
+        const v = ((at[c] - px) * (at[a + 1] - py) - (at[a] - px) * (at[c + 1] - py)) / area;
+        if (u < 0 || v < 0 || u + v > 1) continue;
+        const z = u * at[a + 2] + v * at[b + 2] + (1 - u - v) * at[c + 2];
+        const k = y * width + x;
+        if (z <= depth[k]) continue;
+        depth[k] = z;
+        const l = u * la + v * lb + (1 - u - v) * lc;
+        pixels[k] = 0xff000000 | base[2] * l << 16 | base[1] * l << 8 | base[0] * l;
+      }
+    }
+  }
+
+  drawPoints(target, side) {
+    const { width, height, pixels, depth } = target;
+    const at = this.project(this.points, target);
+    const nearer = 0.006 * this.radius; // points lie on the bone; drawn a little nearer, they are seen on it
+    for (let i = 0; i < at.length; i += 3) {
+      const [left, top, z] = [Math.round(at[i] - side / 2), Math.round(at[i + 1] - side / 2), at[i + 2] + nearer];
+      const [r, g, b] = this.palette[this.values[i / 3]];
+      const colour = 0xff000000 | b << 16 | g << 8 | r;
+      for (let y = Math.max(0, top); y < Math.min(height, top + side); y++)
+        for (let x = Math.max(0, left); x < Math.min(width, left + side); x++) {
+          const k = y * width + x;
+          if (z > depth[k]) { depth[k] = z; pixels[k] = colour; }
+        }
+    }
+  }
+
+  drawAxes(context, width, height, dense) {
+    const length = Math.min(26 * dense, width / 20);
+    const [x0, y0] = [1.6 * length, height - 1.6 * length];
+    context.lineWidth = 1.5 * dense;
+    context.strokeStyle = context.fillStyle = variable("--soft");
+    context.font = `${12 * dense}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (let axis = 0; axis < 3; axis++) {
+      const [dx, dy] = [this.matrix[axis] * length, -this.matrix[3 + axis] * length];
+      context.beginPath();
+      context.moveTo(x0, y0);
+      context.lineTo(x0 + dx, y0 + dy);
+      context.stroke();
+      if (Math.hypot(dx, dy) > 6 * dense) context.fillText("xyz"[axis], x0 + dx * 1.38, y0 + dy * 1.38);
+    }
+  }
+}
+
+for (const figure of document.querySelectorAll(".cloud")) new View(figure);

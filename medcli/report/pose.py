@@ -1,0 +1,294 @@
+"""Reports of ``medcli evaluate pose``, ``medcli predict pose`` and ``medcli register pose``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from medcli.report.blocks import Block, Chart, Gallery, Key, KeyValues, Note, Picture, Section, Table, Text, number
+from medcli.report.charts import Axes, Curve, draw
+from medcli.report.folder import (
+    Json,
+    Run,
+    column,
+    duration,
+    failures_note,
+    find,
+    origin_of,
+    read_json,
+    read_notes,
+    read_rows,
+    sentence,
+    to_float,
+)
+from medcli.report.pictures import NARROW, picture
+from medcli.run_note import NAME
+
+EVALUATED = "medcli.evaluate.pose.v1"
+RESULT = "evaluation.json"
+_MEASURES = {
+    "x_mm": "in plane bs, right",
+    "y_mm": "in plane bs, up",
+    "in_plane_bs_mm": "in plane bs",
+    "out_of_plane_bs_mm": "out of plane bs",
+    "in_plane_fs_mm": "in plane fs",
+    "out_of_plane_fs_mm": "out of plane fs",
+    "distance_mm": "distance in space",
+    "rotation_deg": "rotation",
+    "rz_deg": "rz",
+    "rx_deg": "rx",
+    "ry_deg": "ry",
+    "outline_bs_mm": "outline on bs",
+    "outline_fs_mm": "outline on fs",
+}
+_PANELS = (
+    ("Translation", "mm", {"in_plane_bs_mm": "in plane bs", "out_of_plane_bs_mm": "out of plane bs"}),
+    ("Rotation", "degrees", {"rotation_deg": "rotation, geodesic angle"}),
+    ("Outline on the detector", "mm", {"outline_bs_mm": "outline on bs", "outline_fs_mm": "outline on fs"}),
+)
+_MOST_ROWS = 40
+_MOST_PICTURES = 6
+
+
+def read_evaluation(folder: Path) -> Run | None:
+    """The report of an evaluation of poses; None where the folder holds none."""
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    result = read_json(path)
+    if result.get("schema") != EVALUATED:
+        return None
+    errors = result["errors"]
+    sheet = picture(
+        folder / "overlays.jpg",
+        "The best, median and worst pair, both planes each, with the implant's outline by reference in blue and by the "
+        "estimate in orange.",
+        "Outline of the implant: reference in blue, estimate in orange. Ranked by translation in mm plus rotation in "
+        "degrees.",
+    )
+    return Run(
+        title="Evaluation of implant poses",
+        lead=f"How far the poses of {result['source']} are from the reference ({result['reference']}): "
+        f"{result['pairs']:,} pairs, {result['split']}.",
+        figures={
+            "in plane bs, median": number(to_float(errors["in_plane_bs_mm"]["median"]), 2, "mm"),
+            "out of plane bs, median": number(to_float(errors["out_of_plane_bs_mm"]["median"]), 2, "mm"),
+            "rotation, median": number(to_float(errors["rotation_deg"]["median"]), 2, "°"),
+            "outline on bs, median": number(to_float(errors["outline_bs_mm"]["median"]), 2, "mm"),
+            "pairs": number(result["pairs"]),
+        },
+        notes=[
+            *(Note(sentence(str(w)), "warning") for w in result["warnings"]),
+            *failures_note(result["failures"], "pairs"),
+        ],
+        sections=[
+            Section("Errors", [_table(result), _about(result)]),
+            Section("Distribution of errors", list(_distributions(folder, result))),
+            Section("Best, median and worst pair", [sheet]),
+        ],
+        dataset="Veriserum",
+        origin=origin_of(folder, "evaluate pose"),
+    )
+
+
+def _table(result: Json) -> Table:
+    guess, published = result.get("mean_pose") or {}, result.get("single_plane") or {}
+    rows = []
+    for name, title in _MEASURES.items():
+        one = result["errors"].get(name)
+        if one is None:
+            continue
+        cells = [number(to_float(one[key]), 2) for key in ("mean", "median", "p90", "p95")]
+        always = number(to_float(guess[name]["mean"]), 2) if name in guess else "–"
+        known = published.get(name) or {}
+        single = " and ".join(f"{value:g}" for value in known.values()) or "–"
+        rows.append([title, "°" if name.endswith("_deg") else "mm", *cells, always, single])
+    header = ["error", "unit", "mean", "median", "90 %", "95 %", "mean pose", "one plane"]
+    caption = (
+        "Mean pose: mean error of always guessing the mean of the training pairs. One plane: median and 90 % published "
+        "for a single plane (Vogl et al. 2022)."
+    )
+    return Table(header, rows, caption)
+
+
+def _about(result: Json) -> KeyValues:
+    anatomies = ", ".join(f"{count:,} of anatomy {number_}" for number_, count in result["anatomies"].items())
+    return KeyValues(
+        {"pairs": anatomies, "geometry": result["geometry"], "neighbours of training pairs": number(result["leaks"])}
+    )
+
+
+def _distributions(folder: Path, result: Json) -> Iterator[Block]:
+    rows = read_rows(folder / "pairs.csv")
+    if not rows:
+        yield Note("The table pairs.csv is missing: it holds the errors of each pair.", "warning")
+        return
+    panels, keys, style = [], [], 1
+    for title, unit, measures in _PANELS:
+        drawn = []
+        for name, label in measures.items():
+            values = sorted(value for value in column(rows, name) if math.isfinite(value))
+            if not values:
+                continue
+            drawn.append(Curve(label, [0.0, *values], _shares(len(values)), style=style))
+            keys.append(Key(style, label))
+            style += 1
+        if drawn:
+            words = "; ".join(f"{c.label}: half below {number(c.x[(len(c.x) + 1) // 2], 2)} {unit}" for c in drawn)
+            panels.append(draw(Axes(f"{title}, % of pairs below", unit, y_range=(0, 100)), drawn, f"{words}."))
+    yield Chart(panels, keys, "Share of the pairs whose error is below a value.", _percentiles(result))
+
+
+def _shares(count: int) -> list[float]:
+    return [0.0, *(100 * i / count for i in range(1, count + 1))]
+
+
+def _percentiles(result: Json) -> Table:
+    shown = [name for _, _, measures in _PANELS for name in measures if name in result["errors"]]
+    rows = [
+        [_MEASURES[name], *(number(to_float(result["errors"][name][key]), 2) for key in ("median", "p90", "p95"))]
+        for name in shown
+    ]
+    return Table(["error", "50 % below", "90 % below", "95 % below"], rows, "Numbers of these curves", folded=True)
+
+
+def read_tables(folder: Path) -> Iterator[Run]:
+    """The reports of tables of poses in a folder, estimated or registered."""
+    for path, origin in read_notes(folder, "predict pose"):
+        yield _predicted(folder, path, origin)
+    for path, origin in read_notes(folder, "register pose"):
+        yield _registered(folder, path, origin)
+
+
+def _table_file(note: Path) -> Path:
+    return note.with_name(note.name.removesuffix(f".{NAME}") + ".csv")
+
+
+def _predicted(folder: Path, note: Path, origin: Json) -> Run:
+    result: Json = origin.get("result") or {}
+    rows = read_rows(_table_file(note))
+    sheet = find(folder, result.get("contact_sheet"))
+    alt = "X-ray pairs, both planes each, with the outline of the implant at its estimated pose in orange."
+    shown: list[Block] = [picture(sheet, alt, "Outline of the implant at its estimated pose.")] if sheet else []
+    return Run(
+        title="Estimated implant poses",
+        lead=f"Poses of {len(rows):,} pairs in {_table_file(note).name}, by {result.get('checkpoint', 'a network')}.",
+        figures={
+            "pairs": number(len(rows)),
+            "time": duration(result.get("seconds")),
+            "failed": number(len(result.get("failures") or [])),
+        },
+        notes=failures_note(result.get("failures") or [], "pairs"),
+        sections=[
+            Section("Poses", [_poses(rows)]),
+            Section("Outlines", shown or [Note("No outlines were drawn: medcli predict pose --overlay draws them.")]),
+        ],
+        dataset="Veriserum",
+        origin=origin,
+        seconds=result.get("seconds"),
+    )
+
+
+def _poses(rows: Sequence[Mapping[str, str]]) -> Block:
+    if not rows:
+        return Note("The table of poses is missing or empty.", "warning")
+    names = ("tx", "ty", "tz", "rz", "rx", "ry")
+    shown = [
+        [row.get("id", ""), row.get("anatomy_id", ""), *(number(to_float(row.get(n)), 2) for n in names)]
+        for row in rows[:_MOST_ROWS]
+    ]
+    more = f"; the first {_MOST_ROWS} of {len(rows):,}" if len(rows) > _MOST_ROWS else ""
+    return Table(
+        ["id", "anatomy", *names], shown, f"Translations in mm, rotations in degrees (intrinsic z-x'-y''){more}"
+    )
+
+
+def _registered(folder: Path, note: Path, origin: Json) -> Run:
+    result: Json = origin.get("result") or {}
+    rows = read_rows(_table_file(note))
+    before, after = column(rows, "similarity_before"), column(rows, "similarity_after")
+    moved, angle = column(rows, "moved_mm"), column(rows, "turned_deg")
+    return Run(
+        title="Registration of implant poses",
+        lead=f"Poses of {len(rows):,} pairs refined by matching the rendered implant to both planes "
+        f"({_table_file(note).name}).",
+        figures={
+            "pairs": number(len(rows)),
+            "similarity at the start, median": number(_median(before)),
+            "similarity after, median": number(_median(after)),
+            "moved, median": number(_median(moved), 2, "mm"),
+            "turned, median": number(_median(angle), 2, "°"),
+        },
+        notes=failures_note(result.get("failures") or [], "pairs"),
+        sections=[
+            Section("Matches", list(_matches(rows))),
+            Section("Outlines before and after", _outlines(folder, result)),
+        ],
+        dataset="Veriserum",
+        origin=origin,
+        seconds=result.get("seconds"),
+    )
+
+
+def _matches(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
+    if not rows:
+        yield Note("No pair was registered.", "warning")
+        return
+    ranked = sorted(rows, key=lambda row: to_float(row.get("similarity_after")))
+    order = [float(i) for i in range(1, len(ranked) + 1)]
+    before, after = column(ranked, "similarity_before"), column(ranked, "similarity_after")
+    curves = [
+        Curve("at the start", order, before, style=2, dashed=True),
+        Curve("after registration", order, after, style=3),
+    ]
+    words = f"Median {number(_median(before))} at the start and {number(_median(after))} after registration."
+    axes = Axes(
+        "Gradient correlation", "pair, from the worst match to the best", y_range=(min(0.0, *before), 1.0), whole_x=True
+    )
+    keys = [Key(2, "at the start", True), Key(3, "after registration")]
+    yield Chart([draw(axes, curves, words)], keys, "Mean over both planes; 1 is a perfect match.")
+    names = {"similarity_before": 3, "similarity_after": 3, "moved_mm": 2, "turned_deg": 2}
+    shown = [
+        [r.get("id", ""), r.get("anatomy_id", ""), *(number(to_float(r.get(n)), d) for n, d in names.items())]
+        for r in ranked[:_MOST_ROWS]
+    ]
+    more = f", the {_MOST_ROWS} worst of {len(rows):,}" if len(rows) > _MOST_ROWS else ""
+    yield Table(
+        ["id", "anatomy", "start", "after", "moved mm", "turned °"],
+        shown,
+        f"Pairs from the worst match to the best{more}",
+    )
+
+
+def _outlines(folder: Path, result: Json) -> list[Block]:
+    place = find(folder, result.get("overlays"))
+    files = sorted(place.glob("register_*.png")) if place else []
+    if not files:
+        return [Note("No outlines were drawn: medcli register pose --overlays FOLDER draws them.")]
+    step = max(1, math.ceil(len(files) / _MOST_PICTURES))
+    shown = [
+        picture(
+            path,
+            f"Both planes of pair {_id_of(path)} with the implant's outline at the start and after registration.",
+            f"Pair {_id_of(path)}",
+            NARROW,
+        )
+        for path in files[::step]
+    ]
+    pictures = [one for one in shown if isinstance(one, Picture)]
+    others = [one for one in shown if isinstance(one, Note)]
+    return [Text("Outline of the implant: orange at the start, green after registration."), Gallery(pictures), *others]
+
+
+def _id_of(path: Path) -> str:
+    """``12`` of ``register_000012.png``."""
+    return path.stem.split("_")[-1].lstrip("0")
+
+
+def _median(values: Sequence[float]) -> float:
+    known = sorted(value for value in values if math.isfinite(value))
+    if not known:
+        return math.nan
+    half = len(known) // 2
+    return known[half] if len(known) % 2 else (known[half - 1] + known[half]) / 2

@@ -1,0 +1,264 @@
+"""Reports of ``medcli evaluate seg`` and ``medcli predict seg``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from medcli.report.blocks import Block, Chart, Gallery, Key, Note, Picture, Section, Table, Text, number
+from medcli.report.charts import Axes, Curve, draw
+from medcli.report.folder import Json, Run, duration, failures_note, find, origin_of, read_json, to_float
+from medcli.report.pictures import NARROW, picture
+
+EVALUATED = "medcli.evaluate.seg.v1"
+RESULT, PREDICTIONS = "evaluation.json", "predictions.json"
+_CURVES = {"precision": "Precision (accuracy)", "recall": "Recall (completeness)", "f1": "F1 score"}
+_REGIONS = ("all", "visible", "invisible")
+_SHOWN = (5, 10, 20)
+"""Places of 0.5, 1.0 and 2.0 mm among the thresholds."""
+_EXAMPLE_TITLES = {"best": "Best frames", "median": "Median frames", "worst": "Worst frames"}
+_COLOURS = "Label in green, outline of the prediction in pink."
+_PROTOCOLS = {
+    "paper": "Published protocol: everything at 256 x 256 pixels, the label thickened to 3 pixels, frames without any "
+    "prediction left out.",
+    "strict": "Strict protocol: native pixels with their true spacing, the label as it is, and every labelled frame "
+    "counts; a frame without prediction has recall and F1 of 0.",
+}
+
+
+def read_evaluation(folder: Path) -> Run | None:
+    """The report of an evaluation of segmentations; None where the folder holds none."""
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    results = results_of(read_json(path))
+    if not results:
+        return None
+    first = next(iter(results.values()))
+    frames = f"{first['frames']:,} frames of specimens {_words(first['specimens'])}"
+    return Run(
+        title="Evaluation of a bone segmentation",
+        lead=f"How near predicted bone surfaces lie to the labels: {frames}; predictions from {first['source']}, "
+        f"compared with {_labels(first['labels'])}.",
+        figures=_figures(results),
+        notes=[*_notes(first), *failures_note(first["failures"], "frames")],
+        sections=[*(_protocol(name, result) for name, result in results.items()), _examples(folder)],
+        dataset="UltraBones100k",
+        origin=origin_of(folder, "evaluate seg"),
+    )
+
+
+def results_of(content: Json) -> dict[str, Json]:
+    """The results of an ``evaluation.json`` by protocol; none where it is of something else."""
+    if content.get("schema") == EVALUATED:
+        return {str(content["protocol"]): content}
+    found = {name: content[name] for name in ("paper", "strict") if isinstance(content.get(name), dict)}
+    return {name: one for name, one in found.items() if one.get("schema") == EVALUATED}
+
+
+def _figures(results: dict[str, Json]) -> dict[str, str]:
+    figures = {}
+    for name, result in results.items():
+        of = f", {name} protocol" if len(results) > 1 else ""
+        figures[f"F1 within 1 mm{of}"] = number(to_float(result["f1"]["all"][10]))
+    last = list(results.values())[-1]
+    return {
+        **figures,
+        "recall of visible bone within 1 mm": number(to_float(last["recall"]["visible"][10])),
+        "Dice": number(to_float(last["dice"])),
+        "mean surface distance": number(to_float(last["assd_mm"]), 2, "mm"),
+        "95 % surface distance": number(to_float(last["hd95_mm"]), 2, "mm"),
+    }
+
+
+def _notes(result: Json) -> Iterator[Note]:
+    for overlap in result.get("donor_overlap") or []:
+        train, test = (_words(overlap[side]) for side in ("train", "test"))
+        yield Note(
+            f"Donor {overlap['donor']} has a leg on both sides: specimen {train} in training, {test} in test. Results "
+            "on it are not those of a new person.",
+            "warning",
+        )
+    if result.get("donor_overlap") is None:
+        yield Note("It is not known what the predictions' network was trained on, so overlap of donors is not checked.")
+    if result["frames_without_prediction"]:
+        yield Note(
+            f"Nothing was predicted in {result['frames_without_prediction']:,} of the frames counted.", "warning"
+        )
+
+
+def _protocol(name: str, result: Json) -> Section:
+    blocks: list[Block] = [Text(_PROTOCOLS.get(name, "")), curves(result), _table(result)]
+    blocks.append(_counts(result))
+    if len(result["per_specimen"]) > 1:
+        blocks.append(_specimens(result))
+    return Section(f"Results, {name} protocol", blocks)
+
+
+def curves(result: Json) -> Chart:
+    """The three curves of the paper: precision, recall and F1 over distance, for all, visible and invisible bone."""
+    thresholds = result["thresholds_mm"]
+    interval = result.get("interval_95")
+    panels = []
+    for name, title in _CURVES.items():
+        drawn = []
+        for style, region in enumerate(_REGIONS):
+            ends = interval[name][region] if interval else None
+            values = [to_float(value) for value in result[name][region]]
+            low, high = ([to_float(v) for v in end] for end in ends) if ends else (None, None)
+            drawn.append(Curve(region, thresholds, values, low, high, style, dashed=region == "invisible"))
+        words = ", ".join(f"{region} bone {number(to_float(result[name][region][10]))}" for region in _REGIONS)
+        panels.append(draw(Axes(title, "distance (mm)", (0, 2), (0, 1)), drawn, f"Within 1 mm: {words}."))
+    shade = " Shaded: 95 % bootstrap interval over specimens." if interval else ""
+    return Chart(
+        panels,
+        [Key(i, f"{region} bone", region == "invisible") for i, region in enumerate(_REGIONS)],
+        f"Share of pixels within a distance of the other surface, {result['protocol']} protocol, mean over frames."
+        f"{shade}",
+        _every_threshold(result),
+    )
+
+
+def _every_threshold(result: Json) -> Table:
+    header = ["within mm", *(f"{name}, {region}" for region in _REGIONS for name in ("precision", "recall", "F1"))]
+    rows = [
+        [f"{at:.1f}", *(number(to_float(result[name][region][k])) for region in _REGIONS for name in _CURVES)]
+        for k, at in enumerate(result["thresholds_mm"])
+    ]
+    return Table(header, rows, "All numbers of these curves", folded=True)
+
+
+def _table(result: Json) -> Table:
+    interval = result.get("interval_95")
+
+    def cell(name: str, region: str, k: int) -> str:
+        text = number(to_float(result[name][region][k]))
+        if not interval:
+            return text
+        low, high = (number(to_float(end[k])) for end in interval[name][region])
+        return f"{text} ({low} to {high})"
+
+    rows = [
+        [region, f"{result['thresholds_mm'][k]:.1f}", *(cell(name, region, k) for name in _CURVES)]
+        for region in _REGIONS
+        for k in _SHOWN
+    ]
+    shown = ", with 95 % intervals over specimens" if interval else ""
+    caption = f"Mean over frames{shown}; visible bone is brighter than grey {result['visible_grey']:g}"
+    return Table(["bone", "within mm", "precision", "recall", "F1"], rows, caption)
+
+
+def _counts(result: Json) -> Table:
+    rows = [
+        ["Dice", number(to_float(result["dice"]))],
+        ["mean surface distance, mm", number(to_float(result["assd_mm"]), 2)],
+        ["Hausdorff distance, mm", number(to_float(result["hd_mm"]), 2)],
+        ["95 % Hausdorff distance, mm", number(to_float(result["hd95_mm"]), 2)],
+        ["frames counted", number(result["frames"])],
+        ["frames left out", number(result["frames_skipped"])],
+        ["frames without prediction", number(result["frames_without_prediction"])],
+    ]
+    rate = to_float(result["false_positive_rate"])
+    if rate == rate:
+        rows.append(["frames without bone in which some was found, %", number(100 * rate, 1)])
+    return Table(["measure", "value"], rows, "Other measures; distances run both ways between the surfaces")
+
+
+def _specimens(result: Json) -> Table:
+    rows = [
+        [
+            str(name),
+            one["donor"],
+            number(one["frames"]),
+            *(number(to_float(one[curve]["all"][10])) for curve in _CURVES),
+            number(to_float(one["dice"])),
+            number(to_float(one["assd_mm"]), 2),
+        ]
+        for name, one in result["per_specimen"].items()
+    ]
+    header = ["specimen", "donor", "frames", "precision", "recall", "F1", "Dice", "mean distance mm"]
+    return Table(header, rows, "Each specimen by itself; precision, recall and F1 within 1 mm")
+
+
+def _examples(folder: Path) -> Section:
+    titles_file = folder / "examples" / "examples.json"
+    if not titles_file.is_file():
+        sheet = picture(
+            folder / "examples.png",
+            "The best, median and worst frames with label and prediction drawn in.",
+            _COLOURS,
+            wide=True,
+        )
+        return Section("Best, median and worst frames", [sheet])
+    titles = {str(name): str(title).replace("F1 ", "F1\u00a0") for name, title in read_json(titles_file).items()}
+    blocks: list[Block] = [Text(f"{_COLOURS} Frames are ranked by their F1 within 0.5 mm.")]
+    sections = []
+    for rank, group in groupby(sorted(titles), key=lambda name: titles[name].partition(":")[0]):
+        shown = [_example(titles_file.parent / name, rank, titles[name].partition(":")[2].strip()) for name in group]
+        pictures = [one for one in shown if isinstance(one, Picture)]
+        others: Sequence[Block] = [one for one in shown if isinstance(one, Note)]
+        sections.append(Section(_EXAMPLE_TITLES.get(rank, rank), [Gallery(pictures), *others] if pictures else others))
+    return Section("Best, median and worst frames", blocks, sections)
+
+
+def _example(path: Path, rank: str, title: str) -> Picture | Note:
+    alt = f"Ultrasound frame with label and prediction, one of the {rank} frames: {title}."
+    return picture(path, alt, title, NARROW)
+
+
+def read_prediction(folder: Path) -> Run | None:
+    """The report of predicted masks; None where the folder holds none."""
+    origin, manifest = origin_of(folder, "predict seg"), folder / PREDICTIONS
+    if not origin and not manifest.is_file():
+        return None
+    made = read_json(manifest) if manifest.is_file() else {}
+    result: Json = origin.get("result") or {}
+    frames = result.get("frames")
+    figures = {
+        "masks written": number(frames),
+        "without bone": number(result.get("frames_without_bone")),
+        "frames per second": number(frames / result["seconds"], 1) if frames and result.get("seconds") else "–",
+    }
+    if not result:
+        figures = {"masks in this folder": number(sum(1 for _ in folder.glob("*_label_pred.png")))}
+    sheet = find(folder, result.get("contact_sheet") or folder / "predictions_contact_sheet.jpg")
+    alt = "Frames of this run, spread over it, each with the predicted bone laid over in orange."
+    shown: list[Block] = [picture(sheet, alt, "Predicted bone in orange.", wide=True)] if sheet else []
+    return Run(
+        title="Predicted bone surfaces",
+        lead=f"A mask for each ultrasound frame, by {made.get('network') or result.get('checkpoint') or 'a network'}.",
+        figures=figures,
+        notes=failures_note(result.get("failures") or [], "frames"),
+        sections=[
+            Section("Contact sheet", shown or [Note("No contact sheet: nothing was predicted, or it was removed.")]),
+            Section("Network and masks", [_network(made, result)]),
+        ],
+        dataset="UltraBones100k",
+        origin=origin,
+        seconds=result.get("seconds"),
+    )
+
+
+def _network(made: Json, result: Json) -> Table:
+    folders: list[Any] = result.get("folders") or []
+    rows = [
+        ["checkpoint", str(made.get("checkpoint") or result.get("checkpoint") or "–")],
+        ["its SHA-256", str(made.get("checkpoint_sha256") or "–")],
+        ["network", str(made.get("network") or "–")],
+        ["bone where the probability is above", f"{made.get('threshold', result.get('threshold', '–'))}"],
+        ["precision", str(made.get("precision") or result.get("precision") or "–")],
+        ["time", duration(result.get("seconds"))],
+        ["masks kept from before", number(result.get("frames_skipped"))],
+        ["folders of masks", ", ".join(map(str, folders[:8])) + (" …" if len(folders) > 8 else "") or "–"],
+    ]
+    return Table(["what", "value"], rows, "What made the masks")
+
+
+def _labels(name: str) -> str:
+    return f"{name} labels" if name in ("partial", "full") else f"the labels in {name}"
+
+
+def _words(numbers: Sequence[Any]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,226 @@
+"""Reports of ``medcli train seg`` and ``medcli train pose``, done or still under way, and of cross-validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, number
+from medcli.report.charts import Axes, Curve, draw
+from medcli.report.folder import (
+    Json,
+    Run,
+    column,
+    duration,
+    failures_note,
+    origin_of,
+    read_json,
+    read_rows,
+    sentence,
+    to_float,
+)
+
+SETTINGS, RESULT, METRICS = "settings.json", "result.json", "metrics.csv"
+_SEG, _POSE, _CV = "medcli.train_seg.v1", "medcli.train_pose.v1", "medcli.train_seg_cv.v1"
+_NAMES = {
+    "train_loss": "training loss",
+    "val_loss": "validation loss",
+    "val_dice": "validation Dice",
+    "val_chamfer_mm": "mean distance, mm",
+    "val_hausdorff_mm": "Hausdorff distance, mm",
+    "val_hausdorff_95_mm": "95 % distance, mm",
+    "val_in_plane_mm": "in plane bs, mm",
+    "val_out_of_plane_mm": "out of plane bs, mm",
+    "val_rotation_deg": "rotation, degrees",
+}
+_PANELS: Mapping[str, Sequence[tuple[str, str, Mapping[str, str]]]] = {
+    _SEG: (
+        ("Loss", "", {"train_loss": "training", "val_loss": "validation"}),
+        ("Dice", "", {"val_dice": "validation"}),
+        ("Prediction to label", "mm", {"val_chamfer_mm": "mean distance", "val_hausdorff_95_mm": "95 % distance"}),
+    ),
+    _POSE: (
+        ("Loss", "", {"train_loss": "training", "val_loss": "validation"}),
+        ("Translation", "mm", {"val_in_plane_mm": "in plane bs", "val_out_of_plane_mm": "out of plane bs"}),
+        ("Rotation", "degrees", {"val_rotation_deg": "geodesic angle"}),
+    ),
+}
+_MOST_ROWS = 200
+
+
+def read_training(folder: Path) -> Run | None:
+    """The report of a training; None where the folder holds none."""
+    result = read_json(folder / RESULT) if (folder / RESULT).is_file() else {}
+    if result.get("schema") == _CV:
+        return _cross_validation(folder, result)
+    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    schema = result.get("schema") or (_POSE if "backbone" in settings else _SEG if "encoder" in settings else "")
+    if schema not in _PANELS:
+        return None
+    is_pose = schema == _POSE
+    history = read_rows(folder / METRICS)
+    what = "an implant pose network" if is_pose else "a bone segmentation network"
+    return Run(
+        title=f"Training of {what}",
+        lead=_lead(settings, result, history, is_pose),
+        figures=_figures(result, history, settings, is_pose),
+        notes=[*_notes(result, settings, history), *failures_note(result.get("failures") or [], "items")],
+        sections=[
+            Section("Training curves", _curves(schema, history, result)),
+            Section("Validation", _validation(result, history)),
+            Section("Data and split", [_split(result, settings)]),
+        ],
+        dataset="Veriserum" if is_pose else "UltraBones100k",
+        origin=origin_of(folder, "train pose" if is_pose else "train seg"),
+        settings=settings,
+        seconds=result.get("seconds"),
+    )
+
+
+def _lead(settings: Json, result: Json, history: Sequence[Any], is_pose: bool) -> str:
+    network = settings.get("backbone") if is_pose else f"{settings.get('arch')} on {settings.get('encoder')}"
+    pieces = "pairs" if is_pose else "frames"
+    done = result.get("epochs") or len(history)
+    size = f", trained on {result[f'train_{pieces}']:,} {pieces}" if f"train_{pieces}" in result else ""
+    return f"{network}{size} for {done} of {settings.get('epochs', '?')} epochs."
+
+
+def _figures(result: Json, history: Sequence[Mapping[str, str]], settings: Json, is_pose: bool) -> dict[str, str]:
+    last = {name: to_float(value) for name, value in history[-1].items()} if history else {}
+    best: Mapping[str, Any] = result.get("best_metrics") or last
+    of = f"epoch {result['best_epoch']}" if "best_epoch" in result else "last epoch"
+    if is_pose:
+        shown = {
+            f"in plane, {of}": number(best.get("val_in_plane_mm"), 2, "mm"),
+            f"out of plane, {of}": number(best.get("val_out_of_plane_mm"), 2, "mm"),
+            f"rotation, {of}": number(best.get("val_rotation_deg"), 1, "°"),
+        }
+    else:
+        shown = {
+            f"validation Dice, {of}": number(best.get("val_dice")),
+            f"mean distance, {of}": number(best.get("val_chamfer_mm"), 2, "mm"),
+            f"95 % distance, {of}": number(best.get("val_hausdorff_95_mm"), 2, "mm"),
+        }
+    epochs = f"{len(history)} of {settings.get('epochs', '?')}"
+    return {**shown, "epochs": epochs, "time": duration(result.get("seconds"))}
+
+
+def _notes(result: Json, settings: Json, history: Sequence[Any]) -> list[Note]:
+    notes = [Note(sentence(str(text)), "warning") for text in result.get("warnings") or []]
+    if not result:
+        state = (
+            f"{len(history)} of {settings.get('epochs', '?')} epochs are done" if history else "no epoch is done yet"
+        )
+        text = f"This run has not ended: {state}. It is still under way or was interrupted; the same command goes on."
+        notes.insert(0, Note(text, "info"))
+    notes += [Note(f"Goes on from another run: {text}") for text in settings.get("resumed_from") or []]
+    return notes
+
+
+def _curves(schema: str, history: Sequence[Mapping[str, str]], result: Json) -> list[Block]:
+    if not history:
+        return [Note(f"There is no {METRICS} yet: it is written after the first epoch.")]
+    epochs = column(history, "epoch")
+    panels, keys = [], []
+    style = 0
+    for title, unit, metrics in _PANELS[schema]:
+        drawn = []
+        for name, label in metrics.items():
+            values = column(history, name)
+            drawn.append(Curve(label, epochs, values, style=style, dashed=name == "train_loss"))
+            keys.append(Key(style, f"{title}, {label}", name == "train_loss"))
+            style += 1
+        words = "; ".join(f"{curve.label} from {_first(curve.y)} to {_first(curve.y[::-1])}" for curve in drawn)
+        panels.append(draw(Axes(f"{title}, {unit}" if unit else title, "epoch", whole_x=True), drawn, f"{words}."))
+    best = f" The best epoch, by validation loss, is {result['best_epoch']}." if "best_epoch" in result else ""
+    return [Chart(panels, keys, f"Every epoch of the run.{best}", _epochs(history))]
+
+
+def _first(values: Sequence[float]) -> str:
+    return number(next((value for value in values if math.isfinite(value)), math.nan))
+
+
+def _epochs(history: Sequence[Mapping[str, str]]) -> Table:
+    names = [name for name in _NAMES if any(row.get(name) for row in history)]
+    rows = [
+        [row.get("epoch", ""), *(number(to_float(row.get(name))) for name in names)] for row in history[-_MOST_ROWS:]
+    ]
+    shown = f", the last {_MOST_ROWS}" if len(history) > _MOST_ROWS else ""
+    return Table(["epoch", *(_NAMES[name] for name in names)], rows, f"All numbers of these curves{shown}", folded=True)
+
+
+def _validation(result: Json, history: Sequence[Mapping[str, str]]) -> list[Block]:
+    if not result:
+        return [Note("The table of the best epoch is written at the end of the run.")]
+    guess = result.get("mean_pose_metrics") or {}
+    best, last = result["best_metrics"], result["last_metrics"]
+    names = [name for name in _NAMES if name in best and name != "train_loss"]
+    header = ["measure", f"best (epoch {result['best_epoch']})", f"last (epoch {result['epochs']})"]
+    if guess:
+        header.append("always the mean pose")
+    rows = [
+        [_NAMES[name], *(number(to_float(row.get(name))) for row in ([best, last, guess] if guess else [best, last]))]
+        for name in names
+    ]
+    return [Table(header, rows, "Validation of the weights in best.safetensors and last.safetensors")]
+
+
+def _split(result: Json, settings: Json) -> KeyValues:
+    rows = {
+        "training specimens": _words(result.get("train_specimens", settings.get("train_specimens"))),
+        "validation specimens": _words(result.get("val_specimens", settings.get("val_specimens"))),
+        "training frames": _count(result.get("train_frames")),
+        "validation frames": _count(result.get("val_frames")),
+        "training pairs": _count(result.get("train_pairs")),
+        "validation pairs": _count(result.get("val_pairs")),
+        "test pairs, which took no part": _count(result.get("test_pairs")),
+        "trials kept together by": str(result.get("split_rule") or ""),
+        "images": str(result.get("images") or ""),
+        "frames and their digest": str(settings.get("data") or ""),
+    }
+    return KeyValues({name: text for name, text in rows.items() if text})
+
+
+def _cross_validation(folder: Path, result: Json) -> Run:
+    folds = result["folds"]
+    names = [name for name in _NAMES if name in result["mean_metrics"]]
+    rows = [
+        [
+            _words(fold["val_specimens"]),
+            number(fold["best_epoch"]),
+            *(number(to_float(fold["best_metrics"].get(n))) for n in names),
+        ]
+        for fold in folds
+    ]
+    rows.append(["mean", "", *(number(to_float(result["mean_metrics"][name])) for name in names)])
+    header = ["specimen left out", "best epoch", *(_NAMES[name] for name in names)]
+    mean = result["mean_metrics"]
+    return Run(
+        title="Cross-validation of a bone segmentation network",
+        lead=f"{len(folds)} trainings, each validated on the one specimen that it did not see.",
+        figures={
+            "mean validation Dice": number(mean.get("val_dice")),
+            "mean distance": number(mean.get("val_chamfer_mm"), 2, "mm"),
+            "95 % distance": number(mean.get("val_hausdorff_95_mm"), 2, "mm"),
+        },
+        notes=[
+            Note(sentence(str(text)), "warning")
+            for text in dict.fromkeys(w for fold in folds for w in fold["warnings"])
+        ],
+        sections=[
+            Section("Folds", [Table(header, rows, "Best epoch of each fold; each fold has a report of its own, too")])
+        ],
+        dataset="UltraBones100k",
+        origin=origin_of(folder, "train seg"),
+        seconds=sum(to_float(fold["seconds"]) for fold in folds),
+    )
+
+
+def _count(value: Any) -> str:
+    return number(value) if isinstance(value, int) else ""
+
+
+def _words(values: Any) -> str:
+    return ", ".join(map(str, values)) if isinstance(values, (list, tuple)) else ""

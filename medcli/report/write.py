@@ -1,0 +1,142 @@
+"""Write the report of a run's folder."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcli.errors import DataError, UsageError
+from medcli.files import make_output_folder, write_text
+from medcli.report.blocks import KeyFigures, Section
+from medcli.report.demo import is_demo, read_demo
+from medcli.report.folder import Run
+from medcli.report.origin import data_section, facts, how_section
+from medcli.report.page import Page, is_report, render
+from medcli.report.runs import LOOKED_FOR, run_folders, runs_in
+
+NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What was written.
+
+    Attributes:
+        folder: the run's folder.
+        out: the page.
+        title: of the page.
+        runs: titles of the runs in it.
+        sections: titles of its sections.
+        bytes: size of the page.
+        seconds: time it took.
+    """
+
+    folder: Path
+    out: Path
+    title: str
+    runs: tuple[str, ...]
+    sections: tuple[str, ...]
+    bytes: int
+    seconds: float
+    schema: str = "medcli.report.v1"
+
+
+def write_report(folder: Path, out: Path | None = None, overwrite: bool = False) -> ReportResult:
+    """Write one HTML page, complete in itself, on the run in ``folder``.
+
+    Args:
+        folder: of a run, finished or not, or of ``medcli demo``.
+        out: the file to write; default ``folder/report.html``. A report that is there is replaced.
+        overwrite: also replace a file that is no report.
+
+    Raises:
+        DataError: there is no such folder, it holds no run (says what was looked for, and names the runs below it), or
+            a file of the run is damaged.
+        UsageError: ``out`` is another file.
+        MedcliError: ``out`` cannot be written.
+    """
+    started = time.perf_counter()
+    page, runs = page_of(folder)
+    out = out or folder / NAME
+    if out.is_file() and not overwrite and not is_report(out):
+        raise UsageError(
+            f"{out} is there and is not a medcli report", "choose another --out, or replace it with --overwrite"
+        )
+    text = render(page)
+    make_output_folder(out.parent)
+    write_text(out, text)
+    return ReportResult(
+        folder=folder,
+        out=out,
+        title=page.title,
+        runs=tuple(run.title for run in runs),
+        sections=tuple(section.title for section in page.sections),
+        bytes=len(text.encode("utf-8")),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def sections_of(folder: Path) -> list[Section]:
+    """The sections that a folder's report consists of; see :func:`write_report` for errors."""
+    return list(page_of(folder)[0].sections)
+
+
+def page_of(folder: Path) -> tuple[Page, list[Run]]:
+    """The report of a folder before it is HTML, and the runs in it; see :func:`write_report` for errors."""
+    if not folder.is_dir():
+        named = "a file" if folder.exists() else "not there"
+        raise DataError(f"no folder {folder}: it is {named}", "name the folder of a run, such as runs/seg/fpn-resnet34")
+    if is_demo(folder):
+        demo, runs = _read_demo(folder)
+        return _page(demo, [*demo.sections, how_section(demo), data_section(runs)]), [demo, *runs]
+    runs = runs_in(folder)
+    if not runs:
+        raise _no_run(folder)
+    if len(runs) == 1:
+        run = runs[0]
+        return _page(run, [*run.sections, how_section(run), data_section(runs)]), runs
+    sections = [Section(run.title, _figures(run), [*run.sections, how_section(run)]) for run in runs]
+    both = Run(
+        f"{len(runs)} runs in {folder.absolute().name}",
+        "; ".join(run.title for run in runs) + ".",
+        origin=runs[0].origin,
+    )
+    return _page(both, [*sections, data_section(runs)]), runs
+
+
+def _read_demo(folder: Path) -> tuple[Run, list[Run]]:
+    try:
+        return read_demo(folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{folder / 'demo.json'} is damaged: {type(error).__name__} {error}", "run medcli demo again"
+        ) from error
+
+
+def _page(run: Run, sections: Sequence[Section]) -> Page:
+    figures = KeyFigures(run.figures) if run.figures else None
+    return Page(
+        run.title,
+        run.lead,
+        facts(run),
+        figures,
+        list(run.notes),
+        [one for one in sections if one.blocks or one.sections],
+    )
+
+
+def _figures(run: Run) -> list[KeyFigures]:
+    return [KeyFigures(run.figures)] if run.figures else []
+
+
+def _no_run(folder: Path) -> DataError:
+    below = run_folders(folder)
+    if below:
+        commands = "; ".join(f"medcli report {shlex.quote(str(place))}" for place in below)
+        return DataError(f"{folder} is no run itself, but these are: type one of", commands)
+    return DataError(
+        f"{folder} holds no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to"
+    )
