@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,17 +75,25 @@ class _Lines:
 
 
 def as_typed(command: str) -> list[str]:
-    """A command as lines of at most 80 columns that can be copied into a shell."""
-    words = textwrap.wrap(command, _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
-    lines = [f"  $ {words[0]}", *(f"      {line}" for line in words[1:])]
+    """A command as lines of at most 80 columns that can be copied into a shell; an option stays with its values."""
+    lines: list[str] = []
+    for part in re.split(r" (?=--)", command):
+        if lines and len(lines[-1]) + len(part) < _WIDTH - 2:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(f"      {part}" if lines else f"  $ {part}")
     return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+
+
+_OPENERS = {"darwin": "open", "win32": "start"}
 
 
 def _show(output: Output, result: DemoResult) -> None:
     rows = {
-        "done": f"{len(result.steps)} steps in {result.seconds:,.0f} s on {result.cores} cores; all in {result.out}"
+        "done": f"{len(result.steps)} steps in {result.seconds:,.0f} s on {result.cores} cores",
+        "folder": str(result.out),
     }
     if result.report:
         rows["report"] = str(result.report)
-        rows["open it"] = "in any browser, for instance by a double click"
+        rows["open it"] = f"{_OPENERS.get(sys.platform, 'xdg-open')} {result.report}, or with any browser"
     output.pairs(rows)

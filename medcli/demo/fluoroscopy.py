@@ -30,13 +30,12 @@ def _calibrate(plan: Plan) -> Task:
 
         done = calibrate(plan.veriserum, workers=plan.workers, progress=plan.progress)
         shown = compare(plan.veriserum, out, study_of(plan), CalibrationSettings())
-        names = {"calibration.jpg": shown.sheet, "grid_before.png": shown.grid[0], "grid_after.png": shown.grid[1]}
+        names = {"calibration.jpg": shown.sheet, "grid_before.jpg": shown.grid[0], "grid_after.jpg": shown.grid[1]}
         for name, pixels in names.items():
             write_image(plan.pictures / name, pixels, 88)
         sheet, before, after = (plan.relative(plan.pictures / name) for name in names)
         numbers = {
-            "calibrated": f"{done.done + done.skipped} images",
-            "distortion": f"moves points by up to {shown.distortion_mm:.1f} mm",
+            "distortion": f"{shown.distortion_mm:.1f} mm at most, taken out of {done.done + done.skipped} images",
             "off the truth": f"{shown.error_before:.1f} grey levels before, {shown.error_after:.1f} after",
         }
         picture = Picture(
@@ -87,8 +86,8 @@ def _train(plan: Plan) -> Task:
         )
         done = train_pose(settings, out, progress=plan.progress)
         numbers = {
+            "pose training loss": first_and_last(out / "metrics.csv", "train_loss"),
             "learned from": f"{done.train_pairs} pairs, {done.epochs} times each",
-            "training loss": first_and_last(out / "metrics.csv", "train_loss"),
         }
         return Outcome(numbers, out, failures=done.failures)
 
@@ -120,7 +119,7 @@ def _evaluate(plan: Plan) -> Task:
 
         network = load_predictor(plan.trained_pose, "cpu")
         done = evaluate_pose(plan.veriserum, network, None, None, out, str(plan.trained_pose), plan.progress)
-        numbers = {"pairs": f"{done.pairs} of trials that it never saw"}
+        numbers = {}
         for words, name, unit in (
             ("rotation", "rotation_deg", "degrees"),
             ("in plane", "in_plane_bs_mm", "mm"),
@@ -128,6 +127,7 @@ def _evaluate(plan: Plan) -> Task:
         ):
             guess = f"; the mean pose: {done.mean_pose[name].mean:.1f}" if done.mean_pose else ""
             numbers[f"{words} off by"] = f"{done.errors[name].mean:.1f} {unit}{guess}"
+        numbers["pairs"] = f"{done.pairs} of trials that it never saw"
         return Outcome(numbers, out, failures=done.failures)
 
     return Task(
@@ -218,13 +218,13 @@ def _check(plan: Plan) -> Task:
             ("rotation", "rotation_deg", "degrees"),
         ):
             before, after = start.errors[name].median, done.errors[name].median
-            numbers[f"{words} off by"] = f"{after:.2f} {unit}, at the start {before:.2f} (median)"
+            numbers[f"registered, {words} off by"] = f"{after:.2f} {unit}; at the start {before:.2f}"
         return Outcome(numbers, out, failures=done.failures)
 
     return Task(
         "evaluate-registered",
         "Measure the registered poses",
-        "Compares them with the pose table, which holds the truth here.",
+        "Compares them with the pose table, which holds the truth here; medians.",
         typed(
             "evaluate pose --root",
             plan.veriserum,

@@ -67,8 +67,7 @@ def _label_refined(plan: Plan) -> Task:
         by = sum(one.moved_mm * one.refined for one in moved) / max(frames, 1)
         seen = sum(record.visible_share * record.frames for record in done.records) / max(done.frames, 1)
         numbers = {
-            "labelled": f"{done.frames} frames",
-            "poses refined": f"{frames}, by {by:.2f} mm",
+            "poses refined": f"{frames} of {done.frames}, by {by:.2f} mm",
             "seen by the probe": f"{100 * seen:.0f} % of the bone section",
         }
         return Outcome(numbers, done.records[0].folder, (_overlays(plan),), failures=done.failures)
@@ -134,9 +133,9 @@ def _train(plan: Plan) -> Task:
         )
         done = train_segmentation(settings, out, progress=plan.progress)
         numbers = {
-            "learned from": f"{done.train_frames} frames, {done.epochs} times each",
-            "training loss": first_and_last(out / "metrics.csv", "train_loss"),
             "validation Dice": f"{done.best_metrics['val_dice']:.2f} at best (epoch {done.best_epoch})",
+            "training loss": first_and_last(out / "metrics.csv", "train_loss"),
+            "learned from": f"{done.train_frames} frames, {done.epochs} times each",
         }
         return Outcome(numbers, out, failures=done.failures)
 
@@ -165,7 +164,7 @@ def _make_untrained(plan: Plan) -> Task:
         from medcli.ultrabones.checkpoint import create
 
         made = create(plan.untrained, ARCH, ENCODER, "none", plan.seed)
-        return Outcome({"network": f"{ARCH} on {ENCODER}", "weights": f"{made.parameters:,}, all random"})
+        return Outcome({"random weights": f"{made.parameters:,}", "network": f"{ARCH} on {ENCODER}"})
 
     return Task(
         "untrained",
@@ -285,11 +284,12 @@ def _reconstruct(plan: Plan) -> Task:
         )
         found = [record.distance_mm for record in done.records if record.distance_mm]
         points = sum(record.points for record in done.records)
-        numbers = {"points": f"{points:,} of {len(found)} sweeps"}
+        numbers = {"points": f"{points:,} of {len(done.records)} sweeps"}
         if found:
-            numbers |= {
-                "to the CT surface, median": f"{_middle(one.median for one in found):.2f} mm",
+            numbers = {
+                "from the CT surface, median": f"{_middle(one.median for one in found):.2f} mm",
                 "95 % of points within": f"{_middle(one.percentile_95 for one in found):.2f} mm",
+                **numbers,
             }
         return Outcome(numbers, out, failures=done.failures)
 
