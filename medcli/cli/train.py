@@ -12,8 +12,10 @@ import typer
 from medcli.cli import options
 from medcli.cli.output import Output
 from medcli.cli.words import App
+from medcli.commands import spell
 
 if TYPE_CHECKING:
+    from medcli.ultrabones.settings import SegmentationSettings
     from medcli.ultrabones.train import CrossValidationResult, TrainResult
     from medcli.veriserum.train import TrainPoseResult
 
@@ -182,7 +184,7 @@ def seg(
     train = cross_validate if cv else train_segmentation
     result: CrossValidationResult | TrainResult = train(settings, folder, resume, overwrite, output.progress())
     if is_first_process():
-        output.finish(result, lambda done: _show(output, done))
+        output.finish(result, lambda done: _show(output, done, settings))
 
 
 class SplitName(str, Enum):
@@ -270,10 +272,10 @@ def pose(
     folder = out or options.RUNS / "pose" / f"{backbone}-{anatomy}"
     result = train_pose(settings, folder, resume, overwrite, output.progress())
     if is_first_process():
-        output.finish(result, lambda done: _show_pose(output, done))
+        output.finish(result, lambda done: _show_pose(output, done, root))
 
 
-def _show_pose(output: Output, result: TrainPoseResult) -> None:
+def _show_pose(output: Output, result: TrainPoseResult, root: Path) -> None:
     rows: dict[str, Mapping[str, float | None]] = {
         "mean pose": result.mean_pose_metrics,
         f"best (epoch {result.best_epoch})": result.best_metrics,
@@ -281,10 +283,10 @@ def _show_pose(output: Output, result: TrainPoseResult) -> None:
     }
     output.table(["", *_SHOWN_POSE], [[name, *_row(row, _SHOWN_POSE)] for name, row in rows.items()])
     output.line(f"checkpoint: {result.best}")
-    output.line(f"next: medcli evaluate pose --checkpoint {result.best}")
+    output.line(f"next: {spell('medcli', 'evaluate', 'pose', '--root', root, '--checkpoint', result.best)}")
 
 
-def _show(output: Output, result: TrainResult | CrossValidationResult) -> None:
+def _show(output: Output, result: TrainResult | CrossValidationResult, settings: SegmentationSettings) -> None:
     from medcli.ultrabones.train import CrossValidationResult
 
     if isinstance(result, CrossValidationResult):
@@ -300,7 +302,9 @@ def _show(output: Output, result: TrainResult | CrossValidationResult) -> None:
         ],
     )
     output.line(f"checkpoint: {result.best}")
-    output.line(f"next: medcli evaluate seg --checkpoint {result.best}")
+    labels = [] if settings.labels == Labels.PARTIAL.value else ["--labels", settings.labels]
+    words = ["--root", settings.root, "--checkpoint", result.best, "--specimens", *result.val_specimens, *labels]
+    output.line(f"next: {spell('medcli', 'evaluate', 'seg', *words)}")
 
 
 def _row(metrics: Mapping[str, float | None], shown: Mapping[str, str] = _SHOWN) -> list[str]:
