@@ -32,7 +32,13 @@ def note(folder: Path, verb: str, result: Any = None, synthetic: bool = False, *
         "python": "3.11.1",
         "packages": {"torch": "2.99.0"},
         "device": "cpu",
-        "data": {"dataset": "UltraBones100k", "licence": "CC BY 4.0", "citation": "Wu", "root": "data", "synthetic": synthetic},
+        "data": {
+            "dataset": "UltraBones100k",
+            "licence": "CC BY 4.0",
+            "citation": "Wu",
+            "root": "data",
+            "synthetic": synthetic,
+        },
         "settings": {"seed": 4321},
         "result": result,
     }
@@ -43,9 +49,11 @@ def evaluation(protocol: str = "strict", source: str = "Labels_pred", failures: 
     """One result of ``evaluate seg``."""
     curve = [i / 20 for i in range(21)]
     curves = {"all": curve, "visible": [min(1.0, v + 0.1) for v in curve], "invisible": [None, *curve[1:]]}
-    band = {region: [[max(0, (v or 0) - 0.05) for v in c], [(v or 0) + 0.05 for v in c]] for region, c in curves.items()}
+    band = {
+        region: [[max(0, (v or 0) - 0.05) for v in c], [(v or 0) + 0.05 for v in c]] for region, c in curves.items()
+    }
     one = {"donor": "S1", "frames": 4, "frames_skipped": 0, "dice": 0.8, "assd_mm": 0.5, "hd95_mm": 1.5}
-    interval = {name: band for name in ("precision", "recall", "f1")} if protocol == "strict" else None
+    interval = dict.fromkeys(("precision", "recall", "f1"), band) if protocol == "strict" else None
     return {
         "protocol": protocol,
         "source": source,
@@ -72,7 +80,13 @@ def evaluation(protocol: str = "strict", source: str = "Labels_pred", failures: 
 
 def training(folder: Path, epochs: int = 3, done: bool = True) -> Path:
     """``train seg``, finished or under way."""
-    settings = {"epochs": 5 if not done else epochs, "arch": "fpn", "encoder": "resnet34", "seed": 7, "data": "8 frames"}
+    settings = {
+        "epochs": 5 if not done else epochs,
+        "arch": "fpn",
+        "encoder": "resnet34",
+        "seed": 7,
+        "data": "8 frames",
+    }
     write(folder / "settings.json", {**settings, "train_specimens": [1, 3], "val_specimens": [2], "resumed_from": []})
     rows = ["epoch,lr,train_loss,val_chamfer_mm,val_dice,val_loss"]
     rows += [f"{i},0.001,{2 / i},{'nan' if i == 1 else 1 / i},{0.2 * i},{1.9 / i}" for i in range(1, epochs + 1)]
