@@ -26,7 +26,9 @@ def report(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write one HTML page on a run: what was run, its numbers, curves, pictures and 3D views.
+    """Write one HTML page that shows a run to others.
+
+    What was run, with which versions, its numbers, curves, pictures and 3D views.
 
     The page is complete in itself: it needs no network and can be sent by mail. RUN is a folder that train, evaluate,
     predict, calibrate, label, reconstruct, register or demo wrote to.
