@@ -155,13 +155,14 @@ def test_the_slider_moves_by_keyboard_and_changes_what_is_shown(browser: Any, re
 
 def test_the_view_turns_by_keyboard_and_by_dragging(browser: Any, report: Path) -> None:
     with Opened(browser, report) as opened:
+        opened.press("canvas")  # the ring around what has the focus is in every picture
         start = opened.picture("canvas")
-        assert start.std() > 5, "the points are drawn"
+        assert np.mean(np.abs(start.astype(int) - np.median(start)) > 30) > 0.005, "the points are drawn"
         opened.press("canvas", "ArrowLeft", "ArrowLeft", "ArrowUp")
         turned = opened.picture("canvas")
-        assert np.mean(turned != start) > 0.01
+        assert np.mean(turned != start) > 0.003
         opened.press("canvas", "+")
-        assert np.mean(opened.picture("canvas") != turned) > 0.01
+        assert np.mean(opened.picture("canvas") != turned) > 0.003
         opened.press("canvas", "Home")
         assert np.mean(opened.picture("canvas") != start) < 0.001, "Home brings the first view back"
         opened.page.locator("canvas").scroll_into_view_if_needed()
@@ -171,7 +172,7 @@ def test_the_view_turns_by_keyboard_and_by_dragging(browser: Any, report: Path) 
         opened.page.mouse.move(box["x"] + 300, box["y"] + 140, steps=4)
         opened.page.mouse.up()
         opened.press("canvas")
-        assert np.mean(opened.picture("canvas") != start) > 0.01
+        assert np.mean(opened.picture("canvas") != start) > 0.003
         assert opened.complaints == []
 
 

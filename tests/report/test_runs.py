@@ -244,7 +244,7 @@ def test_names_and_failures_cannot_run(tmp_path: Path) -> None:
     assert text.count("&lt;script&gt;window.evil") >= 3
 
 
-def test_real_commands_leave_what_the_report_reads(tmp_path: Path) -> None:
+def test_real_commands_leave_what_the_report_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny synthetic data through the commands' library functions."""
     from medcli.run_note import command_line
     from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
@@ -263,6 +263,7 @@ def test_real_commands_leave_what_the_report_reads(tmp_path: Path) -> None:
     text = text_of(tmp_path / "evaluation")
     assert "medcli evaluate --protocol both" in text
     assert "are synthetic" in text
+    monkeypatch.setattr("medcli.ultrabones.point_cloud.PUBLISHED_SAMPLES", 10_000)  # a million take seconds
     reconstruct_ultrabones(data, tmp_path / "bone", specimens=[7])
     (cloud,) = (block for block in blocks_in(sections_of(tmp_path / "bone")) if isinstance(block, PointCloud))
     assert cloud.faces, "the mesh of the data folder is under the points"
