@@ -115,13 +115,13 @@ def test_newest_best(tmp_path: Path) -> None:
 
 def test_foreign_and_damaged_files_are_named(tmp_path: Path, saved: Path) -> None:
     with pytest.raises(DataError, match="no checkpoint"):
-        checkpoint.checkpoint.load_model(tmp_path / "missing.safetensors")
+        checkpoint.load_model(tmp_path / "missing.safetensors")
     save_file({"weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(DataError, match="no description"):
-        checkpoint.checkpoint.load_model(tmp_path / "foreign.safetensors")
+        checkpoint.load_model(tmp_path / "foreign.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(saved.read_bytes()[:5000])
     with pytest.raises(DataError, match="cannot read checkpoint"):
-        checkpoint.checkpoint.load_model(tmp_path / "cut.safetensors")
+        checkpoint.load_model(tmp_path / "cut.safetensors")
 
 
 def test_weights_that_do_not_fit_their_description(tmp_path: Path, model: torch.nn.Module) -> None:
