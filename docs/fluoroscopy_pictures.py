@@ -1,6 +1,6 @@
 """Make the fluoroscopy pictures of the documentation: ``python docs/fluoroscopy_pictures.py``.
 
-- ``docs/images/before_after.jpg``: part of what ``medcli demo`` shows.
+- ``docs/images/before_after.jpg``: part of what ``medcli demo`` shows of a study.
 - ``docs/images/calibrated_pair.jpg``: both planes of one pair, calibrated, with the outline that the pose, the
   source-intensifier calibration and the implant's surface predict.
 - ``docs/images/implants.jpg``: the synthetic components, path length seen from the front, the side and above.
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from medcli.demo import run_demo
+from medcli.demo.calibration_pictures import compare
 from medcli.geometry import VERISERUM_EULER, rigid_transform
-from medcli.images import read_grey, read_rgb, write_image
+from medcli.images import read_grey, write_image
 from medcli.mesh import read_stl
 from medcli.synthetic.fluoroscopy import IMAGE_FOLDER, Settings, Study, make_veriserum
 from medcli.synthetic.implants import make_implants
@@ -38,10 +38,11 @@ FEMUR_COLOUR, TIBIA_COLOUR = (255, 150, 30), (60, 190, 255)
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        result = run_demo(Path(folder))
-        sheet = read_rgb(result.contact_sheet)
+        made = make_veriserum(Path(folder))
+        result = calibrate(made.root)
+        sheet = compare(made.root, result.out, made.study, CalibrationSettings()).sheet
         write_image(IMAGES / "before_after.jpg", np.ascontiguousarray(sheet[: 36 + 3 * 336]), quality=66)
-        write_image(IMAGES / "calibrated_pair.jpg", overlay(result.calibrated, result.root), quality=80)
+        write_image(IMAGES / "calibrated_pair.jpg", overlay(result.out, made.root), quality=80)
     write_image(IMAGES / "implants.jpg", implant_views(), quality=85)
     resampling()
 

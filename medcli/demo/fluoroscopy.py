@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from medcli.demo.data import IMPLANT, registered_pairs, study_of
-from medcli.demo.metrics_file import first_and_last
 from medcli.demo.plan import Outcome, Plan, Task, typed
 from medcli.demo.result import BeforeAfter, Picture
+from medcli.demo.training import first_and_last, one_thread
 from medcli.images import write_image
 
 _BACKBONE, _SIZE, _BATCH_SIZE, _LR = "resnet18", 64, 4, 3e-4
@@ -84,7 +84,8 @@ def _train(plan: Plan) -> Task:
             gpus="0",
             seed=plan.seed,
         )
-        done = train_pose(settings, out, progress=plan.progress)
+        with one_thread():
+            done = train_pose(settings, out, progress=plan.progress)
         numbers = {
             "pose training loss": first_and_last(out / "metrics.csv", "train_loss"),
             "learned from": f"{done.train_pairs} pairs, {done.epochs} times each",

@@ -51,7 +51,7 @@ QUICK = Size(
     train_frames=8,
     test_frames=2,
     pairs=24,
-    pose_epochs=12,
+    pose_epochs=7,
     registered=2,
     rebuilt=TEST_SPECIMENS[:1],
 )

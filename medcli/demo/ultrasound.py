@@ -8,9 +8,9 @@ from pathlib import Path
 
 from medcli.contact_sheet import contact_sheet
 from medcli.demo.data import ANATOMIES, squared
-from medcli.demo.metrics_file import first_and_last
 from medcli.demo.plan import ARCH, ENCODER, TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task, typed
 from medcli.demo.result import Picture
+from medcli.demo.training import first_and_last, one_thread
 from medcli.images import read_rgb, write_image
 
 _LR, _BATCH_SIZE = 5e-3, 4
@@ -131,7 +131,8 @@ def _train(plan: Plan) -> Task:
             gpus="0",
             seed=plan.seed,
         )
-        done = train_segmentation(settings, out, progress=plan.progress)
+        with one_thread():
+            done = train_segmentation(settings, out, progress=plan.progress)
         numbers = {
             "validation Dice": f"{done.best_metrics['val_dice']:.2f} at best (epoch {done.best_epoch})",
             "training loss": first_and_last(out / "metrics.csv", "train_loss"),
@@ -191,7 +192,8 @@ def _evaluate(plan: Plan, trained: bool) -> Task:
 
         settings = EvaluationSettings(specimens=TEST_SPECIMENS, protocols=_PROTOCOLS)
         model = Model.from_checkpoint(checkpoint, "cpu")
-        done = evaluate_segmentation(plan.ultrabones, model, settings, out, plan.workers, plan.progress)
+        with one_thread():
+            done = evaluate_segmentation(plan.ultrabones, model, settings, out, plan.workers, plan.progress)
         numbers = {}
         for name, result in done.results.items():
             numbers[f"F1 at 1 mm, {which}, {name}"] = _figure(result.f1)

@@ -50,19 +50,13 @@ class Made:
 
 
 def make(place: Path, *words: str) -> Made:
-    """Run ``medcli demo`` in ``place``, on one thread: the sums are then the same on a busy machine."""
-    import torch
-
-    threads, out, err = torch.get_num_threads(), io.StringIO(), io.StringIO()
-    torch.set_num_threads(1)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(place)
-            patch.setenv("MEDCLI_CACHE_DIR", str(place / "cache"))
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
-                main(["demo", *words])
-    finally:
-        torch.set_num_threads(threads)
+    """Run ``medcli demo`` in ``place``."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("MEDCLI_CACHE_DIR", str(place / "cache"))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+            main(["demo", *words])
     folder = place / "demo"
     found = json.loads((folder / "demo.json").read_text("utf-8")) if (folder / "demo.json").is_file() else {}
     return Made(folder, Ran(int(left.value.code or 0), out.getvalue(), err.getvalue()), found)

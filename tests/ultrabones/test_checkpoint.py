@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from medcli.errors import DataError, UsageError
+from medcli.training.seeds import seed_torch
 from medcli.ultrabones import checkpoint
 from medcli.ultrabones.checkpoint import Metadata
 from medcli.ultrabones.model import build_model
 from medcli.ultrabones.segmenter import choose_device
+from tests.conftest import Ran
 
 METADATA = Metadata(
     encoder="resnet18", settings={"epochs": 3, "out": Path("runs/x")}, metrics={"val_loss": float("nan")}
@@ -142,3 +145,21 @@ def test_devices_that_are_not_here(name: str) -> None:
 def test_precisions_that_are_not_known(saved: Path) -> None:
     with pytest.raises(UsageError, match="no precision '16'"):
         checkpoint.load_segmenter(saved, "cpu", "16")
+
+
+def test_new_network_is_the_one_that_a_training_begins_with(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    words = ["--arch", "pan", "--encoder", "tu-mobilenetv3_small_050", "--seed", "7"]
+    made = medcli("checkpoint", "new", tmp_path / "new.safetensors", *words, "--json")
+    assert made.code == 0, made.err
+    assert json.loads(made.out)["metadata"]["source"] == "medcli checkpoint new, untrained"
+    seed_torch(7)
+    expected = build_model("pan", "tu-mobilenetv3_small_050", "none").state_dict()
+    found = checkpoint.load_model(tmp_path / "new.safetensors")[0].state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+    written = (tmp_path / "new.safetensors").stat().st_mtime_ns
+    assert medcli("checkpoint", "new", tmp_path / "new.safetensors", *words).code == 0
+    assert (tmp_path / "new.safetensors").stat().st_mtime_ns == written
+    other = medcli("checkpoint", "new", tmp_path / "new.safetensors", *words[:-1], "8")
+    assert other.code == 2
+    assert "is another network" in other.err
