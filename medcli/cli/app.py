@@ -24,6 +24,7 @@ from medcli.cli import (
     register,
     train,
 )
+from medcli.cli.output import say
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 
@@ -75,9 +76,9 @@ def main(words: list[str] | None = None) -> None:
     try:
         app(args=words, prog_name="medcli")
     except MedcliError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        say("error: ", error.message)
         if error.hint:
-            print(f"       {error.hint}", file=sys.stderr)
+            say("       ", error.hint)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(_say_interrupted())
