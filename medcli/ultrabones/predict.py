@@ -194,7 +194,7 @@ class _Run:
         total = None if movies else len(self.sources)
         with (
             one_thread_each(workers, cores),
-            self.progress.task("predict", total, "frames") as advance,
+            self.progress.task("predicting", total, "frames") as advance,
             ThreadPoolExecutor(workers) as pool,
             self._stopping(),
         ):
