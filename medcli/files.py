@@ -99,9 +99,8 @@ def make_output_folder(folder: Path) -> Path:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise MedcliError(
-            f"cannot write to {folder}: {error.strerror or error}", "choose another folder with --out"
-        ) from error
+        reason = "it is a file, not a folder" if folder.is_file() else error.strerror or error
+        raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out") from error
     return folder
 
 

@@ -11,11 +11,11 @@ from medcli.checkpoints import POSE, SEGMENTATION, FoundCheckpoint
 from medcli.commands import Proposal, spell
 from medcli.data_folder import DataFolder
 from medcli.runs import (
-    DAMAGED,
     EVALUATE_POSE,
     EVALUATE_SEG,
     EVALUATION,
     FINISHED,
+    INTERRUPTED,
     TRAIN_POSE,
     TRAIN_SEG,
     Run,
@@ -53,7 +53,7 @@ def next_steps(here: Here) -> list[Proposal]:
     begun = [
         Proposal(run.resume, f"go on with {run.path} ({run.detail})", run.kind.split()[0])
         for run in here.runs
-        if run.resume
+        if run.resume and run.state == INTERRUPTED
     ]
     data = (here.ultrabones, here.veriserum)
     steps = [*_segmentation(here), *_poses(here), *(step for folder in data for step in _of_data(folder, here))]
@@ -71,7 +71,7 @@ def _of_data(folder: DataFolder, here: Here) -> Iterator[Proposal]:
     """What the data folder itself proposes, but for what was done or begun."""
     if not folder.found:
         return
-    done = {" ".join(run.kind.split()[:2]) for run in here.runs if run.state != DAMAGED}
+    done = {" ".join(run.kind.split()[:2]) for run in here.runs if run.state in (FINISHED, INTERRUPTED)}
     yield from (step for step in folder.proposals if " ".join(step.command.split()[1:3]) not in done)
 
 
@@ -162,4 +162,4 @@ def _report(here: Here, kind: str) -> Iterator[Proposal]:
         return
     report, result = run.path / REPORT, run.path / EVALUATION
     if not report.is_file() or report.stat().st_mtime < result.stat().st_mtime:
-        yield Proposal(spell("medcli", "report", run.path), f"show the result ({run.headline}) on a page", "report")
+        yield Proposal(spell("medcli", "report", run.path), "show the result on one page", "report")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ hypothesis.settings.register_profile("same-cases", derandomize=True, deadline=No
 hypothesis.settings.load_profile("same-cases")
 
 pytest_plugins = ["tests.download_fixtures"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or no command that a test interrupts would notice
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("MEDCLI_REAL_DATA", REPOSITORY.parent / "shared" / "data"))

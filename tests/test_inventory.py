@@ -144,6 +144,13 @@ def test_interrupted_training_comes_first(here: Path, proposed: Callable[..., li
     assert first == "medcli train seg --root data/ultrabones --epochs 9 --out 'other runs/one'"
 
 
+@pytest.mark.usefixtures("ultrabones")
+def test_a_training_that_failed_at_once_is_not_proposed_again(proposed: Callable[..., list[str]]) -> None:
+    folder = write_training(Path("runs/seg/misspelt"), SegmentationSettings(encoder="resnet3"), finished=False)
+    (folder / "metrics.csv").unlink()
+    assert proposed()[0] == TRAIN_SEG
+
+
 def test_what_is_here_is_shown(here: Path, medcli: Callable[..., Ran]) -> None:
     write_training(SEG_RUN, SegmentationSettings(epochs=3))
     write_evaluation(Path("runs/evaluate/seg"), SEG_RUN / "best.safetensors")

@@ -26,6 +26,7 @@ from medcli.cli import (
     report,
     train,
 )
+from medcli.cli.output import say
 from medcli.cli.words import App
 from medcli.errors import MedcliError
 from medcli.run_note import command_line
@@ -80,9 +81,9 @@ def main(words: list[str] | None = None) -> None:
         with command_line(shlex.join(["medcli", *(sys.argv[1:] if words is None else words)])):
             app(args=words, prog_name="medcli")
     except MedcliError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        say("error: ", error.message)
         if error.hint:
-            print(f"       {error.hint}", file=sys.stderr)
+            say("       ", error.hint)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(_say_interrupted())

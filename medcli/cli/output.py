@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 import math
+import shutil
 import sys
 import textwrap
 import threading
@@ -86,7 +87,7 @@ class Output:
         if self.as_json:
             return
         for failure in failures[:_MOST_FAILURES_SHOWN]:
-            typer.echo(f"failed: {failure}", err=True)
+            say("failed: ", str(failure))
         if len(failures) > _MOST_FAILURES_SHOWN:
             more = len(failures) - _MOST_FAILURES_SHOWN
             typer.echo(f"failed: {more} more; --json lists all", err=True)
@@ -138,7 +139,20 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        print(prefix + self.format(record), file=sys.stderr, flush=True)
+        say(prefix, self.format(record))
+
+
+def say(prefix: str, text: str) -> None:
+    """A line on standard error; on a terminal folded between words, under its beginning; in a file one line."""
+    if sys.stderr.isatty():
+        width = max(shutil.get_terminal_size().columns, len(prefix) + 20)
+        indent = " " * len(prefix)
+        fold = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        prefix, text = (
+            "",
+            "\n".join(part for line in f"{prefix}{text}".splitlines() for part in fold.wrap(line) or [""]),
+        )
+    print(prefix + text, file=sys.stderr, flush=True)
 
 
 def _set_up_logging(level: int) -> None:

@@ -82,7 +82,7 @@ def _make_sweeps(plan: Plan) -> int:
     sizes, aside = _sizes(plan), plan.out / ".making"
     missing = [number for number in sizes if not (plan.ultrabones / _folder(number)).is_dir()]
     plan.ultrabones.mkdir(exist_ok=True)
-    with plan.progress.task("Making ultrasound", len(missing), "specimens") as advance:
+    with plan.progress.task("making ultrasound", len(missing), "specimens") as advance:
         for number in missing:
             shutil.rmtree(aside, ignore_errors=True)
             settings = SweepSettings(sizes[number], plan.size.frame_scale, optimized_columns=False, labels=False)

@@ -226,7 +226,7 @@ def make_veriserum(
     pictures = _pictures(root, study)
     missing = [path for path in pictures if not path.exists()]
     use_single_threaded_codecs()
-    with progress.task("Making images", len(missing), "images") as advance:
+    with progress.task("making images", len(missing), "images") as advance:
         make = partial(_write_picture, pictures)
         for _ in run_in_threads(make, missing, workers or usable_cores()):
             advance(1)

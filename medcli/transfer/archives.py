@@ -50,7 +50,7 @@ class Archives:
         """The files that ``choose`` takes from all archives, in the archives' order."""
         found: list[list[Wanted]] = [[] for _ in entries]
         without_parts: list[int] = []
-        with progress.task("list", len(entries), "archives") as advance:
+        with progress.task("listing", len(entries), "archives") as advance:
 
             def look(index: int) -> Sequence[Job]:
                 try:

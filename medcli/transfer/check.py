@@ -53,7 +53,7 @@ def find_missing(
         return ()
 
     if doubtful:
-        with progress.task("check", sum(item.size for item in doubtful), "B") as advance:
+        with progress.task("checking", sum(item.size for item in doubtful), "B") as advance:
             Pool((partial(check, item) for item in doubtful), workers, stop).run()
         order = {id(item): index for index, item in enumerate(wanted)}
         missing.sort(key=lambda item: order[id(item)])
@@ -70,7 +70,7 @@ def verify(root: Path, workers: int, progress: Progress = SILENT) -> tuple[int, 
     records = list(read_manifest(root).records.values())
     failures: list[Failure] = []
     total = sum(record.size for record in records)
-    with progress.task("verify", total, "B") as advance:
+    with progress.task("verifying", total, "B") as advance:
 
         def check(index: int) -> Sequence[Job]:
             record = records[index]

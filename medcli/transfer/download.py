@@ -105,7 +105,7 @@ class _Run:
         total = work.network_bytes()
         if not work.files:
             return
-        with self.progress.task("download", total, "B") as advance, self._unpacking(work) as unpacked:
+        with self.progress.task("downloading", total, "B") as advance, self._unpacking(work) as unpacked:
             self.effort = Effort(self.manner.patience, self.stop, advance)
             self.unpacking = Effort(self.manner.patience, self.stop, unpacked)
             Pool(self._jobs(work), self.manner.workers, self.stop).run()
@@ -113,8 +113,8 @@ class _Run:
     def _unpacking(self, work: Work) -> AbstractContextManager[Advance]:
         """Archives that come whole are unpacked afterwards, without the network: that has a progress of its own."""
         if not work.whole:
-            return SILENT.task("unpack", None)
-        return self.progress.task("unpack", work.unpacking_bytes(), "B")
+            return SILENT.task("unpacking", None)
+        return self.progress.task("unpacking", work.unpacking_bytes(), "B")
 
     def _jobs(self, work: Work) -> Iterator[Job]:
         """Archives first: they take longest."""

@@ -218,7 +218,7 @@ def _of_azure(
     ]
     source.prefixes = folders
     wanted: list[Wanted] = []
-    with progress.task("list", None, "files") as advance:
+    with progress.task("listing", None, "files") as advance:
         for entry in source.list():
             advance(1)
             wanted += finding.of_entry(entry)

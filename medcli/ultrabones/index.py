@@ -127,7 +127,7 @@ def scan_frames(root: Path | str) -> tuple[pd.DataFrame, IndexReport]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"no folder {root}", _DOWNLOAD_HINT)
+        raise DataError(f"there is no folder {root}", f"name the data folder with --root, or {_DOWNLOAD_HINT}")
     findings = _Findings()
     records = list(find_records(root))
     nameless = [record.path for record in records if record.specimen < 0]

@@ -150,7 +150,10 @@ def records_of(root: Path, specimens: Sequence[int]) -> list[Path]:
         DataError: a specimen is not there.
     """
     if not root.is_dir():
-        raise DataError(f"no folder {root}", "get the data with: medcli download ultrabones")
+        raise DataError(
+            f"there is no folder {root}",
+            "name the data folder with --root, or get the data with: medcli download ultrabones",
+        )
     records = list(find_records(root))
     missing = sorted(set(specimens) - {record.specimen for record in records})
     if missing:
@@ -264,6 +267,8 @@ def _dicom_pages(path: Path) -> Iterator[Page]:
         pixels = np.asarray(content.pixel_array)
     except Exception as error:  # pydicom raises what its codecs raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pydicom.errors.InvalidDicomError):
+            raise DataError(f"{path} is no picture, movie or DICOM file, or it is damaged") from error
         raise DataError(f"{path} cannot be read as DICOM: {reason}") from error
     colour = int(content.get("SamplesPerPixel", 1)) > 1
     frames = pixels if pixels.ndim == (4 if colour else 3) else pixels[None]

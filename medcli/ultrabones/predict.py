@@ -128,7 +128,7 @@ def predict_seg(
     """
     settings = settings or PredictSettings()
     if settings.threshold is not None and not 0.0 < settings.threshold < 1.0:
-        raise UsageError(f"threshold must lie between 0 and 1, got {settings.threshold}")
+        raise UsageError(f"--threshold must lie between 0 and 1, got {settings.threshold}")
     records = records_of(root, specimens) if root is not None and specimens else []
     sources = find_sources([*inputs, *records], settings.out)
     if not sources:
@@ -200,7 +200,7 @@ class _Run:
         total = None if movies else len(self.sources)
         with (
             one_thread_each(workers, cores),
-            self.progress.task("predict", total, "frames") as advance,
+            self.progress.task("predicting", total, "frames") as advance,
             ThreadPoolExecutor(workers) as pool,
             self._stopping(),
         ):

@@ -170,7 +170,7 @@ class _Run:
         needed = {(job.calibration, plane) for job in self.plan.jobs for plane in job.planes}
         if self.settings.mask:
             needed |= {key for key in self.plan.keys if not self._mask_file(*key).exists()}
-        with progress.task("Preparing maps", len(needed), "maps") as advance:
+        with progress.task("preparing maps", len(needed), "maps") as advance:
             for number, plane in run_in_threads(self._prepare_map, sorted(needed), self.workers):
                 advance(1)
                 _LOG.debug("map of calibration %d, plane %s, is ready", number, plane)
@@ -196,7 +196,7 @@ class _Run:
         return key
 
     def work(self, progress: Progress) -> None:
-        with progress.task("Calibrating", self.plan.images, "images") as advance:
+        with progress.task("calibrating", self.plan.images, "images") as advance:
             for job, done, colour, failures in run_in_threads(self._do, self.plan.jobs, self.workers):
                 self.done += done
                 self.colour += colour

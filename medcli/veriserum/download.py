@@ -163,7 +163,7 @@ def _parts(
     finding = _Finding(elsewhere)
     wanted: list[Wanted] = []
     archives: list[Entry] = []
-    with progress.task("list", None, "files") as advance:
+    with progress.task("listing", None, "files") as advance:
         for entry in item.list():
             advance(1)
             wanted += finding.of_entry(entry)

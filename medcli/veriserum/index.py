@@ -90,7 +90,10 @@ def scan(root: Path, leave_out: Path | None = None) -> Contents:
         DataError: ``root`` is not a folder.
     """
     if not root.is_dir():
-        raise DataError(f"there is no folder {root}", "name the dataset's folder with --root")
+        raise DataError(
+            f"there is no folder {root}",
+            "name the data folder with --root, or get the data with: medcli download veriserum",
+        )
     contents = Contents(root, {})
     left_out = leave_out.resolve() if leave_out else None
     visited: set[str] = set()
@@ -172,7 +175,7 @@ def find_and_read(contents: Contents, kind: TableKind, given: Path | None) -> tu
     if path is None:
         raise DataError(
             f"no {kind.title} in {contents.root}: expected {kind.csv_prefix}*.csv or a database (*.db)",
-            f"name the file with {kind.option}",
+            f"get it: medcli download veriserum --only csv, or name the file with {kind.option} if the command has it",
         )
     return read_table(path, kind), path
 

@@ -82,6 +82,8 @@ def _read_points(source: Path, to: str) -> pd.DataFrame:
     """The table as text, so that other columns stay as they are, with the coordinates as numbers."""
     try:
         table = index.read_csv(source, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {source}", "name a table of points, CSV") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{source} cannot be read as a table of points: {error}") from error
     known = {*COLUMNS["px"], *COLUMNS["mm"], "id", "plane"}

@@ -12,6 +12,7 @@ from medcli.veriserum import index
 
 MANUAL = "manual"
 PREDICTIONS = index.TableKind("table of poses", "poses", ("id", *index.POSE_COLUMNS), "--predictions")
+REFERENCE = index.TableKind("table of poses", "poses", ("id", *index.POSE_COLUMNS), "--reference")
 PUBLISHED_COLUMNS = (
     "id",
     "measurement_id",
@@ -27,13 +28,13 @@ PUBLISHED_COLUMNS = (
 """Columns of the published pose table, in their order."""
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
+def read_predictions(path: Path, kind: index.TableKind = PREDICTIONS) -> pd.DataFrame:
     """Poses by id from a CSV file or a database; rows without six finite numbers are left out.
 
     Raises:
         DataError: no such file, or it is no table of poses.
     """
-    table = index.read_table(path, PREDICTIONS).copy()
+    table = index.read_table(path, kind).copy()
     for name in index.POSE_COLUMNS:
         table[name] = pd.to_numeric(table[name], errors="coerce")
     return table[np.isfinite(table[list(index.POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)]
@@ -51,11 +52,11 @@ def read_reference(root: Path, wanted: str) -> tuple[pd.DataFrame, str]:
         DataError: there are none; says where they were looked for.
     """
     if wanted != MANUAL:
-        return read_predictions(Path(wanted)), wanted
+        return read_predictions(Path(wanted), REFERENCE), wanted
     contents = index.scan(root)
     for path in contents.csv_files:
         if MANUAL in path.name.lower():
-            return read_predictions(path), path.name
+            return read_predictions(path, REFERENCE), path.name
     table, path = index.find_and_read(contents, index.POSES, None)
     for name in (MANUAL, "is_manual"):
         if name in table.columns:

@@ -157,7 +157,7 @@ def _work(
     failures: list[Failure] = []
     kept = time.monotonic()
     try:
-        with progress.task("Registering", len(waiting), "pairs") as advance:
+        with progress.task("registering", len(waiting), "pairs") as advance:
             for done in run_in_threads(run.one, waiting, workers):
                 if isinstance(done, Failure):
                     failures.append(done)

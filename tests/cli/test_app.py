@@ -16,7 +16,7 @@ import typer
 
 from medcli import __version__
 from medcli.cli import app as app_module
-from medcli.cli.output import Output, to_json
+from medcli.cli.output import Output, say, to_json
 from medcli.errors import DataError, MedcliError, UsageError
 from tests.conftest import REPOSITORY, Ran
 
@@ -194,3 +194,26 @@ def test_environment_variables_set_defaults(
 ) -> None:
     monkeypatch.setenv("MEDCLI_VERISERUM_ROOT", str(tmp_path / "from the environment"))
     assert "from the environment" in medcli("info").out
+
+
+def test_long_lines_are_folded_on_a_terminal_and_whole_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = " ".join(["word"] * 30) + " /a/path/" + "x" * 90
+    say("error: ", text)
+    assert capsys.readouterr().err == f"error: {text}\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    say("error: ", text)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:7] for line in lines] == ["error: ", *["       "] * (len(lines) - 1)]
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1].endswith("x" * 90)
+
+
+def test_long_values_go_on_in_their_column(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("a folder") / ("x" * 90)
+    Output().pairs({"short": 1, "name": "word " * 20, "path": path})
+    first, second, third, last = capsys.readouterr().out.splitlines()
+    assert (first, second[:7], third[:7], last) == ("short  1", "name   ", "       ", f"path   {path}")
+    assert max(len(second), len(third)) <= 80

@@ -51,6 +51,8 @@ def test_published_layout(made: SyntheticVeriserum) -> None:
     assert image is not None
     assert image.shape == (1600, 1664)
     assert len(list((made.root / "veriserum_anatomies").glob("ana_00000?.stl"))) == 7
+    grids = [f"grid_{plane}_{number:02d}.png" for plane in PLANES for number in (1, 2, 3)]
+    assert sorted(path.name for path in (made.root / "grid_phantom").iterdir()) == grids
     poses = read_table(made.root, "veriserum_pose_reloaded_refined_all")
     assert list(poses[0]) == POSE_COLUMNS
     assert [row["id"] for row in poses] == ["1", "2", "3", "4"]

@@ -51,6 +51,19 @@ def root(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "data"))
 
 
+@pytest.fixture(scope="session")
+def made_refined(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one whole run with three workers makes. Not to be changed."""
+    root = Path(shutil.copytree(made, tmp_path_factory.mktemp("refined") / "data"))
+    assert label_ultrabones(root, settings=REFINE, workers=3).failures == ()
+    return root
+
+
+@pytest.fixture
+def refined(made_refined: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_refined, tmp_path / "refined"))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != RUN_NOTE]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
@@ -146,11 +159,9 @@ def test_refining_keeps_the_table_and_reports_each_frame(root: Path) -> None:
     assert np.abs(table[list(OPTIMIZED_POSE_COLUMNS)].to_numpy() - before[list(POSE_COLUMNS)].to_numpy()).max() <= 1.0
 
 
-def test_the_result_does_not_depend_on_workers_nor_on_running_twice(root: Path) -> None:
-    other = Path(shutil.copytree(root, root.parent / "other"))
+def test_the_result_does_not_depend_on_workers_nor_on_running_twice(root: Path, made_refined: Path) -> None:
     label_ultrabones(root, settings=REFINE, workers=1)
-    label_ultrabones(other, settings=REFINE, workers=3)
-    assert contents(root) == contents(other)
+    assert contents(root) == contents(made_refined)
     times = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     again = label_ultrabones(root, settings=REFINE, workers=2)
     assert again.written == 0
@@ -160,9 +171,9 @@ def test_the_result_does_not_depend_on_workers_nor_on_running_twice(root: Path) 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is not known there")
 @pytest.mark.parametrize("kills", [(6,), pytest.param((3, 6, 11), marks=pytest.mark.deep)])
-def test_a_killed_run_goes_on_and_ends_with_the_same_files(root: Path, kills: tuple[int, ...]) -> None:
-    whole = Path(shutil.copytree(root, root.parent / "whole"))
-    label_ultrabones(whole, settings=REFINE, workers=2)
+def test_a_killed_run_goes_on_and_ends_with_the_same_files(
+    root: Path, made_refined: Path, kills: tuple[int, ...]
+) -> None:
     for after in kills:  # in the poses of the first record, in its labels, in the second record
         script = f"""
             import contextlib, os, signal
@@ -191,7 +202,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_files(root: Path, kills: tu
     refinement = result.records[0].refinement
     assert refinement is not None
     assert refinement.computed == 0  # what was done before the kill is not done again
-    assert {name: data for name, data in contents(root).items() if not name.endswith(".part")} == contents(whole)
+    assert {name: data for name, data in contents(root).items() if not name.endswith(".part")} == contents(made_refined)
 
 
 def test_a_run_that_is_stopped_while_replacing_does_not_mix_labels(root: Path) -> None:
@@ -238,26 +249,24 @@ def test_overlays_of_other_labels_are_not_kept_unseen(root: Path, caplog: pytest
     assert caplog.messages == []
 
 
-def test_other_refine_settings_are_refused(root: Path) -> None:
-    label_ultrabones(root, records=[1], settings=REFINE)
+def test_other_refine_settings_are_refused(refined: Path) -> None:
     with pytest.raises(DataError, match="other settings, poses, images or meshes \\(4 frames differ\\)"):
         label_ultrabones(
-            root,
+            refined,
             records=[1],
             settings=LabelSettings(refine=True, refine_settings=RefineSettings(seed=1, generations=5)),
         )
 
 
-def test_poses_refined_on_another_image_are_refused(root: Path) -> None:
-    label_ultrabones(root, records=[1], settings=REFINE)
-    path = sorted((root / RECORD / "UltrasoundImages").iterdir())[1]
+def test_poses_refined_on_another_image_are_refused(refined: Path) -> None:
+    path = sorted((refined / RECORD / "UltrasoundImages").iterdir())[1]
     picture = read_grey(path)
     os.utime(path, (1, 1))  # a copy of the data is still the same data
-    assert label_ultrabones(root, records=[1], settings=REFINE).written == 0
+    assert label_ultrabones(refined, records=[1], settings=REFINE).written == 0
     picture[100, 100] ^= 1
     write_image(path, picture)
     with pytest.raises(DataError, match=r"other settings, poses, images or meshes \(1 frames differ\)"):
-        label_ultrabones(root, records=[1], settings=REFINE)
+        label_ultrabones(refined, records=[1], settings=REFINE)
 
 
 def test_published_labels_and_poses_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,22 @@ def distortions() -> dict[int, Distortion]:
     return {4: make_distortion(4), 9: make_distortion(9)}
 
 
-@pytest.fixture
-def veriserum(tmp_path: Path, distortions: dict[int, Distortion]) -> Path:
-    """Four pairs, ids 1 to 4, images in a folder of their own, names of folders with a blank and an umlaut."""
-    root = tmp_path / "Véri serum"
+@pytest.fixture(scope="session")
+def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[int, Distortion]) -> Path:
+    """What :func:`veriserum` is copied from. Not to be changed."""
+    root = tmp_path_factory.mktemp("made") / "veriserum"
     ids = [1, 2, 3, 4]
     for number in ids:
         for offset, plane in enumerate(("bs", "fs")):
             write_picture(root / "images" / f"{plane}_{number:06d}.jpg", smooth_picture(2 * number + offset))
     write_tables(root, ids, distortions)
     return root
+
+
+@pytest.fixture
+def veriserum(made_veriserum: Path, tmp_path: Path) -> Path:
+    """Four pairs, ids 1 to 4, images in a folder of their own, names of folders with a blank and an umlaut."""
+    return Path(shutil.copytree(made_veriserum, tmp_path / "Véri serum"))
 
 
 @pytest.fixture(scope="session")

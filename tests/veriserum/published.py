@@ -28,9 +28,9 @@ def mapped_pixels(distortion: Distortion) -> NDArray[np.float64]:
     u, v = (
         distortion.scale * distortion.rotation @ np.stack([x.ravel(), -y.ravel()]) + distortion.translation_mm[:, None]
     )
-    a = distortion.coefficients
-    big_x = sum(a[4 * i + j] * u**i * v**j for i in range(4) for j in range(4))
-    big_y = sum(a[16 + 4 * i + j] * u**i * v**j for i in range(4) for j in range(4))
+    a, powers_u, powers_v = distortion.coefficients, [u**i for i in range(4)], [v**j for j in range(4)]
+    big_x = sum(a[4 * i + j] * powers_u[i] * powers_v[j] for i in range(4) for j in range(4))
+    big_y = sum(a[16 + 4 * i + j] * powers_u[i] * powers_v[j] for i in range(4) for j in range(4))
     return np.stack([big_x * 1600 / 360 + 800, -big_y * 1600 / 360 + 800], axis=1)
 
 
@@ -43,8 +43,8 @@ def nearest_native_pixels(distortion: Distortion) -> NDArray[np.int64]:
 def _nearest_native_pixels(text: str) -> NDArray[np.int64]:
     distortion = Distortion.from_text(text)
     columns, rows = np.meshgrid(np.arange(1600.0), np.arange(1600.0))
-    tree = cKDTree(mapped_pixels(distortion))
-    return tree.query(np.stack([columns.ravel(), rows.ravel()], axis=1))[1].reshape(1600, 1600)
+    tree = cKDTree(mapped_pixels(distortion), balanced_tree=False, compact_nodes=False)
+    return tree.query(np.stack([columns.ravel(), rows.ravel()], axis=1), workers=-1)[1].reshape(1600, 1600)
 
 
 def correct_pair(

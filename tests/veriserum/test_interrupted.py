@@ -69,9 +69,7 @@ def test_killed_several_times_and_run_to_the_end(folder: Path) -> None:
         assert code == -signal.SIGKILL, "the process was to be killed in the middle"
         assert len(contents_of(out)) < len(whole)
         check_only_whole_images(out, whole)
-    process = start(folder, out)
-    assert process.communicate(timeout=120)[1] is not None
-    assert process.returncode == 0
+    assert calibrate(folder, out).failed == 0
     assert contents_of(out) == whole
 
 
@@ -84,5 +82,5 @@ def test_interrupted_politely(folder: Path, how: signal.Signals) -> None:
     assert "Traceback" not in err
     assert not list(out.glob("*.part")), "what was begun is ended or removed"
     check_only_whole_images(out, whole)
-    assert start(folder, out).wait(120) == 0
+    assert calibrate(folder, out).failed == 0
     assert contents_of(out) == whole
