@@ -11,6 +11,7 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
+import math
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,4 +153,6 @@ def _named(value: Any) -> Any:
         return [_named(item) for item in value]
     if isinstance(value, Enum):
         return _named(value.value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value if isinstance(value, (int, float, str, type(None))) else str(value)

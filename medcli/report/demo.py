@@ -27,6 +27,7 @@ from medcli.report.runs import runs_in
 
 DEMO = "demo.json"
 SCHEMA = "medcli.demo.v2"
+_SHORT, _MOST_FIGURES = 12, 8
 _LEAD = (
     "All steps of medcli on small synthetic copies of both datasets: each with the command a user would type, what "
     "came out, and how long it took."
@@ -82,20 +83,21 @@ def read_demo(folder: Path) -> tuple[Run, list[Run]]:
 
 
 def _figures(content: Json) -> dict[str, str]:
-    """Steps and time, and the first number of each step that has any."""
+    """Steps and time, and the first number of each step where it is short enough to stand alone."""
     figures = {"steps": str(len(content["steps"])), "time": duration(to_float(content.get("seconds")))}
     for step in content["steps"]:
         for name, value in list((step.get("numbers") or {}).items())[:1]:
-            figures.setdefault(str(name), str(value))
+            if len(str(value)) <= _SHORT and len(figures) < _MOST_FIGURES:
+                figures.setdefault(str(name), str(value))
     return figures
 
 
 def _overview(content: Json) -> Block:
     rows = [
-        [str(i), str(step["title"]), str(step.get("command") or "–"), f"{to_float(step.get('seconds')):.1f}"]
+        [str(i), str(step["title"]), f"{to_float(step.get('seconds')):.1f}"]
         for i, step in enumerate(content["steps"], 1)
     ]
-    return Table(["step", "what", "command", "seconds"], rows, "Steps in their order")
+    return Table(["step", "what", "seconds"], rows, "Steps in their order; each has a section below, with its command")
 
 
 def _step(folder: Path, step: Json) -> tuple[Section, list[Run]]:
@@ -124,8 +126,8 @@ def _step(folder: Path, step: Json) -> tuple[Section, list[Run]]:
 def _below(run: Run) -> Section:
     """What the run's own report holds; versions and licence stand once, at the end of the page."""
     first: list[Block] = [Text(run.lead), *run.notes]
-    if run.figures:
-        first.append(KeyFigures(run.figures))
+    if run.known_figures:
+        first.append(KeyFigures(run.known_figures))
     how = how_section(run)
     settings = [block for block in how.blocks if isinstance(block, KeyValues) and block.caption == SETTINGS_CAPTION]
     return Section(run.title, [*first, *settings], run.sections)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.errors import DataError
-from medcli.report.blocks import Note, Section
+from medcli.report.blocks import BLANK, Note, Section
 from medcli.run_note import NAME, SCHEMA
 
 Json = dict[str, Any]
@@ -42,6 +42,11 @@ class Run:
     origin: Json = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
+
+    @property
+    def known_figures(self) -> dict[str, str]:
+        """The figures that have a value."""
+        return {name: text for name, text in self.figures.items() if text not in BLANK}
 
 
 def read_json(path: Path) -> Json:

@@ -77,18 +77,18 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
     return rows
 
 
-def data_section(runs: Sequence[Run]) -> Section:
-    """Licence and citation of every dataset that the runs used; what is synthetic is said to be."""
+def data_section(runs: Sequence[Run], synthetic: bool = False) -> Section:
+    """Licence and citation of every dataset that the runs used; data that are synthetic are said to be."""
     blocks: list[Block] = []
     seen: set[str] = set()
-    for run in runs:
+    for run in sorted(runs, key=lambda one: not one.origin):  # those that say most of their data
         data: Json = run.origin.get("data") or {}
         name = str(data.get("dataset") or run.dataset)
         if not name or name in seen:
             continue
         seen.add(name)
         about = about_of(name)
-        if data.get("synthetic"):
+        if synthetic or data.get("synthetic"):
             blocks.append(
                 Note(
                     f"The data of this run are synthetic: made by medcli in the layout of {name}, from formulas and "

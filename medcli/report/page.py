@@ -60,7 +60,7 @@ def render(page: Page) -> str:
     )
     style, script = ((_FOLDER / name).read_text("utf-8") for name in ("page.css", "page.js"))
     entries = list(_entries(page.sections, 2, set()))
-    return environment.get_template("page.html.j2").render(
+    text = environment.get_template("page.html.j2").render(
         page=page,
         entries=entries,
         style=style,
@@ -68,6 +68,7 @@ def render(page: Page) -> str:
         policy=_policy(style, script),
         generator=f"{GENERATOR} {__version__}",
     )
+    return text.strip() + "\n"
 
 
 def is_report(path: Path) -> bool:

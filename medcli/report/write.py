@@ -91,7 +91,7 @@ def page_of(folder: Path) -> tuple[Page, list[Run]]:
         raise DataError(f"no folder {folder}: it is {named}", "name the folder of a run, such as runs/seg/fpn-resnet34")
     if is_demo(folder):
         demo, runs = _read_demo(folder)
-        return _page(demo, [*demo.sections, how_section(demo), data_section(runs)]), [demo, *runs]
+        return _page(demo, [*demo.sections, how_section(demo), data_section(runs, synthetic=True)]), [demo, *runs]
     runs = runs_in(folder)
     if not runs:
         raise _no_run(folder)
@@ -117,7 +117,7 @@ def _read_demo(folder: Path) -> tuple[Run, list[Run]]:
 
 
 def _page(run: Run, sections: Sequence[Section]) -> Page:
-    figures = KeyFigures(run.figures) if run.figures else None
+    figures = KeyFigures(run.known_figures) if run.known_figures else None
     return Page(
         run.title,
         run.lead,
@@ -129,7 +129,7 @@ def _page(run: Run, sections: Sequence[Section]) -> Page:
 
 
 def _figures(run: Run) -> list[KeyFigures]:
-    return [KeyFigures(run.figures)] if run.figures else []
+    return [KeyFigures(run.known_figures)] if run.known_figures else []
 
 
 def _no_run(folder: Path) -> DataError:

@@ -14,7 +14,7 @@ from medcli.errors import DataError, MedcliError, UsageError
 from medcli.files import make_output_folder, usable_cores
 from medcli.images import use_single_threaded_codecs
 from medcli.progress import SILENT, Progress
-from medcli.run_note import note_path, note_run
+from medcli.run_note import note_run
 from medcli.ultrabones.bones import find_meshes, load_surfaces
 from medcli.ultrabones.label_sweep import (
     FULL_FOLDER,
@@ -173,7 +173,7 @@ def label_ultrabones(
         records=tuple(labelled),
         failures=tuple(failures),
     )
-    if not settings.dry_run and (result.written or not note_path(Path(root)).exists()):
+    if result.written and not settings.dry_run:
         note_run(Path(root), "label ultrabones", ABOUT, Path(root), settings, result, "cpu")
     return result
 

@@ -24,7 +24,7 @@ from medcli.errors import DataError, MedcliError
 from medcli.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores
 from medcli.parallel import run_in_threads
 from medcli.progress import SILENT, Progress
-from medcli.run_note import note_path, note_run
+from medcli.run_note import note_run
 from medcli.veriserum import manifest
 from medcli.veriserum.distortion import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
 from medcli.veriserum.manifest import Manifest
@@ -125,7 +125,7 @@ def calibrate(
         settings=settings,
         failures=failures,
     )
-    if not dry_run and (done or not note_path(out).exists()):
+    if done and not dry_run:
         note_run(out, "calibrate veriserum", ABOUT, root, settings, result, "cpu")
     return result
 

@@ -20,7 +20,7 @@ from medcli.files import make_output_folder, usable_cores, write_text
 from medcli.mesh import Mesh
 from medcli.parallel import run_in_threads
 from medcli.progress import SILENT, Progress
-from medcli.run_note import note_path, note_run
+from medcli.run_note import note_run
 from medcli.veriserum import index
 from medcli.veriserum.distortion import PLANES
 from medcli.veriserum.overlay import AFTER, BEFORE, draw_pair
@@ -148,7 +148,7 @@ def register_poses(
         poses=sorted(reports, key=lambda report: report.id),
         failures=sorted(failures, key=lambda failure: failure.id),
     )
-    if waiting or not note_path(out).exists():
+    if waiting:
         chosen_as = {**asdict(sources), "anatomy": anatomy, "least_similarity": least_similarity}
         note_run(out, "register pose", ABOUT, sources.root, chosen_as, result, "cpu")
     return result

@@ -145,7 +145,7 @@ def demo(folder: Path) -> Path:
     """``medcli demo``: three steps, one of which left no run."""
     write_image(folder / "before.png", np.full((40, 40), 40, np.uint8))
     write_image(folder / "after.png", np.full((40, 40), 220, np.uint8))
-    reconstruction(folder / "runs/bone")
+    reconstruction(folder / "runs/bone", points=3000)
     write(folder / "runs/evaluate/evaluation.json", evaluation())
     note(folder / "runs/evaluate", "evaluate seg", synthetic=True)
     step = {"about": "About it.", "command": "medcli x", "seconds": 1.0, "numbers": {"F1": "0.9"}, "pictures": []}

@@ -255,6 +255,7 @@ class FakeSegmenter:
 
     def __init__(self, train: list[int]) -> None:
         self.metadata = SimpleNamespace(threshold=0.5, splits={"train": train})
+        self.device = "cpu"
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         assert images.shape[1:] == (256, 256)

@@ -20,6 +20,7 @@ import pytest
 from medcli.errors import DataError, UsageError
 from medcli.images import read_grey, read_rgb, write_image
 from medcli.mesh import Mesh, read_stl, write_stl
+from medcli.run_note import NAME as RUN_NOTE
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.ultrabones import label_sweep
 from medcli.ultrabones.bones import find_meshes
@@ -51,7 +52,8 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != RUN_NOTE]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def edit_tracking(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:

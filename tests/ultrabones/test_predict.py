@@ -17,6 +17,7 @@ from torchvision.transforms.v2.functional import resize
 
 from medcli import images
 from medcli.errors import DataError, MedcliError, UsageError
+from medcli.run_note import NAME as RUN_NOTE
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.ultrabones import checkpoint, predict
 from medcli.ultrabones.index import index_frames, mask_path
@@ -81,7 +82,8 @@ def assert_mask(path: Path, network: torch.nn.Module, grey: np.ndarray) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != RUN_NOTE]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_masks_are_those_of_the_plain_pipeline(scans: Path, weights: Path, network: torch.nn.Module) -> None:

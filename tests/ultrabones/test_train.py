@@ -105,6 +105,7 @@ def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainResult)
         "curves.png",
         "settings.json",
         "result.json",
+        "medcli-run.json",
     }
     rows = metrics_of(whole_run.out)
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]

@@ -16,6 +16,7 @@ import pytest
 
 from medcli import __version__, files, images
 from medcli.errors import DataError, MedcliError
+from medcli.run_note import NAME as RUN_NOTE
 from medcli.veriserum import calibrate as module
 from medcli.veriserum.calibrate import CalibrationSettings, Selection, calibrate
 from medcli.veriserum.distortion import Distortion
@@ -29,7 +30,7 @@ DISTORTION = "csv_files/distortion_calibration_reloaded.csv"
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != RUN_NOTE}
 
 
 def expect(root: Path, distortion: Distortion, number: int) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from medcli.run_note import NAME as RUN_NOTE
 from medcli.veriserum.calibrate import calibrate
 from tests.conftest import REPOSITORY
 from tests.veriserum.making import make_distortion, smooth_picture, write_picture, write_tables
@@ -53,7 +54,7 @@ def stop_after(process: subprocess.Popen[bytes], out: Path, images: int, how: si
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != RUN_NOTE}
 
 
 def check_only_whole_images(out: Path, whole: dict[str, bytes]) -> None:

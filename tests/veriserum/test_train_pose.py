@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from medcli.errors import DataError, UsageError
+from medcli.run_note import NAME as RUN_NOTE
 from medcli.veriserum.data import find_pairs
 from medcli.veriserum.evaluate import PoseEvaluationSettings, evaluate_pose
 from medcli.veriserum.pose_checkpoint import load_pose_network, read_pose_metadata
@@ -68,7 +69,7 @@ def metrics_of(folder: Path) -> list[dict[str, str]]:
 def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainPoseResult) -> None:
     names = {path.name for path in whole_run.out.iterdir()}
     weights = {f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")}
-    assert names == weights | {"last.ckpt", "metrics.csv", "curves.png", "settings.json", "result.json"}
+    assert names == weights | {"last.ckpt", "metrics.csv", "curves.png", "settings.json", "result.json", RUN_NOTE}
     rows = metrics_of(whole_run.out)
     losses = [float(row["val_loss"]) for row in rows]
     assert len(rows) == 4
@@ -200,6 +201,7 @@ def test_perfect_and_shifted_predictions_have_the_errors_they_should(pose_study:
         "pairs.csv",
         "errors.png",
         "overlays.jpg",
+        RUN_NOTE,
     }
     assert len(pd.read_csv(tmp_path / "out" / "pairs.csv")) == 15
 
