@@ -243,17 +243,8 @@ def _predict(plan: Plan) -> Task:
 
         settings = PredictSettings(overlay=True, device="cpu", workers=plan.workers)
         done = predict_seg([], plan.trained, settings, plan.ultrabones, TEST_SPECIMENS, plan.progress)
-        sheets = [done.contact_sheet] if done.contact_sheet else []
-        pictures = tuple(
-            Picture(
-                plan.relative(sheet),
-                "Ultrasound frames of the test specimens with the predicted bone surface",
-                "Masks of the trained network on specimens that it never saw, as the command's contact sheet has them.",
-            )
-            for sheet in sheets
-        )
         numbers = {"masks": f"{done.frames}, {done.frames_without_bone} without bone"}
-        return Outcome(numbers, plan.ultrabones, pictures, failures=tuple(done.failures))
+        return Outcome(numbers, plan.ultrabones, failures=tuple(done.failures))
 
     return Task(
         "predict-seg",

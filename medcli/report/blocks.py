@@ -184,11 +184,12 @@ Block = Text | Note | Command | KeyFigures | KeyValues | Table | Picture | Galle
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with blocks and further sections below it."""
+    """A heading with blocks and further sections below it; ``folded`` hides them behind the heading until asked for."""
 
     title: str
     blocks: Sequence[Block] = ()
     sections: Sequence[Section] = field(default_factory=tuple)
+    folded: bool = False
 
 
 _NOT_DIGITS = str.maketrans("", "", ",%()×")

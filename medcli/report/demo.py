@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from medcli.report.blocks import (
     KeyValues,
     Note,
     Picture,
+    PointCloud,
     Section,
     Table,
     Text,
@@ -68,7 +70,7 @@ def read_demo(folder: Path) -> tuple[Run, list[Run]]:
             ),
             *failures_note(content.get("failures") or [], "items"),
         ],
-        sections=[Section("What was run", [_overview(content)]), *sections],
+        sections=[Section("What was run", [_overview(content)]), *_repeated_folded(sections)],
         origin={
             **versions,
             "medcli": content.get("version") or versions.get("medcli", ""),
@@ -130,7 +132,39 @@ def _below(run: Run) -> Section:
         first.append(KeyFigures(run.known_figures))
     how = how_section(run)
     settings = [block for block in how.blocks if isinstance(block, KeyValues) and block.caption == SETTINGS_CAPTION]
-    return Section(run.title, [*first, *settings], run.sections)
+    return _tables_folded(Section(run.title, [*first, *settings], run.sections))
+
+
+def _tables_folded(section: Section) -> Section:
+    """Curves, pictures and 3D views stay in sight; tables open on demand."""
+    blocks: list[Block] = []
+    for block in section.blocks:
+        if isinstance(block, Table) or (isinstance(block, KeyValues) and block.caption):
+            blocks.append(dataclasses.replace(block, folded=True))
+        else:
+            blocks.append(block)
+    below = [_tables_folded(one) for one in section.sections]
+    return dataclasses.replace(section, blocks=blocks, sections=[_last_folded(one, below) for one in below])
+
+
+def _last_folded(section: Section, beside: Sequence[Section]) -> Section:
+    """A second and third 3D view beside the first shows nothing new: it opens on demand."""
+    alike = [one for one in beside if any(isinstance(block, PointCloud) for block in one.blocks)]
+    return dataclasses.replace(section, folded=section in alike[1:])
+
+
+def _repeated_folded(sections: Sequence[Section]) -> list[Section]:
+    """Of steps that left runs of one kind, the last shows what came of it: the earlier runs open on demand."""
+    last = {below.title: section.title for section in sections for below in section.sections}
+    return [
+        dataclasses.replace(
+            section,
+            sections=[
+                dataclasses.replace(below, folded=last[below.title] != section.title) for below in section.sections
+            ],
+        )
+        for section in sections
+    ]
 
 
 def _pictures(folder: Path, given: Sequence[Any]) -> list[Block]:
