@@ -76,6 +76,8 @@ class _Lines:
 
 def as_typed(command: str) -> list[str]:
     """A command as lines of at most 80 columns that can be copied into a shell; an option stays with its values."""
+    if sys.platform == "win32":  # its shells continue lines by other signs, each by its own
+        return [f"  $ {command}"]
     lines: list[str] = []
     for part in re.split(r" (?=--)", command):
         if lines and len(lines[-1]) + len(part) < _WIDTH - 2:

@@ -88,6 +88,7 @@ class DemoResult:
         cores: that this process may use.
         out: the demonstration's folder.
         report: the HTML page; None where it could not be written.
+        figures: the numbers of the steps that say most, by their names.
         steps: those that ran, in order.
         failures: steps, or items of a step, that failed, a line each.
     """
@@ -99,6 +100,7 @@ class DemoResult:
     cores: int
     out: Path
     report: Path | None
+    figures: Mapping[str, str]
     steps: tuple[Step, ...]
     failures: tuple[str, ...] = ()
     schema: str = SCHEMA

@@ -19,6 +19,15 @@ from medcli.progress import SILENT, Progress
 from medcli.run_note import command_line
 
 RESULT = "demo.json"
+FIGURES = (
+    "F1 at 1 mm, untrained, paper",
+    "F1 at 1 mm, trained, paper",
+    "from the CT surface, median",
+    "off the truth",
+    "registered, in plane off by",
+    "registered, rotation off by",
+)
+"""The numbers that stand at the top of the report."""
 logger = logging.getLogger(__name__)
 
 
@@ -139,6 +148,7 @@ class _Run:
         self.listener.fails(reasons)
 
     def result(self) -> DemoResult:
+        numbers = {name: value for step in self.steps for name, value in step.numbers.items()}
         return DemoResult(
             version=__version__,
             quick=self.plan.quick,
@@ -147,6 +157,7 @@ class _Run:
             cores=usable_cores(),
             out=self.plan.out,
             report=None,
+            figures={name: numbers[name] for name in FIGURES if name in numbers},
             steps=tuple(self.steps),
             failures=tuple(self.failures),
         )

@@ -29,7 +29,6 @@ from medcli.report.runs import runs_in
 
 DEMO = "demo.json"
 SCHEMA = "medcli.demo.v2"
-_SHORT, _MOST_FIGURES = 12, 8
 _LEAD = (
     "All steps of medcli on small synthetic copies of both datasets: each with the command a user would type, what "
     "came out, and how long it took."
@@ -85,13 +84,9 @@ def read_demo(folder: Path) -> tuple[Run, list[Run]]:
 
 
 def _figures(content: Json) -> dict[str, str]:
-    """Steps and time, and the first number of each step where it is short enough to stand alone."""
+    """Steps and time, and the numbers that the demonstration finds most telling."""
     figures = {"steps": str(len(content["steps"])), "time": duration(to_float(content.get("seconds")))}
-    for step in content["steps"]:
-        for name, value in list((step.get("numbers") or {}).items())[:1]:
-            if len(str(value)) <= _SHORT and len(figures) < _MOST_FIGURES:
-                figures.setdefault(str(name), str(value))
-    return figures
+    return figures | {str(name): str(value) for name, value in (content.get("figures") or {}).items()}
 
 
 def _overview(content: Json) -> Block:
