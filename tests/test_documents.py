@@ -37,6 +37,7 @@ AS_PRINTED = [
     ("docs/download.md", "UltraBones100k: the data on disk"),
     ("docs/calibration.md", "Correct every image"),
     ("docs/segmentation.md", "Evaluate"),
+    ("docs/report.md", "Report"),  # of that evaluation
 ]
 OWN_RECORDINGS = [
     ("docs/calibration.md", "Calibrations of one's own"),

@@ -36,7 +36,7 @@ def _calibrate(plan: Plan) -> Task:
         sheet, before, after = (plan.relative(plan.pictures / name) for name in names)
         numbers = {
             "distortion": f"{shown.distortion_mm:.1f} mm at most, taken out of {done.done + done.skipped} images",
-            "off the truth": f"{shown.error_before:.1f} grey levels before, {shown.error_after:.1f} after",
+            "X-ray images off the truth": f"{shown.error_before:.1f} grey levels before, {shown.error_after:.1f} after",
         }
         picture = Picture(
             sheet,

@@ -23,7 +23,7 @@ FIGURES = (
     "F1 at 1 mm, untrained, paper",
     "F1 at 1 mm, trained, paper",
     "from the CT surface, median",
-    "off the truth",
+    "X-ray images off the truth",
     "registered, in plane off by",
     "registered, rotation off by",
 )

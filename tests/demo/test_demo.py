@@ -110,7 +110,7 @@ def test_network_has_learned(quick: Made) -> None:
 
 
 def test_calibration_comes_near_the_truth_and_registration_too(quick: Made) -> None:
-    before, after = numbers_in(quick.step("calibrate")["numbers"]["off the truth"])
+    before, after = numbers_in(quick.step("calibrate")["numbers"]["X-ray images off the truth"])
     assert after < 6  # noise alone is 3 to 5 grey levels
     assert before > 3 * after
     assert 1 < numbers_in(quick.step("calibrate")["numbers"]["distortion"])[0] < 15
