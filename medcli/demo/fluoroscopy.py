@@ -89,14 +89,15 @@ def _train(plan: Plan) -> Task:
         numbers = {
             "pose training loss": first_and_last(out / "metrics.csv", "train_loss"),
             "learned from": f"{done.train_pairs} pairs, {done.epochs} times each",
+            "published setting": "250 epochs of large images: hours on a GPU",
         }
         return Outcome(numbers, out, failures=done.failures)
 
     return Task(
         "train-pose",
         "Train the pose of a knee implant from both planes",
-        "A few seconds show that the loss falls, not how good such a network gets: the published setting, 250 epochs of"
-        " whole images, takes hours on a GPU.",
+        "A few seconds show that the loss falls, not how good such a network gets: the published setting takes hours on a"
+        " GPU.",
         typed(
             "train pose --root",
             plan.veriserum,

@@ -143,8 +143,8 @@ def _train(plan: Plan) -> Task:
     return Task(
         "train-seg",
         "Train a bone segmentation",
-        "A small network from random weights, on the CPU. The published one (FPN on ResNet-34, 100 epochs of 70,000"
-        " frames) is what medcli train seg trains without these options; it wants a GPU.",
+        "A small network from random weights, on one core of the CPU. The published one (FPN on ResNet-34, 100 epochs)"
+        " is what medcli train seg trains without these options; it wants a GPU.",
         typed(
             "train seg --root",
             plan.ultrabones,

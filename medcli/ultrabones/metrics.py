@@ -29,7 +29,7 @@ from medcli.ultrabones.registry import FRAME_HEIGHT, FRAME_WIDTH, INPUT_SIZE
 THRESHOLDS_MM = np.arange(0, 2.1, 0.1)
 """The 21 published thresholds, as published (0.30000000000000004 and so on)."""
 REGIONS = ("all", "visible", "invisible")
-VISIBLE_GREY = 107
+VISIBLE_GREY = 107.0
 """Grey value from which a pixel is visible."""
 THICKNESS_PX = 3
 """The published label holds the pixels within this distance of a label pixel, at 256 x 256."""
