@@ -96,8 +96,8 @@ def _train(plan: Plan) -> Task:
     return Task(
         "train-pose",
         "Train the pose of a knee implant from both planes",
-        "A few seconds show that the loss falls, not how good such a network gets: the published setting takes hours on a"
-        " GPU.",
+        "A few seconds show that the loss falls, not how good such a network gets: the published setting takes hours"
+        " on a GPU.",
         typed(
             "train pose --root",
             plan.veriserum,
