@@ -30,6 +30,7 @@ SYNTHETIC = "synthetic.json"
 """The file at the top of a data folder that :mod:`medcli.synthetic` made."""
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
 _CODECS = ("opencv-python-headless", "opencv-python")
+_BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
 _LEVELS_TO_MARKER = 5  # a record of UltraBones100k lies four folders below the data folder
 
 _command: ContextVar[str] = ContextVar("medcli_command", default="")
@@ -63,8 +64,8 @@ def note_run(
     """Write the note of a run.
 
     Args:
-        target: the run's folder (the note is ``medcli-run.json`` in it), or the one file that it leaves (the note is
-            ``<stem>.medcli-run.json`` beside it).
+        target: the run's folder (the note is ``medcli-run.json`` in it, or ``label.medcli-run.json`` where the verb
+            writes beside the data), or the one file that it leaves (the note is ``<stem>.medcli-run.json`` beside it).
         verb: ``train seg``, ``calibrate`` …
         about: licence and citation of the data.
         root: the data folder; None where inputs are single files.
@@ -75,7 +76,7 @@ def note_run(
 
     A note that cannot be written is warned of: the results are there without it.
     """
-    path = note_path(target)
+    path = note_path(target, verb)
     content = {
         "schema": SCHEMA,
         "verb": verb,
@@ -107,9 +108,11 @@ def note_run(
     return path
 
 
-def note_path(target: Path) -> Path:
-    """Where the note of a run is that leaves ``target``."""
-    return target.with_name(f"{target.stem}.{NAME}") if target.suffix and not target.is_dir() else target / NAME
+def note_path(target: Path, verb: str) -> Path:
+    """Where the note of a run of ``verb`` is that leaves ``target``."""
+    if target.suffix and not target.is_dir():
+        return target.with_name(f"{target.stem}.{NAME}")
+    return target / (f"{verb.partition(' ')[0]}.{NAME}" if verb in _BESIDE_DATA else NAME)
 
 
 def is_synthetic(root: Path) -> bool:

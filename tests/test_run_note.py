@@ -44,9 +44,16 @@ def test_it_says_what_was_run_with_what(tmp_path: Path) -> None:
 
 
 def test_a_run_that_leaves_one_file_has_its_note_beside_it(tmp_path: Path) -> None:
-    assert note_path(tmp_path / "poses.csv") == tmp_path / "poses.medcli-run.json"
+    assert note_path(tmp_path / "poses.csv", "predict pose") == tmp_path / "poses.medcli-run.json"
     (tmp_path / "v1.2").mkdir()
-    assert note_path(tmp_path / "v1.2") == tmp_path / "v1.2" / "medcli-run.json"
+    assert note_path(tmp_path / "v1.2", "train seg") == tmp_path / "v1.2" / "medcli-run.json"
+
+
+def test_runs_beside_the_data_do_not_overwrite_each_others_notes(tmp_path: Path) -> None:
+    label = note_run(tmp_path, "label ultrabones", ABOUT, tmp_path, {})
+    predict = note_run(tmp_path, "predict seg", ABOUT, tmp_path, {})
+    assert [read(path)["verb"] for path in (label, predict)] == ["label ultrabones", "predict seg"]
+    assert label.parent == predict.parent == tmp_path
 
 
 def test_a_note_of_the_same_result_is_left_alone(tmp_path: Path) -> None:

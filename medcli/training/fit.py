@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from medcli.errors import DataError, UsageError
+from medcli.errors import DataError, MedcliError, UsageError
 from medcli.training.devices import Devices
 from medcli.training.settings import FitSettings
 
@@ -55,7 +55,7 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
     Raises:
         DataError: the checkpoint cannot be read or does not fit the network.
         UsageError: batches are too small for the network.
-        MedcliError: the loss is no longer a finite number.
+        MedcliError: the loss is no longer a finite number, or the GPU's memory is full.
         KeyboardInterrupt: the run was interrupted; everything of the epochs done is on disk.
     """
     if start is not None:
@@ -68,6 +68,11 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
             if trainer.interrupted:
                 raise KeyboardInterrupt from leaving
             raise
+        except torch.cuda.OutOfMemoryError as error:
+            raise MedcliError(
+                "the GPU's memory is full: CUDA out of memory",
+                "use a smaller --batch-size, and see with nvidia-smi whether other programs use this GPU",
+            ) from error
         except Exception as error:
             if type(error).__name__ == "SIGTERMException":
                 raise KeyboardInterrupt from error
