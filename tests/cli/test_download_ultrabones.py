@@ -342,8 +342,8 @@ def test_unpacking_whole_archives_has_a_progress_of_its_own(hub: FakeHub, tmp_pa
     download_ultrabones(tmp_path, Selection(specimens=[1, 2]), Origin(), Manner(workers=1), progress=shown)
     assert files_in(tmp_path) == CURRENT[1] | CURRENT[2]
     archives = sum(len(hub.content[f"specimen{number:02d}.zip"]) for number in (1, 2))
-    assert shown.tasks["download"] == [archives, archives]
-    done, total = shown.tasks["unpack"]
+    assert shown.tasks["downloading"] == [archives, archives]
+    done, total = shown.tasks["unpacking"]
     assert done == total
     assert 0.9 * archives < total < archives  # all but the archives' directories
 
@@ -351,5 +351,5 @@ def test_unpacking_whole_archives_has_a_progress_of_its_own(hub: FakeHub, tmp_pa
 def test_members_that_come_alone_are_not_unpacked(hub: FakeHub, tmp_path: Path) -> None:
     shown = Shown()
     download_ultrabones(tmp_path, Selection(specimens=[1], only=[Kind.TRACKING]), Origin(), progress=shown)
-    assert shown.tasks["download"][0] == shown.tasks["download"][1] > 0
-    assert "unpack" not in shown.tasks
+    assert shown.tasks["downloading"][0] == shown.tasks["downloading"][1] > 0
+    assert "unpacking" not in shown.tasks
