@@ -65,7 +65,7 @@ def refined(made_refined: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != RUN_NOTE]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith(RUN_NOTE)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

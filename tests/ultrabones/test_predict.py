@@ -83,7 +83,7 @@ def assert_mask(path: Path, network: torch.nn.Module, grey: np.ndarray) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != RUN_NOTE]
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(RUN_NOTE)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
