@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medcli import __version__
 from medcli.checkpoints import FoundCheckpoint, find_checkpoints
-from medcli.commands import Proposal
+from medcli.commands import Proposal, spell
 from medcli.data_folder import DataFolder
 from medcli.files import usable_cores
 from medcli.next_steps import REPORT, Here, next_steps
@@ -32,7 +32,7 @@ PACKAGES = (
     "onnxruntime",
     "pydicom",
 )
-DEMO, DEMO_RESULT = Path("demo"), "demo.json"
+DEMO, DEMO_RESULT, DEMO_SETTINGS = Path("demo"), "demo.json", "demo-settings.json"
 _WIDTH = 80
 _MOST_RUNS, _MOST_CHECKPOINTS = 10, 10
 
@@ -45,11 +45,13 @@ class Demo:
         path: the folder.
         finished: whether all of it is there.
         report: its page, None where there is none.
+        resume: the command that goes on with it; None where it is done.
     """
 
     path: Path
     finished: bool
     report: Path | None
+    resume: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,17 @@ def take_inventory(
         checkpoints=checkpoints,
         runs=runs,
         demo=demo,
-        next=next_steps(Here(data[0], data[1], runs_root, runs, checkpoints, bool(demo and demo.finished))),
+        next=next_steps(
+            Here(
+                data[0],
+                data[1],
+                runs_root,
+                runs,
+                checkpoints,
+                demo=bool(demo and demo.finished),
+                demo_resume=demo.resume if demo else None,
+            )
+        ),
     )
 
 
@@ -142,7 +154,17 @@ def look_at_demo(folder: Path) -> Demo | None:
     except (OSError, ValueError):
         finished = False
     report = folder / REPORT
-    return Demo(folder, finished, report if report.is_file() else None)
+    return Demo(folder, finished, report if report.is_file() else None, None if finished else _demo_again(folder))
+
+
+def _demo_again(folder: Path) -> str | None:
+    """``medcli demo`` as it was begun in ``folder``; None where that cannot be told."""
+    try:
+        begun = json.loads((folder / DEMO_SETTINGS).read_text(encoding="utf-8"))
+        words = ["--quick"] if begun["quick"] else []
+        return spell("medcli", "demo", *words, *(["--seed", begun["seed"]] if begun["seed"] else []))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _list(title: str, entries: Iterator[list[str]], most: int) -> Iterator[str]:

@@ -20,6 +20,7 @@ from medcli.runs import (
     TRAIN_SEG,
     Run,
 )
+from medcli.training.settings import read_settings
 from medcli.ultrabones.registry import TEST_SPECIMENS
 
 REPORT = "report.html"
@@ -38,6 +39,7 @@ class Here:
         runs: what is in it, the newest first.
         checkpoints: published and own.
         demo: whether the demonstration was made, all of it.
+        demo_resume: the command that goes on with one that was begun.
     """
 
     ultrabones: DataFolder
@@ -46,6 +48,7 @@ class Here:
     runs: Sequence[Run]
     checkpoints: Sequence[FoundCheckpoint]
     demo: bool
+    demo_resume: str | None = None
 
 
 def next_steps(here: Here) -> list[Proposal]:
@@ -60,6 +63,8 @@ def next_steps(here: Here) -> list[Proposal]:
     steps.sort(key=lambda step: _ORDER.index(step.step))
     absent = [step for folder in data if not folder.found for step in folder.proposals]
     unseen = [Proposal("medcli demo", "see every step on small made-up data", "demo")] if _is_empty(here) else []
+    if here.demo_resume:
+        unseen = [Proposal(here.demo_resume, "go on with the demonstration", "demo")]
     return [*begun[:_MOST_RESUMED], *unseen, *steps, *absent]
 
 
@@ -141,9 +146,22 @@ def _what_to_evaluate(here: Here, found: FoundCheckpoint) -> list[object]:
             validated = [number for number in there if number in (found.splits.get("val") or ())]
             chosen = validated or [number for number in there if number not in learnt]
         if chosen:
-            named = [] if labels == "partial" else ["--labels", labels]
-            return ["--root", here.ultrabones.root, "--specimens", *chosen, *named]
-    return []
+            return ["--root", here.ultrabones.root, "--specimens", *chosen, *_labels(labels)]
+    return _as_validated(here, found)
+
+
+def _as_validated(here: Here, found: FoundCheckpoint) -> list[object]:
+    """The data that the network's own training validated on, where they are in no usual place."""
+    run = next((run for run in here.runs if run.checkpoint == found.path), None)
+    saved = read_settings(run.path) if run else {}
+    specimens = found.splits.get("val") or ()
+    if not specimens or not Path(str(saved.get("root") or "")).is_dir():
+        return []
+    return ["--root", saved["root"], "--specimens", *specimens, *_labels(str(saved.get("labels") or "partial"))]
+
+
+def _labels(name: str) -> list[object]:
+    return [] if name == "partial" else ["--labels", name]
 
 
 def _out(here: Here, kind: str, checkpoint: Path) -> list[object]:

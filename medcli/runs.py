@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.errors import DataError
+from medcli.lock import is_in_use
 from medcli.resume import resume_command, resume_cross_validation
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
 from medcli.training.settings import SETTINGS_FILE, read_settings
@@ -26,6 +27,7 @@ EVALUATE_SEG, EVALUATE_POSE = "evaluate seg", "evaluate pose"
 PREDICT_SEG, PREDICT_POSE = "predict seg", "predict pose"
 RECONSTRUCT, REGISTER, CALIBRATE = "reconstruct ultrabones", "register pose", "calibrate veriserum"
 FINISHED, INTERRUPTED, FAILED, DAMAGED = "finished", "interrupted", "failed", "damaged"
+UNDER_WAY = "under way"
 
 EVALUATION = "evaluation.json"
 MASKS, CALIBRATED = "predictions.json", "medcli_calibration.json"
@@ -43,7 +45,8 @@ class Run:
     Attributes:
         path: its folder, or the one table that it left.
         kind: the command that made it, such as ``train seg``.
-        state: ``finished``, ``interrupted``, ``failed`` (before anything was done) or ``damaged``.
+        state: ``finished``, ``under way`` (a process of this machine is at it), ``interrupted``, ``failed`` (before
+            anything was done) or ``damaged``.
         detail: how far it came, or what is wrong.
         headline: its number of most interest, in words; empty where there is none yet.
         changed: local time of its last change, ISO.
@@ -97,8 +100,8 @@ def look_at(path: Path) -> Run | None:
         return None
     try:
         return _LOOKS[kind](path, kind)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, DataError) as error:
-        return Run(path, kind, DAMAGED, f"its files cannot be read ({type(error).__name__})", changed=_changed(path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, DataError):
+        return Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
 
 
 def _places(root: Path) -> Iterator[Path]:
@@ -127,6 +130,8 @@ def _training(folder: Path, kind: str) -> Run:
         return Run(folder, kind, FINISHED, f"{result['epochs']} epochs", headline, changed, best)
     if not saved:
         return Run(folder, kind, DAMAGED, f"{SETTINGS_FILE} cannot be read", "", changed, best)
+    if is_in_use(folder):
+        return Run(folder, kind, UNDER_WAY, f"epoch {len(rows)} of {saved['epochs']}", "", changed, best)
     command = resume_command(kind.split()[1], folder, saved)
     if not rows:
         return Run(folder, kind, FAILED, "no epoch was finished", "", changed, best, resume=command)

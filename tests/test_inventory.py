@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -79,6 +80,8 @@ def test_nothing_is_here(here: Path, proposed: Callable[..., list[str]]) -> None
 
 @pytest.mark.usefixtures("ultrabones")
 def test_ultrabones_only(here: Path, proposed: Callable[..., list[str]]) -> None:
+    assert not any("download ultrabones" in command for command in proposed())  # real specimens beside made-up ones
+    (here / "data/ultrabones/synthetic.json").unlink()
     commands = proposed()
     assert commands == [
         TRAIN_SEG,
@@ -154,6 +157,8 @@ def test_a_training_that_failed_at_once_is_not_proposed_again(proposed: Callable
 def test_what_is_here_is_shown(here: Path, medcli: Callable[..., Ran]) -> None:
     write_training(SEG_RUN, SegmentationSettings(epochs=3))
     write_evaluation(Path("runs/evaluate/seg"), SEG_RUN / "best.safetensors")
+    later = time.time() + 60
+    os.utime("runs/evaluate/seg/evaluation.json", (later, later))
     cut = write_checkpoint(here / "data/weights/cut.safetensors")
     cut.write_bytes(cut.read_bytes()[:-1])
     for number in range(12):
@@ -185,3 +190,19 @@ print([name for name in heavy if name in sys.modules])
 """
     ran = in_a_new_process(code=code)
     assert ran.stdout.strip() == "[]", ran.stdout + ran.stderr
+
+
+def test_a_demonstration_goes_on_as_it_was_begun(here: Path, proposed: Callable[..., list[str]]) -> None:
+    (here / "demo").mkdir()
+    (here / "demo/demo-settings.json").write_text('{"quick": true, "seed": 3}', "utf-8")
+    assert proposed()[0] == "medcli demo --quick --seed 3"
+
+
+@pytest.mark.usefixtures("ultrabones")
+def test_a_network_is_evaluated_on_the_data_it_was_validated_on(here: Path, proposed: Callable[..., list[str]]) -> None:
+    """Where they are in no usual place."""
+    (here / "data/ultrabones").rename(here / "example")
+    write_training(SEG_RUN, SegmentationSettings(root=Path("example"), labels="full", epochs=3))
+    command = next(command for command in proposed() if "evaluate seg" in command)
+    assert "--root example --specimens" in command
+    assert command.endswith("--labels full")

@@ -14,6 +14,7 @@ import typer
 
 from medcli.cli import options
 from medcli.cli.output import Output
+from medcli.commands import spell
 
 if TYPE_CHECKING:
     from medcli.demo import DemoResult, Step
@@ -97,5 +98,5 @@ def _show(output: Output, result: DemoResult) -> None:
     }
     if result.report:
         rows["report"] = str(result.report)
-        rows["open it"] = f"{_OPENERS.get(sys.platform, 'xdg-open')} {result.report}, or with any browser"
+        rows["open it"] = f"{spell(_OPENERS.get(sys.platform, 'xdg-open'), result.report)}, or with any browser"
     output.pairs(rows)

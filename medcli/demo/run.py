@@ -15,6 +15,7 @@ from medcli.demo.plan import Outcome, Plan, Task
 from medcli.demo.result import DemoResult, Step
 from medcli.errors import MedcliError
 from medcli.files import usable_cores, write_json
+from medcli.lock import folder_in_use
 from medcli.progress import SILENT, Progress
 from medcli.run_note import command_line
 
@@ -79,10 +80,16 @@ def run_demo(
         progress: shows how far a step is.
 
     Raises:
-        MedcliError: the folder cannot be written to, or holds files that are not of this demonstration.
+        MedcliError: the folder cannot be written to, holds files that are not of this demonstration, or another one
+            is at work in it.
         UsageError: it holds a demonstration with other settings.
     """
     plan = Plan(Path(out), quick, seed, workers, progress)
+    with folder_in_use(plan.out, "demonstration"):
+        return _run_all(plan, data_only, listener)
+
+
+def _run_all(plan: Plan, data_only: bool, listener: Listener | None) -> DemoResult:
     prepare(plan)
     tasks = _tasks(plan)[:1] if data_only else _tasks(plan)
     run = _Run(plan, listener or _Nobody())

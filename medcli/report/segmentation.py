@@ -63,13 +63,14 @@ def _figures(results: dict[str, Json]) -> dict[str, str]:
     for name, result in results.items():
         of = f", {name} protocol" if len(results) > 1 else ""
         figures[f"F1 within 1 mm{of}"] = number(to_float(result["f1"]["all"][10]))
-    last = list(results.values())[-1]
+    name, last = list(results.items())[-1]
+    of = f", {name} protocol" if len(results) > 1 else ""
     return {
         **figures,
-        "recall of visible bone within 1 mm": number(to_float(last["recall"]["visible"][10])),
-        "Dice": number(to_float(last["dice"])),
-        "mean surface distance": number(to_float(last["assd_mm"]), 2, "mm"),
-        "95 % surface distance": number(to_float(last["hd95_mm"]), 2, "mm"),
+        f"recall of visible bone within 1 mm{of}": number(to_float(last["recall"]["visible"][10])),
+        f"Dice{of}": number(to_float(last["dice"])),
+        f"mean surface distance{of}": number(to_float(last["assd_mm"]), 2, "mm"),
+        f"95 % surface distance{of}": number(to_float(last["hd95_mm"]), 2, "mm"),
     }
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import lightning.pytorch as pl
 
 from medcli.errors import DataError
+from medcli.lock import folder_in_use
 from medcli.progress import Progress
 from medcli.run_note import About, note_run
 from medcli.training.batches import FrameData
@@ -129,8 +131,13 @@ class Training(ABC, Generic[Result]):
         """Begin or go on, fit, report; a run that is done is reported again and nothing is computed.
 
         Raises:
+            MedcliError: another process trains in ``out``.
             UsageError, DataError, KeyboardInterrupt: see :func:`begin`, :meth:`prepare` and :func:`train`.
         """
+        with folder_in_use(out, "training") if is_first_process() else nullcontext():
+            return self._run(devices, out, resume, overwrite, progress)
+
+    def _run(self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress) -> Result:
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
             logger.info("%s is done already: %d epochs; --overwrite trains anew", out, self.settings.epochs)

@@ -7,7 +7,6 @@ run that was killed loses nothing; the next run reads both.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import IO, Any
 
 from medcli import files
 from medcli.errors import DataError, MedcliError
+from medcli.lock import locked
 from medcli.transfer import checksum
 
 MANIFEST = "medcli-manifest.json"
@@ -117,7 +117,7 @@ def hold(root: Path, about: About) -> Iterator[Folder]:
     hidden = root / HIDDEN
     with _disk_errors(root):
         hidden.mkdir(exist_ok=True)
-        with _locked(hidden / "lock", root):
+        with locked(hidden / "lock", lambda owner: _busy(root, owner)):
             manifest = read_manifest(root, about)
             with (hidden / "journal").open("a", encoding="utf-8") as journal:
                 folder = Folder(root, manifest, journal)
@@ -229,35 +229,7 @@ def _disk_errors(root: Path) -> Iterator[None]:
         raise MedcliError(f"cannot write {error.filename or root}: {error.strerror or error}") from error
 
 
-@contextmanager
-def _locked(path: Path, root: Path) -> Iterator[None]:
-    """Hold a lock that the system lets go when this process ends, however it ends."""
-    with path.open("a+", encoding="ascii") as file:
-        if not _try_lock(file):
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise MedcliError(
-                f"another download (process {owner}) is writing to {root}", "wait for it, or choose another --dest"
-            )
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            # A byte far behind the text: a locked byte cannot be read by the other process on Windows.
-            file.seek(1 << 20)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _busy(root: Path, owner: str) -> MedcliError:
+    return MedcliError(
+        f"another download (process {owner}) is writing to {root}", "wait for it, or choose another --dest"
+    )

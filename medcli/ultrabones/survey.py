@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medcli.data_folder import DataFolder
+from medcli.run_note import is_synthetic
 from medcli.ultrabones.index import IndexReport, scan_frames
 from medcli.ultrabones.layout import LABEL_COLUMNS, specimen_folder
 from medcli.ultrabones.registry import PUBLISHED_SPECIMENS, TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
@@ -90,7 +91,7 @@ def _propose(folder: DataFolder, root: Path, frames: pd.DataFrame, report: Index
     elif report.tracked and _has_meshes(frames):
         folder.propose("label", "make labels from the CT", "ultrabones", "--root", root)
     absent = sorted(set(PUBLISHED_SPECIMENS) - set(report.specimens))
-    if absent and set(report.specimens) & set(PUBLISHED_SPECIMENS):
+    if absent and set(report.specimens) & set(PUBLISHED_SPECIMENS) and not is_synthetic(root):
         folder.problems.append(f"specimens not here: {' '.join(map(str, absent))}")
         words = ("ultrabones", *_to(root), "--specimens", *absent)
         folder.propose("download", "bring the specimens that are not here", *words)
