@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from medcli.run_note import SYNTHETIC
 from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
 from medcli.ultrabones.data import choose_split
 from medcli.ultrabones.index import index_frames
@@ -21,6 +22,8 @@ SMALL = SweepSettings(frames=2, scale=0.2)
 
 def test_counts_and_next_commands(tmp_path: Path) -> None:
     make_ultrabones(tmp_path, (1, 2, 4, 7, 8), anatomies=("fibula", "tibia"), settings=SMALL)
+    assert survey(tmp_path).problems == []  # made-up specimens lack none
+    (tmp_path / SYNTHETIC).unlink()
     found = survey(tmp_path)
     assert found.found == {
         "specimens": "5: 1 2 4 7 8",
