@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from medcli.demo.calibration_pictures import compare
-from medcli.geometry import VERISERUM_EULER, rigid_transform
-from medcli.images import read_grey, write_image
-from medcli.mesh import read_stl
-from medcli.synthetic.fluoroscopy import IMAGE_FOLDER, Settings, Study, make_veriserum
-from medcli.synthetic.implants import make_implants
-from medcli.synthetic.motion import CROSSING_MM
-from medcli.veriserum.calibrate import CalibrationSettings, calibrate
-from medcli.veriserum.distortion import PLANES
-from medcli.veriserum.projection import Camera, ImageGrid, InterPlane
+from medcli.core.image_io import read_grey, write_image
+from medcli.core.mesh import read_stl
+from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
+from medcli.demo.calibration_figures import compare
+from medcli.synthetic.fluoroscopy.dataset import IMAGE_FOLDER, Settings, Study, make_veriserum
+from medcli.synthetic.fluoroscopy.implants import make_implants
+from medcli.synthetic.fluoroscopy.motion import CROSSING_MM
+from medcli.veriserum.calibration.distortion_model import PLANES
+from medcli.veriserum.calibration.undistort import CalibrationSettings, calibrate
+from medcli.veriserum.geometry.biplane import Camera, ImageGrid, InterPlane
 
 IMAGES = Path(__file__).parent / "images"
 PAIR = 8

@@ -19,18 +19,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from medcli.images import read_grey, read_rgb, write_image
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
-from medcli.ultrabones.bones import find_meshes, load_surfaces
-from medcli.ultrabones.cloud_figure import draw_cloud
-from medcli.ultrabones.distance_field import DistanceField
-from medcli.ultrabones.label_sweep import draw_overlay
-from medcli.ultrabones.point_cloud import surface_distances
-from medcli.ultrabones.reconstruct import back_project
-from medcli.ultrabones.refine import refine_frame
-from medcli.ultrabones.section import full_label, partial_label
-from medcli.ultrabones.surface import Surface
-from medcli.ultrabones.sweeps import INITIAL, Poses, Sweep, find_sweeps, read_poses
+from medcli.core.image_io import read_grey, read_rgb, write_image
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, find_sweeps, read_poses
+from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+from medcli.ultrabones.geometry.bone_surface import Surface
+from medcli.ultrabones.labelling.label_record import draw_overlay
+from medcli.ultrabones.labelling.label_rules import full_label, partial_label
+from medcli.ultrabones.pose_refinement.distance_field import DistanceField
+from medcli.ultrabones.pose_refinement.refine_frame import refine_frame
+from medcli.ultrabones.reconstruction.figure import draw_cloud
+from medcli.ultrabones.reconstruction.point_cloud import surface_distances
+from medcli.ultrabones.reconstruction.reconstruct import back_project
 
 IMAGES = Path(__file__).parent / "images"
 SYNTHETIC = SweepSettings(frames=60, optimized_columns=False, pose_error_mm=0.8, pose_error_deg=0.6)

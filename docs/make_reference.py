@@ -20,9 +20,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from medcli.cli import app as root
+from medcli.cli.multi_value_options import DefaultGroup
 from medcli.cli.output import ITEMS_FAILED
-from medcli.cli.words import DefaultGroup
-from medcli.errors import DataError, MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
 
 TARGET = Path(__file__).with_name("reference.md")
 SHARED = ("json", "quiet", "verbose")

@@ -18,11 +18,11 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from medcli.cli.app import app
-from medcli.images import read_rgb, write_image
-from medcli.synthetic.fluoroscopy import make_veriserum
-from medcli.synthetic.grid_phantom import grid_image
-from medcli.veriserum.distortion import PLANES
-from medcli.veriserum.index import POSE_COLUMNS
+from medcli.core.image_io import read_rgb, write_image
+from medcli.synthetic.fluoroscopy.dataset import make_veriserum
+from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
+from medcli.veriserum.calibration.distortion_model import PLANES
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 
 HERE = Path(__file__).parent
 WIDTH, QUALITY = 900, 62

@@ -16,11 +16,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; sums then have one order
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from medcli.images import read_rgb, write_image
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
-from medcli.ultrabones.predict import PredictSettings, predict_seg
-from medcli.ultrabones.settings import SegmentationSettings
-from medcli.ultrabones.train import train_segmentation
+from medcli.core.image_io import read_rgb, write_image
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
+from medcli.ultrabones.segmentation.settings import SegmentationSettings
+from medcli.ultrabones.segmentation.train import train_segmentation
 
 IMAGES = Path(__file__).parent / "images"
 TRAIN, VALIDATE, PREDICT = (21, 22, 23, 24, 25, 26), (27,), (28,)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
-from medcli.images import write_image
+from medcli.core.image_io import write_image
 
 TARGET = Path(__file__).parent / "images" / "report.jpg"
 HEIGHT = 1000

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from medcli.images import write_image
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
-from medcli.ultrabones.augment import OPERATIONS, augment, draw_plan
-from medcli.ultrabones.cache import FrameCache
-from medcli.ultrabones.filters import thicken
-from medcli.ultrabones.index import index_frames
+from medcli.core.image_io import write_image
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.segmentation.augmentation.filters import thicken
+from medcli.ultrabones.segmentation.augmentation.trivial import OPERATIONS, augment, draw_plan
+from medcli.ultrabones.segmentation.frame_cache import FrameCache
 
 IMAGES = Path(__file__).parent / "images"
 ROWS, COLUMNS = 3, 5

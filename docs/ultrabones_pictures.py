@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from medcli.images import read_grey, read_rgb, write_image
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
-from medcli.ultrabones.evaluate import EvaluationSettings, evaluate_segmentation
-from medcli.ultrabones.index import index_frames
-from medcli.ultrabones.kernels import dilate
-from medcli.ultrabones.predictions import StoredMasks
-from medcli.ultrabones.registry import TEST_SPECIMENS, TRAIN_SPECIMENS
+from medcli.core.image_io import read_grey, read_rgb, write_image
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
+from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
+from medcli.ultrabones.evaluation.mask_distances import dilate
+from medcli.ultrabones.evaluation.prediction_sources import StoredMasks
 
 IMAGES = Path(__file__).parent / "images"
 FULL_COLOUR, PARTIAL_COLOUR = (230, 70, 60), (0, 220, 90)

@@ -15,7 +15,7 @@ import pytest
 hypothesis.settings.register_profile("same-cases", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same-cases")
 
-pytest_plugins = ["tests.download_fixtures"]
+pytest_plugins = ["tests.support.download_fixtures"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or no command that a test interrupts would notice

@@ -1,6 +1,6 @@
 """Every command, Python example and error message of README and docs runs as printed, on small synthetic data.
 
-The commands about downloads run against local servers in ``tests/cli/test_download_documents.py``.
+The commands about downloads run against local servers in ``tests/workflows/test_download_documents.py``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcli import images
-from medcli.synthetic.fluoroscopy import make_veriserum
-from medcli.synthetic.grid_phantom import grid_image
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
+from medcli.core import image_io
+from medcli.synthetic.fluoroscopy.dataset import make_veriserum
+from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.conftest import REPOSITORY, Ran
-from tests.ultrabones.test_predict import write_dicom
+from tests.ultrabones.segmentation.test_predict import write_dicom
 
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))))
 GENERATED = "docs/reference.md"
@@ -80,7 +80,7 @@ def study(folder: Path) -> Path:
     made = make_veriserum(folder / "study", pairs=2, frames_per_trial=1).study
     for plane in ("bs", "fs"):
         picture = grid_image(made.calibrations[1].distortion(plane), np.random.default_rng(0), missing_share=0.05)
-        images.write_image(folder / f"grid_{plane}.png", picture)
+        image_io.write_image(folder / f"grid_{plane}.png", picture)
     make_veriserum(folder / "my-study", pairs=1, seed=1)
     poses = pd.read_csv(folder / "study/csv_files/veriserum_pose_reloaded_refined_all.csv")
     poses[["tx", "ty", "tz", "rz", "rx", "ry"]] += 2.0
@@ -95,8 +95,8 @@ def networks(folder: Path) -> Path:
     import segmentation_models_pytorch as smp
     import torch
 
-    from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
-    from medcli.ultrabones.model import build_model
+    from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+    from medcli.ultrabones.segmentation.network import build_model
 
     run = folder / "runs/seg/fpn-resnet34"
     run.mkdir(parents=True)
@@ -108,10 +108,10 @@ def networks(folder: Path) -> Path:
 @pytest.fixture
 def scans(folder: Path) -> Path:
     """Images, a movie and a DICOM loop of one's own; the records' masks of other origin are gone."""
-    picture = images.read_grey(next((folder / "data/ultrabones").rglob("UltrasoundImages/*.png")))
+    picture = image_io.read_grey(next((folder / "data/ultrabones").rglob("UltrasoundImages/*.png")))
     (folder / "scans/more").mkdir(parents=True)
     for name in ("a.png", "b.jpg", "more/c.tif"):
-        images.write_image(folder / "scans" / name, picture)
+        image_io.write_image(folder / "scans" / name, picture)
     movie = cv2.VideoWriter(str(folder / "sweep.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, picture.shape[::-1])
     movie.write(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
     movie.release()
@@ -134,7 +134,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(place / "data/veriserum/veriserum_collection_compressed", place / "recordings")
     for plane in ("bs", "fs"):
         picture = grid_image(made.calibrations[1].distortion(plane), np.random.default_rng(0), missing_share=0.05)
-        images.write_image(place / f"grid_{plane}.png", picture)
+        image_io.write_image(place / f"grid_{plane}.png", picture)
     return place
 
 

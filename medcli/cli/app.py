@@ -26,10 +26,10 @@ from medcli.cli import (
     report,
     train,
 )
+from medcli.cli.multi_value_options import App
 from medcli.cli.output import say
-from medcli.cli.words import App
-from medcli.errors import MedcliError
-from medcli.run_note import command_line
+from medcli.core.errors import MedcliError
+from medcli.core.run_provenance import command_line
 
 INTERRUPTED = 130
 

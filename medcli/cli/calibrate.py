@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
-from medcli.cli.words import App
 
 if TYPE_CHECKING:
-    from medcli.veriserum.calibrate import CalibrationResult
-    from medcli.veriserum.fit import FitResult
-    from medcli.veriserum.points import PointsResult
+    from medcli.veriserum.calibration.grid_fit.fit_calibration import FitResult
+    from medcli.veriserum.calibration.map_points import PointsResult
+    from medcli.veriserum.calibration.undistort import CalibrationResult
 
 app = App(help="Correct the distortion of X-ray images.")
 
@@ -93,7 +93,7 @@ def veriserum(
       medcli calibrate veriserum --ids 1-100 --resample area --size 1024 \\
         --format png --out sharper
     """
-    from medcli.veriserum.calibrate import CalibrationSettings, Selection, calibrate
+    from medcli.veriserum.calibration.undistort import CalibrationSettings, Selection, calibrate
 
     if mask and resample is not Resample.area:
         raise typer.BadParameter("--mask needs --resample area: the published pixels have no outside")
@@ -154,7 +154,7 @@ def points(
     Pixels (of tracked markers, say) are column and row of the native image, the top-left pixel's centre is (0, 0);
     millimetres are measured at the detector from the image centre, x to the right, y up.
     """
-    from medcli.veriserum.points import map_points
+    from medcli.veriserum.calibration.map_points import map_points
 
     output = Output(json, quiet, verbose)
     result = map_points(source, out, root, to.value, calibration, plane.value if plane else None, distortion, poses)
@@ -200,7 +200,7 @@ def fit(
     Both planes of a machine of one's own:
       medcli calibrate fit bs=grid_bs.png fs=grid_fs.png --out table.csv
     """
-    from medcli.veriserum.fit import fit_calibration, images_by_plane
+    from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
 
     output = Output(json, quiet, verbose)
     result = fit_calibration(

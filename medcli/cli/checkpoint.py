@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
-from medcli.cli.words import App
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.checkpoint import Checkpoint
-    from medcli.veriserum.pose_checkpoint import PoseCheckpoint
+    from medcli.ultrabones.segmentation.checkpoint import Checkpoint
+    from medcli.veriserum.pose.checkpoint import PoseCheckpoint
 
 app = App(help="Look at, convert, and make checkpoints.")
 
@@ -33,7 +33,7 @@ def convert(
 
     Nothing in the file is executed; a file that asks for it is refused.
     """
-    from medcli.ultrabones import checkpoint
+    from medcli.ultrabones.segmentation import checkpoint
 
     output = Output(json, quiet, verbose)
     output.finish(checkpoint.convert(source, target, overwrite), lambda written: _show(output, written))
@@ -58,7 +58,7 @@ def new(
     It is as before its first step: the same network, weights and seed given to train seg begin a training with
     exactly these weights.
     """
-    from medcli.ultrabones import checkpoint
+    from medcli.ultrabones.segmentation import checkpoint
 
     output = Output(json, quiet, verbose)
     made = checkpoint.create(target, arch, encoder, encoder_weights, seed, overwrite)
@@ -76,7 +76,7 @@ def show(
 
     Of either kind: segmentation networks, also published ones (.pth), and pose networks.
     """
-    from medcli.checkpoints import describe
+    from medcli.workspace.checkpoint_listing import describe
 
     output = Output(json, quiet, verbose)
     output.finish(describe(file), lambda found: _show(output, found))

@@ -14,7 +14,7 @@ import typer
 
 from medcli.cli import options
 from medcli.cli.output import Output
-from medcli.commands import spell
+from medcli.core.shell import spell
 
 if TYPE_CHECKING:
     from medcli.demo import DemoResult, Step

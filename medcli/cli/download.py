@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
-from medcli.cli.words import App
-from medcli.ultrabones.sources import Anatomy, Kind, Place
-from medcli.veriserum.sources import Part
+from medcli.ultrabones.dataset.publication import Anatomy, Kind, Place
+from medcli.veriserum.dataset.publication import Part
 
 if TYPE_CHECKING:
     from medcli.transfer.download import Manner
-    from medcli.transfer.report import Downloaded, Planned, Verified
+    from medcli.transfer.results import Downloaded, Planned, Verified
 
 app = App(help="Download data: verified, resumable, only what is missing.")
 
@@ -97,7 +97,7 @@ def ultrabones(
     if verify:
         _verify(output, dest, workers)
         return
-    from medcli.ultrabones.download import Origin, Selection, download_ultrabones
+    from medcli.ultrabones.download.download import Origin, Selection, download_ultrabones
 
     selection = Selection(specimens or (), anatomies or (), records or (), only or ())
     origin = Origin(source, connection_string_file, container, revision)
@@ -127,7 +127,7 @@ def weights(
     if verify:
         _verify(output, dest, 1)
         return
-    from medcli.ultrabones.weights import Weights, download_weights
+    from medcli.ultrabones.download.published_weights import Weights, download_weights
 
     done = download_weights(dest, revision, _manner(1, timeout, retries), dry_run, output.progress())
     if not isinstance(done, Weights):
@@ -182,8 +182,8 @@ def veriserum(
     if verify:
         _verify(output, dest, workers)
         return
+    from medcli.veriserum.dataset.publication import ABOUT, BASE_URL, ITEM
     from medcli.veriserum.download import Origin, Selection, download_veriserum, is_licence_accepted
-    from medcli.veriserum.sources import ABOUT, BASE_URL, ITEM
 
     accepted = accept_license or dry_run or is_licence_accepted(dest) or _ask_for_licence(ABOUT.licence)
     selection = Selection(only or (), options.id_filter(ids) or ())
@@ -194,7 +194,7 @@ def veriserum(
 
 def _manner(workers: int, timeout: float, retries: int) -> Manner:
     from medcli.transfer.download import Manner
-    from medcli.transfer.patience import Patience
+    from medcli.transfer.retry_policy import Patience
 
     return Manner(workers, Patience(tries=retries + 1, stall_s=timeout, connect_s=min(15.0, timeout)))
 
@@ -208,13 +208,13 @@ def _ask_for_licence(licence: str) -> bool:
 
 
 def _verify(output: Output, dest: Path, workers: int) -> None:
-    from medcli.transfer.report import verify_folder
+    from medcli.transfer.results import verify_folder
 
     output.finish(verify_folder(dest, workers, output.progress()), lambda result: _show_verified(output, result))
 
 
 def _finish(output: Output, result: Any) -> None:
-    from medcli.transfer.report import Planned
+    from medcli.transfer.results import Planned
 
     show = _show_planned if isinstance(result, Planned) else _show_downloaded
     output.finish(result, lambda shown: show(output, shown))

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
-from medcli.cli.words import App, DefaultGroup
-from medcli.errors import MedcliError, UsageError
-from medcli.ultrabones.floors import Floor
+from medcli.core.errors import MedcliError, UsageError
+from medcli.ultrabones.evaluation.thresholds import Floor
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.evaluate import Evaluation
-    from medcli.ultrabones.summary import SegmentationResult
-    from medcli.veriserum.evaluate import PoseEvaluation
+    from medcli.ultrabones.evaluation.aggregation import SegmentationResult
+    from medcli.ultrabones.evaluation.evaluate import Evaluation
+    from medcli.veriserum.pose.evaluate import PoseEvaluation
 
 app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
 
@@ -91,9 +91,9 @@ def seg(
     The newest network, on the published test split, by both protocols:
       medcli evaluate --specimens 2 7 8 --protocol both
     """
-    from medcli.ultrabones.evaluate import PROTOCOLS, EvaluationSettings, evaluate_segmentation
-    from medcli.ultrabones.predictions import Model, Source, StoredMasks
-    from medcli.ultrabones.registry import TEST_SPECIMENS
+    from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
+    from medcli.ultrabones.evaluation.evaluate import PROTOCOLS, EvaluationSettings, evaluate_segmentation
+    from medcli.ultrabones.evaluation.prediction_sources import Model, Source, StoredMasks
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
@@ -218,9 +218,9 @@ def pose(
     single-plane figures. Writes a table of pairs, the errors' distributions, and the best, median and worst pair.
     """
     from medcli.training.weights import find_newest
-    from medcli.veriserum.evaluate import PoseEvaluationSettings, evaluate_pose
-    from medcli.veriserum.pose_predictor import load_predictor
-    from medcli.veriserum.projection import PoseFrame
+    from medcli.veriserum.geometry.biplane import PoseFrame
+    from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
+    from medcli.veriserum.pose.inference import load_predictor
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
-from medcli.cli.words import App
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.export import SegExport
+    from medcli.ultrabones.segmentation.onnx_export import SegExport
 
 app = App(help="Write trained networks for other runtimes (ONNX).")
 
@@ -41,7 +41,7 @@ def seg(
     Resizing and thresholding are inside, and the result is compared with torch. The model takes "frames", uint8 grey
     (frames, rows, columns) of any size, and gives "probability" (float32) and "mask" (uint8, 0 or 255) of that size.
     """
-    from medcli.ultrabones.export import export_seg
+    from medcli.ultrabones.segmentation.onnx_export import export_seg
 
     output = Output(json, quiet, verbose)
     output.finish(export_seg(checkpoint, out, threshold, overwrite), lambda done: _show(output, done))

@@ -36,7 +36,7 @@ def info(
     Beside the usual folders:
       medcli info --runs other/runs --ultrabones-root /data/ultrabones
     """
-    from medcli.inventory import take_inventory
+    from medcli.workspace.inventory import take_inventory
 
     output = Output(json, quiet, verbose)
     inventory = take_inventory(ultrabones_root, veriserum_root, runs, weights_root)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
-from medcli.cli.words import App, DefaultGroup
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.label import LabelResult
+    from medcli.ultrabones.labelling.label_dataset import LabelResult
 
 app = App(cls=DefaultGroup, help="Make labels of tracked ultrasound from CT bone meshes.")
 
@@ -82,8 +82,8 @@ def ultrabones(
       medcli label ultrabones --specimens 2 --dry-run
       medcli label ultrabones --specimens 2 --overlay
     """
-    from medcli.ultrabones.label import Kind, LabelSettings, label_ultrabones
-    from medcli.ultrabones.refine import RefineSettings
+    from medcli.ultrabones.labelling.label_dataset import Kind, LabelSettings, label_ultrabones
+    from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
     output = Output(json, quiet, verbose)
     settings = LabelSettings(
@@ -126,7 +126,7 @@ def _show(output: Output, result: LabelResult) -> None:
 
 
 def _remarks(record: object, dry_run: bool) -> list[str]:
-    from medcli.ultrabones.label import LabelledRecord
+    from medcli.ultrabones.labelling.label_dataset import LabelledRecord
 
     assert isinstance(record, LabelledRecord)
     lines = []

@@ -45,7 +45,7 @@ Verbose = Annotated[
 
 
 class Frame(str, Enum):
-    """``--pose-frame``, by the values of :class:`medcli.veriserum.projection.PoseFrame`."""
+    """``--pose-frame``, by the values of :class:`medcli.veriserum.geometry.biplane.PoseFrame`."""
 
     world = "world"
     fs = "fs"

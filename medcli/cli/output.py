@@ -22,9 +22,9 @@ from typing import Any
 
 import typer
 
-from medcli.errors import MedcliError
-from medcli.files import DISK_FULL
-from medcli.progress import SILENT, Advance, Progress
+from medcli.core.errors import MedcliError
+from medcli.core.files import DISK_FULL
+from medcli.core.progress import SILENT, Advance, Progress
 
 ITEMS_FAILED = 4
 """Exit code of a command that finished although some items failed."""

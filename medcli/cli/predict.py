@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
-from medcli.cli.words import App
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.predict import SegPrediction
-    from medcli.veriserum.predict import PosePrediction
+    from medcli.ultrabones.segmentation.predict import SegPrediction
+    from medcli.veriserum.pose.predict import PosePrediction
 
 app = App(help="Apply a network: bone masks (seg), implant poses (pose).")
 
@@ -80,7 +80,7 @@ def seg(
     A folder of pictures of one's own, with the newest network:
       medcli predict seg scans/ --out masks --overlay
     """
-    from medcli.ultrabones.predict import PredictSettings, predict_seg
+    from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
     output = Output(json, quiet, verbose)
     settings = PredictSettings(
@@ -156,7 +156,7 @@ def pose(
     Recordings of one's own, with the newest network:
       medcli predict pose recordings/ --out poses.csv --overlay
     """
-    from medcli.veriserum.predict import PosePredictSettings, predict_pose
+    from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
 
     output = Output(json, quiet, verbose)
     settings = PosePredictSettings(calibration, anatomy, overlay, device, batch_size)

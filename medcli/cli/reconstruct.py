@@ -9,11 +9,11 @@ import typer
 
 from medcli.cli import options
 from medcli.cli.label import Merged, Meshes, PoseChoice, Records, Specimens
+from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
-from medcli.cli.words import App, DefaultGroup
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.reconstruct import Reconstruction, ReconstructResult
+    from medcli.ultrabones.reconstruction.reconstruct import Reconstruction, ReconstructResult
 
 app = App(cls=DefaultGroup, help="Rebuild bone in 3D, and measure it against the CT.")
 
@@ -57,7 +57,7 @@ def ultrabones(
       medcli reconstruct ultrabones --specimens 2
       medcli reconstruct ultrabones --specimens 2 --mask Labels_pred
     """
-    from medcli.ultrabones.reconstruct import ReconstructSettings, reconstruct_ultrabones
+    from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
 
     output = Output(json, quiet, verbose)
     settings = ReconstructSettings(

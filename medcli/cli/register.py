@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
-from medcli.cli.words import App
 
 if TYPE_CHECKING:
-    from medcli.veriserum.register import RegisterResult
+    from medcli.veriserum.registration.register import RegisterResult
 
 app = App(help="Match implants to X-ray images.")
 _MOST_ROWS = 20
@@ -76,9 +76,9 @@ def pose(
     From the poses of a network to refined ones, with pictures:
       medcli register pose --start poses.csv --out refined.csv --overlays looks
     """
-    from medcli.veriserum.projection import PoseFrame
-    from medcli.veriserum.recordings import Sources
-    from medcli.veriserum.register import register_poses
+    from medcli.veriserum.geometry.biplane import PoseFrame
+    from medcli.veriserum.registration.register import register_poses
+    from medcli.veriserum.registration.study import Sources
 
     output = Output(json, quiet, verbose)
     frame = PoseFrame(pose_frame.value)

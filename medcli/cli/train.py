@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 
 from medcli.cli import options
+from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
-from medcli.cli.words import App
-from medcli.commands import spell
+from medcli.core.shell import spell
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.settings import SegmentationSettings
-    from medcli.ultrabones.train import CrossValidationResult, TrainResult
-    from medcli.veriserum.train import TrainPoseResult
+    from medcli.ultrabones.segmentation.settings import SegmentationSettings
+    from medcli.ultrabones.segmentation.train import CrossValidationResult, TrainResult
+    from medcli.veriserum.pose.train import TrainPoseResult
 
 app = App(help="Train a network: bone masks (seg) or implant poses (pose).")
 
@@ -158,9 +158,9 @@ def seg(
       medcli train seg --gpus 1
     """
     from medcli.training.devices import is_first_process
-    from medcli.ultrabones.registry import TEST_SPECIMENS, TRAIN_SPECIMENS
-    from medcli.ultrabones.settings import SegmentationSettings
-    from medcli.ultrabones.train import cross_validate, train_segmentation
+    from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
+    from medcli.ultrabones.segmentation.settings import SegmentationSettings
+    from medcli.ultrabones.segmentation.train import cross_validate, train_segmentation
 
     output = Output(json, quiet or not is_first_process(), verbose)
     settings = SegmentationSettings(
@@ -248,8 +248,8 @@ def pose(
     again goes on where it stopped.
     """
     from medcli.training.devices import is_first_process
-    from medcli.veriserum.pose_settings import PoseSettings
-    from medcli.veriserum.train import train_pose
+    from medcli.veriserum.pose.settings import PoseSettings
+    from medcli.veriserum.pose.train import train_pose
 
     output = Output(json, quiet or not is_first_process(), verbose)
     settings = PoseSettings(
@@ -287,7 +287,7 @@ def _show_pose(output: Output, result: TrainPoseResult, root: Path) -> None:
 
 
 def _show(output: Output, result: TrainResult | CrossValidationResult, settings: SegmentationSettings) -> None:
-    from medcli.ultrabones.train import CrossValidationResult
+    from medcli.ultrabones.segmentation.train import CrossValidationResult
 
     if isinstance(result, CrossValidationResult):
         rows = [[fold.val_specimens[0], *_row(fold.best_metrics), fold.best_epoch] for fold in result.folds]

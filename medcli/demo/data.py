@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.contact_sheet import contact_sheet
+from medcli.core.contact_sheet import contact_sheet
+from medcli.core.files import write_text
+from medcli.core.image_io import read_grey, write_image
+from medcli.core.run_provenance import SYNTHETIC
 from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task, typed
 from medcli.demo.result import Picture
-from medcli.files import write_text
-from medcli.images import read_grey, write_image
-from medcli.run_note import SYNTHETIC
-from medcli.synthetic.fluoroscopy import GRID_FOLDER, IMAGE_FOLDER, Settings, Study, make_veriserum
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
-from medcli.veriserum.distortion import PLANES
+from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, Settings, Study, make_veriserum
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.veriserum.calibration.distortion_model import PLANES
 
 ANATOMIES = ("fibula", "tibia")
 FRAMES_PER_TRIAL = 3

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medcli.core.image_io import write_image
 from medcli.demo.data import IMPLANT, registered_pairs, study_of
 from medcli.demo.plan import Outcome, Plan, Task, typed
 from medcli.demo.result import BeforeAfter, Picture
 from medcli.demo.training import first_and_last, one_thread
-from medcli.images import write_image
 
 _BACKBONE, _SIZE, _BATCH_SIZE, _LR = "resnet18", 64, 4, 3e-4
 _IMAGES = ("veriserum/veriserum_collection_compressed/*",)
@@ -25,8 +25,8 @@ def _calibrate(plan: Plan) -> Task:
     out = plan.veriserum / "calibrated"
 
     def work() -> Outcome:
-        from medcli.demo.calibration_pictures import compare
-        from medcli.veriserum.calibrate import CalibrationSettings, calibrate
+        from medcli.demo.calibration_figures import compare
+        from medcli.veriserum.calibration.undistort import CalibrationSettings, calibrate
 
         done = calibrate(plan.veriserum, workers=plan.workers, progress=plan.progress)
         shown = compare(plan.veriserum, out, study_of(plan), CalibrationSettings())
@@ -69,8 +69,8 @@ def _train(plan: Plan) -> Task:
     out, epochs = plan.trained_pose.parent, plan.size.pose_epochs
 
     def work() -> Outcome:
-        from medcli.veriserum.pose_settings import PoseSettings
-        from medcli.veriserum.train import train_pose
+        from medcli.veriserum.pose.settings import PoseSettings
+        from medcli.veriserum.pose.train import train_pose
 
         settings = PoseSettings(
             root=plan.veriserum,
@@ -116,8 +116,8 @@ def _evaluate(plan: Plan) -> Task:
     out = plan.runs / "evaluate" / "pose"
 
     def work() -> Outcome:
-        from medcli.veriserum.evaluate import evaluate_pose
-        from medcli.veriserum.pose_predictor import load_predictor
+        from medcli.veriserum.pose.evaluate import evaluate_pose
+        from medcli.veriserum.pose.inference import load_predictor
 
         network = load_predictor(plan.trained_pose, "cpu")
         done = evaluate_pose(plan.veriserum, network, None, None, out, str(plan.trained_pose), plan.progress)
@@ -156,8 +156,8 @@ def _register(plan: Plan) -> Task:
     def work() -> Outcome:
         import pandas as pd
 
-        from medcli.veriserum.recordings import Sources
-        from medcli.veriserum.register import register_poses
+        from medcli.veriserum.registration.register import register_poses
+        from medcli.veriserum.registration.study import Sources
 
         done = register_poses(
             Sources(plan.veriserum, plan.start_poses),
@@ -208,7 +208,7 @@ def _check(plan: Plan) -> Task:
     pairs = registered_pairs(study_of(plan), plan.size.registered)
 
     def work() -> Outcome:
-        from medcli.veriserum.evaluate import PoseEvaluationSettings, evaluate_pose
+        from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
 
         settings = PoseEvaluationSettings(anatomy=str(IMPLANT), ids=[(number, number) for number in pairs])
         start = evaluate_pose(plan.veriserum, None, plan.start_poses, settings)

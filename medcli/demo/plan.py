@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from medcli.core.progress import SILENT, Progress
 from medcli.demo.result import BeforeAfter, Picture
-from medcli.progress import SILENT, Progress
 
 TRAIN_SPECIMENS = (1, 3, 6, 10, 12, 14)
 VAL_SPECIMENS = (11,)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from medcli import __version__
-from medcli.demo.folder import finished, prepare, remember
+from medcli.core.errors import MedcliError
+from medcli.core.files import usable_cores, write_json
+from medcli.core.locks import folder_in_use
+from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import command_line
 from medcli.demo.plan import Outcome, Plan, Task
 from medcli.demo.result import DemoResult, Step
-from medcli.errors import MedcliError
-from medcli.files import usable_cores, write_json
-from medcli.lock import folder_in_use
-from medcli.progress import SILENT, Progress
-from medcli.run_note import command_line
+from medcli.demo.step_state import finished, prepare, remember
 
 RESULT = "demo.json"
 FIGURES = (

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from medcli.contact_sheet import contact_sheet
+from medcli.core.contact_sheet import contact_sheet
+from medcli.core.image_io import read_rgb, write_image
 from medcli.demo.data import ANATOMIES, squared
 from medcli.demo.plan import ARCH, ENCODER, TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task, typed
 from medcli.demo.result import Picture
 from medcli.demo.training import first_and_last, one_thread
-from medcli.images import read_rgb, write_image
 
 _LR, _BATCH_SIZE = 5e-3, 4
 _PROTOCOLS = ("paper", "strict")
@@ -38,7 +38,7 @@ def _label(plan: Plan) -> Task:
     specimens = (*plan.size.train_specimens, *VAL_SPECIMENS)
 
     def work() -> Outcome:
-        from medcli.ultrabones.label import label_ultrabones
+        from medcli.ultrabones.labelling.label_dataset import label_ultrabones
 
         done = label_ultrabones(plan.ultrabones, specimens, workers=plan.workers, progress=plan.progress)
         return Outcome({"labelled": f"{done.frames} frames"}, failures=done.failures)
@@ -58,7 +58,7 @@ def _label(plan: Plan) -> Task:
 
 def _label_refined(plan: Plan) -> Task:
     def work() -> Outcome:
-        from medcli.ultrabones.label import LabelSettings, label_ultrabones
+        from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
 
         settings = LabelSettings(refine=True, overlay=True)
         done = label_ultrabones(plan.ultrabones, TEST_SPECIMENS, None, settings, plan.workers, plan.progress)
@@ -114,8 +114,8 @@ def _train(plan: Plan) -> Task:
     learn = size.train_specimens
 
     def work() -> Outcome:
-        from medcli.ultrabones.settings import SegmentationSettings
-        from medcli.ultrabones.train import train_segmentation
+        from medcli.ultrabones.segmentation.settings import SegmentationSettings
+        from medcli.ultrabones.segmentation.train import train_segmentation
 
         settings = SegmentationSettings(
             root=plan.ultrabones,
@@ -162,7 +162,7 @@ def _train(plan: Plan) -> Task:
 
 def _make_untrained(plan: Plan) -> Task:
     def work() -> Outcome:
-        from medcli.ultrabones.checkpoint import create
+        from medcli.ultrabones.segmentation.checkpoint import create
 
         made = create(plan.untrained, ARCH, ENCODER, "none", plan.seed)
         return Outcome({"random weights": f"{made.parameters:,}", "network": f"{ARCH} on {ENCODER}"})
@@ -187,8 +187,8 @@ def _evaluate(plan: Plan, trained: bool) -> Task:
     out = plan.runs / "evaluate" / f"seg-{which}"
 
     def work() -> Outcome:
-        from medcli.ultrabones.evaluate import EvaluationSettings, evaluate_segmentation
-        from medcli.ultrabones.predictions import Model
+        from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
+        from medcli.ultrabones.evaluation.prediction_sources import Model
 
         settings = EvaluationSettings(specimens=TEST_SPECIMENS, protocols=_PROTOCOLS)
         model = Model.from_checkpoint(checkpoint, "cpu")
@@ -239,7 +239,7 @@ def scored(plan: Plan) -> list[Path]:
 
 def _predict(plan: Plan) -> Task:
     def work() -> Outcome:
-        from medcli.ultrabones.predict import PredictSettings, predict_seg
+        from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
         settings = PredictSettings(overlay=True, device="cpu", workers=plan.workers)
         done = predict_seg([], plan.trained, settings, plan.ultrabones, TEST_SPECIMENS, plan.progress)
@@ -269,7 +269,7 @@ def _reconstruct(plan: Plan) -> Task:
     out = plan.runs / "reconstruct"
 
     def work() -> Outcome:
-        from medcli.ultrabones.reconstruct import ReconstructSettings, reconstruct_ultrabones
+        from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
 
         settings = ReconstructSettings(mask="Labels_pred", poses="optimized")
         done = reconstruct_ultrabones(

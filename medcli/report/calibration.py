@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.errors import DataError
-from medcli.images import read_grey
+from medcli.core.errors import DataError
+from medcli.core.image_io import read_grey
 from medcli.report.blocks import Block, Compare, KeyValues, Note, Section, Table, number
-from medcli.report.folder import Json, Run, duration, failures_note, find, origin_of, read_json
-from medcli.report.pictures import from_array, picture
+from medcli.report.embedded_images import from_array, picture
+from medcli.report.run_files import Json, Run, duration, failures_note, find, origin_of, read_json
 
 MANIFEST = "medcli_calibration.json"
 _PAIRS_SHOWN = 2
@@ -68,7 +68,7 @@ def read_calibration(folder: Path) -> Run | None:
 
 def _calibrated(folder: Path) -> dict[int, dict[str, Path]]:
     """Calibrated images by id and plane."""
-    from medcli.veriserum.pair_images import find_calibrated
+    from medcli.veriserum.pose.pair_images import find_calibrated
 
     return {
         number_: {plane: Path(path) for plane, path in planes.items()}
@@ -113,7 +113,7 @@ def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], origin: Jso
 
 
 def _originals(root: Path, calibrated: Path) -> dict[int, dict[str, str]]:
-    from medcli.veriserum.pair_images import find_originals
+    from medcli.veriserum.pose.pair_images import find_originals
 
     found = find_originals(root)
     inside = calibrated.absolute()

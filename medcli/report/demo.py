@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medcli.errors import DataError
+from medcli.core.errors import DataError
 from medcli.report.blocks import (
     Block,
     Command,
@@ -22,9 +22,9 @@ from medcli.report.blocks import (
     Table,
     Text,
 )
-from medcli.report.folder import Json, Run, duration, failures_note, read_json, to_float
-from medcli.report.origin import SETTINGS_CAPTION, how_section
-from medcli.report.pictures import NARROW, picture
+from medcli.report.embedded_images import NARROW, picture
+from medcli.report.provenance import SETTINGS_CAPTION, how_section
+from medcli.report.run_files import Json, Run, duration, failures_note, read_json, to_float
 from medcli.report.runs import runs_in
 
 DEMO = "demo.json"

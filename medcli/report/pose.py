@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from medcli.core.run_provenance import NAME
 from medcli.report.blocks import Block, Chart, Gallery, Key, KeyValues, Note, Picture, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.folder import (
+from medcli.report.embedded_images import NARROW, picture
+from medcli.report.run_files import (
     Json,
     Run,
     column,
@@ -22,8 +24,6 @@ from medcli.report.folder import (
     sentence,
     to_float,
 )
-from medcli.report.pictures import NARROW, picture
-from medcli.run_note import NAME
 
 EVALUATED = "medcli.evaluate.pose.v1"
 RESULT = "evaluation.json"

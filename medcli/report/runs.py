@@ -6,18 +6,18 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from medcli.errors import DataError
-from medcli.report import bones, calibration, pose, segmentation, training
-from medcli.report.folder import Run
+from medcli.core.errors import DataError
+from medcli.report import calibration, labels_and_bones, pose, segmentation, training
+from medcli.report.run_files import Run
 
 _READERS: tuple[Callable[[Path], Run | None], ...] = (
     training.read_training,
     segmentation.read_evaluation,
     pose.read_evaluation,
-    bones.read_reconstruction,
+    labels_and_bones.read_reconstruction,
     calibration.read_calibration,
     segmentation.read_prediction,
-    bones.read_labels,
+    labels_and_bones.read_labels,
 )
 LOOKED_FOR = (
     "settings.json or result.json (train), evaluation.json (evaluate), predictions.json (predict seg), "

@@ -9,8 +9,8 @@ from typing import Any
 
 from medcli.report.blocks import Block, Chart, Gallery, Key, Note, Picture, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.folder import Json, Run, duration, failures_note, find, origin_of, read_json, to_float
-from medcli.report.pictures import NARROW, picture
+from medcli.report.embedded_images import NARROW, picture
+from medcli.report.run_files import Json, Run, duration, failures_note, find, origin_of, read_json, to_float
 
 EVALUATED = "medcli.evaluate.seg.v1"
 RESULT, PREDICTIONS = "evaluation.json", "predictions.json"

@@ -9,7 +9,7 @@ from typing import Any
 
 from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.folder import (
+from medcli.report.run_files import (
     Json,
     Run,
     column,

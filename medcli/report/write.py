@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcli.errors import DataError, UsageError
-from medcli.files import make_output_folder, write_text
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import make_output_folder, write_text
 from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
-from medcli.report.folder import Run
-from medcli.report.origin import data_section, facts, how_section
-from medcli.report.page import Page, is_report, render
+from medcli.report.html_page import Page, is_report, render
+from medcli.report.provenance import data_section, facts, how_section
+from medcli.report.run_files import Run
 from medcli.report.runs import LOOKED_FOR, run_folders, runs_in
 
 NAME = "report.html"

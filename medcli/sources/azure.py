@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from medcli.errors import DataError
-from medcli.sources.connection import Connection
+from medcli.core.errors import DataError
+from medcli.sources.azure_connection import Connection
 from medcli.transfer.http import Http, HttpBody, fault_for, host_of
-from medcli.transfer.source import Broken, Entry, Fault
+from medcli.transfer.protocol import Broken, Entry, Fault
 
 T = TypeVar("T")
 _PAGE = 5000
@@ -19,7 +19,7 @@ _SIGNED_FOR = datetime.timedelta(days=7)
 
 
 class AzureBlobs:
-    """One container; see :class:`medcli.transfer.source.Source`.
+    """One container; see :class:`medcli.transfer.protocol.Source`.
 
     Only reads: the SDK sends through the same session as :class:`Http`, which knows no other request than GET and
     HEAD. With an account key, a signature that allows reading and listing only is made and the key is let go.

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from medcli.errors import DataError
+from medcli.core.errors import DataError
 from medcli.transfer.http import Http, HttpBody
-from medcli.transfer.source import Entry, Missing
+from medcli.transfer.protocol import Entry, Missing
 
 _PAGE = 100
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -19,7 +19,7 @@ _CONTENT = "ORIGINAL"
 
 
 class DSpaceItem:
-    """The files of one item; see :class:`medcli.transfer.source.Source`.
+    """The files of one item; see :class:`medcli.transfer.protocol.Source`.
 
     Args:
         base_url: the repository's address, or that of its REST interface (``…/server/api``).

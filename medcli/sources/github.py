@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager
 from urllib.parse import quote
 
 from medcli.transfer.http import Http, HttpBody, checked_address
-from medcli.transfer.source import Entry
+from medcli.transfer.protocol import Entry
 
 API, RAW = "MEDCLI_GITHUB_API_URL", "MEDCLI_GITHUB_RAW_URL"
 
 
 class GitHubFiles:
-    """The files below ``folder``; see :class:`medcli.transfer.source.Source`.
+    """The files below ``folder``; see :class:`medcli.transfer.protocol.Source`.
 
     ``MEDCLI_GITHUB_API_URL`` and ``MEDCLI_GITHUB_RAW_URL`` name a mirror.
     """

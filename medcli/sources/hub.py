@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from medcli.errors import DataError
+from medcli.core.errors import DataError
 from medcli.transfer.http import Http, HttpBody, checked_address, fault_for, host_of, words_for
-from medcli.transfer.source import Broken, Entry, Refused
+from medcli.transfer.protocol import Broken, Entry, Refused
 
 T = TypeVar("T")
 _DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -19,7 +19,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 class HubRepository:
-    """One repository at one commit; see :class:`medcli.transfer.source.Source`.
+    """One repository at one commit; see :class:`medcli.transfer.protocol.Source`.
 
     Args:
         repository: ``owner/name``.

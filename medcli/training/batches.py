@@ -1,6 +1,6 @@
 """Batches of frames without worker processes: from arrays in memory, in a file mapped into memory, or on the GPU.
 
-Decoding was done before (see :mod:`medcli.training.decoded`), so that a batch is one gathering of bytes.
+Decoding was done before (see :mod:`medcli.training.decoded_store`), so that a batch is one gathering of bytes.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
-from medcli.errors import MedcliError
-from medcli.files import replacing, write_text
-from medcli.progress import Progress
+from medcli.core.errors import MedcliError
+from medcli.core.files import replacing, write_text
+from medcli.core.progress import Progress
 from medcli.training.run_folder import METRICS, RESUMABLE
 from medcli.training.seeds import seed_torch
 
@@ -149,7 +149,7 @@ class SeedEachStep(pl.Callback):
 
 
 class ShowProgress(pl.Callback):
-    """Tells a :class:`medcli.progress.Progress` about the training frames of the whole run."""
+    """Tells a :class:`medcli.core.progress.Progress` about the training frames of the whole run."""
 
     def __init__(self, progress: Progress, frames_per_epoch: int, epochs: int) -> None:
         self.progress = progress

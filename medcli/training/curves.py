@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medcli.files import replacing
+from medcli.core.files import replacing
 
 Panel = tuple[str, Mapping[str, str]]
 """A panel's axis label, and name of a metric -> its label."""

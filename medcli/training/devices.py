@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from medcli.errors import UsageError
+from medcli.core.errors import UsageError
 from medcli.training.settings import FitSettings
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}

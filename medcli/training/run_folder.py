@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.errors import UsageError
-from medcli.files import make_output_folder, remove_left_overs, write_text
+from medcli.core.errors import UsageError
+from medcli.core.files import make_output_folder, remove_left_overs, write_text
 from medcli.training.settings import (
     RESUMED_FROM,
     SETTINGS_FILE,

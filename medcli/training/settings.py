@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.errors import UsageError
-from medcli.files import write_text
+from medcli.core.errors import UsageError
+from medcli.core.files import write_text
 
 SETTINGS_FILE = "settings.json"
 DATA, RESUMED_FROM = "data", "resumed_from"

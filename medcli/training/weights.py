@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.errors import DataError
-from medcli.files import write_bytes, write_text
+from medcli.core.errors import DataError
+from medcli.core.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     import torch

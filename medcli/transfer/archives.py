@@ -10,18 +10,18 @@ from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
-from medcli import files
-from medcli.progress import SILENT, Progress
+from medcli.core import files
+from medcli.core.progress import SILENT, Progress
 from medcli.transfer import plan as planning
-from medcli.transfer.fetch import Effort, fetch_file, part_for
-from medcli.transfer.folder import HIDDEN, STAGING, About, hold
-from medcli.transfer.local import LocalFile
-from medcli.transfer.members import NoRanges, read_range
-from medcli.transfer.patience import Patience
+from medcli.transfer.destination import HIDDEN, STAGING, About, hold
+from medcli.transfer.fetch_file import Effort, fetch_file, part_for
+from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, staged_name
-from medcli.transfer.pool import Job, Pool
-from medcli.transfer.source import Entry, Source
-from medcli.transfer.zips import Member, read_directory
+from medcli.transfer.protocol import Entry, Source
+from medcli.transfer.retry_policy import Patience
+from medcli.transfer.worker_pool import Job, Pool
+from medcli.transfer.zip_extraction import NoRanges, read_range
+from medcli.transfer.zip_ranges import Member, read_directory
 
 log = logging.getLogger(__name__)
 Choose = Callable[[Entry, Member], Iterable[Wanted]]
@@ -34,7 +34,7 @@ class Archives:
     """Reads directories of archives.
 
     Args:
-        source: a :class:`~medcli.transfer.counted.Counted` also knows afterwards what was read here.
+        source: a :class:`~medcli.transfer.byte_counter.Counted` also knows afterwards what was read here.
         root: the destination: where an archive is brought whole when its server sends no parts, and where its directory
             is then kept, so that a later run need not fetch it again to know what is in it.
         may_write: whether that may be done (a dry run only says that it would be).

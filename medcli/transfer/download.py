@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from medcli import files
-from medcli.errors import DataError
-from medcli.progress import SILENT, Advance, Progress
+from medcli.core import files
+from medcli.core.errors import DataError
+from medcli.core.progress import SILENT, Advance, Progress
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
-from medcli.transfer.check import Failure, find_missing, size_of
-from medcli.transfer.counted import counted
-from medcli.transfer.fetch import Arrived, Effort, fetch_file
-from medcli.transfer.folder import About, Folder, hold
-from medcli.transfer.local import LocalFile
-from medcli.transfer.members import fetch_run
-from medcli.transfer.patience import Patience
+from medcli.transfer.byte_counter import counted
+from medcli.transfer.destination import About, Folder, hold
+from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
+from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, Work
-from medcli.transfer.pool import Job, Pool
-from medcli.transfer.source import Broken, Busy, Entry, Fault, Refused, Source
-from medcli.transfer.zips import Member, Run, plan_runs
+from medcli.transfer.protocol import Broken, Busy, Entry, Fault, Refused, Source
+from medcli.transfer.retry_policy import Patience
+from medcli.transfer.verification import Failure, find_missing, size_of
+from medcli.transfer.worker_pool import Job, Pool
+from medcli.transfer.zip_extraction import fetch_run
+from medcli.transfer.zip_ranges import Member, Run, plan_runs
 
 log = logging.getLogger(__name__)
 _SHOWN_ALONE_FROM = 32 << 20
@@ -44,7 +44,7 @@ class Outcome:
         reused_files, reused_bytes: of these, what was here already.
         fetched_files: what came.
         moved_bytes: what went over the network for it, tries that failed and gaps between members included; with a
-            source that is :class:`~medcli.transfer.counted.Counted`, directories of archives as well.
+            source that is :class:`~medcli.transfer.byte_counter.Counted`, directories of archives as well.
         size_only_files: files for which the source gives no checksum.
         failures: what did not come.
     """

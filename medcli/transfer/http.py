@@ -19,9 +19,9 @@ import requests.adapters
 import urllib3.exceptions
 
 from medcli import __version__
-from medcli.errors import UsageError
-from medcli.transfer.patience import Patience
-from medcli.transfer.source import Broken, Busy, Changed, Fault, Missing, Refused
+from medcli.core.errors import UsageError
+from medcli.transfer.protocol import Broken, Busy, Changed, Fault, Missing, Refused
+from medcli.transfer.retry_policy import Patience
 
 _READING = frozenset({"GET", "HEAD"})
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -70,7 +70,7 @@ def _leave_as_it_is(request: requests.PreparedRequest) -> requests.PreparedReque
 
 
 class HttpBody:
-    """The body of an answer to a ranged GET; see :class:`medcli.transfer.source.Body`."""
+    """The body of an answer to a ranged GET; see :class:`medcli.transfer.protocol.Body`."""
 
     def __init__(self, response: requests.Response, host: str) -> None:
         self.response = response

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from medcli.errors import MedcliError
-from medcli.transfer.fetch import is_part, part_for
-from medcli.transfer.folder import Record
-from medcli.transfer.source import Entry
-from medcli.transfer.zips import Member, is_safe_name, is_whole_better, plan_runs
+from medcli.core.errors import MedcliError
+from medcli.transfer.destination import Record
+from medcli.transfer.fetch_file import is_part, part_for
+from medcli.transfer.protocol import Entry
+from medcli.transfer.zip_ranges import Member, is_safe_name, is_whole_better, plan_runs
 
 RESERVE = 64 << 20
 """Bytes that a run leaves free."""

@@ -8,17 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from medcli.errors import DataError, UsageError
-from medcli.progress import SILENT, Progress
+from medcli.core.errors import DataError, UsageError
+from medcli.core.progress import SILENT, Progress
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.archives import UNREAD, Archives
-from medcli.transfer.counted import Counted
+from medcli.transfer.byte_counter import Counted
+from medcli.transfer.destination import MANIFEST, About, read_manifest
 from medcli.transfer.download import Manner
-from medcli.transfer.folder import MANIFEST, About, read_manifest
 from medcli.transfer.http import Http, checked_address
 from medcli.transfer.plan import Wanted
-from medcli.transfer.report import (
+from medcli.transfer.protocol import Entry, Source
+from medcli.transfer.results import (
     Downloaded,
     Planned,
     carry_out,
@@ -27,10 +28,9 @@ from medcli.transfer.report import (
     plan_only,
     unreachable,
 )
-from medcli.transfer.source import Entry, Source
-from medcli.transfer.zips import Member
-from medcli.veriserum import sources
-from medcli.veriserum.sources import FOLDERS, Part, id_of, part_of
+from medcli.transfer.zip_ranges import Member
+from medcli.veriserum.dataset import publication
+from medcli.veriserum.dataset.publication import FOLDERS, Part, id_of, part_of
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class _Finding:
 class Origin:
     """Where the repository is, and which of its items the data set."""
 
-    base_url: str = sources.BASE_URL
-    item: str = sources.ITEM
+    base_url: str = publication.BASE_URL
+    item: str = publication.ITEM
 
 
 def is_licence_accepted(root: Path) -> bool:
@@ -125,13 +125,13 @@ def download_veriserum(
     """
     if not (dry_run or licence_accepted or is_licence_accepted(root)):
         raise UsageError(
-            f"Veriserum's licence is not accepted yet: {sources.ABOUT.licence}", "accept it with --accept-license"
+            f"Veriserum's licence is not accepted yet: {publication.ABOUT.licence}", "accept it with --accept-license"
         )
     if selection.ids and not selection.wants(Part.IMAGES):
         raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
     checked_address(origin.base_url, "--base-url")
     manner = manner or Manner()
-    about = replace(sources.ABOUT, licence_accepted=True)
+    about = replace(publication.ABOUT, licence_accepted=True)
     http = Http(manner.patience, manner.workers)
     with unreachable("check --base-url and --item"):
         found = list(_parts(root, selection, origin, http, about, manner, dry_run, progress))
@@ -154,7 +154,7 @@ def _parts(
 ) -> Iterator[tuple[Source, list[Wanted]]]:
     """Each source with what is wanted of it."""
     if selection.wants(Part.CSV):
-        tables = GitHubFiles(sources.TABLES_REPOSITORY, sources.TABLES_COMMIT, sources.TABLES_FOLDER, http)
+        tables = GitHubFiles(publication.TABLES_REPOSITORY, publication.TABLES_COMMIT, publication.TABLES_FOLDER, http)
         yield tables, [item for entry in tables.list() for item in _Finding(selection).of_entry(entry)]
     elsewhere = Selection([part for part in Part if part is not Part.CSV and selection.wants(part)], selection.ids)
     if not elsewhere.only:

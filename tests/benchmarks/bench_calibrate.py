@@ -30,20 +30,20 @@ import numpy as np
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from medcli import images  # noqa: E402
-from medcli.files import usable_cores, write_bytes  # noqa: E402
-from medcli.parallel import run_in_threads  # noqa: E402
-from medcli.veriserum import manifest  # noqa: E402
-from medcli.veriserum.calibrate import CalibrationSettings, calibrate  # noqa: E402
-from tests.veriserum.making import make_distortion, smooth_picture, write_tables  # noqa: E402
-from tests.veriserum.published import correct_pair, mapped_pixels  # noqa: E402
+from medcli.core import image_io
+from medcli.core.files import usable_cores, write_bytes
+from medcli.core.threads import run_in_threads
+from medcli.veriserum.calibration import output_manifest
+from medcli.veriserum.calibration.undistort import CalibrationSettings, calibrate
+from tests.support.made_veriserum import make_distortion, smooth_picture, write_tables
+from tests.support.published_veriserum import correct_pair, mapped_pixels
 
 ROUNDS = 5
 
 
 def make_folder(root: Path, pairs: int) -> None:
     """Pairs of files with six different pictures of about the size of real ones."""
-    contents = [images.encode(smooth_picture(seed), ".jpg", 90).tobytes() for seed in range(6)]
+    contents = [image_io.encode(smooth_picture(seed), ".jpg", 90).tobytes() for seed in range(6)]
     root.mkdir(parents=True)
     for number in range(1, pairs + 1):
         for offset, plane in enumerate(("bs", "fs")):
@@ -65,8 +65,8 @@ def codec_alone(root: Path, out: Path, workers: int) -> None:
     def one_pair(number: int) -> None:
         for plane in ("bs", "fs"):
             path = root / f"{plane}_{number:06d}.jpg"
-            decoded = images.decode_grey(images.read_content(path), path)
-            content = images.encode(np.ascontiguousarray(decoded[::3, ::3][:512, :512]), ".jpg", 95)
+            decoded = image_io.decode_grey(image_io.read_content(path), path)
+            content = image_io.encode(np.ascontiguousarray(decoded[::3, ::3][:512, :512]), ".jpg", 95)
             write_bytes(out / f"{path.stem}.jpg", content, durable=False)
 
     numbers = sorted(int(path.stem[3:]) for path in root.glob("bs_*.jpg"))
@@ -83,7 +83,7 @@ def whole(root: Path, out: Path, workers: int) -> float:
 
 
 def against_the_codec(root: Path, work: Path) -> bool:
-    images.use_single_threaded_codecs()
+    image_io.use_single_threaded_codecs()
     workers = usable_cores()
     whole(root, work / "warm-up", workers)
     ratios = []
@@ -120,7 +120,7 @@ def against_the_published_procedure(root: Path, work: Path) -> bool:
     path = root / "bs_000001.jpg"
 
     def published() -> None:
-        picture = images.read_grey(path)
+        picture = image_io.read_grey(path)
         columns, rows = np.meshgrid(np.arange(1600.0), np.arange(1600.0))
         tree = cKDTree(mapped_pixels(distortion))
         nearest = tree.query(np.stack([columns.ravel(), rows.ravel()], axis=1))[1].reshape(1600, 1600)
@@ -170,7 +170,7 @@ def second_run(work: Path) -> bool:
             (root / f"{plane}_{number:06d}.jpg").touch()
             (root / "calibrated" / f"calibrated_{plane}_{number:06d}.jpg").touch()
     write_tables(root, list(range(1, 10_001)), {1: make_distortion(1), 2: make_distortion(2)})
-    manifest.write(root / "calibrated", manifest.Manifest(CalibrationSettings().pixel_options))
+    output_manifest.write(root / "calibrated", output_manifest.Manifest(CalibrationSettings().pixel_options))
     took = [in_a_process("calibrate", "veriserum", "--root", root)[0] for _ in range(ROUNDS)]
     print(f"(e) second run over 20,000 images: {statistics.median(took):.2f} s (bound 3)")
     return statistics.median(took) < 3

@@ -28,18 +28,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.files import usable_cores
+from medcli.core.files import usable_cores
 from medcli.sources.azure import AzureBlobs
-from medcli.sources.connection import parse_connection
+from medcli.sources.azure_connection import parse_connection
 from medcli.transfer import checksum
+from medcli.transfer.destination import About
 from medcli.transfer.download import Manner, download
-from medcli.transfer.folder import About
 from medcli.transfer.http import Http
-from medcli.transfer.patience import Patience
 from medcli.transfer.plan import Wanted
-from medcli.transfer.source import Entry
-from tests.azurite import start
-from tests.transfer.test_fetch import PlainSource, sha256
+from medcli.transfer.protocol import Entry
+from medcli.transfer.retry_policy import Patience
+from tests.support.azurite import start
+from tests.transfer.test_fetch_file import PlainSource, sha256
 
 FILES, FILE_SIZE, WORKERS = 2000, 300_000, 8
 LARGE = 1 << 30

@@ -17,12 +17,12 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli import images
-from medcli.synthetic.calibrations import draw_calibrations
-from medcli.synthetic.grid_phantom import grid_image
-from medcli.veriserum import phantom
-from medcli.veriserum.distortion import PLANES, Distortion
-from medcli.veriserum.fit import fit_grid
+from medcli.core import image_io
+from medcli.synthetic.fluoroscopy.calibrations import draw_calibrations
+from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
+from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.grid_fit import phantom
+from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_grid
 
 MOST_RESIDUAL_MM, MOST_MAP_ERROR_MM, MOST_SECONDS = 0.03, 0.05, 5.0
 
@@ -51,7 +51,7 @@ def main() -> int:
     for number, planes in table.items():
         for plane, true in planes.items():
             picture = grid_image(true, np.random.default_rng(number), noise=1.0, missing_share=0.05)
-            picture = images.decode_grey(images.encode(picture, ".jpg", 90).tobytes(), "picture")
+            picture = image_io.decode_grey(image_io.encode(picture, ".jpg", 90).tobytes(), "picture")
             started = time.perf_counter()
             found = fit_grid(picture)
             seconds = time.perf_counter() - started

@@ -17,12 +17,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
-from medcli.ultrabones.bones import find_meshes, load_surfaces
-from medcli.ultrabones.point_cloud import sample_surface
-from medcli.ultrabones.pose import pixels_to_ct
-from medcli.ultrabones.section import full_label, partial_label
-from medcli.ultrabones.sweeps import INITIAL, find_sweeps, read_poses
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.records import INITIAL, find_sweeps, read_poses
+from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
+from medcli.ultrabones.labelling.label_rules import full_label, partial_label
+from medcli.ultrabones.reconstruction.point_cloud import sample_surface
 
 PROMISED_S = 0.003
 PUBLISHED_POINTS, POINTS, PIXELS = 10_000_000, 1_000_000, 7_704

@@ -31,14 +31,14 @@ from torchvision.transforms.v2 import functional as tv2
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.training.batches import HostFrames
-from medcli.ultrabones.augment import GEOMETRIC, OPERATIONS, Plan, augment, draw_plan
-from medcli.ultrabones.cache import FrameCache
-from medcli.ultrabones.filters import thicken
-from medcli.ultrabones.index import index_frames
-from medcli.ultrabones.registry import IMAGE_MEAN, IMAGE_STD
-from medcli.ultrabones.segmentation import normalise
+from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD
+from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.segmentation.augmentation.filters import thicken
+from medcli.ultrabones.segmentation.augmentation.trivial import GEOMETRIC, OPERATIONS, Plan, augment, draw_plan
+from medcli.ultrabones.segmentation.frame_cache import FrameCache
+from medcli.ultrabones.segmentation.lightning_module import normalise
 
 SIDE = 256
 FRAMES = 32

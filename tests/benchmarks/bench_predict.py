@@ -47,7 +47,7 @@ class Times:
 
 
 def make_inputs(folder: Path | None, count: int, place: Path) -> list[Path]:
-    from medcli.synthetic.ultrasound import make_ultrabones
+    from medcli.synthetic.ultrasound.dataset import make_ultrabones
 
     if folder is None:
         folder = make_ultrabones(place / "data", (1,), frames_per_record=8)
@@ -68,9 +68,9 @@ def on_workers(work: Callable[[np.ndarray], Any], frames: np.ndarray, batch: int
 def ways_to_compute(checkpoint: Path, place: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     import torch
 
-    from medcli.ultrabones.checkpoint import load_model
-    from medcli.ultrabones.preprocess import normalise
-    from medcli.ultrabones.segmenter import Segmenter, load_segmenter
+    from medcli.ultrabones.segmentation.checkpoint import load_model
+    from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter
+    from medcli.ultrabones.segmentation.preprocessing import normalise
 
     plain, metadata = load_model(checkpoint)
     last, _ = load_model(checkpoint)
@@ -102,8 +102,8 @@ def ways_to_compute(checkpoint: Path, place: Path) -> dict[str, Callable[[np.nda
 def onnx_way(checkpoint: Path, path: Path, segmenter: Any, onnxruntime: Any) -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
-    from medcli.ultrabones.checkpoint import load_model
-    from medcli.ultrabones.preprocess import normalise
+    from medcli.ultrabones.segmentation.checkpoint import load_model
+    from medcli.ultrabones.segmentation.preprocessing import normalise
 
     network, metadata = load_model(checkpoint)
     shapes = ({0: torch.export.Dim("frames", min=1)},)
@@ -123,7 +123,7 @@ def onnx_way(checkpoint: Path, path: Path, segmenter: Any, onnxruntime: Any) -> 
 
 
 def compare_ways(checkpoint: Path, frames: np.ndarray, rounds: int, workers: int, place: Path) -> None:
-    from medcli.ultrabones.segmenter import one_thread_each
+    from medcli.ultrabones.segmentation.inference import one_thread_each
 
     ways = ways_to_compute(checkpoint, place)
     times = {name: Times() for name in ways}
@@ -149,9 +149,9 @@ def compare_ways(checkpoint: Path, frames: np.ndarray, rounds: int, workers: int
 def compare_run(
     checkpoint: Path, files: list[Path], frames: np.ndarray, rounds: int, workers: int, place: Path
 ) -> bool:
-    from medcli.ultrabones.inputs import find_sources
-    from medcli.ultrabones.predict import PredictSettings, _Run
-    from medcli.ultrabones.segmenter import load_segmenter, one_thread_each
+    from medcli.ultrabones.segmentation.inference import load_segmenter, one_thread_each
+    from medcli.ultrabones.segmentation.predict import PredictSettings, _Run
+    from medcli.ultrabones.segmentation.prediction_inputs import find_sources
 
     held = True
     print(f"\n{'the whole run beside the passes':34}{'passes':>9}{'run':>9}  {'ratio':>6}  {'on the clock':>12}")
@@ -166,7 +166,7 @@ def compare_run(
                 on_workers(segmenter.predict, frames, segmenter.batch_size, workers)
 
         def run(segmenter: Any = segmenter, settings: Any = settings) -> None:
-            from medcli.progress import SILENT
+            from medcli.core.progress import SILENT
 
             result = _Run(segmenter, settings, find_sources(files, settings.out), SILENT).result(checkpoint, [place])
             assert result.frames == len(files), result
@@ -188,11 +188,11 @@ def compare_run(
 def main() -> int:
     import torch
 
-    from medcli import images
-    from medcli.files import usable_cores
-    from medcli.ultrabones.checkpoint import Metadata, save_checkpoint
-    from medcli.ultrabones.model import build_model
-    from medcli.ultrabones.preprocess import resize_frame
+    from medcli.core import image_io
+    from medcli.core.files import usable_cores
+    from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+    from medcli.ultrabones.segmentation.network import build_model
+    from medcli.ultrabones.segmentation.preprocessing import resize_frame
 
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, nargs="?")
@@ -208,7 +208,7 @@ def main() -> int:
             torch.manual_seed(0)
             checkpoint = save_checkpoint(place / "untrained", build_model(), Metadata())
         files = make_inputs(options.folder, options.frames, place)
-        frames = np.stack([resize_frame(images.read_grey(file)) for file in files])
+        frames = np.stack([resize_frame(image_io.read_grey(file)) for file in files])
         print(f"{len(files)} frames, {workers} workers, {options.rounds} rounds, torch {torch.__version__}")
         compare_ways(checkpoint, frames, options.rounds, workers, place)
         held = compare_run(checkpoint, files, frames, options.rounds, workers, place)

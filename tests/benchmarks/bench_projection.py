@@ -14,9 +14,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.mesh import Mesh
-from medcli.synthetic.implants import make_implants
-from medcli.veriserum.projection import DualPlane, ImageGrid, SourceIntensifier
+from medcli.core.mesh import Mesh
+from medcli.synthetic.fluoroscopy.implants import make_implants
+from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, SourceIntensifier
 
 PROMISE_MS = 5.0
 REPEATS = 200

@@ -14,14 +14,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.images import read_grey
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
-from medcli.ultrabones import pose_search
-from medcli.ultrabones.bones import find_meshes, load_surfaces
-from medcli.ultrabones.distance_field import DistanceField
-from medcli.ultrabones.pose import pixels_to_ct
-from medcli.ultrabones.refine import RefineSettings, refine_frame, select_pixels
-from medcli.ultrabones.sweeps import INITIAL, find_sweeps, read_poses
+from medcli.core.image_io import read_grey
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.records import INITIAL, find_sweeps, read_poses
+from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
+from medcli.ultrabones.pose_refinement import pose_optimizer
+from medcli.ultrabones.pose_refinement.distance_field import DistanceField
+from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings, refine_frame, select_pixels
 
 PROMISED_S = 0.35
 FRAMES = 8
@@ -58,11 +58,11 @@ def main(root: Path) -> int:
         known = (pixels.points, pixels.weights, *field.arrays)
         started = time.thread_time()
         other = differential_evolution(
-            lambda x, pose=pose, known=known: pose_search.objective(x, pose, *known),
+            lambda x, pose=pose, known=known: pose_optimizer.objective(x, pose, *known),
             np.stack([pose - 1, pose + 1], axis=1), x0=pose, seed=0, popsize=10, maxiter=19, tol=0, polish=False,
         )  # fmt: skip
         theirs.append(time.thread_time() - started)
-        reached = pose_search.objective(found.pose, pose, *known)
+        reached = pose_optimizer.objective(found.pose, pose, *known)
         better += reached <= other.fun
         print(f"  frame {sweep.timestamps[frame]}: J {found.j_before:10,.0f}, refined {reached:10,.0f}, "
               f"differential evolution {other.fun:10,.0f} ({other.nfev} looks)")  # fmt: skip

@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.images import encode, use_single_threaded_codecs
-from medcli.synthetic.fluoroscopy import Settings, Study
-from medcli.veriserum.distortion import PLANES
+from medcli.core.image_io import encode, use_single_threaded_codecs
+from medcli.synthetic.fluoroscopy.dataset import Settings, Study
+from medcli.veriserum.calibration.distortion_model import PLANES
 
 PROMISE_S = 0.5
 PAIRS = 6

@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.synthetic.ultrasound import make_ultrabones
-from medcli.ultrabones.cache import FrameCache
-from medcli.ultrabones.index import index_frames
+from medcli.synthetic.ultrasound.dataset import make_ultrabones
+from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.segmentation.frame_cache import FrameCache
 
 COPIES = 40
 MOST_SECOND_START_S = 20.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.ultrabones.index import index_frames
+from medcli.ultrabones.dataset.frame_index import index_frames
 
 RECORDS, FRAMES = 200, 500
 MOST_TIMES_LISTING = 25.0

@@ -13,12 +13,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from medcli.images import read_grey
-from medcli.synthetic.ultrasound import SweepSettings, make_ultrabones
-from medcli.ultrabones.index import index_frames, mask_path
-from medcli.ultrabones.metrics import paper_score, strict_score, thicken
-from medcli.ultrabones.preprocess import resize_frame_exactly, resize_label
-from tests.ultrabones import published
+from medcli.core.image_io import read_grey
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
+from medcli.ultrabones.evaluation.metrics import paper_score, strict_score, thicken
+from medcli.ultrabones.segmentation.preprocessing import resize_frame_exactly, resize_label
+from tests.support import published_ultrabones
 
 PROMISED = 10.0
 
@@ -45,13 +45,13 @@ def main() -> int:
     small = [(g, thicken(resize_label(p.view(np.uint8)) > 0), resize_label(q.view(np.uint8)) > 0) for g, p, q in native]
     worst = 0.0
     for frame in small:
-        ours, theirs = paper_score(*frame), published.paper(*frame)
+        ours, theirs = paper_score(*frame), published_ultrabones.paper(*frame)
         assert ours is not None
         assert theirs is not None
         for mine, slow in zip((ours.precision, ours.recall, ours.f1), theirs, strict=True):
             worst = max(worst, float(np.nanmax(np.abs(mine - slow))))
             assert np.array_equal(np.isnan(mine), np.isnan(slow))
-    slow_ms = median_ms(lambda: [published.paper(*frame) for frame in small], 5) / len(small)
+    slow_ms = median_ms(lambda: [published_ultrabones.paper(*frame) for frame in small], 5) / len(small)
     fast_ms = median_ms(lambda: [paper_score(*frame) for frame in small], 21) / len(small)
     print(
         f"paper protocol: SciPy {slow_ms:.2f} ms a frame, ours {fast_ms:.3f} ms: {slow_ms / fast_ms:.1f} times as fast"

@@ -17,7 +17,7 @@ import typer
 from medcli import __version__
 from medcli.cli import app as app_module
 from medcli.cli.output import Output, say, to_json
-from medcli.errors import DataError, MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
 from tests.conftest import REPOSITORY, Ran
 
 HEAVY = ("torch", "cv2", "numba", "numpy", "pandas", "scipy", "lightning", "azure", "huggingface_hub")
@@ -105,14 +105,14 @@ def test_errors_are_one_line_and_a_hint(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("medcli.inventory.take_inventory", fail)
+    monkeypatch.setattr("medcli.workspace.inventory.take_inventory", fail)
     ran = medcli("info")
     hint = f"       {error.hint}\n" if error.hint else ""
     assert (ran.code, ran.out, ran.err) == (code, "", f"error: {error.message}\n{hint}")
 
 
 def test_a_bug_keeps_its_traceback(medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medcli.inventory.take_inventory", lambda *_: 1 / 0)
+    monkeypatch.setattr("medcli.workspace.inventory.take_inventory", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         medcli("info")
 
@@ -121,7 +121,7 @@ def test_interrupted(medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("medcli.inventory.take_inventory", interrupt)
+    monkeypatch.setattr("medcli.workspace.inventory.take_inventory", interrupt)
     ran = medcli("info")
     assert ran.code == 130
     assert "run the same command again" in ran.err

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medcli.errors import DataError
+from medcli.core.errors import DataError
 from medcli.report.blocks import Chart, Command, Key, Note, Picture, PointCloud, Section, Table, Text, is_number, number
 from medcli.report.charts import Axes, Curve, draw, ticks
-from medcli.report.cloud import MOST_FACES, MOST_POINTS, first_view, point_cloud, read_ply, simplify
-from medcli.report.page import Page, is_report, render
-from medcli.report.pictures import from_array, picture
-from tests.report.folders import EVIL, reconstruction
-from tests.ultrabones.solids import tube
+from medcli.report.embedded_images import from_array, picture
+from medcli.report.html_page import Page, is_report, render
+from medcli.report.point_cloud_view import MOST_FACES, MOST_POINTS, first_view, point_cloud, read_ply, simplify
+from tests.support.report_folders import EVIL, reconstruction
+from tests.support.solids import tube
 
 
 def page(sections: Sequence[Section] = (), title: str = "A run") -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from medcli.errors import MedcliError
+from medcli.core.errors import MedcliError
 from medcli.training.callbacks import RunFiles, StopAtNonFiniteLoss
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from medcli.errors import UsageError
+from medcli.core.errors import UsageError
 from medcli.training.devices import Devices, resolve_devices
 from medcli.training.settings import FitSettings
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from medcli.errors import DataError, UsageError
-from medcli.training.run import begin
+from medcli.core.errors import DataError, UsageError
 from medcli.training.run_folder import RESULT, RESUMABLE, Start, open_run, save_result
 from medcli.training.settings import SETTINGS_FILE, FitSettings, as_dict, fingerprint, read_settings
+from medcli.training.training_run import begin
 
 SETTINGS = FitSettings(epochs=3)
 

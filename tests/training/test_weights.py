@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medcli.errors import DataError
+from medcli.core.errors import DataError
 from medcli.training.weights import find_newest
 
 

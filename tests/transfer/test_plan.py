@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from medcli.errors import MedcliError
-from medcli.transfer.fetch import part_for
-from medcli.transfer.folder import Record
+from medcli.core.errors import MedcliError
+from medcli.transfer.destination import Record
+from medcli.transfer.fetch_file import part_for
 from medcli.transfer.plan import (
     Action,
     Wanted,
@@ -22,9 +22,9 @@ from medcli.transfer.plan import (
     network_need,
     staged_name,
 )
-from medcli.transfer.pool import Pool
-from medcli.transfer.source import Entry
-from medcli.transfer.zips import Member
+from medcli.transfer.protocol import Entry
+from medcli.transfer.worker_pool import Pool
+from medcli.transfer.zip_ranges import Member
 
 HASHED = Wanted("a.png", Entry("a.png", 10, "md5:aa", "one"))
 TAGGED = Wanted("a.png", Entry("a.png", 10, None, "one"))

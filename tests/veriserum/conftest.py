@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medcli.veriserum.distortion import Distortion
-from tests.veriserum.making import make_distortion, smooth_picture, write_picture, write_tables
+from medcli.veriserum.calibration.distortion_model import Distortion
+from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def veriserum(made_veriserum: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def pose_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic pairs of seven trials, five of femora (anatomies 1, 2), two of a tibia (3). Not to be changed."""
-    from medcli.synthetic.fluoroscopy import make_veriserum
+    from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 
     root = tmp_path_factory.mktemp("poses") / "study"
     settings = {"frames_per_trial": 3, "anatomies": (1, 3, 1, 3, 2, 1, 1), "companion": False, "obsolete_every": 0}

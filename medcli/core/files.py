@@ -1,0 +1,189 @@
+"""Files that are either whole or not there: atomic writes, left-over parts, and the user's cache folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import math
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from medcli.core.errors import MedcliError
+
+_PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
+_HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
+DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""Error numbers that mean that no further file can be written: disk full, quota used up."""
+
+
+def part_path(target: Path) -> Path:
+    """The temporary name beside ``target``; it carries host and process, so that left-overs can be told."""
+    return target.with_name(f".{target.name}.{_HOST}-{os.getpid()}.part")
+
+
+@contextmanager
+def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary path beside ``target`` and rename it to ``target`` if the block ends well.
+
+    Args:
+        target: the final path; its folder must exist. An existing file is replaced in one step.
+        durable: also ask the disk to keep the bytes before the rename (survives a power cut, costs some
+            milliseconds a file). Without it the file still is whole or absent after ``kill -9``.
+
+    The temporary file is removed when the block raises. A link is followed: the file it names is replaced.
+
+    Raises:
+        MedcliError: ``target`` is there and is a folder, a device or a pipe.
+    """
+    target = target.resolve() if target.is_symlink() else target
+    if target.exists() and not target.is_file():
+        raise MedcliError(f"cannot write {target}: it is there and is not a regular file")
+    part = part_path(target)
+    try:
+        yield part
+        if durable:
+            _flush_to_disk(part)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(target: Path, content: bytes | memoryview | Any, durable: bool = True) -> None:
+    """Write ``content`` (any bytes-like object) to ``target`` so that it is whole or absent at any moment."""
+    with replacing(target, durable) as part:
+        part.write_bytes(content)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, whole or not at all."""
+    write_bytes(target, text.encode("utf-8"))
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write a dataclass, or anything JSON knows with dataclasses in it; numbers that are not finite become null."""
+    write_text(target, json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def remove_left_overs(folder: Path) -> int:
+    """Remove the temporary files in ``folder`` whose process is gone; return how many.
+
+    Parts of other machines (a shared folder on a cluster) are left alone, since whether their process still
+    runs cannot be known here.
+    """
+    removed = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _PART.match(entry.name) if entry.name.endswith(".part") else None
+            if match and match["host"] == _HOST and not _is_other_running_process(int(match["pid"])):
+                Path(entry.path).unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+def make_output_folder(folder: Path) -> Path:
+    """Create ``folder`` and show that it can be written to.
+
+    Raises:
+        MedcliError: it is a file, or not writable; said before any work is done.
+    """
+    probe = folder / f".write-test.{_HOST}-{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        reason = "it is a file, not a folder" if folder.is_file() else error.strerror or error
+        raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out") from error
+    return folder
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on ``path`` (created, left behind, empty) so that processes take turns; it ends with its process.
+
+    On file systems without locks (some network shares) the block runs unlocked.
+    """
+    with path.open("a+b") as file:
+        with suppress(OSError):
+            _lock(file.fileno())
+        yield
+
+
+def cache_folder(name: str) -> Path:
+    """The user's cache folder for ``name``, created; ``MEDCLI_CACHE_DIR`` overrides the system's place."""
+    base = os.environ.get("MEDCLI_CACHE_DIR")
+    if not base:
+        from platformdirs import user_cache_dir
+
+        base = user_cache_dir("medcli", appauthor=False)
+    folder = Path(base).expanduser() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def usable_cores() -> int:
+    """Number of processor cores this process may use (a SLURM or taskset limit counts)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _lock(descriptor: int) -> None:
+    """Wait for an exclusive lock; closing the file gives it back."""
+    if os.name == "nt":
+        import msvcrt
+
+        while True:
+            try:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+                return
+            except OSError as error:
+                if error.errno != errno.EDEADLK:  # it gives up after ten seconds; whoever holds it may need longer
+                    raise
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_other_running_process(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    if os.name == "nt":
+        # os.kill would end the process there; a part that is still open cannot be removed on Windows anyway.
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,91 @@
+"""One process at a time: locks that the system lets go when their process ends, however it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from medcli.core import files
+from medcli.core.errors import MedcliError
+
+
+@contextmanager
+def locked(path: Path, busy: Callable[[str], MedcliError]) -> Iterator[None]:
+    """Hold the lock that the file ``path`` stands for, made where needed.
+
+    Raises:
+        MedcliError: what ``busy`` makes of the number of the process that holds it.
+    """
+    with path.open("a+", encoding="ascii") as file:
+        if not _try_lock(file):
+            file.seek(0)
+            raise busy(file.read().strip() or "unknown")
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextmanager
+def folder_in_use(folder: Path, what: str) -> Iterator[None]:
+    """Hold ``folder`` for this process. Its lock is in the user's cache folder: nothing is added to ``folder``.
+
+    Args:
+        folder: a run's folder.
+        what: writes to it, in the words of the error: ``training``.
+
+    Raises:
+        MedcliError: another process holds it.
+    """
+    try:
+        path = _lock_of(folder)
+    except OSError:  # a cache folder that cannot be written is no reason not to work
+        yield
+        return
+
+    def busy(owner: str) -> MedcliError:
+        return MedcliError(
+            f"another {what} (process {owner}) is writing to {folder}", "wait for it, or choose another --out"
+        )
+
+    with locked(path, busy):
+        yield
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process holds ``folder`` by :func:`folder_in_use`."""
+    try:
+        path = _lock_of(folder)
+        if not path.is_file():
+            return False
+        with path.open("a+", encoding="ascii") as file:
+            return not _try_lock(file)
+    except OSError:
+        return False
+
+
+def _lock_of(folder: Path) -> Path:
+    name = hashlib.sha256(os.path.realpath(folder).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return files.cache_folder("locks") / name
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            # A byte far behind the text: a locked byte cannot be read by the other process on Windows.
+            file.seek(1 << 20)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""Triangle meshes and the STL files they live in (binary and ASCII)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.core.files import write_bytes
+
+_RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh.
+
+    Attributes:
+        vertices: (V, 3) float64, millimetres.
+        faces: (F, 3) int64, rows of vertex indices, counter-clockwise seen from outside.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+
+    @property
+    def triangles(self) -> NDArray[np.float64]:
+        """Corners of each face, (F, 3, 3): face, corner, xyz in millimetres."""
+        return self.vertices[self.faces]
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """(2, 3): smallest and largest coordinate along x, y, z in millimetres."""
+        return np.stack([self.vertices.min(axis=0), self.vertices.max(axis=0)])
+
+    @property
+    def volume(self) -> float:
+        """Signed volume in mm³: positive for a closed mesh whose faces point outwards."""
+        a, b, c = np.moveaxis(self.triangles, 1, 0)
+        return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6)
+
+    def is_watertight(self) -> bool:
+        """Whether every directed edge is met by exactly one edge in the other direction."""
+        start, end = self.faces.ravel(), np.roll(self.faces, -1, axis=1).ravel()
+        count = np.int64(len(self.vertices))
+        forward, backward = np.sort(start * count + end), np.sort(end * count + start)
+        return bool(len(forward) > 0 and np.array_equal(forward, backward) and np.all(np.diff(forward) > 0))
+
+    def transformed(self, matrix: NDArray[np.float64]) -> Mesh:
+        """The mesh moved by a 4 x 4 transform."""
+        from medcli.core.rigid_transforms import transform_points
+
+        return Mesh(transform_points(matrix, self.vertices), self.faces)
+
+
+def merge_vertices(triangles: NDArray[np.floating]) -> Mesh:
+    """A mesh from loose triangles (F, 3, 3), with equal corners made one vertex."""
+    corners = np.ascontiguousarray(triangles, dtype=np.float64).reshape(-1, 3)
+    vertices, index = np.unique(corners, axis=0, return_inverse=True)
+    return Mesh(vertices, index.reshape(-1, 3).astype(np.int64))
+
+
+def read_stl(path: Path | str) -> Mesh:
+    """Read a binary or ASCII STL file; equal corners become one vertex.
+
+    Raises:
+        DataError: the file is missing, empty, cut off, not STL, or holds coordinates that are not finite.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read mesh {path}: {error.strerror or error}") from error
+    count = int.from_bytes(content[80:84], "little") if len(content) >= 84 else -1
+    if count >= 0 and len(content) >= 84 + 50 * count > 84:
+        triangles = np.frombuffer(content, _RECORD, count, offset=84)["corners"].astype(np.float64)
+    elif content[:512].lstrip().lower().startswith(b"solid"):
+        triangles = _parse_ascii(content, path)
+    else:
+        raise DataError(_not_stl(path, len(content), count))
+    if not np.isfinite(triangles).all():
+        raise DataError(f"mesh {path} holds coordinates that are not finite numbers")
+    return merge_vertices(triangles)
+
+
+def write_stl(mesh: Mesh, path: Path | str) -> None:
+    """Write a binary STL file (coordinates as float32), whole or not at all."""
+    triangles = mesh.triangles
+    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    records = np.zeros(len(triangles), _RECORD)
+    records["normal"] = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
+    records["corners"] = triangles
+    header = b"medcli".ljust(80) + len(records).to_bytes(4, "little")
+    write_bytes(Path(path), header + records.tobytes())
+
+
+def _not_stl(path: Path, size: int, count: int) -> str:
+    """Why a file is no mesh; ``count`` triangles are said in its head, -1 when it has none."""
+    if size == 0:
+        return f"mesh {path} is empty"
+    if count < 0:
+        return f"{path} is not an STL mesh: {size} bytes, a binary one has 84 or more and a text one begins with solid"
+    if count == 0:
+        return f"mesh {path} holds no triangle"
+    wanted = 84 + 50 * count
+    return f"{path} is not an STL mesh or is cut off: {size} bytes, {wanted} expected for the {count} triangles it says"
+
+
+def _parse_ascii(content: bytes, path: Path) -> NDArray[np.float64]:
+    lines = (line.split() for line in content.splitlines())
+    try:
+        values = [[float(word) for word in words[1:4]] for words in lines if words and words[0].lower() == b"vertex"]
+        corners = np.array(values, dtype=np.float64).reshape(-1, 3, 3)
+    except ValueError as error:
+        raise DataError(f"{path} is a broken ASCII STL mesh: {error}") from error
+    if len(corners) == 0:
+        raise DataError(f"mesh {path} holds no triangle")
+    return corners

@@ -1,0 +1,161 @@
+"""How a run came about, beside what it left: ``medcli-run.json``, read by ``medcli report``.
+
+The results themselves are in the run's own files, which depend on inputs and options only; command line, versions,
+device and time are in this note, so it is the one file that differs when the same run is made again. Only a run that
+did something writes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import math
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from medcli import __version__
+from medcli.core.files import usable_cores, write_json, write_text
+
+NAME = "medcli-run.json"
+SCHEMA = "medcli.run.v1"
+SYNTHETIC = "synthetic.json"
+"""The file at the top of a data folder that :mod:`medcli.synthetic` made."""
+_PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
+_CODECS = ("opencv-python-headless", "opencv-python")
+_BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
+_LEVELS_TO_MARKER = 5  # a record of UltraBones100k lies four folders below the data folder
+
+_command: ContextVar[str] = ContextVar("medcli_command", default="")
+logger = logging.getLogger(__name__)
+
+
+class About(Protocol):
+    """What is said of a dataset, see :class:`medcli.transfer.destination.About`."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def citation(self) -> str: ...
+
+
+@contextmanager
+def command_line(text: str) -> Iterator[None]:
+    """Runs in the block note ``text`` as the command that made them: ``medcli train seg --gpus 1``."""
+    token = _command.set(text)
+    try:
+        yield
+    finally:
+        _command.reset(token)
+
+
+def note_run(
+    target: Path, verb: str, about: About, root: Path | None, settings: Any, result: Any = None, device: str = ""
+) -> Path:
+    """Write the note of a run.
+
+    Args:
+        target: the run's folder (the note is ``medcli-run.json`` in it, or ``label.medcli-run.json`` where the verb
+            writes beside the data), or the one file that it leaves (the note is ``<stem>.medcli-run.json`` beside it).
+        verb: ``train seg``, ``calibrate`` …
+        about: licence and citation of the data.
+        root: the data folder; None where inputs are single files.
+        settings: a dataclass or a mapping.
+        result: the result's dataclass; None where it has a file of its own, or the run goes on. A note that says the
+            same of a result is left alone.
+        device: what computed, in words.
+
+    A note that cannot be written is warned of: the results are there without it.
+    """
+    path = note_path(target, verb)
+    content = {
+        "schema": SCHEMA,
+        "verb": verb,
+        "command": _command.get(),
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "medcli": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": usable_cores(),
+        "device": device,
+        "packages": _versions(),
+        "data": {
+            "dataset": about.dataset,
+            "licence": about.licence,
+            "citation": about.citation,
+            "root": root,
+            "synthetic": root is not None and is_synthetic(root),
+        },
+        "settings": settings,
+        "result": result,
+    }
+    content = _named(content)
+    if result is not None and _says_the_same(path, content):
+        return path
+    try:
+        write_json(path, content)
+    except OSError as error:
+        logger.warning("cannot write %s: %s", path, error.strerror or error)
+    return path
+
+
+def note_path(target: Path, verb: str) -> Path:
+    """Where the note of a run of ``verb`` is that leaves ``target``."""
+    if target.suffix and not target.is_dir():
+        return target.with_name(f"{target.stem}.{NAME}")
+    return target / (f"{verb.partition(' ')[0]}.{NAME}" if verb in _BESIDE_DATA else NAME)
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether a data folder, or one that holds it, was made by :mod:`medcli.synthetic`."""
+    folder = root.absolute()
+    return any((place / SYNTHETIC).is_file() for place in [folder, *folder.parents][:_LEVELS_TO_MARKER])
+
+
+def mark_synthetic(root: Path, settings: Any) -> None:
+    """Say in a data folder that it is made up, and from which settings."""
+    write_text(root / SYNTHETIC, json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+
+
+def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
+    """Whether the note that is there differs in time and command line only: then the run did nothing new."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        text = json.loads(json.dumps(content))
+    except (OSError, ValueError):
+        return False
+    return all(before.get(name) == value for name, value in text.items() if name not in ("when", "command"))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in (*_PACKAGES, *_CODECS):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _named(value: Any) -> Any:
+    """Values of enumerations for the enumerations, at any depth, and text for whatever JSON does not know."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: _named(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _named(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_named(item) for item in value]
+    if isinstance(value, Enum):
+        return _named(value.value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (int, float, str, type(None))) else str(value)

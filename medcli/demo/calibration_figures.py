@@ -1,0 +1,169 @@
+"""Pictures of a synthetic study before and after calibration, and how far each is from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.contact_sheet import contact_sheet
+from medcli.core.image_io import read_grey
+from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, Study
+from medcli.veriserum.calibration.distortion_model import (
+    GRID_SIZE,
+    GRID_SPAN_MM,
+    NATIVE_HEIGHT,
+    NATIVE_WIDTH,
+    PLANES,
+    Distortion,
+)
+from medcli.veriserum.calibration.grid_fit.phantom import PITCH_MM, bead_centres_mm
+from medcli.veriserum.calibration.undistort import CalibrationSettings, output_name
+from medcli.veriserum.calibration.undistortion_map import load_or_build
+
+_ROWS = 4  # pairs on the sheet
+_PANEL = 300
+_SLIDER = 720
+_LINE_EVERY = 5  # beads between two reference lines
+_LINE_COLOUR = (235, 110, 20)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Calibrated pictures beside those as recorded.
+
+    Attributes:
+        sheet: bead grid and pairs, before and after, (H, W, 3) RGB.
+        error_before, error_after: root mean square difference of the pairs on the sheet from the undistorted,
+            noise-free truth, in grey levels, without and with calibration.
+        distortion_mm: how far the distortion moves a bead of the grid, at most, beyond shift, turn and scale.
+        grid: the bead grid of plane bs before and after under straight lines, two pictures of (S, S, 3) RGB.
+    """
+
+    sheet: NDArray[np.uint8]
+    error_before: float
+    error_after: float
+    distortion_mm: float
+    grid: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def compare(root: Path, calibrated: Path, study: Study, settings: CalibrationSettings) -> Comparison:
+    """Put some pairs of a synthetic study before and after calibration beside each other, and beside the truth.
+
+    Args:
+        root: folder of the study.
+        calibrated: where its calibrated images are.
+        study: the truth behind it.
+        settings: how it was calibrated.
+    """
+    numbers = list(study.frames)[:: study.settings.frames_per_trial][:_ROWS]
+    rows = [_pair(root, calibrated, study, number, settings) for number in numbers]
+    apart = f"{_LINE_EVERY * PITCH_MM:.0f} mm"
+    notes = [f"grid phantom, upper left quarter: lines are straight, {apart} apart, through every fifth row of beads"]
+    notes += [_note(study, number) for number in numbers]
+    headings = [f"plane {plane}, {state}" for plane in PLANES for state in ("as recorded", "calibrated")]
+    grids = {plane: _grids(root, study, plane, settings) for plane in PLANES}
+    panels = [[_with_lines(_quarter(grid), settings.size) for pair in grids.values() for grid in pair]]
+    panels += [[one.panel for one in row] for row in rows]  # type: ignore[misc]
+    before, after = (_root_mean_square([p.error for row in rows for p in row[start::2]]) for start in (0, 1))
+    return Comparison(
+        sheet=contact_sheet(panels, headings, notes, _PANEL),
+        error_before=before,
+        error_after=after,
+        distortion_mm=max(_bend_mm(study.calibrations[1].distortion(plane)) for plane in PLANES),
+        grid=tuple(_with_lines(_quarter(grid), settings.size, _SLIDER) for grid in grids["bs"]),  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One picture of the sheet, (S, S), and its difference from the truth in grey levels."""
+
+    panel: NDArray[np.uint8]
+    error: float
+
+
+def _pair(root: Path, calibrated: Path, study: Study, number: int, settings: CalibrationSettings) -> list[_Panel]:
+    """Both planes of a pair, each as recorded and calibrated."""
+    return [
+        panel
+        for plane in PLANES
+        for panel in _before_and_after(
+            read_grey(root / IMAGE_FOLDER / f"{plane}_{number:06d}.jpg"),
+            read_grey(calibrated / output_name(number, plane, settings)),
+            study.truth(number, plane, settings.size),
+        )
+    ]
+
+
+def _before_and_after(native: NDArray[np.uint8], after: NDArray[np.uint8], truth: NDArray[Any]) -> Iterator[_Panel]:
+    """Calibrating makes an image's brightest pixel white; the picture before and the truth are brightened alike."""
+    brighten = 255 / native.max()
+    size = len(after)
+    before = _undistorted_scale(native, size)
+    before = cv2.convertScaleAbs(before, alpha=brighten).astype(np.uint8)
+    target = truth * 255 * brighten
+    in_field = truth > 0.5 * np.median(truth)
+    for picture in (before, after):
+        yield _Panel(picture, float(np.sqrt(np.mean((picture[in_field] - target[in_field]) ** 2))))
+
+
+def _undistorted_scale(native: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle (1600, 1600) of a native image at the calibrated images' size: 0.225 mm a pixel, were it straight."""
+    left = (NATIVE_WIDTH - NATIVE_HEIGHT) // 2
+    square = np.ascontiguousarray(native[:, left : left + NATIVE_HEIGHT])
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _grids(root: Path, study: Study, plane: str, settings: CalibrationSettings) -> list[NDArray[np.uint8]]:
+    """The bead grid of calibration 1 as recorded and calibrated, both on the undistorted scale."""
+    native = read_grey(root / GRID_FOLDER / f"grid_{plane}_01.png")
+    remap = load_or_build(study.calibrations[1].distortion(plane), settings.size, settings.resample)
+    brightened = cv2.convertScaleAbs(_undistorted_scale(native, settings.size), alpha=255 / native.max())
+    return [brightened.astype(np.uint8), remap.apply(native, float(native.max()))]
+
+
+def _quarter(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The upper left of a picture, where a panel has enough pixels to tell beads from lines."""
+    return picture[: len(picture) // 2, : len(picture) // 2]
+
+
+def _with_lines(grey: NDArray[np.uint8], size: int, panel: int = _PANEL) -> NDArray[np.uint8]:
+    """RGB copy of the upper left of a square picture of ``size`` pixels, lines through every fifth row of beads."""
+    large: Any = cv2.resize(grey, (panel, panel), interpolation=cv2.INTER_CUBIC)
+    picture = np.repeat(large[..., None], 3, axis=2)
+    zoom = panel / len(grey)
+    for k in range(5):
+        on_grid = GRID_SIZE / 2 - k * _LINE_EVERY * PITCH_MM * GRID_SIZE / GRID_SPAN_MM
+        at = round(((on_grid + 0.5) * size / GRID_SIZE) * zoom - 0.5)
+        if at < panel:
+            picture[at, :] = picture[:, at] = _LINE_COLOUR
+    return picture
+
+
+def _bend_mm(distortion: Distortion) -> float:
+    """How far a bead lies, at most, from where shift, turn and scale alone would put it."""
+    beads = bead_centres_mm()
+    pixels = distortion.inverse(beads)
+    seen = np.all((pixels >= 0) & (pixels <= [NATIVE_WIDTH - 1, NATIVE_HEIGHT - 1]), axis=1)
+    # A similarity is linear in complex numbers: recorded = a + b true.
+    recorded = pixels[seen, 0] - 1j * pixels[seen, 1]
+    true = beads[seen, 0] + 1j * beads[seen, 1]
+    terms = np.stack([np.ones_like(true), true], axis=1)
+    similarity, *_ = np.linalg.lstsq(terms, recorded, rcond=None)
+    return float(np.abs((recorded - terms @ similarity) / similarity[1]).max())
+
+
+def _note(study: Study, number: int) -> str:
+    frame = study.frames[number]
+    kind = study.implants[frame.anatomy_id].kind
+    return f"pair {number}: trial {frame.measurement_id}, calibration {frame.calibration_id}, {kind} {frame.anatomy_id}"
+
+
+def _root_mean_square(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

@@ -1,0 +1,60 @@
+"""Image files as pictures inside a page: no larger than they are shown, and small."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.core.image_io import encode, read_rgb
+from medcli.report.blocks import Note, Picture
+
+_QUALITY = 82
+WIDE, NARROW = 1280, 720
+"""Pixels across that a picture of the full width, or one of several in a row, can show on a dense screen."""
+
+
+def picture(path: Path, alt: str, caption: str = "", width: int = WIDE, wide: bool = False) -> Picture | Note:
+    """An image file as a picture of at most ``width`` columns; a remark where it is missing or damaged."""
+    if not path.is_file():
+        return Note(f"The picture {path.name} is missing: this run has not written it, or it was removed.", "warning")
+    try:
+        return from_array(read_rgb(path), alt, caption, width, wide, is_drawing=path.suffix.lower() == ".png")
+    except DataError as error:
+        return Note(f"The picture {path.name} cannot be shown: {error.message}", "warning")
+
+
+def from_array(
+    image: NDArray[np.uint8],
+    alt: str,
+    caption: str = "",
+    width: int = WIDE,
+    wide: bool = False,
+    is_drawing: bool = False,
+) -> Picture:
+    """An image (H, W) or (H, W, 3) RGB as a picture of at most ``width`` columns.
+
+    Args:
+        is_drawing: lines on plain ground, which PNG keeps sharp; taken where that is not much larger.
+    """
+    small = _fitted(image, width)
+    content, kind = encode(small, ".jpg", _QUALITY, sharp_colour=True), "jpeg"
+    if is_drawing:
+        drawn = encode(small, ".png")
+        if len(drawn) < 1.6 * len(content):
+            content, kind = drawn, "png"
+    text = base64.b64encode(content.tobytes()).decode("ascii")
+    return Picture(f"data:image/{kind};base64,{text}", small.shape[1], small.shape[0], alt, caption, wide)
+
+
+def _fitted(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    if image.shape[1] <= width:
+        return image
+    size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
+    small: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return small

@@ -1,0 +1,266 @@
+"""Reports of ``medcli reconstruct`` and ``medcli label``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import MedcliError
+from medcli.report.blocks import Block, Chart, Gallery, Key, Note, Picture, Section, Table, Text, number
+from medcli.report.charts import Axes, Curve, draw
+from medcli.report.embedded_images import NARROW, picture
+from medcli.report.point_cloud_view import point_cloud, read_ply
+from medcli.report.run_files import Json, Run, failures_note, find, origin_of, read_json, to_float
+
+_LOG = logging.getLogger(__name__)
+STAMP, OVERLAYS = "labels.json", "Overlays"
+_MOST_RECORDS = 6
+"""Records with a view in 3D; each takes about 300 kB of the page."""
+_MOST_OVERLAYS = 6
+_CURVE_POINTS = 120
+
+
+def read_reconstruction(folder: Path) -> Run | None:
+    """The report of reconstructions; None where the folder holds none."""
+    found = {path.stem: record for path in sorted(folder.glob("*.json")) if (record := _reconstruction(path))}
+    origin = origin_of(folder, "reconstruct")
+    if not found and not origin:
+        return None
+    result: Json = origin.get("result") or {}
+    for record in result.get("records") or []:  # of those without a JSON file of their own: empty, or with failures
+        stem = Path(record["files"][0]).stem if record["files"] else record["name"]
+        found.setdefault(stem, record)
+    records = list(found.values())
+    distances = [(record["points"], record["distance_mm"]) for record in records if record["distance_mm"]]
+    points = sum(count for count, _ in distances)
+    mean = sum(count * to_float(one["mean"]) for count, one in distances) / points if points else float("nan")
+    high = max((to_float(one["percentile_95"]) for _, one in distances), default=float("nan"))
+    largest = max((to_float(one["maximum"]) for _, one in distances), default=float("nan"))
+    shown = list(found.items())[:_MOST_RECORDS]
+    more = (
+        [Note(f"{len(found) - len(shown)} further records are in the table only.")] if len(found) > len(shown) else []
+    )
+    return Run(
+        title="Reconstruction of bone in 3D",
+        lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, measured against "
+        "the CT meshes.",
+        figures={
+            "mean distance to the CT": number(mean, 3, "mm"),
+            "95 % below, at most": number(high, 3, "mm"),
+            "largest distance": number(largest, 3, "mm"),
+            "points": number(points),
+            "records": number(len(records)),
+        },
+        notes=failures_note(result.get("failures") or [], "frames or records"),
+        sections=[
+            Section("Distances to the CT bone", [_distances(records), _rebuilt(records)]),
+            *(Section(record["name"], list(_record(folder, stem, record, origin))) for stem, record in shown),
+            *([Section("Further records", more)] if more else []),
+        ],
+        dataset="UltraBones100k",
+        origin=origin,
+    )
+
+
+def _reconstruction(path: Path) -> Json | None:
+    found = read_json(path)
+    return found["reconstruction"] if "made_from" in found and isinstance(found.get("reconstruction"), dict) else None
+
+
+def _distances(records: Sequence[Json]) -> Table:
+    rows = []
+    for record in records:
+        one = record["distance_mm"] or {}
+        keys = ("mean", "median", "percentile_95", "maximum")
+        cells = [number(to_float(one.get(key))) for key in keys]
+        rows.append([record["name"], number(record["points"]), *cells, number(to_float(record["published_mm"]))])
+    header = ["record", "points", "mean", "median", "95 %", "max", "published"]
+    caption = (
+        "Exact distances of the points to the nearest triangle in mm. Published: the published metric, mean distance "
+        "to the nearest of a million random points on the mesh."
+    )
+    return Table(header, rows, caption)
+
+
+def _rebuilt(records: Sequence[Json]) -> Table:
+    rows = [
+        [
+            record["name"],
+            record["mask"],
+            record["poses"],
+            number(record["frames"]),
+            number(record["empty"]),
+            ", ".join(f"{bone} {100 * share:.1f}\u00a0%" for bone, share in record["seen"].items()),
+        ]
+        for record in records
+    ]
+    header = ["record", "masks", "poses", "frames", "empty", "area seen"]
+    return Table(header, rows, "What was rebuilt. Area seen: share of each bone with a point within 1 mm")
+
+
+def _record(folder: Path, stem: str, record: Json, origin: Json) -> Iterator[Block]:
+    if not record["files"]:
+        yield Note("No mask of this record has a pixel, so there is nothing to show.", "warning")
+        return
+    alt = (
+        f"Points of {record['name']} over the bones in grey, seen along the CT's y, x and z axes, coloured by distance."
+    )
+    cloud_file = folder / f"{stem}.ply"
+    try:
+        points, distances = read_ply(cloud_file)
+    except MedcliError as error:
+        yield Note(error.message, "warning")
+        points, distances = np.empty((0, 3)), np.empty(0)
+    if len(points):
+        from medcli.ultrabones.reconstruction.figure import colour_scale_mm
+
+        scale = colour_scale_mm(distances)
+        triangles = _meshes(folder, record, origin)
+        on = " over the CT bone in grey" if triangles is not None else ""
+        yield point_cloud(
+            points,
+            distances,
+            scale,
+            triangles,
+            ("0 mm", f"{scale:g} mm or more"),
+            f"Bone of {record['name']} in three dimensions, {len(points):,} points coloured by distance to the CT{on}.",
+            f"Points{on}, coloured by their exact distance to the CT mesh. Drag or use the arrow keys to turn.",
+        )
+    yield picture(folder / f"{stem}.png", alt, "The same from three sides.", wide=True)
+    if len(points):
+        yield _cumulative(distances)
+
+
+def _cumulative(distances: NDArray[np.float64]) -> Chart:
+    shares = np.linspace(0, 100, _CURVE_POINTS)
+    values = np.percentile(distances, shares)
+    end = float(np.percentile(distances, 99.5)) or 1.0
+    kept = values <= end
+    half, high = np.percentile(distances, [50, 95])
+    curve = Curve("points", values[kept].tolist(), shares[kept].tolist(), style=1)
+    axes = Axes("Points within a distance, %", "mm to the CT bone", (0.0, end), (0, 100))
+    words = f"Half of the points lie within {half:.3f} mm, 95 % within {high:.3f} mm."
+    return Chart([draw(axes, [curve], words)], [Key(1, "share of the points within a distance")], words)
+
+
+def _meshes(folder: Path, record: Json, origin: Json) -> NDArray[np.float64] | None:
+    """Triangles (F, 3, 3) of the bones a record was measured against; None where they cannot be found any more."""
+    root = find(folder, (origin.get("data") or {}).get("root"))
+    if root is None:
+        return None
+    from medcli.ultrabones.dataset.records import find_sweeps
+    from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+
+    settings = origin.get("settings") or {}
+    try:
+        sweep = next((sweep for sweep in find_sweeps(root) if sweep.name == record["name"]), None)
+        if sweep is None:
+            return None
+        given = find(folder, settings.get("meshes"))
+        paths = find_meshes(sweep.folder, sweep.specimen, given, bool(settings.get("merged")))
+        return np.concatenate([surface.triangles for surface in load_surfaces(paths)])
+    except MedcliError as error:
+        _LOG.info("no mesh in the report: %s", error.message)
+        return None
+
+
+def read_labels(folder: Path) -> Run | None:
+    """The report of labels made below a data folder, a specimen or a record; None where it holds none."""
+    origin = origin_of(folder, "label")
+    result: Json = origin.get("result") or {}
+    stamps = {} if result else {path.parent: read_json(path) for path in sorted(folder.glob(STAMP))}
+    if not result and not stamps:
+        return None
+    records = result.get("records") or []
+    refined = [record["refinement"] for record in records if record.get("refinement")]
+    return Run(
+        title="Labels made from CT",
+        lead=f"Labels of tracked ultrasound frames, cut from the CT bone meshes"
+        f"{' after refinement of the poses' if refined else ''}.",
+        figures={
+            "frames": number(result.get("frames")),
+            "files written": number(result.get("written")),
+            "frames without bone": number(result.get("empty")),
+            "records": number(len(records) or len(stamps)),
+        },
+        notes=failures_note(result.get("failures") or [], "frames or records"),
+        sections=[
+            Section("Records", [_labelled(records) if records else _stamps(stamps)]),
+            *([Section("Refined poses", [_refined(records)])] if refined else []),
+            Section("Labels over frames", _overlays(folder, records)),
+        ],
+        dataset="UltraBones100k",
+        origin=origin,
+    )
+
+
+def _labelled(records: Sequence[Json]) -> Table:
+    rows = [
+        [
+            record["name"],
+            ", ".join(record["bones"]),
+            record["poses"],
+            number(record["frames"]),
+            number(record["written"]),
+            number(record["present"]),
+            number(record["empty"]),
+            number(record["untracked"]),
+            number(100 * to_float(record["visible_share"]), 0),
+        ]
+        for record in records
+    ]
+    header = ["record", "bones", "poses", "frames", "written", "kept", "empty", "untracked", "visible %"]
+    return Table(header, rows, "Visible: label pixels that the probe can see, of all label pixels")
+
+
+def _stamps(stamps: Mapping[Path, Json]) -> Table:
+    rows = [
+        [path.name, kind, str(stamp.get("poses", "–")), _mesh_names(stamp.get("meshes"))]
+        for path, kinds in stamps.items()
+        for kind, stamp in kinds.items()
+        if isinstance(stamp, dict)
+    ]
+    return Table(["record", "labels", "poses", "meshes"], rows, "What the labels were made from")
+
+
+def _mesh_names(meshes: Any) -> str:
+    return ", ".join(map(str, meshes)) if isinstance(meshes, (list, dict)) else str(meshes or "–")
+
+
+def _refined(records: Sequence[Json]) -> Table:
+    rows = []
+    for record in records:
+        one = record.get("refinement") or {}
+        counts = [number(one.get(name)) for name in ("refined", "kept")]
+        objective = [number(to_float(one.get(f"objective_{when}")), 0) for when in ("before", "after")]
+        rows.append([record["name"], *counts, number(to_float(one.get("moved_mm")), 2), *objective])
+    header = ["record", "refined", "kept", "moved mm", "J before", "J after"]
+    return Table(
+        header,
+        rows,
+        "Refinement of the tracked poses: median distance moved; J, the objective, is the smaller the better",
+    )
+
+
+def _overlays(folder: Path, records: Sequence[Json]) -> list[Block]:
+    places = [place for record in records if (place := find(folder, record["folder"]))] or [folder]
+    files = [path for place in places for path in sorted((place / OVERLAYS).glob("*.*"))]
+    if not files:
+        return [Note("No pictures were drawn: medcli label --overlay draws them.")]
+    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MOST_OVERLAYS).astype(int))]
+    alt = (
+        "Ultrasound frame {} with its labels: what the probe can see in orange, the rest of the bone's section in blue."
+    )
+    shown = [picture(path, alt.format(path.stem), path.stem, NARROW) for path in chosen]
+    pictures = [one for one in shown if isinstance(one, Picture)]
+    others = [one for one in shown if isinstance(one, Note)]
+    return [
+        Text("Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."),
+        Gallery(pictures),
+        *others,
+    ]

@@ -1,0 +1,234 @@
+"""Frames decoded once into memory-mapped files, so that training reads no pictures.
+
+Files in the cache folder, one slot a frame:
+
+- ``frames.tsv``: what each slot holds, one line each (the frame's files);
+- one ``NAME.u8`` for each part of a frame: (slots, H, W) uint8;
+- ``stamps.i64``: (slots, S + 1) int64: the S numbers that tell whether a frame is up to date (modification times and
+  sizes of its files), and the slot's state (0 empty, 1 decoded, 2 unreadable).
+
+A slot's stamp is written after its pixels, so that a build which is killed at any moment goes on where it stopped, and
+a frame whose files changed since is decoded again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError, MedcliError
+from medcli.core.files import locked, usable_cores, write_text
+from medcli.core.image_io import use_single_threaded_codecs
+from medcli.core.progress import SILENT, Progress
+
+_DECODED, _UNREADABLE = 1, 2
+_CHUNK = 512
+_KEYS, _STAMPS = "frames.tsv", "stamps.i64"
+
+Shape = tuple[int, ...]
+Decode = Callable[[int], Sequence[NDArray[np.uint8]]]
+"""Gives the parts of the i-th frame; raises DataError for one that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Frames of a store.
+
+    Attributes:
+        parts: for each part (n, H, W) uint8, a memory map where the slots lie together in the file, else an object that
+            is read like one (``len``, ``shape``, integers, slices, index arrays).
+        good: (n,) which of the frames asked for could be read.
+        bad: the others.
+    """
+
+    parts: tuple[Any, ...]
+    good: NDArray[np.int64]
+    bad: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DecodedStore:
+    """The files of one cache folder.
+
+    Attributes:
+        folder: created if absent.
+        version: part of the file; a folder of another version is built anew.
+        parts: name of a part -> shape of its pixels.
+        stamp_size: numbers in a frame's stamp.
+    """
+
+    folder: Path
+    version: str
+    parts: Mapping[str, Shape]
+    stamp_size: int
+
+    def open(
+        self,
+        keys: Sequence[str],
+        stamps: NDArray[np.int64],
+        decode: Decode,
+        workers: int | None = None,
+        progress: Progress = SILENT,
+    ) -> Decoded:
+        """Decode what is new or changed, and open the rest as it is.
+
+        Args:
+            keys: what each frame is, a line of text.
+            stamps: (N, S); a frame whose stamp differs from the one in its slot is decoded again.
+            decode: see :data:`Decode`.
+            workers: threads that decode; default: one for each usable core.
+
+        Raises:
+            MedcliError: no room for the cache, or it cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / "lock"):
+            slots = self._reserve(keys)
+            self._decode(slots, stamps, decode, workers or usable_cores(), progress)
+        states = self._map(_STAMPS, "r")[slots, -1]
+        good = np.flatnonzero(states == _DECODED)
+        parts = tuple(_select(self._map(f"{name}.u8", "r"), slots[good]) for name in self.parts)
+        return Decoded(parts, good, np.flatnonzero(states != _DECODED))
+
+    def _reserve(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Slot of each frame; frames that are new get slots at the end."""
+        known = self._read_keys()
+        slot_of = {key: slot for slot, key in enumerate(known)}
+        new = [key for key in dict.fromkeys(keys) if key not in slot_of]
+        slot_of |= {key: len(known) + i for i, key in enumerate(new)}
+        for name in self._file_names():
+            _make_room(self.folder / name, (len(known) + len(new)) * self._slot_bytes(name), fresh=not known)
+        if new:
+            write_text(self.folder / _KEYS, "\n".join([self.version, *known, *new]) + "\n")
+        return np.array([slot_of[key] for key in keys], dtype=np.int64)
+
+    def _decode(
+        self, slots: NDArray[np.int64], stamps: NDArray[np.int64], decode: Decode, workers: int, progress: Progress
+    ) -> None:
+        """Decode the frames whose slot is empty or whose files changed; pixels reach the file before their stamp."""
+        written = self._map(_STAMPS, "r+")
+        todo = np.flatnonzero((written[slots, :-1] != stamps).any(axis=1) | (written[slots, -1] == 0))
+        if len(todo) == 0:
+            return
+        maps = [self._map(f"{name}.u8", "r+") for name in self.parts]
+        written[slots[todo], -1] = 0
+        use_single_threaded_codecs()
+
+        def decode_one(i: int) -> int:
+            state = _DECODED
+            try:
+                for pixels, part in zip(maps, decode(i), strict=True):
+                    pixels[slots[i]] = part
+            except DataError:
+                state = _UNREADABLE
+            advance(1)
+            return state
+
+        with progress.task("decoding frames", len(todo), "frames") as advance, ThreadPoolExecutor(workers) as pool:
+            for start in range(0, len(todo), _CHUNK):
+                chunk = todo[start : start + _CHUNK]
+                states = list(pool.map(decode_one, chunk.tolist()))
+                for pixels in maps:
+                    pixels.flush()
+                written[slots[chunk], :-1] = stamps[chunk]
+                written[slots[chunk], -1] = states
+                written.flush()
+
+    def _read_keys(self) -> list[str]:
+        """What each slot holds; nothing where the folder is new, damaged, or of another version."""
+        try:
+            lines = (self.folder / _KEYS).read_text(encoding="utf-8").split("\n")
+        except OSError:
+            return []
+        whole, keys = lines[0] == self.version, lines[1:-1]
+        for name in self._file_names():
+            path = self.folder / name
+            whole = whole and path.is_file() and path.stat().st_size >= len(keys) * self._slot_bytes(name)
+        return keys if whole else []
+
+    def _file_names(self) -> list[str]:
+        return [*(f"{name}.u8" for name in self.parts), _STAMPS]
+
+    def _layout(self, name: str) -> tuple[Any, Shape]:
+        if name == _STAMPS:
+            return np.int64, (self.stamp_size + 1,)
+        return np.uint8, self.parts[name.removesuffix(".u8")]
+
+    def _slot_bytes(self, name: str) -> int:
+        kind, shape = self._layout(name)
+        return int(np.prod(shape)) * np.dtype(kind).itemsize
+
+    def _map(self, name: str, mode: Any) -> Any:
+        kind, shape = self._layout(name)
+        path = self.folder / name
+        count = path.stat().st_size // self._slot_bytes(name)
+        return np.memmap(path, kind, mode, shape=(count, *shape)) if count else np.zeros((0, *shape), kind)
+
+
+def file_stamp(path: str) -> tuple[int, int]:
+    """Modification time (ns) and size; -1 for a file that is not there, 0 for none."""
+    if not path:
+        return 0, 0
+    try:
+        state = os.stat(path)  # noqa: PTH116 (200,000 times: no object for each)
+    except OSError:
+        return -1, -1
+    return state.st_mtime_ns, state.st_size
+
+
+class _Selection:
+    """Some slots of a memory map, read like an array of their own."""
+
+    def __init__(self, source: NDArray[np.uint8], slots: NDArray[np.int64]) -> None:
+        self._source, self._slots = source, slots
+        self.shape = (len(slots), *source.shape[1:])
+        self.dtype = np.dtype(np.uint8)
+        self.ndim = source.ndim
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __getitem__(self, key: Any) -> Any:
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        return self._source[(self._slots[first], *rest)]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def _select(source: NDArray[np.uint8], slots: NDArray[np.int64]) -> Any:
+    together = len(slots) > 0 and bool((np.diff(slots) == 1).all())
+    return source[slots[0] : slots[-1] + 1] if together else _Selection(source, slots)
+
+
+def _make_room(path: Path, size: int, fresh: bool) -> None:
+    """Grow a file to ``size``; the disk's room is taken now, since a full disk kills a process that writes to a map."""
+    try:
+        with path.open("wb" if fresh else "r+b") as file:
+            have = file.seek(0, os.SEEK_END)
+            if have >= size:
+                return
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), have, size - have)
+            else:
+                for block in _zeros(size - have):
+                    file.write(block)
+    except OSError as error:
+        raise MedcliError(
+            f"cannot make room for the frame cache in {path.parent} ({size / 1e9:.1f} GB): {error.strerror or error}",
+            "set MEDCLI_CACHE_DIR to a larger disk, or go without the cache (--no-cache)",
+        ) from error
+
+
+def _zeros(count: int) -> Iterator[bytes]:
+    block = bytes(1 << 24)
+    while count > 0:
+        yield block[:count]
+        count -= len(block)

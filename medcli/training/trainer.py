@@ -1,0 +1,144 @@
+"""The fit itself: a Lightning trainer in the house's style."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.training.devices import Devices
+from medcli.training.settings import FitSettings
+
+LOGGERS = ("csv", "tensorboard")
+_NO_VARIANCE = "Expected more than 1 value per channel"
+
+
+def make_trainer(settings: FitSettings, devices: Devices, folder: Path, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    """A trainer that writes nothing by itself: checkpoints, metrics and progress are the callbacks' business.
+
+    Raises:
+        UsageError: a logger is unknown or not installed.
+    """
+    _quieten_lightning()
+    if settings.precision == "auto":
+        torch.set_float32_matmul_precision("high")
+    return pl.Trainer(
+        accelerator=devices.accelerator,
+        devices=devices.count,
+        num_nodes=devices.nodes,
+        strategy="ddp" if devices.processes > 1 else "auto",
+        precision=devices.precision,  # type: ignore[arg-type]
+        max_epochs=settings.epochs,
+        logger=_make_loggers(settings.loggers, folder) or False,
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+        use_distributed_sampler=False,  # the batches know their process themselves
+        benchmark=True,
+    )
+
+
+def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, start: Path | None) -> None:
+    """Train from ``start`` (a Lightning checkpoint) or from the first epoch.
+
+    Raises:
+        DataError: the checkpoint cannot be read or does not fit the network.
+        UsageError: batches are too small for the network.
+        MedcliError: the loss is no longer a finite number, or the GPU's memory is full.
+        KeyboardInterrupt: the run was interrupted; everything of the epochs done is on disk.
+    """
+    if start is not None:
+        check_resumable(start, module)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=None if start is None else str(start))
+        except SystemExit as leaving:  # Lightning turns Ctrl-C into an exit of its own
+            if trainer.interrupted:
+                raise KeyboardInterrupt from leaving
+            raise
+        except torch.cuda.OutOfMemoryError as error:
+            raise MedcliError(
+                "the GPU's memory is full: CUDA out of memory",
+                "use a smaller --batch-size, and see with nvidia-smi whether other programs use this GPU",
+            ) from error
+        except Exception as error:
+            if type(error).__name__ == "SIGTERMException":
+                raise KeyboardInterrupt from error
+            if isinstance(error, ValueError) and _NO_VARIANCE in str(error):
+                raise UsageError(
+                    "a batch of one frame is too small for the batch normalisation of this network",
+                    "use --batch-size 2 or more and at least two training frames, or another network",
+                ) from error
+            raise
+
+
+def check_resumable(path: Path, module: pl.LightningModule) -> None:
+    """Make sure that ``path`` is a Lightning checkpoint for ``module``; executes nothing that the file says.
+
+    Raises:
+        DataError: it is not; says why.
+    """
+    shapes = {name: tensor.shape for name, tensor in _read_resumable(path)["state_dict"].items()}
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    if shapes != expected:
+        wrong = next(iter(sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))))
+        raise DataError(
+            f"{path} is of another network: {wrong} does not fit", "check the options that name the network"
+        )
+
+
+def epochs_done(path: Path) -> int:
+    """Epochs behind a Lightning checkpoint; executes nothing that the file says.
+
+    Raises:
+        DataError: it is none to go on from.
+    """
+    return int(_read_resumable(path)["epoch"]) + 1  # written at the end of an epoch, before it is counted
+
+
+def _read_resumable(path: Path) -> dict[str, Any]:
+    hint = "give a run's last.ckpt"
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        raise DataError(f"{path} is not a checkpoint to go on from: {error.strerror or error}", hint) from error
+    except Exception as error:  # torch.load raises what its formats raise, at length
+        reason = "PyTorch cannot read it, or it holds more than numbers"
+        raise DataError(f"{path} is not a checkpoint to go on from: {reason}", hint) from error
+    needed = ("state_dict", "optimizer_states", "loops", "epoch")
+    missing = [name for name in needed if not isinstance(content, dict) or name not in content]
+    if missing:
+        raise DataError(f"{path} is not a checkpoint to go on from: it holds no {', no '.join(missing)}", hint)
+    return content
+
+
+def _make_loggers(names: Sequence[str], folder: Path) -> list[Any]:
+    unknown = [name for name in names if name not in LOGGERS]
+    if unknown:
+        raise UsageError(f"--logger '{unknown[0]}' is not one of {', '.join(LOGGERS)}")
+    if "tensorboard" not in names:
+        return []
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UsageError(
+            "--logger tensorboard needs a package that is not installed", "pip install medcli[tensorboard]"
+        )
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return [TensorBoardLogger(folder, name="tensorboard", version="")]
+
+
+def _quieten_lightning() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)

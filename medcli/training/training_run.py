@@ -1,0 +1,210 @@
+"""One training as both rooms do it: begin or go on, fit, report. A room gives the network, the data and the words."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import lightning.pytorch as pl
+
+from medcli.core.errors import DataError
+from medcli.core.locks import folder_in_use
+from medcli.core.progress import Progress
+from medcli.core.run_provenance import About, note_run
+from medcli.training.batches import FrameData
+from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
+from medcli.training.curves import Panel, plot_curves
+from medcli.training.devices import Devices, is_first_process
+from medcli.training.results import RunResult, finite, from_json, to_json
+from medcli.training.run_folder import (
+    BEST,
+    CURVES,
+    Start,
+    is_own_checkpoint,
+    look_at_run,
+    open_run,
+    save_result,
+    too_many_epochs,
+)
+from medcli.training.settings import FitSettings
+from medcli.training.trainer import epochs_done, make_trainer, run_fit
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result", bound=RunResult)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+        module: the network under training.
+        data: its batches.
+        write_weights: writes the weights of the moment, see :data:`medcli.training.callbacks.WriteWeights`.
+        monitor: the metric whose lowest value is the best.
+        panels: what the picture of the run shows.
+        failures: frames that cannot be read and take no part, a line each.
+    """
+
+    module: pl.LightningModule
+    data: FrameData
+    write_weights: WriteWeights
+    monitor: str
+    panels: Sequence[Panel]
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a fit leaves.
+
+    Attributes:
+        history: one row an epoch.
+        best: the row of the best epoch.
+        device: what it was trained on, and in which precision.
+        seconds: time of this process.
+        failures: those of the task.
+    """
+
+    history: list[Row]
+    best: Row
+    device: str
+    seconds: float
+    failures: tuple[str, ...] = ()
+
+    def fields(self, out: Path) -> dict[str, Any]:
+        """What every result says of its fit, by the fields' names: those of :class:`RunResult`, and how it went."""
+        return {
+            "out": out,
+            "best": out / "best.safetensors",
+            "last": out / "last.safetensors",
+            "epochs": len(self.history),
+            "best_epoch": int(self.best["epoch"]),
+            "best_metrics": finite(self.best),
+            "last_metrics": finite(self.history[-1]),
+            "device": self.device,
+            "seconds": self.seconds,
+            "failures": self.failures,
+        }
+
+
+class Training(ABC, Generic[Result]):
+    """One kind of training: a room says what is learnt from, by which network, and what is reported.
+
+    Attributes:
+        settings: of the run.
+        result_type: what :meth:`report` returns.
+        verb: the command's words, ``train seg``.
+        about: licence and citation of the data.
+    """
+
+    settings: FitSettings
+    result_type: type[Result]
+    verb: str
+    about: About
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Tells whether another run sees the same data, see :func:`medcli.training.settings.fingerprint`."""
+
+    @abstractmethod
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+        """Open the data and build the network, in this order.
+
+        Args:
+            out: folder of the checkpoints.
+            is_new: the run begins; otherwise the network's weights come from its checkpoint.
+            progress: told about frames that are decoded.
+        """
+
+    @abstractmethod
+    def report(self, out: Path, trained: Trained) -> Result:
+        """The result of the run in ``out``."""
+
+    def run(self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress) -> Result:
+        """Begin or go on, fit, report; a run that is done is reported again and nothing is computed.
+
+        Raises:
+            MedcliError: another process trains in ``out``.
+            UsageError, DataError, KeyboardInterrupt: see :func:`begin`, :meth:`prepare` and :func:`train`.
+        """
+        with folder_in_use(out, "training") if is_first_process() else nullcontext():
+            return self._run(devices, out, resume, overwrite, progress)
+
+    def _run(self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress) -> Result:
+        start = begin(out, self.settings, resume, overwrite, self.fingerprint())
+        if start.result is not None:
+            logger.info("%s is done already: %d epochs; --overwrite trains anew", out, self.settings.epochs)
+            return from_json(self.result_type, start.result)
+        note(self.verb, out, self.about, self.settings)
+        task = self.prepare(out, start.checkpoint is None, progress)
+        trained = train(task, self.settings, devices, out, start, progress)
+        result = self.report(out, trained)
+        finish(out, result)
+        note(self.verb, out, self.about, self.settings, trained.device)
+        return result
+
+
+def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool, data: str) -> Start:
+    """Prepare the run's folder (see :func:`medcli.training.run_folder.open_run`); one process does it for all.
+
+    Raises:
+        UsageError: see there; also where the checkpoint to go on from leaves no epoch to train. Nothing is changed.
+        DataError: it is no checkpoint to go on from.
+    """
+    start = look_at_run(out, settings, resume, overwrite, data)
+    if start.checkpoint:
+        done = epochs_done(start.checkpoint)
+        # A run that was killed between its last epoch and its result has nothing left to train, but to finish.
+        if done > settings.epochs or (done == settings.epochs and not is_own_checkpoint(out, start.checkpoint)):
+            raise too_many_epochs(start.checkpoint, done, settings.epochs)
+    return open_run(out, settings, resume, overwrite, data) if is_first_process() else start
+
+
+def train(task: Task, settings: FitSettings, devices: Devices, out: Path, start: Start, progress: Progress) -> Trained:
+    """Fit from ``start``, and draw the curves of the run into its folder.
+
+    Raises:
+        UsageError: a logger is unknown or not installed.
+        DataError: the checkpoint to go on from does not fit.
+        KeyboardInterrupt: interrupted; the epochs done are on disk.
+    """
+    started = time.monotonic()
+    goes_on = start.checkpoint is None or (is_own_checkpoint(out, start.checkpoint) and (out / BEST).is_file())
+    files = RunFiles(out, task.write_weights, task.monitor, goes_on)
+    shown = ShowProgress(progress, len(task.data.train), settings.epochs)
+    trainer = make_trainer(settings, devices, out, [StopAtNonFiniteLoss(), files, SeedEachStep(settings.seed), shown])
+    run_fit(trainer, task.module, task.data, start.checkpoint)
+    best = files.best
+    if best is None:  # the run was over, but the weights of its best epoch are gone
+        raise DataError(f"{out / BEST} is missing, and no epoch is left to train", "train anew with --overwrite")
+    if trainer.is_global_zero:
+        plot_curves(out / CURVES, files.history, task.panels)
+    seconds = round(time.monotonic() - started, 3)
+    return Trained(files.history, best, f"{_device_name(trainer)}, {devices.precision}", seconds, task.failures)
+
+
+def finish(out: Path, result: Any) -> None:
+    """Write ``result.json`` from a result's dataclass, which marks the run as done; one process does it for all."""
+    if is_first_process():
+        save_result(out, to_json(result))
+
+
+def note(verb: str, out: Path, about: About, settings: Any, device: str = "") -> None:
+    """Note command line, versions and data of a run (``core.run_provenance``); one process does it for all."""
+    if is_first_process():
+        note_run(out, verb, about, Path(settings.root), settings, device=device)
+
+
+def _device_name(trainer: pl.Trainer) -> str:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return f"{trainer.world_size} x {name}" if trainer.world_size > 1 else name

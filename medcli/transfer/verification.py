@@ -1,0 +1,119 @@
+"""What is in a destination: wanted files that are here and whole, and whether all that a manifest lists still is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from medcli.core.progress import SILENT, Progress
+from medcli.transfer import checksum
+from medcli.transfer import plan as planning
+from medcli.transfer.destination import Folder, damage_of, is_unchanged, read_manifest
+from medcli.transfer.plan import Action, Wanted
+from medcli.transfer.worker_pool import Job, Pool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What did not come.
+
+    Attributes:
+        path: of the file, or the archive's name when several of its files did not come.
+        files: how many.
+    """
+
+    path: str
+    reason: str
+    files: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" + (f" ({self.files:,} files of it did not come)" if self.files > 1 else "")
+
+
+def find_missing(
+    folder: Folder, wanted: Sequence[Wanted], address: str, workers: int, progress: Progress = SILENT
+) -> list[Wanted]:
+    """The wanted files that are not here or not whole; files that may have been touched are read to know."""
+    missing: list[Wanted] = []
+    doubtful: list[Wanted] = []
+    for item in wanted:
+        action = _action(folder.root, item, folder)
+        if action is not Action.KEEP:
+            (missing if action is Action.FETCH else doubtful).append(item)
+    lock, stop = threading.Lock(), threading.Event()
+
+    def check(item: Wanted) -> Sequence[Job]:
+        if not _confirm(folder, item, address):
+            with lock:
+                missing.append(item)
+        advance(item.size)
+        return ()
+
+    if doubtful:
+        with progress.task("checking", sum(item.size for item in doubtful), "B") as advance:
+            Pool((partial(check, item) for item in doubtful), workers, stop).run()
+        order = {id(item): index for index, item in enumerate(wanted)}
+        missing.sort(key=lambda item: order[id(item)])
+    return missing
+
+
+def estimate_missing(root: Path, wanted: Sequence[Wanted]) -> list[Wanted]:
+    """The wanted files that are surely not here, from sizes alone and without writing anything."""
+    return [item for item in wanted if size_of(root / item.path) != item.size]
+
+
+def verify(root: Path, workers: int, progress: Progress = SILENT) -> tuple[int, int, list[Failure]]:
+    """Read every file of the manifest in ``root``; returns their number, their bytes, and those that are damaged."""
+    records = list(read_manifest(root).records.values())
+    failures: list[Failure] = []
+    total = sum(record.size for record in records)
+    with progress.task("verifying", total, "B") as advance:
+
+        def check(index: int) -> Sequence[Job]:
+            record = records[index]
+            damage = damage_of(root, record.path, record.size, record.checksum)
+            if damage:
+                failures.append(Failure(record.path, damage))
+            advance(record.size)
+            return ()
+
+        Pool((partial(check, index) for index in range(len(records))), workers, threading.Event()).run()
+    return len(records), total, sorted(failures, key=lambda failure: failure.path)
+
+
+def _action(root: Path, item: Wanted, folder: Folder) -> Action:
+    record = folder.manifest.records.get(item.path)
+    unchanged = record is not None and is_unchanged(root, record)
+    return planning.decide(item, record.size if record and unchanged else size_of(root / item.path), record, unchanged)
+
+
+def _confirm(folder: Folder, item: Wanted, address: str) -> bool:
+    """Read a file that is here; note it when it is good, forget it when not."""
+    record = folder.manifest.records.get(item.path)
+    known = record.checksum if record and record.announced == item.announced else None
+    expected = item.checksum or known
+    try:
+        if expected is None:
+            found = checksum.of_file(folder.root / item.path, "sha256")
+        elif damage_of(folder.root, item.path, item.size, expected):
+            folder.forget(item.path)
+            return False
+        else:
+            found = expected
+    except OSError:
+        return False
+    if item.member:
+        found = checksum.of_file(folder.root / item.path, "sha256")
+    verified = checksum.kind_of(item.checksum) if item.checksum else "size only"
+    folder.record(item.path, found, verified, item.announced, address)
+    return True
+
+
+def size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

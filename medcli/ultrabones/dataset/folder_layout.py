@@ -1,0 +1,140 @@
+"""The published folder layouts of UltraBones100k, read from folder and file names alone.
+
+First release::
+
+    AI_Ultrasound_dataset/cadaver01_F231091[/Linear18]/record01/
+        UltrasoundImages/<ts>.png, Labels/<ts>_label.png, tracking.csv
+        (older copies: Label_partial_gradient/<ts>_label_partial_gradient.png, sweepProcessedAndOptimized.csv,
+        LabelsManual/<ts>-labels.png)
+
+Current release::
+
+    UltraBones100k/specimen01/ultrasound_records/<fibula|foot|tibia>/record01/
+        UltrasoundImages/<ts>.png, Labels/<ts>_label.png, Labels_full/<ts>_label.png,
+        Labels_pred/<ts>_label_pred.png, tracking.csv
+    UltraBones100k/specimen01/CT_bone_segmentations/<bone>.stl
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcli.ultrabones.dataset.constants import donor_of, split_code
+
+IMAGE_FOLDER = "UltrasoundImages"
+PARTIAL_LABEL_FOLDERS = ("Labels", "Label_partial_gradient", "Labels_partial")
+FULL_LABEL_FOLDERS = ("Labels_full", "Label_full")
+LABEL_COLUMNS = {"partial": "label", "full": "label_full"}
+"""Column of the index for each kind of label."""
+TRACKING_FILES = ("tracking.csv", "sweepProcessedAndOptimized.csv", "sweepInitial.csv")
+_MASK_ENDINGS = {
+    "Label_partial_gradient": "_label_partial_gradient.png",
+    "Labels_pred": "_label_pred.png",
+    "LabelsManual": "-labels.png",
+}
+_SPECIMEN = re.compile(r"^(?:cadaver|specimen)[_-]?(\d+)(?:[_-](.+))?$", re.IGNORECASE)
+_RECORD = re.compile(r"^record[_-]?(\d+)", re.IGNORECASE)
+_TIMESTAMPED = re.compile(r"^(\d+)(\D.*)?$")
+_NOT_SEARCHED = frozenset({"CT_bone_segmentations", "pretrained_model"})
+_DEEPEST = 8
+
+
+@dataclass(frozen=True)
+class RecordFolder:
+    """One record (sweep) on disk.
+
+    Attributes:
+        path: the folder that holds ``UltrasoundImages``.
+        specimen: its number, -1 when no folder above is named ``cadaver…`` or ``specimen…``.
+        donor: donor code from the folder name or the registry, empty when unknown.
+        anatomy: ``fibula``, ``foot`` or ``tibia`` in the current release, else empty.
+        record: its number, 0 when the folder's name has none.
+        folders: names of the folders in it.
+        files: names of the files in it.
+    """
+
+    path: str
+    specimen: int
+    donor: str
+    anatomy: str
+    record: int
+    folders: frozenset[str]
+    files: frozenset[str]
+
+
+def mask_name(timestamp: int, kind: str) -> str:
+    """File name of a mask as the dataset writes it: ``mask_name(7, "Labels_pred")`` is ``7_label_pred.png``."""
+    return f"{timestamp}{_MASK_ENDINGS.get(kind, '_label.png')}"
+
+
+def find_records(root: Path) -> Iterator[RecordFolder]:
+    """All record folders at or below ``root``, in any layout; folders reached twice through links come once."""
+    yield from _find(os.path.abspath(root), set(), _DEEPEST)  # noqa: PTH100 (keeps links as the user typed them)
+
+
+def list_timestamps(folder: str) -> tuple[dict[int, str], list[str]]:
+    """PNG files of a folder by the timestamp their name begins with, and the names that have none.
+
+    Of two names with one timestamp (``7.png``, ``007.png``) the first in sorted order counts; the other is returned
+    with the unexpected names. A folder that cannot be read counts as empty.
+    """
+    found: dict[int, str] = {}
+    unexpected: list[str] = []
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 (names only: no object for each of 100,000 files)
+    except OSError:
+        return {}, [folder]
+    for name in names:
+        if name[0] == "." or not name.lower().endswith(".png"):
+            continue
+        match = _TIMESTAMPED.match(name)
+        if match is None or int(match[1]) in found:
+            unexpected.append(name)
+        else:
+            found[int(match[1])] = name
+    return found, unexpected
+
+
+def specimen_folder(record_dir: str | Path) -> Path | None:
+    """The ``cadaver…`` or ``specimen…`` folder that holds a record, None when there is none."""
+    return next((folder for folder in Path(record_dir).parents if _SPECIMEN.match(folder.name)), None)
+
+
+def _find(folder: str, seen: set[str], depth: int) -> Iterator[RecordFolder]:
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        with os.scandir(folder) as entries:
+            kinds = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
+    except OSError:
+        return
+    folders = sorted(name for name, is_folder in kinds.items() if is_folder)
+    if IMAGE_FOLDER in folders or _RECORD.match(Path(folder).name):
+        yield _describe(folder, frozenset(folders), frozenset(kinds) - frozenset(folders))
+    elif depth:
+        for name in folders:
+            if name not in _NOT_SEARCHED:
+                yield from _find(str(Path(folder) / name), seen, depth - 1)
+
+
+def _describe(folder: str, folders: frozenset[str], files: frozenset[str]) -> RecordFolder:
+    parts = Path(folder).parts
+    record = _RECORD.match(parts[-1])
+    specimen, donor, anatomy = -1, "", ""
+    for part in reversed(parts):
+        match = _SPECIMEN.match(part)
+        if match:
+            specimen = int(match[1])
+            donor = split_code(match[2])[0] if match[2] else donor_of(specimen)
+            break
+    lowered = [part.lower() for part in parts]
+    if "ultrasound_records" in lowered:
+        below = parts[len(parts) - lowered[::-1].index("ultrasound_records") : -1]
+        anatomy = below[0] if below else ""
+    return RecordFolder(folder, specimen, donor, anatomy, int(record[1]) if record else 0, folders, files)

@@ -1,0 +1,289 @@
+"""Download UltraBones100k, or any part of it, from the Hugging Face Hub or from Azure Blob Storage."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.progress import SILENT, Progress
+from medcli.sources.azure import AzureBlobs
+from medcli.sources.azure_connection import Connection, parse_connection
+from medcli.sources.hub import HubRepository
+from medcli.transfer.archives import UNREAD, Archives
+from medcli.transfer.byte_counter import Counted
+from medcli.transfer.download import Manner
+from medcli.transfer.http import Http
+from medcli.transfer.plan import Wanted
+from medcli.transfer.protocol import Entry, Fault, Missing, Source
+from medcli.transfer.results import Downloaded, Planned, carry_out, plan_only, unreachable
+from medcli.transfer.zip_ranges import Member
+from medcli.ultrabones.dataset import publication
+from medcli.ultrabones.dataset.publication import Anatomy, Kind, Place, read_name
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the data set; an empty choice means all.
+
+    Files that a choice does not speak of are kept: a specimen's merged bone mesh and model belong to no anatomy and to
+    no record, and come unless ``only`` leaves them out - but only of specimens that have a chosen anatomy and record.
+    """
+
+    specimens: Sequence[int] = ()
+    anatomies: Sequence[Anatomy] = ()
+    records: Sequence[int] = ()
+    only: Sequence[Kind] = ()
+
+    def holds(self, named: publication.Named) -> bool:
+        return (
+            self.holds_specimen(named.specimen)
+            and (
+                not self.anatomies or named.anatomy is None or named.anatomy in {item.value for item in self.anatomies}
+            )
+            and (not self.records or named.record is None or named.record in self.records)
+            and (not self.only or named.kind in {item.value for item in self.only})
+        )
+
+    def names(self, anatomy: str | None, record: int | None) -> bool:
+        """Whether a file speaks of, and is among, the anatomies and the records that are chosen."""
+        return (not self.anatomies or anatomy in {item.value for item in self.anatomies}) and (
+            not self.records or record in self.records
+        )
+
+    def holds_specimen(self, number: int) -> bool:
+        return not self.specimens or number in self.specimens
+
+
+class _Finding:
+    """Takes the files of a selection, and remembers which anatomies and records each specimen has."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.seen: set[tuple[int, str | None, int | None]] = set()
+
+    def of_entry(self, entry: Entry) -> Iterator[Wanted]:
+        return self._take(entry, None, read_name(entry.name))
+
+    def of_member(self, archive: Entry, member: Member) -> Iterator[Wanted]:
+        return self._take(archive, member, read_name(member.name, archive.name))
+
+    def of_matching(self, wanted: Sequence[Wanted], address: str) -> list[Wanted]:
+        """Without the files of specimens that have nothing of the chosen anatomies and records.
+
+        Raises:
+            UsageError: no specimen has; says what there is.
+        """
+        matching = {number for number, anatomy, record in self.seen if self.selection.names(anatomy, record)}
+        # An archive that a dry run could not look into may have anything.
+        matching |= {number for item in wanted if item.kind == UNREAD and (number := _specimen(item)) is not None}
+        if not matching and self.seen:
+            raise UsageError(f"{address} has nothing of {self._choice()}", f"there is {self._there()}")
+        return [item for item in wanted if _specimen(item) in matching]
+
+    def _take(self, entry: Entry, member: Member | None, named: publication.Named | None) -> Iterator[Wanted]:
+        if named and self.selection.holds_specimen(named.specimen):
+            self.seen.add((named.specimen, named.anatomy, named.record))
+            if self.selection.holds(named):
+                yield Wanted(named.path, entry, member, f"specimen {named.specimen:02d}", named.kind)
+
+    def _choice(self) -> str:
+        anatomies = [item.value for item in self.selection.anatomies]
+        numbers = [str(record) for record in self.selection.records]
+        return " in ".join(
+            ([f"record {', '.join(numbers)}"] if numbers else []) + ([", ".join(anatomies)] if anatomies else [])
+        )
+
+    def _there(self) -> str:
+        anatomies = sorted({anatomy for _, anatomy, _ in self.seen if anatomy})
+        if not anatomies:
+            return f"record {_in_short({record for *_, record in self.seen if record is not None})}"
+        records = {
+            name: {record for _, anatomy, record in self.seen if anatomy == name and record is not None}
+            for name in anatomies
+        }
+        return "; ".join(f"{name}, record {_in_short(some)}" if some else name for name, some in records.items())
+
+
+def _specimen(item: Wanted) -> int | None:
+    return publication.specimen_of(item.group)
+
+
+def _in_short(numbers: set[int]) -> str:
+    """``1-3, 7``, or ``none``."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts) or "none"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where from, and with which right. ``connection_file`` and the environment variable hold the connection string."""
+
+    place: Place = Place.AUTO
+    connection_file: Path | None = None
+    container: str | None = None
+    revision: str = "main"
+
+
+def download_ultrabones(
+    root: Path,
+    selection: Selection,
+    origin: Origin,
+    manner: Manner | None = None,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> Downloaded | Planned:
+    """Make ``root`` hold the selected part of UltraBones100k; with ``dry_run``, only say what that would take.
+
+    Raises:
+        DataError: the source cannot be reached or refuses access.
+        UsageError: the selection asks for what the source does not have.
+        MedcliError: the disk is too small, or another download writes to ``root``.
+    """
+    manner, finding = manner or Manner(), _Finding(selection)
+    with unreachable("check --revision"):
+        http = Http(manner.patience, manner.workers)
+        connection = find_connection(origin)
+        if connection:
+            source, wanted = _of_azure(connection, origin, finding, http, progress)
+        else:
+            source, wanted = _of_hub(origin, finding, root, http, manner, dry_run, progress)
+    wanted = finding.of_matching(wanted, source.address)
+    _check_found(wanted, selection, source)
+    if dry_run:
+        return plan_only(source, wanted, root, publication.ABOUT, manner)
+    return carry_out(source, wanted, root, publication.ABOUT, manner, progress)
+
+
+def find_connection(origin: Origin) -> Connection | None:
+    """The connection string to use, or None for the Hub.
+
+    Raises:
+        DataError: it cannot be read, is incomplete, expired, or does not allow reading and listing.
+        UsageError: Azure was asked for, and no connection string is configured.
+    """
+    if origin.place is Place.HUB:
+        return None
+    text = os.environ.get(publication.CONNECTION_VARIABLE, "")
+    if origin.connection_file:
+        try:
+            text = origin.connection_file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"cannot read the connection string in {origin.connection_file}: {type(error).__name__}"
+            ) from None
+    if not text.strip():
+        if origin.place is Place.AZURE or origin.connection_file:
+            raise UsageError(
+                "downloading from Azure needs the connection string that the dataset's page publishes",
+                "put it into a file and name that with --connection-string-file, or set "
+                f"{publication.CONNECTION_VARIABLE}",
+            )
+        return None
+    connection = parse_connection(text)
+    connection.check_usable()
+    surplus = connection.surplus_rights()
+    if surplus:
+        log.warning(
+            "the connection string allows more than reading (%s); medcli only reads, but keep it to yourself",
+            ", ".join(surplus),
+        )
+    return connection
+
+
+def _of_azure(
+    connection: Connection, origin: Origin, finding: _Finding, http: Http, progress: Progress
+) -> tuple[Source, list[Wanted]]:
+    if finding.selection.anatomies:
+        raise UsageError(
+            "the release on Azure does not sort its records by anatomy, so --anatomies cannot choose there",
+            "leave --anatomies out, or take the current release with --source hub",
+        )
+    container = origin.container or connection.container or _find_container(connection, http)
+    source = AzureBlobs(connection, container, http)
+    folders = [
+        folder
+        for folder in _folders(source)
+        if (number := publication.specimen_of(folder[len(publication.AZURE_FOLDER) :])) is not None
+        and finding.selection.holds_specimen(number)
+    ]
+    source.prefixes = folders
+    wanted: list[Wanted] = []
+    with progress.task("listing", None, "files") as advance:
+        for entry in source.list():
+            advance(1)
+            wanted += finding.of_entry(entry)
+    return source, wanted
+
+
+def _folders(source: AzureBlobs) -> Sequence[str]:
+    try:
+        return source.folders(publication.AZURE_FOLDER)
+    except Missing as fault:
+        raise DataError(
+            f"the account has no container {source.container}: {fault}",
+            "leave --container out, or name the one that holds the data",
+        ) from None
+
+
+def _find_container(connection: Connection, http: Http) -> str:
+    """The container that holds the data set's folder."""
+    probe = AzureBlobs(connection, "", http)
+    try:
+        names = probe.containers()
+    except Fault as fault:
+        if fault.retry:
+            raise
+        raise DataError(
+            f"the connection string does not allow listing the account's containers: {fault}",
+            "name the container with --container",
+        ) from None
+    for name in names:
+        if AzureBlobs(connection, name, http).folders(publication.AZURE_FOLDER):
+            return name
+    raise DataError(
+        f"none of the {len(names)} containers of the account holds {publication.AZURE_FOLDER}",
+        "name the container with --container",
+    )
+
+
+def _of_hub(
+    origin: Origin, finding: _Finding, root: Path, http: Http, manner: Manner, dry_run: bool, progress: Progress
+) -> tuple[Source, list[Wanted]]:
+    source = Counted(HubRepository(publication.HUB_DATASET, "dataset", origin.revision, http))
+    archives: list[Entry] = []
+    wanted: list[Wanted] = []
+    for entry in source.list():
+        number = publication.specimen_of(entry.name)
+        if number is None or not finding.selection.holds_specimen(number):
+            continue
+        if entry.name.lower().endswith(".zip"):
+            archives.append(entry)
+        else:
+            wanted += finding.of_entry(entry)
+    inside = Archives(source, root, publication.ABOUT, manner.patience, may_write=not dry_run)
+    wanted += inside.wanted(archives, finding.of_member, manner.workers, progress)
+    return source, wanted
+
+
+def _check_found(wanted: Sequence[Wanted], selection: Selection, source: Source) -> None:
+    """Say which part of the selection the source does not have."""
+    here = {_specimen(item) for item in wanted}
+    absent = sorted(set(selection.specimens) - here)
+    if absent:
+        numbers = ", ".join(map(str, absent))
+        raise UsageError(
+            f"{source.address} has nothing of specimen {numbers} that matches", "see --dry-run without --specimens"
+        )
+    if not wanted:
+        raise UsageError(f"{source.address} has no file that matches", "see --dry-run without a selection")

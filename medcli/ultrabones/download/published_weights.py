@@ -1,0 +1,67 @@
+"""Download the published segmentation checkpoint and convert it to medcli's own, safe format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medcli.core.errors import DataError
+from medcli.core.progress import SILENT, Progress
+from medcli.sources.hub import HubRepository
+from medcli.transfer.download import Manner
+from medcli.transfer.http import Http
+from medcli.transfer.plan import Wanted
+from medcli.transfer.results import Downloaded, Planned, carry_out, plan_only, unreachable
+from medcli.transfer.verification import Failure
+from medcli.ultrabones.dataset import publication
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the checkpoint is.
+
+    Attributes:
+        published: the file as published: a pickle, which is never loaded as one.
+        checkpoint: the same weights in medcli's format.
+        download: how the file came.
+    """
+
+    published: Path
+    checkpoint: Path
+    download: Downloaded
+    failures: list[Failure] = field(default_factory=list)
+    schema: str = "medcli.download-weights.v1"
+
+
+def download_weights(
+    root: Path, revision: str = "main", manner: Manner | None = None, dry_run: bool = False, progress: Progress = SILENT
+) -> Weights | Planned:
+    """Bring the published checkpoint to ``root``, verified, and convert it.
+
+    Raises:
+        DataError: the Hub cannot be reached, has no such file, or the file is no such checkpoint.
+    """
+    manner = manner or Manner()
+    with unreachable("check --revision"):
+        source = HubRepository(publication.HUB_WEIGHTS, "model", revision, Http(manner.patience, manner.workers))
+        wanted = [
+            Wanted(entry.name, entry, None, "weights", "models")
+            for entry in source.list()
+            if entry.name == publication.WEIGHTS_FILE
+        ]
+    if not wanted:
+        raise DataError(f"{source.address} has no {publication.WEIGHTS_FILE}", "name another --revision")
+    if dry_run:
+        return plan_only(source, wanted, root, publication.ABOUT_WEIGHTS, manner)
+    done = carry_out(source, wanted, root, publication.ABOUT_WEIGHTS, manner, progress)
+    published = root / publication.WEIGHTS_FILE
+    checkpoint = published.with_suffix(".safetensors")
+    if not done.failures and (done.fetched_files or not checkpoint.is_file()):
+        _convert(published, checkpoint)
+    return Weights(published, checkpoint, done, done.failures)
+
+
+def _convert(published: Path, checkpoint: Path) -> None:
+    from medcli.ultrabones.segmentation.checkpoint import convert
+
+    convert(published, checkpoint, overwrite=True)

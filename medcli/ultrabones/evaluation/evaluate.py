@@ -1,0 +1,267 @@
+"""How good a segmentation is, on frames with labels: ``medcli evaluate seg``.
+
+Frames are decoded, resized and measured on all cores; a model's forward passes run in between. The picture is decoded
+here and not taken from the frame cache, since which pixels are *visible* depends on grey values before rounding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medcli.core.errors import DataError
+from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
+from medcli.core.image_io import use_single_threaded_codecs
+from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import note_run
+from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
+from medcli.ultrabones.dataset.frame_index import index_frames, read_tracking
+from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.dataset.splits import DonorOverlap, choose_frames, donor_overlap, donors_in, label_column
+from medcli.ultrabones.evaluation.aggregation import About, SegmentationResult, frame_table, summarise
+from medcli.ultrabones.evaluation.metrics import VISIBLE_GREY, FrameScore, paper_score, strict_score
+from medcli.ultrabones.evaluation.prediction_sources import LoadedFrame, Prediction, Source, shrink
+
+logger = logging.getLogger(__name__)
+PROTOCOLS = ("paper", "strict")
+_BATCH = 64
+_PLAUSIBLE_SPACING_MM = (0.005, 5.0)
+"""Edges that a pixel of an ultrasound picture can have; published: 0.05392."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is evaluated and how.
+
+    Attributes:
+        specimens: None for all that have labelled frames.
+        labels: ``partial``, ``full``, or a mask folder such as ``LabelsManual``.
+        protocols: ``paper``, ``strict`` or both.
+        visible_grey: grey value, 0 to 255, from which a pixel is visible (published: 107).
+        train: specimens that the model was trained on, if it does not say itself.
+    """
+
+    specimens: tuple[int, ...] | None = None
+    labels: str = "partial"
+    protocols: tuple[str, ...] = ("paper",)
+    visible_grey: float = VISIBLE_GREY
+    train: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results by protocol, and where they were written."""
+
+    results: dict[str, SegmentationResult]
+    out: Path | None
+
+    def answer(self) -> SegmentationResult | BothResults:
+        """The result of the one protocol, or of both under their names."""
+        if len(self.results) == 1:
+            return next(iter(self.results.values()))
+        return BothResults(**self.results)
+
+
+@dataclass(frozen=True)
+class BothResults:
+    """The same frames by both protocols."""
+
+    paper: SegmentationResult
+    strict: SegmentationResult
+
+    @property
+    def failures(self) -> list[str]:
+        return self.paper.failures
+
+
+@dataclass
+class _Scores:
+    """Scores of the frames read, by protocol, and what went wrong."""
+
+    rows: list[int] = field(default_factory=list)
+    paper: list[FrameScore | None] = field(default_factory=list)
+    strict: list[FrameScore | None] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def evaluate_segmentation(
+    root: Path,
+    source: Source,
+    settings: EvaluationSettings | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Compare predictions with labels.
+
+    Args:
+        root: the data folder.
+        source: where predictions come from (``prediction_sources.StoredMasks`` or ``Model``).
+        settings: what is evaluated and how.
+        out: folder for ``evaluation.json``, a table of frames, and pictures; None writes nothing.
+        workers: threads; default: one for each usable core.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: no frame to evaluate, or no prediction at all.
+    """
+    settings = settings or EvaluationSettings()
+    if out is not None:
+        make_output_folder(out)
+    frames = choose_frames(index_frames(root), settings.specimens, settings.labels)
+    source.attach(frames)
+    overlap = _warn_of_overlap(frames, settings.train or source.train)
+    scores = _score_all(frames, source, settings, workers or usable_cores(), progress)
+    if not scores.rows:
+        raise DataError(f"none of {len(frames):,} frames could be evaluated: {scores.failures[0]}")
+    about = About(source.name, settings.labels, settings.visible_grey, overlap, scores.failures)
+    done = frames.iloc[scores.rows].reset_index(drop=True)
+    by_protocol = {name: getattr(scores, name) for name in settings.protocols}
+    results = {name: summarise(name, done, mine, about) for name, mine in by_protocol.items()}
+    if out is not None:
+        _write(out, done, source, by_protocol, results, settings)
+        note_run(out, "evaluate seg", ABOUT, Path(root), settings, device=source.device)
+    return Evaluation(results, out)
+
+
+def _warn_of_overlap(frames: pd.DataFrame, train: Sequence[int] | None) -> list[DonorOverlap] | None:
+    if train is None:
+        return None
+    tested = sorted(set(frames["specimen"].tolist()))
+    seen = sorted(set(train) & set(tested))
+    if seen:
+        logger.warning("specimen %s: the model was trained on it", " ".join(map(str, seen)))
+    overlap = donor_overlap(train, tested, donors_in(frames))
+    for one in overlap:
+        if set(one.test) - set(one.train):
+            logger.warning("%s: results on it are not those of a new person", one)
+    return overlap
+
+
+def _score_all(
+    frames: pd.DataFrame, source: Source, settings: EvaluationSettings, workers: int, progress: Progress
+) -> _Scores:
+    use_single_threaded_codecs()
+    spacings = _spacings_mm(frames) if "strict" in settings.protocols else [PIXEL_SPACING_MM] * len(frames)
+    scores = _Scores()
+
+    def measure(frame: LoadedFrame, prediction: Prediction) -> tuple[FrameScore | None, FrameScore | None]:
+        label_small = shrink(frame.label)
+        return (
+            paper_score(frame.grey, prediction.small, label_small, settings.visible_grey)
+            if "paper" in settings.protocols
+            else None,
+            strict_score(frame.grey, prediction.native, frame.label, spacings[frame.row], settings.visible_grey)
+            if "strict" in settings.protocols
+            else None,
+        )
+
+    images, masks = frames["image"].tolist(), frames[label_column(settings.labels)].tolist()
+
+    def load(row: int) -> LoadedFrame:
+        _check_spacing(spacings[row])
+        return source.load(row, images[row], masks[row])
+
+    with (
+        progress.task("evaluating", len(frames), "frames") as advance,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        for batch in _load_ahead(pool, frames, load, scores.failures, advance):
+            measured = pool.map(measure, batch, source.predict(batch))
+            for frame, (paper, strict) in zip(batch, measured, strict=True):
+                scores.rows.append(frame.row)
+                scores.paper.append(paper)
+                scores.strict.append(strict)
+                advance(1)
+    return scores
+
+
+def _load_ahead(
+    pool: ThreadPoolExecutor,
+    frames: pd.DataFrame,
+    load: Callable[[int], LoadedFrame],
+    failures: list[str],
+    advance: Callable[[float], None],
+) -> Iterator[list[LoadedFrame]]:
+    """Batches of frames that could be read; the next batch is read while the caller uses this one."""
+    images = frames["image"].tolist()
+
+    def begin(start: int) -> list[Future[LoadedFrame]]:
+        rows = range(start, min(start + _BATCH, len(frames)))
+        return [pool.submit(load, row) for row in rows]
+
+    ahead = begin(0)
+    for start in range(0, len(frames), _BATCH):
+        current, ahead = ahead, begin(start + _BATCH)
+        loaded = []
+        for row, future in enumerate(current, start):
+            try:
+                loaded.append(future.result())
+            except DataError as error:
+                named = images[row] in error.message
+                failures.append(error.message if named else f"{images[row]}: {error.message}")
+                advance(1)
+        yield loaded
+
+
+def _check_spacing(spacing_mm: float) -> None:
+    low, high = _PLAUSIBLE_SPACING_MM
+    if not low <= spacing_mm <= high:
+        raise DataError(f"its space_factor in the tracking table is {spacing_mm:g} mm, expected {low:g} to {high:g} mm")
+
+
+def _spacings_mm(frames: pd.DataFrame) -> list[float]:
+    """Edge of each frame's native pixels: the tracking table's ``space_factor``, or the published one."""
+    spacings = np.full(len(frames), PIXEL_SPACING_MM)
+    for record, rows in frames.groupby("record_dir").indices.items():
+        try:
+            factors = read_tracking(str(record))["space_factor"].to_numpy()
+        except DataError:
+            continue
+        mine = factors[frames["tracking"].to_numpy()[rows]]
+        spacings[rows] = np.where(mine > 0, mine, PIXEL_SPACING_MM)
+    return spacings.tolist()
+
+
+def _write(
+    out: Path,
+    frames: pd.DataFrame,
+    source: Source,
+    scores: dict[str, list[FrameScore | None]],
+    results: dict[str, SegmentationResult],
+    settings: EvaluationSettings,
+) -> None:
+    from medcli.ultrabones.evaluation.figures import draw_curves, draw_examples, write_examples
+
+    only = next(iter(results.values()))
+    write_json(out / "evaluation.json", results if len(results) > 1 else only)
+    for name, result in results.items():
+        write_text(out / f"frames_{name}.csv", frame_table(frames, scores[name]).to_csv(index=False))
+        draw_curves(result, out / f"curves_{name}.png")
+    ranked = rank_frames(next(iter(scores.values())))
+    chosen = frames.iloc[[row for _, row, _ in ranked]].reset_index(drop=True)
+    source.attach(chosen)
+    masks = chosen[label_column(settings.labels)]
+    loaded = [source.load(i, image, mask) for i, (image, mask) in enumerate(zip(chosen["image"], masks, strict=True))]
+    titles = [
+        f"{rank}: specimen {row.specimen} {row.anatomy} record {row.record}, {row.timestamp}; F1 {value:.2f}"
+        for (rank, _, value), row in zip(ranked, chosen.itertuples(), strict=True)
+    ]
+    pictures = list(zip(chosen["image"].tolist(), loaded, source.predict(loaded), titles, strict=True))
+    draw_examples(pictures, out / "examples.png")
+    write_examples(pictures, out / "examples")
+
+
+def rank_frames(scores: Sequence[FrameScore | None], count: int = 3) -> list[tuple[str, int, float]]:
+    """The best, middle and worst frames by F1 at 0.5 mm: rank, place in ``scores``, F1."""
+    values = np.array([score.f1[0, 5] if score is not None and score.labelled else np.nan for score in scores])
+    order = [int(i) for i in np.argsort(-values, kind="stable") if not np.isnan(values[i])]
+    middle = max((len(order) - count) // 2, 0)
+    picks = {"best": order[:count], "median": order[middle : middle + count], "worst": order[-count:]}
+    return [(rank, i, float(values[i])) for rank, rows in picks.items() for i in rows]

@@ -1,0 +1,166 @@
+"""Where predictions come from: masks on disk, which need no model and no torch, or a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.core.image_io import read_grey
+from medcli.ultrabones.dataset.frame_index import mask_path
+from medcli.ultrabones.segmentation.frame_io import read_mask
+from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame_exactly, resize_label, round_grey
+
+logger = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from medcli.ultrabones.segmentation.inference import Segmenter
+
+
+@dataclass(frozen=True)
+class LoadedFrame:
+    """One frame as the metrics need it.
+
+    Attributes:
+        row: its place in the table of frames.
+        grey: (256, 256) float32, 0 to 255, resized and not rounded.
+        label: (H, W) native mask.
+        stored: (H, W) native prediction, None when a model makes it.
+    """
+
+    row: int
+    grey: NDArray[np.float32]
+    label: NDArray[np.bool_]
+    stored: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted bone surface at 256 x 256 and at the frame's own size."""
+
+    small: NDArray[np.bool_]
+    native: NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """Where predictions come from; ``train`` holds the specimens that the model was trained on, None if unknown."""
+
+    name: str
+    train: tuple[int, ...] | None
+    device: str
+
+    def attach(self, frames: pd.DataFrame) -> None:
+        """Get ready for these frames."""
+
+    def load(self, row: int, image: str, label: str) -> LoadedFrame:
+        """Read one frame; called from several threads at once."""
+        ...
+
+    def predict(self, frames: Sequence[LoadedFrame]) -> list[Prediction]:
+        """Predict on a batch; called from one thread."""
+        ...
+
+
+class StoredMasks:
+    """Masks on disk, in a folder of each record such as ``Labels_pred``."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = kind
+        self.train: tuple[int, ...] | None = None
+        self.device = ""
+        self._paths: list[str] = []
+
+    def attach(self, frames: pd.DataFrame) -> None:
+        """Find the masks of these frames.
+
+        Raises:
+            DataError: no frame has one; names the mask folders that are there.
+        """
+        self._paths = mask_path(frames, self.name).tolist()
+        if not any(self._paths):
+            there = sorted(
+                {folder.name for record in frames["record_dir"].unique() for folder in _mask_folders(record)}
+            )
+            hint = f"mask folders there: {', '.join(there)}" if there else "make them with: medcli predict seg"
+            raise DataError(f"no mask in folder {self.name} of {frames['record_dir'].nunique()} records", hint)
+
+    def load(self, row: int, image: str, label: str) -> LoadedFrame:
+        if not self._paths[row]:
+            raise DataError(f"no mask in {self.name}")
+        frame = load_frame(row, image, label)
+        return LoadedFrame(row, frame.grey, frame.label, read_mask(self._paths[row], _shape(frame.label)))
+
+    def predict(self, frames: Sequence[LoadedFrame]) -> list[Prediction]:
+        native = [frame.stored for frame in frames if frame.stored is not None]
+        return [Prediction(shrink(mask), mask) for mask in native]
+
+
+class Model:
+    """A trained network."""
+
+    def __init__(self, segmenter: Segmenter, name: str) -> None:
+        self.name = name
+        self.device = segmenter.device
+        self._segmenter = segmenter
+        train = segmenter.metadata.splits.get("train")
+        self.train = tuple(int(number) for number in train) if train else None
+
+    @staticmethod
+    def from_checkpoint(path: Path | None, device: str = "auto", runs: Path = Path("runs")) -> Model:
+        """Load ``path``, or the newest best checkpoint under ``runs/seg``.
+
+        Raises:
+            DataError: there is none, or it cannot be read.
+        """
+        from medcli.ultrabones.segmentation.checkpoint import find_newest_best, load_segmenter
+
+        if path is None:
+            path = find_newest_best(runs)
+            logger.info("evaluating %s", path)
+        return Model(load_segmenter(path, device), str(path))
+
+    def attach(self, frames: pd.DataFrame) -> None:
+        pass
+
+    def load(self, row: int, image: str, label: str) -> LoadedFrame:
+        return load_frame(row, image, label)
+
+    def predict(self, frames: Sequence[LoadedFrame]) -> list[Prediction]:
+        if not frames:
+            return []
+        threshold = self._segmenter.metadata.threshold
+        maps: Any = self._segmenter.predict(np.stack([round_grey(frame.grey) for frame in frames]))
+        return [
+            Prediction(small > threshold, mask_at_size(small, *_shape(frame.label), threshold) > 0)
+            for small, frame in zip(maps, frames, strict=True)
+        ]
+
+
+def load_frame(row: int, image: str, label: str) -> LoadedFrame:
+    """Read picture and label of one frame.
+
+    Raises:
+        DataError: one of them is missing or damaged, or their sizes differ.
+    """
+    grey = read_grey(image)
+    return LoadedFrame(row, resize_frame_exactly(grey), read_mask(label, _shape(grey)))
+
+
+def shrink(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A native mask at 256 x 256, nearest-exact."""
+    return resize_label(mask.view(np.uint8)).view(np.bool_)
+
+
+def _shape(array: NDArray[Any]) -> tuple[int, int]:
+    return int(array.shape[0]), int(array.shape[1])
+
+
+def _mask_folders(record: str) -> list[Path]:
+    return [path for path in Path(record).iterdir() if path.is_dir() and path.name.lower().startswith("label")]

@@ -1,0 +1,284 @@
+"""Make labels of tracked ultrasound from CT bone meshes (``medcli label ultrabones``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.files import make_output_folder, usable_cores
+from medcli.core.image_io import use_single_threaded_codecs
+from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import note_run
+from medcli.ultrabones.dataset.folder_layout import mask_name, specimen_folder
+from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
+from medcli.ultrabones.dataset.tracking_table import has_optimized_poses
+from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+from medcli.ultrabones.geometry.bone_surface import Surface
+from medcli.ultrabones.labelling.label_record import (
+    FULL_FOLDER,
+    OVERLAY_FOLDER,
+    PARTIAL_FOLDER,
+    FrameLabel,
+    label_sweep,
+    overlay_path,
+    refuse_other_labels,
+    refuse_unless_near,
+    refuse_unrefined,
+)
+from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
+from medcli.ultrabones.pose_refinement.refine_record import SweepRefinement, plan_refinement, refine_sweep
+
+
+class Kind(Enum):
+    """Which labels to write."""
+
+    FULL = "full"
+    PARTIAL = "partial"
+    BOTH = "both"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return {"full": (FULL_FOLDER,), "partial": (PARTIAL_FOLDER,), "both": (FULL_FOLDER, PARTIAL_FOLDER)}[self.value]
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """What to write, and from what.
+
+    Attributes:
+        kind: full labels, partial labels or both.
+        poses: ``initial`` or ``optimized``; None takes the optimised ones where the table has them.
+        meshes: folder of meshes, None for the specimen's own.
+        merged: use the merged mesh of all bones.
+        refine: refine the poses first.
+        refine_settings: how.
+        overlay: also draw labels over frames.
+        overwrite: replace what is there.
+        dry_run: only say what would be done.
+    """
+
+    kind: Kind = Kind.BOTH
+    poses: str | None = None
+    meshes: Path | None = None
+    merged: bool = False
+    refine: bool = False
+    refine_settings: RefineSettings = field(default_factory=RefineSettings)
+    overlay: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class LabelledRecord:
+    """What became of one record.
+
+    Attributes:
+        name: specimen, anatomy and record.
+        folder: where.
+        bones: names of the meshes.
+        poses: ``initial`` or ``optimized``.
+        frames: tracked frames.
+        untracked: images without a row in the tracking table, which cannot be labelled.
+        written: files written (in a dry run: labels and overlays that would be).
+        present: label files that were there and were left alone.
+        empty: frames that no mesh meets.
+        missed: bone -> frames that its mesh does not meet.
+        visible_share: label pixels that the probe can see over all label pixels.
+        refinement: None when the poses were not refined.
+    """
+
+    name: str
+    folder: Path
+    bones: tuple[str, ...]
+    poses: str
+    frames: int
+    untracked: int
+    written: int = 0
+    present: int = 0
+    empty: int = 0
+    missed: dict[str, int] = field(default_factory=dict)
+    visible_share: float = 0.0
+    refinement: SweepRefinement | None = None
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """The answer of ``medcli label ultrabones``."""
+
+    root: Path
+    kind: str
+    dry_run: bool
+    frames: int
+    written: int
+    present: int
+    empty: int
+    records: tuple[LabelledRecord, ...]
+    failures: tuple[str, ...] = ()
+    schema: str = "medcli.label.v1"
+
+
+def label_ultrabones(
+    root: Path | str,
+    specimens: Sequence[int] | None = None,
+    records: Sequence[int] | None = None,
+    settings: LabelSettings = LabelSettings(),
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> LabelResult:
+    """Label every tracked frame of some records, or of all.
+
+    Full labels go to ``Labels_full``, partial ones to ``Labels``; with ``refine``, the ``_optimized`` columns of the
+    tracking table and ``refinement.csv`` are written first and labels are made from those poses. Files that are there
+    are left alone unless ``overwrite``. The result does not depend on ``workers``.
+
+    Raises:
+        DataError: no frames, or no record at all could be labelled (the first reason).
+        UsageError: settings that contradict each other.
+    """
+    if settings.refine and settings.poses == INITIAL:
+        raise UsageError("--refine makes labels from refined poses: leave --poses away, or say --poses optimized")
+    workers = workers or usable_cores()
+    use_single_threaded_codecs()
+    labelled: list[LabelledRecord] = []
+    errors: list[DataError] = []
+    failures: list[str] = []
+    sweeps = find_sweeps(root, specimens, records)
+    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
+        bones = _Bones(settings)
+        for sweep in group:
+            try:
+                record, frame_failures = _label_record(sweep, bones, settings, workers, progress)
+                labelled.append(record)
+                failures += frame_failures
+            except DataError as error:
+                errors.append(error)
+                failures.append(f"{sweep.name}: {error.message}")
+    if errors and not labelled:
+        raise errors[0]
+    result = LabelResult(
+        root=Path(root),
+        kind=settings.kind.value,
+        dry_run=settings.dry_run,
+        frames=sum(record.frames for record in labelled),
+        written=sum(record.written for record in labelled),
+        present=sum(record.present for record in labelled),
+        empty=sum(record.empty for record in labelled),
+        records=tuple(labelled),
+        failures=tuple(failures),
+    )
+    if result.written and not settings.dry_run:
+        note_run(Path(root), "label ultrabones", ABOUT, Path(root), settings, result, "cpu")
+    return result
+
+
+class _Bones:
+    """The surfaces of a specimen, read when first needed and shared by its records."""
+
+    def __init__(self, settings: LabelSettings) -> None:
+        self.settings = settings
+        self.surfaces: list[Surface] | None = None
+
+    def of(self, sweep: Sweep) -> list[Surface]:
+        if self.surfaces is None:
+            paths = find_meshes(sweep.folder, sweep.specimen, self.settings.meshes, self.settings.merged)
+            self.surfaces = load_surfaces(paths)
+        return self.surfaces
+
+
+def _label_record(
+    sweep: Sweep, bones: _Bones, settings: LabelSettings, workers: int, progress: Progress
+) -> tuple[LabelledRecord, list[str]]:
+    surfaces = bones.of(sweep)
+    if settings.dry_run:
+        return _plan(sweep, surfaces, settings), []
+    _require_writable(sweep.folder)
+    refinement = None
+    if settings.refine:
+        if not settings.overwrite:
+            refuse_unrefined(sweep, settings.kind.folders)
+        refuse_unless_near(sweep, read_poses(sweep, INITIAL), surfaces)
+        refinement = refine_sweep(sweep, surfaces, settings.refine_settings, workers, settings.overwrite, progress)
+    poses = read_poses(sweep, OPTIMIZED if settings.refine else settings.poses)
+    labels = label_sweep(
+        sweep, poses, surfaces, settings.kind.folders, settings.overlay, settings.overwrite, workers, progress
+    )
+    failures = list(dict.fromkeys(label.failure for label in labels if label.failure))
+    if refinement is not None:
+        failures = list(dict.fromkeys([*refinement.failures, *failures]))
+    return _summary(sweep, poses.kind, surfaces, labels, refinement), failures
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        make_output_folder(folder)
+    except MedcliError as error:
+        raise MedcliError(
+            error.message, "labels lie beside their frames: copy the data to where you may write"
+        ) from error
+
+
+def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) -> LabelledRecord:
+    """What a run would do, refused where the run would be."""
+    folders = settings.kind.folders
+    poses, refinement = read_poses(sweep, INITIAL if settings.refine else settings.poses), None
+    if settings.refine and not settings.overwrite:
+        refuse_unrefined(sweep, folders)
+    refuse_unless_near(sweep, poses, surfaces)
+    written = (*folders, *([OVERLAY_FOLDER] if settings.overlay else []))
+    known = True
+    if settings.refine:
+        plan = plan_refinement(sweep, surfaces, settings.refine_settings, settings.overwrite)
+        refinement = SweepRefinement(foreign=True) if plan is None else SweepRefinement(computed=len(plan.todo))
+        known = refinement.computed == 0 and has_optimized_poses(sweep.folder)
+        poses = read_poses(sweep, OPTIMIZED) if known else poses
+    if known and not settings.overwrite:  # else the poses are known only after they are refined
+        refuse_other_labels(sweep, poses, surfaces, written)
+    tracked = [ts for ts, row in zip(sweep.timestamps, sweep.rows, strict=True) if row >= 0]
+    paths = [sweep.folder / folder / mask_name(ts, folder) for folder in folders for ts in tracked]
+    overlays = [overlay_path(sweep, ts) for ts in tracked] if settings.overlay else []
+    present = 0 if settings.overwrite else sum(path.exists() for path in paths)
+    drawn = 0 if settings.overwrite else sum(path.exists() for path in overlays)
+    return LabelledRecord(
+        name=sweep.name,
+        folder=sweep.folder,
+        bones=tuple(surface.name for surface in surfaces),
+        poses=OPTIMIZED if settings.refine else poses.kind,
+        frames=len(tracked),
+        untracked=len(sweep.timestamps) - len(tracked),
+        written=len(paths) - present + len(overlays) - drawn,
+        present=present,
+        refinement=refinement,
+    )
+
+
+def _summary(
+    sweep: Sweep,
+    kind: str,
+    surfaces: Sequence[Surface],
+    labels: Sequence[FrameLabel],
+    refinement: SweepRefinement | None,
+) -> LabelledRecord:
+    done = [label for label in labels if not label.failure]
+    pixels = np.array([label.pixels for label in done]).reshape(-1, len(surfaces))
+    total = int(pixels.sum())
+    return LabelledRecord(
+        name=sweep.name,
+        folder=sweep.folder,
+        bones=tuple(surface.name for surface in surfaces),
+        poses=kind,
+        frames=len(labels),
+        untracked=len(sweep.timestamps) - len(labels),
+        written=sum(label.written for label in done),
+        present=sum(label.present for label in done),
+        empty=int((pixels.sum(axis=1) == 0).sum()),
+        missed={s.name: int(n) for s, n in zip(surfaces, (pixels == 0).sum(axis=0), strict=True)},
+        visible_share=sum(label.seen for label in done) / total if total else 0.0,
+        refinement=refinement,
+    )

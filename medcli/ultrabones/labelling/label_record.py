@@ -1,0 +1,263 @@
+"""Write the labels of one record.
+
+``labels.json`` in the record's folder says from which poses and meshes a folder of labels was made. Labels of another
+origin are never mixed with new ones unseen: published ones are kept and counted, own ones made otherwise are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.core.files import make_output_folder, remove_left_overs
+from medcli.core.image_io import read_grey, read_size, write_image
+from medcli.core.progress import SILENT, Progress
+from medcli.core.threads import map_in_threads
+from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
+from medcli.ultrabones.dataset.folder_layout import mask_name
+from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep
+from medcli.ultrabones.geometry.bone_meshes import digest
+from medcli.ultrabones.geometry.bone_surface import Surface
+from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
+from medcli.ultrabones.labelling.label_origin import STAMP, UNFINISHED, pose_digest, read_stamps, write_stamps
+from medcli.ultrabones.labelling.label_rules import BAND_MM, full_label, partial_label
+
+FULL_FOLDER, PARTIAL_FOLDER, OVERLAY_FOLDER = "Labels_full", "Labels", "Overlays"
+_SEEN_COLOUR, _HIDDEN_COLOUR = (255, 176, 0), (64, 156, 255)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrameLabel:
+    """What became of one frame.
+
+    Attributes:
+        written: files written.
+        present: label files that were there already and were left alone.
+        pixels: (surfaces,), label pixels that each bone added.
+        seen: pixels of the partial label.
+        failure: why there is no label, else empty.
+    """
+
+    written: int = 0
+    present: int = 0
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    seen: int = 0
+    failure: str = ""
+
+
+def label_sweep(
+    sweep: Sweep,
+    poses: Poses,
+    surfaces: Sequence[Surface],
+    folders: Sequence[str],
+    overlay: bool = False,
+    overwrite: bool = False,
+    workers: int = 1,
+    progress: Progress = SILENT,
+) -> list[FrameLabel]:
+    """Label the tracked frames of a sweep.
+
+    Args:
+        folders: ``Labels_full``, ``Labels`` or both.
+        overlay: also draw each label over its frame, in ``Overlays``.
+
+    Returns:
+        one result a tracked frame, in order.
+
+    Raises:
+        DataError: no frame comes near a mesh, or labels made with other settings are there and ``overwrite`` is off.
+    """
+    frames = [frame for frame in range(len(sweep.timestamps)) if sweep.rows[frame] >= 0]
+    refuse_unless_near(sweep, poses, surfaces)
+    written = (*folders, *([OVERLAY_FOLDER] if overlay else []))
+    with _stamped(sweep, poses, surfaces, written, overwrite):
+        for name in written:
+            remove_left_overs(make_output_folder(sweep.folder / name))
+
+        def label(frame: int) -> FrameLabel:
+            try:
+                return _label_frame(sweep, poses, frame, surfaces, folders, overlay, overwrite)
+            except DataError as error:
+                return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}")
+
+        results = []
+        with progress.task(f"label {sweep.name}", len(frames), "frames") as advance:
+            for result in map_in_threads(label, frames, workers):
+                results.append(result)
+                advance(1)
+    return results
+
+
+def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
+    """Raise :class:`DataError` when labels of unrefined poses are there, before minutes of refining end with that."""
+    stamps = read_stamps(sweep.folder / STAMP)
+    for name in folders:
+        if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
+            raise _other_labels(sweep.folder / name, INITIAL)
+
+
+def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
+    """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
+    stamps = read_stamps(sweep.folder / STAMP)
+    _refuse_other_labels(sweep, stamps, fingerprint(poses, surfaces), folders, overwrite=False)
+
+
+def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
+    """Raise :class:`DataError`, when no frame of a sweep can be used, or none meets a mesh (says how far)."""
+    usable, problem = [], ""
+    for frame in np.flatnonzero(sweep.rows >= 0).tolist():
+        spacing = float(poses.spacing_mm[frame])
+        try:
+            _check_frame(sweep, poses, frame)  # first of all: a wrong spacing would draw a label of gigabytes
+        except DataError as error:
+            problem = problem or f"{sweep.timestamps[frame]}: {error.message}"
+            continue
+        usable.append(frame)
+        if full_label(surfaces, poses.pose[frame], spacing, frame_shape(spacing))[1].any():
+            return
+    if problem and not usable:
+        raise DataError(f"no frame of {sweep.name} can be labelled; {problem}")
+    if usable:
+        names = ", ".join(surface.name for surface in surfaces)
+        raise DataError(
+            f"no frame of {sweep.name} meets a mesh ({names}): the nearest is {_nearest(usable, poses, surfaces):.1f} "
+            "mm away",
+            "are these the meshes of this specimen, in millimetres and in the CT's coordinates?",
+        )
+
+
+def _nearest(frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface]) -> float:
+    """Smallest distance in millimetres of a coarse grid of the frames' pixels to the meshes."""
+    rows, columns = (grid.ravel() for grid in np.mgrid[0 : FRAME_SHAPE[0] : 90, 0 : FRAME_SHAPE[1] : 73])
+    points = [pixels_to_ct(poses.pose[frame], columns, rows, PIXEL_SPACING_MM) for frame in frames]
+    return float(min(surface.distances(np.concatenate(points)).min() for surface in surfaces))
+
+
+def _check_frame(sweep: Sweep, poses: Poses, frame: int) -> tuple[int, int]:
+    """Rows and columns of a frame; :class:`DataError` when its pose, spacing or size cannot be used."""
+    problem = poses.problem(frame)
+    if problem:
+        raise DataError(problem)
+    shape = read_size(sweep.images[frame])
+    check_frame_size(shape, float(poses.spacing_mm[frame]), sweep.images[frame])
+    return shape
+
+
+def _label_frame(
+    sweep: Sweep,
+    poses: Poses,
+    frame: int,
+    surfaces: Sequence[Surface],
+    folders: Sequence[str],
+    overlay: bool,
+    overwrite: bool,
+) -> FrameLabel:
+    shape = _check_frame(sweep, poses, frame)
+    spacing = float(poses.spacing_mm[frame])
+    full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
+    seen = partial_label(full)
+    result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
+    for folder in folders:
+        path = sweep.folder / folder / mask_name(sweep.timestamps[frame], folder)
+        if path.exists() and not overwrite:
+            result = replace(result, present=result.present + 1)
+        else:
+            write_image(path, full if folder == FULL_FOLDER else seen)
+            result = replace(result, written=result.written + 1)
+    if overlay:
+        path = overlay_path(sweep, sweep.timestamps[frame])
+        if overwrite or not path.exists():
+            write_image(path, draw_overlay(read_grey(sweep.images[frame]), full, seen), quality=90)
+            result = replace(result, written=result.written + 1)
+    return result
+
+
+def overlay_path(sweep: Sweep, timestamp: int) -> Path:
+    """Where the overlay of a frame lies."""
+    return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
+
+
+def draw_overlay(
+    image: NDArray[np.uint8], full: NDArray[np.uint8], seen: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """A frame in grey with its full label in blue and the part the probe sees in orange, (rows, columns, 3)."""
+    picture = np.repeat(image[:, :, None], 3, axis=2)
+    picture[full > 0] = _HIDDEN_COLOUR
+    if seen is not None:
+        picture[seen > 0] = _SEEN_COLOUR
+    return picture
+
+
+def fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
+    """A short text that changes when any label could."""
+    whole = hashlib.sha256(f"{digest(surfaces)} {BAND_MM}".encode())
+    whole.update(poses.pose.astype("<f8").tobytes() + poses.spacing_mm.astype("<f8").tobytes())
+    return whole.hexdigest()[:16]
+
+
+@contextmanager
+def _stamped(
+    sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], overwrite: bool
+) -> Iterator[None]:
+    """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
+    path = sweep.folder / STAMP
+    stamps: dict[str, dict[str, object]] = read_stamps(path)
+    wanted: dict[str, object] = {
+        "fingerprint": fingerprint(poses, surfaces),
+        "poses": poses.kind,
+        "pose_digest": pose_digest(poses),
+        "meshes": [s.name for s in surfaces],
+    }
+    ours = _refuse_other_labels(sweep, stamps, str(wanted["fingerprint"]), folders, overwrite)
+    for name in ours:
+        replaced = overwrite and _holds_labels(sweep, name)
+        stamps[name] = wanted | ({"fingerprint": UNFINISHED} if replaced else {})
+    stale = stamps.get(OVERLAY_FOLDER, {}).get("fingerprint") != wanted["fingerprint"]
+    if stale and OVERLAY_FOLDER not in folders and _holds_labels(sweep, OVERLAY_FOLDER):
+        logger.warning("%s shows other labels (--overlay --overwrite draws it again)", sweep.folder / OVERLAY_FOLDER)
+    write_stamps(path, stamps)
+    yield
+    write_stamps(path, stamps | dict.fromkeys(ours, wanted))
+
+
+def _refuse_other_labels(
+    sweep: Sweep,
+    stamps: Mapping[str, Mapping[str, object]],
+    wanted: str,
+    folders: Sequence[str],
+    overwrite: bool,
+) -> list[str]:
+    """The folders that get a stamp; raises :class:`DataError` for one with files made from something else."""
+    ours = []
+    for name in folders:
+        present = _holds_labels(sweep, name)
+        stamp = stamps.get(name)
+        if present and not overwrite and stamp is None:
+            logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
+            continue
+        if present and not overwrite and stamp and stamp["fingerprint"] != wanted:
+            raise _other_labels(sweep.folder / name, str(stamp["poses"]))
+        ours.append(name)
+    return ours
+
+
+def _holds_labels(sweep: Sweep, name: str) -> bool:
+    return (sweep.folder / name).is_dir() and any(
+        (sweep.folder / name).glob("*.jpg" if name == OVERLAY_FOLDER else "*.png")
+    )
+
+
+def _other_labels(folder: Path, poses: str) -> DataError:
+    return DataError(
+        f"{folder} holds labels made from other poses or meshes ({poses} poses)", "give --overwrite to replace them"
+    )

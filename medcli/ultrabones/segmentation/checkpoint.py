@@ -1,0 +1,226 @@
+"""Checkpoints: safetensors weights that carry their own description, and the same description as JSON beside them.
+
+``best.safetensors`` is whole by itself (the description stands in its header, so weights and description can never
+be of two different moments); ``best.json`` is a copy of it for people and scripts. Loading executes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcli import __version__
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import make_output_folder
+from medcli.training.seeds import seed_torch
+from medcli.training.weights import SUFFIX, as_json, find_newest, load_into, read_description, save_weights
+from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter
+from medcli.ultrabones.segmentation.network import ARCH, ENCODER, NO_WEIGHTS, build_model
+from medcli.ultrabones.segmentation.preprocessing import INPUT_SIZE, MEAN, STD
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "Checkpoint",
+    "Metadata",
+    "Segmenter",
+    "convert",
+    "create",
+    "describe",
+    "find_newest_best",
+    "load_model",
+    "load_segmenter",
+    "read_metadata",
+    "save_checkpoint",
+]
+
+_FAMILY = "medcli.segmenter."
+SCHEMA = f"{_FAMILY}v1"
+CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
+LICENCE = "CC BY 4.0 (UltraBones100k)"
+UNTRAINED = "medcli checkpoint new, untrained"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What one must know of a segmentation network besides its weights.
+
+    Attributes:
+        arch, encoder: names as :func:`medcli.ultrabones.segmentation.network.build_model` takes them.
+        mean, std: normalisation of grey / 255.
+        input_size: rows and columns of the input, pixels.
+        threshold: a pixel is bone where its probability is above it.
+        settings: the options of the training that made it.
+        splits: specimens of ``train`` and ``val`` and what was noticed about them.
+        metrics: what validation said of these weights.
+        source: where the weights come from.
+    """
+
+    arch: str = ARCH
+    encoder: str = ENCODER
+    mean: float = MEAN
+    std: float = STD
+    input_size: int = INPUT_SIZE
+    threshold: float = 0.5
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    splits: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "medcli train seg"
+    licence: str = LICENCE
+    citation: str = CITATION
+    medcli_version: str = __version__
+    schema: str = SCHEMA
+
+    def to_json(self) -> str:
+        """The description as JSON; numbers that are not finite become null."""
+        return as_json(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, name: Path | str) -> Metadata:
+        """Read a description back; fields of a later version are left out.
+
+        Raises:
+            DataError: it is no description, or of a schema that this version does not know.
+        """
+        try:
+            values = json.loads(text)
+            schema = values["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{name} does not describe a segmentation network") from error
+        if not str(schema).startswith(_FAMILY):
+            raise DataError(f"{name} holds another kind of network ({schema}), expected one of medcli train seg")
+        if schema != SCHEMA:
+            raise DataError(f"{name} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What ``medcli checkpoint show`` and ``convert`` answer.
+
+    Attributes:
+        path: the file.
+        format: ``medcli``, or ``upstream`` for a pickled network of segmentation_models_pytorch.
+        parameters: number of trained numbers.
+        metadata: what it says of itself.
+    """
+
+    path: Path
+    format: str
+    parameters: int
+    metadata: Metadata
+    schema: str = "medcli.checkpoint.v1"
+
+
+def save_checkpoint(path: Path, model: torch.nn.Module, metadata: Metadata) -> Path:
+    """Write the weights of ``model`` to ``path`` (``.safetensors``) and the description to the ``.json`` beside it.
+
+    Each file is whole or absent at any moment, and the weights' file alone is enough to load. Wrappers of
+    ``torch.compile`` are seen through; the model may be on any device and in any memory format.
+    """
+    return save_weights(path, model, metadata.to_json())
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The description in one of our checkpoints, without reading the weights.
+
+    Raises:
+        DataError: the file is missing or is not one of ours.
+    """
+    hint = "use one that medcli train seg or medcli checkpoint convert wrote"
+    return Metadata.from_json(read_description(path, hint), path)
+
+
+def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
+    """The network of a checkpoint, on the CPU and in evaluation mode, and its description.
+
+    Args:
+        path: ours (``.safetensors``), or a pickled whole network as the dataset's authors publish (``.pth``), which
+            is read without executing anything.
+
+    Raises:
+        DataError: the file is missing, damaged, hostile, or does not fit the network it names.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no checkpoint {path}", "train one: medcli train seg")
+    if path.suffix != SUFFIX:
+        from medcli.ultrabones.segmentation.published_checkpoint import load_upstream
+
+        return load_upstream(path)
+    metadata = read_metadata(path)
+    model = build_model(metadata.arch, metadata.encoder)
+    load_into(model, path, f"{metadata.arch} on {metadata.encoder}")
+    return model.eval(), metadata
+
+
+def find_newest_best(runs_root: Path = Path("runs")) -> Path:
+    """The newest ``<runs_root>/seg/*/best.safetensors``.
+
+    Raises:
+        DataError: there is none.
+    """
+    return find_newest(Path(runs_root), "seg")
+
+
+def describe(path: Path) -> Checkpoint:
+    """Load a checkpoint of either format and say what it is."""
+    model, metadata = load_model(Path(path))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Checkpoint(Path(path), "medcli" if Path(path).suffix == SUFFIX else "upstream", parameters, metadata)
+
+
+def convert(source: Path, target: Path, overwrite: bool = False) -> Checkpoint:
+    """Read a checkpoint of either format and write it as ours; returns what was written.
+
+    Raises:
+        DataError: see :func:`load_model`.
+        UsageError: ``target`` exists and ``overwrite`` is not set.
+    """
+    target = _with_suffix(target)
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists", "use --overwrite to replace it")
+    model, metadata = load_model(Path(source))
+    make_output_folder(target.absolute().parent)
+    return describe(save_checkpoint(target, model, metadata))
+
+
+def create(
+    target: Path,
+    arch: str = ARCH,
+    encoder: str = ENCODER,
+    encoder_weights: str = NO_WEIGHTS,
+    seed: int = 42,
+    overwrite: bool = False,
+) -> Checkpoint:
+    """Write a network that has not learned anything yet, to compare trained ones with.
+
+    Its weights are those that a training with the same network and seed begins with. A file that holds the same
+    network already is left alone.
+
+    Raises:
+        UsageError: no such network, or ``target`` holds something else and ``overwrite`` is not set.
+        DataError: the encoder's weights cannot be had.
+    """
+    target = _with_suffix(target)
+    settings = {"encoder_weights": str(encoder_weights), "seed": seed}
+    if target.exists() and not overwrite:
+        found = read_metadata(target)
+        if (found.arch, found.encoder, dict(found.settings), found.source) != (arch, encoder, settings, UNTRAINED):
+            raise UsageError(f"{target} exists and is another network", "use --overwrite to replace it")
+        return describe(target)
+    seed_torch(seed)
+    model = build_model(arch, encoder, encoder_weights)
+    make_output_folder(target.absolute().parent)
+    return describe(save_checkpoint(target, model, Metadata(arch, encoder, settings=settings, source=UNTRAINED)))
+
+
+def _with_suffix(path: Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

@@ -1,0 +1,133 @@
+"""Frames and labels decoded once to 256 x 256 uint8, memory-mapped (:mod:`medcli.training.decoded_store`).
+
+The two big files are ``images.u8`` and ``labels.u8``; a slot's stamp is modification time and size of image and label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli.core.files import cache_folder
+from medcli.core.progress import SILENT, Progress
+from medcli.training.decoded_store import DecodedStore, file_stamp
+from medcli.ultrabones.dataset.constants import INPUT_SIZE
+from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
+from medcli.ultrabones.segmentation.frame_io import read_image, read_label
+
+_PARTS = {"images": (INPUT_SIZE, INPUT_SIZE), "labels": (INPUT_SIZE, INPUT_SIZE)}
+_VERSION = "2"
+
+
+@dataclass(frozen=True)
+class FrameCache:
+    """Frames at the size that the network sees.
+
+    Attributes:
+        images: (N, 256, 256) uint8, a memory map where the rows lie together in the file, else an object that is read
+            like one (``len``, ``shape``, integers, slices, index arrays).
+        labels: the same for the labels, 0 or 255; zero where a row has no label.
+        rows: the index rows, numbered from 0, without the frames that cannot be read.
+        failures: the frames left out, one line each.
+    """
+
+    images: Any
+    labels: Any
+    rows: pd.DataFrame
+    failures: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @staticmethod
+    def open_or_build(
+        frames: pd.DataFrame,
+        folder: Path | None = None,
+        workers: int | None = None,
+        progress: Progress = SILENT,
+        labels: str = "partial",
+    ) -> FrameCache:
+        """Decode what is new or changed in ``frames``, and open the rest as it is.
+
+        Args:
+            frames: rows of :func:`medcli.ultrabones.dataset.frame_index.index_frames`, any selection in any order.
+            folder: where the cache lies; default: :func:`default_folder`.
+            workers: threads that decode; default: one for each usable core.
+            progress: shows how far decoding is.
+            labels: ``partial`` or ``full``.
+
+        Raises:
+            MedcliError: no room for the cache, or it cannot be written.
+        """
+        keys = _keys(frames, labels)
+        store = DecodedStore(folder or default_folder(frames, labels), _VERSION, _PARTS, stamp_size=4)
+
+        def decode(i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+            return read_image(keys[i][0]), read_label(keys[i][1])
+
+        found = store.open(["\t".join(key) for key in keys], _stamp_files(keys), decode, workers, progress)
+        failures = tuple(f"{keys[i][0]}: cannot be decoded, or its label" for i in found.bad)
+        images, masks = found.parts
+        return FrameCache(images, masks, frames.iloc[found.good].reset_index(drop=True), failures)
+
+    @staticmethod
+    def without_files(frames: pd.DataFrame, labels: str = "partial") -> FrameCache:
+        """The same object that reads the PNGs each time it is asked and writes nothing."""
+        keys = _keys(frames, labels)
+        images = _Pictures([image for image, _ in keys], read_image)
+        masks = _Pictures([label for _, label in keys], read_label)
+        return FrameCache(images, masks, frames.reset_index(drop=True))
+
+
+def default_folder(frames: pd.DataFrame, labels: str) -> Path:
+    """The place in the user's cache for the data folder that ``frames`` come from."""
+    records = sorted({str(Path(path).parent) for path in frames["record_dir"]})
+    root = os.path.commonpath(records) if records else ""
+    return cache_folder("ultrabones") / f"{hashlib.sha256(root.encode()).hexdigest()[:12]}-{labels}"
+
+
+class _Pictures:
+    """Files decoded on demand, read like an array (N, 256, 256) of uint8."""
+
+    def __init__(self, paths: Sequence[str], read: Any) -> None:
+        self._paths, self._read = np.array(paths, dtype=object), read
+        self.shape = (len(paths), INPUT_SIZE, INPUT_SIZE)
+        self.dtype = np.dtype(np.uint8)
+        self.ndim = 3
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, key: Any) -> Any:
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        chosen = self._paths[first]
+        if isinstance(chosen, str):
+            return self._read(chosen)[rest]
+        pictures = [self._read(path) for path in chosen]
+        whole = np.stack(pictures) if pictures else np.zeros((0, *self.shape[1:]), np.uint8)
+        return whole[(slice(None), *rest)]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def _keys(frames: pd.DataFrame, labels: str) -> list[tuple[str, str]]:
+    if labels not in LABEL_COLUMNS:
+        raise ValueError(f"labels must be one of {', '.join(LABEL_COLUMNS)}, got {labels!r}")
+    return list(zip(frames["image"].tolist(), frames[LABEL_COLUMNS[labels]].tolist(), strict=True))
+
+
+def _stamp_files(keys: list[tuple[str, str]]) -> NDArray[np.int64]:
+    """Modification time and size of image and label, (N, 4); -1 for a file that is not there."""
+    stamps = np.zeros((len(keys), 4), np.int64)
+    for column in (0, 1):
+        stamps[:, 2 * column : 2 * column + 2] = [file_stamp(key[column]) for key in keys] or np.zeros((0, 2), np.int64)
+    return stamps

@@ -1,0 +1,43 @@
+"""One frame read from its files: the picture at 256 x 256, and masks at 256 x 256 or at their own size."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.core.image_io import read_grey
+from medcli.ultrabones.dataset.constants import INPUT_SIZE
+from medcli.ultrabones.segmentation.preprocessing import resize_frame, resize_label
+
+
+def read_image(path: str) -> NDArray[np.uint8]:
+    """A frame as the network sees it: (256, 256) uint8.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    return resize_frame(read_grey(path))
+
+
+def read_label(path: str) -> NDArray[np.uint8]:
+    """A mask at (256, 256) uint8, 0 or 255; an empty path is an empty mask.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    if not path:
+        return np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
+    return np.where(resize_label(read_grey(path)) == 255, np.uint8(255), np.uint8(0))
+
+
+def read_mask(path: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask at its own size, True where it is 255.
+
+    Raises:
+        DataError: the file is missing, no image, or not of ``shape`` (rows, columns).
+    """
+    mask = read_grey(path)
+    if mask.shape != shape:
+        raise DataError(f"mask {path} is {mask.shape[1]} x {mask.shape[0]}, its frame {shape[1]} x {shape[0]}")
+    return mask == 255

@@ -1,0 +1,301 @@
+"""Bone masks of frames: from files to files, with decoding, inference and encoding side by side.
+
+Every worker carries one small batch of frames from file to file: decode, resize, network, enlarge, encode, write. All
+heavy steps release the interpreter lock, so while one worker waits for the disk or decodes, the others compute; on a
+CPU each runs the network on its share of the cores, on a GPU they take turns. No more frames are in memory than the
+workers hold.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import MedcliError, UsageError
+from medcli.core.files import DISK_FULL, usable_cores
+from medcli.core.image_io import use_single_threaded_codecs, write_image
+from medcli.core.progress import SILENT, Advance, Progress
+from medcli.core.run_provenance import note_run
+from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.segmentation.checkpoint import find_newest_best
+from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter, one_thread_each
+from medcli.ultrabones.segmentation.prediction_folders import describe, prepare_folders
+from medcli.ultrabones.segmentation.prediction_inputs import (
+    MASK_ENDING,
+    Frame,
+    FrameReader,
+    Source,
+    find_sources,
+    records_of,
+)
+from medcli.ultrabones.segmentation.prediction_overlays import Tile, contact_sheet, make_tile, overlay
+from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
+
+logger = logging.getLogger(__name__)
+
+CONTACT_SHEET = "predictions_contact_sheet.jpg"
+OVERLAY_FOLDER = "overlays"
+_MOST_TILES = 24
+_OVERLAY_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How to predict.
+
+    Attributes:
+        out: folder of all masks; None puts them beside the inputs.
+        overlay: also write each frame with its mask laid over it.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmentation.inference.load_segmenter`.
+        batch_size: frames in one forward pass; None chooses for the device.
+        threshold: a pixel is bone where its probability is above it; None takes the checkpoint's.
+        skip_existing: leave frames alone whose mask is there.
+        overwrite: replace masks that another program wrote.
+        workers: batches under way at once; None: one for each usable core.
+    """
+
+    out: Path | None = None
+    overlay: bool = False
+    device: str = "auto"
+    precision: str = "32"
+    batch_size: int | None = None
+    threshold: float | None = None
+    skip_existing: bool = False
+    overwrite: bool = False
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class SegPrediction:
+    """What ``medcli predict seg`` did.
+
+    Attributes:
+        checkpoint: the network used.
+        device, precision: where and in which type it ran.
+        threshold: probability above which a pixel is bone.
+        frames: number of masks written.
+        frames_skipped: frames whose mask was there.
+        frames_without_bone: masks written that hold no bone.
+        folders: where the masks are.
+        contact_sheet: a picture of some of them, None when nothing was predicted.
+        seconds: for reading, predicting and writing, without loading the network.
+        failures: what could not be predicted on, one line each.
+    """
+
+    checkpoint: Path
+    device: str
+    precision: str
+    threshold: float
+    frames: int
+    frames_skipped: int
+    frames_without_bone: int
+    folders: list[Path]
+    contact_sheet: Path | None
+    seconds: float
+    failures: list[str]
+    schema: str = "medcli.predict.seg.v1"
+
+
+def predict_seg(
+    inputs: Sequence[Path | str],
+    checkpoint: Path | None = None,
+    settings: PredictSettings | None = None,
+    root: Path | None = None,
+    specimens: Sequence[int] = (),
+    progress: Progress = SILENT,
+) -> SegPrediction:
+    """Write a mask (0 or 255) of each frame at the frame's own size, as ``<stem>_label_pred.png``.
+
+    Args:
+        inputs: files, folders, patterns, records, specimens; see ``prediction_inputs.find_sources``.
+        checkpoint: any that :func:`medcli.ultrabones.segmentation.checkpoint.load_model` reads; None takes the newest
+            ``runs/seg/*/best.safetensors``.
+        settings: how; the defaults when None.
+        root, specimens: also all records of these specimens of a data folder.
+        progress: is told of every frame.
+
+    Raises:
+        UsageError: an input means no file, or masks of another program would be replaced.
+        DataError: the checkpoint cannot be used.
+        MedcliError: the output cannot be written.
+    """
+    settings = settings or PredictSettings()
+    if settings.threshold is not None and not 0.0 < settings.threshold < 1.0:
+        raise UsageError(f"--threshold must lie between 0 and 1, got {settings.threshold}")
+    records = records_of(root, specimens) if root is not None and specimens else []
+    sources = find_sources([*inputs, *records], settings.out)
+    if not sources:
+        raise UsageError("nothing to predict on", "name files, folders or --specimens")
+    folders = sorted({source.folder for source in sources})
+    if checkpoint is None:
+        checkpoint = find_newest_best()
+        logger.info("checkpoint: %s (the newest)", checkpoint)
+    segmenter = load_segmenter(checkpoint, settings.device, settings.precision, settings.batch_size)
+    run = _Run(segmenter, settings, sources, progress)
+    note = describe(checkpoint, segmenter, run.threshold)
+    prepare_folders(folders, note, settings.skip_existing, settings.overwrite)
+    result = run.result(checkpoint, folders)
+    if result.frames:
+        where = root or next((Path(given) for given in inputs if Path(given).exists()), None)
+        note_run(settings.out or _common_folder(folders), "predict seg", ABOUT, where, settings, result, result.device)
+    return result
+
+
+@dataclass
+class _Run:
+    """The state that the workers of one run share."""
+
+    segmenter: Segmenter
+    settings: PredictSettings
+    sources: list[Source]
+    progress: Progress
+    written: int = 0
+    empty: int = 0
+    tiles: dict[str, Tile] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        settings, metadata = self.settings, self.segmenter.metadata
+        self.threshold = metadata.threshold if settings.threshold is None else settings.threshold
+        self.reader = FrameReader(self.sources, settings.skip_existing)
+        self._frames = iter(self.reader)
+        self._started = 0
+        self._tile_every = max(1, math.ceil(len(self.sources) / _MOST_TILES))
+        self._stop = threading.Event()
+        self._turn = threading.Lock()
+        self._count = threading.Lock()
+        self._gpu: Any = nullcontext() if self.segmenter.device == "cpu" else threading.Lock()
+
+    def result(self, checkpoint: Path, folders: list[Path]) -> SegPrediction:
+        started = time.perf_counter()
+        self._work()
+        sheet = self._write_contact_sheet(folders)
+        return SegPrediction(
+            checkpoint=Path(checkpoint),
+            device=self.segmenter.device,
+            precision=self.segmenter.precision,
+            threshold=self.threshold,
+            frames=self.written,
+            frames_skipped=self.reader.skipped,
+            frames_without_bone=self.empty,
+            folders=folders,
+            contact_sheet=sheet,
+            seconds=time.perf_counter() - started,
+            failures=sorted(self.reader.failures + self.failures),
+        )
+
+    def _work(self) -> None:
+        use_single_threaded_codecs()
+        cores = usable_cores()
+        movies = any(source.kind != "still" for source in self.sources)
+        batches = math.ceil(len(self.sources) / self.segmenter.batch_size)
+        workers = self.settings.workers or (cores if movies else max(1, min(cores, batches)))
+        total = None if movies else len(self.sources)
+        with (
+            one_thread_each(workers, cores),
+            self.progress.task("predicting", total, "frames") as advance,
+            ThreadPoolExecutor(workers) as pool,
+            self._stopping(),
+        ):
+            for finished in [pool.submit(self._carry_batches, advance) for _ in range(workers)]:
+                finished.result()
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """When the block raises (Ctrl-C, disk full), workers end after the batch at hand."""
+        try:
+            yield
+        except BaseException:
+            self._stop.set()
+            raise
+
+    def _carry_batches(self, advance: Advance) -> None:
+        with self._stopping():
+            while not self._stop.is_set():
+                with self._turn:
+                    skipped = self.reader.skipped
+                    batch = [(self._is_shown(), frame) for frame in islice(self._frames, self.segmenter.batch_size)]
+                    advance(self.reader.skipped - skipped)
+                if not batch:
+                    return
+                self._predict(batch)
+                advance(len(batch))
+
+    def _is_shown(self) -> bool:
+        """Of many frames, every so many is shown on the contact sheet."""
+        self._started += 1
+        return (self._started - 1) % self._tile_every == 0
+
+    def _predict(self, batch: list[tuple[bool, Frame]]) -> None:
+        frames: list[tuple[bool, Frame, NDArray[np.uint8]]] = []
+        for shown, frame in batch:
+            try:
+                frames.append((shown, frame, frame.read()))
+            except MedcliError as error:
+                self._fail(error.message)
+        if not frames:
+            return
+        inputs = np.stack([resize_frame(grey, self.segmenter.metadata.input_size) for _, _, grey in frames])
+        with self._gpu:
+            probabilities = self.segmenter.predict(inputs)
+        for (shown, frame, grey), probability in zip(frames, probabilities, strict=True):
+            mask = mask_at_size(probability, grey.shape[0], grey.shape[1], self.threshold)
+            try:
+                self._write(frame, grey, mask, shown)
+            except OSError as error:
+                if error.errno in DISK_FULL:
+                    raise MedcliError(f"cannot write {frame.mask}: {error.strerror}", "free some space") from error
+                self._fail(f"cannot write {frame.mask}: {error.strerror or error}")
+
+    def _write(self, frame: Frame, grey: NDArray[np.uint8], mask: NDArray[np.uint8], shown: bool) -> None:
+        frame.mask.parent.mkdir(exist_ok=True)  # frames of a movie have a folder of their own
+        if self.settings.overlay:
+            picture = overlay_path(frame.mask)
+            picture.parent.mkdir(exist_ok=True)
+            write_image(picture, overlay(grey, mask), _OVERLAY_QUALITY)
+        write_image(frame.mask, mask)  # last: the mask says that the frame is done
+        tile = make_tile(grey, mask, frame.name) if shown else None
+        with self._count:
+            self.written += 1
+            self.empty += not mask.any()
+            if tile and len(self.tiles) < _MOST_TILES:
+                self.tiles[str(frame.mask)] = tile
+
+    def _fail(self, message: str) -> None:
+        with self._count:
+            self.failures.append(message)
+
+    def _write_contact_sheet(self, folders: list[Path]) -> Path | None:
+        if not self.tiles:
+            return None
+        path = (self.settings.out or _common_folder(folders)) / CONTACT_SHEET
+        write_image(path, contact_sheet([self.tiles[name] for name in sorted(self.tiles)]))
+        return path
+
+
+def _common_folder(folders: list[Path]) -> Path:
+    if len(folders) == 1:
+        return folders[0]
+    try:
+        return Path(os.path.commonpath([folder.absolute() for folder in folders]))
+    except ValueError:  # on several drives
+        return folders[0]
+
+
+def overlay_path(mask: Path) -> Path:
+    """Where the overlay that belongs to a mask is written."""
+    return mask.parent / OVERLAY_FOLDER / f"{mask.name.removesuffix(MASK_ENDING)}_overlay.jpg"

@@ -1,0 +1,100 @@
+"""Folders that masks are written to: each notes which network filled it, and masks of other programs are not lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medcli.core.errors import UsageError
+from medcli.core.files import make_output_folder, remove_left_overs, write_text
+from medcli.ultrabones.segmentation.inference import Segmenter
+from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "predictions.json"
+_DECIDING = ("checkpoint_sha256", "threshold")
+"""What of a manifest decides whether masks are the same."""
+
+
+def describe(checkpoint: Path, segmenter: Segmenter, threshold: float) -> dict[str, Any]:
+    """The manifest of masks that a network makes at a threshold."""
+    return {
+        "schema": "medcli.predictions.v1",
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": _sha256(checkpoint),
+        "threshold": threshold,
+        "precision": segmenter.precision,
+        "network": f"{segmenter.metadata.arch} on {segmenter.metadata.encoder}",
+    }
+
+
+def prepare_folders(
+    folders: Sequence[Path], manifest: dict[str, Any], skip_existing: bool = False, overwrite: bool = False
+) -> None:
+    """Make the folders of the masks and note in each which network fills it.
+
+    Args:
+        folders: made if absent.
+        manifest: see :func:`describe`.
+        skip_existing: masks that are there stay, whoever wrote them.
+        overwrite: masks of another program are replaced.
+
+    Raises:
+        UsageError: a folder holds masks that another program wrote. Nothing is changed.
+    """
+    if not overwrite and not skip_existing:
+        foreign = [folder for folder in folders if _holds_foreign_masks(folder)]
+        if foreign:
+            raise UsageError(
+                f"{len(foreign)} folders hold masks that medcli did not write, first {foreign[0]}",
+                "choose another folder (--out DIR), keep them (--skip-existing) or replace them (--overwrite)",
+            )
+    for folder in folders:
+        make_output_folder(folder)
+        remove_left_overs(folder)
+        _write_manifest(folder / MANIFEST, manifest, skip_existing)
+
+
+def _holds_foreign_masks(folder: Path) -> bool:
+    return not (folder / MANIFEST).is_file() and next(folder.glob(f"*{MASK_ENDING}"), None) is not None
+
+
+def _write_manifest(path: Path, manifest: dict[str, Any], keeps_masks: bool) -> None:
+    """Note what fills a folder. Where masks stay, the note of what made them stays, and what differs is added."""
+    if keeps_masks and next(path.parent.glob(f"*{MASK_ENDING}"), None) is not None:
+        before = _read_manifest(path)
+        if before is None:
+            _warn_of_kept_masks(path.parent, "by another program")
+            return  # the masks are not ours; without a manifest that stays known
+        others = list(before.pop("also", []))
+        differing = [key for one in (before, *others) for key in _DECIDING if one.get(key) != manifest[key]]
+        if differing:
+            _warn_of_kept_masks(path.parent, f"with another {differing[0].replace('_sha256', '')}")
+            known = any(all(one.get(key) == manifest[key] for key in _DECIDING) for one in (before, *others))
+            manifest = {**before, "also": others if known else [*others, manifest]}
+    write_text(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def _warn_of_kept_masks(folder: Path, made: str) -> None:
+    logger.warning("masks kept in %s were made %s; leave out --skip-existing to make them anew", folder, made)
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,41 @@
+"""Settings of a segmentation training, with the defaults of Wu et al., Comput. Biol. Med. 194 (2025) 110435."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcli.training.settings import FitSettings
+from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
+
+AUGMENTATIONS = ("trivial", "none")
+LABELS = ("partial", "full")
+
+
+@dataclass(frozen=True)
+class SegmentationSettings(FitSettings):
+    """What :func:`medcli.ultrabones.segmentation.train.train_segmentation` does; see :class:`FitSettings` for the rest.
+
+    Attributes:
+        root: folder of UltraBones100k.
+        train_specimens, val_specimens: specimen numbers.
+        labels: ``partial`` (bone that can be seen) or ``full`` (also where it lies in shadow).
+        arch, encoder: names of segmentation_models_pytorch.
+        encoder_weights: ``imagenet``, ``none``, or a local file.
+        augment: ``trivial`` or ``none``.
+        loss_weights: of Dice, BCE and the skeleton term.
+        limit_frames: at most so many training and so many validation frames, evenly over the records; None: all.
+        use_cache: read decoded frames from the cache; otherwise decode PNG files in every epoch.
+    """
+
+    root: Path = Path("data/ultrabones")
+    train_specimens: tuple[int, ...] = TRAIN_SPECIMENS
+    val_specimens: tuple[int, ...] = TEST_SPECIMENS
+    labels: str = "partial"
+    arch: str = "fpn"
+    encoder: str = "resnet34"
+    encoder_weights: str = "imagenet"
+    augment: str = "trivial"
+    loss_weights: tuple[float, float, float] = (1.0, 1.0, 0.1)
+    limit_frames: int | None = None
+    use_cache: bool = True

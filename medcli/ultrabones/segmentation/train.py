@@ -1,0 +1,217 @@
+"""Train the bone segmentation: one run, or leave-one-specimen-out cross-validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medcli.core.errors import UsageError
+from medcli.core.progress import SILENT, Progress
+from medcli.training.batches import FrameData
+from medcli.training.callbacks import Row
+from medcli.training.curves import Panel
+from medcli.training.devices import resolve_devices
+from medcli.training.results import RunResult, finite
+from medcli.training.seeds import seed_torch
+from medcli.training.settings import as_dict, check_learning_rate
+from medcli.training.training_run import Task, Trained, Training, finish, note
+from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+from medcli.ultrabones.segmentation.lightning_module import MONITOR, SegmentationModule
+from medcli.ultrabones.segmentation.network import build_model
+from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, SegmentationSettings
+from medcli.ultrabones.segmentation.training_data import Split, choose_split, open_frames
+
+PANELS: tuple[Panel, ...] = (
+    ("loss", {"train_loss": "training", "val_loss": "validation"}),
+    ("Dice", {"val_dice": "validation"}),
+    ("prediction to label, mm", {"val_chamfer_mm": "mean", "val_hausdorff_95_mm": "95 %"}),
+)
+_FOLD = "specimen{:02d}"
+VERB = "train seg"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult(RunResult):
+    """What a training leaves; see :class:`RunResult` for the rest.
+
+    Attributes:
+        train_specimens, val_specimens: those with frames.
+        train_frames, val_frames: how many.
+        donor_overlap: donors with a leg on either side of the split.
+        warnings: what to keep in mind when quoting the metrics.
+        device: what it was trained on, and in which precision.
+        seconds: time of this process; of a run that went on, since then.
+        failures: frames that cannot be read and took no part.
+    """
+
+    train_specimens: tuple[int, ...]
+    val_specimens: tuple[int, ...]
+    train_frames: int
+    val_frames: int
+    donor_overlap: tuple[str, ...]
+    warnings: tuple[str, ...]
+    device: str
+    seconds: float
+    failures: tuple[str, ...] = ()
+    schema: str = "medcli.train_seg.v1"
+
+
+@dataclass(frozen=True)
+class CrossValidationResult:
+    """Leave one specimen out.
+
+    Attributes:
+        out: the folder of the folds.
+        folds: one training for each specimen left out.
+        mean_metrics: mean over the folds of their best epochs' metrics; a fold without a value is left out.
+    """
+
+    out: Path
+    folds: tuple[TrainResult, ...]
+    mean_metrics: dict[str, float | None]
+    schema: str = "medcli.train_seg_cv.v1"
+
+
+def train_segmentation(
+    settings: SegmentationSettings,
+    out: Path,
+    resume: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> TrainResult:
+    """Train on ``settings.train_specimens`` and validate on ``settings.val_specimens`` after each epoch.
+
+    Args:
+        settings: see :class:`SegmentationSettings`.
+        out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there goes on, with the same
+            numbers as if it had not stopped; one that is done is reported again and nothing is computed.
+        resume: ``auto``, or a Lightning checkpoint to go on from.
+        overwrite: forget the run in ``out``.
+        progress: told about training frames.
+
+    Raises:
+        UsageError: settings contradict each other, this machine, or the run in ``out``.
+        DataError: frames, labels or encoder weights are missing.
+        KeyboardInterrupt: interrupted; the epochs done are on disk.
+    """
+    check_settings(settings)
+    devices = resolve_devices(settings)
+    return _Segmentation(settings, choose_split(settings)).run(devices, out, resume, overwrite, progress)
+
+
+@dataclass(frozen=True)
+class _Segmentation(Training[TrainResult]):
+    settings: SegmentationSettings
+    split: Split
+    result_type = TrainResult
+    verb = VERB
+    about = ABOUT
+
+    def fingerprint(self) -> str:
+        return self.split.fingerprint(self.settings.labels)
+
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+        settings = self.settings
+        frames = open_frames(settings, self.split, progress)
+        for warning in self.split.warnings:
+            logger.warning("%s", warning)
+        seed_torch(settings.seed)
+        model = build_model(settings.arch, settings.encoder, settings.encoder_weights if is_new else "none")
+        module = SegmentationModule(model, settings)
+        data = FrameData(frames.train, frames.val, settings.batch_size, settings.seed)
+        return Task(module, data, _weights_writer(out, module, self.split), MONITOR, PANELS, frames.failures)
+
+    def report(self, out: Path, trained: Trained) -> TrainResult:
+        split = self.split
+        return TrainResult(
+            **trained.fields(out),
+            train_specimens=split.train_specimens,
+            val_specimens=split.val_specimens,
+            train_frames=len(split.train),
+            val_frames=len(split.val),
+            donor_overlap=split.donor_overlap,
+            warnings=split.warnings,
+        )
+
+
+def cross_validate(
+    settings: SegmentationSettings,
+    out: Path,
+    resume: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> CrossValidationResult:
+    """Leave one specimen out: one training for each of ``settings.train_specimens``, validated on it.
+
+    Each fold is a run of its own in ``out/specimenNN``; folds that are done are not repeated.
+    """
+    if len(settings.train_specimens) < 2:
+        raise UsageError("--cv loo needs two specimens or more", "name them with --train-specimens")
+    if resume != "auto":
+        raise UsageError("--cv loo goes on by itself", "leave --resume out")
+    folds = []
+    for number, left_out in enumerate(settings.train_specimens, 1):
+        logger.info("fold %d of %d: specimen %d left out", number, len(settings.train_specimens), left_out)
+        others = tuple(specimen for specimen in settings.train_specimens if specimen != left_out)
+        fold = dataclasses.replace(settings, train_specimens=others, val_specimens=(left_out,))
+        folds.append(train_segmentation(fold, out / _FOLD.format(left_out), "auto", overwrite, progress))
+    result = CrossValidationResult(out, tuple(folds), _mean_metrics(folds))
+    finish(out, result)
+    note(f"{VERB} --cv loo", out, ABOUT, settings, folds[0].device)
+    return result
+
+
+def check_settings(settings: SegmentationSettings) -> None:
+    """Look at the values that no other part looks at.
+
+    Raises:
+        UsageError: names the option, what came, and what is expected.
+    """
+    for name, value, allowed in (
+        ("--labels", settings.labels, LABELS),
+        ("--augment", settings.augment, AUGMENTATIONS),
+    ):
+        if value not in allowed:
+            raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
+    if len(settings.loss_weights) != 3:
+        raise UsageError(f"--loss-weights takes 3 numbers (Dice, BCE, skeleton), got {len(settings.loss_weights)}")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in settings.loss_weights) or not any(
+        settings.loss_weights
+    ):
+        weights = " ".join(f"{weight:g}" for weight in settings.loss_weights)
+        raise UsageError(f"--loss-weights {weights}: expected finite numbers, none below 0 and one at least above")
+    check_learning_rate(settings)
+    both = sorted(set(settings.train_specimens) & set(settings.val_specimens))
+    if both:
+        numbers = ", ".join(map(str, both))
+        raise UsageError(f"specimen {numbers} is in both training and validation", "change --val-specimens")
+
+
+def _weights_writer(out: Path, module: SegmentationModule, split: Split) -> Any:
+    settings = module.settings
+
+    def write(name: str, row: Row) -> None:
+        metadata = Metadata(
+            arch=settings.arch,
+            encoder=settings.encoder,
+            settings=as_dict(settings),
+            splits=split.as_dict(),
+            metrics=finite(row),
+        )
+        save_checkpoint(out / f"{name}.safetensors", module.model, metadata)
+
+    return write
+
+
+def _mean_metrics(folds: list[TrainResult]) -> dict[str, float | None]:
+    names = [name for name in folds[0].best_metrics if name.startswith("val_")]
+    values = {name: [fold.best_metrics.get(name) for fold in folds] for name in names}
+    known = {name: [value for value in found if value is not None] for name, found in values.items()}
+    return {name: sum(found) / len(found) if found else None for name, found in known.items()}

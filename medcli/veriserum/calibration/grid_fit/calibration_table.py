@@ -1,0 +1,77 @@
+"""Add rows to a table of distortion calibrations without touching what is not understood.
+
+Rows and columns that are there stay as they were written, cell by cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import write_text
+
+COLUMNS = ("id", "update_timestamp", "obsolete", "distortion_result_fs", "distortion_result_bs", "method")
+"""Columns of a new table: those of the published one that a fit can fill."""
+
+
+@dataclass
+class CalibrationTable:
+    """The cells of a CSV file as text, by column name."""
+
+    path: Path
+    columns: list[str] = field(default_factory=lambda: list(COLUMNS))
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> CalibrationTable:
+        """The table in a file, or an empty one if there is no file.
+
+        Raises:
+            DataError: the file is no table of distortion calibrations.
+            UsageError: it is not a CSV file.
+        """
+        if path.suffix.lower() != ".csv":
+            raise UsageError(f"{path} is not a CSV file", "name a table with --out table.csv")
+        if not path.exists():
+            return cls(path)
+        try:
+            reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), restkey="")
+            rows = list(reader)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path} cannot be read as a table: {error}") from error
+        columns = list(reader.fieldnames or [])
+        needed = {"id", "distortion_result_fs", "distortion_result_bs"}
+        missing = sorted(needed - set(columns))
+        if missing or any("" in row or None in row.values() for row in rows):
+            what = f"it has no column {', '.join(missing)}" if missing else "a row has more or fewer cells than columns"
+            raise DataError(f"{path} is not a distortion calibration table: {what}", "choose another file with --out")
+        return cls(path, columns, rows)
+
+    def ids(self) -> list[int]:
+        """The whole numbers among the ids."""
+        return [int(row["id"]) for row in self.rows if row["id"].strip().isdecimal()]
+
+    def find(self, number: int) -> dict[str, str] | None:
+        """The first row with an id."""
+        return next((row for row in self.rows if row["id"].strip() == str(number)), None)
+
+    def put(self, number: int, cells: Mapping[str, str]) -> None:
+        """Set cells of the row with an id, which is added if there is none; other cells stay."""
+        self.columns += [name for name in cells if name not in self.columns]
+        row = self.find(number)
+        if row is None:
+            row = {"id": str(number)}
+            self.rows.append(row)
+        row.update(cells)
+
+    def write(self) -> None:
+        """Write the table in place of the file, whole or not at all."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())

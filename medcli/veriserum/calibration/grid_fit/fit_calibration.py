@@ -1,0 +1,276 @@
+"""Measure distortion calibrations from pictures of the grid phantom (``medcli calibrate fit``).
+
+The published calibrations were fitted to beads found to whole pixels by a search over 32 numbers (Wang et al.,
+"Veriserum", MICCAI 2025). Here the beads are found to a few hundredths of a pixel and the polynomial is solved for.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core import image_io
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import make_output_folder
+from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
+from medcli.veriserum.calibration.grid_fit.bead_detection import Beads, find_beads
+from medcli.veriserum.calibration.grid_fit.bead_matching import GridMatch, View, match_grid
+from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
+from medcli.veriserum.calibration.grid_fit.phantom import nodes_to_mm
+from medcli.veriserum.calibration.grid_fit.polynomial_fit import PolynomialFit, fit_polynomial
+from medcli.veriserum.calibration.undistort import to_native_size
+
+_LOG = logging.getLogger(__name__)
+_PLANE_IN_NAME = re.compile(r"(?<![a-z])(bs|fs)(?![a-z])", re.IGNORECASE)
+_METHOD = "medcli bead centroids, linear least squares"
+_MUCH_MISSING = 0.15
+_LARGE_RESIDUAL_MM = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class GridFit:
+    """All about the fit of one picture.
+
+    Attributes:
+        picture: (1600, 1664) the picture at the native size.
+        beads: every spot that was found.
+        match: which of them are beads of the phantom.
+        fit: the calibration.
+    """
+
+    picture: NDArray[Any]
+    beads: Beads
+    match: GridMatch
+    fit: PolynomialFit
+
+    @property
+    def centres_px(self) -> NDArray[np.float64]:
+        """(K, 2) column and row of the recognised beads."""
+        return self.beads.centres_px[self.match.spots]
+
+
+@dataclass(frozen=True)
+class PlaneReport:
+    """The fit of one plane in numbers.
+
+    Attributes:
+        beads: recognised; ``missing`` of the phantom's were not, ``not_beads`` spots are none of them.
+        outliers: recognised, but too far off to be used.
+        view: how the picture is held; ``turn_deg`` is its turn, counter-clockwise.
+        mean_mm, max_mm, mean_px, max_px: residuals of the beads used.
+    """
+
+    plane: str
+    image: Path
+    beads: int
+    missing: int
+    not_beads: int
+    outliers: int
+    view: str
+    turn_deg: float
+    mean_mm: float
+    max_mm: float
+    mean_px: float
+    max_px: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted calibration.
+
+    Attributes:
+        out: the table; ``id`` names its row.
+        row: "added", "replaced" or "unchanged".
+        planes: a report for each picture.
+        picture: beads and residual vectors.
+    """
+
+    out: Path
+    id: int
+    row: str
+    planes: list[PlaneReport]
+    picture: Path
+    seconds: float
+    schema: str = "medcli.calibrate-fit.v1"
+
+
+def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
+    """Which picture shows which plane, from ``bs=PATH`` or from bs or fs in the file's name.
+
+    Raises:
+        UsageError: a name says neither, or both, or two pictures show one plane.
+    """
+    chosen: dict[str, Path] = {}
+    for word in words:
+        plane, equals, rest = word.partition("=")
+        if equals and plane.lower() in PLANES and rest:
+            plane, path = plane.lower(), Path(rest)
+        else:
+            if equals and rest and plane.isalpha() and not Path(word).exists():
+                raise UsageError(f"there is no plane {plane}", f"write bs={rest} or fs={rest}")
+            path = Path(word)
+            named = {found.lower() for found in _PLANE_IN_NAME.findall(path.stem)}
+            if len(named) != 1:
+                raise UsageError(f"which plane {word} shows is not said", f"write bs={word} or fs={word}")
+            plane = named.pop()
+        if plane in chosen:
+            raise UsageError(f"two pictures for plane {plane}: {chosen[plane]} and {path}", "fit one calibration a run")
+        chosen[plane] = path
+    return {plane: chosen[plane] for plane in PLANES if plane in chosen}
+
+
+def fit_calibration(
+    pictures: Mapping[str, Path],
+    out: Path,
+    number: int | None = None,
+    *,
+    mirrored: bool = False,
+    overwrite: bool = False,
+    picture: Path | None = None,
+) -> FitResult:
+    """Fit the distortion of each plane to a picture of the grid phantom and put it into a table.
+
+    Args:
+        pictures: plane ("bs", "fs") -> image file; one plane suffices where the row has the other already.
+        out: the table, a CSV file in the published format; other rows stay.
+        number: the row's id; None: that of a row with the same numbers, else one more than the largest.
+        mirrored: accept mirrored pictures; the calibration turns them back.
+        overwrite: replace numbers that are there and differ.
+        picture: PNG file for beads and residuals; None: beside the table, with the id in its name.
+
+    Raises:
+        DataError: a picture does not show the phantom, or the table cannot be read.
+        UsageError: the row is there already, or a plane is missing.
+    """
+    from medcli.veriserum.calibration.grid_fit.figure import write_fit_picture
+
+    started = time.perf_counter()
+    table = CalibrationTable.read(out)
+    _check_planes(pictures, table, number)
+    make_output_folder(out.parent)
+    fits = {plane: fit_picture_file(plane, path, mirrored) for plane, path in pictures.items()}
+    number = _same_row(table, fits) if number is None else number
+    row = _put(table, number, fits, overwrite)
+    picture = picture or out.with_name(f"{out.stem}_{number:02d}.png")
+    write_fit_picture(make_output_folder(picture.parent) / picture.name, fits)
+    planes = [_report(plane, pictures[plane], found) for plane, found in fits.items()]
+    return FitResult(out, number, row, planes, picture, round(time.perf_counter() - started, 3))
+
+
+def fit_picture_file(plane: str, path: Path, mirrored: bool = False) -> GridFit:
+    """Fit the calibration of one plane to an image file.
+
+    Raises:
+        DataError: it cannot be read or does not show the phantom; names the file and the plane.
+    """
+    image = image_io.read_grey(path)
+    if image.shape != (NATIVE_HEIGHT, NATIVE_WIDTH):
+        _LOG.warning(
+            "%s has %d x %d pixels; it is fitted at %d x %d, the size that calibrated images are taken at",
+            *(path, image.shape[1], image.shape[0], NATIVE_WIDTH, NATIVE_HEIGHT),
+        )
+    try:
+        found = fit_grid(to_native_size(image))
+    except DataError as error:
+        raise DataError(
+            f"{path}, plane {plane}: {error.message}", error.hint or "the picture must show the whole bead grid"
+        ) from error
+    _check_view(found.match.view, f"{path}, plane {plane}", mirrored)
+    return found
+
+
+def fit_grid(picture: NDArray[Any]) -> GridFit:
+    """Find the beads in a picture (1600, 1664), recognise them, and fit the distortion.
+
+    Raises:
+        DataError: it does not show the phantom; says what was found.
+    """
+    beads = find_beads(picture)
+    match = match_grid(beads.centres_px)
+    fit = fit_polynomial(beads.centres_px[match.spots], nodes_to_mm(match.nodes))
+    return GridFit(picture, beads, match, fit)
+
+
+def _check_planes(pictures: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:
+    if not pictures:
+        raise UsageError("no picture of the grid phantom", "name one for each plane: bs=grid_bs.png fs=grid_fs.png")
+    row = table.find(number) if number is not None else None
+    for plane in PLANES:
+        if plane not in pictures and not (row and row[f"distortion_result_{plane}"].strip()):
+            raise UsageError(
+                f"no picture for plane {plane}, and a row needs both",
+                f"add {plane}=IMAGE, or name with --id a row of {table.path} that has plane {plane} already",
+            )
+
+
+def _check_view(view: View, name: str, mirrored: bool) -> None:
+    if view is View.TURNED:
+        raise DataError(f"{name}: the picture is {view.value}, by its orientation bead", "turn it and try again")
+    if view.is_mirrored and not mirrored:
+        raise DataError(
+            f"{name}: the picture is {view.value} or turned by 90 degrees, by its orientation bead",
+            "turn it; or, if the study's images are mirrored, too, add --mirrored: the calibration turns them back",
+        )
+    if mirrored and not view.is_mirrored:
+        raise DataError(f"{name}: the picture is not mirrored, by its orientation bead", "leave out --mirrored")
+
+
+def _same_row(table: CalibrationTable, fits: Mapping[str, GridFit]) -> int:
+    """The id of a row that holds these calibrations already, else the next free id."""
+    texts = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
+    for number in table.ids():
+        row = table.find(number)
+        if row and all(row[name] == text for name, text in texts.items()):
+            return number
+    return max(table.ids(), default=0) + 1
+
+
+def _put(table: CalibrationTable, number: int, fits: Mapping[str, GridFit], overwrite: bool) -> str:
+    """Put the calibrations into the table's row and write it, unless they are there already."""
+    cells = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
+    row = table.find(number)
+    if row and all(row[name] == text for name, text in cells.items()):
+        return "unchanged"
+    if row and not overwrite and any(row[name].strip() for name in cells):
+        raise UsageError(
+            f"{table.path} has a calibration {number} already, and it differs",
+            "replace it with --overwrite, or choose another --id",
+        )
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    table.put(number, {"update_timestamp": now, "obsolete": "0", "method": _METHOD, **cells})
+    table.write()
+    return "replaced" if row else "added"
+
+
+def _report(plane: str, path: Path, found: GridFit) -> PlaneReport:
+    fit, match = found.fit, found.match
+    mm, px = (np.linalg.norm(part[fit.used], axis=1) for part in (fit.residuals_mm, fit.residuals_px))
+    report = PlaneReport(
+        plane=plane,
+        image=path,
+        beads=len(match.spots),
+        missing=match.missing,
+        not_beads=len(found.beads) - len(match.spots),
+        outliers=int((~fit.used).sum()),
+        view=match.view.value,
+        turn_deg=round(match.turn_deg, 3),
+        mean_mm=round(float(mm.mean()), 5),
+        max_mm=round(float(mm.max()), 5),
+        mean_px=round(float(px.mean()), 4),
+        max_px=round(float(px.max()), 4),
+    )
+    if report.missing + report.outliers > _MUCH_MISSING * (report.beads + report.missing):
+        lost = report.missing + report.outliers
+        _LOG.warning("%s: %d of %d beads are not used; look at the picture", path, lost, report.beads + report.missing)
+    if report.mean_mm > _LARGE_RESIDUAL_MM:
+        _LOG.warning("%s: the mean residual is %.2f mm; expected below 0.03 mm", path, report.mean_mm)
+    return report

@@ -1,0 +1,150 @@
+"""Map the points of a CSV file between native pixels and millimetres (``medcli calibrate points``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import make_output_folder, write_text
+from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES, Distortion
+from medcli.veriserum.dataset import folder_index
+
+_LOG = logging.getLogger(__name__)
+COLUMNS = {"px": ("x_px", "y_px"), "mm": ("x_mm", "y_mm")}
+"""Pixels: column and row of the native image; millimetres: x to the right, y up, from the image centre."""
+
+
+@dataclass(frozen=True)
+class PointsResult:
+    """What was mapped.
+
+    Attributes:
+        points: rows of the file.
+        outside: points that lie outside of the native image: extrapolated, or empty where no pixel maps to them.
+    """
+
+    out: Path
+    points: int
+    outside: int
+    to: str
+    schema: str = "medcli.calibrate-points.v1"
+
+
+def map_points(
+    source: Path,
+    out: Path,
+    root: Path,
+    to: str = "mm",
+    calibration: int | None = None,
+    plane: str | None = None,
+    distortion: Path | None = None,
+    poses: Path | None = None,
+) -> PointsResult:
+    """Map points from pixels to millimetres or back and write them beside the columns that were there.
+
+    Args:
+        source: CSV file with columns x_px, y_px (or x_mm, y_mm for ``to="px"``).
+        out: CSV file to write: the same rows, with the other two columns added or replaced.
+        root: folder with the tables, if they are not given.
+        to: "mm" or "px".
+        calibration: id of the distortion calibration of all points; None: by each row's ``id`` in the pose table.
+        plane: "bs" or "fs" for all points; None: each row's ``plane``.
+
+    Raises:
+        DataError: a file cannot be read, or a column or a calibration is missing.
+        UsageError: neither an option nor a column says which plane or calibration.
+    """
+    table = _read_points(source, to)
+    contents = (
+        folder_index.Contents(root, {})
+        if distortion and (poses or calibration is not None)
+        else folder_index.scan(root)
+    )
+    calibrations, _ = folder_index.find_and_read(contents, folder_index.DISTORTIONS, distortion)
+    planes = _planes(table, plane)
+    numbers = _calibrations(table, calibration, contents, poses)
+    here, there = (COLUMNS["px"], COLUMNS["mm"]) if to == "mm" else (COLUMNS["mm"], COLUMNS["px"])
+    mapped = np.full((len(table), 2), np.nan)
+    points = table[list(here)].to_numpy(np.float64)
+    for chosen, model in _models(planes, numbers, calibrations):
+        mapped[chosen] = model(points[chosen]) if to == "mm" else model.inverse(points[chosen])
+    table[list(there)] = mapped
+    make_output_folder(out.parent)
+    write_text(out, table.to_csv(index=False, lineterminator="\n"))
+    pixels = points if to == "mm" else mapped
+    inside = np.all((pixels >= -0.5) & (pixels <= [NATIVE_WIDTH - 0.5, NATIVE_HEIGHT - 0.5]), axis=1)
+    return PointsResult(out, len(table), int((~inside).sum()), to)
+
+
+def _read_points(source: Path, to: str) -> pd.DataFrame:
+    """The table as text, so that other columns stay as they are, with the coordinates as numbers."""
+    try:
+        table = folder_index.read_csv(source, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {source}", "name a table of points, CSV") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be read as a table of points: {error}") from error
+    known = {*COLUMNS["px"], *COLUMNS["mm"], "id", "plane"}
+    lower = [str(name).strip().lower() for name in table.columns]
+    table.columns = pd.Index([new if new in known else old for old, new in zip(table.columns, lower, strict=True)])
+    needed = COLUMNS["px" if to == "mm" else "mm"]
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise DataError(f"{source} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+    for name in needed:
+        table[name] = _numbers(table[name], source)
+    return table
+
+
+def _numbers(column: pd.Series, source: Path | str) -> pd.Series:
+    """A column of text as numbers; an empty cell is NaN."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = np.flatnonzero(numbers.isna() & (column.str.strip() != ""))
+    if len(wrong):
+        raise DataError(f"{source}, line {wrong[0] + 2}: {column.name} is {column.iloc[wrong[0]]!r}, not a number")
+    return numbers
+
+
+def _planes(table: pd.DataFrame, plane: str | None) -> pd.Series:
+    if plane is not None:
+        return pd.Series(plane, index=table.index)
+    if "plane" not in table.columns:
+        raise UsageError("which plane the points lie in is not said", "add --plane bs, or a column plane")
+    planes = table["plane"].str.strip().str.lower()
+    wrong = np.flatnonzero(~planes.isin(PLANES))
+    if len(wrong):
+        row = wrong[0]
+        raise DataError(f"line {row + 2}: plane is {table['plane'].iloc[row]!r}, not bs or fs")
+    return planes
+
+
+def _calibrations(
+    table: pd.DataFrame, calibration: int | None, contents: folder_index.Contents, poses: Path | None
+) -> pd.Series:
+    if calibration is not None:
+        return pd.Series(calibration, index=table.index)
+    if "id" not in table.columns:
+        raise UsageError(
+            "which calibration the points belong to is not said", "add --calibration 3, or a column id (of the pose)"
+        )
+    pose_table, pose_file = folder_index.find_and_read(contents, folder_index.POSES, poses)
+    ids = _numbers(table["id"], "the points")
+    numbers = pd.to_numeric(ids.map(pose_table["distortion_calibration_id"]), errors="coerce")
+    without = np.flatnonzero(~(numbers % 1 == 0))
+    if len(without):
+        raise DataError(f"id {table['id'].iloc[without[0]]} has no distortion_calibration_id in {pose_file}")
+    return numbers.astype("int64")
+
+
+def _models(
+    planes: pd.Series, numbers: pd.Series, calibrations: pd.DataFrame
+) -> Iterator[tuple[np.ndarray, Distortion]]:
+    for number, plane in sorted(set(zip(numbers.tolist(), planes.tolist(), strict=True))):
+        chosen = ((numbers == number) & (planes == plane)).to_numpy()
+        yield np.flatnonzero(chosen), Distortion.from_table(calibrations, number, plane)

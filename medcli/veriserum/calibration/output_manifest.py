@@ -1,0 +1,119 @@
+"""What the images in a calibrated folder were made with: ``medcli_calibration.json`` beside them.
+
+It is written before the first image and depends on the inputs and options only, so an interrupted run that is run again
+leaves the same bytes as one whole run. It also keeps a folder from holding images made in different ways.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from medcli import __version__
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import write_text
+
+NAME = "medcli_calibration.json"
+_SCHEMA = "medcli.calibration-manifest.v1"
+LICENCE = "Veriserum: In Copyright - Non-Commercial Use Permitted (doi:10.3929/ethz-b-000701146)"
+Calibrations = Mapping[str, Mapping[str, str]]
+"""Calibration id -> plane -> fingerprint of the calibration."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How the images of a folder were made.
+
+    Attributes:
+        options: what decides the pixels: size, format, quality, resampling.
+        calibrations: of every image.
+        made_with: versions of medcli and OpenCV that wrote images here.
+    """
+
+    options: dict[str, Any]
+    calibrations: dict[str, dict[str, str]] = field(default_factory=dict)
+    made_with: list[dict[str, str]] = field(default_factory=list)
+
+    def joined(self, calibrations: Calibrations) -> Manifest:
+        """This manifest with the calibrations of further images, made by this version."""
+        every = {key: dict(planes) for key, planes in self.calibrations.items()}
+        for key, planes in calibrations.items():
+            every.setdefault(key, {}).update(planes)
+        here = {"medcli": __version__, "opencv": cv2.__version__}
+        versions = self.made_with if here in self.made_with else [*self.made_with, here]
+        return Manifest(self.options, every, versions)
+
+    def to_text(self) -> str:
+        """The file's content."""
+        ordered = {key: dict(sorted(planes.items())) for key, planes in sorted(self.calibrations.items(), key=_by_id)}
+        content = {
+            "schema": _SCHEMA,
+            "made_with": self.made_with,
+            "options": self.options,
+            "calibrations": ordered,
+            "derived_from": LICENCE,
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def read(out: Path) -> Manifest | None:
+    """The manifest of a folder, None where there is none.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = out / NAME
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        calibrations = {str(key): dict(planes) for key, planes in content["calibrations"].items()}
+        versions = [dict(version) for version in content["made_with"]]
+        return Manifest(dict(content["options"]), calibrations, versions)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read: {error!r}", "use --overwrite to make all images again") from error
+
+
+def check(
+    out: Path, present: Manifest | None, options: Mapping[str, Any], calibrations: Calibrations, hint: str
+) -> None:
+    """Show that images made now may stand beside the images that are in ``out``.
+
+    Args:
+        present: how those were made; None: not known.
+        options, calibrations: how images are made now.
+        hint: what to do otherwise.
+
+    Raises:
+        UsageError: they were made in another way, or nobody knows how.
+    """
+    if present is None:
+        raise UsageError(f"{out} holds calibrated images, but no {NAME} that says how they were made", hint)
+    for name in sorted(present.options.keys() | options.keys()):
+        there, now = present.options.get(name), options.get(name)
+        if there != now:
+            raise UsageError(f"{out} holds images made with {name} {there}, not {now}", hint)
+    for key, planes in calibrations.items():
+        for plane, fingerprint in planes.items():
+            if present.calibrations.get(key, {}).get(plane, fingerprint) != fingerprint:
+                raise UsageError(
+                    f"calibration {key}, plane {plane}, has other numbers than when images in {out} were made with it",
+                    hint,
+                )
+
+
+def write(out: Path, manifest: Manifest) -> None:
+    """Write the manifest, if it is not there already."""
+    path, text = out / NAME, manifest.to_text()
+    if not path.exists() or path.read_text("utf-8") != text:
+        write_text(path, text)
+
+
+def _by_id(item: tuple[str, Any]) -> tuple[int, str]:
+    key = item[0]
+    return (int(key) if key.isdecimal() else 0, key)

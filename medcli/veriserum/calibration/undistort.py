@@ -1,0 +1,305 @@
+"""Correct the distortion of every image of a Veriserum folder (``medcli calibrate veriserum``).
+
+The result of ``resample="reference"`` equals the published procedure bit for bit: intensities divided by the plane's
+maximum (if both planes have any), each pixel of a 1600 x 1600 grid takes the nearest mapped native pixel, bilinear
+reduction to 512 x 512, truncation to 8 bits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core import image_io
+from medcli.core.errors import DataError, MedcliError
+from medcli.core.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores
+from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import note_run
+from medcli.core.threads import run_in_threads
+from medcli.veriserum.calibration import output_manifest
+from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
+from medcli.veriserum.calibration.output_manifest import Manifest
+from medcli.veriserum.calibration.undistort_plan import (
+    CalibrationSettings,
+    Failure,
+    Job,
+    Plan,
+    Selection,
+    make_plan,
+    output_name,
+)
+from medcli.veriserum.calibration.undistortion_map import AreaMap, Map, load_or_build
+from medcli.veriserum.dataset.publication import ABOUT
+
+__all__ = ["CalibrationResult", "CalibrationSettings", "Failure", "Selection", "calibrate", "output_name"]
+_LOG = logging.getLogger(__name__)
+_MAPS_IN_MEMORY = 6  # jobs are sorted by calibration, so two planes of one or two calibrations are in use
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """What a run did; counts are images.
+
+    Attributes:
+        done: written by this run (in a dry run: that would be written).
+        skipped: already there.
+        poses, distortion: the tables that were read.
+        obsolete: left out because the pose is marked obsolete.
+        colour: colour images, which were read as grey.
+        calibrations: ids of the calibrations in use.
+        seconds, images_per_second: of the calibration itself, without the preparation.
+    """
+
+    root: Path
+    out: Path
+    poses: Path
+    distortion: Path
+    done: int
+    skipped: int
+    failed: int
+    obsolete: int
+    colour: int
+    calibrations: list[int]
+    seconds: float
+    images_per_second: float
+    dry_run: bool
+    settings: CalibrationSettings
+    failures: list[Failure]
+    schema: str = "medcli.calibrate.v1"
+
+
+def calibrate(
+    root: Path,
+    out: Path | None = None,
+    settings: CalibrationSettings | None = None,
+    selection: Selection | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> CalibrationResult:
+    """Correct the distortion of the images below ``root``.
+
+    Args:
+        root: folder with images and tables (in any subfolder).
+        out: where ``calibrated_bs_NNNNNN.jpg`` go; default ``root/calibrated``.
+        settings: size, format and resampling.
+        selection: ids, planes and tables.
+        workers: threads; default: one for each usable core.
+        overwrite: make images again that are there.
+        dry_run: plan only; write nothing.
+
+    Raises:
+        DataError: no images, no tables, or tables that cannot be read.
+        MedcliError: the output folder cannot be written to, or the disk is full.
+        UsageError: the output folder holds images made with other options.
+    """
+    settings, selection = settings or CalibrationSettings(), selection or Selection()
+    out = out or root / "calibrated"
+    plan = make_plan(root, out, settings, selection, overwrite)
+    made_so = _agree(out, plan, settings, overwrite)
+    run = _Run(out, settings, plan, workers or usable_cores())
+    started = time.perf_counter()
+    if not dry_run:
+        run.prepare(made_so, progress)
+        started = time.perf_counter()
+        run.work(progress)
+    result = _result(root, run, dry_run, time.perf_counter() - started)
+    if result.done and not dry_run:
+        note_run(out, "calibrate veriserum", ABOUT, root, settings, result, "cpu")
+    return result
+
+
+def _result(root: Path, run: _Run, dry_run: bool, seconds: float) -> CalibrationResult:
+    plan = run.plan
+    failures = sorted([*plan.failures, *run.failures], key=lambda failure: (failure.id, failure.plane))
+    done = plan.images if dry_run else run.done
+    return CalibrationResult(
+        root=root,
+        out=run.out,
+        poses=plan.pose_file,
+        distortion=plan.table_file,
+        done=done,
+        skipped=plan.skipped,
+        failed=len(failures),
+        obsolete=plan.obsolete,
+        colour=run.colour,
+        calibrations=sorted({number for number, _ in plan.keys}),
+        seconds=round(seconds, 3),
+        images_per_second=round(done / seconds, 1) if done and not dry_run else 0.0,
+        dry_run=dry_run,
+        settings=run.settings,
+        failures=failures,
+    )
+
+
+def _agree(out: Path, plan: Plan, settings: CalibrationSettings, overwrite: bool) -> Manifest:
+    """The manifest that images made now may be added to: the folder's, or a new one where no old image stays.
+
+    Raises:
+        UsageError: images that stay were made in another way.
+    """
+    options = settings.pixel_options
+    staying = plan.there - plan.targets(settings) if overwrite else plan.there
+    if not staying:
+        return Manifest(options)
+    present = output_manifest.read(out)
+    chosen = "images other than the chosen ones stay: choose all of them, or another --out"
+    way_out = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
+    output_manifest.check(out, present, options, plan.fingerprints(), way_out)
+    return present or Manifest(options)
+
+
+class _Run:
+    """The work itself, shared by the threads."""
+
+    def __init__(self, out: Path, settings: CalibrationSettings, plan: Plan, workers: int) -> None:
+        self.out, self.settings, self.plan, self.workers = out, settings, plan, workers
+        self.maps = _MapStore(settings)
+        self.failures: list[Failure] = []
+        self.done = 0
+        self.colour = 0
+
+    def prepare(self, made_so: Manifest, progress: Progress) -> None:
+        """Everything before the first image: folder, manifest, maps."""
+        make_output_folder(self.out)
+        self._note_down(made_so)
+        remove_left_overs(self.out)
+        image_io.use_single_threaded_codecs()
+        needed = {(job.calibration, plane) for job in self.plan.jobs for plane in job.planes}
+        if self.settings.mask:
+            needed |= {key for key in self.plan.keys if not self._mask_file(*key).exists()}
+        with progress.task("preparing maps", len(needed), "maps") as advance:
+            for number, plane in run_in_threads(self._prepare_map, sorted(needed), self.workers):
+                advance(1)
+                _LOG.debug("map of calibration %d, plane %s, is ready", number, plane)
+
+    def _note_down(self, made_so: Manifest) -> None:
+        """Write the manifest. Images made in another way go first: an interruption must not leave them under it."""
+        old = self.plan.there & self.plan.targets(self.settings)  # only with overwrite
+        try:
+            output_manifest.check(
+                self.out, output_manifest.read(self.out), made_so.options, self.plan.fingerprints(), ""
+            )
+        except MedcliError:
+            for name in old:
+                (self.out / name).unlink()
+        output_manifest.write(self.out, made_so.joined(self.plan.fingerprints()))
+
+    def _mask_file(self, number: int, plane: str) -> Path:
+        return self.out / f"mask_{plane}_calibration_{number:02d}.png"
+
+    def _prepare_map(self, key: tuple[int, str]) -> tuple[int, str]:
+        number, plane = key
+        ready = self.maps.get(self.plan.distortions[number][plane])
+        if self.settings.mask and isinstance(ready, AreaMap):
+            image_io.write_image(self._mask_file(number, plane), ready.inside.astype(np.uint8) * 255)
+        return key
+
+    def work(self, progress: Progress) -> None:
+        with progress.task("calibrating", self.plan.images, "images") as advance:
+            for job, done, colour, failures in run_in_threads(self._do, self.plan.jobs, self.workers):
+                self.done += done
+                self.colour += colour
+                self.failures += failures
+                advance(len(job.planes))
+        if self.colour:
+            _LOG.warning("%d colour images were read as grey", self.colour)
+
+    def _do(self, job: Job) -> tuple[Job, int, int, list[Failure]]:
+        """Calibrate one pair; a plane that fails does not keep the other from being done."""
+        sources, colour, failures = _read_pair(job)
+        if self.settings.resample == "reference":
+            sources = {plane: to_native_size(image) for plane, image in sources.items()}
+        peaks = {plane: image.max() for plane, image in sources.items()}
+        scale = all(peak > 0 for peak in peaks.values())
+        done = 0
+        for plane in job.planes:
+            if plane not in sources:
+                continue
+            remap = self.maps.get(self.plan.distortions[job.calibration][plane])
+            corrected = remap.apply(sources[plane], float(peaks[plane]) if scale else 0.0)
+            target = self.out / output_name(job.id, plane, self.settings)
+            try:
+                image_io.write_image(target, corrected, self.settings.quality)
+                done += 1
+            except MedcliError as error:
+                failures.append(Failure(job.id, plane, error.message))
+            except OSError as error:
+                if error.errno in DISK_FULL:
+                    raise MedcliError(
+                        f"the disk is full: cannot write {target}", "make room and run the same command again"
+                    ) from error
+                failures.append(Failure(job.id, plane, f"cannot write {target.name}: {error.strerror or error}"))
+        return job, done, colour, failures
+
+
+class _MapStore:
+    """Keeps the maps that are in use in memory; the others wait in the cache folder."""
+
+    def __init__(self, settings: CalibrationSettings) -> None:
+        self.settings = settings
+        self.kept: OrderedDict[str, Map] = OrderedDict()
+        self.lock = threading.Lock()
+        self.building: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def get(self, distortion: Distortion) -> Map:
+        key = distortion.fingerprint
+        with self.lock:
+            if key in self.kept:
+                self.kept.move_to_end(key)
+                return self.kept[key]
+            building = self.building[key]
+        with building:  # the others wait for the first one's map
+            with self.lock:
+                if key in self.kept:
+                    return self.kept[key]
+            loaded = load_or_build(distortion, self.settings.size, self.settings.resample)
+            with self.lock:
+                self.kept[key] = loaded
+                while len(self.kept) > _MAPS_IN_MEMORY:
+                    self.kept.popitem(last=False)
+            return loaded
+
+
+def to_native_size(image: NDArray[np.uint8]) -> NDArray[Any]:
+    """An image of another size as the published procedure takes it: float32 / 255, bilinear to 1664 x 1600.
+
+    Args:
+        image: (H, W) uint8.
+
+    Returns:
+        (1600, 1664): ``image`` itself if it has that size, else float32 in 0 to 1.
+    """
+    if image.shape == (NATIVE_HEIGHT, NATIVE_WIDTH):
+        return image
+    return cv2.resize(image.astype(np.float32) / 255, (NATIVE_WIDTH, NATIVE_HEIGHT))
+
+
+def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[Failure]]:
+    """Both planes of a pair, since the published scaling asks whether both show anything.
+
+    A plane that is missing or unreadable counts as one that does: the other is scaled by its own maximum.
+    """
+    sources: dict[str, NDArray[np.uint8]] = {}
+    failures, colour = [], 0
+    for plane, path in job.images.items():
+        try:
+            content = image_io.read_content(path)
+            sources[plane] = image_io.decode_grey(content, path)
+        except DataError as error:
+            if plane in job.planes:
+                failures.append(Failure(job.id, plane, error.message))
+            continue
+        header = image_io.jpeg_header(content)
+        colour += plane in job.planes and header is not None and header.channels > 1
+    return sources, colour, failures

@@ -1,0 +1,221 @@
+"""What a calibration run has to do: found out from names and tables alone, before any image is opened."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medcli.core.errors import DataError
+from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.dataset import folder_index
+
+_LOG = logging.getLogger(__name__)
+OUTPUT_PREFIX = "calibrated_"
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """What decides the pixels of the result; the defaults are the published ones.
+
+    Attributes:
+        size: output pixels along each side, 1 to 1600.
+        format: "jpg" or "png".
+        quality: JPEG quality, 0 to 100.
+        resample: "reference" (the published pixels) or "area" (anti-aliased, black outside the field of view).
+        mask: with "area", also write the field of view of each calibration and plane.
+    """
+
+    size: int = 512
+    format: str = "jpg"
+    quality: int = 95
+    resample: str = "reference"
+    mask: bool = False
+
+    @property
+    def pixel_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"size": self.size, "format": self.format, "resample": self.resample}
+        return options | ({"quality": self.quality} if self.format == "jpg" else {})
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which data are worked on.
+
+    Attributes:
+        poses, distortion: files of the tables; None: the ones found below the root.
+        ids: (first, last) ranges, both included; None: all.
+        planes: "bs", "fs" or both.
+        skip_obsolete: leave out ids whose pose is marked obsolete.
+    """
+
+    poses: Path | None = None
+    distortion: Path | None = None
+    ids: Sequence[tuple[int, int]] | None = None
+    planes: Sequence[str] = PLANES
+    skip_obsolete: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be calibrated, and why."""
+
+    id: int
+    plane: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{folder_index.expected_name(self.id, self.plane)}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pair: what there is of it, and what is wanted."""
+
+    id: int
+    images: dict[str, str]
+    planes: tuple[str, ...]
+    calibration: int
+
+
+@dataclass
+class Plan:
+    """What is to be done, and what is known not to work before anything is read.
+
+    Attributes:
+        pose_file, table_file: where poses and distortion calibrations were read from.
+        jobs: pairs with images to make, sorted by calibration and id.
+        failures: images that cannot be made, and why.
+        distortions: calibration id -> plane -> calibration.
+        skipped: images that are there already.
+        obsolete: images left out because their pose is marked obsolete.
+        keys: (calibration id, plane) of every image, those that are there included.
+        there: names of all calibrated images in the output folder.
+    """
+
+    pose_file: Path
+    table_file: Path
+    jobs: list[Job] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    distortions: dict[int, dict[str, Distortion]] = field(default_factory=dict)
+    skipped: int = 0
+    obsolete: int = 0
+    keys: set[tuple[int, str]] = field(default_factory=set)
+    there: set[str] = field(default_factory=set)
+
+    @property
+    def images(self) -> int:
+        """Number of images to make."""
+        return sum(len(job.planes) for job in self.jobs)
+
+    def targets(self, settings: CalibrationSettings) -> set[str]:
+        """Names of the images to make."""
+        return {output_name(job.id, plane, settings) for job in self.jobs for plane in job.planes}
+
+    def fingerprints(self) -> dict[str, dict[str, str]]:
+        """Calibration id -> plane -> fingerprint, of every image."""
+        found: dict[str, dict[str, str]] = {}
+        for number, plane in sorted(self.keys):
+            found.setdefault(str(number), {})[plane] = self.distortions[number][plane].fingerprint
+        return found
+
+
+def output_name(number: int, plane: str, settings: CalibrationSettings) -> str:
+    """Name of a calibrated image, as published: ``calibrated_bs_000001.jpg``."""
+    return f"{OUTPUT_PREFIX}{folder_index.expected_name(number, plane)}.{settings.format}"
+
+
+def make_plan(root: Path, out: Path, settings: CalibrationSettings, selection: Selection, overwrite: bool) -> Plan:
+    """Decide for every wanted image whether it is to be made, is there, or cannot be made."""
+    is_below = out.resolve() != root.resolve()  # results beside the originals are told by their names
+    contents = folder_index.scan(root, leave_out=out if is_below else None)
+    if not contents.images:
+        raise DataError(
+            f"no image in {root}: expected bs_000001.jpg, fs_000001.jpg, … there or in a folder below",
+            "name the dataset's folder with --root",
+        )
+    if contents.duplicates:
+        _LOG.warning("%d images lie in two places; the first of each is used", len(contents.duplicates))
+    poses, pose_file = folder_index.find_and_read(contents, folder_index.POSES, selection.poses)
+    table, table_file = folder_index.find_and_read(contents, folder_index.DISTORTIONS, selection.distortion)
+    ids = folder_index.select_ids(list(contents.images), selection.ids)
+    if not ids:
+        raise DataError(f"none of the {len(contents.images)} ids in {root} is among --ids")
+    plan = Plan(pose_file, table_file)
+    if out.is_dir():
+        with os.scandir(out) as entries:
+            plan.there = {entry.name for entry in entries if entry.name.startswith(OUTPUT_PREFIX) and entry.is_file()}
+    planner = _Planner(plan, poses, table, selection)
+    for number in ids:
+        planner.add(number, contents.images[number], settings, set() if overwrite else plan.there)
+    planner.plan.jobs.sort(key=lambda job: (job.calibration, job.id))
+    return planner.plan
+
+
+class _Planner:
+    """Fills a plan id by id."""
+
+    def __init__(self, plan: Plan, poses: pd.DataFrame, table: pd.DataFrame, selection: Selection) -> None:
+        self.plan = plan
+        self.table = table
+        self.planes = [plane for plane in PLANES if plane in selection.planes]
+        self.written = dict(zip(poses.index.tolist(), poses["distortion_calibration_id"].tolist(), strict=True))
+        numbers = pd.to_numeric(poses["distortion_calibration_id"], errors="coerce")
+        whole = numbers[(numbers % 1 == 0) & (numbers.abs() < 2**53)].astype("int64")  # leaves out NaN and infinity
+        self.calibrations: dict[int, int] = dict(zip(whole.index.tolist(), whole.tolist(), strict=True))
+        self.obsolete = set(poses.index[folder_index.is_obsolete(poses)].tolist()) if selection.skip_obsolete else set()
+        self.broken: dict[tuple[int, str], str] = {}
+
+    def add(self, number: int, files: dict[str, str], settings: CalibrationSettings, present: set[str]) -> None:
+        if number in self.obsolete:
+            self.plan.obsolete += sum(plane in files for plane in self.planes)
+            return
+        calibration, reason = self._calibration_of(number)
+        wanted = []
+        for plane in self.planes:
+            problem = reason or (None if plane in files else self._absence(number, plane, files))
+            problem = problem or self._problem_of(calibration, plane)
+            if problem:
+                self.plan.failures.append(Failure(number, plane, problem))
+                continue
+            self.plan.keys.add((calibration, plane))
+            if output_name(number, plane, settings) in present:
+                self.plan.skipped += 1
+            else:
+                wanted.append(plane)
+        if wanted:
+            self.plan.jobs.append(Job(number, files, tuple(wanted), calibration))
+
+    def _calibration_of(self, number: int) -> tuple[int, str | None]:
+        pose_file, table_file = self.plan.pose_file.name, self.plan.table_file.name
+        if number not in self.written:
+            return -1, f"id {number} has no row in {pose_file}"
+        if number not in self.calibrations:
+            return -1, f"its row in {pose_file} has no distortion_calibration_id, but {self.written[number]!r}"
+        calibration = self.calibrations[number]
+        if calibration not in self.table.index:
+            return -1, f"distortion calibration {calibration} is not in {table_file}"
+        return calibration, None
+
+    def _absence(self, number: int, plane: str, files: dict[str, str]) -> str:
+        other = Path(next(iter(files.values()))).name
+        return f"the image is missing: expected {folder_index.expected_name(number, plane)}.* beside {other}"
+
+    def _problem_of(self, calibration: int, plane: str) -> str | None:
+        """Read a calibration the first time it is needed; say what is wrong with it."""
+        key = (calibration, plane)
+        planes = self.plan.distortions.setdefault(calibration, {})
+        if key not in self.broken and plane not in planes:
+            try:
+                row = {"id": calibration, **self.table.loc[calibration].to_dict()}
+                distortion = Distortion.from_row(row, plane)
+                distortion.check_invertible(f"calibration {calibration}, plane {plane},")
+                planes[plane] = distortion
+            except DataError as error:
+                self.broken[key] = error.message
+        return self.broken.get(key)

@@ -1,0 +1,230 @@
+"""Numba kernels of the distortion correction; each has a slow, obvious twin in the tests.
+
+``model`` is a calibration as one array of 39 numbers: coefficients (32), S, T (2), R (4); see :func:`pack`.
+Coordinates (x, y) are pixel columns and rows of the native image; targets are pixel columns and rows of the
+corrected grid, X = (column - 800) · 0.225 mm, Y = -(row - 800) · 0.225 mm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from medcli.veriserum.calibration.distortion_model import (
+    GRID_SIZE,
+    GRID_SPAN_MM,
+    NATIVE_HEIGHT,
+    NATIVE_WIDTH,
+    Distortion,
+)
+
+_PX_PER_MM = GRID_SIZE / GRID_SPAN_MM
+_CENTRE = GRID_SIZE / 2
+_NEWTON_STEPS = 30
+_CLOSE_PX = 1e-4  # the walk to the best neighbour, or one more Newton step, does the rest
+_FINE_PX = 1e-9
+
+
+def pack(distortion: Distortion) -> NDArray[np.float64]:
+    """A calibration as the (39,) float64 array that the kernels take."""
+    parts = (
+        distortion.coefficients,
+        [distortion.scale],
+        distortion.translation_mm,
+        distortion.rotation.ravel(),
+    )
+    return np.concatenate(parts)
+
+
+@njit(nogil=True, cache=True)
+def to_grid(model, x, y):  # type: ignore[no-untyped-def]
+    """Column and row of the corrected grid at pixel (x, y)."""
+    u = model[32] * (model[35] * x - model[36] * y) + model[33]
+    v = model[32] * (model[37] * x - model[38] * y) + model[34]
+    big_x = 0.0
+    big_y = 0.0
+    power = 1.0
+    for i in range(4):
+        k = 4 * i
+        big_x += power * (model[k] + v * (model[k + 1] + v * (model[k + 2] + v * model[k + 3])))
+        big_y += power * (model[k + 16] + v * (model[k + 17] + v * (model[k + 18] + v * model[k + 19])))
+        power *= u
+    return big_x * _PX_PER_MM + _CENTRE, -big_y * _PX_PER_MM + _CENTRE
+
+
+@njit(nogil=True, cache=True)
+def solve(model, column, row, x, y, tolerance):  # type: ignore[no-untyped-def]
+    """The pixel (x, y) that maps to (column, row), by Newton's method from a start; derivatives by differences."""
+    for _ in range(_NEWTON_STEPS):
+        column_0, row_0 = to_grid(model, x, y)
+        column_x, row_x = to_grid(model, x + 0.5, y)
+        column_w, row_w = to_grid(model, x - 0.5, y)
+        column_y, row_y = to_grid(model, x, y + 0.5)
+        column_n, row_n = to_grid(model, x, y - 0.5)
+        a, b = column_x - column_w, column_y - column_n
+        c, d = row_x - row_w, row_y - row_n
+        determinant = a * d - b * c
+        if determinant == 0.0:
+            break
+        column_0, row_0 = column - column_0, row - row_0
+        step_x = (d * column_0 - b * row_0) / determinant
+        step_y = (a * row_0 - c * column_0) / determinant
+        # Far outside the image the cubic terms grow; a bounded step keeps the walk on its branch.
+        step_x = min(max(step_x, -200.0), 200.0)
+        step_y = min(max(step_y, -200.0), 200.0)
+        x += step_x
+        y += step_y
+        if abs(step_x) < tolerance and abs(step_y) < tolerance:
+            break
+    return x, y
+
+
+@njit(nogil=True, cache=True)
+def nearest_pixels(model, rows, columns, out):  # type: ignore[no-untyped-def]
+    """For each grid pixel the native pixel whose mapped centre is nearest in the plane.
+
+    Args:
+        model: (39,) calibration.
+        rows, columns: (R,), (C,) grid rows and columns, ascending.
+        out: (R, C) int32, receives y · 1664 + x.
+
+    Newton's method, started from the neighbour's solution, lands within the right pixel or beside it; a walk to the
+    best of the eight neighbours until none is better ends at the nearest one. Outside the mapped image the solution is
+    first moved to the image's edge, along which the walk goes on.
+    """
+    start_x, start_y = solve(model, columns[0], rows[0], (NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2, _CLOSE_PX)
+    for i in range(len(rows)):
+        x, y = solve(model, columns[0], rows[i], start_x, start_y, _CLOSE_PX)
+        start_x, start_y = x, y
+        for j in range(len(columns)):
+            x, y = solve(model, columns[j], rows[i], x, y, _CLOSE_PX)
+            pixel_x = min(max(int(np.floor(x + 0.5)), 0), NATIVE_WIDTH - 1)
+            pixel_y = min(max(int(np.floor(y + 0.5)), 0), NATIVE_HEIGHT - 1)
+            pixel_x, pixel_y = walk_to_nearest(model, columns[j], rows[i], pixel_x, pixel_y)
+            out[i, j] = pixel_y * NATIVE_WIDTH + pixel_x
+
+
+@njit(nogil=True, cache=True)
+def walk_to_nearest(model, column, row, x, y):  # type: ignore[no-untyped-def]
+    """From pixel (x, y), step to the neighbour mapped nearest to (column, row) until none is nearer."""
+    best = squared_distance(model, column, row, x, y)
+    while True:
+        best_x, best_y = x, y
+        for next_y in range(max(y - 1, 0), min(y + 2, NATIVE_HEIGHT)):
+            for next_x in range(max(x - 1, 0), min(x + 2, NATIVE_WIDTH)):
+                distance = squared_distance(model, column, row, next_x, next_y)
+                if distance < best:
+                    best, best_x, best_y = distance, next_x, next_y
+        if best_x == x and best_y == y:
+            return x, y
+        x, y = best_x, best_y
+
+
+@njit(nogil=True, cache=True)
+def squared_distance(model, column, row, x, y):  # type: ignore[no-untyped-def]
+    """Squared distance, in grid pixels, of the mapped pixel (x, y) from (column, row)."""
+    mapped_column, mapped_row = to_grid(model, x, y)
+    return (mapped_column - column) ** 2 + (mapped_row - row) ** 2
+
+
+@njit(nogil=True, cache=True)
+def invert_lattice(model, rows, columns, out):  # type: ignore[no-untyped-def]
+    """Native positions of a lattice of grid positions: out (R, C, 2) float32 receives x, y; no rounding."""
+    start_x, start_y = solve(model, columns[0], rows[0], (NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2, _FINE_PX)
+    for i in range(len(rows)):
+        x, y = solve(model, columns[0], rows[i], start_x, start_y, _FINE_PX)
+        start_x, start_y = x, y
+        for j in range(len(columns)):
+            x, y = solve(model, columns[j], rows[i], x, y, _FINE_PX)
+            out[i, j, 0] = x
+            out[i, j, 1] = y
+
+
+@njit(nogil=True, cache=True)
+def gather_reference(image, values, nearest, first, second, weight, out):  # type: ignore[no-untyped-def]
+    """Nearest-pixel correction and bilinear reduction in one pass, in the arithmetic of the published procedure.
+
+    Args:
+        image: (1600 · 1664,) uint8 native image, row by row.
+        values: (256,) float32, grey level -> intensity.
+        nearest: (R, R) uint32, native pixel of each grid pixel that is read.
+        first, second: (size,) uint32 indices into R of the two neighbours along a side.
+        weight: (size,) float32, weight of ``second``.
+        out: (size, size) uint8.
+    """
+    for i in range(len(first)):
+        above, below = nearest[first[i]], nearest[second[i]]
+        lower = np.float64(weight[i])
+        upper = np.float64(np.float32(1.0) - weight[i])
+        for j in range(len(first)):
+            right = np.float64(weight[j])
+            left = np.float64(np.float32(1.0) - weight[j])
+            a, b = first[j], second[j]
+            top = values[image[above[a]]] * left + values[image[above[b]]] * right
+            bottom = values[image[below[a]]] * left + values[image[below[b]]] * right
+            out[i, j] = np.uint8((top * upper + bottom * lower) * 255.0)
+
+
+@njit(nogil=True, cache=True)
+def gather_reference_float(image, nearest, first, second, weight, out):  # type: ignore[no-untyped-def]
+    """:func:`gather_reference` for an image that is float32 already (one that was resized to the native size)."""
+    for i in range(len(first)):
+        above, below = nearest[first[i]], nearest[second[i]]
+        lower = np.float64(weight[i])
+        upper = np.float64(np.float32(1.0) - weight[i])
+        for j in range(len(first)):
+            right = np.float64(weight[j])
+            left = np.float64(np.float32(1.0) - weight[j])
+            a, b = first[j], second[j]
+            top = np.float64(image[above[a]]) * left + np.float64(image[above[b]]) * right
+            bottom = np.float64(image[below[a]]) * left + np.float64(image[below[b]]) * right
+            out[i, j] = np.uint8((top * upper + bottom * lower) * 255.0)
+
+
+@njit(nogil=True, cache=True)
+def gather_area(image, corners, inside, samples, gain, out):  # type: ignore[no-untyped-def]
+    """Mean of the image over the footprint of each output pixel; 0 outside the field of view.
+
+    Args:
+        image: (H, W) uint8, any size.
+        corners: (size + 1, size + 1, 2) float32 native positions x, y of the output pixels' corners.
+        inside: (size, size) bool, footprint wholly inside the image.
+        samples: the footprint is read at samples x samples places, bilinearly.
+        gain: factor on the mean before it is rounded.
+        out: (size, size) uint8.
+    """
+    height, width = image.shape
+    scale_x, scale_y = width / NATIVE_WIDTH, height / NATIVE_HEIGHT
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            if not inside[i, j]:
+                out[i, j] = 0
+                continue
+            total = np.float32(0.0)
+            for m in range(samples):
+                t = np.float32((m + 0.5) / samples)
+                west_x = corners[i, j, 0] + t * (corners[i + 1, j, 0] - corners[i, j, 0])
+                west_y = corners[i, j, 1] + t * (corners[i + 1, j, 1] - corners[i, j, 1])
+                east_x = corners[i, j + 1, 0] + t * (corners[i + 1, j + 1, 0] - corners[i, j + 1, 0])
+                east_y = corners[i, j + 1, 1] + t * (corners[i + 1, j + 1, 1] - corners[i, j + 1, 1])
+                for n in range(samples):
+                    s = np.float32((n + 0.5) / samples)
+                    x = np.float32((west_x + s * (east_x - west_x) + 0.5) * scale_x - 0.5)
+                    y = np.float32((west_y + s * (east_y - west_y) + 0.5) * scale_y - 0.5)
+                    total += bilinear(image, x, y)
+            value = total / np.float32(samples * samples) * np.float32(gain) + np.float32(0.5)
+            out[i, j] = np.uint8(min(value, np.float32(255.0)))
+
+
+@njit(nogil=True, cache=True)
+def bilinear(image, x, y):  # type: ignore[no-untyped-def]
+    """Value of an (H, W) image at column x, row y; beyond the outermost pixel centres the edge value."""
+    height, width = image.shape
+    x = min(max(x, np.float32(0.0)), np.float32(width - 1))
+    y = min(max(y, np.float32(0.0)), np.float32(height - 1))
+    left, top = min(int(x), width - 2), min(int(y), height - 2)
+    s, t = x - np.float32(left), y - np.float32(top)
+    upper = image[top, left] + s * (np.float32(image[top, left + 1]) - np.float32(image[top, left]))
+    lower = image[top + 1, left] + s * (np.float32(image[top + 1, left + 1]) - np.float32(image[top + 1, left]))
+    return upper + t * (lower - upper)

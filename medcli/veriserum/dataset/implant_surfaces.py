@@ -1,0 +1,113 @@
+"""Implant surfaces by ``anatomy_id``, which of them are femora and tibiae, and the outline that an X-ray shows."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.mesh import Mesh, read_stl
+
+KINDS = {"femur": (1, 2), "tibia": (3, 4, 5, 6, 7)}
+"""``anatomy_id`` of the published components: two femoral, five tibial."""
+_SURFACE = re.compile(r"^ana_(\d+)\.stl$", re.IGNORECASE)
+
+
+def anatomy_ids(name: str) -> tuple[int, ...]:
+    """The ``anatomy_id`` that ``femur``, ``tibia`` or a number stands for.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if name.lower() in KINDS:
+        return KINDS[name.lower()]
+    if not name.isdecimal():
+        raise UsageError(f"--anatomy '{name}' is not femur, tibia or an anatomy_id")
+    return (int(name),)
+
+
+@dataclass(frozen=True, eq=False)
+class Implant:
+    """A surface whose outline can be asked for.
+
+    Attributes:
+        mesh: closed, millimetres.
+    """
+
+    mesh: Mesh
+
+    @cached_property
+    def _normals(self) -> NDArray[np.float64]:
+        corners = self.mesh.vertices[self.mesh.faces]
+        return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+    @cached_property
+    def _edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(E, 2) vertices of each edge and (E, 2) the two faces beside it."""
+        faces = np.asarray(self.mesh.faces, np.int64)
+        edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+        owner = np.tile(np.arange(len(faces)), 3)
+        order = np.lexsort((edges[:, 1], edges[:, 0]))
+        edges, owner = edges[order], owner[order]
+        pair = np.flatnonzero((edges[:-1] == edges[1:]).all(axis=1))
+        return edges[pair], np.stack([owner[pair], owner[pair + 1]], axis=1)
+
+    def outline(self, source_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points where rays from a source touch the surface: vertices of edges between lit and unlit faces.
+
+        Args:
+            source_mm: (3,), the source in the implant's own coordinates.
+
+        Returns:
+            (N, 3) millimetres, in the implant's own coordinates; the outer outline and that of inner rims.
+        """
+        first = self.mesh.vertices[self.mesh.faces[:, 0]]
+        is_lit = np.einsum("ij,ij->i", self._normals, source_mm - first) > 0
+        edges, beside = self._edges
+        return self.mesh.vertices[np.unique(edges[is_lit[beside[:, 0]] != is_lit[beside[:, 1]]])]
+
+
+@dataclass
+class Surfaces:
+    """The implants below a folder; a surface is read when it is first asked for, and kept.
+
+    Attributes:
+        root: where surfaces were looked for.
+        files: ``anatomy_id`` -> STL file.
+    """
+
+    root: Path
+    files: dict[int, Path]
+    _read: dict[int, Implant] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, root: Path) -> Surfaces:
+        """``ana_NNNNNN.stl`` in any folder below ``root``; the first of each in the order of paths."""
+        found: dict[int, Path] = {}
+        for folder, subfolders, names in os.walk(root):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            for name in sorted(names):
+                if match := _SURFACE.match(name):
+                    found.setdefault(int(match[1]), Path(folder, name))
+        return cls(root, found)
+
+    def implant(self, anatomy: int) -> Implant:
+        """The implant of an anatomy.
+
+        Raises:
+            DataError: it has no surface, or one that is not closed or cannot be read.
+        """
+        if anatomy not in self.files:
+            raise DataError(
+                f"no surface of anatomy {anatomy}: expected ana_{anatomy:06d}.stl in {self.root}",
+                "download it: medcli download veriserum",
+            )
+        if anatomy not in self._read:
+            self._read[anatomy] = Implant(read_stl(self.files[anatomy]))
+        return self._read[anatomy]

@@ -1,0 +1,58 @@
+"""Where Veriserum is published, and what its file names say. Wang et al., MICCAI 2025."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import PurePosixPath
+
+from medcli.transfer.destination import About
+
+BASE_URL = "https://www.research-collection.ethz.ch"
+ITEM = "20.500.11850/701146,10.3929/ethz-b-000701146"
+"""The handle, and the DOI should the handle not be known."""
+TABLES_REPOSITORY = "wjh19990923/veriserum"
+TABLES_COMMIT = "2b35e34"
+TABLES_FOLDER = "csv_files"
+ABOUT = About(
+    dataset="Veriserum",
+    licence="In Copyright - Non-Commercial Use Permitted (https://rightsstatements.org/page/InC-NC/1.0/)",
+    citation="Wang J, et al. Veriserum: a dual-plane fluoroscopic dataset with knee implant phantoms for deep learning "
+    "in medical imaging. MICCAI 2025. Data: https://doi.org/10.3929/ethz-b-000701146",
+)
+
+_IMAGE = re.compile(r"[bf]s_(\d+)\.jpe?g", re.IGNORECASE)
+_ANATOMY = re.compile(r".*\.stl", re.IGNORECASE)
+_DATABASE = frozenset({".db", ".sqlite", ".sqlite3"})
+
+
+class Part(str, Enum):
+    """Parts of the data set that ``--only`` chooses from."""
+
+    IMAGES = "images"
+    DATABASE = "database"
+    CSV = "csv"
+    ANATOMIES = "anatomies"
+
+
+FOLDERS = {Part.IMAGES: "images/", Part.DATABASE: "", Part.CSV: "csv_files/", Part.ANATOMIES: "veriserum_anatomies/"}
+"""Where each part goes below the destination."""
+
+
+def part_of(name: str) -> Part | None:
+    """What a file is, from its name; None for what the data set does not consist of (a read-me, a licence)."""
+    base = PurePosixPath(name).name
+    suffix = PurePosixPath(base).suffix.lower()
+    if _IMAGE.fullmatch(base):
+        return Part.IMAGES
+    if _ANATOMY.fullmatch(base):
+        return Part.ANATOMIES
+    if suffix in _DATABASE:
+        return Part.DATABASE
+    return Part.CSV if suffix == ".csv" else None
+
+
+def id_of(name: str) -> int | None:
+    """The id in an image's name."""
+    match = _IMAGE.fullmatch(PurePosixPath(name).name)
+    return int(match[1]) if match else None

@@ -1,0 +1,97 @@
+"""What a Veriserum folder holds (for ``medcli info``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medcli.core.dataset_status import DataFolder
+from medcli.core.errors import DataError
+from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.implant_surfaces import KINDS
+from medcli.veriserum.dataset.trial_splits import find_trials
+
+_WHY = "bring the X-ray pairs (asks for the licence; --only csv for the tables)"
+_LEAST_TRIALS = 3
+"""A split by trial needs one for each side."""
+
+
+def survey(root: Path) -> DataFolder:
+    """Count what is in ``root`` and say what is missing; bad data are a problem in the answer, not an error."""
+    folder = DataFolder("Veriserum", root)
+    if not root.is_dir():
+        folder.problems.append("the folder is not there")
+        folder.propose("download", _WHY, "veriserum", "--dest", root)
+        return folder
+    contents = folder_index.scan(root)
+    planes = {plane: sum(plane in files for files in contents.images.values()) for plane in folder_index.PLANES}
+    folder.found["images"] = f"{planes['bs']:,} bs and {planes['fs']:,} fs of {len(contents.images):,} ids"
+    for plane, count in folder_index.missing_planes(contents).items():
+        if count:
+            folder.problems.append(f"{count:,} ids have no {plane} image")
+    tables = {
+        kind.title: _describe(contents, kind, folder)
+        for kind in (folder_index.POSES, folder_index.DISTORTIONS, folder_index.SOURCES)
+    }
+    poses = tables[folder_index.POSES.title]
+    if poses is not None and contents.images:
+        without = len(set(contents.images) - set(poses.index))
+        if without:
+            folder.problems.append(f"{without:,} ids have images but no row in the pose table")
+    if not contents.images or any(table is None for table in tables.values()):
+        folder.propose("download", _WHY, "veriserum", "--dest", root)
+    _propose(folder, root, contents, tables)
+    return folder
+
+
+def _describe(contents: folder_index.Contents, kind: folder_index.TableKind, folder: DataFolder) -> pd.DataFrame | None:
+    try:
+        table, path = folder_index.find_and_read(contents, kind, None)
+    except DataError as error:
+        folder.problems.append(error.message)
+        return None
+    note = f"{len(table):,} rows in {path.relative_to(contents.root)}"
+    if kind is folder_index.POSES and (obsolete := int(folder_index.is_obsolete(table).sum())):
+        note += f", {obsolete:,} of them obsolete"
+    folder.found[kind.title] = note
+    return table
+
+
+def _propose(
+    folder: DataFolder, root: Path, contents: folder_index.Contents, tables: Mapping[str, pd.DataFrame | None]
+) -> None:
+    poses, distortions = tables[folder_index.POSES.title], tables[folder_index.DISTORTIONS.title]
+    if not contents.images or poses is None or distortions is None:
+        return
+    made = len(list((root / "calibrated").glob("calibrated_*"))) if (root / "calibrated").is_dir() else 0
+    folder.found["calibrated images"] = f"{made:,}"
+    if made < sum(map(len, contents.images.values())):
+        folder.propose("calibrate", "correct the distortion of the images", "veriserum", "--root", root)
+    anatomy = _trainable(poses, contents)
+    if anatomy is None:
+        folder.problems.append(f"pairs of fewer than {_LEAST_TRIALS} trials of any implant: too few to train on")
+        return
+    words = () if anatomy == "1" else ("--anatomy", anatomy)
+    folder.propose("train", "train the pose of implants", "pose", "--root", root, *words)
+
+
+def _trainable(poses: pd.DataFrame, contents: folder_index.Contents) -> str | None:
+    """The implant of which there are enough trials: 1 as published, else the one with the most pairs, else a group."""
+    if not {"anatomy_id", *folder_index.POSE_COLUMNS} <= set(poses.columns):
+        return None
+    whole = [number for number, planes in contents.images.items() if len(planes) == 2]
+    columns = [*folder_index.POSE_COLUMNS, "anatomy_id", "distortion_calibration_id"]
+    numbers = poses[columns].apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    known = numbers.notna().all(axis=1)
+    anatomies = numbers["anatomy_id"][known & numbers.index.isin(whole) & ~folder_index.is_obsolete(poses)].astype(int)
+    if anatomies.empty:
+        return None
+    trials = find_trials(poses[known], contents).of
+    single = {str(number): (number,) for number in (1, *anatomies.value_counts().index.tolist())}
+    for name, chosen in {**single, **KINDS}.items():
+        if trials.loc[anatomies.index[anatomies.isin(chosen)]].nunique() >= _LEAST_TRIALS:
+            return name
+    return None

@@ -1,0 +1,231 @@
+"""Which pairs belong to one trial, and splits that keep trials whole.
+
+Consecutive pairs of a recording differ by a fraction of a millimetre. Where neighbours stand on both sides of a split,
+an error says how well a network remembers, not how well it does on a new recording. So splits are by trial, and
+which column told the trials is part of every result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from medcli.core.errors import DataError
+from medcli.core.rigid_transforms import VERISERUM_EULER
+from medcli.veriserum.dataset import folder_index
+
+_LOG = logging.getLogger(__name__)
+TRIAL_COLUMNS = ("trials_id", "trial_id")
+RUNS = "runs of consecutive ids"
+PUBLISHED_IDS, PUBLISHED_SHARE = 1000, 0.8
+VAL_SHARE = TEST_SHARE = 0.15
+_TINY = 2
+"""A group of so few pairs is no recording: a table with one measurement a pair says nothing about trials."""
+_NEAR_MM, _NEAR_DEG = 5.0, 5.0
+"""Neighbouring frames of a trial are nearer to each other than this (25 frames a second and more)."""
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trial of each pair.
+
+    Attributes:
+        of: id -> number of its trial.
+        rule: the column that tells, or :data:`RUNS`.
+    """
+
+    of: pd.Series
+    rule: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pose ids by side.
+
+    Attributes:
+        train, val, test: ids in ascending order.
+        rule: what kept trials together.
+        trials: how many trials each side has.
+        leaks: validation and test pairs whose neighbour in a recording is a training pair.
+        warnings: what to keep in mind when quoting metrics.
+    """
+
+    train: Ids
+    val: Ids
+    test: Ids
+    rule: str
+    trials: dict[str, int] = field(default_factory=dict)
+    leaks: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a checkpoint's description: ids as ranges."""
+        sides = {name: as_ranges(getattr(self, name)) for name in ("train", "val", "test")}
+        return {**sides, "rule": self.rule, "trials": self.trials, "leaks": self.leaks, "warnings": list(self.warnings)}
+
+
+def find_trials(poses: pd.DataFrame, contents: folder_index.Contents) -> Trials:
+    """Group the pairs of a pose table into trials.
+
+    Args:
+        poses: as :func:`medcli.veriserum.dataset.folder_index.read_table` gives it.
+        contents: where a database with a table of measurements may be.
+
+    ``measurement_id`` is taken where its groups are recordings. Where most of them hold one or two pairs, a trial id is
+    taken: a column of the pose table, else of the database's table of measurements. Where there is none, runs of
+    consecutive ids are trials; a run ends where anatomy or calibration changes, or the pose jumps.
+    """
+    if "measurement_id" in poses.columns and not _is_tiny(poses["measurement_id"]):
+        return Trials(_numbered(poses["measurement_id"]), "measurement_id")
+    for name in TRIAL_COLUMNS:
+        if name in poses.columns and not _is_tiny(poses[name]):
+            return Trials(_numbered(poses[name]), name)
+    if "measurement_id" in poses.columns:
+        found = folder_index.read_measurements(contents, TRIAL_COLUMNS)
+        if found is not None:
+            trials = poses["measurement_id"].map(found.trials)
+            if trials.notna().all() and not _is_tiny(trials):
+                return Trials(_numbered(trials), f"{found.column} of {found.path.name}")
+    return Trials(_runs(poses), RUNS)
+
+
+def split_by_trial(poses: pd.DataFrame, trials: Trials) -> Split:
+    """70 % of the pairs for training, 15 % for validation and 15 % for testing, whole trials each.
+
+    Trials are taken in the order of a hash of their first id, so that the split of a dataset is always the same.
+
+    Raises:
+        DataError: fewer than three trials.
+    """
+    mine = trials.of.loc[poses.index]
+    names = {int(trial): int(mine.index[mine == trial].min()) for trial in mine.unique()}
+    if len(names) < 3:
+        raise DataError(
+            f"{len(poses)} pairs are of {len(names)} trials (by {trials.rule}): a split needs three",
+            "choose another --anatomy, or --split published, which does not keep trials apart",
+        )
+    order = sorted(names, key=lambda trial: hashlib.sha256(str(names[trial]).encode()).hexdigest())
+    counts = mine.value_counts()
+    side_of: dict[int, str] = {}
+    for side, share in (("val", VAL_SHARE), ("test", TEST_SHARE)):
+        wanted, taken = share * len(poses), 0
+        while order and (taken == 0 or taken + counts[order[0]] / 2 <= wanted) and len(order) > (side == "val") + 1:
+            side_of[order[0]] = side
+            taken += int(counts[order.pop(0)])
+    side_of |= dict.fromkeys(order, "train")
+    sides = mine.map(side_of)
+    return _finish(poses, {name: _ids(poses.index[sides == name]) for name in ("train", "val", "test")}, trials)
+
+
+def split_as_published(poses: pd.DataFrame, trials: Trials) -> Split:
+    """The first 1,000 ids in their order, the first 80 % for training and the rest for both validation and testing."""
+    chosen = _ids(poses.index)[:PUBLISHED_IDS]
+    cut = int(PUBLISHED_SHARE * len(chosen))
+    if not 0 < cut < len(chosen):
+        raise DataError(f"{len(chosen)} pairs cannot be split")
+    return _finish(poses, {"train": chosen[:cut], "val": chosen[cut:], "test": chosen[cut:]}, trials)
+
+
+def count_leaks(poses: pd.DataFrame, train: Ids, other: Ids) -> int:
+    """How many of ``other`` have a training pair right before or after them with nearly the same pose."""
+    if not set(folder_index.POSE_COLUMNS) <= set(poses.columns):
+        return 0
+    in_train = set(train.tolist())
+    pairs = [(i, i + step) for i in other.tolist() for step in (-1, 1) if i + step in in_train]
+    if not pairs:
+        return 0
+    here, there = (poses.loc[list(side)] for side in zip(*pairs, strict=True))
+    same = np.ones(len(pairs), bool)
+    if "anatomy_id" in poses.columns:
+        same = here["anatomy_id"].to_numpy() == there["anatomy_id"].to_numpy()
+    near = same & (_steps(here, there) < 1)
+    return len({pair[0] for pair, is_near in zip(pairs, near, strict=True) if is_near})
+
+
+def as_ranges(ids: Sequence[int] | Ids) -> str:
+    """``1-40,61,70-90`` for ascending ids."""
+    parts, ids = [], [int(i) for i in ids]
+    starts = [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1] + 1]
+    for k, start in enumerate(starts):
+        end = starts[k + 1] if k + 1 < len(starts) else len(ids)
+        first, last = ids[start], ids[end - 1]
+        parts.append(str(first) if first == last else f"{first}-{last}")
+    return ",".join(parts)
+
+
+def from_ranges(text: str) -> Ids:
+    """The inverse of :func:`as_ranges`."""
+    spans = [part.partition("-") for part in text.split(",") if part]
+    return _ids([i for first, _, last in spans for i in range(int(first), int(last or first) + 1)])
+
+
+def _finish(poses: pd.DataFrame, sides: dict[str, Ids], trials: Trials) -> Split:
+    groups = {name: set(trials.of[trials.of.index.isin(ids)].tolist()) for name, ids in sides.items()}
+    held_out = _ids(sorted({*sides["val"].tolist(), *sides["test"].tolist()}))
+    leaks = count_leaks(poses, sides["train"], held_out)
+    shared = groups["train"] & (groups["val"] | groups["test"])
+    warnings = []
+    if shared:
+        warnings.append(
+            f"{len(shared)} trials stand on both sides of the split: errors are not those on new recordings"
+        )
+    if leaks:
+        warnings.append(
+            f"{leaks} of {len(held_out)} pairs held out are neighbours of training pairs in nearly the same pose"
+        )
+    if trials.rule == RUNS:
+        warnings.append(
+            "no column tells the trials; pairs were grouped by runs of consecutive ids, broken at jumps of the pose"
+        )
+    counts = {name: len(found) for name, found in groups.items()}
+    return Split(**sides, rule=trials.rule, trials=counts, leaks=leaks, warnings=tuple(warnings))
+
+
+def _is_tiny(groups: pd.Series) -> bool:
+    """Whether most pairs are in groups of one or two, or in none."""
+    sizes = groups.map(groups.value_counts())
+    return bool((sizes.fillna(0) <= _TINY).mean() > 0.5)
+
+
+def _numbered(groups: pd.Series) -> pd.Series:
+    """Groups as whole numbers from 0; a pair without one is a group of its own."""
+    numbers, names = pd.factorize(groups)
+    alone = numbers < 0
+    numbers = numbers.astype(np.int64)
+    numbers[alone] = len(names) + np.arange(int(alone.sum()))
+    return pd.Series(numbers, index=groups.index)
+
+
+def _runs(poses: pd.DataFrame) -> pd.Series:
+    ordered = poses.sort_index()
+    begins = np.ones(len(ordered), bool)
+    begins[1:] = np.diff(ordered.index.to_numpy()) > 1
+    for name in ("anatomy_id", "distortion_calibration_id", "source_int_calibration_id"):
+        if name in ordered.columns:
+            values = ordered[name].to_numpy()
+            begins[1:] |= values[1:] != values[:-1]
+    if set(folder_index.POSE_COLUMNS) <= set(ordered.columns):
+        begins[1:] |= _steps(ordered.iloc[:-1], ordered.iloc[1:]) > 4
+    return pd.Series(np.cumsum(begins) - 1, index=ordered.index).loc[poses.index]
+
+
+def _steps(here: pd.DataFrame, there: pd.DataFrame) -> NDArray[np.float64]:
+    """How far poses lie apart, row by row: below 1 they are nearly the same in place and direction."""
+    one, other = (side[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64) for side in (here, there))
+    away_mm = np.linalg.norm(one[:, :3] - other[:, :3], axis=1)
+    turns = [Rotation.from_euler(VERISERUM_EULER, side[:, 3:], degrees=True) for side in (one, other)]
+    return np.asarray(np.maximum(away_mm / _NEAR_MM, np.degrees((turns[0].inv() * turns[1]).magnitude()) / _NEAR_DEG))
+
+
+def _ids(values: Any) -> Ids:
+    return np.sort(np.asarray(list(values), dtype=np.int64))

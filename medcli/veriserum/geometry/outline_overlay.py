@@ -1,0 +1,68 @@
+"""Outlines of projected implants on X-ray images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.mesh import Mesh
+from medcli.veriserum.geometry.biplane import Camera, DualPlane, ImageGrid
+
+BEFORE, AFTER = (255, 140, 0), (0, 220, 90)
+"""Colours (red, green, blue) of the outline at the start and of the result."""
+REFERENCE, ESTIMATE = (0, 190, 255), (255, 140, 0)
+"""Colours of the outline by the reference pose and by the estimated one."""
+_LEAST_SIZE = 640
+"""Overlays are at least so wide, so that a line one pixel thick hides little."""
+
+
+def outline(camera: Camera, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid) -> NDArray[np.bool_]:
+    """Pixels (rows, columns) on the rim of a projected mesh, just inside it; its holes have rims, too."""
+    seen = camera.silhouette(mesh, pose, grid).astype(np.uint8)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inner = cv2.erode(seen, cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    return np.asarray(seen > inner)
+
+
+def draw_pair(
+    pictures: Mapping[str, NDArray[Any]],
+    cameras: DualPlane,
+    mesh: Mesh,
+    poses: Sequence[tuple[NDArray[np.float64], tuple[int, int, int]]],
+) -> NDArray[np.uint8]:
+    """The planes of :func:`draw_planes` side by side, (S, 2 S, 3) uint8, RGB."""
+    return np.concatenate(draw_planes(pictures, cameras, mesh, poses), axis=1)
+
+
+def draw_planes(
+    pictures: Mapping[str, NDArray[Any]],
+    cameras: DualPlane,
+    mesh: Mesh,
+    poses: Sequence[tuple[NDArray[np.float64], tuple[int, int, int]]],
+) -> list[NDArray[np.uint8]]:
+    """Each plane with outlines drawn on it.
+
+    Args:
+        pictures: plane ("bs", "fs") -> calibrated image (S, S), 8 bits.
+        cameras: of the recording.
+        mesh: the implant, millimetres.
+        poses: (4, 4) implant to world, and a colour (red, green, blue); later ones are drawn over earlier ones.
+
+    Returns:
+        (S, S, 3) uint8, RGB, of each plane in the order of ``pictures``; S is 640 at least.
+    """
+    sides = []
+    for plane, picture in pictures.items():
+        size = max(_LEAST_SIZE, picture.shape[0])
+        grey = np.asarray(picture, np.uint8)
+        if grey.shape[0] != size:
+            grey = np.asarray(cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
+        side = np.repeat(grey[..., None], 3, axis=2)
+        for pose, colour in poses:
+            side[outline(cameras.camera(plane), mesh, pose, ImageGrid.calibrated(size))] = colour
+        sides.append(side)
+    return sides

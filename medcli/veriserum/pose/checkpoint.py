@@ -1,0 +1,118 @@
+"""Pose checkpoints: safetensors weights that carry their own description (:mod:`medcli.training.weights`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medcli import __version__
+from medcli.core.errors import DataError
+from medcli.training.weights import as_json, load_into, read_description, save_weights
+from medcli.veriserum.pose.network import PoseNetwork, build_pose_network
+
+_FAMILY = "medcli.pose_network."
+SCHEMA = f"{_FAMILY}v1"
+CITATION = "Wang et al., Veriserum, MICCAI 2025, doi:10.3929/ethz-b-000701146"
+LICENCE = "In Copyright - Non-Commercial Use Permitted (trained on Veriserum)"
+_HINT = "use one that medcli train pose wrote"
+
+
+@dataclass(frozen=True)
+class PoseMetadata:
+    """What one must know of a pose network besides its weights.
+
+    Attributes:
+        backbone: name as :func:`medcli.veriserum.pose.network.build_pose_network` takes it.
+        size: rows and columns of each plane, pixels.
+        anatomies: ``anatomy_id`` that it was trained on.
+        mean_pose: tx ty tz (mm) and rz rx ry (degrees) of the mean of its training pairs: what one would guess
+            without looking.
+        images: ``calibrated`` or ``originals``, what it was trained on.
+        settings: the options of the training that made it.
+        splits: ids of ``train``, ``val`` and ``test`` as ranges, the rule that kept trials apart, warnings.
+        metrics: what validation said of these weights.
+    """
+
+    backbone: str
+    size: int
+    anatomies: tuple[int, ...]
+    mean_pose: tuple[float, ...]
+    images: str = "originals"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    splits: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "medcli train pose"
+    licence: str = LICENCE
+    citation: str = CITATION
+    medcli_version: str = __version__
+    schema: str = SCHEMA
+
+
+@dataclass(frozen=True)
+class PoseCheckpoint:
+    """What ``medcli checkpoint show`` answers of a pose network.
+
+    Attributes:
+        path: the file.
+        parameters: number of trained numbers.
+        metadata: what it says of itself.
+    """
+
+    path: Path
+    parameters: int
+    metadata: PoseMetadata
+    schema: str = "medcli.pose_checkpoint.v1"
+
+
+def save_pose_checkpoint(path: Path, network: PoseNetwork, metadata: PoseMetadata) -> Path:
+    """Write weights and description; each file is whole or absent at any moment."""
+    return save_weights(path, network, as_json(dataclasses.asdict(metadata)))
+
+
+def read_pose_metadata(path: Path) -> PoseMetadata:
+    """The description in a checkpoint, without reading the weights.
+
+    Raises:
+        DataError: the file is missing, or is no pose checkpoint.
+    """
+    if not path.is_file():
+        raise DataError(f"no checkpoint {path}", "train one: medcli train pose")
+    try:
+        values = json.loads(read_description(path, _HINT))
+        schema = values["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} does not describe a pose network", _HINT) from error
+    if not str(schema).startswith(_FAMILY):
+        raise DataError(f"{path} holds another kind of network ({schema}), expected one of medcli train pose")
+    if schema != SCHEMA:
+        raise DataError(f"{path} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
+    known = {entry.name for entry in dataclasses.fields(PoseMetadata)}
+    lists = {name: tuple(values[name]) for name in ("anatomies", "mean_pose")}
+    return PoseMetadata(**({key: value for key, value in values.items() if key in known} | lists))
+
+
+def load_pose_network(path: Path) -> tuple[PoseNetwork, PoseMetadata]:
+    """The network of a checkpoint, on the CPU and in evaluation mode, and its description.
+
+    Raises:
+        DataError: the file is missing, damaged, or does not fit the network it names.
+    """
+    metadata = read_pose_metadata(path)
+    network = build_pose_network(metadata.backbone)
+    load_into(network, path, metadata.backbone)
+    network.eval()
+    return network, metadata
+
+
+def describe(path: Path) -> PoseCheckpoint:
+    """Load a pose checkpoint and say what it is.
+
+    Raises:
+        DataError: see :func:`load_pose_network`.
+    """
+    network, metadata = load_pose_network(path)
+    return PoseCheckpoint(path, sum(parameter.numel() for parameter in network.parameters()), metadata)

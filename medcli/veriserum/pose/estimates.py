@@ -1,0 +1,70 @@
+"""Poses of many pairs: estimated by a network, or looked up in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.progress import Progress
+from medcli.veriserum.dataset.pose_tables import read_predictions
+from medcli.veriserum.dataset.trial_splits import Ids
+from medcli.veriserum.pose.inference import PosePredictor
+from medcli.veriserum.pose.pair_images import PairFiles, PairReader, read_together
+from medcli.veriserum.pose.pairs import pose_matrices
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Poses of some pairs, and what went wrong with the others.
+
+    Attributes:
+        ids: (N,) of the pairs with a pose.
+        poses: (N, 4, 4) implant to the frame that poses are given in.
+        failures: a line for each of the others.
+    """
+
+    ids: Ids
+    poses: NDArray[np.float64]
+    failures: list[str]
+
+
+def estimate(
+    predictor: PosePredictor, reader: PairReader, files: Sequence[PairFiles], title: str, progress: Progress
+) -> Estimates:
+    """Estimate the poses of pairs; those that cannot be read are failures.
+
+    Args:
+        predictor: the network.
+        reader: of the size that the network takes.
+        files: one pair at least.
+        title, progress: what is going on, and who is told of every pair.
+    """
+    ids: list[int] = []
+    poses, failures = [], []
+    with progress.task(title, len(files), "pairs") as advance:
+        for start in range(0, len(files), _BATCH):
+            batch = files[start : start + _BATCH]
+            good, planes, failed = read_together(reader, batch)
+            failures += failed
+            ids += [batch[i].id for i in good]
+            poses.append(predictor.predict(planes))
+            advance(len(batch))
+    return Estimates(np.array(ids, np.int64), np.concatenate(poses), failures)
+
+
+def look_up(predictions: Path, ids: Ids) -> Estimates:
+    """The poses of ``ids`` in a table of poses, see :func:`medcli.veriserum.dataset.pose_tables.read_predictions`.
+
+    Raises:
+        DataError: no such file, or it is no table of poses.
+    """
+    table = read_predictions(predictions)
+    there = ids[np.isin(ids, table.index.to_numpy())]
+    failures = [f"pair {number}: not in {predictions}" for number in ids.tolist() if number not in table.index]
+    return Estimates(there, pose_matrices(table.loc[there.tolist()]) if len(there) else np.zeros((0, 4, 4)), failures)

@@ -1,0 +1,272 @@
+"""How good poses are, on pairs with reference poses: ``medcli evaluate pose``."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import make_output_folder, write_json, write_text
+from medcli.core.progress import SILENT, Progress
+from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
+from medcli.core.run_provenance import note_run
+from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.pose_tables import MANUAL, read_reference
+from medcli.veriserum.dataset.publication import ABOUT
+from medcli.veriserum.dataset.trial_splits import Ids, count_leaks, from_ranges
+from medcli.veriserum.geometry.biplane import PoseFrame
+from medcli.veriserum.geometry.pair_geometry import PairGeometry
+from medcli.veriserum.pose.estimates import Estimates, estimate, look_up
+from medcli.veriserum.pose.inference import PosePredictor
+from medcli.veriserum.pose.metrics import SINGLE_PLANE, Summary, outline_errors, pose_errors, summarise
+from medcli.veriserum.pose.pairs import Pairs, choose_split, find_pairs, pose_matrices
+from medcli.veriserum.registration.study import read_inter_plane
+
+_LOG = logging.getLogger(__name__)
+SIDES = ("test", "val", "train", "all")
+_OVERLAY_SIZE = 512
+
+
+@dataclass(frozen=True)
+class PoseEvaluationSettings:
+    """What is evaluated.
+
+    Attributes:
+        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; None: what the checkpoint was trained on, else all.
+        split: ``test``, ``val``, ``train`` or ``all``: a side of the checkpoint's split, or of the split by trial.
+        ids: (first, last) ranges, both included, instead of a side.
+        reference: ``manual``, or a file with poses; None: the pose table.
+        frame: the frame that poses are given in.
+        calibrated: folder of calibrated images.
+        inter_plane: JSON file with the places of the planes; None: the published ones.
+    """
+
+    anatomy: str | None = None
+    split: str = "test"
+    ids: Sequence[tuple[int, int]] | None = None
+    reference: str | None = None
+    frame: PoseFrame = PoseFrame.WORLD
+    calibrated: Path | None = None
+    inter_plane: Path | None = None
+
+
+@dataclass(frozen=True)
+class PoseEvaluation:
+    """What ``medcli evaluate pose`` answers; millimetres and degrees, a value that does not exist is NaN.
+
+    Attributes:
+        source: the checkpoint or the table of predictions.
+        reference: where the reference poses come from.
+        pairs: evaluated.
+        anatomies: pairs of each ``anatomy_id``.
+        split: which pairs, and by which rule they were split.
+        leaks: pairs whose neighbour in a recording, in nearly the same pose, is a training pair.
+        errors: measure -> summary, see :data:`medcli.veriserum.pose.metrics.MEASURES`.
+        mean_pose: the same of always guessing the mean pose of the training pairs; None if it is not known.
+        single_plane: published errors of deep single-plane pose by percentile, to compare with.
+        geometry: the planes' geometry that was used.
+        out: folder with ``evaluation.json``, ``pairs.csv``, ``errors.png`` and ``overlays.jpg``.
+        warnings: what to keep in mind.
+        failures: pairs that could not be evaluated, a line each.
+    """
+
+    source: str
+    reference: str
+    pairs: int
+    anatomies: dict[int, int]
+    split: str
+    leaks: int
+    errors: dict[str, Summary]
+    mean_pose: dict[str, Summary] | None
+    single_plane: dict[str, dict[int, float]]
+    geometry: str
+    out: Path | None
+    warnings: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    schema: str = "medcli.evaluate.pose.v1"
+
+
+def evaluate_pose(
+    root: Path,
+    checkpoint: PosePredictor | None = None,
+    predictions: Path | None = None,
+    settings: PoseEvaluationSettings | None = None,
+    out: Path | None = None,
+    name: str = "",
+    progress: Progress = SILENT,
+) -> PoseEvaluation:
+    """Compare poses with reference poses.
+
+    Args:
+        root: the dataset's folder.
+        checkpoint: a network that estimates the poses; or
+        predictions: a table of estimated poses with columns id, tx, ty, tz, rz, rx, ry.
+        settings: what is evaluated.
+        out: folder for results; None writes nothing.
+        name: of the checkpoint, for the result.
+
+    Raises:
+        DataError: nothing to evaluate.
+        UsageError: not one source of poses.
+    """
+    if (checkpoint is None) == (predictions is None):
+        raise UsageError("give either --checkpoint or --predictions")
+    settings = settings or PoseEvaluationSettings()
+    if out is not None:
+        make_output_folder(out)
+    pairs, reference = _reference(root, settings, checkpoint)
+    ids, split, train = _choose(pairs, settings, checkpoint)
+    found = _estimates(ids, pairs, checkpoint, predictions, progress)
+    world = PairGeometry(root, pairs.poses, read_inter_plane(settings.inter_plane), settings.frame)
+    errors, guess = _measure(found, pairs, world, checkpoint)
+    leaks = 0 if train is None else count_leaks(pairs.poses, train, found.ids)
+    anatomies = errors["anatomy_id"].tolist()
+    result = PoseEvaluation(
+        source=name or str(predictions),
+        reference=reference,
+        pairs=len(found.ids),
+        anatomies={number: anatomies.count(number) for number in sorted(set(anatomies))},
+        split=split,
+        leaks=leaks,
+        errors=summarise(errors),
+        mean_pose=None if guess is None else summarise(guess),
+        single_plane=SINGLE_PLANE,
+        geometry=f"planes: {settings.inter_plane or 'published geometry'}; poses in frame {settings.frame.value}",
+        out=out,
+        warnings=_warn(leaks, len(found.ids), world),
+        failures=tuple(found.failures),
+    )
+    if out is not None:
+        write_json(out / "evaluation.json", result)
+        write_text(out / "pairs.csv", errors.round(5).to_csv(lineterminator="\n"))
+        _draw(out, errors, guess, found, pairs, world)
+        device = checkpoint.device if checkpoint else ""
+        note_run(out, "evaluate pose", ABOUT, Path(root), settings, device=device)
+    return result
+
+
+def _reference(root: Path, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None) -> tuple[Pairs, str]:
+    trained_on = str(checkpoint.metadata.settings["anatomy"]) if checkpoint else None
+    pairs = find_pairs(
+        root,
+        settings.anatomy or trained_on,
+        settings.calibrated,
+        need_images=checkpoint is not None,
+    )
+    if settings.reference is None:
+        return pairs, "pose table"
+    table, where = read_reference(root, settings.reference)
+    kept = pairs.poses[pairs.poses.index.isin(table.index)].copy()
+    if kept.empty:
+        raise DataError(f"{where} has no pose of these pairs")
+    kept[list(folder_index.POSE_COLUMNS)] = table.loc[kept.index, list(folder_index.POSE_COLUMNS)].astype(float)
+    return dataclasses.replace(
+        pairs, poses=kept
+    ), f"{MANUAL} poses of {where}" if settings.reference == MANUAL else where
+
+
+def _choose(
+    pairs: Pairs, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None
+) -> tuple[Ids, str, Ids | None]:
+    """Ids to evaluate, in words which they are, and the training's ids if they are known."""
+    present = pairs.poses.index.to_numpy(np.int64)
+    splits = checkpoint.metadata.splits if checkpoint else {}
+    train = from_ranges(str(splits["train"])) if splits.get("train") else None
+    if settings.ids is not None:
+        chosen = np.array(folder_index.select_ids(present.tolist(), settings.ids), np.int64)
+        words = "chosen ids"
+    elif settings.split == "all":
+        chosen, words = present, "all pairs"
+    elif settings.split not in SIDES:
+        raise UsageError(f"--split '{settings.split}' is not one of {', '.join(SIDES)}")
+    elif splits:
+        chosen = np.intersect1d(from_ranges(str(splits[settings.split])), present)
+        words = f"{settings.split} pairs of the checkpoint's split by {splits.get('rule')}"
+    else:
+        split = choose_split(pairs)
+        chosen, words = getattr(split, settings.split), f"{settings.split} pairs of the split by {split.rule}"
+    if not len(chosen):
+        raise DataError(f"no pair to evaluate ({words})", "choose with --split or --ids")
+    return chosen, words, train
+
+
+def _estimates(
+    ids: Ids, pairs: Pairs, checkpoint: PosePredictor | None, predictions: Path | None, progress: Progress
+) -> Estimates:
+    """The poses to evaluate, by the network or else from the table."""
+    if checkpoint is not None:
+        found = estimate(checkpoint, pairs.reader(checkpoint.metadata.size), pairs.select(ids), "evaluating", progress)
+    else:
+        assert predictions is not None
+        found = look_up(predictions, ids)
+    if not len(found.ids):
+        raise DataError(f"none of {len(ids)} pairs could be evaluated: {found.failures[0]}")
+    return found
+
+
+def _measure(
+    found: Estimates, pairs: Pairs, world: PairGeometry, checkpoint: PosePredictor | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Tables of errors by id: of the estimates, and of the mean pose."""
+    rows = pairs.poses.loc[found.ids.tolist()]
+    references = world.to_world(found.ids, pose_matrices(rows))
+    numbers = found.ids.tolist()
+    implants, cameras = [world.implant(i) for i in numbers], [world.cameras(i) for i in numbers]
+
+    def measure(poses: NDArray[np.float64]) -> pd.DataFrame:
+        estimates = world.to_world(found.ids, poses)
+        parts = [
+            pose_errors(estimates, references, world.planes),
+            outline_errors(implants, cameras, estimates, references),
+        ]
+        table = pd.concat(parts, axis=1)
+        table.index = rows.index
+        table.insert(0, "anatomy_id", rows["anatomy_id"].astype(int))
+        return table
+
+    guess = None
+    if checkpoint is not None:
+        numbers_of_mean = np.array(checkpoint.metadata.mean_pose)
+        mean = rigid_transform(numbers_of_mean[:3], numbers_of_mean[3:], VERISERUM_EULER)
+        guess = measure(np.tile(mean, (len(found.ids), 1, 1)))
+    return measure(found.poses), guess
+
+
+def _warn(leaks: int, pairs: int, world: PairGeometry) -> tuple[str, ...]:
+    """Say what to keep in mind, and return it."""
+    warnings = [f"no outline errors: {reason}" for reason in world.missing]
+    if leaks:
+        near = f"{leaks} of {pairs} pairs are neighbours of training pairs: errors on new recordings are larger"
+        warnings.insert(0, near)
+    for warning in warnings:
+        _LOG.warning("%s", warning)
+    return tuple(warnings)
+
+
+def _draw(
+    out: Path, errors: pd.DataFrame, guess: pd.DataFrame | None, found: Estimates, pairs: Pairs, world: PairGeometry
+) -> None:
+    """How errors are distributed, and the best, median and worst pair that has images, cameras and an implant."""
+    from medcli.veriserum.pose.figures import draw_errors, draw_examples, rank
+
+    draw_errors(errors, guess, out / "errors.png")
+    estimates = dict(zip(found.ids.tolist(), found.poses, strict=True))
+    examples = []
+    for words, number in rank(errors):
+        implant, both = world.implant(number), world.cameras(number)
+        if implant is None or both is None or number not in pairs.files:
+            continue
+        reference = pose_matrices(pairs.poses.loc[[number]])[0]
+        poses = world.to_world(np.array([number, number]), np.stack([reference, estimates[number]]))
+        row = errors.loc[number]
+        note = f"{words}: id {number}, {row['distance_mm']:.1f} mm, {row['rotation_deg']:.1f} degrees"
+        examples.append((note, pairs.files[number], implant.mesh, both, list(poses)))
+    if examples:
+        draw_examples(examples, pairs.reader(_OVERLAY_SIZE), out / "overlays.jpg")

@@ -1,0 +1,88 @@
+"""Pictures of an evaluation of poses: how errors are distributed, and the implant drawn on some pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli.core.contact_sheet import contact_sheet
+from medcli.core.files import replacing
+from medcli.core.image_io import write_image
+from medcli.core.mesh import Mesh
+from medcli.veriserum.geometry.biplane import DualPlane
+from medcli.veriserum.geometry.outline_overlay import ESTIMATE, REFERENCE, draw_planes
+from medcli.veriserum.pose.metrics import SINGLE_PLANE
+from medcli.veriserum.pose.pair_images import STACK, PairFiles, PairReader
+
+_PANELS = (
+    ("translation, mm", {"in_plane_bs_mm": "in plane bs", "out_of_plane_bs_mm": "out of plane bs"}),
+    ("rotation, degrees", {"rotation_deg": "geodesic", "rz_deg": "rz", "rx_deg": "rx", "ry_deg": "ry"}),
+    ("outline at the detector, mm", {"outline_bs_mm": "plane bs", "outline_fs_mm": "plane fs"}),
+)
+_SHOWN = ("in_plane_bs_mm", "out_of_plane_bs_mm", "rotation_deg", "outline_bs_mm", "outline_fs_mm")
+
+Example = tuple[str, PairFiles, Mesh, DualPlane, Sequence[NDArray[np.float64]]]
+"""Note, files, surface, cameras, and poses of reference and estimate (4, 4), implant to world."""
+
+
+def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) -> None:
+    """Cumulative distributions of the errors, with those of the mean pose (dashed) and the published percentiles.
+
+    Args:
+        errors: see :func:`medcli.veriserum.pose.metrics.pose_errors`.
+        guess: the same of the mean pose.
+        target: a PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.6, 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (label, measures) in zip(figure.subplots(1, 3), _PANELS, strict=True):
+        for number, (name, words) in enumerate(measures.items()):
+            colour = f"C{number}"
+            axis.plot(*_cumulative(errors[name]), color=colour, linewidth=1.5, label=words)
+            if guess is not None and name in _SHOWN:
+                axis.plot(*_cumulative(guess[name]), color=colour, linewidth=0.9, linestyle="--", alpha=0.7)
+            for percent, value in SINGLE_PLANE.get(name, {}).items():
+                axis.plot(value, percent, marker="x", color=colour, markersize=7, linestyle="none")
+        axis.set_xscale("symlog", linthresh=1)
+        axis.set_xlim(left=0)
+        axis.set_ylim(0, 100)
+        axis.set_xlabel(label)
+        axis.set_ylabel("pairs below, %")
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False, loc="upper left")
+    figure.suptitle("Solid: estimate; dashed: mean pose of the training pairs; x: published, single-plane", fontsize=9)
+    with replacing(target) as part:
+        figure.savefig(part, format="png")
+
+
+def draw_examples(examples: Sequence[Example], reader: PairReader, target: Path) -> None:
+    """Pairs with the implant's outline by reference and estimate, a row each, as one picture."""
+    rows, notes = [], []
+    for note, files, mesh, cameras, (reference, estimate) in examples:
+        planes = reader.read(files)
+        poses = [(reference, REFERENCE), (estimate, ESTIMATE)]
+        rows.append(draw_planes(dict(zip(STACK, planes, strict=True)), cameras, mesh, poses))
+        notes.append(note)
+    write_image(
+        target, contact_sheet(rows, ["plane bs; blue: reference", "plane fs; orange: estimate"], notes, panel=420)
+    )
+
+
+def rank(errors: pd.DataFrame) -> list[tuple[str, int]]:
+    """Ids of the best, middle and worst pair by translation in mm plus rotation in degrees; fewer of few pairs."""
+    order = (errors["distance_mm"] + errors["rotation_deg"]).sort_values(kind="stable").index.tolist()
+    places = {"best": 0, "median": (len(order) - 1) // 2, "worst": len(order) - 1}
+    chosen = {place: words for words, place in reversed(places.items())}
+    return [(words, int(order[place])) for place, words in sorted(chosen.items())]
+
+
+def _cumulative(values: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    known = np.sort(values.dropna().to_numpy(np.float64))
+    return known, 100 * np.arange(1, len(known) + 1) / max(len(known), 1)

@@ -1,0 +1,68 @@
+"""The pose network under training: loss, optimiser, and what validation logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from medcli.training.validation_means import Totals
+from medcli.veriserum.pose.losses import pose_loss, pose_losses, rotation_errors_deg
+from medcli.veriserum.pose.network import PoseNetwork, as_input
+from medcli.veriserum.pose.settings import PoseSettings
+
+MONITOR = "val_loss"
+
+Batch = tuple[Tensor, Tensor]
+"""Planes (B, 2, S, S) uint8 and targets (B, 9)."""
+
+
+class PoseModule(pl.LightningModule):
+    """Trains a pose network with Adam at a constant rate, as published (Wang et al., MICCAI 2025).
+
+    Args:
+        model: (B, 3, S, S) to (B, 9).
+        settings: loss weights, learning rate.
+    """
+
+    def __init__(self, model: PoseNetwork, settings: PoseSettings) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.settings = settings
+        # Outside of the module's own children, so that the state dict keeps its plain names.
+        self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
+        self._totals = Totals()
+
+    def forward(self, planes: Tensor) -> Tensor:
+        network = self._compiled[0] if self._compiled else self.model
+        return network(as_input(planes).contiguous(memory_format=torch.channels_last))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        planes, targets = batch
+        loss = pose_loss(self(planes), targets, self.settings.loss_weights)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(planes), sync_dist=True)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.settings.lr  # and not that of the run whose checkpoint this one went on from
+
+    def on_validation_epoch_start(self) -> None:
+        self._totals = Totals()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        planes, targets = batch
+        estimates = self(planes).float()
+        away = estimates[:, :3] - targets[:, :3]
+        self._totals.add("val_loss", pose_losses(estimates, targets, self.settings.loss_weights))
+        self._totals.add("val_in_plane_mm", away[:, :2].norm(dim=1))
+        self._totals.add("val_out_of_plane_mm", away[:, 2].abs())
+        self._totals.add("val_rotation_deg", rotation_errors_deg(estimates, targets))
+
+    def on_validation_epoch_end(self) -> None:
+        self._totals.log(self)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.settings.lr)

@@ -1,0 +1,261 @@
+"""Veriserum pairs with their poses, for training and evaluation: which there are, how they are split, their pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import cache_folder
+from medcli.core.progress import SILENT, Progress
+from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
+from medcli.training.batches import HostFrames, spread
+from medcli.training.decoded_store import DecodedStore, file_stamp
+from medcli.training.settings import fingerprint
+from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
+from medcli.veriserum.dataset.trial_splits import Ids, Split, Trials, find_trials, split_as_published, split_by_trial
+from medcli.veriserum.pose.pair_images import CALIBRATED, ORIGINALS, LazyPairs, PairFiles, PairReader, find_calibrated
+from medcli.veriserum.pose.settings import SPLITS, PoseSettings
+
+_LOG = logging.getLogger(__name__)
+_VERSION = "pairs 1"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs that have both images and a pose.
+
+    Attributes:
+        poses: the pose table's rows of these pairs, by id in ascending order.
+        files: id -> files.
+        source: ``calibrated`` or ``originals``.
+        distortions: table of distortion calibrations, for originals.
+        trials: which pairs belong together.
+        root: the dataset's folder.
+        obsolete, incomplete: rows left out as obsolete, or because an image or calibration is missing.
+    """
+
+    poses: pd.DataFrame
+    files: dict[int, PairFiles]
+    source: str
+    distortions: pd.DataFrame | None
+    trials: Trials
+    root: Path
+    obsolete: int
+    incomplete: int
+
+    def select(self, ids: Ids) -> list[PairFiles]:
+        """Files of ``ids``."""
+        return [self.files[i] for i in ids.tolist()]
+
+    def reader(self, size: int) -> PairReader:
+        """Reads these pairs at ``size`` x ``size`` pixels."""
+        return PairReader(size, self.distortions)
+
+
+def find_pairs(
+    root: Path,
+    anatomy: str | tuple[int, ...] | None = None,
+    calibrated: Path | None = None,
+    poses: Path | None = None,
+    need_images: bool = True,
+) -> Pairs:
+    """Find the pairs of an anatomy; obsolete rows are left out.
+
+    Args:
+        root: the dataset's folder.
+        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; several ids; None: all.
+        calibrated: folder of calibrated images; None: ``root/calibrated`` if it holds all, else the originals.
+        poses: file of the pose table; None: the one found below the root.
+        need_images: leave out pairs without both images; otherwise all rows stay, whatever images there are.
+
+    Raises:
+        DataError: no images, no pose table, or no pair of that anatomy.
+    """
+    contents = folder_index.scan(root, leave_out=root / "calibrated")
+    table, table_path = folder_index.find_and_read(contents, folder_index.POSES, poses)
+    missing = [name for name in (*folder_index.POSE_COLUMNS, "anatomy_id") if name not in table.columns]
+    if missing:
+        raise DataError(f"{table_path} has no column {', '.join(missing)}: poses cannot be learnt from it")
+    table = _with_numbers(table)
+    wanted = _of_anatomy(table, anatomy)
+    if not wanted.any():
+        present = ", ".join(map(str, sorted(set(table["anatomy_id"].dropna().tolist()))))
+        raise DataError(
+            f"{table_path} has no pose of anatomy {anatomy}; there are: {present or 'none'}", "choose with --anatomy"
+        )
+    obsolete = folder_index.is_obsolete(table)
+    trials = find_trials(table, contents)
+    chosen = table[wanted & ~obsolete].sort_index()
+    images, source = _find_images(contents, calibrated)
+    files = _match(chosen, images, source)
+    if need_images and not files:
+        which = "" if anatomy is None else f" of anatomy {anatomy}"
+        raise DataError(
+            f"none of the {len(chosen)} poses{which} has both images in {root} ({source})",
+            "download them: medcli download veriserum",
+        )
+    uses_maps = source == ORIGINALS and bool(files)
+    distortions = folder_index.find_and_read(contents, folder_index.DISTORTIONS, None)[0] if uses_maps else None
+    kept = chosen.loc[list(files)] if need_images else chosen
+    left_out = int((wanted & obsolete).sum()), len(chosen) - len(kept)
+    return Pairs(kept, files, source, distortions, trials, root, *left_out)
+
+
+def choose_split(pairs: Pairs, name: str = "trial") -> Split:
+    """Split the pairs ``trial`` by trial or as ``published``.
+
+    Raises:
+        UsageError: no such split.
+        DataError: there are too few trials or pairs.
+    """
+    if name not in SPLITS:
+        raise UsageError(f"--split '{name}' is not one of {', '.join(SPLITS)}")
+    chosen = split_by_trial if name == "trial" else split_as_published
+    return chosen(pairs.poses, pairs.trials)
+
+
+def pose_matrices(poses: pd.DataFrame) -> NDArray[np.float64]:
+    """(N, 4, 4) of the rows of a pose table, in the frame that the table uses."""
+    numbers = poses[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64)
+    return rigid_transform(numbers[:, :3], numbers[:, 3:], VERISERUM_EULER)
+
+
+def targets_of(poses: pd.DataFrame) -> NDArray[np.float32]:
+    """(N, 9) regression targets: translation (mm) and the first two rows of the rotation matrix."""
+    matrices = pose_matrices(poses)
+    return np.concatenate([matrices[:, :3, 3], matrices[:, :2, :3].reshape(-1, 6)], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class SplitPairs:
+    """Both sides of a training, ready to be batched: planes (N, 2, S, S) uint8 and targets (N, 9) float32."""
+
+    train: HostFrames
+    val: HostFrames
+    failures: tuple[str, ...] = ()
+
+
+def open_pairs(settings: PoseSettings, pairs: Pairs, split: Split, progress: Progress = SILENT) -> SplitPairs:
+    """Open the pairs of a split: from the cache, which decodes what it does not hold yet, or from the images.
+
+    Several processes may call this at once; one decodes and the others wait.
+
+    Raises:
+        DataError: not one pair of a side can be read.
+    """
+    sides, failures = [], []
+    for name in ("train", "val"):
+        ids = spread(getattr(split, name), settings.limit_pairs)
+        planes, good, failed = _open_side(settings, pairs, ids, progress)
+        if not len(good):
+            raise DataError(f"none of the {len(ids)} pairs of {name} can be read: {failed[0]}")
+        sides.append(HostFrames(planes, targets_of(pairs.poses.loc[ids[good]])))
+        failures += failed
+    return SplitPairs(sides[0], sides[1], tuple(failures))
+
+
+def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: Split) -> str:
+    """Tells whether another run sees the same pairs: their ids and poses, and the sizes of their images."""
+    sides = [spread(ids, settings.limit_pairs) for ids in (split.train, split.val)]
+    ids = np.concatenate(sides)
+    targets = targets_of(pairs.poses.loc[ids])
+    lines = [
+        f"{item.id} {file_stamp(item.bs)[1]} {file_stamp(item.fs)[1]} {row.tobytes().hex()}"
+        for item, row in zip(pairs.select(ids), targets, strict=True)
+    ]
+    return fingerprint(lines, {"training pairs": len(sides[0]), "validation pairs": len(sides[1])})
+
+
+def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progress) -> tuple[Any, Ids, list[str]]:
+    reader, files = pairs.reader(settings.size), pairs.select(ids)
+    if not settings.use_cache:
+        return LazyPairs(reader, files), np.arange(len(ids)), []
+    size = settings.size
+    store = DecodedStore(_default_folder(pairs, size), _VERSION, {"planes": (2, size, size)}, stamp_size=6)
+    keys = [f"{item.bs}\t{item.fs}" for item in files]
+    found = store.open(keys, _stamps(reader, files), lambda i: (reader.read(files[i]),), None, progress)
+    failed = [
+        f"pair {files[i].id}: {Path(files[i].bs).name} or {Path(files[i].fs).name} is unreadable" for i in found.bad
+    ]
+    return found.parts[0], found.good, failed
+
+
+def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]:
+    """(N, 6): time and size of both images, and the numbers of both planes' calibration."""
+    rows = []
+    for item in files:
+        try:
+            models = [reader.fingerprint(item.calibration, plane) for plane in ("bs", "fs")]
+        except DataError:
+            models = [-1, -1]
+        rows.append([*file_stamp(item.bs), *file_stamp(item.fs), *models])
+    return np.array(rows, np.int64).reshape(-1, 6)
+
+
+def _default_folder(pairs: Pairs, size: int) -> Path:
+    root = hashlib.sha256(str(pairs.root.resolve()).encode()).hexdigest()[:12]
+    return cache_folder("veriserum") / f"{root}-{pairs.source}-{size}"
+
+
+def _of_anatomy(table: pd.DataFrame, anatomy: str | tuple[int, ...] | None) -> pd.Series:
+    numbers = pd.to_numeric(table["anatomy_id"], errors="coerce")
+    if anatomy is None:
+        return numbers.notna()
+    return numbers.isin(anatomy_ids(anatomy) if isinstance(anatomy, str) else anatomy)
+
+
+def _find_images(contents: folder_index.Contents, calibrated: Path | None) -> tuple[dict[int, dict[str, str]], str]:
+    if calibrated is not None:
+        if not calibrated.is_dir():
+            raise DataError(f"there is no folder {calibrated}", "make it: medcli calibrate veriserum")
+        found = find_calibrated(calibrated)
+        if not found:
+            raise DataError(f"{calibrated} holds no calibrated_bs_NNNNNN.jpg", "make them: medcli calibrate veriserum")
+        return found, CALIBRATED
+    default = contents.root / "calibrated"
+    found = find_calibrated(default) if default.is_dir() else {}
+    calibrated_pairs, pairs = _complete(found), _complete(contents.images)
+    if calibrated_pairs and calibrated_pairs >= pairs:
+        return found, CALIBRATED
+    if found:
+        there = len(calibrated_pairs & pairs)
+        _LOG.info("%s holds %d of %d pairs: the originals are used", default, there, len(pairs))
+    return contents.images, ORIGINALS
+
+
+def _complete(images: dict[int, dict[str, str]]) -> set[int]:
+    """Ids that have an image of both planes."""
+    return {number for number, planes in images.items() if len(planes) == 2}
+
+
+def _match(poses: pd.DataFrame, images: dict[int, dict[str, str]], source: str) -> dict[int, PairFiles]:
+    calibrations = pd.to_numeric(poses["distortion_calibration_id"], errors="coerce")
+    files = {}
+    for number, calibration in zip(poses.index.tolist(), calibrations.tolist(), strict=True):
+        planes = images.get(number, {})
+        usable = source == CALIBRATED or calibration == calibration
+        if len(planes) == 2 and usable:
+            chosen = None if source == CALIBRATED else int(calibration)
+            files[number] = PairFiles(number, planes["bs"], planes["fs"], chosen)
+    return files
+
+
+def _with_numbers(poses: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose pose is six finite numbers, as such."""
+    poses = poses.copy()
+    for name in folder_index.POSE_COLUMNS:
+        poses[name] = pd.to_numeric(poses[name], errors="coerce")
+    finite = np.isfinite(poses[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)
+    if not finite.all():
+        _LOG.warning("%d poses are not six numbers and are left out", (~finite).sum())
+    return poses[finite]

@@ -1,0 +1,47 @@
+"""Settings of a pose training; the defaults are the published ones where they are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcli.training.settings import FitSettings
+from medcli.veriserum.pose.losses import LOSSES
+from medcli.veriserum.pose.network import BACKBONE
+
+SPLITS = ("trial", "published")
+
+
+@dataclass(frozen=True)
+class PoseSettings(FitSettings):
+    """What :func:`medcli.veriserum.pose.train.train_pose` does; see :class:`FitSettings` for the rest.
+
+    Attributes:
+        root: folder of Veriserum.
+        calibrated: folder of calibrated images; None: ``root/calibrated`` if it holds any, else the originals are
+            calibrated on the fly.
+        anatomy: ``femur``, ``tibia``, or an ``anatomy_id`` (published: 1).
+        split: ``trial``, or ``published``: the first 1,000 ids in their order, cut 80 to 20.
+        size: pixels along each side of a plane.
+        backbone: a classification model of torchvision.
+        backbone_weights: ``imagenet``, ``none``, or a local file.
+        loss: ``smoothl1+geodesic``.
+        loss_weights: of the translation (mm) and of the rotation (degrees).
+        limit_pairs: at most so many training and so many validation pairs, evenly over all; None: all.
+        use_cache: read decoded pairs from the cache; otherwise decode the images in every epoch.
+    """
+
+    epochs: int = 250
+    batch_size: int = 4
+    lr: float = 1e-3
+    root: Path = Path("data/veriserum")
+    calibrated: Path | None = None
+    anatomy: str = "1"
+    split: str = "trial"
+    size: int = 256
+    backbone: str = BACKBONE
+    backbone_weights: str = "imagenet"
+    loss: str = LOSSES[0]
+    loss_weights: tuple[float, float] = (1.0, 1.0)
+    limit_pairs: int | None = None
+    use_cache: bool = True

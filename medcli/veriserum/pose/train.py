@@ -1,0 +1,226 @@
+"""Train the pose of implants from two planes: ``medcli train pose``."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from medcli.core.errors import UsageError
+from medcli.core.progress import SILENT, Progress
+from medcli.training.batches import FrameData
+from medcli.training.callbacks import Row, WriteWeights
+from medcli.training.curves import Panel
+from medcli.training.devices import resolve_devices
+from medcli.training.results import RunResult, finite
+from medcli.training.seeds import seed_torch
+from medcli.training.settings import as_dict, check_learning_rate
+from medcli.training.training_run import Task, Trained, Training
+from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
+from medcli.veriserum.dataset.publication import ABOUT
+from medcli.veriserum.dataset.trial_splits import Split
+from medcli.veriserum.pose.checkpoint import PoseMetadata, save_pose_checkpoint
+from medcli.veriserum.pose.lightning_module import MONITOR, PoseModule
+from medcli.veriserum.pose.losses import LOSSES
+from medcli.veriserum.pose.network import build_pose_network
+from medcli.veriserum.pose.pairs import Pairs, choose_split, find_pairs, fingerprint_of, open_pairs, pose_matrices
+from medcli.veriserum.pose.settings import PoseSettings
+
+PANELS: tuple[Panel, ...] = (
+    ("loss", {"train_loss": "training", "val_loss": "validation"}),
+    ("translation, mm", {"val_in_plane_mm": "in plane bs", "val_out_of_plane_mm": "out of plane bs"}),
+    ("rotation, degrees", {"val_rotation_deg": "geodesic angle"}),
+)
+_LEAST_SCALE_MM = 1.0
+_SMALLEST_SIZE = 32
+VERB = "train pose"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainPoseResult(RunResult):
+    """What a training leaves; see :class:`RunResult` for the rest.
+
+    Attributes:
+        mean_pose_metrics: the same errors of always guessing the mean pose of the training pairs.
+        train_pairs, val_pairs, test_pairs: how many; the test pairs take no part.
+        images: ``calibrated`` or ``originals``.
+        split_rule: what kept trials together.
+        warnings: what to keep in mind when quoting the metrics.
+        device: what it was trained on, and in which precision.
+        seconds: time of this process; of a run that went on, since then.
+        failures: pairs that cannot be read and took no part.
+    """
+
+    mean_pose_metrics: dict[str, float]
+    train_pairs: int
+    val_pairs: int
+    test_pairs: int
+    images: str
+    split_rule: str
+    warnings: tuple[str, ...]
+    device: str
+    seconds: float
+    failures: tuple[str, ...] = ()
+    schema: str = "medcli.train_pose.v1"
+
+
+def train_pose(
+    settings: PoseSettings, out: Path, resume: str = "auto", overwrite: bool = False, progress: Progress = SILENT
+) -> TrainPoseResult:
+    """Train on the split's training pairs and validate after each epoch.
+
+    Args:
+        settings: see :class:`PoseSettings`.
+        out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there goes on, with the same
+            numbers as if it had not stopped; one that is done is reported again and nothing is computed.
+        resume: ``auto``, or a Lightning checkpoint to go on from.
+        overwrite: forget the run in ``out``.
+        progress: told about training pairs.
+
+    Raises:
+        UsageError: settings contradict each other, this machine, or the run in ``out``.
+        DataError: images, tables or backbone weights are missing.
+        KeyboardInterrupt: interrupted; the epochs done are on disk.
+    """
+    check_settings(settings)
+    devices = resolve_devices(settings)
+    pairs = find_pairs(settings.root, settings.anatomy, settings.calibrated)
+    training = _PoseTraining(settings, pairs, choose_split(pairs, settings.split))
+    return training.run(devices, out, resume, overwrite, progress)
+
+
+@dataclass(frozen=True)
+class _PoseTraining(Training[TrainPoseResult]):
+    settings: PoseSettings
+    pairs: Pairs
+    split: Split
+    result_type = TrainPoseResult
+    verb = VERB
+    about = ABOUT
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Of the training pairs, (4, 4)."""
+        return mean_pose(self.pairs.poses.loc[self.split.train])
+
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.settings, self.pairs, self.split)
+
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+        settings, pairs, split, mean = self.settings, self.pairs, self.split, self.mean
+        _tell(pairs, split)
+        opened = open_pairs(settings, pairs, split, progress)
+        seed_torch(settings.seed)
+        network = build_pose_network(settings.backbone, settings.backbone_weights if is_new else "none")
+        network.start_from(*_start_of(pairs.poses.loc[split.train], mean))
+        module = PoseModule(network, settings)
+        data = FrameData(opened.train, opened.val, settings.batch_size, settings.seed)
+        write_weights = _weights_writer(out, module, pairs, split, mean)
+        return Task(module, data, write_weights, MONITOR, PANELS, opened.failures)
+
+    def report(self, out: Path, trained: Trained) -> TrainPoseResult:
+        split = self.split
+        return TrainPoseResult(
+            **trained.fields(out),
+            mean_pose_metrics=mean_pose_metrics(self.pairs.poses.loc[split.val], self.mean),
+            train_pairs=len(split.train),
+            val_pairs=len(split.val),
+            test_pairs=len(split.test),
+            images=self.pairs.source,
+            split_rule=split.rule,
+            warnings=split.warnings,
+        )
+
+
+def check_settings(settings: PoseSettings) -> None:
+    """Look at the values that no other part looks at.
+
+    Raises:
+        UsageError: names the option, what came, and what is expected.
+    """
+    if settings.loss not in LOSSES:
+        raise UsageError(f"--loss '{settings.loss}' is not one of {', '.join(LOSSES)}")
+    if len(settings.loss_weights) != 2 or not all(math.isfinite(w) and w >= 0 for w in settings.loss_weights):
+        raise UsageError("--loss-weights takes 2 numbers (translation, rotation), not below 0")
+    if not any(settings.loss_weights):
+        raise UsageError("--loss-weights 0 0 leaves nothing to learn", "one of them must be above 0")
+    check_learning_rate(settings)
+    if settings.size < _SMALLEST_SIZE:
+        raise UsageError(f"--size {settings.size} is too small: {_SMALLEST_SIZE} pixels at least")
+    anatomy_ids(settings.anatomy)
+
+
+def mean_pose(poses: pd.DataFrame) -> NDArray[np.float64]:
+    """(4, 4): mean translation, and the rotation nearest to the mean of the rotation matrices."""
+    matrices = pose_matrices(poses)
+    mean = np.eye(4)
+    mean[:3, :3] = Rotation.from_matrix(matrices[:, :3, :3]).mean().as_matrix()
+    mean[:3, 3] = matrices[:, :3, 3].mean(axis=0)
+    return mean
+
+
+def mean_pose_metrics(poses: pd.DataFrame, mean: NDArray[np.float64]) -> dict[str, float]:
+    """The validation's errors of guessing ``mean`` for every row of ``poses``."""
+    matrices = pose_matrices(poses)
+    away = matrices[:, :3, 3] - mean[:3, 3]
+    turned = Rotation.from_matrix(matrices[:, :3, :3]) * Rotation.from_matrix(mean[:3, :3]).inv()
+    return {
+        "val_in_plane_mm": float(np.linalg.norm(away[:, :2], axis=1).mean()),
+        "val_out_of_plane_mm": float(np.abs(away[:, 2]).mean()),
+        "val_rotation_deg": float(np.degrees(turned.magnitude()).mean()),
+    }
+
+
+def _start_of(poses: pd.DataFrame, mean: NDArray[np.float64]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and scale of the network's nine outputs: millimetres are measured in units of their spread."""
+    spread_mm = np.maximum(pose_matrices(poses)[:, :3, 3].std(axis=0), _LEAST_SCALE_MM)
+    start = np.concatenate([mean[:3, 3], mean[:2, :3].ravel()])
+    return torch.from_numpy(start).float(), torch.from_numpy(np.concatenate([spread_mm, np.ones(6)])).float()
+
+
+def _tell(pairs: Pairs, split: Split) -> None:
+    logger.info(
+        "%d pairs (%s): %d to train, %d to validate, %d to test; trials by %s",
+        len(pairs.files),
+        "calibrated images" if pairs.source == "calibrated" else "originals, calibrated on the fly",
+        len(split.train),
+        len(split.val),
+        len(split.test),
+        split.rule,
+    )
+    if pairs.incomplete:
+        logger.warning("%d poses are left out: an image or its calibration is missing", pairs.incomplete)
+    for warning in split.warnings:
+        logger.warning("%s", warning)
+
+
+def _weights_writer(
+    out: Path, module: PoseModule, pairs: Pairs, split: Split, mean: NDArray[np.float64]
+) -> WriteWeights:
+    settings = module.settings
+    angles = Rotation.from_matrix(mean[:3, :3]).as_euler("ZXY", degrees=True)
+    anatomies = tuple(sorted({int(number) for number in pairs.poses.loc[split.train, "anatomy_id"]}))
+
+    def write(name: str, row: Row) -> None:
+        metadata = PoseMetadata(
+            backbone=settings.backbone,
+            size=settings.size,
+            anatomies=anatomies,
+            mean_pose=tuple(float(value) for value in (*mean[:3, 3], *angles)),
+            images=pairs.source,
+            settings=as_dict(settings),
+            splits=split.as_dict(),
+            metrics=finite(row),
+        )
+        save_pose_checkpoint(out / f"{name}.safetensors", module.model, metadata)
+
+    return write

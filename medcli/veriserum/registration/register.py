@@ -1,0 +1,260 @@
+"""Refine the poses of a whole study by matching implants to both planes (``medcli register pose``)."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli.core import image_io
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import make_output_folder, usable_cores, write_text
+from medcli.core.mesh import Mesh
+from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import note_run
+from medcli.core.threads import run_in_threads
+from medcli.veriserum.calibration.distortion_model import PLANES
+from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.dataset.publication import ABOUT
+from medcli.veriserum.geometry.biplane import DualPlane
+from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_pair
+from medcli.veriserum.registration.gradient_matching import Settings, refine
+from medcli.veriserum.registration.study import Recordings, Sources, select
+
+_LOG = logging.getLogger(__name__)
+_START_COLUMNS = tuple(f"start_{name}" for name in folder_index.POSE_COLUMNS)
+_REPORT_COLUMNS = ("similarity_before", "similarity_after", "moved_mm", "turned_deg")
+_KEEP_EVERY_S = 20.0
+_LEAST_DEPTH_MM = 200.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pair that could not be registered, and why."""
+
+    id: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"id {self.id}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class PoseReport:
+    """One registered pair; poses are tx ty tz (mm), rz rx ry (degrees).
+
+    Attributes:
+        similarity_before, similarity_after: gradient correlation, mean over both planes, -1 to 1.
+        moved_mm: of the implant's middle; turned_deg: of the implant.
+    """
+
+    id: int
+    anatomy_id: int
+    start: dict[str, float]
+    result: dict[str, float]
+    similarity_before: float
+    similarity_after: float
+    moved_mm: float
+    turned_deg: float
+
+
+@dataclass(frozen=True)
+class RegisterResult:
+    """What a run did.
+
+    Attributes:
+        done: registered by this run; ``skipped`` were in the file already; ``without_images`` were left out.
+        frame: that poses are given in; inter_plane: where the planes' geometry is from.
+        seconds: of the matching, all workers together side by side.
+    """
+
+    out: Path
+    overlays: Path | None
+    done: int
+    skipped: int
+    without_images: int
+    frame: str
+    inter_plane: str
+    seconds: float
+    poses: list[PoseReport]
+    failures: list[Failure]
+    schema: str = "medcli.register-pose.v1"
+
+
+def register_poses(
+    sources: Sources,
+    out: Path,
+    ids: Sequence[tuple[int, int]] | None = None,
+    anatomy: int | None = None,
+    settings: Settings | None = None,
+    least_similarity: float = 0.4,
+    overlays: Path | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> RegisterResult:
+    """Refine start poses and write them as a CSV file with the published columns and a report in further ones.
+
+    Args:
+        sources: images, tables and implants.
+        out: the CSV file; ids that it holds already are not done again. It is kept up to date during long runs.
+        ids: (first, last) ranges; None: every start pose with images that is not obsolete.
+        anatomy: only poses of this implant.
+        least_similarity: a result that fits less well is a failure.
+        overlays: folder for pictures of the outlines before and after.
+        workers: pairs at a time; the result is the same to the last bit for any number.
+        overwrite: start the file anew.
+
+    Raises:
+        DataError: a table is missing, or there is nothing to do.
+        MedcliError: the results cannot be written.
+    """
+    if out.suffix.lower() != ".csv":
+        raise UsageError(f"{out} is not a CSV file", "name a file with --out poses.csv")
+    recordings = Recordings.open(sources)
+    chosen, without_images = select(recordings, ids, anatomy)
+    make_output_folder(out.parent)
+    rows = {} if overwrite or not out.exists() else _read_rows(out)
+    waiting = [number for number in chosen if number not in rows]
+    run = _Run(recordings, settings or Settings(), least_similarity, overlays)
+    started = time.perf_counter()
+    reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
+    result = RegisterResult(
+        out=out,
+        overlays=overlays,
+        done=len(reports),
+        skipped=len(chosen) - len(waiting),
+        without_images=without_images,
+        frame=sources.frame.value,
+        inter_plane=str(sources.inter_plane or "published"),
+        seconds=round(time.perf_counter() - started, 3),
+        poses=sorted(reports, key=lambda report: report.id),
+        failures=sorted(failures, key=lambda failure: failure.id),
+    )
+    if waiting:
+        chosen_as = {**asdict(sources), "anatomy": anatomy, "least_similarity": least_similarity}
+        note_run(out, "register pose", ABOUT, sources.root, chosen_as, result, "cpu")
+    return result
+
+
+def _work(
+    run: _Run, waiting: list[int], out: Path, rows: dict[int, dict[str, Any]], workers: int, progress: Progress
+) -> tuple[list[PoseReport], list[Failure]]:
+    """Register what is waiting; ``rows`` and the file grow with each result."""
+    image_io.use_single_threaded_codecs()
+    if run.overlays and waiting:
+        make_output_folder(run.overlays)
+    reports: list[PoseReport] = []
+    failures: list[Failure] = []
+    kept = time.monotonic()
+    try:
+        with progress.task("registering", len(waiting), "pairs") as advance:
+            for done in run_in_threads(run.one, waiting, workers):
+                if isinstance(done, Failure):
+                    failures.append(done)
+                else:
+                    reports.append(done)
+                    rows[done.id] = run.row(done)
+                advance(1)
+                if time.monotonic() - kept > _KEEP_EVERY_S:
+                    _write_rows(out, rows)
+                    kept = time.monotonic()
+    finally:
+        if reports:
+            _write_rows(out, rows)
+    return reports, failures
+
+
+class _Run:
+    """The work on one pair, called from several threads."""
+
+    def __init__(
+        self, recordings: Recordings, settings: Settings, least_similarity: float, overlays: Path | None
+    ) -> None:
+        self.recordings, self.settings = recordings, settings
+        self.least_similarity, self.overlays = least_similarity, overlays
+
+    def one(self, number: int) -> PoseReport | Failure:
+        try:
+            return self._register(number)
+        except DataError as error:
+            return Failure(number, error.message)
+
+    def _register(self, number: int) -> PoseReport:
+        recordings = self.recordings
+        cameras, mesh, start = recordings.cameras(number), recordings.mesh(number), recordings.pose(number)
+        pictures = recordings.pictures(number)
+        _check_in_front(cameras, mesh, start)
+        refined = refine(pictures, cameras, mesh, start, self.settings)
+        if self.overlays:
+            outlines = [(start, BEFORE), (refined.pose, AFTER)]
+            path = self.overlays / f"register_{number:06d}.png"
+            image_io.write_image(path, draw_pair(pictures, cameras, mesh, outlines))
+        if refined.after < self.least_similarity:
+            raise DataError(
+                f"the best match has similarity {refined.after:.2f}, less than {self.least_similarity:g}: "
+                "is it the right implant, calibration, frame, and a start within some 5 mm and 5 degrees?"
+            )
+        return PoseReport(
+            id=number,
+            anatomy_id=int(recordings.start.loc[number, "anatomy_id"]),  # type: ignore[arg-type]
+            start=recordings.pose_numbers(number, start),
+            result=recordings.pose_numbers(number, refined.pose),
+            similarity_before=round(refined.before, 5),
+            similarity_after=round(refined.after, 5),
+            moved_mm=round(refined.moved_mm, 5),
+            turned_deg=round(refined.turned_deg, 5),
+        )
+
+    def row(self, report: PoseReport) -> dict[str, Any]:
+        """The row of the CSV file: what the start's row said, the new pose, and the report."""
+        # Cell by cell, since a row of its own would turn whole numbers into decimal ones.
+        table = self.recordings.start
+        start = {name: table.at[report.id, name] for name in table.columns} | {"id": report.id}
+        row: dict[str, Any] = {name: start.get(name, "") for name in PUBLISHED_COLUMNS}
+        row = {name: "" if pd.isna(value) else value for name, value in row.items()}
+        row |= report.result | {f"start_{name}": value for name, value in report.start.items()}
+        return row | {name: asdict(report)[name] for name in _REPORT_COLUMNS}
+
+
+def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -> None:
+    """Show that an implant is well on the detector's side of both sources."""
+    corners = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
+    for plane in PLANES:
+        depth = corners @ cameras.camera(plane).matrix()[2, :3] + cameras.camera(plane).matrix()[2, 3]
+        if depth.min() < _LEAST_DEPTH_MM:
+            raise DataError(
+                f"the implant is at or behind the source of plane {plane}; are pose and --pose-frame right?"
+            )
+
+
+def _read_rows(out: Path) -> dict[int, dict[str, Any]]:
+    """The rows of the results so far, their cells as text, so that writing them again changes no digit."""
+    try:
+        table = pd.read_csv(out, dtype=str, keep_default_na=False)
+        missing = [name for name in ("id", *folder_index.POSE_COLUMNS, *_REPORT_COLUMNS) if name not in table.columns]
+        if not missing:
+            return {int(row["id"]): {str(k): v for k, v in row.items()} for row in table.to_dict("records")}
+        reason = f"it has no column {', '.join(missing)}"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    raise DataError(
+        f"{out} holds no registered poses: {reason}", "choose another --out, or replace it with --overwrite"
+    )
+
+
+def _write_rows(out: Path, rows: dict[int, dict[str, Any]]) -> None:
+    columns = [*PUBLISHED_COLUMNS, *_START_COLUMNS, *_REPORT_COLUMNS]
+    table = pd.DataFrame([rows[number] for number in sorted(rows)], columns=columns)
+    text = io.StringIO()
+    table.to_csv(text, index=False, lineterminator="\n")
+    write_text(out, text.getvalue())

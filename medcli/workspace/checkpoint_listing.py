@@ -1,0 +1,130 @@
+"""What a checkpoint is, told from the first bytes of its file: quick, without torch, and without reading weights.
+
+A safetensors file begins with the length of its header (8 bytes, little-endian) and the header as JSON: the place of
+each tensor, and under ``__metadata__`` what medcli wrote there (:mod:`medcli.training.weights`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcli.core.errors import DataError
+from medcli.training.weights import HEADER_KEY, SUFFIX
+
+if TYPE_CHECKING:
+    from medcli.ultrabones.segmentation.checkpoint import Checkpoint
+    from medcli.veriserum.pose.checkpoint import PoseCheckpoint
+
+SEGMENTATION, POSE, OTHER, DAMAGED = "segmentation", "pose", "other", "damaged"
+KINDS = {"medcli.segmenter.v1": SEGMENTATION, "medcli.pose_network.v1": POSE}
+_LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands at the beginning of a safetensors file.
+
+    Attributes:
+        description: what medcli wrote of the network; empty where another program wrote the file.
+        parameters: numbers that the file holds.
+    """
+
+    description: dict[str, Any]
+    parameters: int
+
+    @property
+    def kind(self) -> str:
+        """``segmentation``, ``pose``, or ``other``."""
+        return KINDS.get(str(self.description.get("schema")), OTHER)
+
+
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """A checkpoint that ``medcli info`` lists.
+
+    Attributes:
+        path: the file.
+        kind: ``segmentation``, ``pose``, ``other``, or ``damaged``.
+        what: the network, or what is wrong with the file.
+        splits: what the network learnt from, as its description says.
+    """
+
+    path: Path
+    kind: str
+    what: str
+    splits: dict[str, Any] = field(default_factory=dict)
+
+
+def read_header(path: Path) -> Header:
+    """Read the beginning of a safetensors file, and look whether the rest is as long as it says.
+
+    Raises:
+        DataError: the file is missing, is none, or is cut off.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+                raise DataError(f"{path} is no safetensors file, or it is cut off ({size:,} bytes)")
+            header = json.loads(file.read(length))
+        tensors = {name: value for name, value in header.items() if name != "__metadata__"}
+        needed = 8 + length + max((value["data_offsets"][1] for value in tensors.values()), default=0)
+        description = json.loads(header.get("__metadata__", {}).get(HEADER_KEY, "{}"))
+        parameters = sum(_product(value["shape"]) for value in tensors.values())
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DataError(f"{path} is no safetensors file: its header cannot be read") from error
+    if size < needed:
+        raise DataError(f"{path} is cut off: {size:,} of {needed:,} bytes are there")
+    return Header(description if isinstance(description, dict) else {}, parameters)
+
+
+def find_checkpoints(weights: Path, of_runs: Iterable[Path]) -> list[FoundCheckpoint]:
+    """The checkpoints in ``weights``, then those ``of_runs``; damaged ones are named as such."""
+    paths = sorted(weights.glob(f"*{SUFFIX}")) if weights.is_dir() else []
+    return [look_at(path) for path in [*paths, *of_runs]]
+
+
+def look_at(path: Path) -> FoundCheckpoint:
+    """What a checkpoint is; a file that cannot be used is an answer, not an error."""
+    try:
+        header = read_header(path)
+    except DataError as error:
+        return FoundCheckpoint(path, DAMAGED, error.message.replace(f"{path} ", ""))
+    said = header.description
+    words = {
+        SEGMENTATION: f"{said.get('arch')} on {said.get('encoder')}",
+        POSE: f"{said.get('backbone')}, anatomy {' '.join(map(str, said.get('anatomies') or ['?']))}",
+        OTHER: "weights of another program",
+    }[header.kind]
+    splits = said.get("splits")
+    return FoundCheckpoint(path, header.kind, words, splits if isinstance(splits, dict) else {})
+
+
+def describe(path: Path) -> Checkpoint | PoseCheckpoint:
+    """Load a checkpoint of any kind, and say what it is (``medcli checkpoint show``); executes nothing in it.
+
+    Raises:
+        DataError: the file is missing, damaged, hostile, or does not fit the network it names.
+    """
+    from medcli.ultrabones.segmentation import checkpoint as segmentation
+    from medcli.veriserum.pose import checkpoint as pose
+
+    if not path.is_file():
+        raise DataError(f"no checkpoint {path}", "name a .safetensors file, or a published .pth")
+    if path.suffix == SUFFIX and read_header(path).kind == POSE:
+        return pose.describe(path)
+    return segmentation.describe(path)
+
+
+def _product(shape: list[int]) -> int:
+    count = 1
+    for edge in shape:
+        count *= edge
+    return count

@@ -1,0 +1,202 @@
+"""What is on this machine: versions, devices, data, checkpoints, runs, and what to do next (``medcli info``)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcli import __version__
+from medcli.core.dataset_status import DataFolder
+from medcli.core.files import usable_cores
+from medcli.core.shell import Proposal, spell
+from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
+from medcli.workspace.next_commands import REPORT, Here, next_steps
+from medcli.workspace.runs import Run, find_runs
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "segmentation-models-pytorch",
+    "numba",
+    "numpy",
+    "scipy",
+    "pandas",
+    "opencv-python-headless",
+    "opencv-python",
+    "onnxruntime",
+    "pydicom",
+)
+DEMO, DEMO_RESULT, DEMO_SETTINGS = Path("demo"), "demo.json", "demo-settings.json"
+_WIDTH = 80
+_MOST_RUNS, _MOST_CHECKPOINTS = 10, 10
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The folder of ``medcli demo``.
+
+    Attributes:
+        path: the folder.
+        finished: whether all of it is there.
+        report: its page, None where there is none.
+        resume: the command that goes on with it; None where it is done.
+    """
+
+    path: Path
+    finished: bool
+    report: Path | None
+    resume: str | None = None
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The answer of ``medcli info``.
+
+    Attributes:
+        data: both data folders.
+        checkpoints: published ones, then the best of each run.
+        runs: the newest first.
+        demo: the demonstration's folder; None where there is none.
+        next: what to do next, the most useful first.
+    """
+
+    version: str
+    python: str
+    system: str
+    cores: int
+    devices: list[str]
+    packages: dict[str, str]
+    data: list[DataFolder]
+    checkpoints: list[FoundCheckpoint]
+    runs: list[Run]
+    demo: Demo | None
+    next: list[Proposal]
+    schema: str = "medcli.info.v2"
+
+    def as_text(self) -> str:
+        """Lines of at most 80 characters; commands and paths are not broken."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.packages.items())
+        lines = [
+            f"medcli {self.version}, Python {self.python}, {self.system}, {self.cores} cores",
+            f"devices: {', '.join(self.devices)}",
+            f"packages: {versions}",
+        ]
+        for folder in self.data:
+            lines += ["", *folder.as_lines()]
+        lines += [*_list("checkpoints", map(_checkpoint_lines, self.checkpoints), _MOST_CHECKPOINTS)]
+        lines += [*_list("runs", map(_run_lines, self.runs), _MOST_RUNS)]
+        if self.demo:
+            state = f"see {self.demo.report}" if self.demo.report else "made" if self.demo.finished else "not finished"
+            lines += ["", f"demonstration in {self.demo.path}: {state}"]
+        wrapped = [part for line in lines for part in _wrap(line)]
+        return "\n".join([*wrapped, *(line for step in self.next for line in _step_lines(step))])
+
+
+def take_inventory(
+    ultrabones_root: Path,
+    veriserum_root: Path,
+    runs_root: Path = Path("runs"),
+    weights_root: Path = Path("data/weights"),
+) -> Inventory:
+    """Look at this machine, the data folders, weights and runs; what is absent or damaged is reported, no error."""
+    from medcli.ultrabones.dataset import status as ultrabones
+    from medcli.veriserum.dataset import status as veriserum
+
+    runs = find_runs(runs_root)
+    checkpoints = find_checkpoints(weights_root, [run.checkpoint for run in runs if run.checkpoint])
+    demo = look_at_demo(DEMO)
+    data = [ultrabones.survey(ultrabones_root), veriserum.survey(veriserum_root)]
+    return Inventory(
+        version=__version__,
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        cores=usable_cores(),
+        devices=find_devices(),
+        packages=dict(_installed(PACKAGES)),
+        data=data,
+        checkpoints=checkpoints,
+        runs=runs,
+        demo=demo,
+        next=next_steps(
+            Here(
+                data[0],
+                data[1],
+                runs_root,
+                runs,
+                checkpoints,
+                demo=bool(demo and demo.finished),
+                demo_resume=demo.resume if demo else None,
+            )
+        ),
+    )
+
+
+def find_devices() -> list[str]:
+    """Names of the devices torch can compute on; the CPU is always there."""
+    import torch
+
+    gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    return [*gpus, "cpu"]
+
+
+def look_at_demo(folder: Path) -> Demo | None:
+    """The demonstration in ``folder``, if it holds any file of one."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    try:
+        finished = isinstance(json.loads((folder / DEMO_RESULT).read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        finished = False
+    report = folder / REPORT
+    return Demo(folder, finished, report if report.is_file() else None, None if finished else _demo_again(folder))
+
+
+def _demo_again(folder: Path) -> str | None:
+    """``medcli demo`` as it was begun in ``folder``; None where that cannot be told."""
+    try:
+        begun = json.loads((folder / DEMO_SETTINGS).read_text(encoding="utf-8"))
+        words = ["--quick"] if begun["quick"] else []
+        return spell("medcli", "demo", *words, *(["--seed", begun["seed"]] if begun["seed"] else []))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _list(title: str, entries: Iterator[list[str]], most: int) -> Iterator[str]:
+    known = list(entries)
+    if known:
+        yield from ("", title)
+        yield from (line for entry in known[:most] for line in entry)
+        if len(known) > most:
+            yield f"  … {len(known) - most} more; --json lists all"
+
+
+def _checkpoint_lines(found: FoundCheckpoint) -> list[str]:
+    return [f"  {found.path}", f"    {found.kind}: {found.what}"]
+
+
+def _run_lines(run: Run) -> list[str]:
+    lines = [f"  {run.path}", f"    {run.kind}, {run.state} {run.changed[:16]}: {run.detail}".rstrip(": ")]
+    return [*lines, f"    {run.headline}"] if run.headline else lines
+
+
+def _step_lines(step: Proposal) -> Sequence[str]:
+    return ["", f"next: {step.command}", f"      {step.why}"]
+
+
+def _wrap(line: str) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _installed(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue

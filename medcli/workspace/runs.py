@@ -1,0 +1,284 @@
+"""The runs below a folder, told by the files they leave: what each is, how far it came, its headline number.
+
+Reading is tolerant: a file that is damaged makes its run ``damaged``, nothing more. Nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from medcli.core.errors import DataError
+from medcli.core.locks import is_in_use
+from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
+from medcli.training.settings import SETTINGS_FILE, read_settings
+from medcli.workspace.resume import resume_command, resume_cross_validation
+
+TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"
+EVALUATE_SEG, EVALUATE_POSE = "evaluate seg", "evaluate pose"
+PREDICT_SEG, PREDICT_POSE = "predict seg", "predict pose"
+RECONSTRUCT, REGISTER, CALIBRATE = "reconstruct ultrabones", "register pose", "calibrate veriserum"
+FINISHED, INTERRUPTED, FAILED, DAMAGED = "finished", "interrupted", "failed", "damaged"
+UNDER_WAY = "under way"
+
+EVALUATION = "evaluation.json"
+MASKS, CALIBRATED = "predictions.json", "medcli_calibration.json"
+_TRAININGS = (TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION)
+_MANY_FILES = (PREDICT_SEG, CALIBRATE, RECONSTRUCT)
+"""Kinds whose folders hold thousands of files and no other run."""
+_POSE_COLUMNS = {"id", "tx", "ty", "tz", "rz", "rx", "ry"}
+_DEEPEST, _MOST_FOLDERS = 4, 5000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        path: its folder, or the one table that it left.
+        kind: the command that made it, such as ``train seg``.
+        state: ``finished``, ``under way`` (a process of this machine is at it), ``interrupted``, ``failed`` (before
+            anything was done) or ``damaged``.
+        detail: how far it came, or what is wrong.
+        headline: its number of most interest, in words; empty where there is none yet.
+        changed: local time of its last change, ISO.
+        checkpoint: the weights of its best epoch, None where there are none.
+        source: what an evaluation evaluated: a checkpoint or a folder or table of predictions.
+        resume: the command that goes on with it; None where nothing is left to do.
+    """
+
+    path: Path
+    kind: str
+    state: str
+    detail: str = ""
+    headline: str = ""
+    changed: str = ""
+    checkpoint: Path | None = None
+    source: str = ""
+    resume: str | None = None
+
+
+def find_runs(root: Path) -> list[Run]:
+    """Every run below ``root``, the one changed last first; empty where there is no such folder."""
+    found = [run for path in _places(root) if (run := look_at(path)) is not None]
+    return sorted(found, key=lambda run: (run.changed, str(run.path)), reverse=True)
+
+
+def kind_of(path: Path) -> str | None:
+    """The command that made a folder or table; None where it is no run.
+
+    A run of training whose settings cannot be read is a ``train seg``, unless its folder stands in one named ``pose``.
+    """
+    if path.is_file():
+        return _kind_of_table(path) if path.suffix.lower() == ".csv" else None
+    if (path / SETTINGS_FILE).is_file():
+        saved = read_settings(path)
+        is_pose = "backbone" in saved if saved else path.parent.name == "pose"
+        return TRAIN_POSE if is_pose else TRAIN_SEG
+    if _folds(path):
+        return CROSS_VALIDATION
+    if (path / EVALUATION).is_file():
+        return EVALUATE_POSE if "pose" in str(_evaluation(path).get("schema")) else EVALUATE_SEG
+    for name, kind in ((MASKS, PREDICT_SEG), (CALIBRATED, CALIBRATE)):
+        if (path / name).is_file():
+            return kind
+    return RECONSTRUCT if next(_reconstructions(path), None) else None
+
+
+def look_at(path: Path) -> Run | None:
+    """The run that a folder or table holds; None where it holds none."""
+    kind = kind_of(path)
+    if kind is None:
+        return None
+    try:
+        return _LOOKS[kind](path, kind)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, DataError):
+        return Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
+
+
+def _places(root: Path) -> Iterator[Path]:
+    """Folders and tables below ``root`` that may be runs."""
+    if not root.is_dir():
+        return
+    for count, (folder, subfolders, files) in enumerate(os.walk(root)):
+        place = Path(folder)
+        depth = len(place.relative_to(root).parts)
+        if place != root:
+            yield place
+        yield from (place / name for name in sorted(files) if name.lower().endswith(".csv"))
+        kind = kind_of(place) if place != root else None
+        if depth >= _DEEPEST or count > _MOST_FOLDERS or kind in _MANY_FILES or kind == CROSS_VALIDATION:
+            subfolders.clear()
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+
+
+def _training(folder: Path, kind: str) -> Run:
+    saved, result = read_settings(folder), _json(folder / RESULT)
+    rows = _metrics(folder)
+    best = folder / BEST if (folder / BEST).is_file() else None
+    changed = _changed(folder, RESULT, METRICS, RESUMABLE, SETTINGS_FILE)
+    if result:
+        headline = _in_words(kind, result["best_metrics"], f"epoch {result['best_epoch']} of {result['epochs']}")
+        return Run(folder, kind, FINISHED, f"{result['epochs']} epochs", headline, changed, best)
+    if not saved:
+        return Run(folder, kind, DAMAGED, f"{SETTINGS_FILE} cannot be read", "", changed, best)
+    if is_in_use(folder):
+        return Run(folder, kind, UNDER_WAY, f"epoch {len(rows)} of {saved['epochs']}", "", changed, best)
+    command = resume_command(kind.split()[1], folder, saved)
+    if not rows:
+        return Run(folder, kind, FAILED, "no epoch was finished", "", changed, best, resume=command)
+    resumable = zipfile.is_zipfile(folder / RESUMABLE)
+    detail = f"epoch {len(rows)} of {saved['epochs']}"
+    if not resumable:
+        detail, command = f"{detail}; {RESUMABLE} is missing or damaged", f"{command} --overwrite"
+    row = min(rows, key=_loss)
+    headline = _in_words(kind, row, f"epoch {row['epoch']:.0f}")
+    return Run(folder, kind, INTERRUPTED, detail, headline, changed, best, resume=command)
+
+
+def _cross_validation(folder: Path, kind: str) -> Run:
+    folds, result = _folds(folder), _json(folder / RESULT)
+    changed = max(_changed(fold, RESULT, METRICS, SETTINGS_FILE) for fold in folds)
+    if result:
+        headline = _in_words(TRAIN_SEG, result["mean_metrics"], f"{len(result['folds'])} folds", "mean")
+        return Run(folder, kind, FINISHED, f"{len(result['folds'])} folds", headline, changed)
+    settings = [read_settings(fold) for fold in folds]
+    done = sum(bool(_json(fold / RESULT)) for fold in folds)
+    total = len(settings[0]["train_specimens"]) + 1
+    command = resume_cross_validation(folder, settings)
+    return Run(folder, kind, INTERRUPTED, f"{done} of {total} folds", "", changed, resume=command)
+
+
+def _evaluate_seg(folder: Path, kind: str) -> Run:
+    found = _evaluation(folder)
+    name, one = ("paper", found["paper"]) if "paper" in found else (found["protocol"], found)
+    f1 = one["f1"]["all"][one["thresholds_mm"].index(1.0)]
+    headline = f"F1 at 1 mm {_number(f1, 3)}, Dice {_number(one['dice'], 3)} ({name})"
+    detail = f"{one['frames']:,} frames of specimens {' '.join(map(str, one['specimens']))}"
+    return Run(folder, kind, FINISHED, detail, headline, _changed(folder, EVALUATION), source=one["source"])
+
+
+def _evaluate_pose(folder: Path, kind: str) -> Run:
+    found = _evaluation(folder)
+    names = {"in plane": ("in_plane_bs_mm", "mm"), "rotation": ("rotation_deg", "degrees")}
+    values = [f"{words} {_number(found['errors'][n]['median'], 2)} {unit}" for words, (n, unit) in names.items()]
+    headline = f"median {', '.join(values)}"
+    changed = _changed(folder, EVALUATION)
+    return Run(folder, kind, FINISHED, f"{found['pairs']:,} pairs", headline, changed, source=found["source"])
+
+
+def _predict_seg(folder: Path, kind: str) -> Run:
+    made = json.loads((folder / MASKS).read_text(encoding="utf-8"))
+    masks = sum(entry.name.endswith("_label_pred.png") for entry in os.scandir(folder))
+    return Run(folder, kind, FINISHED, f"{masks:,} masks", "", _changed(folder, MASKS), source=made["checkpoint"])
+
+
+def _calibrate(folder: Path, kind: str) -> Run:
+    images = sum(entry.name.startswith("calibrated_") for entry in os.scandir(folder))
+    return Run(folder, kind, FINISHED, f"{images:,} images", "", _changed(folder, CALIBRATED))
+
+
+def _reconstruct(folder: Path, kind: str) -> Run:
+    records = [content["reconstruction"] for content in _reconstructions(folder)]
+    means = [record["distance_mm"]["mean"] for record in records if record["distance_mm"]]
+    headline = f"mean distance to the CT {_number(sum(means) / len(means), 3)} mm" if means else ""
+    return Run(folder, kind, FINISHED, f"{len(records)} records", headline, _changed(folder))
+
+
+def _poses(path: Path, kind: str) -> Run:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    headline = ""
+    if kind == REGISTER and rows:
+        values = [float(row["similarity_after"]) for row in rows if row["similarity_after"]]
+        headline = f"mean similarity {_number(sum(values) / len(values), 3)}" if values else ""
+    return Run(path, kind, FINISHED, f"{len(rows):,} poses", headline, _changed(path))
+
+
+_LOOKS: Mapping[str, Callable[[Path, str], Run]] = {
+    TRAIN_SEG: _training,
+    TRAIN_POSE: _training,
+    CROSS_VALIDATION: _cross_validation,
+    EVALUATE_SEG: _evaluate_seg,
+    EVALUATE_POSE: _evaluate_pose,
+    PREDICT_SEG: _predict_seg,
+    PREDICT_POSE: _poses,
+    REGISTER: _poses,
+    RECONSTRUCT: _reconstruct,
+    CALIBRATE: _calibrate,
+}
+
+
+def _kind_of_table(path: Path) -> str | None:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            columns = set(next(csv.reader(file), []))
+    except (OSError, ValueError, csv.Error):
+        return None
+    if not columns >= _POSE_COLUMNS:
+        return None
+    return REGISTER if "similarity_after" in columns else PREDICT_POSE
+
+
+def _folds(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"specimen*/{SETTINGS_FILE}"))
+
+
+def _reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.json")):
+        content = _json(path)
+        if {"made_from", "reconstruction"} <= content.keys():
+            yield content
+
+
+def _evaluation(folder: Path) -> dict[str, Any]:
+    return _json(folder / EVALUATION)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _metrics(folder: Path) -> list[dict[str, float]]:
+    """The whole rows of ``metrics.csv``."""
+    try:
+        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error):
+        return []
+
+
+def _loss(row: Mapping[str, float]) -> float:
+    value = row.get("val_loss", math.inf)
+    return value if math.isfinite(value) else math.inf
+
+
+def _in_words(kind: str, metrics: Mapping[str, float | None], of: str, which: str = "best") -> str:
+    if kind == TRAIN_SEG:
+        return f"{which} validation Dice {_number(metrics.get('val_dice'), 3)} ({of})"
+    in_plane, rotation = metrics.get("val_in_plane_mm"), metrics.get("val_rotation_deg")
+    return f"{which} validation in plane {_number(in_plane, 2)} mm, rotation {_number(rotation, 2)} degrees ({of})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _changed(path: Path, *names: str) -> str:
+    """Local time of the last change of these files in a folder, or of the path itself, ISO."""
+    files = [path / name for name in names if (path / name).exists()] or [path]
+    newest = max(file.stat().st_mtime for file in files)
+    return datetime.fromtimestamp(newest).isoformat(sep=" ", timespec="milliseconds")

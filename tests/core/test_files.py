@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medcli.core import files
+from medcli.core.errors import MedcliError
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with files.replacing(target) as part:
+        part.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def fail_half_way() -> None:
+        with files.replacing(target) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_is_followed_and_a_device_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    files.write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+    (tmp_path / "device").symlink_to(os.devnull)
+    with pytest.raises(MedcliError, match="not a regular file"):
+        files.write_text(tmp_path / "device", "new")
+
+
+def test_bytes_and_text(tmp_path: Path) -> None:
+    files.write_bytes(tmp_path / "b", b"\x00\xff", durable=False)
+    files.write_text(tmp_path / "t", "é\n")
+    assert (tmp_path / "b").read_bytes() == b"\x00\xff"
+    assert (tmp_path / "t").read_bytes() == "é\n".encode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process numbers as on POSIX systems")
+def test_left_overs_of_dead_processes_are_removed_and_others_kept(tmp_path: Path) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    own = files.part_path(tmp_path / "image.jpg")
+    names = {
+        "dead": own.name.replace(f"-{os.getpid()}.", f"-{dead.stdout.strip()}."),
+        "running": own.name.replace(f"-{os.getpid()}.", f"-{os.getppid()}."),
+        "elsewhere": f".image.jpg.another_host-{dead.stdout.strip()}.part",
+        "not ours": "download.part",
+    }
+    for name in names.values():
+        (tmp_path / name).write_bytes(b"half")
+    assert files.remove_left_overs(tmp_path) == 1
+    assert {path.name for path in tmp_path.iterdir()} == set(names.values()) - {names["dead"]}
+
+
+def test_output_folder(tmp_path: Path) -> None:
+    assert list(files.make_output_folder(tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MedcliError, match="cannot write to"):
+        files.make_output_folder(tmp_path / "file")
+
+
+def test_cache_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDCLI_CACHE_DIR", str(tmp_path / "cache"))
+    assert files.cache_folder("maps") == tmp_path / "cache" / "maps"
+    assert files.cache_folder("maps").is_dir()
+
+
+def test_usable_cores() -> None:
+    assert 1 <= files.usable_cores() <= (os.cpu_count() or 1)

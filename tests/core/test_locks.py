@@ -1,0 +1,59 @@
+"""A folder that is in use: by one process at a time, and free again however that process ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medcli.core.errors import MedcliError
+from medcli.core.locks import folder_in_use, is_in_use
+from tests.conftest import REPOSITORY
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from medcli.core.locks import folder_in_use
+with folder_in_use(Path(sys.argv[1]), "training"):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_told_and_a_killed_one_lets_go(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
+    with subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "holds\n"
+        assert is_in_use(tmp_path / "run")
+        assert not is_in_use(tmp_path / "other")
+        with (
+            pytest.raises(MedcliError, match=rf"another training \(process {holder.pid}\) is writing to") as raised,
+            folder_in_use(tmp_path / "run", "training"),
+        ):
+            pass
+        assert "--out" in (raised.value.hint or "")
+        holder.send_signal(signal.SIGTERM)
+    assert not is_in_use(tmp_path / "run")
+    with folder_in_use(tmp_path / "run", "training"):
+        assert list(tmp_path.iterdir()) == []  # nothing is added to the folder
+
+
+def test_info_calls_a_run_under_way(tmp_path: Path) -> None:
+    tmp_path /= "run"
+    from medcli.ultrabones.segmentation.settings import SegmentationSettings
+    from medcli.workspace.runs import UNDER_WAY, look_at
+    from tests.support.run_folders import write_training
+
+    write_training(tmp_path, SegmentationSettings(epochs=9), finished=False)
+    with folder_in_use(tmp_path, "training"):
+        run = look_at(tmp_path)
+        assert run is not None
+        assert (run.state, run.resume) == (UNDER_WAY, None)
+    again = look_at(tmp_path)
+    assert again is not None
+    assert again.state == "interrupted"
+    assert again.resume is not None

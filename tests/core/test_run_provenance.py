@@ -1,0 +1,88 @@
+"""The note of a run: what it says, where it lies, and when it is left alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcli.core.run_provenance import command_line, is_synthetic, mark_synthetic, note_path, note_run
+from medcli.ultrabones.dataset.publication import ABOUT
+
+
+class Kind(str, Enum):
+    ONE = "one"
+
+
+@dataclass(frozen=True)
+class Settings:
+    root: Path = Path("data")
+    kind: Kind = Kind.ONE
+    ids: tuple[int, ...] = (1, 2)
+    share: float = float("nan")
+    more: dict[str, Kind] = field(default_factory=lambda: {"a": Kind.ONE})
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_it_says_what_was_run_with_what(tmp_path: Path) -> None:
+    with command_line("medcli train seg --epochs 3"):
+        path = note_run(tmp_path, "train seg", ABOUT, tmp_path, Settings(), device="cpu")
+    found = read(path)
+    assert path.name == "medcli-run.json"
+    assert found["command"] == "medcli train seg --epochs 3"
+    assert found["settings"] == {"root": "data", "kind": "one", "ids": [1, 2], "share": None, "more": {"a": "one"}}
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["data"]["licence"] == "CC BY 4.0"
+    assert read(note_run(tmp_path, "train seg", ABOUT, None, {}))["command"] == ""
+
+
+def test_a_run_that_leaves_one_file_has_its_note_beside_it(tmp_path: Path) -> None:
+    assert note_path(tmp_path / "poses.csv", "predict pose") == tmp_path / "poses.medcli-run.json"
+    (tmp_path / "v1.2").mkdir()
+    assert note_path(tmp_path / "v1.2", "train seg") == tmp_path / "v1.2" / "medcli-run.json"
+
+
+def test_runs_beside_the_data_do_not_overwrite_each_others_notes(tmp_path: Path) -> None:
+    label = note_run(tmp_path, "label ultrabones", ABOUT, tmp_path, {})
+    predict = note_run(tmp_path, "predict seg", ABOUT, tmp_path, {})
+    assert [read(path)["verb"] for path in (label, predict)] == ["label ultrabones", "predict seg"]
+    assert label.parent == predict.parent == tmp_path
+
+
+def test_a_note_of_the_same_result_is_left_alone(tmp_path: Path) -> None:
+    path = note_run(tmp_path, "reconstruct", ABOUT, None, {"seed": 1}, Settings())
+    before = path.read_bytes()
+    with command_line("medcli again"):
+        note_run(tmp_path, "reconstruct", ABOUT, None, {"seed": 1}, Settings())
+        assert path.read_bytes() == before
+        note_run(tmp_path, "reconstruct", ABOUT, None, {"seed": 2}, Settings())
+    assert read(path)["command"] == "medcli again"
+
+
+def test_synthetic_data_are_known_from_any_folder_inside(tmp_path: Path) -> None:
+    record = tmp_path / "specimen01" / "ultrasound_records" / "fibula" / "record01"
+    record.mkdir(parents=True)
+    assert not is_synthetic(record)
+    mark_synthetic(tmp_path, Settings2())
+    assert is_synthetic(record)
+    assert is_synthetic(tmp_path)
+
+
+@dataclass(frozen=True)
+class Settings2:
+    frames: int = 3
+
+
+def test_a_note_that_cannot_be_written_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import logging
+
+    logging.getLogger("medcli").propagate = True
+    note_run(tmp_path / "absent" / "deeper", "label", ABOUT, None, {})
+    assert "cannot write" in caplog.text

@@ -1,0 +1,77 @@
+"""Splits by specimen, and whose legs stand on both sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medcli.core.errors import DataError, UsageError
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.constants import SPECIMENS, split_code
+from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.dataset.splits import (
+    DonorOverlap,
+    Split,
+    choose_frames,
+    donor_overlap,
+    donors_in,
+    leave_one_out,
+    published_split,
+)
+
+
+def test_registry() -> None:
+    assert sorted(SPECIMENS) == list(range(15))
+    assert SPECIMENS[0].first_release_folder == "cadaver00-F230837"
+    assert SPECIMENS[5].first_release_folder == "cadaver05_S232132L"
+    assert (SPECIMENS[7].donor, SPECIMENS[7].side) == ("S232132", "R")
+    assert split_code("X1_new") == ("X1_new", "")
+
+
+def test_published_split_has_donors_on_both_sides() -> None:
+    split = published_split()
+    assert split.test == (2, 7, 8)
+    assert sorted((*split.train, *split.test)) == list(range(1, 15))
+    assert donor_overlap(split.train, split.test) == [
+        DonorOverlap("S231989", (9,), (8,)),
+        DonorOverlap("S232132", (5,), (7,)),
+    ]
+    assert str(donor_overlap((5,), (7,))[0]) == "donor S232132: specimen 5 in training, 7 in test"
+
+
+def test_leave_one_out() -> None:
+    splits = leave_one_out([3, 1, 2, 3])
+    assert splits == [Split((2, 3), (1,)), Split((1, 3), (2,)), Split((1, 2), (3,))]
+    assert len(leave_one_out()) == 14
+    with pytest.raises(UsageError, match="at least two"):
+        leave_one_out([4])
+    with pytest.raises(UsageError, match="specimens 2 are in the training and in the test split"):
+        Split((1, 2), (2, 3))
+
+
+def test_folders_name_donors_that_the_registry_does_not_know() -> None:
+    donors = {90: "P1", 91: "P1", 92: ""}
+    assert donor_overlap([90, 92], [91], donors) == [DonorOverlap("P1", (90,), (91,))]
+    assert donor_overlap([92], [92], donors) == []
+
+
+def test_choosing_frames(tmp_path: Path) -> None:
+    make_ultrabones(tmp_path, (1, 2), settings=SweepSettings(frames=3, scale=0.1))
+    frames = index_frames(tmp_path)
+    assert donors_in(frames) == {1: "F231091", 2: "F231218"}
+    assert len(choose_frames(frames, None)) == 6
+    assert set(choose_frames(frames, [2]).specimen) == {2}
+    with pytest.raises(DataError, match="no frames of specimen 5 9; there are those of 1 2") as error:
+        choose_frames(frames, [2, 9, 5])
+    assert "medcli download ultrabones --specimens 5 9" in str(error.value.hint)
+    frames.loc[0, "label"] = ""
+    frames.loc[1, "tracking"] = -1
+    assert len(choose_frames(frames, [1])) == 1
+    frames["label"] = ""
+    with pytest.raises(DataError, match="none of 6 frames has a partial label") as error:
+        choose_frames(frames, None)
+    assert error.value.hint == "6 have a full label: try --labels full"
+    frames["tracking"] = -1
+    with pytest.raises(DataError, match="none is in its record's tracking table"):
+        choose_frames(frames, None, "full")

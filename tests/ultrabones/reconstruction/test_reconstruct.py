@@ -1,0 +1,350 @@
+"""``medcli reconstruct ultrabones``: points in space, their distances, files, and bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.core.errors import DataError
+from medcli.core.image_io import read_rgb, write_image
+from medcli.core.run_provenance import NAME as RUN_NOTE
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.geometry.bone_surface import Surface
+from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
+from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
+from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
+from medcli.ultrabones.reconstruction import point_cloud
+from medcli.ultrabones.reconstruction.point_cloud import (
+    published_distance,
+    sample_surface,
+    seen_share,
+    surface_distances,
+    thin,
+)
+from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, back_project, reconstruct_ultrabones
+from tests.support.solids import ball, brute_distances
+
+RECORD = Path("specimen01/ultrasound_records/fibula/record01")
+STEM = "specimen01_fibula_record01_Labels_full_optimized"
+FULL = ReconstructSettings(mask="Labels_full")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = SweepSettings(frames=5, scale=0.25, predictions=True)
+    return make_ultrabones(tmp_path_factory.mktemp("reconstruct") / "made", (1,), settings=settings)
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _fewer_samples(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "real_data" not in request.fixturenames:
+        monkeypatch.setattr(point_cloud, "PUBLISHED_SAMPLES", 50_000)
+
+
+def read_ply(path: Path) -> np.ndarray:
+    header, _, body = path.read_bytes().partition(b"end_header\n")
+    lines = header.decode("ascii").splitlines()
+    assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
+    kinds = {"float": "<f4", "uchar": "u1"}
+    fields = [(line.split()[2], kinds[line.split()[1]]) for line in lines if line.startswith("property")]
+    count = next(int(line.split()[2]) for line in lines if line.startswith("element vertex"))
+    points = np.frombuffer(body, fields)
+    assert len(points) == count
+    return points
+
+
+def test_pixels_go_where_the_formula_says() -> None:
+    pose = np.array([180.0, 330, 1500, -97, -18, 123])
+    mask = np.zeros((811, 950), np.uint8)
+    mask[700, 40] = mask[3, 900] = 255
+    mask[5, 5] = 254  # a stored probability, not a label
+    expected = pixels_to_ct(pose, [900, 40], [3, 700], 0.05392)
+    assert np.array_equal(back_project(mask, pose, 0.05392), expected)
+
+
+def test_full_labels_lie_within_the_band(root: Path, tmp_path: Path) -> None:
+    result = reconstruct_ultrabones(root, tmp_path / "out", settings=FULL)
+    record = result.records[0]
+    assert record.distance_mm is not None
+    assert record.published_mm is not None
+    assert record.distance_mm.maximum <= 0.1 + 1e-6
+    assert 0.03 < record.distance_mm.mean < 0.07
+    assert record.published_mm > record.distance_mm.mean
+    assert (record.frames, record.empty, record.poses) == (5, 0, "optimized")
+    assert 0 < record.seen["fibula"] < 1
+    assert record.seen["foot"] == 0
+    wrong = reconstruct_ultrabones(root, tmp_path / "wrong", settings=ReconstructSettings("Labels_full", "initial"))
+    assert wrong.records[0].distance_mm is not None
+    assert wrong.records[0].distance_mm.maximum > 0.2
+
+
+def test_the_files_hold_the_points(root: Path, tmp_path: Path) -> None:
+    record = reconstruct_ultrabones(root, tmp_path / "out", settings=FULL).records[0]
+    assert record.files == (f"{STEM}.ply", f"{STEM}.xyz", f"{STEM}.png")
+    text = np.loadtxt(tmp_path / "out" / f"{STEM}.xyz")
+    cloud = read_ply(tmp_path / "out" / f"{STEM}.ply")
+    assert len(text) == len(cloud) == record.points == record.points_written
+    assert np.abs(np.stack([cloud["x"], cloud["y"], cloud["z"]], axis=1) - text).max() < 2e-4
+    assert cloud["distance"].max() == pytest.approx(record.distance_mm.maximum, abs=1e-6)  # type: ignore[union-attr]
+    near, far = cloud[cloud["distance"].argmin()], cloud[cloud["distance"].argmax()]
+    assert (near["red"], near["green"], near["blue"]) == (68, 1, 84)
+    assert far["red"] > 200
+    picture = read_rgb(tmp_path / "out" / f"{STEM}.png")
+    assert picture.shape[1] > 1000
+    saved = json.loads((tmp_path / "out" / f"{STEM}.json").read_text())["reconstruction"]
+    assert saved["points"] == record.points
+
+
+def test_a_voxel_keeps_one_point_and_leaves_the_figures(root: Path, tmp_path: Path) -> None:
+    whole = reconstruct_ultrabones(root, tmp_path / "a", settings=FULL).records[0]
+    few = reconstruct_ultrabones(
+        root, tmp_path / "b", settings=ReconstructSettings("Labels_full", voxel_mm=1.0)
+    ).records[0]
+    assert few.points_written < whole.points / 2
+    assert few.points == whole.points
+    assert few.distance_mm == whole.distance_mm
+    points = np.loadtxt(tmp_path / "b" / f"{STEM}_1mm.xyz")
+    assert len(points) == few.points_written
+
+
+def test_thinning_keeps_the_first_point_of_each_voxel() -> None:
+    points = np.random.default_rng(0).uniform(0, 5, (2000, 3))
+    kept, rows = thin(points, 1.0)
+    cells = [tuple(cell) for cell in np.floor(points - points.min(axis=0)).astype(int)]
+    assert rows.tolist() == sorted({cell: row for row, cell in reversed(list(enumerate(cells)))}.values())
+    assert np.array_equal(kept, points[rows])
+    assert np.array_equal(thin(points, 0.0)[0], points)
+
+
+def test_a_second_run_does_nothing_and_a_changed_mask_is_noticed(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = reconstruct_ultrabones(root, out, settings=FULL)
+    times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert reconstruct_ultrabones(root, out, settings=FULL).records == first.records
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
+    (out / f"{STEM}.ply").unlink()
+    reconstruct_ultrabones(root, out, settings=FULL)
+    assert (out / f"{STEM}.ply").exists()
+    mask = sorted((root / RECORD / "Labels_full").iterdir())[0]
+    write_image(mask, np.zeros((203, 238), np.uint8))
+    changed = reconstruct_ultrabones(root, out, settings=FULL).records[0]
+    assert changed.empty == 1
+    assert changed.points < first.records[0].points
+
+
+def test_the_result_does_not_depend_on_workers(root: Path, tmp_path: Path) -> None:
+    one = reconstruct_ultrabones(root, tmp_path / "a", settings=FULL, workers=1)
+    three = reconstruct_ultrabones(root, tmp_path / "b", settings=FULL, workers=3)
+    assert one.records == three.records
+    for suffix in (".ply", ".xyz", ".json"):
+        assert (tmp_path / "a" / (STEM + suffix)).read_bytes() == (tmp_path / "b" / (STEM + suffix)).read_bytes()
+
+
+def test_frames_with_one_pixel_or_none_are_no_trouble(root: Path, tmp_path: Path) -> None:
+    """The published script drops a whole chunk of frames there."""
+    masks = sorted((root / RECORD / "Labels_full").iterdir())
+    one = np.zeros((203, 238), np.uint8)
+    one[100, 100] = 255
+    for path in masks:
+        write_image(path, one if path == masks[0] else one * 0)
+    record = reconstruct_ultrabones(root, tmp_path / "out", settings=FULL).records[0]
+    assert (record.frames, record.empty, record.points) == (5, 4, 1)
+    write_image(masks[0], one * 0)
+    record = reconstruct_ultrabones(root, tmp_path / "out", settings=FULL).records[0]
+    assert (record.points, record.distance_mm, record.published_mm, record.files) == (0, None, None, ())
+
+
+def test_distances_of_a_cloud_equal_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(point_cloud, "_PER_TASK", 37)
+    meshes = [ball(5.0, 12, 7), ball(3.0, 9, 5)]
+    points = np.random.default_rng(0).uniform(-8, 8, (200, 3))
+    expected = np.min([brute_distances(points, mesh.triangles) for mesh in meshes], axis=0)
+    found = surface_distances(points, [Surface.from_mesh(mesh) for mesh in meshes], workers=2)
+    assert np.abs(found - expected).max() < 1e-9
+
+
+def test_samples_lie_evenly_on_the_surface() -> None:
+    surface = Surface.from_mesh(ball(10.0, 60, 30))
+    samples = sample_surface(surface, 20_000, 0)
+    assert surface.distances(samples).max() < 1e-9
+    upper = (samples[:, 2] > 5).mean()  # a cap of a quarter of the area
+    assert upper == pytest.approx(0.25, abs=0.01)
+    assert published_distance(samples[:100] * 1.2, [surface]) == pytest.approx(2.0, abs=0.05)
+
+
+def test_the_seen_share_is_an_area() -> None:
+    surface = Surface.from_mesh(ball(10.0, 60, 30))
+    samples = sample_surface(surface, 60_000, 1)
+    assert seen_share(surface, samples[samples[:, 2] > 0], within_mm=0.2) == pytest.approx(0.5, abs=0.02)
+    assert seen_share(surface, np.empty((0, 3))) == 0
+
+
+def worst(root: Path, out: Path, **settings: Any) -> tuple[str, float]:
+    record = reconstruct_ultrabones(root, out, settings=ReconstructSettings("Labels_full", **settings)).records[0]
+    assert record.distance_mm is not None
+    return record.poses, record.distance_mm.maximum
+
+
+@pytest.mark.parametrize(("kind", "other"), [("initial", "optimized"), ("optimized", "initial")])
+def test_masks_are_put_where_they_were_made(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, other: str
+) -> None:
+    label_ultrabones(root, settings=LabelSettings(poses=kind, overwrite=True))
+    poses, largest = worst(root, tmp_path / "out")
+    assert poses == kind
+    assert largest <= 0.1 + 1e-6
+    assert caplog.messages == []
+    poses, largest = worst(root, tmp_path / "out", poses=other)
+    assert poses == other
+    assert largest > 0.2
+    assert f"were made from the {kind} poses, but the {other} ones were asked for" in caplog.text
+
+
+def test_published_labels_belong_to_the_poses_published_with_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Labels of a table with tracked poses only; then ``--refine`` adds optimised ones and keeps the labels."""
+    make_ultrabones(tmp_path, (1,), settings=SweepSettings(frames=3, scale=0.25, optimized_columns=False))
+    table = pd.read_csv(tmp_path / RECORD / "tracking.csv")
+    label_ultrabones(tmp_path, settings=LabelSettings(overwrite=True))
+    (tmp_path / RECORD / "labels.json").unlink()
+    caplog.clear()
+    assert worst(tmp_path, tmp_path / "out")[0] == "initial"
+    assert caplog.messages == []
+    label_ultrabones(tmp_path, settings=LabelSettings(refine=True, refine_settings=RefineSettings(generations=5)))
+    assert len(pd.read_csv(tmp_path / RECORD / "tracking.csv").columns) == len(table.columns) + 6
+    caplog.clear()
+    poses, largest = worst(tmp_path, tmp_path / "out")
+    assert poses == "initial"
+    assert largest <= 0.1 + 1e-6
+    assert "Labels_full does not say from which poses" in caplog.text
+    assert "--poses optimized takes the others" in caplog.text
+
+
+def test_labels_of_poses_that_changed_since_are_said(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    label_ultrabones(root, settings=LabelSettings(overwrite=True))
+    path = root / RECORD / "tracking.csv"
+    table = pd.read_csv(path)
+    table["x_optimized"] += 0.5
+    table.to_csv(path, index=False)
+    worst(root, tmp_path / "out")
+    assert "optimized poses that have changed since" in caplog.text
+
+
+def test_runs_that_differ_do_not_share_files(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for settings in (
+        FULL,
+        ReconstructSettings("Labels_full", "initial"),
+        ReconstructSettings("Labels_full", voxel_mm=1),
+    ):
+        reconstruct_ultrabones(root, out, settings=settings)
+    assert {path.stem for path in out.iterdir() if path.name != RUN_NOTE} == {
+        STEM,
+        STEM.replace("optimized", "initial"),
+        f"{STEM}_1mm",
+    }
+
+
+def test_records_of_two_releases_do_not_share_files(root: Path, tmp_path: Path) -> None:
+    """A specimen in both layouts, each with meshes of its own."""
+    make_ultrabones(root / "first", (1,), layout="first", settings=SweepSettings(frames=2, scale=0.25))
+    settings = ReconstructSettings("Labels")
+    result = reconstruct_ultrabones(root, tmp_path / "out", settings=settings)
+    files = [name for record in result.records for name in record.files]
+    assert len(set(files)) == len(files) == 3 * len(result.records)
+    assert any(name.startswith("cadaver01_F231091_") for name in files)
+    shutil.copytree(root / "specimen01", root / "copy" / "specimen01")
+    with pytest.raises(DataError, match=r"two records are named specimen01_fibula_record01: .*copy.* and"):
+        reconstruct_ultrabones(root, tmp_path / "none", settings=settings)
+    assert not (tmp_path / "none").exists()
+
+
+class TestCommand:
+    def test_predictions_and_the_screen(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
+        ran = medcli("reconstruct", "ultrabones", "--root", root, "--mask", "Labels_pred", "--out", tmp_path / "out")
+        assert ran.code == 0
+        assert "specimen01 fibula record01: optimized poses" in ran.out
+        assert max(len(line) for line in ran.out.splitlines()[:-1]) <= 100
+        ran = medcli("reconstruct", "--root", root, "--mask", "Labels_pred", "--out", tmp_path / "out", "--json")
+        assert json.loads(ran.out)["schema"] == "medcli.reconstruct.v1"
+
+    def test_a_dry_run_writes_nothing(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
+        ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out", "--dry-run")
+        assert ran.code == 0
+        assert not (tmp_path / "out").exists()
+
+    def test_no_such_masks(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
+        shutil.rmtree(root / RECORD / "Labels_pred")
+        ran = medcli("reconstruct", "ultrabones", "--root", root, "--mask", "Labels_pred", "--out", tmp_path / "out")
+        assert ran.code == 3
+        assert "there is Labels, Labels_full (--mask)" in ran.err
+        assert "medcli predict" in ran.err
+
+    def test_a_damaged_mask_and_one_of_another_size(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
+        masks = sorted((root / RECORD / "Labels").iterdir())
+        masks[0].write_bytes(masks[0].read_bytes()[:50])
+        write_image(masks[1], np.zeros((256, 256), np.uint8))
+        for _ in range(2):  # a second run tries again
+            ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out", "--json")
+            assert ran.code == 4
+            failures = json.loads(ran.out)["failures"]
+            assert len(failures) == 2
+            assert "256 x 256 pixels, expected 238 x 203" in failures[1]
+        assert json.loads(ran.out)["records"][0]["frames"] == 3
+
+    @pytest.mark.parametrize("value", [1, 254])
+    def test_masks_of_another_value(self, root: Path, tmp_path: Path, medcli: Callable, value: int) -> None:
+        for path in (root / RECORD / "Labels").iterdir():
+            write_image(path, np.full((203, 238), value, np.uint8))
+        for _ in range(2):  # said again by a second run
+            ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out")
+            assert ran.code == 0
+            assert "5 masks in Labels have pixels but none of value 255" in " ".join(ran.err.split())
+            assert "no point cloud was written" in ran.out
+            assert "point clouds and pictures" not in ran.out
+            assert not (tmp_path / "out").exists()
+
+    def test_no_frame_can_be_used(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
+        path = root / RECORD / "tracking.csv"
+        pd.read_csv(path).assign(x_optimized=np.nan).to_csv(path, index=False)
+        ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out")
+        assert ran.code == 3
+        assert "no mask of specimen01 fibula record01 can be used" in ran.err
+        assert "the pose in the tracking table is not a number" in ran.err
+        assert not (tmp_path / "out").exists()
+
+    def test_nan_pose(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
+        path = root / RECORD / "tracking.csv"
+        table = pd.read_csv(path)
+        table.loc[0, "x_optimized"] = np.nan
+        table.to_csv(path, index=False)
+        ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out")
+        assert ran.code == 4
+        assert "the pose in the tracking table is not a number" in ran.err
+
+
+@pytest.mark.real_data
+def test_full_labels_of_the_example(real_data: Path, tmp_path: Path) -> None:
+    result = reconstruct_ultrabones(real_data / "ultrabones-example", tmp_path, [90], settings=FULL)
+    record = result.records[0]
+    assert record.distance_mm is not None
+    assert record.published_mm is not None
+    assert record.points == 210_718
+    assert record.distance_mm.maximum <= 0.1 + 1e-6
+    assert record.distance_mm.mean == pytest.approx(0.050, abs=0.002)
+    assert record.published_mm == pytest.approx(0.093, abs=0.002)

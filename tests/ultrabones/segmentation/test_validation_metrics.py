@@ -1,0 +1,69 @@
+"""Validation metrics against SciPy and against their formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from medcli.ultrabones.segmentation.validation_metrics import (
+    SCALE_MM,
+    dice_scores,
+    distance_maps,
+    distance_maps_by_rows,
+    one_sided_distances,
+)
+
+
+def _masks(seed: int, share: float, shape: tuple[int, ...] = (4, 1, 30, 41)) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random(shape) < share)
+
+
+@pytest.mark.parametrize("shape", [(3, 30, 41), (1, 256, 256), (2, 1, 9), (2, 9, 1)])
+@pytest.mark.parametrize("ways", [distance_maps, distance_maps_by_rows])
+def test_both_ways_give_the_exact_distance(
+    ways: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
+) -> None:
+    labels = _masks(1, 0.01, shape)
+    labels[:, 0, 0] = True
+    expected = np.stack([distance_transform_edt(~label) for label in labels.numpy()])
+    found = ways(labels).numpy()
+    assert np.array_equal(np.rint(found.astype(np.float64) ** 2), np.rint(expected**2))
+    np.testing.assert_allclose(found, expected, rtol=2e-7)
+
+
+def test_distances_are_the_published_ones() -> None:
+    predictions, labels = _masks(2, 0.1), _masks(3, 0.02)
+    found = one_sided_distances(predictions, labels).numpy()
+    for frame in range(4):
+        apart = distance_transform_edt(~labels[frame, 0].numpy())[predictions[frame, 0].numpy()] * SCALE_MM
+        expected = [apart.mean(), apart.max(), np.quantile(apart, 0.95)]
+        np.testing.assert_allclose(found[frame], expected, rtol=1e-5)
+
+
+def test_frames_without_prediction_or_label_have_no_distance() -> None:
+    predictions, labels = _masks(2, 0.1), _masks(3, 0.02)
+    predictions[1] = False
+    labels[2] = False
+    nothing = torch.isnan(one_sided_distances(predictions, labels))
+    assert nothing.all(1).tolist() == [False, True, True, False]
+    assert nothing.any(1).tolist() == [False, True, True, False]
+
+
+def test_scale_is_the_published_one() -> None:
+    assert pytest.approx(0.185730, abs=1e-6) == SCALE_MM
+
+
+def test_dice() -> None:
+    predictions, labels = _masks(4, 0.3), _masks(5, 0.3)
+    labels[1] = False
+    predictions[2] = False
+    predictions[3] = labels[3]
+    scores = dice_scores(predictions, labels)
+    both = (predictions[0] & labels[0]).sum() / (predictions[0].sum() + labels[0].sum())
+    assert scores[0].item() == pytest.approx(2 * both.item())
+    assert torch.isnan(scores[1])
+    assert scores[2:].tolist() == [0.0, 1.0]

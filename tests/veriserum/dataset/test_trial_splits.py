@@ -1,0 +1,148 @@
+"""Which pairs are one trial by each rule, splits that keep trials whole, and the check for leaks."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.core.errors import DataError
+from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.trial_splits import (
+    RUNS,
+    as_ranges,
+    count_leaks,
+    find_trials,
+    from_ranges,
+    split_as_published,
+    split_by_trial,
+)
+
+
+def make_poses(trials: int = 10, frames: int = 20) -> pd.DataFrame:
+    """Smooth motions one after the other, far apart from each other; ``trial`` is the truth."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for trial in range(trials):
+        place, angles = rng.uniform(-200, 200, 3), rng.uniform(-80, 80, 3)
+        for frame in range(frames):
+            here = dict(zip(("tx", "ty", "tz"), place + 0.5 * frame, strict=True))
+            there = dict(zip(("rz", "rx", "ry"), angles + 0.4 * frame, strict=True))
+            rows.append({"trial": trial, "anatomy_id": 1, "distortion_calibration_id": 1, **here, **there})
+    return pd.DataFrame(rows, index=pd.Index(range(1, len(rows) + 1), name="id"))
+
+
+def nothing(root: Path) -> folder_index.Contents:
+    return folder_index.Contents(root, {})
+
+
+def database(path: Path, column: str, measurements: pd.DataFrame) -> folder_index.Contents:
+    connection = sqlite3.connect(path)
+    measurements.rename(columns={"trial": column}).to_sql("Measurements", connection, index=False)
+    connection.close()
+    return folder_index.Contents(path.parent, {}, databases=[path])
+
+
+def same_groups(found: pd.Series, truth: pd.Series) -> bool:
+    pairs = set(zip(found.tolist(), truth.loc[found.index].tolist(), strict=True))
+    return len(pairs) == found.nunique() == truth.nunique()
+
+
+def test_measurements_that_are_recordings_are_trials(tmp_path: Path) -> None:
+    poses = make_poses()
+    poses["measurement_id"] = poses["trial"] + 500
+    trials = find_trials(poses, nothing(tmp_path))
+    assert trials.rule == "measurement_id"
+    assert same_groups(trials.of, poses["trial"])
+
+
+@pytest.mark.parametrize("column", ["trials_id", "trial_id"])
+def test_measurements_of_one_pair_give_way_to_a_trial_column(tmp_path: Path, column: str) -> None:
+    poses = make_poses().assign(measurement_id=range(200))
+    poses[column] = poses["trial"] * 7
+    trials = find_trials(poses, nothing(tmp_path))
+    assert trials.rule == column
+    assert same_groups(trials.of, poses["trial"])
+
+
+@pytest.mark.parametrize("pairs_each", [1, 2])
+def test_measurements_of_one_or_two_pairs_give_way_to_the_databases_trials(tmp_path: Path, pairs_each: int) -> None:
+    poses = make_poses()
+    poses["measurement_id"] = np.arange(200) // pairs_each + 40
+    rows = poses.groupby("measurement_id")["trial"].first().reset_index().rename(columns={"measurement_id": "id"})
+    trials = find_trials(poses, database(tmp_path / "v.db", "trials_id", rows))
+    assert trials.rule == "trials_id of v.db"
+    assert same_groups(trials.of, poses["trial"])
+
+
+def test_without_any_column_runs_of_ids_broken_at_jumps_are_trials(tmp_path: Path) -> None:
+    poses = make_poses().assign(measurement_id=range(200))
+    trials = find_trials(poses, nothing(tmp_path))
+    assert trials.rule == RUNS
+    assert same_groups(trials.of, poses["trial"])
+    assert any("no column tells the trials" in warning for warning in split_by_trial(poses, trials).warnings)
+
+
+def test_runs_end_at_gaps_and_at_another_anatomy(tmp_path: Path) -> None:
+    poses = make_poses(trials=1, frames=30)
+    poses.loc[21:, "anatomy_id"] = 3
+    trials = find_trials(poses.drop(index=[8, 9]), nothing(tmp_path))
+    assert trials.of.groupby(trials.of).apply(lambda group: as_ranges(group.index)).tolist() == [
+        "1-7",
+        "10-20",
+        "21-30",
+    ]
+
+
+@pytest.mark.parametrize(("trials", "frames"), [(3, 5), (4, 3), (10, 20), (50, 7)])
+def test_split_keeps_trials_whole_and_uses_every_pair_once(tmp_path: Path, trials: int, frames: int) -> None:
+    poses = make_poses(trials, frames)
+    poses["measurement_id"] = poses["trial"]
+    found = find_trials(poses, nothing(tmp_path))
+    split = split_by_trial(poses, found)
+    sides = [set(poses.loc[ids, "trial"]) for ids in (split.train, split.val, split.test)]
+    assert all(sides)
+    assert not (sides[0] & sides[1])
+    assert not (sides[0] & sides[2])
+    assert not (sides[1] & sides[2])
+    assert sorted(np.concatenate([split.train, split.val, split.test])) == poses.index.tolist()
+    assert split.leaks == 0
+    assert split.warnings == ()
+    if trials >= 10:
+        assert 0.6 * len(poses) <= len(split.train) <= 0.8 * len(poses)
+    assert split_by_trial(poses.sample(frac=1, random_state=1), found).as_dict() == split.as_dict()
+
+
+def test_two_trials_cannot_be_split(tmp_path: Path) -> None:
+    poses = make_poses(2, 20)
+    poses["measurement_id"] = poses["trial"]
+    with pytest.raises(DataError, match="40 pairs are of 2 trials"):
+        split_by_trial(poses, find_trials(poses, nothing(tmp_path)))
+
+
+def test_published_split_is_in_id_order_and_said_to_leak(tmp_path: Path) -> None:
+    poses = make_poses(60, 20)
+    poses["measurement_id"] = poses["trial"]
+    split = split_as_published(poses.drop(index=range(1, 11)), find_trials(poses, nothing(tmp_path)))
+    assert (split.train[0], split.train[-1], split.val[0], split.val[-1]) == (11, 810, 811, 1010)
+    assert np.array_equal(split.val, split.test)
+    assert split.leaks == 1  # id 811 follows id 810 in one motion
+    assert "1 trials stand on both sides" in split.warnings[0]
+
+
+def test_split_by_frame_is_found_to_leak() -> None:
+    poses = make_poses()
+    odd = np.array([i for i in poses.index if i % 2], np.int64)
+    even = np.array([i for i in poses.index if not i % 2], np.int64)
+    assert count_leaks(poses, even, odd) == 100
+    poses.loc[odd, "tx"] += 50.0
+    assert count_leaks(poses, even, odd) == 0
+
+
+@pytest.mark.parametrize("ids", [[], [7], [1, 2, 3, 9, 11, 12]])
+def test_ranges(ids: list[int]) -> None:
+    assert from_ranges(as_ranges(ids)).tolist() == ids
+    assert as_ranges([1, 2, 3, 9, 11, 12]) == "1-3,9,11-12"

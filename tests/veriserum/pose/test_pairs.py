@@ -1,0 +1,135 @@
+"""Pairs for training: which are found, where their pixels come from, and the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.core.errors import DataError, UsageError
+from medcli.veriserum.calibration.undistort import Selection, calibrate
+from medcli.veriserum.pose.pair_images import PairReader, read_together
+from medcli.veriserum.pose.pairs import choose_split, find_pairs, open_pairs, pose_matrices, targets_of
+from medcli.veriserum.pose.settings import PoseSettings
+
+POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
+
+
+@pytest.fixture
+def root(pose_study: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(pose_study, tmp_path / "study"))
+
+
+def change_poses(root: Path, change: dict[tuple[int, str], object]) -> None:
+    table = pd.read_csv(root / POSES, index_col="id")
+    for (number, column), value in change.items():
+        table[column] = table[column].astype(object)
+        table.loc[number, column] = value
+    table.to_csv(root / POSES)
+
+
+def test_originals_calibrated_on_the_fly_equal_the_calibrated_folder(root: Path, tmp_path: Path) -> None:
+    fly = find_pairs(root, "femur")
+    assert fly.source == "originals"
+    ids = fly.poses.index.to_numpy()
+    _, on_the_fly, failures = read_together(fly.reader(128), fly.select(ids))
+    assert failures == []
+    calibrate(root)
+    stored = find_pairs(root, "femur")
+    assert stored.source == "calibrated"
+    _, from_files, _ = read_together(stored.reader(128), stored.select(ids))
+    difference = np.abs(on_the_fly.astype(int) - from_files.astype(int))
+    assert difference.mean() < 0.5  # of grey levels: JPEG
+    assert difference.max() <= 8
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(root / "calibrated", elsewhere)
+    assert find_pairs(root, "femur").source == "originals"
+    assert find_pairs(root, "femur", elsewhere).source == "calibrated"
+
+
+def test_calibrated_folder_with_too_few_images_is_not_used(root: Path) -> None:
+    calibrate(root)
+    (root / "calibrated" / "calibrated_bs_000001.jpg").unlink()
+    (root / "calibrated" / "calibrated_fs_000001.jpg").unlink()
+    assert find_pairs(root, "femur").source == "originals"
+
+
+def test_calibrated_folder_of_one_plane_is_not_used(root: Path) -> None:
+    calibrate(root, selection=Selection(planes=["bs"]))
+    assert find_pairs(root, "femur").source == "originals"
+
+
+def test_anatomy_by_number_and_kind(pose_study: Path) -> None:
+    table = pd.read_csv(pose_study / POSES, index_col="id")
+    for name, wanted in (("1", (1,)), ("femur", (1, 2)), ("tibia", (3,)), (None, (1, 2, 3))):
+        expected = table.index[table["anatomy_id"].isin(wanted)].tolist()
+        assert find_pairs(pose_study, name).poses.index.tolist() == expected
+    with pytest.raises(DataError, match="no pose of anatomy 6; there are: 1, 2, 3"):
+        find_pairs(pose_study, "6")
+    with pytest.raises(UsageError, match="'knee' is not femur, tibia or an anatomy_id"):
+        find_pairs(pose_study, "knee")
+
+
+def test_obsolete_incomplete_and_broken_rows_are_left_out(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = find_pairs(root, "1").poses.index.tolist()
+    change_poses(root, {(before[0], "obsolete"): 1, (before[1], "tx"): "nothing"})
+    next(root.rglob(f"fs_{before[2]:06d}.jpg")).unlink()
+    pairs = find_pairs(root, "1")
+    assert pairs.poses.index.tolist() == before[3:]
+    assert (pairs.obsolete, pairs.incomplete) == (1, 1)
+
+
+def test_targets_are_translation_and_two_rows() -> None:
+    poses = pd.DataFrame([{"tx": 1.0, "ty": 2.0, "tz": 3.0, "rz": 90.0, "rx": 0.0, "ry": 0.0}])
+    assert targets_of(poses)[0] == pytest.approx([1, 2, 3, 0, -1, 0, 1, 0, 0], abs=1e-6)
+    assert pose_matrices(poses)[0, :3, :3] @ [1, 0, 0] == pytest.approx([0, 1, 0])
+
+
+def test_cache_decodes_once_and_again_what_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = PairReader.read
+    done: list[int] = []
+
+    def counted(self: PairReader, files: object) -> object:
+        done.append(files.id)  # type: ignore[attr-defined]
+        return read(self, files)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PairReader, "read", counted)
+    settings = PoseSettings(root=root, anatomy="femur", size=32)
+    pairs = find_pairs(root, "femur")
+    split = choose_split(pairs)
+    first = open_pairs(settings, pairs, split)
+    assert len(done) == len(split.train) + len(split.val)
+    again = open_pairs(settings, pairs, split)
+    assert len(done) == len(split.train) + len(split.val)
+    everything = np.arange(len(split.train))
+    planes, targets = first.train.take(everything)
+    assert planes.shape == (len(split.train), 2, 32, 32)
+    assert np.array_equal(targets.numpy(), targets_of(pairs.poses.loc[split.train]))
+    assert np.array_equal(planes, again.train.take(everything)[0])
+    _, expected, _ = read_together(pairs.reader(32), pairs.select(split.train))
+    assert np.array_equal(planes, expected)
+    uncached = open_pairs(dataclasses.replace(settings, use_cache=False), pairs, split)
+    assert np.array_equal(uncached.train.take(everything)[0], planes)
+
+    done.clear()
+    changed = Path(pairs.files[int(split.train[0])].bs)
+    changed.write_bytes(cv2.imencode(".jpg", np.full((1600, 1664), 90, np.uint8))[1])
+    assert not np.array_equal(open_pairs(settings, pairs, split).train.take(everything)[0], planes)
+    assert done == [split.train[0]]
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_named(root: Path) -> None:
+    pairs = find_pairs(root, "femur")
+    split = choose_split(pairs)
+    broken = int(split.train[0])
+    Path(pairs.files[broken].fs).write_bytes(b"no image")
+    opened = open_pairs(PoseSettings(root=root, anatomy="femur", size=32), pairs, split)
+    assert len(opened.train) == len(split.train) - 1
+    assert opened.failures == (f"pair {broken}: bs_{broken:06d}.jpg or fs_{broken:06d}.jpg is unreadable",)
+    assert np.array_equal(opened.train.take(np.array([0]))[1].numpy(), targets_of(pairs.poses.loc[split.train[1:2]]))

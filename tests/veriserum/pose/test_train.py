@@ -1,0 +1,297 @@
+"""Pose training, evaluation and prediction as wholes on small synthetic data, as commands and from Python."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.run_provenance import NAME as RUN_NOTE
+from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.dataset.trial_splits import from_ranges
+from medcli.veriserum.pose.checkpoint import load_pose_network, read_pose_metadata
+from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
+from medcli.veriserum.pose.inference import load_predictor
+from medcli.veriserum.pose.pairs import find_pairs
+from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
+from medcli.veriserum.pose.settings import PoseSettings
+from medcli.veriserum.pose.train import TrainPoseResult, train_pose
+
+TIMING = ("frames_per_second", "seconds")
+POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums in the same order everywhere, and no quarrel over the cores of a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small(root: Path) -> PoseSettings:
+    return PoseSettings(
+        root=root,
+        anatomy="femur",
+        size=32,
+        backbone="shufflenet_v2_x0_5",
+        backbone_weights="none",
+        epochs=4,
+        batch_size=4,
+        gpus="0",
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(pose_study: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainPoseResult:
+    """Four epochs without interruption."""
+    torch.set_num_threads(1)
+    return train_pose(small(pose_study), tmp_path_factory.mktemp("whole") / "run")
+
+
+def metrics_of(folder: Path) -> list[dict[str, str]]:
+    """Rows of ``metrics.csv`` without the times, digit by digit."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name not in TIMING} for row in csv.DictReader(file)]
+
+
+def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainPoseResult) -> None:
+    names = {path.name for path in whole_run.out.iterdir()}
+    weights = {f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")}
+    assert names == weights | {"last.ckpt", "metrics.csv", "curves.png", "settings.json", "result.json", RUN_NOTE}
+    rows = metrics_of(whole_run.out)
+    losses = [float(row["val_loss"]) for row in rows]
+    assert len(rows) == 4
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+    assert whole_run.best_epoch == int(np.argmin(losses)) + 1
+    assert whole_run.train_pairs + whole_run.val_pairs + whole_run.test_pairs == 15
+    assert whole_run.split_rule == "measurement_id"
+    assert whole_run.images == "originals"
+
+
+def test_checkpoint_says_what_it_was_trained_on(whole_run: TrainPoseResult, pose_study: Path) -> None:
+    metadata = read_pose_metadata(whole_run.best)
+    pairs = find_pairs(pose_study, "femur")
+    sides = [from_ranges(metadata.splits[name]) for name in ("train", "val", "test")]
+    assert sorted(np.concatenate(sides)) == pairs.poses.index.tolist()
+    assert set(metadata.anatomies) == set(pairs.poses.loc[sides[0], "anatomy_id"])
+    assert metadata.mean_pose[:3] == pytest.approx(pairs.poses.loc[sides[0], ["tx", "ty", "tz"]].mean().tolist())
+    network, _ = load_pose_network(whole_run.last)
+    assert network.mean[:3].tolist() == pytest.approx(list(metadata.mean_pose[:3]), rel=1e-5)
+    assert "Non-Commercial" in metadata.licence
+
+
+def test_interrupted_run_goes_on_with_the_same_numbers(
+    whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
+) -> None:
+    settings = small(pose_study)
+    first = train_pose(dataclasses.replace(settings, epochs=2), tmp_path / "run")
+    assert first.epochs == 2
+    assert train_pose(settings, tmp_path / "run").epochs == 4
+    assert metrics_of(tmp_path / "run") == metrics_of(whole_run.out)
+    ours, theirs = (
+        load_pose_network(run / "last.safetensors")[0].state_dict() for run in (tmp_path / "run", whole_run.out)
+    )
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_second_start_of_a_done_run_computes_nothing(whole_run: TrainPoseResult, pose_study: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in whole_run.out.iterdir()}
+    assert train_pose(small(pose_study), whole_run.out) == whole_run
+    assert {path.name: path.stat().st_mtime_ns for path in whole_run.out.iterdir()} == before
+
+
+def test_training_learns(pose_study: Path, tmp_path: Path) -> None:
+    """On the pairs learnt from, errors fall well below those of the mean pose."""
+    settings = dataclasses.replace(small(pose_study), epochs=30, lr=1e-2)
+    result = train_pose(settings, tmp_path)
+    losses = [float(row["train_loss"]) for row in metrics_of(result.out)]
+    assert min(losses[-5:]) < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"anatomy": "hip"}, UsageError, "--anatomy 'hip'"),
+        ({"lr": -1.0}, UsageError, "--lr -1.0 is not a positive number"),
+        ({"loss": "l2"}, UsageError, "--loss 'l2'"),
+        ({"loss_weights": (1.0,)}, UsageError, "--loss-weights takes 2 numbers"),
+        ({"size": 8}, UsageError, "--size 8 is too small"),
+        ({"split": "frames"}, UsageError, "--split 'frames'"),
+        ({"backbone": "resnext"}, UsageError, "no backbone 'resnext'"),
+        ({"gpus": "1"}, UsageError, "--gpus 1 asked for"),
+        ({"root": Path("nowhere")}, DataError, "no folder nowhere"),
+        ({"calibrated": Path("nowhere")}, DataError, "no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    pose_study: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    error: type[Exception],
+    says: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(error, match=says):
+        train_pose(dataclasses.replace(small(pose_study), **change), tmp_path)
+
+
+def test_other_settings_do_not_go_on_in_the_same_folder(whole_run: TrainPoseResult, pose_study: Path) -> None:
+    with pytest.raises(UsageError, match="batch_size was 4, is 5"):
+        train_pose(dataclasses.replace(small(pose_study), batch_size=5), whole_run.out)
+
+
+def test_train_command_as_typed(medcli: Callable[..., Any], pose_study: Path, tmp_path: Path) -> None:
+    words = [
+        "train",
+        "pose",
+        "--root",
+        pose_study,
+        "--anatomy",
+        "femur",
+        "--epochs",
+        "1",
+        "--size",
+        "32",
+        "--gpus",
+        "0",
+    ]
+    words += ["--backbone", "shufflenet_v2_x0_5", "--backbone-weights", "none", "--loss-weights", "1", "0.5"]
+    words += ["--limit-pairs", "6", "--out", tmp_path / "run"]
+    ran = medcli(*words, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["schema"] == "medcli.train_pose.v1"
+    assert "originals, calibrated on the fly" in ran.err
+    again = medcli(*words)
+    assert again.code == 0
+    assert "is done already" in again.err
+    assert "mean pose" in again.out
+
+
+def test_perfect_and_shifted_predictions_have_the_errors_they_should(pose_study: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(pose_study / POSES)
+    settings = PoseEvaluationSettings(anatomy="femur", split="all")
+    table.to_csv(tmp_path / "perfect.csv", index=False)
+    perfect = evaluate_pose(pose_study, predictions=tmp_path / "perfect.csv", settings=settings)
+    assert perfect.pairs == 15
+    assert max(one.p95 for one in perfect.errors.values()) < 1e-4
+    table["tx"] += 3
+    table["tz"] -= 4
+    table[["id", "tx", "ty", "tz", "rz", "rx", "ry"]].to_csv(tmp_path / "shifted.csv", index=False)
+    found = evaluate_pose(pose_study, predictions=tmp_path / "shifted.csv", settings=settings, out=tmp_path / "out")
+    assert found.errors["in_plane_bs_mm"].mean == pytest.approx(3)
+    assert found.errors["out_of_plane_bs_mm"].p95 == pytest.approx(4)
+    assert found.errors["distance_mm"].median == pytest.approx(5)
+    assert found.errors["rotation_deg"].mean == pytest.approx(0, abs=1e-4)
+    assert 2 < found.errors["outline_bs_mm"].mean < 6
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "evaluation.json",
+        "pairs.csv",
+        "errors.png",
+        "overlays.jpg",
+        RUN_NOTE,
+    }
+    assert len(pd.read_csv(tmp_path / "out" / "pairs.csv")) == 15
+
+
+def test_missing_predictions_are_failures(medcli: Callable[..., Any], pose_study: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(pose_study / POSES)
+    table[table["id"] != 1].to_csv(tmp_path / "poses.csv", index=False)
+    words = ["evaluate", "pose", "--root", pose_study, "--predictions", tmp_path / "poses.csv", "--split", "all"]
+    ran = medcli(*words, "--anatomy", "1", "--out", tmp_path / "out")
+    assert ran.code == 4
+    assert "failed: pair 1: not in" in ran.err
+    assert "out of plane bs" in ran.out
+    chosen = json.loads(medcli(*words, "--ids", "2-6", "--anatomy", "1", "--out", tmp_path / "out", "--json").out)
+    assert chosen["pairs"] == 2
+
+
+def test_manual_reference(pose_study: Path, tmp_path: Path) -> None:
+    predictions = pose_study / POSES
+    settings = PoseEvaluationSettings(anatomy="1", split="all", reference="manual")
+    with pytest.raises(DataError, match="no manual poses"):
+        evaluate_pose(pose_study, predictions=predictions, settings=settings)
+    manual = pd.read_csv(predictions).iloc[:2].assign(tx=lambda rows: rows["tx"] + 1)
+    manual.to_csv(tmp_path / "by_hand.csv", index=False)
+    by_file = dataclasses.replace(settings, reference=str(tmp_path / "by_hand.csv"))
+    found = evaluate_pose(pose_study, predictions=predictions, settings=by_file)
+    assert (found.pairs, found.errors["x_mm"].mean) == (2, pytest.approx(1))
+
+
+def test_evaluation_of_a_checkpoint_agrees_with_that_of_its_predictions(
+    whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
+) -> None:
+    predictor = load_predictor(whole_run.best, "cpu")
+    of_model = evaluate_pose(pose_study, predictor, settings=PoseEvaluationSettings(split="test"), name="best")
+    assert of_model.pairs == whole_run.test_pairs
+    assert of_model.leaks == 0
+    assert of_model.mean_pose is not None
+    done = predict_pose([], tmp_path / "poses.csv", whole_run.best, pose_study)
+    assert done.pairs == 21  # tibiae, too: whose they are is the table's business
+    ids = from_ranges(predictor.metadata.splits["test"])
+    settings = PoseEvaluationSettings(anatomy="femur", ids=[(int(i), int(i)) for i in ids])
+    of_table = evaluate_pose(pose_study, predictions=tmp_path / "poses.csv", settings=settings)
+    for name, one in of_model.errors.items():
+        assert of_table.errors[name].mean == pytest.approx(one.mean, abs=1e-3), name
+
+
+def test_predicted_table_has_the_published_columns_and_is_the_same_again(
+    whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
+) -> None:
+    image = next(pose_study.rglob("bs_000001.jpg"))
+    done = predict_pose([image], tmp_path / "poses.csv", whole_run.best, pose_study, PosePredictSettings(overlay=True))
+    table = pd.read_csv(done.out)
+    assert tuple(table.columns) == PUBLISHED_COLUMNS
+    assert table["id"].tolist() == [1]
+    assert table["distortion_calibration_id"].tolist() == [1]
+    assert done.contact_sheet is not None
+    assert (tmp_path / "poses_overlays" / "pose_000001.jpg").is_file()
+    before = done.out.read_bytes()
+    predict_pose([image], tmp_path / "poses.csv", whole_run.best, pose_study)
+    assert done.out.read_bytes() == before
+
+
+def test_pairs_that_cannot_be_estimated_are_failures(
+    medcli: Callable[..., Any], whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
+) -> None:
+    for plane in ("bs", "fs"):
+        source = next(pose_study.rglob(f"{plane}_000001.jpg"))
+        (tmp_path / f"{plane}_000001.jpg").write_bytes(source.read_bytes())
+    (tmp_path / "bs_000002.jpg").write_bytes(source.read_bytes())
+    (tmp_path / "bs_000003.jpg").write_bytes(b"no image")
+    (tmp_path / "fs_000003.jpg").write_bytes(b"no image")
+    words = ["predict", "pose", tmp_path, "--checkpoint", whole_run.best, "--out", tmp_path / "poses.csv"]
+    ran = medcli(*words, "--root", pose_study)
+    assert ran.code == 4
+    assert "failed: pair 2: one plane's image is missing" in ran.err
+    assert "failed: pair 3: " in ran.err
+    assert len(pd.read_csv(tmp_path / "poses.csv")) == 1
+    alone = medcli(*words, "--root", tmp_path / "absent")
+    assert alone.code == 3
+    assert "distortion calibration is not known" in alone.err
+
+
+def test_refusals(
+    medcli: Callable[..., Any], tmp_path: Path, pose_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    without = medcli("evaluate", "pose", "--root", pose_study)
+    assert without.code == 3
+    assert "medcli train pose" in without.err
+    (tmp_path / "other.safetensors").write_bytes(b"nothing")
+    assert medcli("predict", "pose", "--root", pose_study, "--checkpoint", "other.safetensors").code == 3
+    (tmp_path / "word.txt").write_text("x")
+    assert medcli("evaluate", "pose", "--checkpoint", "a", "--predictions", "b").code == 2
+    assert medcli("predict", "pose", "--help").code == 0

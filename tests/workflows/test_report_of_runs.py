@@ -1,0 +1,280 @@
+"""From folders to reports: which runs are recognised, what is said of them, and what happens with broken ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.image_io import write_image
+from medcli.report import write_report
+from medcli.report.blocks import Block, Chart, Compare, Gallery, PointCloud, Section, Table
+from medcli.report.write import page_of, sections_of
+from tests.support import report_folders
+
+
+def blocks_in(sections: Any) -> list[Block]:
+    return [b for s in sections for b in [*s.blocks, *blocks_in(s.sections)]]
+
+
+def titles(sections: list[Section]) -> list[str]:
+    return [section.title for section in sections]
+
+
+def text_of(folder: Path) -> str:
+    """The page, without the marks that keep the words of a command whole."""
+    return re.sub(r"</?span>", "", write_report(folder).out.read_text("utf-8"))
+
+
+def test_evaluation_by_both_protocols(tmp_path: Path) -> None:
+    both = {name: report_folders.evaluation(name) for name in ("paper", "strict")}
+    report_folders.write(tmp_path / "evaluation.json", both)
+    report_folders.note(tmp_path, "evaluate seg")
+    sections = sections_of(tmp_path)
+    assert titles(sections)[:3] == [
+        "Results, paper protocol",
+        "Results, strict protocol",
+        "Best, median and worst frames",
+    ]
+    paper, strict = (block for block in blocks_in(sections) if isinstance(block, Chart))
+    assert len(paper.panels) == len(strict.panels) == 3
+    assert "band" not in paper.panels[0]
+    assert strict.panels[0].count("band") == 3
+    table = next(block for block in blocks_in(sections[1:2]) if isinstance(block, Table) and "bone" in block.header)
+    assert table.rows[1] == ["all", "1.0", *["0.500 (0.450 to 0.550)"] * 3]
+    assert all(table.numeric[1:])
+    text = text_of(tmp_path)
+    for words in (
+        "medcli 9.8.7",
+        "torch",
+        "2.99.0",
+        "4321",
+        "medcli evaluate seg --root data",
+        "CC BY 4.0",
+        "Donor S9",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_synthetic_data_are_said_to_be(tmp_path: Path, synthetic: bool) -> None:
+    report_folders.write(tmp_path / "evaluation.json", report_folders.evaluation())
+    report_folders.note(tmp_path, "evaluate seg", synthetic=synthetic)
+    text = text_of(tmp_path)
+    assert ("are synthetic" in text) is synthetic
+    assert ("its licence holds for them" in text) is not synthetic
+
+
+def test_a_run_without_a_note_has_licence_and_citation_all_the_same(tmp_path: Path) -> None:
+    report_folders.write(tmp_path / "evaluation.json", report_folders.evaluation())
+    text = text_of(tmp_path)
+    assert "left no note" in text
+    assert "Computers in Biology and Medicine" in text
+
+
+def test_training_done(tmp_path: Path) -> None:
+    page, _ = page_of(report_folders.training(tmp_path))
+    assert page.figures is not None
+    assert page.figures.figures["validation Dice, epoch 3"] == "0.600"
+    assert page.figures.figures["time"] == "2 min 10 s"
+    assert [note.text for note in page.notes] == ["Quote last."]
+    (chart,) = (block for block in blocks_in(page.sections) if isinstance(block, Chart))
+    assert chart.table is not None
+    assert [row[0] for row in chart.table.rows] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_training_under_way(tmp_path: Path, epochs: int) -> None:
+    page, _ = page_of(report_folders.training(tmp_path, epochs, done=False))
+    assert "has not ended" in page.notes[0].text
+    assert ("2 of 5 epochs" in page.notes[0].text) is (epochs == 2)
+    assert len([block for block in blocks_in(page.sections) if isinstance(block, Chart)]) == (epochs > 0)
+    assert "has not ended" in text_of(tmp_path)
+
+
+def test_pose_training_and_cross_validation(tmp_path: Path) -> None:
+    pose = report_folders.training(tmp_path / "pose")
+    settings = json.loads((pose / "settings.json").read_text())
+    report_folders.write(pose / "settings.json", {"backbone": "resnet18", **settings})
+    (pose / "result.json").unlink()
+    assert page_of(pose)[0].title == "Training of an implant pose network"
+    fold = json.loads((report_folders.training(tmp_path / "fold") / "result.json").read_text())
+    folds = {"schema": "medcli.train_seg_cv.v1", "folds": [fold, fold], "mean_metrics": fold["best_metrics"]}
+    report_folders.write(tmp_path / "cv" / "result.json", folds)
+    page, _ = page_of(tmp_path / "cv")
+    (table,) = (block for block in blocks_in(page.sections[:1]) if isinstance(block, Table))
+    assert [row[0] for row in table.rows] == ["2", "2", "mean"]
+
+
+def test_reconstruction_with_and_without_its_pictures(tmp_path: Path) -> None:
+    report_folders.reconstruction(tmp_path)
+    sections = sections_of(tmp_path)
+    assert [type(block).__name__ for block in sections[1].blocks] == ["PointCloud", "Picture", "Chart"]
+    for path in [*tmp_path.glob("*.png"), *tmp_path.glob("*.ply")]:
+        path.unlink()
+    sections = sections_of(tmp_path)
+    assert [type(block).__name__ for block in sections[1].blocks] == ["Note", "Note"]
+
+
+def test_calibration_shows_recorded_images_beside_calibrated_ones(tmp_path: Path) -> None:
+    manifest = {
+        "options": {"size": 64},
+        "calibrations": {"1": {"bs": "ab"}},
+        "made_with": [{"medcli": "1", "opencv": "5"}],
+    }
+    report_folders.write(tmp_path / "calibrated" / "medcli_calibration.json", manifest)
+    for plane in ("bs", "fs"):
+        write_image(tmp_path / "calibrated" / f"calibrated_{plane}_000003.jpg", np.full((64, 64), 200, np.uint8))
+    assert "only the calibrated ones" in text_of(tmp_path)
+    native = np.zeros((200, 208), np.uint8)
+    native[:, :4] = 250  # beside the middle square, which alone is shown
+    native[:, 4:] = 100
+    for plane in ("bs", "fs"):
+        write_image(tmp_path / f"{plane}_000003.jpg", native)
+    sliders = [block for block in blocks_in(sections_of(tmp_path)) if isinstance(block, Compare)]
+    assert len(sliders) == 2
+    assert (sliders[0].before.width, sliders[0].before.height) == (64, 64) == (sliders[0].after.width,) * 2
+
+
+def test_tables_of_poses(tmp_path: Path) -> None:
+    rows = ["id,anatomy_id,tx,ty,tz,rz,rx,ry,similarity_before,similarity_after,moved_mm,turned_deg"]
+    rows += [f"{i},1,0,0,0,0,0,0,0.2,0.{9 - i},3,2" for i in range(1, 4)]
+    (tmp_path / "poses.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    result = {"failures": [{"id": 9, "reason": "no implant"}], "overlays": None}
+    report_folders.note(tmp_path, "register pose", result).rename(tmp_path / "poses.medcli-run.json")
+    page, _ = page_of(tmp_path)
+    assert page.figures is not None
+    assert page.figures.figures["similarity after, median"] == "0.700"
+    assert page.notes[0].items == ["id 9, reason no implant"]
+    (tmp_path / "poses.medcli-run.json").rename(tmp_path / "x.medcli-run.json")
+    report_folders.note(tmp_path, "predict pose", {}).rename(tmp_path / "poses.medcli-run.json")
+    page, runs = page_of(tmp_path)
+    assert page.title.startswith("2 runs in ")
+    assert [run.title for run in runs] == ["Estimated implant poses", "Registration of implant poses"]
+
+
+def test_labels_and_predictions(tmp_path: Path) -> None:
+    report_folders.write(
+        tmp_path / "record01" / "labels.json", {"Labels": {"poses": "optimized", "meshes": ["fibula.stl"]}}
+    )
+    (tmp_path / "record01" / "Overlays").mkdir()
+    write_image(tmp_path / "record01" / "Overlays" / "7.jpg", np.zeros((9, 9), np.uint8))
+    sections = sections_of(tmp_path / "record01")
+    assert any(isinstance(block, Gallery) for block in blocks_in(sections))
+    report_folders.write(
+        tmp_path / "masks" / "predictions.json", {"checkpoint": "best.safetensors", "network": "fpn on resnet34"}
+    )
+    page, _ = page_of(tmp_path / "masks")
+    assert page.lead.endswith("by fpn on resnet34.")
+
+
+def test_demo_shows_its_steps_and_their_runs(tmp_path: Path) -> None:
+    report_folders.demo(tmp_path)
+    result = write_report(tmp_path)
+    assert result.out == tmp_path / "report.html"
+    assert result.sections[:4] == ("What was run", "Calibrate", "Evaluate", "Rebuild")
+    assert result.runs[1:] == ("Evaluation of a bone segmentation", "Reconstruction of bone in 3D")
+    blocks = blocks_in(sections_of(tmp_path))
+    for kind, count in ((Compare, 1), (PointCloud, 1)):
+        assert len([block for block in blocks if isinstance(block, kind)]) == count
+    assert result.bytes < 1_000_000
+
+
+def test_a_broken_step_does_not_spoil_the_demo(tmp_path: Path) -> None:
+    report_folders.demo(tmp_path)
+    (tmp_path / "runs/evaluate/evaluation.json").write_text("{", "utf-8")
+    (tmp_path / "before.png").unlink()
+    text = text_of(tmp_path)
+    assert "evaluation.json is damaged" in text
+    assert "before.png is missing" in text
+    assert "Reconstruction of bone in 3D" in text
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1]", '"x"', '{"schema": "medcli.evaluate.seg.v1", "protocol": "strict"}']
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "evaluation.json").write_text(content, "utf-8")
+    with pytest.raises(DataError) as caught:
+        write_report(tmp_path)
+    assert str(tmp_path) in caught.value.message
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_no_run_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no run.*evaluation\.json.*demo\.json"):
+        write_report(tmp_path)
+    with pytest.raises(DataError, match="no folder"):
+        write_report(tmp_path / "absent")
+
+
+def test_runs_below_are_named_with_the_command_to_type(tmp_path: Path, medcli: Any) -> None:
+    report_folders.training(tmp_path / "seg" / "my run")
+    report_folders.write(tmp_path / "evaluate" / "seg" / "evaluation.json", report_folders.evaluation())
+    ran = medcli("report", tmp_path)
+    assert ran.code == 3
+    assert f"medcli report '{tmp_path / 'seg' / 'my run'}'" in ran.err
+    assert f"medcli report {tmp_path / 'evaluate' / 'seg'}" in ran.err
+
+
+def test_own_report_is_replaced_and_no_other_file(tmp_path: Path, medcli: Any) -> None:
+    report_folders.training(tmp_path)
+    first = write_report(tmp_path)
+    assert write_report(tmp_path).bytes == first.bytes
+    other = tmp_path / "notes.html"
+    other.write_text("mine", "utf-8")
+    with pytest.raises(UsageError, match="is not a medcli report"):
+        write_report(tmp_path, other)
+    assert other.read_text("utf-8") == "mine"
+    ran = medcli("report", tmp_path, "--out", other, "--overwrite", "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out)["schema"] == "medcli.report.v1"
+    assert other.read_text("utf-8").startswith("<!doctype html>")
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_names_and_failures_cannot_run(tmp_path: Path) -> None:
+    report_folders.write(
+        tmp_path / "evaluation.json",
+        report_folders.evaluation(source=report_folders.EVIL, failures=(report_folders.EVIL,)),
+    )
+    report_folders.note(
+        tmp_path, "evaluate seg", command=f"medcli evaluate {report_folders.EVIL}", device=report_folders.EVIL
+    )
+    text = text_of(tmp_path)
+    assert text.count("<script") == 1
+    assert "<img src=x" not in text
+    assert text.count("&lt;script&gt;window.evil") >= 3
+
+
+def test_real_commands_leave_what_the_report_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny synthetic data through the commands' library functions."""
+    from medcli.core.run_provenance import command_line
+    from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+    from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
+    from medcli.ultrabones.evaluation.prediction_sources import StoredMasks
+    from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones
+
+    settings = SweepSettings(frames=3, scale=0.25, predictions=True)
+    data = make_ultrabones(tmp_path / "data", (2, 7), settings=settings)
+    with command_line("medcli evaluate --protocol both"):
+        chosen = EvaluationSettings(protocols=("paper", "strict"))
+        evaluate_segmentation(data, StoredMasks("Labels_pred"), chosen, tmp_path / "evaluation")
+    sections = sections_of(tmp_path / "evaluation")
+    galleries = [block for block in blocks_in(sections) if isinstance(block, Gallery)]
+    assert [len(gallery.pictures) for gallery in galleries] == [3, 3, 3]
+    text = text_of(tmp_path / "evaluation")
+    assert "medcli evaluate --protocol both" in text
+    assert "are synthetic" in text
+    monkeypatch.setattr(
+        "medcli.ultrabones.reconstruction.point_cloud.PUBLISHED_SAMPLES", 10_000
+    )  # a million take seconds
+    reconstruct_ultrabones(data, tmp_path / "bone", specimens=[7])
+    (cloud,) = (block for block in blocks_in(sections_of(tmp_path / "bone")) if isinstance(block, PointCloud))
+    assert cloud.faces, "the mesh of the data folder is under the points"
+    assert not re.search(r"<(?:link|script|img|iframe)[^>]+(?:src|href)=\"(?!data:)", text)
