@@ -193,7 +193,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_files(
                             os.kill(os.getpid(), signal.SIGKILL)
                     yield advance
 
-            settings = label_dataset.LabelSettings(refine=True, refine_settings=refine_frame.RefineSettings(generations=5))
+            fast = refine_frame.RefineSettings(generations=5)
+            settings = label_dataset.LabelSettings(refine=True, refine_settings=fast)
             label_dataset.label_ultrabones({str(root)!r}, settings=settings, workers=2, progress=Killer())
         """
         ran = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=REPOSITORY, check=False)
