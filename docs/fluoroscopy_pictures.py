@@ -23,7 +23,7 @@ from medcli.core.image_io import read_grey, write_image
 from medcli.core.mesh import read_stl
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.demo.calibration_figures import compare
-from medcli.synthetic.fluoroscopy.dataset import IMAGE_FOLDER, Settings, Study, make_veriserum
+from medcli.synthetic.fluoroscopy.dataset import IMAGE_FOLDER, FluoroscopySettings, Study, make_veriserum
 from medcli.synthetic.fluoroscopy.implants import make_implants
 from medcli.synthetic.fluoroscopy.motion import CROSSING_MM
 from medcli.veriserum.calibration.distortion_model import PLANES
@@ -49,7 +49,7 @@ def main() -> None:
 
 def overlay(calibrated: Path, root: Path) -> NDArray[np.uint8]:
     """Both planes of pair 8 with the outlines of both components."""
-    study = Study(Settings())
+    study = Study(FluoroscopySettings())
     frame, cameras, panels = study.frames[PAIR], study.cameras(PAIR), []
     for plane in PLANES:
         picture = np.repeat(read_grey(calibrated / f"calibrated_{plane}_{PAIR:06d}.jpg")[..., None], 3, axis=2)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from medcli.core.image_io import write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames
-from medcli.ultrabones.segmentation.augmentation.filters import thicken
+from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
 from medcli.ultrabones.segmentation.augmentation.trivial import OPERATIONS, augment, draw_plan
 from medcli.ultrabones.segmentation.frame_cache import FrameCache
 
@@ -41,7 +41,7 @@ def main() -> None:
     grey = (pictures[:, 0].numpy() * 255).astype(np.uint8)
     tiles = [
         _tile(picture, bone, [] if i == 0 else [OPERATIONS[code] for code in plan.operations[i]])
-        for i, (picture, bone) in enumerate(zip(grey, thicken(bones, 3)[:, 0].numpy(), strict=True))
+        for i, (picture, bone) in enumerate(zip(grey, thicken_batch(bones, 3)[:, 0].numpy(), strict=True))
     ]
     rows = [np.hstack(tiles[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS)]
     write_image(IMAGES / "augmentation.jpg", np.vstack(rows), quality=60)

@@ -93,7 +93,7 @@ def veriserum(
       medcli calibrate veriserum --ids 1-100 --resample area --size 1024 \\
         --format png --out sharper
     """
-    from medcli.veriserum.calibration.undistort import CalibrationSettings, Selection, calibrate
+    from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
 
     if mask and resample is not Resample.area:
         raise typer.BadParameter("--mask needs --resample area: the published pixels have no outside")
@@ -102,7 +102,7 @@ def veriserum(
         root,
         out,
         CalibrationSettings(size, file_format.value, quality, resample.value, mask),
-        Selection(poses, distortion, options.id_filter(ids), [plane.value for plane in planes], skip_obsolete),
+        ImageSelection(poses, distortion, options.id_filter(ids), [plane.value for plane in planes], skip_obsolete),
         workers=workers,
         overwrite=overwrite,
         dry_run=dry_run,

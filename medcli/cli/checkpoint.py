@@ -36,7 +36,7 @@ def convert(
     from medcli.ultrabones.segmentation import checkpoint
 
     output = Output(json, quiet, verbose)
-    output.finish(checkpoint.convert(source, target, overwrite), lambda written: _show(output, written))
+    output.finish(checkpoint.convert_checkpoint(source, target, overwrite), lambda written: _show(output, written))
 
 
 @app.command("new")
@@ -76,10 +76,10 @@ def show(
 
     Of either kind: segmentation networks, also published ones (.pth), and pose networks.
     """
-    from medcli.workspace.checkpoint_listing import describe
+    from medcli.workspace.checkpoint_listing import describe_checkpoint
 
     output = Output(json, quiet, verbose)
-    output.finish(describe(file), lambda found: _show(output, found))
+    output.finish(describe_checkpoint(file), lambda found: _show(output, found))
 
 
 def _show(output: Output, found: Checkpoint | PoseCheckpoint) -> None:

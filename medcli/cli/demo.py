@@ -18,7 +18,7 @@ from medcli.core.shell import spell
 
 if TYPE_CHECKING:
     from medcli.demo import DemoResult, Step
-    from medcli.demo.plan import Task
+    from medcli.demo.plan import DemoTask
 
 _WIDTH = 80
 
@@ -55,7 +55,7 @@ class _Lines:
     def __init__(self, output: Output) -> None:
         self.output = output
 
-    def begins(self, task: Task, number: int, total: int) -> None:
+    def begins(self, task: DemoTask, number: int, total: int) -> None:
         self.output.line(f"[{number}/{total}] {task.title}")
         for line in as_typed(task.command):
             self.output.line(line)

@@ -12,7 +12,7 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
-from medcli.ultrabones.dataset.publication import Anatomy, Kind, Place
+from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place
 from medcli.veriserum.dataset.publication import Part
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ Anatomies = Annotated[
     list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
 ]
 Kinds = Annotated[
-    list[Kind] | None, typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(Kind)}.")
+    list[FileKind] | None,
+    typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(FileKind)}."),
 ]
 Parts = Annotated[list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")]
 
@@ -97,10 +98,10 @@ def ultrabones(
     if verify:
         _verify(output, dest, workers)
         return
-    from medcli.ultrabones.download.download import Origin, Selection, download_ultrabones
+    from medcli.ultrabones.download.download import UltrabonesOrigin, UltrabonesSelection, download_ultrabones
 
-    selection = Selection(specimens or (), anatomies or (), records or (), only or ())
-    origin = Origin(source, connection_string_file, container, revision)
+    selection = UltrabonesSelection(specimens or (), anatomies or (), records or (), only or ())
+    origin = UltrabonesOrigin(source, connection_string_file, container, revision)
     manner = _manner(workers, timeout, retries)
     _finish(output, download_ultrabones(dest, selection, origin, manner, dry_run, output.progress()))
 
@@ -183,11 +184,11 @@ def veriserum(
         _verify(output, dest, workers)
         return
     from medcli.veriserum.dataset.publication import ABOUT, BASE_URL, ITEM
-    from medcli.veriserum.download import Origin, Selection, download_veriserum, is_licence_accepted
+    from medcli.veriserum.download import VeriserumOrigin, VeriserumSelection, download_veriserum, is_licence_accepted
 
     accepted = accept_license or dry_run or is_licence_accepted(dest) or _ask_for_licence(ABOUT.licence)
-    selection = Selection(only or (), options.id_filter(ids) or ())
-    origin = Origin(base_url or BASE_URL, item or ITEM)
+    selection = VeriserumSelection(only or (), options.id_filter(ids) or ())
+    origin = VeriserumOrigin(base_url or BASE_URL, item or ITEM)
     manner = _manner(workers, timeout, retries)
     _finish(output, download_veriserum(dest, selection, origin, accepted, manner, dry_run, output.progress()))
 

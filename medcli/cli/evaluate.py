@@ -93,12 +93,12 @@ def seg(
     """
     from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
     from medcli.ultrabones.evaluation.evaluate import PROTOCOLS, EvaluationSettings, evaluate_segmentation
-    from medcli.ultrabones.evaluation.prediction_sources import Model, Source, StoredMasks
+    from medcli.ultrabones.evaluation.prediction_sources import Model, PredictionSource, StoredMasks
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
     output = Output(json, quiet, verbose)
-    source: Source = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
+    source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     settings = EvaluationSettings(
         specimens=tuple(specimens or TEST_SPECIMENS),
         labels=labels,

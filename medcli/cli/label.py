@@ -82,12 +82,12 @@ def ultrabones(
       medcli label ultrabones --specimens 2 --dry-run
       medcli label ultrabones --specimens 2 --overlay
     """
-    from medcli.ultrabones.labelling.label_dataset import Kind, LabelSettings, label_ultrabones
+    from medcli.ultrabones.labelling.label_dataset import LabelKind, LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
     output = Output(json, quiet, verbose)
     settings = LabelSettings(
-        kind=Kind(kind.value),
+        kind=LabelKind(kind.value),
         poses=poses.value if poses else None,
         meshes=meshes,
         merged=merged,

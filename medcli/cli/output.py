@@ -75,7 +75,7 @@ class Output:
     def finish(self, result: Any, show: Callable[[Any], None] | None = None) -> None:
         """Print ``result`` (a dataclass) as JSON or through ``show``; leave with 4 if it lists failures."""
         if self.as_json:
-            _write(to_json(result))
+            _write(dataclass_to_json(result))
         elif show is not None:
             show(result)
         failures = getattr(result, "failures", ())
@@ -109,7 +109,7 @@ def _write(text: str) -> None:
         raise
 
 
-def to_json(result: Any) -> str:
+def dataclass_to_json(result: Any) -> str:
     """A dataclass as one JSON object; numbers that are not finite become null."""
     return json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False)
 

@@ -105,7 +105,7 @@ def make_output_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def turn_taking_lock(path: Path) -> Iterator[None]:
     """Hold a lock on ``path`` (created, left behind, empty) so that processes take turns; it ends with its process.
 
     On file systems without locks (some network shares) the block runs unlocked.

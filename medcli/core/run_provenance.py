@@ -37,7 +37,7 @@ _command: ContextVar[str] = ContextVar("medcli_command", default="")
 logger = logging.getLogger(__name__)
 
 
-class About(Protocol):
+class ShortCitation(Protocol):
     """What is said of a dataset, see :class:`medcli.transfer.destination.About`."""
 
     @property
@@ -59,7 +59,13 @@ def command_line(text: str) -> Iterator[None]:
 
 
 def note_run(
-    target: Path, verb: str, about: About, root: Path | None, settings: Any, result: Any = None, device: str = ""
+    target: Path,
+    verb: str,
+    about: ShortCitation,
+    root: Path | None,
+    settings: Any,
+    result: Any = None,
+    device: str = "",
 ) -> Path:
     """Write the note of a run.
 

@@ -4,8 +4,8 @@
 Nothing heavy is imported before a step needs it.
 """
 
-from medcli.demo.plan import Plan, Size
-from medcli.demo.result import SCHEMA, BeforeAfter, DemoResult, Picture, Step
+from medcli.demo.plan import DemoPlan, Size
+from medcli.demo.result import SCHEMA, BeforeAfter, DemoResult, ResultImage, Step
 from medcli.demo.run import Listener, run_demo
 
-__all__ = ["SCHEMA", "BeforeAfter", "DemoResult", "Listener", "Picture", "Plan", "Size", "Step", "run_demo"]
+__all__ = ["SCHEMA", "BeforeAfter", "DemoPlan", "DemoResult", "Listener", "ResultImage", "Size", "Step", "run_demo"]

@@ -14,9 +14,9 @@ from medcli.core.contact_sheet import contact_sheet
 from medcli.core.files import write_text
 from medcli.core.image_io import read_grey, write_image
 from medcli.core.run_provenance import SYNTHETIC
-from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task, typed
-from medcli.demo.result import Picture
-from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, Settings, Study, make_veriserum
+from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, typed
+from medcli.demo.result import ResultImage
+from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, FluoroscopySettings, Study, make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.veriserum.calibration.distortion_model import PLANES
 
@@ -29,9 +29,9 @@ _START_OFF = np.repeat([4.0, 4.0], 3)
 _PANEL = 300
 
 
-def make_data(plan: Plan) -> Task:
+def make_data(plan: DemoPlan) -> DemoTask:
     """The first step."""
-    return Task(
+    return DemoTask(
         "data",
         "Make small synthetic copies of both datasets",
         "Ultrasound sweeps along bones with their CT surfaces and tracked poses, not labelled yet, as UltraBones100k"
@@ -47,17 +47,17 @@ def make_data(plan: Plan) -> Task:
     )
 
 
-def study_of(plan: Plan) -> Study:
+def study_of(plan: DemoPlan) -> Study:
     """The truth behind the X-ray pairs; makes no file."""
-    return Study(Settings(pairs=plan.size.pairs, seed=plan.seed, **_STUDY))
+    return Study(FluoroscopySettings(pairs=plan.size.pairs, seed=plan.seed, **_STUDY))
 
 
-def _make(plan: Plan) -> Outcome:
+def _make(plan: DemoPlan) -> StepOutcome:
     specimens = _make_sweeps(plan)
     size = plan.size
     made = make_veriserum(plan.veriserum, size.pairs, plan.seed, workers=plan.workers, progress=plan.progress, **_STUDY)
     _write_start_poses(plan, made.study, registered_pairs(made.study, size.registered))
-    return Outcome(
+    return StepOutcome(
         {
             "ultrasound": f"{len(list(frames_of(plan)))} frames of {specimens} specimens",
             "X-ray": f"{size.pairs} pairs in {-(-size.pairs // FRAMES_PER_TRIAL)} trials",
@@ -66,18 +66,18 @@ def _make(plan: Plan) -> Outcome:
     )
 
 
-def frames_of(plan: Plan, specimens: str = "*") -> Iterable[Path]:
+def frames_of(plan: DemoPlan, specimens: str = "*") -> Iterable[Path]:
     """The ultrasound frames of some specimens (a pattern) or of all, sorted."""
     return sorted(plan.ultrabones.glob(f"specimen{specimens}/**/UltrasoundImages/*.png"))
 
 
-def _sizes(plan: Plan) -> dict[int, int]:
+def _sizes(plan: DemoPlan) -> dict[int, int]:
     """Frames in each sweep, by specimen."""
     learn = dict.fromkeys((*plan.size.train_specimens, *VAL_SPECIMENS), plan.size.train_frames)
     return learn | dict.fromkeys(TEST_SPECIMENS, plan.size.test_frames)
 
 
-def _make_sweeps(plan: Plan) -> int:
+def _make_sweeps(plan: DemoPlan) -> int:
     """Make each specimen that is not there yet, whole or not at all; returns how many there are."""
     sizes, aside = _sizes(plan), plan.out / ".making"
     missing = [number for number in sizes if not (plan.ultrabones / _folder(number)).is_dir()]
@@ -104,7 +104,7 @@ def registered_pairs(study: Study, count: int) -> list[int]:
     return usable[::FRAMES_PER_TRIAL][:count]
 
 
-def _write_start_poses(plan: Plan, study: Study, numbers: Iterable[int]) -> None:
+def _write_start_poses(plan: DemoPlan, study: Study, numbers: Iterable[int]) -> None:
     """Poses near the truth, as a person or a well-trained network gives them."""
     lines = ["id,tx,ty,tz,rz,rx,ry"]
     for number in numbers:
@@ -115,7 +115,7 @@ def _write_start_poses(plan: Plan, study: Study, numbers: Iterable[int]) -> None
     write_text(plan.start_poses, "\n".join(lines) + "\n")
 
 
-def _look(plan: Plan) -> Picture:
+def _look(plan: DemoPlan) -> ResultImage:
     """A frame of each bone, and a pair."""
     frames = [
         next(iter(plan.ultrabones.glob(f"*/**/{anatomy}/record01/UltrasoundImages/*.png"))) for anatomy in ANATOMIES
@@ -125,7 +125,7 @@ def _look(plan: Plan) -> Picture:
     panels = [squared(read_grey(path)) for path in (*frames, *pair)]
     path = plan.pictures / "data.jpg"
     write_image(path, contact_sheet([panels], headings, [""], _PANEL), 88)
-    return Picture(
+    return ResultImage(
         plan.relative(path),
         "Two synthetic ultrasound frames of a fibula and a tibia, and both X-ray images of a knee implant",
         "Frames of a fibula and of a tibia: a bright bone line with a shadow below it. Both planes of an X-ray pair, as"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from medcli.core.image_io import write_image
 from medcli.demo.data import IMPLANT, registered_pairs, study_of
-from medcli.demo.plan import Outcome, Plan, Task, typed
-from medcli.demo.result import BeforeAfter, Picture
+from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome, typed
+from medcli.demo.result import BeforeAfter, ResultImage
 from medcli.demo.training import first_and_last, one_thread
 
 _BACKBONE, _SIZE, _BATCH_SIZE, _LR = "resnet18", 64, 4, 3e-4
@@ -16,15 +16,15 @@ _CALIBRATED = "veriserum/calibrated/*.jpg"
 _TABLES = "veriserum/csv_files/*.csv"
 
 
-def fluoroscopy_tasks(plan: Plan) -> list[Task]:
+def fluoroscopy_tasks(plan: DemoPlan) -> list[DemoTask]:
     """All steps on X-ray pairs, in order."""
     return [_calibrate(plan), _train(plan), _evaluate(plan), _register(plan), _check(plan)]
 
 
-def _calibrate(plan: Plan) -> Task:
+def _calibrate(plan: DemoPlan) -> DemoTask:
     out = plan.veriserum / "calibrated"
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         from medcli.demo.calibration_figures import compare
         from medcli.veriserum.calibration.undistort import CalibrationSettings, calibrate
 
@@ -38,7 +38,7 @@ def _calibrate(plan: Plan) -> Task:
             "distortion": f"{shown.distortion_mm:.1f} mm at most, taken out of {done.done + done.skipped} images",
             "X-ray images off the truth": f"{shown.error_before:.1f} grey levels before, {shown.error_after:.1f} after",
         }
-        picture = Picture(
+        picture = ResultImage(
             sheet,
             "Bead grid and X-ray pairs in both planes, as recorded and calibrated",
             "As recorded and calibrated. Upper row: bead grid under straight lines. Light smears at the rim are the"
@@ -50,9 +50,9 @@ def _calibrate(plan: Plan) -> Task:
             "A quarter of the bead grid of plane bs under straight lines, before and after calibration",
             "Before calibration the beads leave the straight lines; after it they stand on them.",
         )
-        return Outcome(numbers, out, (picture,), slider, tuple(map(str, done.failures)))
+        return StepOutcome(numbers, out, (picture,), slider, tuple(map(str, done.failures)))
 
-    return Task(
+    return DemoTask(
         "calibrate",
         "Correct the distortion of the X-ray images",
         "Image intensifiers bend straight lines by millimetres. The published procedure, bit for bit.",
@@ -65,10 +65,10 @@ def _calibrate(plan: Plan) -> Task:
     )
 
 
-def _train(plan: Plan) -> Task:
+def _train(plan: DemoPlan) -> DemoTask:
     out, epochs = plan.trained_pose.parent, plan.size.pose_epochs
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         from medcli.veriserum.pose.settings import PoseSettings
         from medcli.veriserum.pose.train import train_pose
 
@@ -91,9 +91,9 @@ def _train(plan: Plan) -> Task:
             "learned from": f"{done.train_pairs} pairs, {done.epochs} times each",
             "published setting": "250 epochs of large images: hours on a GPU",
         }
-        return Outcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out, failures=done.failures)
 
-    return Task(
+    return DemoTask(
         "train-pose",
         "Train the pose of a knee implant from both planes",
         "A few seconds show that the loss falls, not how good such a network gets: the published setting takes hours"
@@ -112,10 +112,10 @@ def _train(plan: Plan) -> Task:
     )
 
 
-def _evaluate(plan: Plan) -> Task:
+def _evaluate(plan: DemoPlan) -> DemoTask:
     out = plan.runs / "evaluate" / "pose"
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         from medcli.veriserum.pose.evaluate import evaluate_pose
         from medcli.veriserum.pose.inference import load_predictor
 
@@ -130,9 +130,9 @@ def _evaluate(plan: Plan) -> Task:
             guess = f"; the mean pose: {done.mean_pose[name].mean:.1f}" if done.mean_pose else ""
             numbers[f"{words} off by"] = f"{done.errors[name].mean:.1f} {unit}{guess}"
         numbers["pairs"] = f"{done.pairs} of trials that it never saw"
-        return Outcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out, failures=done.failures)
 
-    return Task(
+    return DemoTask(
         "evaluate-pose",
         "Evaluate the pose network beside guessing the mean pose",
         "Mean errors on trials held out. So little training may turn the implant better than a guess does, but hardly"
@@ -145,15 +145,15 @@ def _evaluate(plan: Plan) -> Task:
     )
 
 
-def _registered(plan: Plan) -> Path:
+def _registered(plan: DemoPlan) -> Path:
     return plan.runs / "register" / "poses.csv"
 
 
-def _register(plan: Plan) -> Task:
+def _register(plan: DemoPlan) -> DemoTask:
     out = _registered(plan)
     overlays = out.parent / "overlays"
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         import pandas as pd
 
         from medcli.veriserum.registration.register import register_poses
@@ -173,14 +173,14 @@ def _register(plan: Plan) -> Task:
             "gradient correlation": f"{before:.2f} before, {after:.2f} after (1 is perfect)",
             "moved by": f"{table['moved_mm'].mean():.1f} mm and {table['turned_deg'].mean():.1f} degrees",
         }
-        picture = Picture(
+        picture = ResultImage(
             plan.relative(overlays / f"register_{int(table['id'].iloc[0]):06d}.png"),
             "Outlines of the implant on both X-ray planes at the start and after registration",
             "Outline of the implant at the start pose (orange) and registered (green).",
         )
-        return Outcome(numbers, out.parent, (picture,), failures=tuple(map(str, done.failures)))
+        return StepOutcome(numbers, out.parent, (picture,), failures=tuple(map(str, done.failures)))
 
-    return Task(
+    return DemoTask(
         "register",
         "Register implants to X-ray pairs",
         "Moves the implant from a start pose, off by up to 4 mm and 4 degrees a number, until its rendering matches"
@@ -203,11 +203,11 @@ def _register(plan: Plan) -> Task:
     )
 
 
-def _check(plan: Plan) -> Task:
+def _check(plan: DemoPlan) -> DemoTask:
     out = plan.runs / "evaluate" / "registered"
     pairs = registered_pairs(study_of(plan), plan.size.registered)
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
 
         settings = PoseEvaluationSettings(anatomy=str(IMPLANT), ids=[(number, number) for number in pairs])
@@ -221,9 +221,9 @@ def _check(plan: Plan) -> Task:
         ):
             before, after = start.errors[name].median, done.errors[name].median
             numbers[f"registered, {words} off by"] = f"{after:.2f} {unit}; at the start {before:.2f}"
-        return Outcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out, failures=done.failures)
 
-    return Task(
+    return DemoTask(
         "evaluate-registered",
         "Measure the registered poses",
         "Compares them with the pose table, which holds the truth here; medians.",

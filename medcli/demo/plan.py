@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcli.core.progress import SILENT, Progress
-from medcli.demo.result import BeforeAfter, Picture
+from medcli.demo.result import BeforeAfter, ResultImage
 
 TRAIN_SPECIMENS = (1, 3, 6, 10, 12, 14)
 VAL_SPECIMENS = (11,)
@@ -58,7 +58,7 @@ QUICK = Size(
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """One demonstration: its folder as the user named it, and its settings."""
 
     out: Path
@@ -117,18 +117,18 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """What a step found out; see :class:`medcli.demo.result.Step`."""
 
     numbers: Mapping[str, str]
     folder: Path | None = None
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[ResultImage, ...] = ()
     before_after: BeforeAfter | None = None
     failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Task:
+class DemoTask:
     """A step before it runs.
 
     Attributes:
@@ -145,7 +145,7 @@ class Task:
     title: str
     about: str
     words: tuple[str | Path, ...]
-    work: Callable[[], Outcome]
+    work: Callable[[], StepOutcome]
     reads: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ SCHEMA = "medcli.demo.v2"
 
 
 @dataclass(frozen=True)
-class Picture:
+class ResultImage:
     """A picture for the report; ``path`` is relative to the demonstration's folder, with forward slashes."""
 
     path: str
@@ -53,7 +53,7 @@ class Step:
     processor_seconds: float
     folder: str | None = None
     numbers: Mapping[str, str] = field(default_factory=dict)
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[ResultImage, ...] = ()
     before_after: BeforeAfter | None = None
 
     @staticmethod
@@ -67,7 +67,7 @@ class Step:
         return Step(
             **{
                 **found,
-                "pictures": tuple(Picture(**picture) for picture in found["pictures"]),
+                "pictures": tuple(ResultImage(**picture) for picture in found["pictures"]),
                 "before_after": BeforeAfter(**pair) if pair else None,
             }
         )

@@ -15,7 +15,7 @@ from medcli.core.files import usable_cores, write_json
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import command_line
-from medcli.demo.plan import Outcome, Plan, Task
+from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome
 from medcli.demo.result import DemoResult, Step
 from medcli.demo.step_state import finished, prepare, remember
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 class Listener(Protocol):
     """Is told of every step."""
 
-    def begins(self, task: Task, number: int, total: int) -> None:
+    def begins(self, task: DemoTask, number: int, total: int) -> None:
         """Step ``number`` of ``total`` is about to run."""
 
     def ends(self, step: Step, was_done: bool) -> None:
@@ -46,7 +46,7 @@ class Listener(Protocol):
 
 
 class _Nobody:
-    def begins(self, task: Task, number: int, total: int) -> None:
+    def begins(self, task: DemoTask, number: int, total: int) -> None:
         pass
 
     def ends(self, step: Step, was_done: bool) -> None:
@@ -84,12 +84,12 @@ def run_demo(
             is at work in it.
         UsageError: it holds a demonstration with other settings.
     """
-    plan = Plan(Path(out), quick, seed, workers, progress)
+    plan = DemoPlan(Path(out), quick, seed, workers, progress)
     with folder_in_use(plan.out, "demonstration"):
         return _run_all(plan, data_only, listener)
 
 
-def _run_all(plan: Plan, data_only: bool, listener: Listener | None) -> DemoResult:
+def _run_all(plan: DemoPlan, data_only: bool, listener: Listener | None) -> DemoResult:
     prepare(plan)
     tasks = _tasks(plan)[:1] if data_only else _tasks(plan)
     run = _Run(plan, listener or _Nobody())
@@ -99,7 +99,7 @@ def _run_all(plan: Plan, data_only: bool, listener: Listener | None) -> DemoResu
     return result if data_only else _with_report(plan, result)
 
 
-def _tasks(plan: Plan) -> list[Task]:
+def _tasks(plan: DemoPlan) -> list[DemoTask]:
     from medcli.demo.data import make_data
     from medcli.demo.fluoroscopy import fluoroscopy_tasks
     from medcli.demo.ultrasound import ultrasound_tasks
@@ -110,13 +110,13 @@ def _tasks(plan: Plan) -> list[Task]:
 class _Run:
     """The steps done so far."""
 
-    def __init__(self, plan: Plan, listener: Listener) -> None:
+    def __init__(self, plan: DemoPlan, listener: Listener) -> None:
         self.plan, self.listener = plan, listener
         self.steps: list[Step] = []
         self.failures: list[str] = []
         self._broken: set[str] = set()
 
-    def do(self, task: Task, number: int, total: int) -> None:
+    def do(self, task: DemoTask, number: int, total: int) -> None:
         self.listener.begins(task, number, total)
         missing = [name for name in task.needs if name in self._broken]
         if missing:
@@ -130,7 +130,7 @@ class _Run:
             return
         self._work(task)
 
-    def _work(self, task: Task) -> None:
+    def _work(self, task: DemoTask) -> None:
         started, processor = time.perf_counter(), time.process_time()
         try:
             with command_line(task.command):
@@ -148,7 +148,7 @@ class _Run:
         else:
             remember(self.plan, task, step)
 
-    def _fail(self, task: Task, reasons: Sequence[str], broken: bool) -> None:
+    def _fail(self, task: DemoTask, reasons: Sequence[str], broken: bool) -> None:
         if broken:
             self._broken.add(task.name)
         self.failures += [f"{task.name}: {reason}" for reason in reasons]
@@ -170,7 +170,7 @@ class _Run:
         )
 
 
-def _step(plan: Plan, task: Task, outcome: Outcome, seconds: float, processor_seconds: float) -> Step:
+def _step(plan: DemoPlan, task: DemoTask, outcome: StepOutcome, seconds: float, processor_seconds: float) -> Step:
     return Step(
         name=task.name,
         title=task.title,
@@ -185,7 +185,7 @@ def _step(plan: Plan, task: Task, outcome: Outcome, seconds: float, processor_se
     )
 
 
-def _with_report(plan: Plan, result: DemoResult) -> DemoResult:
+def _with_report(plan: DemoPlan, result: DemoResult) -> DemoResult:
     """Write ``demo.json``, and the report from it."""
     from medcli.report import write_report
 

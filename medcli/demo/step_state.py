@@ -10,7 +10,7 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import make_output_folder, remove_left_overs, write_json
-from medcli.demo.plan import Plan, Task
+from medcli.demo.plan import DemoPlan, DemoTask
 from medcli.demo.result import Step
 
 SETTINGS_FILE = "demo-settings.json"
@@ -18,7 +18,7 @@ STEPS_FOLDER = "steps"
 _SCHEMA = "medcli.demo-settings.v1"
 
 
-def prepare(plan: Plan) -> None:
+def prepare(plan: DemoPlan) -> None:
     """Make the folder, or go on in one that a demonstration of the same settings made.
 
     Raises:
@@ -43,11 +43,11 @@ def prepare(plan: Plan) -> None:
         remove_left_overs(folder)
 
 
-def _settings(plan: Plan) -> dict[str, Any]:
+def _settings(plan: DemoPlan) -> dict[str, Any]:
     return {"schema": _SCHEMA, "quick": plan.quick, "seed": plan.seed}
 
 
-def _check_same(marker: Path, wanted: dict[str, Any], plan: Plan) -> None:
+def _check_same(marker: Path, wanted: dict[str, Any], plan: DemoPlan) -> None:
     try:
         found = json.loads(marker.read_text(encoding="utf-8"))
         had = {name: found[name] for name in wanted}
@@ -64,7 +64,7 @@ def _in_words(settings: dict[str, Any]) -> str:
     return f"a {'quick' if settings['quick'] else 'full'} demonstration with seed {settings['seed']}"
 
 
-def finished(plan: Plan, task: Task) -> Step | None:
+def finished(plan: DemoPlan, task: DemoTask) -> Step | None:
     """The step as it ran before, if what it read and what it left are as they were then."""
     try:
         found = json.loads(_record(plan, task).read_text(encoding="utf-8"))
@@ -74,16 +74,16 @@ def finished(plan: Plan, task: Task) -> Step | None:
         return None
 
 
-def remember(plan: Plan, task: Task, step: Step) -> None:
+def remember(plan: DemoPlan, task: DemoTask, step: Step) -> None:
     """Note that a step is done."""
     write_json(_record(plan, task), {"state": _state(plan, task), "step": step})
 
 
-def _record(plan: Plan, task: Task) -> Path:
+def _record(plan: DemoPlan, task: DemoTask) -> Path:
     return plan.out / STEPS_FOLDER / f"{task.name}.json"
 
 
-def _state(plan: Plan, task: Task) -> str:
+def _state(plan: DemoPlan, task: DemoTask) -> str:
     """A digest of the command and of the names, sizes and times of the step's files."""
     lines = [__version__, *(_without_place(plan, word) for word in task.words)]
     for pattern in (*task.reads, *task.leaves):
@@ -95,6 +95,6 @@ def _state(plan: Plan, task: Task) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _without_place(plan: Plan, word: str | Path) -> str:
+def _without_place(plan: DemoPlan, word: str | Path) -> str:
     """A word of the command, paths relative to the folder, which may have been moved or named in another way."""
     return plan.relative(word) if isinstance(word, Path) else word

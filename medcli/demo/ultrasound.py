@@ -9,8 +9,8 @@ from pathlib import Path
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.image_io import read_rgb, write_image
 from medcli.demo.data import ANATOMIES, squared
-from medcli.demo.plan import ARCH, ENCODER, TEST_SPECIMENS, VAL_SPECIMENS, Outcome, Plan, Task, typed
-from medcli.demo.result import Picture
+from medcli.demo.plan import ARCH, ENCODER, TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, typed
+from medcli.demo.result import ResultImage
 from medcli.demo.training import first_and_last, one_thread
 
 _LR, _BATCH_SIZE = 5e-3, 4
@@ -20,7 +20,7 @@ _PANEL = 380
 _FRAMES = ("ultrabones/*/**/UltrasoundImages/*",)
 
 
-def ultrasound_tasks(plan: Plan) -> list[Task]:
+def ultrasound_tasks(plan: DemoPlan) -> list[DemoTask]:
     """All steps on ultrasound, in order."""
     return [
         _label(plan),
@@ -34,16 +34,16 @@ def ultrasound_tasks(plan: Plan) -> list[Task]:
     ]
 
 
-def _label(plan: Plan) -> Task:
+def _label(plan: DemoPlan) -> DemoTask:
     specimens = (*plan.size.train_specimens, *VAL_SPECIMENS)
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         from medcli.ultrabones.labelling.label_dataset import label_ultrabones
 
         done = label_ultrabones(plan.ultrabones, specimens, workers=plan.workers, progress=plan.progress)
-        return Outcome({"labelled": f"{done.frames} frames"}, failures=done.failures)
+        return StepOutcome({"labelled": f"{done.frames} frames"}, failures=done.failures)
 
-    return Task(
+    return DemoTask(
         "label",
         "Label the ultrasound to learn from",
         "Cuts the bone surfaces of the CT with the image plane of every frame, at the pose that the tracking says.",
@@ -56,8 +56,8 @@ def _label(plan: Plan) -> Task:
     )
 
 
-def _label_refined(plan: Plan) -> Task:
-    def work() -> Outcome:
+def _label_refined(plan: DemoPlan) -> DemoTask:
+    def work() -> StepOutcome:
         from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
 
         settings = LabelSettings(refine=True, overlay=True)
@@ -70,9 +70,9 @@ def _label_refined(plan: Plan) -> Task:
             "poses refined": f"{frames} of {done.frames}, by {by:.2f} mm",
             "seen by the probe": f"{100 * seen:.0f} % of the bone section",
         }
-        return Outcome(numbers, done.records[0].folder, (_overlays(plan),), failures=done.failures)
+        return StepOutcome(numbers, done.records[0].folder, (_overlays(plan),), failures=done.failures)
 
-    return Task(
+    return DemoTask(
         "label-refined",
         "Refine the poses of the test specimens, and label them",
         "Tracking is off by some tenths of a millimetre. The pose of each frame is refined until bright pixels lie on"
@@ -91,7 +91,7 @@ def _labels_of(specimens: Iterable[int]) -> tuple[str, ...]:
     return tuple(f"ultrabones/specimen{n:02d}/**/{kind}/*" for n in specimens for kind in ("Labels", "Labels_full"))
 
 
-def _overlays(plan: Plan) -> Picture:
+def _overlays(plan: DemoPlan) -> ResultImage:
     """Labels on a frame of each bone of the first specimens."""
     rows, notes = [], []
     for specimen in TEST_SPECIMENS[:2]:
@@ -101,7 +101,7 @@ def _overlays(plan: Plan) -> Picture:
         notes.append(f"specimen {specimen}")
     path = plan.pictures / "labels.jpg"
     write_image(path, contact_sheet(rows, ANATOMIES, notes, _PANEL), 88)
-    return Picture(
+    return ResultImage(
         plan.relative(path),
         "Four ultrasound frames with their labels laid over them",
         "Labels from the refined poses. Orange: bone that the probe can see (Labels); with blue: the whole section"
@@ -109,11 +109,11 @@ def _overlays(plan: Plan) -> Picture:
     )
 
 
-def _train(plan: Plan) -> Task:
+def _train(plan: DemoPlan) -> DemoTask:
     size, out = plan.size, plan.trained.parent
     learn = size.train_specimens
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         from medcli.ultrabones.segmentation.settings import SegmentationSettings
         from medcli.ultrabones.segmentation.train import train_segmentation
 
@@ -138,9 +138,9 @@ def _train(plan: Plan) -> Task:
             "training loss": first_and_last(out / "metrics.csv", "train_loss"),
             "learned from": f"{done.train_frames} frames, {done.epochs} times each",
         }
-        return Outcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out, failures=done.failures)
 
-    return Task(
+    return DemoTask(
         "train-seg",
         "Train a bone segmentation",
         "A small network from random weights, on one core of the CPU. The published one (FPN on ResNet-34, 100 epochs)"
@@ -160,14 +160,14 @@ def _train(plan: Plan) -> Task:
     )
 
 
-def _make_untrained(plan: Plan) -> Task:
-    def work() -> Outcome:
+def _make_untrained(plan: DemoPlan) -> DemoTask:
+    def work() -> StepOutcome:
         from medcli.ultrabones.segmentation.checkpoint import create
 
         made = create(plan.untrained, ARCH, ENCODER, "none", plan.seed)
-        return Outcome({"random weights": f"{made.parameters:,}", "network": f"{ARCH} on {ENCODER}"})
+        return StepOutcome({"random weights": f"{made.parameters:,}", "network": f"{ARCH} on {ENCODER}"})
 
-    return Task(
+    return DemoTask(
         "untrained",
         "Keep the same network untrained, to compare with",
         "Its weights are those that the training above began with.",
@@ -181,12 +181,12 @@ def _make_untrained(plan: Plan) -> Task:
     )
 
 
-def _evaluate(plan: Plan, trained: bool) -> Task:
+def _evaluate(plan: DemoPlan, trained: bool) -> DemoTask:
     which = "trained" if trained else "untrained"
     checkpoint = plan.trained if trained else plan.untrained
     out = plan.runs / "evaluate" / f"seg-{which}"
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
         from medcli.ultrabones.evaluation.prediction_sources import Model
 
@@ -202,13 +202,13 @@ def _evaluate(plan: Plan, trained: bool) -> Task:
             "precision and recall, paper": f"{_figure(paper.precision)} and {_figure(paper.recall)}",
             "frames": f"{len(scored(plan))} of specimens {_listed(TEST_SPECIMENS)}",
         }
-        return Outcome(numbers, out, failures=tuple(paper.failures))
+        return StepOutcome(numbers, out, failures=tuple(paper.failures))
 
     tells = (
         "Measures in millimetres of bone surface, on specimens that the network never saw, by the published protocol"
         " (paper) and by one that leaves no frame out (strict)."
     )
-    return Task(
+    return DemoTask(
         f"evaluate-{which}",
         f"Evaluate the {which} network on held-out specimens",
         tells if trained else f"{tells} What chance gives: the trained network must do better.",
@@ -228,7 +228,7 @@ def _evaluate(plan: Plan, trained: bool) -> Task:
     )
 
 
-def scored(plan: Plan) -> list[Path]:
+def scored(plan: DemoPlan) -> list[Path]:
     """Frames of the test specimens."""
     return [
         path
@@ -237,16 +237,16 @@ def scored(plan: Plan) -> list[Path]:
     ]
 
 
-def _predict(plan: Plan) -> Task:
-    def work() -> Outcome:
+def _predict(plan: DemoPlan) -> DemoTask:
+    def work() -> StepOutcome:
         from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
         settings = PredictSettings(overlay=True, device="cpu", workers=plan.workers)
         done = predict_seg([], plan.trained, settings, plan.ultrabones, TEST_SPECIMENS, plan.progress)
         numbers = {"masks": f"{done.frames}, {done.frames_without_bone} without bone"}
-        return Outcome(numbers, plan.ultrabones, failures=tuple(done.failures))
+        return StepOutcome(numbers, plan.ultrabones, failures=tuple(done.failures))
 
-    return Task(
+    return DemoTask(
         "predict-seg",
         "Predict bone in every frame of the test specimens",
         "Writes a mask of each frame's own size beside it (Labels_pred), as for frames without any label.",
@@ -265,10 +265,10 @@ def _predict(plan: Plan) -> Task:
     )
 
 
-def _reconstruct(plan: Plan) -> Task:
+def _reconstruct(plan: DemoPlan) -> DemoTask:
     out = plan.runs / "reconstruct"
 
-    def work() -> Outcome:
+    def work() -> StepOutcome:
         from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
 
         settings = ReconstructSettings(mask="Labels_pred", poses="optimized")
@@ -284,9 +284,9 @@ def _reconstruct(plan: Plan) -> Task:
                 "95 % of points within": f"{_middle(one.percentile_95 for one in found):.2f} mm",
                 **numbers,
             }
-        return Outcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out, failures=done.failures)
 
-    return Task(
+    return DemoTask(
         "reconstruct",
         "Rebuild the bones in 3D from the predictions",
         "Puts every predicted pixel into space by the refined poses and measures how far it lies from the CT surface.",

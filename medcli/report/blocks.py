@@ -91,7 +91,7 @@ BLANK = ("", "–")
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageBlock:
     """A picture inside the page.
 
     Attributes:
@@ -115,7 +115,7 @@ class Picture:
 class Gallery:
     """Pictures side by side, as many as the screen has room for; ``caption`` is common to them."""
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[ImageBlock]
     caption: str = ""
     kind: str = "gallery"
 
@@ -124,8 +124,8 @@ class Gallery:
 class Compare:
     """Two pictures of one size, one over the other, and a slider between them."""
 
-    before: Picture
-    after: Picture
+    before: ImageBlock
+    after: ImageBlock
     caption: str
     labels: tuple[str, str] = ("before", "after")
     kind: str = "compare"
@@ -179,7 +179,7 @@ class PointCloud:
     kind: str = "cloud"
 
 
-Block = Text | Note | Command | KeyFigures | KeyValues | Table | Picture | Gallery | Compare | Chart | PointCloud
+Block = Text | Note | Command | KeyFigures | KeyValues | Table | ImageBlock | Gallery | Compare | Chart | PointCloud
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey
 from medcli.report.blocks import Block, Compare, KeyValues, Note, Section, Table, number
 from medcli.report.embedded_images import from_array, picture
-from medcli.report.run_files import Json, Run, duration, failures_note, find, origin_of, read_json
+from medcli.report.run_files import Json, RunFiles, duration, failures_note, find, origin_of, read_json
 
 MANIFEST = "medcli_calibration.json"
 _PAIRS_SHOWN = 2
@@ -23,7 +23,7 @@ _ASPECT = 1664 / 1600
 """Columns over rows of a native image; its middle square is what a calibrated image shows."""
 
 
-def read_calibration(folder: Path) -> Run | None:
+def read_calibration(folder: Path) -> RunFiles | None:
     """The report of calibrated images, in a folder or in its ``calibrated``; None where there are none."""
     if not (folder / MANIFEST).is_file():
         if not (folder / "calibrated" / MANIFEST).is_file():
@@ -34,7 +34,7 @@ def read_calibration(folder: Path) -> Run | None:
     result: Json = origin.get("result") or {}
     images = _calibrated(folder)
     options = manifest["options"]
-    return Run(
+    return RunFiles(
         title="Calibration of X-ray images",
         lead=f"Distortion of the image intensifiers corrected in {sum(map(len, images.values())):,} images of "
         f"{len(images):,} pairs.",

@@ -13,10 +13,10 @@ from medcli.report.blocks import (
     Command,
     Compare,
     Gallery,
+    ImageBlock,
     KeyFigures,
     KeyValues,
     Note,
-    Picture,
     PointCloud,
     Section,
     Table,
@@ -24,7 +24,7 @@ from medcli.report.blocks import (
 )
 from medcli.report.embedded_images import NARROW, picture
 from medcli.report.provenance import SETTINGS_CAPTION, how_section
-from medcli.report.run_files import Json, Run, duration, failures_note, read_json, to_float
+from medcli.report.run_files import Json, RunFiles, duration, failures_note, read_json, to_float
 from medcli.report.runs import runs_in
 
 DEMO = "demo.json"
@@ -40,7 +40,7 @@ def is_demo(folder: Path) -> bool:
     return (folder / DEMO).is_file()
 
 
-def read_demo(folder: Path) -> tuple[Run, list[Run]]:
+def read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
     """The demonstration, and the runs of its steps.
 
     Raises:
@@ -59,7 +59,7 @@ def read_demo(folder: Path) -> tuple[Run, list[Run]]:
     versions: Json = {
         name: origin[name] for name in ("medcli", "python", "system", "when", "packages") if name in origin
     }
-    demo = Run(
+    demo = RunFiles(
         title="Demonstration of medcli",
         lead=_LEAD,
         figures=_figures(content),
@@ -97,7 +97,7 @@ def _overview(content: Json) -> Block:
     return Table(["step", "what", "seconds"], rows, "Steps in their order; each has a section below, with its command")
 
 
-def _step(folder: Path, step: Json) -> tuple[Section, list[Run]]:
+def _step(folder: Path, step: Json) -> tuple[Section, list[RunFiles]]:
     blocks: list[Block] = [Text(str(step["about"]))] if step.get("about") else []
     if step.get("command"):
         blocks.append(
@@ -108,7 +108,7 @@ def _step(folder: Path, step: Json) -> tuple[Section, list[Run]]:
     blocks += _pictures(folder, step.get("pictures") or [])
     if step.get("before_after"):
         blocks.append(_slider(folder, step["before_after"]))
-    runs: list[Run] = []
+    runs: list[RunFiles] = []
     if step.get("folder"):
         try:
             runs = runs_in(folder / str(step["folder"]))
@@ -120,7 +120,7 @@ def _step(folder: Path, step: Json) -> tuple[Section, list[Run]]:
     return Section(str(step["title"]), blocks, sections), runs
 
 
-def _below(run: Run) -> Section:
+def _below(run: RunFiles) -> Section:
     """What the run's own report holds; versions and licence stand once, at the end of the page."""
     first: list[Block] = [Text(run.lead), *run.notes]
     if run.known_figures:
@@ -169,13 +169,13 @@ def _pictures(folder: Path, given: Sequence[Any]) -> list[Block]:
         )
         for one in given
     ]
-    small = [one for one in shown if isinstance(one, Picture)]
+    small = [one for one in shown if isinstance(one, ImageBlock)]
     if len(small) > 2:
         small_again = [
             picture(folder / str(one["path"]), str(one.get("alt") or ""), str(one.get("caption") or ""), NARROW)
             for one in given
         ]
-        return [Gallery([one for one in small_again if isinstance(one, Picture)])]
+        return [Gallery([one for one in small_again if isinstance(one, ImageBlock)])]
     return list(shown)
 
 
@@ -183,7 +183,7 @@ def _slider(folder: Path, given: Json) -> Block:
     alt = str(given.get("alt") or "")
     halves = [picture(folder / str(given[side]), f"{alt} ({side})".strip()) for side in ("before", "after")]
     for half in halves:
-        if not isinstance(half, Picture):
+        if not isinstance(half, ImageBlock):
             return half
-    before, after = (half for half in halves if isinstance(half, Picture))
+    before, after = (half for half in halves if isinstance(half, ImageBlock))
     return Compare(before, after, str(given.get("caption") or ""))

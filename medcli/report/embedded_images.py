@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.image_io import encode, read_rgb
-from medcli.report.blocks import Note, Picture
+from medcli.report.blocks import ImageBlock, Note
 
 _QUALITY = 82
 WIDE, NARROW = 1280, 720
 """Pixels across that a picture of the full width, or one of several in a row, can show on a dense screen."""
 
 
-def picture(path: Path, alt: str, caption: str = "", width: int = WIDE, wide: bool = False) -> Picture | Note:
+def picture(path: Path, alt: str, caption: str = "", width: int = WIDE, wide: bool = False) -> ImageBlock | Note:
     """An image file as a picture of at most ``width`` columns; a remark where it is missing or damaged."""
     if not path.is_file():
         return Note(f"The picture {path.name} is missing: this run has not written it, or it was removed.", "warning")
@@ -36,7 +36,7 @@ def from_array(
     width: int = WIDE,
     wide: bool = False,
     is_drawing: bool = False,
-) -> Picture:
+) -> ImageBlock:
     """An image (H, W) or (H, W, 3) RGB as a picture of at most ``width`` columns.
 
     Args:
@@ -49,7 +49,7 @@ def from_array(
         if len(drawn) < 1.6 * len(content):
             content, kind = drawn, "png"
     text = base64.b64encode(content.tobytes()).decode("ascii")
-    return Picture(f"data:image/{kind};base64,{text}", small.shape[1], small.shape[0], alt, caption, wide)
+    return ImageBlock(f"data:image/{kind};base64,{text}", small.shape[1], small.shape[0], alt, caption, wide)
 
 
 def _fitted(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

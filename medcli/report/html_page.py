@@ -40,16 +40,16 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ContentsEntry:
     """A section as the page shows it: with its place among the others."""
 
     section: Section
     anchor: str
     level: int
-    entries: Sequence[Entry]
+    entries: Sequence[ContentsEntry]
 
 
-def render(page: Page) -> str:
+def render_page(page: Page) -> str:
     """The page as HTML."""
     environment = Environment(
         loader=PackageLoader("medcli.report", "page"),
@@ -72,7 +72,7 @@ def render(page: Page) -> str:
 
 
 def is_report(path: Path) -> bool:
-    """Whether a file is a page that :func:`render` made."""
+    """Whether a file is a page that :func:`render_page` made."""
     with path.open("rb") as file:
         return f'<meta name="generator" content="{GENERATOR} '.encode() in file.read(4096)
 
@@ -89,10 +89,10 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def _entries(sections: Sequence[Section], level: int, taken: set[str]) -> Iterator[Entry]:
+def _entries(sections: Sequence[Section], level: int, taken: set[str]) -> Iterator[ContentsEntry]:
     for section in sections:
         anchor = _anchor(section.title, taken)
-        yield Entry(section, anchor, level, list(_entries(section.sections, level + 1, taken)))
+        yield ContentsEntry(section, anchor, level, list(_entries(section.sections, level + 1, taken)))
 
 
 def _anchor(title: str, taken: set[str]) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError
-from medcli.report.blocks import Block, Chart, Gallery, Key, Note, Picture, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, picture
 from medcli.report.point_cloud_view import point_cloud, read_ply
-from medcli.report.run_files import Json, Run, failures_note, find, origin_of, read_json, to_float
+from medcli.report.run_files import Json, RunFiles, failures_note, find, origin_of, read_json, to_float
 
 _LOG = logging.getLogger(__name__)
 STAMP, OVERLAYS = "labels.json", "Overlays"
@@ -25,7 +25,7 @@ _MOST_OVERLAYS = 6
 _CURVE_POINTS = 120
 
 
-def read_reconstruction(folder: Path) -> Run | None:
+def read_reconstruction(folder: Path) -> RunFiles | None:
     """The report of reconstructions; None where the folder holds none."""
     found = {path.stem: record for path in sorted(folder.glob("*.json")) if (record := _reconstruction(path))}
     origin = origin_of(folder, "reconstruct")
@@ -45,7 +45,7 @@ def read_reconstruction(folder: Path) -> Run | None:
     more = (
         [Note(f"{len(found) - len(shown)} further records are in the table only.")] if len(found) > len(shown) else []
     )
-    return Run(
+    return RunFiles(
         title="Reconstruction of bone in 3D",
         lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, measured against "
         "the CT meshes.",
@@ -169,7 +169,7 @@ def _meshes(folder: Path, record: Json, origin: Json) -> NDArray[np.float64] | N
         return None
 
 
-def read_labels(folder: Path) -> Run | None:
+def read_labels(folder: Path) -> RunFiles | None:
     """The report of labels made below a data folder, a specimen or a record; None where it holds none."""
     origin = origin_of(folder, "label")
     result: Json = origin.get("result") or {}
@@ -178,7 +178,7 @@ def read_labels(folder: Path) -> Run | None:
         return None
     records = result.get("records") or []
     refined = [record["refinement"] for record in records if record.get("refinement")]
-    return Run(
+    return RunFiles(
         title="Labels made from CT",
         lead=f"Labels of tracked ultrasound frames, cut from the CT bone meshes"
         f"{' after refinement of the poses' if refined else ''}.",
@@ -257,7 +257,7 @@ def _overlays(folder: Path, records: Sequence[Json]) -> list[Block]:
         "Ultrasound frame {} with its labels: what the probe can see in orange, the rest of the bone's section in blue."
     )
     shown = [picture(path, alt.format(path.stem), path.stem, NARROW) for path in chosen]
-    pictures = [one for one in shown if isinstance(one, Picture)]
+    pictures = [one for one in shown if isinstance(one, ImageBlock)]
     others = [one for one in shown if isinstance(one, Note)]
     return [
         Text("Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."),

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medcli.core.run_provenance import NAME
-from medcli.report.blocks import Block, Chart, Gallery, Key, KeyValues, Note, Picture, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, picture
 from medcli.report.run_files import (
     Json,
-    Run,
+    RunFiles,
     column,
     duration,
     failures_note,
@@ -51,7 +51,7 @@ _MOST_ROWS = 40
 _MOST_PICTURES = 6
 
 
-def read_evaluation(folder: Path) -> Run | None:
+def read_pose_evaluation(folder: Path) -> RunFiles | None:
     """The report of an evaluation of poses; None where the folder holds none."""
     path = folder / RESULT
     if not path.is_file():
@@ -67,7 +67,7 @@ def read_evaluation(folder: Path) -> Run | None:
         "Outline of the implant: reference in blue, estimate in orange. Ranked by translation in mm plus rotation in "
         "degrees.",
     )
-    return Run(
+    return RunFiles(
         title="Evaluation of implant poses",
         lead=f"How far the poses of {result['source']} are from the reference ({result['reference']}): "
         f"{result['pairs']:,} pairs, {result['split']}.",
@@ -153,7 +153,7 @@ def _percentiles(result: Json) -> Table:
     return Table(["error", "50 % below", "90 % below", "95 % below"], rows, "Numbers of these curves", folded=True)
 
 
-def read_tables(folder: Path) -> Iterator[Run]:
+def read_tables(folder: Path) -> Iterator[RunFiles]:
     """The reports of tables of poses in a folder, estimated or registered."""
     for path, origin in read_notes(folder, "predict pose"):
         yield _predicted(folder, path, origin)
@@ -165,13 +165,13 @@ def _table_file(note: Path) -> Path:
     return note.with_name(note.name.removesuffix(f".{NAME}") + ".csv")
 
 
-def _predicted(folder: Path, note: Path, origin: Json) -> Run:
+def _predicted(folder: Path, note: Path, origin: Json) -> RunFiles:
     result: Json = origin.get("result") or {}
     rows = read_rows(_table_file(note))
     sheet = find(folder, result.get("contact_sheet"))
     alt = "X-ray pairs, both planes each, with the outline of the implant at its estimated pose in orange."
     shown: list[Block] = [picture(sheet, alt, "Outline of the implant at its estimated pose.")] if sheet else []
-    return Run(
+    return RunFiles(
         title="Estimated implant poses",
         lead=f"Poses of {len(rows):,} pairs in {_table_file(note).name}, by {result.get('checkpoint', 'a network')}.",
         figures={
@@ -204,12 +204,12 @@ def _poses(rows: Sequence[Mapping[str, str]]) -> Block:
     )
 
 
-def _registered(folder: Path, note: Path, origin: Json) -> Run:
+def _registered(folder: Path, note: Path, origin: Json) -> RunFiles:
     result: Json = origin.get("result") or {}
     rows = read_rows(_table_file(note))
     before, after = column(rows, "similarity_before"), column(rows, "similarity_after")
     moved, angle = column(rows, "moved_mm"), column(rows, "turned_deg")
-    return Run(
+    return RunFiles(
         title="Registration of implant poses",
         lead=f"Poses of {len(rows):,} pairs refined by matching the rendered implant to both planes "
         f"({_table_file(note).name}).",
@@ -276,7 +276,7 @@ def _outlines(folder: Path, result: Json) -> list[Block]:
         )
         for path in files[::step]
     ]
-    pictures = [one for one in shown if isinstance(one, Picture)]
+    pictures = [one for one in shown if isinstance(one, ImageBlock)]
     others = [one for one in shown if isinstance(one, Note)]
     return [Text("Outline of the implant: orange at the start, green after registration."), Gallery(pictures), *others]
 

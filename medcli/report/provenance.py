@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcli.report.blocks import Block, Command, KeyValues, Note, Section, Text
-from medcli.report.run_files import Json, Run, duration
+from medcli.report.run_files import Json, RunFiles, duration
 
 SETTINGS_CAPTION = "All settings"
 _NEXT = "Run it again with:"
 _WORDS = {"medcli": "medcli", "python": "Python", "system": "system", "cores": "usable cores", "device": "device"}
 
 
-def facts(run: Run) -> list[str]:
+def facts(run: RunFiles) -> list[str]:
     """Short remarks under the title: when, which version, on what."""
     origin = run.origin
     texts = [_when(str(origin["when"]))] if origin.get("when") else []
@@ -36,7 +36,7 @@ def _when(text: str) -> str:
     return text[:16].replace("T", " ") + (" UTC" if text.endswith(("+00:00", "Z")) else "")
 
 
-def how_section(run: Run) -> Section:
+def how_section(run: RunFiles) -> Section:
     """Command, versions, device, time, seed and settings."""
     origin = run.origin
     blocks: list[Block] = []
@@ -77,7 +77,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
     return rows
 
 
-def data_section(runs: Sequence[Run], synthetic: bool = False) -> Section:
+def data_section(runs: Sequence[RunFiles], synthetic: bool = False) -> Section:
     """Licence and citation of every dataset that the runs used; data that are synthetic are said to be."""
     blocks: list[Block] = []
     seen: set[str] = set()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from medcli.core.errors import DataError
 from medcli.report import calibration, labels_and_bones, pose, segmentation, training
-from medcli.report.run_files import Run
+from medcli.report.run_files import RunFiles
 
-_READERS: tuple[Callable[[Path], Run | None], ...] = (
+_READERS: tuple[Callable[[Path], RunFiles | None], ...] = (
     training.read_training,
-    segmentation.read_evaluation,
-    pose.read_evaluation,
+    segmentation.read_segmentation_evaluation,
+    pose.read_pose_evaluation,
     labels_and_bones.read_reconstruction,
     calibration.read_calibration,
     segmentation.read_prediction,
@@ -28,7 +28,7 @@ _DEPTH, _MOST_NAMED = 4, 8
 _NEVER_INSIDE = frozenset({"examples", "overlays", "UltrasoundImages", "node_modules", "__pycache__"})
 
 
-def runs_in(folder: Path) -> list[Run]:
+def runs_in(folder: Path) -> list[RunFiles]:
     """The runs whose files lie in ``folder`` itself; none where there are none.
 
     Raises:

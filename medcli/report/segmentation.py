@@ -7,10 +7,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from medcli.report.blocks import Block, Chart, Gallery, Key, Note, Picture, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, picture
-from medcli.report.run_files import Json, Run, duration, failures_note, find, origin_of, read_json, to_float
+from medcli.report.run_files import Json, RunFiles, duration, failures_note, find, origin_of, read_json, to_float
 
 EVALUATED = "medcli.evaluate.seg.v1"
 RESULT, PREDICTIONS = "evaluation.json", "predictions.json"
@@ -28,7 +28,7 @@ _PROTOCOLS = {
 }
 
 
-def read_evaluation(folder: Path) -> Run | None:
+def read_segmentation_evaluation(folder: Path) -> RunFiles | None:
     """The report of an evaluation of segmentations; None where the folder holds none."""
     path = folder / RESULT
     if not path.is_file():
@@ -38,7 +38,7 @@ def read_evaluation(folder: Path) -> Run | None:
         return None
     first = next(iter(results.values()))
     frames = f"{first['frames']:,} frames of specimens {_words(first['specimens'])}"
-    return Run(
+    return RunFiles(
         title="Evaluation of a bone segmentation",
         lead=f"How near predicted bone surfaces lie to the labels: {frames}; predictions from {first['source']}, "
         f"compared with {_labels(first['labels'])}.",
@@ -198,18 +198,18 @@ def _examples(folder: Path) -> Section:
     sections = []
     for rank, group in groupby(sorted(titles), key=lambda name: titles[name].partition(":")[0]):
         shown = [_example(titles_file.parent / name, rank, titles[name].partition(":")[2].strip()) for name in group]
-        pictures = [one for one in shown if isinstance(one, Picture)]
+        pictures = [one for one in shown if isinstance(one, ImageBlock)]
         others: Sequence[Block] = [one for one in shown if isinstance(one, Note)]
         sections.append(Section(_EXAMPLE_TITLES.get(rank, rank), [Gallery(pictures), *others] if pictures else others))
     return Section("Best, median and worst frames", blocks, sections)
 
 
-def _example(path: Path, rank: str, title: str) -> Picture | Note:
+def _example(path: Path, rank: str, title: str) -> ImageBlock | Note:
     alt = f"Ultrasound frame with label and prediction, one of the {rank} frames: {title}."
     return picture(path, alt, title, NARROW)
 
 
-def read_prediction(folder: Path) -> Run | None:
+def read_prediction(folder: Path) -> RunFiles | None:
     """The report of predicted masks; None where the folder holds none."""
     origin, manifest = origin_of(folder, "predict seg"), folder / PREDICTIONS
     if not origin and not manifest.is_file():
@@ -227,7 +227,7 @@ def read_prediction(folder: Path) -> Run | None:
     sheet = find(folder, result.get("contact_sheet") or folder / "predictions_contact_sheet.jpg")
     alt = "Frames of this run, spread over it, each with the predicted bone laid over in orange."
     shown: list[Block] = [picture(sheet, alt, "Predicted bone in orange.", wide=True)] if sheet else []
-    return Run(
+    return RunFiles(
         title="Predicted bone surfaces",
         lead=f"A mask for each ultrasound frame, by {made.get('network') or result.get('checkpoint') or 'a network'}.",
         figures=figures,

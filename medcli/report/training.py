@@ -11,7 +11,7 @@ from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Ta
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.run_files import (
     Json,
-    Run,
+    RunFiles,
     column,
     duration,
     failures_note,
@@ -50,7 +50,7 @@ _PANELS: Mapping[str, Sequence[tuple[str, str, Mapping[str, str]]]] = {
 _MOST_ROWS = 200
 
 
-def read_training(folder: Path) -> Run | None:
+def read_training(folder: Path) -> RunFiles | None:
     """The report of a training; None where the folder holds none."""
     result = read_json(folder / RESULT) if (folder / RESULT).is_file() else {}
     if result.get("schema") == _CV:
@@ -62,7 +62,7 @@ def read_training(folder: Path) -> Run | None:
     is_pose = schema == _POSE
     history = read_rows(folder / METRICS)
     what = "an implant pose network" if is_pose else "a bone segmentation network"
-    return Run(
+    return RunFiles(
         title=f"Training of {what}",
         lead=_lead(settings, result, history, is_pose),
         figures=_figures(result, history, settings, is_pose),
@@ -183,7 +183,7 @@ def _split(result: Json, settings: Json) -> KeyValues:
     return KeyValues({name: text for name, text in rows.items() if text})
 
 
-def _cross_validation(folder: Path, result: Json) -> Run:
+def _cross_validation(folder: Path, result: Json) -> RunFiles:
     folds = result["folds"]
     names = [name for name in _NAMES if name in result["mean_metrics"]]
     rows = [
@@ -197,7 +197,7 @@ def _cross_validation(folder: Path, result: Json) -> Run:
     rows.append(["mean", "", *(number(to_float(result["mean_metrics"][name])) for name in names)])
     header = ["specimen left out", "best epoch", *(_NAMES[name] for name in names)]
     mean = result["mean_metrics"]
-    return Run(
+    return RunFiles(
         title="Cross-validation of a bone segmentation network",
         lead=f"{len(folds)} trainings, each validated on the one specimen that it did not see.",
         figures={

@@ -12,9 +12,9 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_text
 from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
-from medcli.report.html_page import Page, is_report, render
+from medcli.report.html_page import Page, is_report, render_page
 from medcli.report.provenance import data_section, facts, how_section
-from medcli.report.run_files import Run
+from medcli.report.run_files import RunFiles
 from medcli.report.runs import LOOKED_FOR, run_folders, runs_in
 
 NAME = "report.html"
@@ -65,7 +65,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
         raise UsageError(
             f"{out} is there and is not a medcli report", "choose another --out, or replace it with --overwrite"
         )
-    text = render(page)
+    text = render_page(page)
     make_output_folder(out.parent)
     write_text(out, text)
     return ReportResult(
@@ -84,7 +84,7 @@ def sections_of(folder: Path) -> list[Section]:
     return list(page_of(folder)[0].sections)
 
 
-def page_of(folder: Path) -> tuple[Page, list[Run]]:
+def page_of(folder: Path) -> tuple[Page, list[RunFiles]]:
     """The report of a folder before it is HTML, and the runs in it; see :func:`write_report` for errors."""
     if not folder.is_dir():
         named = "a file" if folder.exists() else "not there"
@@ -99,7 +99,7 @@ def page_of(folder: Path) -> tuple[Page, list[Run]]:
         run = runs[0]
         return _page(run, [*run.sections, how_section(run), data_section(runs)]), runs
     sections = [Section(run.title, _figures(run), [*run.sections, how_section(run)]) for run in runs]
-    both = Run(
+    both = RunFiles(
         f"{len(runs)} runs in {folder.absolute().name}",
         "; ".join(run.title for run in runs) + ".",
         origin=runs[0].origin,
@@ -107,7 +107,7 @@ def page_of(folder: Path) -> tuple[Page, list[Run]]:
     return _page(both, [*sections, data_section(runs)]), runs
 
 
-def _read_demo(folder: Path) -> tuple[Run, list[Run]]:
+def _read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
     try:
         return read_demo(folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -116,7 +116,7 @@ def _read_demo(folder: Path) -> tuple[Run, list[Run]]:
         ) from error
 
 
-def _page(run: Run, sections: Sequence[Section]) -> Page:
+def _page(run: RunFiles, sections: Sequence[Section]) -> Page:
     figures = KeyFigures(run.known_figures) if run.known_figures else None
     return Page(
         run.title,
@@ -128,7 +128,7 @@ def _page(run: Run, sections: Sequence[Section]) -> Page:
     )
 
 
-def _figures(run: Run) -> list[KeyFigures]:
+def _figures(run: RunFiles) -> list[KeyFigures]:
     return [KeyFigures(run.known_figures)] if run.known_figures else []
 
 

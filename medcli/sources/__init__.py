@@ -1,1 +1,1 @@
-"""Places that files come from; each is a :class:`medcli.transfer.protocol.Source` and knows no dataset."""
+"""Places that files come from; each is a :class:`medcli.transfer.protocol.RemoteSource` and knows no dataset."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from medcli.core.errors import DataError
 from medcli.sources.azure_connection import Connection
 from medcli.transfer.http import Http, HttpBody, fault_for, host_of
-from medcli.transfer.protocol import Broken, Entry, Fault
+from medcli.transfer.protocol import Broken, Fault, RemoteFile
 
 T = TypeVar("T")
 _PAGE = 5000
@@ -19,7 +19,7 @@ _SIGNED_FOR = datetime.timedelta(days=7)
 
 
 class AzureBlobs:
-    """One container; see :class:`medcli.transfer.protocol.Source`.
+    """One container; see :class:`medcli.transfer.protocol.RemoteSource`.
 
     Only reads: the SDK sends through the same session as :class:`Http`, which knows no other request than GET and
     HEAD. With an account key, a signature that allows reading and listing only is made and the key is let go.
@@ -34,7 +34,7 @@ class AzureBlobs:
         self.prefixes = prefixes
         self.address = f"{connection.endpoint}/{container}"
 
-    def list(self) -> Iterator[Entry]:
+    def list(self) -> Iterator[RemoteFile]:
         client = self._service().get_container_client(self.container)
         for prefix in self.prefixes:
             for blob in self._pages(
@@ -53,11 +53,11 @@ class AzureBlobs:
         """Names of the account's containers."""
         return [container.name for container in self._pages(lambda: self._service().list_containers())]
 
-    def open(self, entry: Entry, offset: int, length: int | None = None) -> AbstractContextManager[HttpBody]:
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> AbstractContextManager[HttpBody]:
         url = f"{self.address}/{quote(entry.name)}?{self.connection.signature}"
         return self.http.open(url, offset, length, {"If-Match": f'"{entry.tag}"'} if entry.tag else None)
 
-    def refresh(self, entry: Entry) -> Entry:
+    def refresh(self, entry: RemoteFile) -> RemoteFile:
         client = self._service().get_blob_client(self.container, entry.name)
         properties = self.http.patience.insist(lambda: self._call(client.get_blob_properties))
         return _entry(properties)
@@ -125,6 +125,6 @@ def reading_only(connection: Connection) -> Connection:
     return Connection(connection.endpoint, connection.account, signature, container=connection.container)
 
 
-def _entry(blob: Any) -> Entry:
+def _entry(blob: Any) -> RemoteFile:
     md5 = blob.content_settings.content_md5 if blob.content_settings else None
-    return Entry(blob.name, blob.size, f"md5:{bytes(md5).hex()}" if md5 else None, blob.etag.strip('"'))
+    return RemoteFile(blob.name, blob.size, f"md5:{bytes(md5).hex()}" if md5 else None, blob.etag.strip('"'))

@@ -10,7 +10,7 @@ from urllib.parse import quote, urljoin
 
 from medcli.core.errors import DataError
 from medcli.transfer.http import Http, HttpBody
-from medcli.transfer.protocol import Entry, Missing
+from medcli.transfer.protocol import Missing, RemoteFile
 
 _PAGE = 100
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -19,7 +19,7 @@ _CONTENT = "ORIGINAL"
 
 
 class DSpaceItem:
-    """The files of one item; see :class:`medcli.transfer.protocol.Source`.
+    """The files of one item; see :class:`medcli.transfer.protocol.RemoteSource`.
 
     Args:
         base_url: the repository's address, or that of its REST interface (``…/server/api``).
@@ -36,7 +36,7 @@ class DSpaceItem:
         self.http = http
         self.address = f"{base} item {item}"
 
-    def list(self) -> Iterator[Entry]:
+    def list(self) -> Iterator[RemoteFile]:
         uuid = self._uuid()
         self.address = f"{self.api} item {uuid}"
         bundles = [b for b in self._all(f"{self.api}/core/items/{uuid}/bundles", "bundles") if b["name"] == _CONTENT]
@@ -47,7 +47,7 @@ class DSpaceItem:
                 yield self._entry(stream)
 
     @contextmanager
-    def open(self, entry: Entry, offset: int, length: int | None = None) -> Iterator[HttpBody]:
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> Iterator[HttpBody]:
         # No If-Match: DSpace answers 416 to one that it does not know. The ETag of the answer is compared instead,
         # where it is the MD5 that DSpace makes of it.
         with self.http.open(entry.handle or "", offset, length) as body:
@@ -55,16 +55,16 @@ class DSpaceItem:
                 body.tag = None
             yield body
 
-    def refresh(self, entry: Entry) -> Entry:
+    def refresh(self, entry: RemoteFile) -> RemoteFile:
         """The entry as the listing has it: a changed bitstream is another bitstream."""
         return entry
 
-    def _entry(self, stream: dict[str, Any]) -> Entry:
+    def _entry(self, stream: dict[str, Any]) -> RemoteFile:
         links = stream.get("_links", {})
         href = links.get("content", {}).get("href") or f"{self.api}/core/bitstreams/{stream['uuid']}/content"
         check = stream.get("checkSum") or {}
         md5 = check["value"].lower() if check.get("checkSumAlgorithm", "").upper() == "MD5" else None
-        return Entry(stream["name"], int(stream["sizeBytes"]), f"md5:{md5}" if md5 else None, md5, href)
+        return RemoteFile(stream["name"], int(stream["sizeBytes"]), f"md5:{md5}" if md5 else None, md5, href)
 
     def _uuid(self) -> str:
         """The item's UUID, from whatever name of it the server knows."""

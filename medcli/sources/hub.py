@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from medcli.core.errors import DataError
 from medcli.transfer.http import Http, HttpBody, checked_address, fault_for, host_of, words_for
-from medcli.transfer.protocol import Broken, Entry, Refused
+from medcli.transfer.protocol import Broken, Refused, RemoteFile
 
 T = TypeVar("T")
 _DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -19,7 +19,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 class HubRepository:
-    """One repository at one commit; see :class:`medcli.transfer.protocol.Source`.
+    """One repository at one commit; see :class:`medcli.transfer.protocol.RemoteSource`.
 
     Args:
         repository: ``owner/name``.
@@ -43,7 +43,7 @@ class HubRepository:
         self._signed: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def list(self) -> Iterator[Entry]:
+    def list(self) -> Iterator[RemoteFile]:
         items = self._insist(
             lambda api: [
                 *api.list_repo_tree(self.repository, recursive=True, revision=self.commit, repo_type=self.kind)
@@ -52,10 +52,10 @@ class HubRepository:
         for item in items:
             if getattr(item, "size", None) is not None:
                 checksum = f"sha256:{item.lfs.sha256}" if item.lfs else f"git:{item.blob_id}"
-                yield Entry(item.path, item.size, checksum)
+                yield RemoteFile(item.path, item.size, checksum)
 
     @contextmanager
-    def open(self, entry: Entry, offset: int, length: int | None = None) -> Iterator[HttpBody]:
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> Iterator[HttpBody]:
         known = self._signed.get(entry.name)
         if known:
             try:
@@ -70,7 +70,7 @@ class HubRepository:
             self._remember(entry.name, body.response.url)
             yield self._plain(body)
 
-    def refresh(self, entry: Entry) -> Entry:
+    def refresh(self, entry: RemoteFile) -> RemoteFile:
         """The same entry: a commit does not change."""
         return entry
 

@@ -36,12 +36,12 @@ def finite(row: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in row.items() if name != "epoch"}
 
 
-def to_json(value: Any) -> Any:
+def result_to_json(value: Any) -> Any:
     """A result as JSON has it: text for paths."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: to_json(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        return {entry.name: result_to_json(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
+        return [result_to_json(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

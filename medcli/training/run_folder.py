@@ -58,7 +58,7 @@ def open_run(
         settings: saved for a new run, compared with those of a run that is there.
         resume: ``auto`` goes on where the run in ``folder`` stopped; otherwise a Lightning checkpoint to go on from.
         overwrite: forget the run that is there.
-        data: :func:`medcli.training.settings.fingerprint` of what is trained on.
+        data: :func:`medcli.training.settings.data_fingerprint` of what is trained on.
 
     Raises:
         UsageError: the folder holds a run with other settings or on other data, or of more epochs, or there is no

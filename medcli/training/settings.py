@@ -48,7 +48,7 @@ class FitSettings:
 FREE_TO_CHANGE = frozenset({"epochs", "loggers", "compile", "root", "use_cache"})
 """Fields that a run may go on with after a change: they do not alter the numbers of the epochs already done.
 
-The data folder may move; that it holds the same frames is looked at by their :func:`fingerprint`."""
+The data folder may move; that it holds the same frames is looked at by their :func:`data_fingerprint`."""
 
 
 def as_dict(settings: FitSettings) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def check_learning_rate(settings: FitSettings) -> None:
         raise UsageError(f"--lr {settings.lr} is not a positive number")
 
 
-def fingerprint(frames: Sequence[str], counts: Mapping[str, int]) -> str:
+def data_fingerprint(frames: Sequence[str], counts: Mapping[str, int]) -> str:
     """What a run is trained on, as one line: how much, and a digest of what each frame is.
 
     Args:
@@ -81,7 +81,7 @@ def save_settings(folder: Path, settings: FitSettings, data: str = "", resumed_f
     """Write ``settings.json`` into ``folder``.
 
     Args:
-        data: :func:`fingerprint` of what is trained on.
+        data: :func:`data_fingerprint` of what is trained on.
         resumed_from: checkpoints of other runs that this one went on from, and what differed.
     """
     content = {**as_dict(settings), DATA: data, RESUMED_FROM: list(resumed_from)}

@@ -16,12 +16,12 @@ import lightning.pytorch as pl
 from medcli.core.errors import DataError
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import Progress
-from medcli.core.run_provenance import About, note_run
+from medcli.core.run_provenance import ShortCitation, note_run
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
 from medcli.training.curves import Panel, plot_curves
 from medcli.training.devices import Devices, is_first_process
-from medcli.training.results import RunResult, finite, from_json, to_json
+from medcli.training.results import RunResult, finite, from_json, result_to_json
 from medcli.training.run_folder import (
     BEST,
     CURVES,
@@ -40,7 +40,7 @@ Result = TypeVar("Result", bound=RunResult)
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What is trained.
 
     Attributes:
@@ -107,14 +107,14 @@ class Training(ABC, Generic[Result]):
     settings: FitSettings
     result_type: type[Result]
     verb: str
-    about: About
+    about: ShortCitation
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Tells whether another run sees the same data, see :func:`medcli.training.settings.fingerprint`."""
+        """Tells whether another run sees the same data, see :func:`medcli.training.settings.data_fingerprint`."""
 
     @abstractmethod
-    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
         """Open the data and build the network, in this order.
 
         Args:
@@ -167,7 +167,9 @@ def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool, data: 
     return open_run(out, settings, resume, overwrite, data) if is_first_process() else start
 
 
-def train(task: Task, settings: FitSettings, devices: Devices, out: Path, start: Start, progress: Progress) -> Trained:
+def train(
+    task: TrainingTask, settings: FitSettings, devices: Devices, out: Path, start: Start, progress: Progress
+) -> Trained:
     """Fit from ``start``, and draw the curves of the run into its folder.
 
     Raises:
@@ -193,10 +195,10 @@ def train(task: Task, settings: FitSettings, devices: Devices, out: Path, start:
 def finish(out: Path, result: Any) -> None:
     """Write ``result.json`` from a result's dataclass, which marks the run as done; one process does it for all."""
     if is_first_process():
-        save_result(out, to_json(result))
+        save_result(out, result_to_json(result))
 
 
-def note(verb: str, out: Path, about: About, settings: Any, device: str = "") -> None:
+def note(verb: str, out: Path, about: ShortCitation, settings: Any, device: str = "") -> None:
     """Note command line, versions and data of a run (``core.run_provenance``); one process does it for all."""
     if is_first_process():
         note_run(out, verb, about, Path(settings.root), settings, device=device)

@@ -17,14 +17,14 @@ from medcli.transfer.destination import HIDDEN, STAGING, About, hold
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, staged_name
-from medcli.transfer.protocol import Entry, Source
+from medcli.transfer.protocol import RemoteFile, RemoteSource
 from medcli.transfer.retry_policy import Patience
 from medcli.transfer.worker_pool import Job, Pool
 from medcli.transfer.zip_extraction import NoRanges, read_range
 from medcli.transfer.zip_ranges import Member, read_directory
 
 log = logging.getLogger(__name__)
-Choose = Callable[[Entry, Member], Iterable[Wanted]]
+Choose = Callable[[RemoteFile, Member], Iterable[Wanted]]
 """The files wanted of a member: one or none."""
 UNREAD = "archive"
 """Kind of what a dry run wants of an archive that it could not look into: the whole of it."""
@@ -40,12 +40,12 @@ class Archives:
         may_write: whether that may be done (a dry run only says that it would be).
     """
 
-    def __init__(self, source: Source, root: Path, about: About, patience: Patience, may_write: bool) -> None:
+    def __init__(self, source: RemoteSource, root: Path, about: About, patience: Patience, may_write: bool) -> None:
         self.source, self.root, self.about, self.may_write = source, root, about, may_write
         self.effort = Effort(patience, threading.Event())
 
     def wanted(
-        self, entries: Sequence[Entry], choose: Choose, workers: int, progress: Progress = SILENT
+        self, entries: Sequence[RemoteFile], choose: Choose, workers: int, progress: Progress = SILENT
     ) -> list[Wanted]:
         """The files that ``choose`` takes from all archives, in the archives' order."""
         found: list[list[Wanted]] = [[] for _ in entries]
@@ -68,7 +68,7 @@ class Archives:
             found[index] = self._of_whole(entries[index], choose)
         return [item for some in found for item in some]
 
-    def members(self, entry: Entry) -> list[Member]:
+    def members(self, entry: RemoteFile) -> list[Member]:
         """Members of one archive by range requests. Raises :class:`NoRanges` when the server ignores ranges."""
         kept = self._kept(entry)
         if kept.is_file():
@@ -80,11 +80,11 @@ class Archives:
             lambda start, end: read_range(self.source, entry, start, end, self.effort), entry.size, entry.name
         )
 
-    def _check_space(self, entries: Sequence[Entry]) -> None:
+    def _check_space(self, entries: Sequence[RemoteFile]) -> None:
         """Stop before the first byte when the archives do not fit: all wait beside each other to be unpacked."""
         planning.check_space(planning.archives_need(entries, self.root / HIDDEN / STAGING), self.root)
 
-    def _of_whole(self, entry: Entry, choose: Choose) -> list[Wanted]:
+    def _of_whole(self, entry: RemoteFile, choose: Choose) -> list[Wanted]:
         log.info("%s: the server sends no parts of it, so it is fetched whole", entry.name)
         if not self.may_write:
             return [Wanted(entry.name, entry, None, entry.name, UNREAD)]
@@ -98,11 +98,11 @@ class Archives:
             files.write_text(kept, json.dumps([astuple(member) for member in members], ensure_ascii=False))
         return [item for member in members for item in choose(entry, member)]
 
-    def _kept(self, entry: Entry) -> Path:
+    def _kept(self, entry: RemoteFile) -> Path:
         mark = part_for(Path(staged_name(entry)), entry).name.split(".")[-2]
         return self.root / HIDDEN / "directories" / f"{staged_name(entry)}.{mark}.json"
 
 
 def _read_local(path: Path, start: int, end: int) -> bytes:
-    with LocalFile(path).open(Entry(path.name, 0), start) as body:
+    with LocalFile(path).open(RemoteFile(path.name, 0), start) as body:
         return body.read(end - start)

@@ -43,7 +43,7 @@ def start(kind: str, size: int) -> Hasher:
     return hashlib.new(kind, usedforsecurity=False)
 
 
-def kind_of(checksum: str | None) -> str:
+def checksum_kind(checksum: str | None) -> str:
     """``md5`` of ``md5:…``; sha256 is what we compute ourselves where the source gives none."""
     return checksum.partition(":")[0] if checksum else "sha256"
 

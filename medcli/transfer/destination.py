@@ -61,7 +61,7 @@ class About:
 
 
 @dataclass
-class Manifest:
+class DownloadManifest:
     """The files of a destination by their path."""
 
     about: About
@@ -71,7 +71,7 @@ class Manifest:
 class Folder:
     """A destination that this process holds; made by :func:`hold`."""
 
-    def __init__(self, root: Path, manifest: Manifest, journal: IO[str]) -> None:
+    def __init__(self, root: Path, manifest: DownloadManifest, journal: IO[str]) -> None:
         self.root, self.manifest, self._journal = root, manifest, journal
         self._lock = threading.Lock()
 
@@ -132,7 +132,7 @@ def hold(root: Path, about: About) -> Iterator[Folder]:
                 folder.save()
 
 
-def read_manifest(root: Path, about: About | None = None) -> Manifest:
+def read_manifest(root: Path, about: About | None = None) -> DownloadManifest:
     """The manifest of ``root`` with the journal of a run that was killed; empty where there is none and ``about`` is.
 
     Raises:
@@ -141,7 +141,7 @@ def read_manifest(root: Path, about: About | None = None) -> Manifest:
     path, journal = root / MANIFEST, root / HIDDEN / "journal"
     if about is None and not path.is_file() and not journal.is_file():
         raise DataError(f"no manifest in {root}: {MANIFEST} is missing", "medcli download writes it")
-    manifest = Manifest(about or About("", "", ""))
+    manifest = DownloadManifest(about or About("", "", ""))
     if path.is_file():
         try:
             content = json.loads(path.read_text(encoding="utf-8"), object_hook=_as_record)
@@ -159,7 +159,7 @@ def read_manifest(root: Path, about: About | None = None) -> Manifest:
     return manifest
 
 
-def write_manifest(root: Path, manifest: Manifest) -> None:
+def write_manifest(root: Path, manifest: DownloadManifest) -> None:
     """Write the manifest with one file a line, whole or not at all; 250,000 files are never one string in memory."""
     with files.replacing(root / MANIFEST) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         head = {"schema": SCHEMA, "about": asdict(manifest.about)}
@@ -186,7 +186,7 @@ def damage_of(root: Path, path: str, size: int, expected: str) -> str | None:
         found_size = target.stat().st_size
         if found_size != size:
             return f"{found_size} bytes instead of {size}"
-        kind = checksum.kind_of(expected)
+        kind = checksum.checksum_kind(expected)
         return None if checksum.of_file(target, kind) == expected else f"the content does not have {kind} as recorded"
     except FileNotFoundError:
         return "missing"

@@ -21,12 +21,12 @@ from medcli.transfer.destination import About, Folder, hold
 from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, Work
-from medcli.transfer.protocol import Broken, Busy, Entry, Fault, Refused, Source
+from medcli.transfer.protocol import Broken, Busy, Fault, Refused, RemoteFile, RemoteSource
 from medcli.transfer.retry_policy import Patience
-from medcli.transfer.verification import Failure, find_missing, size_of
+from medcli.transfer.verification import FileFailure, find_missing, size_of
 from medcli.transfer.worker_pool import Job, Pool
 from medcli.transfer.zip_extraction import fetch_run
-from medcli.transfer.zip_ranges import Member, Run, plan_runs
+from medcli.transfer.zip_ranges import ByteRun, Member, plan_runs
 
 log = logging.getLogger(__name__)
 _SHOWN_ALONE_FROM = 32 << 20
@@ -36,7 +36,7 @@ _FAILURES_IN_A_ROW = 8
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DownloadOutcome:
     """What a run did.
 
     Attributes:
@@ -56,7 +56,7 @@ class Outcome:
     fetched_files: int
     moved_bytes: int
     size_only_files: int
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[FileFailure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,13 @@ class Manner:
 
 
 def download(
-    source: Source, wanted: Sequence[Wanted], root: Path, about: About, manner: Manner, progress: Progress = SILENT
-) -> Outcome:
+    source: RemoteSource,
+    wanted: Sequence[Wanted],
+    root: Path,
+    about: About,
+    manner: Manner,
+    progress: Progress = SILENT,
+) -> DownloadOutcome:
     """Make ``root`` hold the wanted files.
 
     Raises:
@@ -92,7 +97,7 @@ def download(
 class _Run:
     """The jobs of one download and what became of them."""
 
-    def __init__(self, source: Source, folder: Folder, manner: Manner, progress: Progress) -> None:
+    def __init__(self, source: RemoteSource, folder: Folder, manner: Manner, progress: Progress) -> None:
         self.source = counted(source)
         self.folder, self.manner, self.progress = folder, manner, progress
         self.stop = threading.Event()
@@ -137,7 +142,7 @@ class _Run:
             self._failed([item], fault)
         return ()
 
-    def _whole(self, entry: Entry, some: list[Wanted]) -> Sequence[Job]:
+    def _whole(self, entry: RemoteFile, some: list[Wanted]) -> Sequence[Job]:
         """Fetch a whole archive; its members are then taken out by the jobs returned."""
         target = self.folder.staging / planning.staged_name(entry)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,13 +159,13 @@ class _Run:
         left = _Countdown(runs := plan_runs(places), target)
         return [partial(self._unpack, entry, run, places, left) for run in runs]
 
-    def _unpack(self, entry: Entry, run: Run, places: dict[Member, Wanted], left: _Countdown) -> Sequence[Job]:
+    def _unpack(self, entry: RemoteFile, run: ByteRun, places: dict[Member, Wanted], left: _Countdown) -> Sequence[Job]:
         self._members(LocalFile(left.path), entry, run, places, self.unpacking)
         left.done()
         return ()
 
     def _members(
-        self, source: Source, entry: Entry, run: Run, places: dict[Member, Wanted], effort: Effort
+        self, source: RemoteSource, entry: RemoteFile, run: ByteRun, places: dict[Member, Wanted], effort: Effort
     ) -> Sequence[Job]:
         """Bring the members of one run."""
 
@@ -178,7 +183,7 @@ class _Run:
         return ()
 
     @contextmanager
-    def _shown(self, entry: Entry) -> Iterator[Effort]:
+    def _shown(self, entry: RemoteFile) -> Iterator[Effort]:
         """The effort for one file; a large one also has a progress of its own."""
         if entry.size < _SHOWN_ALONE_FROM:
             yield self.effort
@@ -214,7 +219,7 @@ class _Run:
 class _Countdown:
     """Removes an archive when the last of its runs is unpacked."""
 
-    def __init__(self, runs: Sequence[Run], path: Path) -> None:
+    def __init__(self, runs: Sequence[ByteRun], path: Path) -> None:
         self.left, self.path, self.lock = len(runs), path, threading.Lock()
 
     def done(self) -> None:
@@ -224,8 +229,11 @@ class _Countdown:
                 self.path.unlink(missing_ok=True)
 
 
-def _is_damaged(target: Path, entry: Entry) -> bool:
-    return entry.checksum is not None and checksum.of_file(target, checksum.kind_of(entry.checksum)) != entry.checksum
+def _is_damaged(target: Path, entry: RemoteFile) -> bool:
+    return (
+        entry.checksum is not None
+        and checksum.of_file(target, checksum.checksum_kind(entry.checksum)) != entry.checksum
+    )
 
 
 def _clean(folder: Folder, wanted: Sequence[Wanted]) -> None:
@@ -243,10 +251,10 @@ def _remove_staging(folder: Folder) -> None:
         folder.staging.rmdir()
 
 
-def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, folder: Folder) -> Outcome:
+def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, folder: Folder) -> DownloadOutcome:
     records = (folder.manifest.records.get(item.path) for item in wanted)
     total = sum(item.size for item in wanted)
-    return Outcome(
+    return DownloadOutcome(
         files=len(wanted),
         bytes=total,
         reused_files=len(wanted) - len(missing),
@@ -258,7 +266,7 @@ def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, fol
     )
 
 
-def _failures(failed: Sequence[tuple[Wanted, str]]) -> list[Failure]:
+def _failures(failed: Sequence[tuple[Wanted, str]]) -> list[FileFailure]:
     """One for each file, and one for all files of an archive: a damaged one would otherwise fill the screen."""
     by_origin: dict[str, list[tuple[Wanted, str]]] = {}
     for item, reason in failed:
@@ -266,5 +274,5 @@ def _failures(failed: Sequence[tuple[Wanted, str]]) -> list[Failure]:
     failures = []
     for origin, some in by_origin.items():
         item, reason = min(some, key=lambda one: one[0].path)
-        failures.append(Failure(item.path, reason) if len(some) == 1 else Failure(origin, reason, len(some)))
+        failures.append(FileFailure(item.path, reason) if len(some) == 1 else FileFailure(origin, reason, len(some)))
     return sorted(failures, key=lambda failure: failure.path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medcli.core.progress import Advance
 from medcli.transfer import checksum
-from medcli.transfer.protocol import Body, Broken, Changed, Corrupt, Entry, Fault, Source, Stopped
+from medcli.transfer.protocol import Broken, Changed, Corrupt, Fault, RemoteFile, RemoteSource, ResponseBody, Stopped
 from medcli.transfer.retry_policy import Patience
 
 READ_SIZE = 1 << 18
@@ -58,7 +58,7 @@ class Effort:
             raise Stopped
 
 
-def part_for(target: Path, entry: Entry) -> Path:
+def part_for(target: Path, entry: RemoteFile) -> Path:
     """The part of ``entry`` beside ``target``.
 
     Its name carries what makes this version of the file: a part of another version is never continued.
@@ -73,7 +73,7 @@ def is_part(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(_PART_SUFFIX)
 
 
-def fetch_file(source: Source, entry: Entry, target: Path, effort: Effort) -> Arrived:
+def fetch_file(source: RemoteSource, entry: RemoteFile, target: Path, effort: Effort) -> Arrived:
     """Bring ``entry`` to ``target``, continuing a part that an earlier run left.
 
     Raises:
@@ -126,12 +126,12 @@ class Meter:
 class _Attempt:
     """One connection's worth of a file."""
 
-    def __init__(self, source: Source, entry: Entry, target: Path, effort: Effort, meter: Meter) -> None:
+    def __init__(self, source: RemoteSource, entry: RemoteFile, target: Path, effort: Effort, meter: Meter) -> None:
         self.source, self.entry, self.target, self.effort, self.meter = source, entry, target, effort, meter
         self.part = part_for(target, entry)
         self.moved = 0
         self.tag: str | None = None
-        self.kind = checksum.kind_of(entry.checksum)
+        self.kind = checksum.checksum_kind(entry.checksum)
         self.hasher = checksum.start(self.kind, entry.size)
         self.present = self._take_up()
 
@@ -186,7 +186,7 @@ class _Attempt:
         with suppress(FileNotFoundError):
             os.truncate(self.part, 0)
 
-    def _check(self, body: Body, tag: str | None) -> None:
+    def _check(self, body: ResponseBody, tag: str | None) -> None:
         if body.total is not None and body.total != self.entry.size:
             raise Changed(f"{self.entry.name} has {body.total} bytes on the server, listed were {self.entry.size}")
         if body.tag and tag and body.tag != tag:

@@ -70,7 +70,7 @@ def _leave_as_it_is(request: requests.PreparedRequest) -> requests.PreparedReque
 
 
 class HttpBody:
-    """The body of an answer to a ranged GET; see :class:`medcli.transfer.protocol.Body`."""
+    """The body of an answer to a ranged GET; see :class:`medcli.transfer.protocol.ResponseBody`."""
 
     def __init__(self, response: requests.Response, host: str) -> None:
         self.response = response

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from medcli.transfer.protocol import Entry
+from medcli.transfer.protocol import RemoteFile
 
 
 class FileBody:
-    """The bytes of an open file; see :class:`medcli.transfer.protocol.Body`."""
+    """The bytes of an open file; see :class:`medcli.transfer.protocol.ResponseBody`."""
 
     def __init__(self, file: BinaryIO, start: int, total: int) -> None:
         self.file = file
@@ -32,14 +32,14 @@ class LocalFile:
         self.path = path
         self.address = path.name
 
-    def list(self) -> Iterable[Entry]:
-        return [Entry(self.path.name, self.path.stat().st_size)]
+    def list(self) -> Iterable[RemoteFile]:
+        return [RemoteFile(self.path.name, self.path.stat().st_size)]
 
     @contextmanager
-    def open(self, entry: Entry, offset: int, length: int | None = None) -> Iterator[FileBody]:
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> Iterator[FileBody]:
         with self.path.open("rb") as file:
             file.seek(offset)
             yield FileBody(file, offset, entry.size)
 
-    def refresh(self, entry: Entry) -> Entry:
+    def refresh(self, entry: RemoteFile) -> RemoteFile:
         return entry

@@ -11,7 +11,7 @@ from pathlib import Path
 from medcli.core.errors import MedcliError
 from medcli.transfer.destination import Record
 from medcli.transfer.fetch_file import is_part, part_for
-from medcli.transfer.protocol import Entry
+from medcli.transfer.protocol import RemoteFile
 from medcli.transfer.zip_ranges import Member, is_safe_name, is_whole_better, plan_runs
 
 RESERVE = 64 << 20
@@ -30,7 +30,7 @@ class Wanted:
     """
 
     path: str
-    entry: Entry
+    entry: RemoteFile
     member: Member | None = None
     group: str = ""
     kind: str = ""
@@ -89,8 +89,8 @@ class Work:
     """
 
     plain: list[Wanted]
-    ranges: dict[Entry, list[Wanted]]
-    whole: dict[Entry, list[Wanted]]
+    ranges: dict[RemoteFile, list[Wanted]]
+    whole: dict[RemoteFile, list[Wanted]]
 
     @property
     def files(self) -> list[Wanted]:
@@ -110,7 +110,7 @@ class Work:
 def divide(missing: Iterable[Wanted], staging: Path) -> Work:
     """Choose for each archive between ranges and the whole of it."""
     plain: list[Wanted] = []
-    members: dict[Entry, list[Wanted]] = {}
+    members: dict[RemoteFile, list[Wanted]] = {}
     for wanted in missing:
         if wanted.member is None:
             plain.append(wanted)
@@ -124,12 +124,12 @@ def divide(missing: Iterable[Wanted], staging: Path) -> Work:
     return work
 
 
-def staged_name(entry: Entry) -> str:
+def staged_name(entry: RemoteFile) -> str:
     """Name of an archive while it waits to be unpacked."""
     return entry.name.replace("/", "_")
 
 
-def bytes_here(target: Path, entry: Entry) -> int:
+def bytes_here(target: Path, entry: RemoteFile) -> int:
     """Bytes of ``entry`` that are in place, as a whole file or as a part."""
     for path in (target, part_for(target, entry)):
         if path.is_file():
@@ -137,7 +137,7 @@ def bytes_here(target: Path, entry: Entry) -> int:
     return 0
 
 
-def _part_here(target: Path, entry: Entry) -> int:
+def _part_here(target: Path, entry: RemoteFile) -> int:
     part = part_for(target, entry)
     return part.stat().st_size if part.is_file() else 0
 
@@ -166,7 +166,7 @@ def network_need(work: Work, root: Path, staging: Path) -> int:
     return plain + ranges + archives_need(work.whole, staging)
 
 
-def archives_need(archives: Iterable[Entry], staging: Path) -> int:
+def archives_need(archives: Iterable[RemoteFile], staging: Path) -> int:
     """Bytes of whole archives that are still to come."""
     return sum(entry.size - bytes_here(staging / staged_name(entry), entry) for entry in archives)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RemoteFile:
     """One file that a source offers.
 
     Attributes:
@@ -27,7 +27,7 @@ class Entry:
     handle: str | None = None
 
 
-class Body(Protocol):
+class ResponseBody(Protocol):
     """The bytes of an entry from ``start`` on, as the server sends them.
 
     Attributes:
@@ -45,7 +45,7 @@ class Body(Protocol):
         ...
 
 
-class Source(Protocol):
+class RemoteSource(Protocol):
     """Something that lists files and opens a range of one of them. All methods but :meth:`list` are thread-safe.
 
     Attributes:
@@ -56,15 +56,15 @@ class Source(Protocol):
     address: str
     one_credential: bool
 
-    def list(self) -> Iterable[Entry]:
+    def list(self) -> Iterable[RemoteFile]:
         """All files on offer, in a stable order, a page at a time."""
         ...
 
-    def open(self, entry: Entry, offset: int, length: int | None = None) -> AbstractContextManager[Body]:
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> AbstractContextManager[ResponseBody]:
         """The bytes from ``offset`` (``length`` of them, or to the end). Raises a :class:`Fault`."""
         ...
 
-    def refresh(self, entry: Entry) -> Entry:
+    def refresh(self, entry: RemoteFile) -> RemoteFile:
         """The entry as it is now, after the server said that it had changed."""
         ...
 

@@ -12,16 +12,16 @@ from medcli.core.progress import SILENT, Progress
 from medcli.transfer import plan as planning
 from medcli.transfer.byte_counter import counted
 from medcli.transfer.destination import HIDDEN, STAGING, About, read_manifest
-from medcli.transfer.download import Manner, Outcome, download
+from medcli.transfer.download import DownloadOutcome, Manner, download
 from medcli.transfer.plan import Wanted
-from medcli.transfer.protocol import Fault, Missing, Source
-from medcli.transfer.verification import Failure, estimate_missing
+from medcli.transfer.protocol import Fault, Missing, RemoteSource
+from medcli.transfer.verification import FileFailure, estimate_missing
 from medcli.transfer.verification import verify as verify_files
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What a download did; see :class:`medcli.transfer.download.Outcome` for the counts.
+    """What a download did; see :class:`medcli.transfer.download.DownloadOutcome` for the counts.
 
     Attributes:
         sources: where the files came from, with their versions.
@@ -39,7 +39,7 @@ class Downloaded:
     size_only_files: int
     licence: str
     citation: str
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[FileFailure] = field(default_factory=list)
     schema: str = "medcli.download.v1"
 
 
@@ -91,12 +91,17 @@ class Verified:
     files: int
     bytes: int
     size_only_files: int
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[FileFailure] = field(default_factory=list)
     schema: str = "medcli.download-verify.v1"
 
 
 def carry_out(
-    source: Source, wanted: Sequence[Wanted], root: Path, about: About, manner: Manner, progress: Progress = SILENT
+    source: RemoteSource,
+    wanted: Sequence[Wanted],
+    root: Path,
+    about: About,
+    manner: Manner,
+    progress: Progress = SILENT,
 ) -> Downloaded:
     """Download and report."""
     with unreachable():
@@ -104,7 +109,7 @@ def carry_out(
     return _downloaded(outcome, [source.address], root, about)
 
 
-def plan_only(source: Source, wanted: Sequence[Wanted], root: Path, about: About, manner: Manner) -> Planned:
+def plan_only(source: RemoteSource, wanted: Sequence[Wanted], root: Path, about: About, manner: Manner) -> Planned:
     """Count what a download would do; writes nothing."""
     planning.check_paths(wanted)
     missing = estimate_missing(root, wanted)
@@ -194,7 +199,7 @@ def unreachable(if_missing: str = "check the address") -> Iterator[None]:
         raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None
 
 
-def _downloaded(outcome: Outcome, addresses: list[str], root: Path, about: About) -> Downloaded:
+def _downloaded(outcome: DownloadOutcome, addresses: list[str], root: Path, about: About) -> Downloaded:
     return Downloaded(
         about.dataset,
         root,

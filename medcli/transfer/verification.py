@@ -17,7 +17,7 @@ from medcli.transfer.worker_pool import Job, Pool
 
 
 @dataclass(frozen=True)
-class Failure:
+class FileFailure:
     """What did not come.
 
     Attributes:
@@ -65,10 +65,10 @@ def estimate_missing(root: Path, wanted: Sequence[Wanted]) -> list[Wanted]:
     return [item for item in wanted if size_of(root / item.path) != item.size]
 
 
-def verify(root: Path, workers: int, progress: Progress = SILENT) -> tuple[int, int, list[Failure]]:
+def verify(root: Path, workers: int, progress: Progress = SILENT) -> tuple[int, int, list[FileFailure]]:
     """Read every file of the manifest in ``root``; returns their number, their bytes, and those that are damaged."""
     records = list(read_manifest(root).records.values())
-    failures: list[Failure] = []
+    failures: list[FileFailure] = []
     total = sum(record.size for record in records)
     with progress.task("verifying", total, "B") as advance:
 
@@ -76,7 +76,7 @@ def verify(root: Path, workers: int, progress: Progress = SILENT) -> tuple[int, 
             record = records[index]
             damage = damage_of(root, record.path, record.size, record.checksum)
             if damage:
-                failures.append(Failure(record.path, damage))
+                failures.append(FileFailure(record.path, damage))
             advance(record.size)
             return ()
 
@@ -107,7 +107,7 @@ def _confirm(folder: Folder, item: Wanted, address: str) -> bool:
         return False
     if item.member:
         found = checksum.of_file(folder.root / item.path, "sha256")
-    verified = checksum.kind_of(item.checksum) if item.checksum else "size only"
+    verified = checksum.checksum_kind(item.checksum) if item.checksum else "size only"
     folder.record(item.path, found, verified, item.announced, address)
     return True
 

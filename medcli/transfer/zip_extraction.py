@@ -11,8 +11,8 @@ from pathlib import Path
 from medcli.core import files
 from medcli.transfer import checksum
 from medcli.transfer.fetch_file import DURABLE_FROM, READ_SIZE, Arrived, Effort, Meter
-from medcli.transfer.protocol import Body, Broken, Changed, Corrupt, Entry, Fault, Source
-from medcli.transfer.zip_ranges import Member, Run
+from medcli.transfer.protocol import Broken, Changed, Corrupt, Fault, RemoteFile, RemoteSource, ResponseBody
+from medcli.transfer.zip_ranges import ByteRun, Member
 
 _HEADER = struct.Struct("<4s5H3I2H")
 _HEADER_MARK = b"PK\x03\x04"
@@ -30,7 +30,7 @@ class NoRanges(Fault):
     retry = False
 
 
-def read_range(source: Source, entry: Entry, start: int, end: int, effort: Effort) -> bytes:
+def read_range(source: RemoteSource, entry: RemoteFile, start: int, end: int, effort: Effort) -> bytes:
     """Bytes ``start`` to ``end`` of an entry, tried again as patience allows.
 
     Raises:
@@ -45,7 +45,7 @@ def read_range(source: Source, entry: Entry, start: int, end: int, effort: Effor
 
 
 def fetch_run(
-    source: Source, archive: Entry, run: Run, place: Place, effort: Effort, placed: Placed
+    source: RemoteSource, archive: RemoteFile, run: ByteRun, place: Place, effort: Effort, placed: Placed
 ) -> list[tuple[Member, Fault]]:
     """Bring the members of ``run`` to their places; returns those that failed, and why.
 
@@ -77,7 +77,7 @@ def fetch_run(
 
 
 def _stream(
-    source: Source, archive: Entry, members: list[Member], place: Place, effort: Effort, meter: Meter
+    source: RemoteSource, archive: RemoteFile, members: list[Member], place: Place, effort: Effort, meter: Meter
 ) -> Iterator[Arrived]:
     """Place ``members`` one after the other from one connection."""
     members = list(members)
@@ -92,7 +92,7 @@ def _stream(
 
 
 @contextmanager
-def _open(source: Source, entry: Entry, start: int, end: int) -> Iterator[Body]:
+def _open(source: RemoteSource, entry: RemoteFile, start: int, end: int) -> Iterator[ResponseBody]:
     with source.open(entry, start, end - start) as body:
         if body.total is not None and body.total != entry.size:
             raise Changed(f"{entry.name} has {body.total} bytes on the server, listed were {entry.size}")
@@ -101,7 +101,7 @@ def _open(source: Source, entry: Entry, start: int, end: int) -> Iterator[Body]:
         yield body
 
 
-def _place(body: Body, member: Member, target: Path, effort: Effort, meter: Meter) -> Arrived:
+def _place(body: ResponseBody, member: Member, target: Path, effort: Effort, meter: Meter) -> Arrived:
     """Read one member, from its own header to the next, and write its inflated content to ``target``."""
     header = _take(body, _HEADER.size, effort)
     mark, *_rest, name_size, extra_size = _HEADER.unpack(header)
@@ -128,7 +128,7 @@ def _place(body: Body, member: Member, target: Path, effort: Effort, meter: Mete
     return Arrived(f"sha256:{hasher.hexdigest()}", "crc32", member.end - member.start)
 
 
-def _packed(body: Body, member: Member, effort: Effort, meter: Meter) -> Iterator[bytes]:
+def _packed(body: ResponseBody, member: Member, effort: Effort, meter: Meter) -> Iterator[bytes]:
     left = member.packed_size
     while left:
         content = _read(body, min(READ_SIZE, left), effort)
@@ -153,7 +153,7 @@ def _inflated(packed: Iterator[bytes], member: Member) -> Iterator[bytes]:
         raise Corrupt(f"the content of {member.name} cannot be inflated") from None
 
 
-def _read(body: Body, size: int, effort: Effort) -> bytes:
+def _read(body: ResponseBody, size: int, effort: Effort) -> bytes:
     effort.check()
     content = body.read(size)
     if not content:
@@ -161,13 +161,13 @@ def _read(body: Body, size: int, effort: Effort) -> bytes:
     return content
 
 
-def _take(body: Body, size: int, effort: Effort) -> bytes:
+def _take(body: ResponseBody, size: int, effort: Effort) -> bytes:
     content = bytearray()
     while len(content) < size:
         content += _read(body, size - len(content), effort)
     return bytes(content)
 
 
-def _skip(body: Body, size: int, effort: Effort) -> None:
+def _skip(body: ResponseBody, size: int, effort: Effort) -> None:
     while size:
         size -= len(_read(body, min(size, READ_SIZE), effort))

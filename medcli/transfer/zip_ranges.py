@@ -48,7 +48,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ByteRun:
     """Neighbouring members that are read with one request, bytes ``start`` to ``end`` (exclusive)."""
 
     start: int
@@ -119,7 +119,7 @@ def is_safe_name(name: str) -> bool:
     return bool(name) and not path.is_absolute() and not unsafe_sign and not unsafe_part
 
 
-def plan_runs(members: Iterable[Member], gap: int = GAP, longest: int = LONGEST_RUN) -> list[Run]:
+def plan_runs(members: Iterable[Member], gap: int = GAP, longest: int = LONGEST_RUN) -> list[ByteRun]:
     """Join members into runs: neighbours at most ``gap`` bytes apart, a run at most ``longest`` bytes long.
 
     A single member longer than ``longest`` is a run of its own.
@@ -130,7 +130,7 @@ def plan_runs(members: Iterable[Member], gap: int = GAP, longest: int = LONGEST_
             runs[-1].append(member)
         else:
             runs.append([member])
-    return [Run(run[0].start, run[-1].end, tuple(run)) for run in runs]
+    return [ByteRun(run[0].start, run[-1].end, tuple(run)) for run in runs]
 
 
 def is_whole_better(missing: Sequence[Member], archive_size: int, bytes_here: int) -> bool:

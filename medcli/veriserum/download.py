@@ -18,7 +18,7 @@ from medcli.transfer.destination import MANIFEST, About, read_manifest
 from medcli.transfer.download import Manner
 from medcli.transfer.http import Http, checked_address
 from medcli.transfer.plan import Wanted
-from medcli.transfer.protocol import Entry, Source
+from medcli.transfer.protocol import RemoteFile, RemoteSource
 from medcli.transfer.results import (
     Downloaded,
     Planned,
@@ -34,7 +34,7 @@ from medcli.veriserum.dataset.publication import FOLDERS, Part, id_of, part_of
 
 
 @dataclass(frozen=True)
-class Selection:
+class VeriserumSelection:
     """Which part of the data set; an empty choice means all.
 
     Attributes:
@@ -63,14 +63,14 @@ class Selection:
 class _Finding:
     """Takes the files of a selection, and remembers the ids of all images that there are."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: VeriserumSelection) -> None:
         self.selection = selection
         self.ids: set[int] = set()
 
-    def of_entry(self, entry: Entry) -> Iterator[Wanted]:
+    def of_entry(self, entry: RemoteFile) -> Iterator[Wanted]:
         return self._take(entry.name, entry, None)
 
-    def of_member(self, archive: Entry, member: Member) -> Iterator[Wanted]:
+    def of_member(self, archive: RemoteFile, member: Member) -> Iterator[Wanted]:
         return self._take(member.name, archive, member)
 
     def check_ids(self, wanted: Sequence[Wanted]) -> None:
@@ -86,7 +86,7 @@ class _Finding:
         there = f"{len(self.ids):,} ids, from {min(self.ids)} to {max(self.ids)}" if self.ids else "no images"
         raise DataError(f"no image of Veriserum has an id of {chosen}; there are {there}", "choose others with --ids")
 
-    def _take(self, name: str, entry: Entry, member: Member | None) -> Iterator[Wanted]:
+    def _take(self, name: str, entry: RemoteFile, member: Member | None) -> Iterator[Wanted]:
         number = id_of(name)
         if number is not None:
             self.ids.add(number)
@@ -95,7 +95,7 @@ class _Finding:
 
 
 @dataclass(frozen=True)
-class Origin:
+class VeriserumOrigin:
     """Where the repository is, and which of its items the data set."""
 
     base_url: str = publication.BASE_URL
@@ -109,8 +109,8 @@ def is_licence_accepted(root: Path) -> bool:
 
 def download_veriserum(
     root: Path,
-    selection: Selection,
-    origin: Origin,
+    selection: VeriserumSelection,
+    origin: VeriserumOrigin,
     licence_accepted: bool,
     manner: Manner | None = None,
     dry_run: bool = False,
@@ -144,25 +144,27 @@ def download_veriserum(
 
 def _parts(
     root: Path,
-    selection: Selection,
-    origin: Origin,
+    selection: VeriserumSelection,
+    origin: VeriserumOrigin,
     http: Http,
     about: About,
     manner: Manner,
     dry_run: bool,
     progress: Progress,
-) -> Iterator[tuple[Source, list[Wanted]]]:
+) -> Iterator[tuple[RemoteSource, list[Wanted]]]:
     """Each source with what is wanted of it."""
     if selection.wants(Part.CSV):
         tables = GitHubFiles(publication.TABLES_REPOSITORY, publication.TABLES_COMMIT, publication.TABLES_FOLDER, http)
         yield tables, [item for entry in tables.list() for item in _Finding(selection).of_entry(entry)]
-    elsewhere = Selection([part for part in Part if part is not Part.CSV and selection.wants(part)], selection.ids)
+    elsewhere = VeriserumSelection(
+        [part for part in Part if part is not Part.CSV and selection.wants(part)], selection.ids
+    )
     if not elsewhere.only:
         return
     item = DSpaceItem(origin.base_url, origin.item, http)
     finding = _Finding(elsewhere)
     wanted: list[Wanted] = []
-    archives: list[Entry] = []
+    archives: list[RemoteFile] = []
     with progress.task("listing", None, "files") as advance:
         for entry in item.list():
             advance(1)

@@ -88,10 +88,10 @@ def read_header(path: Path) -> Header:
 def find_checkpoints(weights: Path, of_runs: Iterable[Path]) -> list[FoundCheckpoint]:
     """The checkpoints in ``weights``, then those ``of_runs``; damaged ones are named as such."""
     paths = sorted(weights.glob(f"*{SUFFIX}")) if weights.is_dir() else []
-    return [look_at(path) for path in [*paths, *of_runs]]
+    return [inspect_checkpoint(path) for path in [*paths, *of_runs]]
 
 
-def look_at(path: Path) -> FoundCheckpoint:
+def inspect_checkpoint(path: Path) -> FoundCheckpoint:
     """What a checkpoint is; a file that cannot be used is an answer, not an error."""
     try:
         header = read_header(path)
@@ -107,7 +107,7 @@ def look_at(path: Path) -> FoundCheckpoint:
     return FoundCheckpoint(path, header.kind, words, splits if isinstance(splits, dict) else {})
 
 
-def describe(path: Path) -> Checkpoint | PoseCheckpoint:
+def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
     """Load a checkpoint of any kind, and say what it is (``medcli checkpoint show``); executes nothing in it.
 
     Raises:
@@ -119,8 +119,8 @@ def describe(path: Path) -> Checkpoint | PoseCheckpoint:
     if not path.is_file():
         raise DataError(f"no checkpoint {path}", "name a .safetensors file, or a published .pth")
     if path.suffix == SUFFIX and read_header(path).kind == POSE:
-        return pose.describe(path)
-    return segmentation.describe(path)
+        return pose.describe_pose_checkpoint(path)
+    return segmentation.describe_segmentation_checkpoint(path)
 
 
 def _product(shape: list[int]) -> int:

@@ -111,7 +111,7 @@ def take_inventory(
     runs = find_runs(runs_root)
     checkpoints = find_checkpoints(weights_root, [run.checkpoint for run in runs if run.checkpoint])
     demo = look_at_demo(DEMO)
-    data = [ultrabones.survey(ultrabones_root), veriserum.survey(veriserum_root)]
+    data = [ultrabones.survey_ultrabones(ultrabones_root), veriserum.survey_veriserum(veriserum_root)]
     return Inventory(
         version=__version__,
         python=platform.python_version(),

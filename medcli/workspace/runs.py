@@ -68,11 +68,11 @@ class Run:
 
 def find_runs(root: Path) -> list[Run]:
     """Every run below ``root``, the one changed last first; empty where there is no such folder."""
-    found = [run for path in _places(root) if (run := look_at(path)) is not None]
+    found = [run for path in _places(root) if (run := find_run(path)) is not None]
     return sorted(found, key=lambda run: (run.changed, str(run.path)), reverse=True)
 
 
-def kind_of(path: Path) -> str | None:
+def run_kind(path: Path) -> str | None:
     """The command that made a folder or table; None where it is no run.
 
     A run of training whose settings cannot be read is a ``train seg``, unless its folder stands in one named ``pose``.
@@ -93,9 +93,9 @@ def kind_of(path: Path) -> str | None:
     return RECONSTRUCT if next(_reconstructions(path), None) else None
 
 
-def look_at(path: Path) -> Run | None:
+def find_run(path: Path) -> Run | None:
     """The run that a folder or table holds; None where it holds none."""
-    kind = kind_of(path)
+    kind = run_kind(path)
     if kind is None:
         return None
     try:
@@ -114,7 +114,7 @@ def _places(root: Path) -> Iterator[Path]:
         if place != root:
             yield place
         yield from (place / name for name in sorted(files) if name.lower().endswith(".csv"))
-        kind = kind_of(place) if place != root else None
+        kind = run_kind(place) if place != root else None
         if depth >= _DEEPEST or count > _MOST_FOLDERS or kind in _MANY_FILES or kind == CROSS_VALIDATION:
             subfolders.clear()
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))

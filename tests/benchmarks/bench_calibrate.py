@@ -170,7 +170,7 @@ def second_run(work: Path) -> bool:
             (root / f"{plane}_{number:06d}.jpg").touch()
             (root / "calibrated" / f"calibrated_{plane}_{number:06d}.jpg").touch()
     write_tables(root, list(range(1, 10_001)), {1: make_distortion(1), 2: make_distortion(2)})
-    output_manifest.write(root / "calibrated", output_manifest.Manifest(CalibrationSettings().pixel_options))
+    output_manifest.write(root / "calibrated", output_manifest.OutputManifest(CalibrationSettings().pixel_options))
     took = [in_a_process("calibrate", "veriserum", "--root", root)[0] for _ in range(ROUNDS)]
     print(f"(e) second run over 20,000 images: {statistics.median(took):.2f} s (bound 3)")
     return statistics.median(took) < 3

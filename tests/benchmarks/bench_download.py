@@ -36,7 +36,7 @@ from medcli.transfer.destination import About
 from medcli.transfer.download import Manner, download
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
-from medcli.transfer.protocol import Entry
+from medcli.transfer.protocol import RemoteFile
 from medcli.transfer.retry_policy import Patience
 from tests.support.azurite import start
 from tests.transfer.test_fetch_file import PlainSource, sha256
@@ -106,7 +106,7 @@ def one_file(folder: Path) -> dict[str, float]:
     """Rate of our verified download over that of each other way to read the file."""
     content = np.random.default_rng(1).bytes(LARGE)
     (folder / "large.bin").write_bytes(content)
-    entry = Entry("/large.bin", LARGE, sha256(content))
+    entry = RemoteFile("/large.bin", LARGE, sha256(content))
     del content
     server = subprocess.Popen(
         [sys.executable, "-c", SENDFILE, str(folder / "large.bin")], stdout=subprocess.PIPE, text=True

@@ -35,10 +35,16 @@ from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.training.batches import HostFrames
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD
 from medcli.ultrabones.dataset.frame_index import index_frames
-from medcli.ultrabones.segmentation.augmentation.filters import thicken
-from medcli.ultrabones.segmentation.augmentation.trivial import GEOMETRIC, OPERATIONS, Plan, augment, draw_plan
+from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
+from medcli.ultrabones.segmentation.augmentation.trivial import (
+    GEOMETRIC,
+    OPERATIONS,
+    AugmentationPlan,
+    augment,
+    draw_plan,
+)
 from medcli.ultrabones.segmentation.frame_cache import FrameCache
-from medcli.ultrabones.segmentation.lightning_module import normalise
+from medcli.ultrabones.segmentation.lightning_module import normalise_batch
 
 SIDE = 256
 FRAMES = 32
@@ -46,13 +52,13 @@ ROUNDS = 5
 PROMISED = 10.0
 
 
-def plain_batch(frames: pd.DataFrame, plan: Plan) -> list[torch.Tensor]:
+def plain_batch(frames: pd.DataFrame, plan: AugmentationPlan) -> list[torch.Tensor]:
     """One frame after the other, as the published data set and transform do it."""
     items = [plain_frame(row.image, row.label, plan, i) for i, row in enumerate(frames.itertuples())]
     return [torch.stack(part) for part in zip(*items, strict=True)]
 
 
-def plain_frame(image_path: str, label_path: str, plan: Plan, i: int) -> tuple[torch.Tensor, ...]:
+def plain_frame(image_path: str, label_path: str, plan: AugmentationPlan, i: int) -> tuple[torch.Tensor, ...]:
     image = tv.to_tensor(Image.open(image_path).convert("L"))
     image = tv.resize(image, [SIDE, SIDE], InterpolationMode.BILINEAR, antialias=True)
     label = tv.resize(Image.open(label_path).convert("L"), [SIDE, SIDE], InterpolationMode.NEAREST_EXACT)
@@ -93,9 +99,9 @@ def plain_operation(name: str, value: float, image, sampling: InterpolationMode)
     return windows.median(dim=1).values.view(1, SIDE, SIDE)
 
 
-def our_batch(frames: HostFrames, positions: np.ndarray, plan: Plan) -> list[torch.Tensor]:
+def our_batch(frames: HostFrames, positions: np.ndarray, plan: AugmentationPlan) -> list[torch.Tensor]:
     pictures, bones = augment(*frames.take(positions), plan)
-    return [normalise(pictures), thicken(bones, 3).float(), thicken(bones, 1).float()]
+    return [normalise_batch(pictures), thicken_batch(bones, 3).float(), thicken_batch(bones, 1).float()]
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core import image_io
 from medcli.core.rigid_transforms import rotation_angle_deg
-from medcli.synthetic.fluoroscopy.dataset import Settings, Study
+from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings, Study
 from medcli.veriserum.calibration.distortion_model import PLANES
 from medcli.veriserum.calibration.undistortion_map import load_or_build
 from medcli.veriserum.registration.gradient_matching import moved, refine
@@ -29,7 +29,7 @@ IN_PLANE_MM, OUT_OF_PLANE_MM, ANGLE_DEG, SECONDS = 0.3, 1.0, 0.5, 5.0
 def main() -> int:
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 28
     image_io.use_single_threaded_codecs()
-    study = Study(Settings(pairs=pairs, seed=0, frames_per_trial=1))
+    study = Study(FluoroscopySettings(pairs=pairs, seed=0, frames_per_trial=1))
     generator = np.random.default_rng(0)
     rows = []
     print(f"{'':16}{'x mm':>8}{'y mm':>8}{'z mm':>8}{'deg':>8}{'similarity':>18}{'renderings':>12}{'s':>7}")

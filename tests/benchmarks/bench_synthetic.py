@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.image_io import encode, use_single_threaded_codecs
-from medcli.synthetic.fluoroscopy.dataset import Settings, Study
+from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings, Study
 from medcli.veriserum.calibration.distortion_model import PLANES
 
 PROMISE_S = 0.5
@@ -23,7 +23,7 @@ PAIRS = 6
 
 def main() -> int:
     use_single_threaded_codecs()
-    study = Study(Settings(pairs=PAIRS, calibrations=1))
+    study = Study(FluoroscopySettings(pairs=PAIRS, calibrations=1))
     for plane in PLANES:
         study.native(1, plane)  # compiles, and builds the map of the calibration
     started = time.process_time()

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from medcli.core.image_io import read_grey
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
-from medcli.ultrabones.evaluation.metrics import paper_score, strict_score, thicken
+from medcli.ultrabones.evaluation.metrics import paper_score, strict_score, thicken_label
 from medcli.ultrabones.segmentation.preprocessing import resize_frame_exactly, resize_label
 from tests.support import published_ultrabones
 
@@ -42,7 +42,9 @@ def main() -> int:
             for image, mask, label in zip(frames.image, mask_path(frames, "Labels_pred"), frames.label, strict=True)
         ]
     # A network learns the thickened label, so predictions are as thick as that.
-    small = [(g, thicken(resize_label(p.view(np.uint8)) > 0), resize_label(q.view(np.uint8)) > 0) for g, p, q in native]
+    small = [
+        (g, thicken_label(resize_label(p.view(np.uint8)) > 0), resize_label(q.view(np.uint8)) > 0) for g, p, q in native
+    ]
     worst = 0.0
     for frame in small:
         ours, theirs = paper_score(*frame), published_ultrabones.paper(*frame)

@@ -16,7 +16,7 @@ import typer
 
 from medcli import __version__
 from medcli.cli import app as app_module
-from medcli.cli.output import Output, say, to_json
+from medcli.cli.output import Output, dataclass_to_json, say
 from medcli.core.errors import DataError, MedcliError, UsageError
 from tests.conftest import REPOSITORY, Ran
 
@@ -150,7 +150,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_refuses_what_it_cannot_write() -> None:
     with pytest.raises(TypeError, match="object cannot be written"):
-        to_json(Result(1, Path(), 0.0, object()))
+        dataclass_to_json(Result(1, Path(), 0.0, object()))
 
 
 def test_failures_leave_with_four_and_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

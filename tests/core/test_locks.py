@@ -45,15 +45,15 @@ def test_a_second_process_is_told_and_a_killed_one_lets_go(tmp_path: Path) -> No
 def test_info_calls_a_run_under_way(tmp_path: Path) -> None:
     tmp_path /= "run"
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
-    from medcli.workspace.runs import UNDER_WAY, look_at
+    from medcli.workspace.runs import UNDER_WAY, find_run
     from tests.support.run_folders import write_training
 
     write_training(tmp_path, SegmentationSettings(epochs=9), finished=False)
     with folder_in_use(tmp_path, "training"):
-        run = look_at(tmp_path)
+        run = find_run(tmp_path)
         assert run is not None
         assert (run.state, run.resume) == (UNDER_WAY, None)
-    again = look_at(tmp_path)
+    again = find_run(tmp_path)
     assert again is not None
     assert again.state == "interrupted"
     assert again.resume is not None

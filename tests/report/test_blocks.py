@@ -13,17 +13,29 @@ import numpy as np
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.report.blocks import Chart, Command, Key, Note, Picture, PointCloud, Section, Table, Text, is_number, number
+from medcli.report.blocks import (
+    Chart,
+    Command,
+    ImageBlock,
+    Key,
+    Note,
+    PointCloud,
+    Section,
+    Table,
+    Text,
+    is_number,
+    number,
+)
 from medcli.report.charts import Axes, Curve, draw, ticks
 from medcli.report.embedded_images import from_array, picture
-from medcli.report.html_page import Page, is_report, render
+from medcli.report.html_page import Page, is_report, render_page
 from medcli.report.point_cloud_view import MOST_FACES, MOST_POINTS, first_view, point_cloud, read_ply, simplify
 from tests.support.report_folders import EVIL, reconstruction
 from tests.support.solids import tube
 
 
 def page(sections: Sequence[Section] = (), title: str = "A run") -> str:
-    return render(Page(title, "What it is.", ["today"], None, [], sections))
+    return render_page(Page(title, "What it is.", ["today"], None, [], sections))
 
 
 @pytest.mark.parametrize("text", ["1", "−0.5", "1,234", "0.88 (0.85 to 0.91)", "12 %", "25"])
@@ -141,7 +153,7 @@ def test_pictures_are_no_larger_than_shown(tmp_path: Path) -> None:
 def test_all_text_is_escaped() -> None:
     chart = Chart([draw(Axes(EVIL, EVIL), [Curve(EVIL, [0, 1], [0, 1])], EVIL)], [Key(0, EVIL)], EVIL)
     table = Table([EVIL, EVIL], [[EVIL, EVIL]], EVIL, folded=True)
-    shown = Picture("data:,", 1, 1, f'" onerror="{EVIL}', EVIL)
+    shown = ImageBlock("data:,", 1, 1, f'" onerror="{EVIL}', EVIL)
     blocks = [Text(EVIL), Note(EVIL, items=[EVIL]), Command(EVIL, EVIL), chart, table, shown]
     text = page([Section(EVIL, blocks, [Section(EVIL, [Text(EVIL)])])], title=EVIL)
     assert text.count("<script") == 1, "the page's own"

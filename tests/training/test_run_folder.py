@@ -12,7 +12,7 @@ import torch
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.run_folder import RESULT, RESUMABLE, Start, open_run, save_result
-from medcli.training.settings import SETTINGS_FILE, FitSettings, as_dict, fingerprint, read_settings
+from medcli.training.settings import SETTINGS_FILE, FitSettings, as_dict, data_fingerprint, read_settings
 from medcli.training.training_run import begin
 
 SETTINGS = FitSettings(epochs=3)
@@ -101,13 +101,13 @@ def test_file_that_is_no_checkpoint_is_refused_in_plain_words(tmp_path: Path, co
 
 
 def test_other_data_are_refused_although_the_folder_may_move(tmp_path: Path) -> None:
-    first = fingerprint(["a", "b"], {"training frames": 2})
+    first = data_fingerprint(["a", "b"], {"training frames": 2})
     open_run(tmp_path, SETTINGS, data=first)
     (tmp_path / RESUMABLE).write_bytes(b"weights")
     save_result(tmp_path, {"epochs": 3})
     assert open_run(tmp_path, SETTINGS, data=first).result
     with pytest.raises(UsageError, match=r"data was 2 training frames, digest [0-9a-f]*, is 2 training frames"):
-        open_run(tmp_path, SETTINGS, data=fingerprint(["a", "c"], {"training frames": 2}))
+        open_run(tmp_path, SETTINGS, data=data_fingerprint(["a", "c"], {"training frames": 2}))
 
 
 def test_going_on_from_another_run_says_and_records_what_differs(

@@ -14,7 +14,7 @@ import pytest
 from medcli.transfer import fetch_file as module
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
 from medcli.transfer.http import Http, HttpBody
-from medcli.transfer.protocol import Broken, Busy, Changed, Corrupt, Entry, Fault, Missing, Refused
+from medcli.transfer.protocol import Broken, Busy, Changed, Corrupt, Fault, Missing, Refused, RemoteFile
 from medcli.transfer.retry_policy import Patience
 from tests.support.servers import Server, Trouble
 
@@ -31,23 +31,25 @@ class PlainSource:
     def __init__(self, server: Server, patience: Patience = QUICK) -> None:
         self.server, self.http = server, Http(patience)
 
-    def list(self) -> list[Entry]:
+    def list(self) -> list[RemoteFile]:
         return [entry(path, file.content) for path, file in self.server.files.items()]
 
-    def open(self, entry: Entry, offset: int, length: int | None = None) -> AbstractContextManager[HttpBody]:
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> AbstractContextManager[HttpBody]:
         return self.http.open(self.server.url + entry.name, offset, length)
 
-    def refresh(self, entry: Entry) -> Entry:
+    def refresh(self, entry: RemoteFile) -> RemoteFile:
         file = self.server.files[entry.name]
-        return Entry(entry.name, len(file.content), sha256(file.content), file.etag.strip('"') if file.etag else None)
+        return RemoteFile(
+            entry.name, len(file.content), sha256(file.content), file.etag.strip('"') if file.etag else None
+        )
 
 
 def sha256(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def entry(path: str, content: bytes = CONTENT, tag: str | None = None) -> Entry:
-    return Entry(path, len(content), sha256(content), tag)
+def entry(path: str, content: bytes = CONTENT, tag: str | None = None) -> RemoteFile:
+    return RemoteFile(path, len(content), sha256(content), tag)
 
 
 class Counter:
@@ -68,7 +70,7 @@ def server() -> Iterator[Server]:
     server.stop()
 
 
-def run(server: Server, tmp_path: Path, wanted: Entry | None = None) -> tuple[Path, module.Arrived, Counter]:
+def run(server: Server, tmp_path: Path, wanted: RemoteFile | None = None) -> tuple[Path, module.Arrived, Counter]:
     shown = Counter()
     target = tmp_path / "file.bin"
     arrived = fetch_file(PlainSource(server), wanted or entry("/file"), target, Effort(QUICK, advance=shown))
@@ -89,7 +91,7 @@ def test_a_file_comes_whole_and_verified(server: Server, tmp_path: Path) -> None
 
 
 def test_without_a_checksum_it_is_size_only(server: Server, tmp_path: Path) -> None:
-    _, arrived, _ = run(server, tmp_path, Entry("/file", len(CONTENT)))
+    _, arrived, _ = run(server, tmp_path, RemoteFile("/file", len(CONTENT)))
     assert arrived == module.Arrived(sha256(CONTENT), "size only", len(CONTENT))
 
 
@@ -136,7 +138,7 @@ def test_a_part_from_another_offset_is_not_used(server: Server, tmp_path: Path) 
 def test_a_file_that_changed_between_tries_starts_anew(server: Server, tmp_path: Path) -> None:
     old = bytes(len(CONTENT))
     target = tmp_path / "file.bin"
-    part = part_for(target, Entry("/file", len(CONTENT), sha256(CONTENT), "one"))
+    part = part_for(target, RemoteFile("/file", len(CONTENT), sha256(CONTENT), "one"))
     server.trouble("/file", Trouble(cut_after=200_000), Trouble(etag='"two"'))
     server.files["/file"].etag = '"one"'
     run(server, tmp_path, entry("/file", tag="one"))
@@ -149,14 +151,14 @@ def test_a_change_is_noticed_where_the_listing_has_no_mark_of_the_version(server
     server.put("/file", bytes(len(CONTENT)), '"old"')
     server.trouble("/file", Trouble(cut_after=200_000, etag='"old"'))
     server.put("/file", CONTENT, '"new"')
-    run(server, tmp_path, Entry("/file", len(CONTENT)))
+    run(server, tmp_path, RemoteFile("/file", len(CONTENT)))
     assert_whole(tmp_path)
     assert server.count() == 3
 
 
 def test_a_part_of_another_version_is_not_continued(server: Server, tmp_path: Path) -> None:
     target = tmp_path / "file.bin"
-    other = part_for(target, Entry("/file", len(CONTENT), sha256(b"other"), "zero"))
+    other = part_for(target, RemoteFile("/file", len(CONTENT), sha256(b"other"), "zero"))
     other.write_bytes(b"x" * 1000)
     run(server, tmp_path)
     assert target.read_bytes() == CONTENT
@@ -164,7 +166,7 @@ def test_a_part_of_another_version_is_not_continued(server: Server, tmp_path: Pa
 
 
 def test_another_size_than_listed_is_a_change(server: Server, tmp_path: Path) -> None:
-    wanted = Entry("/file", len(CONTENT) - 1, None, None)
+    wanted = RemoteFile("/file", len(CONTENT) - 1, None, None)
     _, arrived, _ = run(server, tmp_path, wanted)  # the source is asked again and says the new size
     assert arrived.verified == "sha256"
     assert_whole(tmp_path)

@@ -22,12 +22,12 @@ from medcli.transfer.plan import (
     network_need,
     staged_name,
 )
-from medcli.transfer.protocol import Entry
+from medcli.transfer.protocol import RemoteFile
 from medcli.transfer.worker_pool import Pool
 from medcli.transfer.zip_ranges import Member
 
-HASHED = Wanted("a.png", Entry("a.png", 10, "md5:aa", "one"))
-TAGGED = Wanted("a.png", Entry("a.png", 10, None, "one"))
+HASHED = Wanted("a.png", RemoteFile("a.png", 10, "md5:aa", "one"))
+TAGGED = Wanted("a.png", RemoteFile("a.png", 10, None, "one"))
 
 
 def record(announced: str) -> Record:
@@ -59,11 +59,11 @@ def test_what_to_do_about_a_file(
 @pytest.mark.parametrize("names", [["../a"], ["/a"], ["a\\b"], ["a.png", "A.png"], ["a", "a"]])
 def test_names_that_would_do_harm_are_refused(names: list[str]) -> None:
     with pytest.raises(MedcliError):
-        check_paths([Wanted(name, Entry(name, 1)) for name in names])
+        check_paths([Wanted(name, RemoteFile(name, 1)) for name in names])
 
 
 def archive_with(count: int, size: int) -> list[Wanted]:
-    entry = Entry("s/1.zip", count * size + 100, "sha256:00")
+    entry = RemoteFile("s/1.zip", count * size + 100, "sha256:00")
     members = [Member(f"{i}", i * size, (i + 1) * size, size, size - 30, 0, 0) for i in range(count)]
     return [Wanted(member.name, entry, member) for member in members]
 
@@ -89,7 +89,7 @@ def test_what_is_to_come_counts_gaps_and_leaves_out_what_is_here(tmp_path: Path)
     work = divide([wanted[2], wanted[4]], tmp_path)
     assert list(work.ranges)
     assert network_need(work, tmp_path, tmp_path) == 3 << 18  # the third to the fifth in one run
-    plain = Wanted("file", Entry("file", 1000, "sha256:00"))
+    plain = Wanted("file", RemoteFile("file", 1000, "sha256:00"))
     part_for(tmp_path / "file", plain.entry).write_bytes(bytes(400))
     assert network_need(divide([plain], tmp_path), tmp_path, tmp_path) == 600
 

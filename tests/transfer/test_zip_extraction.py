@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from medcli.transfer.fetch_file import Arrived, Effort
-from medcli.transfer.protocol import Corrupt, Entry
+from medcli.transfer.protocol import Corrupt, RemoteFile
 from medcli.transfer.zip_extraction import NoRanges, fetch_run, read_range
-from medcli.transfer.zip_ranges import Member, Run, plan_runs, read_directory
+from medcli.transfer.zip_ranges import ByteRun, Member, plan_runs, read_directory
 from tests.support.servers import Server, Trouble
 from tests.transfer.test_fetch_file import QUICK, Counter, PlainSource
 from tests.transfer.test_zip_ranges import archive_of
@@ -34,7 +34,7 @@ class Setting:
 
     def __init__(self, server: Server, root: Path) -> None:
         content = server.files["/a.zip"].content
-        self.source, self.entry, self.root = PlainSource(server), Entry("/a.zip", len(content)), root
+        self.source, self.entry, self.root = PlainSource(server), RemoteFile("/a.zip", len(content)), root
         self.members = read_directory(lambda start, end: content[start:end], len(content), "a.zip")
         self.shown = Counter()
         self.arrived: dict[str, Arrived] = {}
@@ -42,7 +42,7 @@ class Setting:
     def place(self, member: Member) -> Path:
         return self.root / member.name
 
-    def run(self, run: Run | None = None) -> list[str]:
+    def run(self, run: ByteRun | None = None) -> list[str]:
         effort = Effort(QUICK, advance=self.shown)
         (run,) = [run] if run else plan_runs(self.members)
         failed = fetch_run(self.source, self.entry, run, self.place, effort, self._placed)
@@ -105,7 +105,7 @@ def test_a_member_that_inflates_to_more_than_announced_is_stopped(tmp_path: Path
     small = Member(member.name, member.start, member.end, 1000, member.packed_size, member.crc32, member.method)
     effort = Effort(QUICK)
     ((_, fault),) = fetch_run(
-        setting.source, setting.entry, Run(small.start, small.end, (small,)), setting.place, effort, lambda *_: None
+        setting.source, setting.entry, ByteRun(small.start, small.end, (small,)), setting.place, effort, lambda *_: None
     )
     assert isinstance(fault, Corrupt)
     assert "longer than the 1000 bytes" in str(fault)

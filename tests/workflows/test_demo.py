@@ -22,7 +22,7 @@ from medcli.cli.app import main
 from medcli.cli.demo import as_typed
 from medcli.core.image_io import read_rgb
 from medcli.demo import DemoResult, Listener, Step, run_demo
-from medcli.demo.plan import Task
+from medcli.demo.plan import DemoTask
 from medcli.synthetic.fluoroscopy.dataset import IMAGE_FOLDER
 from tests.conftest import Ran
 
@@ -194,21 +194,21 @@ class TestRunner:
     def ran(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """Names of the steps in the order in which they ran; ``self.broken`` fail."""
         from medcli.demo import run as module
-        from medcli.demo.plan import Outcome, Plan
+        from medcli.demo.plan import DemoPlan, StepOutcome
 
         names: list[str] = []
 
-        def task(plan: Plan, name: str, needs: tuple[str, ...] = (), reads: tuple[str, ...] = ()) -> Task:
-            def work() -> Outcome:
+        def task(plan: DemoPlan, name: str, needs: tuple[str, ...] = (), reads: tuple[str, ...] = ()) -> DemoTask:
+            def work() -> StepOutcome:
                 names.append(name)
                 if name in self.broken:
                     raise self.broken[name]
                 (plan.out / name).write_text(name)
-                return Outcome({"word": name}, failures=("one of two",) if name == "half" else ())
+                return StepOutcome({"word": name}, failures=("one of two",) if name == "half" else ())
 
-            return Task(name, f"Title of {name}", "About.", ("info", plan.out), work, reads, (name,), needs)
+            return DemoTask(name, f"Title of {name}", "About.", ("info", plan.out), work, reads, (name,), needs)
 
-        def tasks(plan: Plan) -> list[Task]:
+        def tasks(plan: DemoPlan) -> list[DemoTask]:
             return [task(plan, "a"), task(plan, "b", ("a",), ("a",)), task(plan, "c", ("b",), ("b",)), task(plan, "d")]
 
         self.broken: dict[str, BaseException] = {}
@@ -259,7 +259,7 @@ class Seen(Listener):
     def __init__(self) -> None:
         self.done: list[str] = []
 
-    def begins(self, task: Task, number: int, total: int) -> None:
+    def begins(self, task: DemoTask, number: int, total: int) -> None:
         pass
 
     def ends(self, step: Step, was_done: bool) -> None:

@@ -14,7 +14,7 @@ import pytest
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import parse_connection
 from medcli.transfer.http import Http
-from medcli.transfer.protocol import Entry, Fault
+from medcli.transfer.protocol import Fault, RemoteFile
 from medcli.transfer.retry_policy import Patience
 from tests.conftest import Ran
 from tests.support.azurite import ACCOUNT, KEY, Azurite
@@ -238,13 +238,17 @@ def test_no_exception_holds_the_signature(azurite: Azurite, monkeypatch: pytest.
     source = AzureBlobs(connection, CONTAINER, Http(Patience(tries=1)))
     azurite.proxy.troubles = {"": [Trouble(status=403), Trouble(status=500), Trouble(status=404)]}
     shown = ""
-    for action in (lambda: source.folders("x"), source.containers, lambda: source.open(Entry("x", 1), 0).__enter__()):
+    for action in (
+        lambda: source.folders("x"),
+        source.containers,
+        lambda: source.open(RemoteFile("x", 1), 0).__enter__(),
+    ):
         with pytest.raises(Fault) as caught:
             action()
         shown += "".join(traceback.format_exception(caught.value)) + repr(caught.value.__dict__)
     azurite.proxy.troubles = {}
     monkeypatch.setattr(source.http.session, "send", lambda *a, **k: (_ for _ in ()).throw(OSError(text)))
-    with pytest.raises(Fault) as caught, source.open(Entry("x", 1), 0):
+    with pytest.raises(Fault) as caught, source.open(RemoteFile("x", 1), 0):
         pass
     shown += "".join(traceback.format_exception(caught.value))
     assert secret not in shown

@@ -7,7 +7,7 @@ import pytest
 
 from medcli.core import image_io
 from medcli.synthetic.fluoroscopy.dataset import IMAGE_FOLDER, SyntheticVeriserum, make_veriserum
-from medcli.veriserum.calibration.undistort import CalibrationSettings, Selection, calibrate
+from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
 from medcli.veriserum.calibration.undistortion_map import AreaMap
 
 
@@ -22,7 +22,7 @@ def errors(
     """RMSE in grey levels of each calibrated image against the truth: inside the field of view, and everywhere."""
     out = synthetic.root / f"{resample}-{size}"
     settings = CalibrationSettings(size=size, format="png", resample=resample)
-    result = calibrate(synthetic.root, out, settings, Selection(ids=[(number, number) for number in ids]))
+    result = calibrate(synthetic.root, out, settings, ImageSelection(ids=[(number, number) for number in ids]))
     assert (result.done, result.failed) == (2 * len(ids), 0)
     study, inside, everywhere = synthetic.study, [], []
     for number in ids:

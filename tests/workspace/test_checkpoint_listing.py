@@ -19,7 +19,7 @@ from medcli.workspace.checkpoint_listing import (
     POSE,
     SEGMENTATION,
     find_checkpoints,
-    look_at,
+    inspect_checkpoint,
     read_header,
 )
 from tests.conftest import Ran
@@ -45,7 +45,7 @@ def test_kinds_are_told_from_the_header(tmp_path: Path) -> None:
 def test_a_checkpoint_that_is_cut_off_is_named(tmp_path: Path, length: int) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors")
     path.write_bytes(path.read_bytes()[:length])
-    assert look_at(path).kind == DAMAGED
+    assert inspect_checkpoint(path).kind == DAMAGED
     with pytest.raises(DataError, match=r"cut off") as raised:
         read_header(path)
     assert str(path) in raised.value.message
@@ -55,8 +55,8 @@ def test_a_checkpoint_that_is_cut_off_is_named(tmp_path: Path, length: int) -> N
 def test_other_files_are_not_taken_for_checkpoints(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    assert look_at(path).kind == DAMAGED
-    assert look_at(tmp_path / "absent.safetensors").kind == DAMAGED
+    assert inspect_checkpoint(path).kind == DAMAGED
+    assert inspect_checkpoint(tmp_path / "absent.safetensors").kind == DAMAGED
 
 
 def test_show_knows_pose_networks(medcli: Callable[..., Ran], tmp_path: Path) -> None:

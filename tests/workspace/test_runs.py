@@ -15,7 +15,7 @@ from medcli.core.files import write_json, write_text
 from medcli.training.settings import FitSettings, check_same_settings
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.veriserum.pose.settings import PoseSettings
-from medcli.workspace.runs import DAMAGED, FAILED, FINISHED, INTERRUPTED, find_runs, kind_of, look_at
+from medcli.workspace.runs import DAMAGED, FAILED, FINISHED, INTERRUPTED, find_run, find_runs, run_kind
 from tests.conftest import Ran
 from tests.support.run_folders import write_evaluation, write_pose_evaluation, write_training
 
@@ -72,7 +72,7 @@ def test_an_interrupted_training_is_resumed_by_the_command_that_began_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = write_training(tmp_path / "a run", settings, finished=False)
-    run = look_at(folder)
+    run = find_run(folder)
     assert run is not None
     epochs = 3 if settings is SEG else 2
     assert (run.state, run.detail, run.headline) == (INTERRUPTED, f"epoch {epochs} of {settings.epochs}", headline)
@@ -87,7 +87,7 @@ def test_the_environment_does_not_change_what_is_resumed(
     folder = write_training(tmp_path / "run", SEG, finished=False)
     monkeypatch.setenv("MEDCLI_SEED", "5")
     monkeypatch.setenv("MEDCLI_ULTRABONES_ROOT", "elsewhere")
-    run = look_at(folder)
+    run = find_run(folder)
     assert run is not None
     again, _ = begun_by(run.resume, medcli, monkeypatch, "medcli.ultrabones.segmentation.train.train_segmentation")
     assert again == SEG
@@ -114,26 +114,26 @@ def test_an_interrupted_cross_validation_is_resumed_as_a_whole(
 
 
 def test_how_far_a_training_came(tmp_path: Path) -> None:
-    done = look_at(write_training(tmp_path / "done", SEG))
+    done = find_run(write_training(tmp_path / "done", SEG))
     assert done is not None
     assert (done.state, done.resume, done.checkpoint) == (FINISHED, None, tmp_path / "done/best.safetensors")
     assert done.headline == "best validation Dice 0.750 (epoch 2 of 3)"
 
     failed = write_training(tmp_path / "failed", SEG, finished=False)
     (failed / "metrics.csv").unlink()
-    assert (run := look_at(failed)) is not None
+    assert (run := find_run(failed)) is not None
     assert run.state == FAILED
     assert run.resume
 
     cut = write_training(tmp_path / "cut", SEG, finished=False)
     (cut / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
-    assert (run := look_at(cut)) is not None
+    assert (run := find_run(cut)) is not None
     assert run.resume
     assert run.resume.endswith("--overwrite")
 
     lost = write_training(tmp_path / "lost", SEG, finished=False)
     (lost / "settings.json").write_text("{")
-    assert (run := look_at(lost)) is not None
+    assert (run := find_run(lost)) is not None
     assert (run.state, run.resume) == (DAMAGED, None)
 
 
@@ -189,4 +189,4 @@ def test_runs_are_listed_newest_first_and_nothing_else_is_one(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     assert [run.path.name for run in find_runs(tmp_path)] == ["new", "middle", "old"]
     assert find_runs(tmp_path / "absent") == []
-    assert kind_of(tmp_path / "empty") is None
+    assert run_kind(tmp_path / "empty") is None

@@ -36,7 +36,7 @@ from medcli.core.threads import run_in_threads
 from medcli.synthetic.fluoroscopy import xray
 from medcli.synthetic.fluoroscopy.calibrations import TIMESTAMP, Calibration, draw_calibrations, to_csv
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
-from medcli.synthetic.fluoroscopy.implants import Implant, make_implants
+from medcli.synthetic.fluoroscopy.implants import SyntheticImplant, make_implants
 from medcli.synthetic.fluoroscopy.motion import KneePose, draw_trial, pose_numbers
 from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
 from medcli.veriserum.geometry.biplane import DualPlane
@@ -49,7 +49,7 @@ _JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
-class Settings:
+class FluoroscopySettings:
     """What a synthetic study is made of.
 
     Attributes:
@@ -80,7 +80,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Frame:
+class SyntheticPair:
     """One image pair: its numbers in the tables and where both components are."""
 
     id: int
@@ -96,10 +96,10 @@ class Frame:
 class Study:
     """A synthetic study: all that is known of it; pictures are rendered when asked for."""
 
-    settings: Settings
+    settings: FluoroscopySettings
 
     @cached_property
-    def implants(self) -> dict[int, Implant]:
+    def implants(self) -> dict[int, SyntheticImplant]:
         """``anatomy_id`` -> component."""
         return {implant.anatomy_id: implant for implant in make_implants()}
 
@@ -110,10 +110,10 @@ class Study:
         return {calibration.id: calibration for calibration in drawn}
 
     @cached_property
-    def frames(self) -> dict[int, Frame]:
+    def frames(self) -> dict[int, SyntheticPair]:
         """Pose id -> frame, in the order of ids."""
         settings = self.settings
-        frames: dict[int, Frame] = {}
+        frames: dict[int, SyntheticPair] = {}
         for trial in range(-(-settings.pairs // settings.frames_per_trial)):
             generator = np.random.default_rng([settings.seed, 2, trial])
             anatomy = settings.anatomies[trial % len(settings.anatomies)]
@@ -123,7 +123,7 @@ class Study:
                 number = len(frames) + 1
                 is_obsolete = settings.obsolete_every > 0 and number % settings.obsolete_every == 13
                 calibration = trial % settings.calibrations + 1
-                frames[number] = Frame(number, trial + 1, anatomy, companion, calibration, is_obsolete, knee)
+                frames[number] = SyntheticPair(number, trial + 1, anatomy, companion, calibration, is_obsolete, knee)
         return {number: frames[number] for number in range(1, settings.pairs + 1)}
 
     def cameras(self, number: int) -> DualPlane:
@@ -145,8 +145,10 @@ class Study:
         shown = [frame.anatomy_id, frame.companion_id] if self.settings.companion else [frame.anatomy_id]
         implants = [self.implants[anatomy] for anatomy in shown]
         bodies = xray.leg_bodies(frame.knee.femur, frame.knee.tibia)
-        bodies += [xray.Body(i.mesh, frame.knee.of(i.kind), xray.METAL_PER_MM, is_sharp=True) for i in implants]
-        picture = xray.render(bodies, self.cameras(number).camera(plane))
+        bodies += [
+            xray.AttenuatingBody(i.mesh, frame.knee.of(i.kind), xray.METAL_PER_MM, is_sharp=True) for i in implants
+        ]
+        picture = xray.render_xray(bodies, self.cameras(number).camera(plane))
         return picture if size == len(picture) else cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
     def native(self, number: int, plane: str) -> NDArray[np.uint8]:
@@ -211,14 +213,14 @@ def make_veriserum(
 
     Args:
         root: the folder, created if need be.
-        pairs, seed: see :class:`Settings`, which has further ``settings``.
+        pairs, seed: see :class:`FluoroscopySettings`, which has further ``settings``.
         workers: threads; default: one for each usable core.
 
     Raises:
         MedcliError: the folder holds images that are not synthetic, or is not writable.
     """
     root = Path(root)
-    study = Study(Settings(pairs=pairs, seed=seed, **settings))
+    study = Study(FluoroscopySettings(pairs=pairs, seed=seed, **settings))
     _prepare(root, study.settings)
     _write_tables(root, study)
     for implant in study.implants.values():
@@ -249,7 +251,7 @@ def _write_picture(pictures: Mapping[Path, Callable[[], NDArray[np.uint8]]], pat
     write_image(path, pictures[path](), _JPEG_QUALITY)
 
 
-def _prepare(root: Path, settings: Settings) -> None:
+def _prepare(root: Path, settings: FluoroscopySettings) -> None:
     """Make the folders; take away the images of other settings, but never ones that were not made here."""
     images, marker = root / IMAGE_FOLDER, root / _SETTINGS_FILE
     make_output_folder(root)

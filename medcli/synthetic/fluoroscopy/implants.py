@@ -91,7 +91,7 @@ TIBIAL_SHAPES = (
 
 
 @dataclass(frozen=True)
-class Implant:
+class SyntheticImplant:
     """One component: its ``anatomy_id`` in the tables, ``kind`` (femur or tibia) and surface."""
 
     anatomy_id: int
@@ -99,10 +99,10 @@ class Implant:
     mesh: Mesh
 
 
-def make_implants() -> list[Implant]:
+def make_implants() -> list[SyntheticImplant]:
     """The two femoral (ids 1, 2) and five tibial components (ids 3 to 7) of the synthetic data."""
-    femora = [Implant(i, "femur", femoral_component(shape)) for i, shape in enumerate(FEMORAL_SHAPES, start=1)]
-    tibiae = [Implant(i, "tibia", tibial_component(shape)) for i, shape in enumerate(TIBIAL_SHAPES, start=3)]
+    femora = [SyntheticImplant(i, "femur", femoral_component(shape)) for i, shape in enumerate(FEMORAL_SHAPES, start=1)]
+    tibiae = [SyntheticImplant(i, "tibia", tibial_component(shape)) for i, shape in enumerate(TIBIAL_SHAPES, start=3)]
     return femora + tibiae
 
 

@@ -42,7 +42,7 @@ _GRAIN_SPREAD = 0.5  # standard deviation of unit noise after the 3 x 3 Gaussian
 
 
 @dataclass(frozen=True)
-class Body:
+class AttenuatingBody:
     """Something in the beam: a closed mesh, where it is (4, 4), and how much it attenuates in 1/mm.
 
     A negative coefficient hollows out what surrounds it.
@@ -54,14 +54,14 @@ class Body:
     is_sharp: bool = False
 
 
-def leg_bodies(femur: NDArray[np.float64], tibia: NDArray[np.float64]) -> list[Body]:
+def leg_bodies(femur: NDArray[np.float64], tibia: NDArray[np.float64]) -> list[AttenuatingBody]:
     """Bones (a dense shell around a lighter core) and soft tissue about two components at their poses."""
     bodies = []
     for pose, direction, width in ((femur, 1.0, 29.0), (tibia, -1.0, 31.0)):
         bone, marrow = _shaft(direction, width, 14.5, 2.0), _shaft(direction, width - 2.0, 8.5, 5.0)
         flesh = _shaft(direction, 57.0, 51.0, -26.0, depth_share=0.9, rounding_mm=38.0)
-        bodies += [Body(bone, pose, BONE_PER_MM), Body(marrow, pose, -0.75 * BONE_PER_MM)]
-        bodies.append(Body(flesh, pose, SOFT_PER_MM))
+        bodies += [AttenuatingBody(bone, pose, BONE_PER_MM), AttenuatingBody(marrow, pose, -0.75 * BONE_PER_MM)]
+        bodies.append(AttenuatingBody(flesh, pose, SOFT_PER_MM))
     return bodies
 
 
@@ -83,7 +83,7 @@ def _shaft(
     return loft(np.stack(rings))
 
 
-def render(bodies: list[Body], camera: Camera) -> Picture:
+def render_xray(bodies: list[AttenuatingBody], camera: Camera) -> Picture:
     """The undistorted picture without noise, (1600, 1600) float32 in 0 to 1, on the grid of calibrated images."""
     coarse = _attenuation([body for body in bodies if not body.is_sharp], camera, GRID_SIZE // _COARSE)
     attenuation: Picture = cv2.resize(coarse, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
@@ -104,7 +104,7 @@ def detect(attenuation: Picture) -> Picture:
     return picture
 
 
-def _attenuation(bodies: list[Body], camera: Camera, size: int) -> Picture:
+def _attenuation(bodies: list[AttenuatingBody], camera: Camera, size: int) -> Picture:
     """Sum of coefficient times path length, (size, size)."""
     grid = ImageGrid.calibrated(size)
     total = np.zeros((size, size), np.float32)
@@ -116,7 +116,7 @@ def _attenuation(bodies: list[Body], camera: Camera, size: int) -> Picture:
     return np.maximum(total, 0, out=total)
 
 
-def _window(body: Body, camera: Camera, grid: ImageGrid) -> tuple[slice, slice]:
+def _window(body: AttenuatingBody, camera: Camera, grid: ImageGrid) -> tuple[slice, slice]:
     """The rows and columns of the grid that a body can touch."""
     corners = body.mesh.vertices @ body.pose[:3, :3].T + body.pose[:3, 3]
     pixels = grid.to_pixels(camera.project(corners))

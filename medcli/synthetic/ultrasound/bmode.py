@@ -57,7 +57,7 @@ class Scene:
         return (total / 1.8).astype(np.float32)
 
 
-def render(
+def render_bmode(
     bone_rows: NDArray[np.float64],
     scene: Scene,
     travel_mm: float,

@@ -19,9 +19,9 @@ from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.mesh import Mesh, write_stl
 from medcli.core.rigid_transforms import ULTRABONES_EULER, invert_rigid, rigid_transform
 from medcli.core.run_provenance import mark_synthetic
-from medcli.synthetic.ultrasound.bmode import Scene, render
+from medcli.synthetic.ultrasound.bmode import Scene, render_bmode
 from medcli.synthetic.ultrasound.bones import SHAPES, Bone, make_bone
-from medcli.synthetic.ultrasound.label_rules import full_label, partial_label
+from medcli.synthetic.ultrasound.label_rules import analytic_full_label, analytic_partial_label
 from medcli.ultrabones.dataset.constants import (
     CALIBRATION_ANGLES_DEG,
     CALIBRATION_TRANSLATION_MM,
@@ -70,7 +70,7 @@ class SweepSettings:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SyntheticSweep:
     """One record: true poses of the probe marker in CT (frames, 4, 4), timestamps in ms, and travel in mm."""
 
     poses: NDArray[np.float64]
@@ -163,7 +163,7 @@ def calibration() -> NDArray[np.float64]:
     return rigid_transform(CALIBRATION_TRANSLATION_MM, CALIBRATION_ANGLES_DEG, ULTRABONES_EULER)
 
 
-def plan_sweep(leg: Leg, anatomy: str, frames: int, generator: np.random.Generator) -> Sweep:
+def plan_sweep(leg: Leg, anatomy: str, frames: int, generator: np.random.Generator) -> SyntheticSweep:
     """A free-hand sweep along a bone: the probe looks at its axis, sways and tilts by a few degrees."""
     bone = leg.bones[anatomy]
     shape = bone.shape
@@ -183,7 +183,7 @@ def plan_sweep(leg: Leg, anatomy: str, frames: int, generator: np.random.Generat
     gaps = generator.choice([1, 1, 1, 2, 4], len(along)) * MILLISECONDS_A_FRAME
     timestamps = (160_000 + np.cumsum(gaps)).astype(np.int64)
     poses = leg.to_ct @ to_leg @ in_image @ invert_rigid(calibration())
-    return Sweep(poses, timestamps, shape.length_mm * along)
+    return SyntheticSweep(poses, timestamps, shape.length_mm * along)
 
 
 def _write_record(
@@ -209,10 +209,10 @@ def _write_record(
     def write_frame(i: int) -> None:
         own = np.random.default_rng([*key, i])
         to_image = invert_rigid(sweep.poses[i] @ calibration())
-        full = full_label(surface.transformed(to_image).triangles, settings.spacing_mm, settings.size)
-        partial = partial_label(full)
+        full = analytic_full_label(surface.transformed(to_image).triangles, settings.spacing_mm, settings.size)
+        partial = analytic_partial_label(full)
         made = {"Labels": partial, "Labels_full": full}
-        made["UltrasoundImages"] = render(
+        made["UltrasoundImages"] = render_bmode(
             first_surface(partial), scene, sweep.travel_mm[i], settings.spacing_mm, settings.size[0], own
         )
         if settings.predictions:
@@ -233,7 +233,7 @@ def first_surface(partial: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def tracking_table(sweep: Sweep, settings: SweepSettings, generator: np.random.Generator) -> str:
+def tracking_table(sweep: SyntheticSweep, settings: SweepSettings, generator: np.random.Generator) -> str:
     """The record's ``tracking.csv``: initial poses with their error, and the true ones as ``…_optimized`` if wanted."""
     from scipy.spatial.transform import Rotation
 

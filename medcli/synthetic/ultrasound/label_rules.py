@@ -12,7 +12,9 @@ BAND_MM = 0.1
 """A pixel is bone surface when the surface is nearer than this in three dimensions (strictly)."""
 
 
-def full_label(triangles_mm: NDArray[np.float64], spacing_mm: float, shape: tuple[int, int]) -> NDArray[np.uint8]:
+def analytic_full_label(
+    triangles_mm: NDArray[np.float64], spacing_mm: float, shape: tuple[int, int]
+) -> NDArray[np.uint8]:
     """Pixels whose centres are less than 0.1 mm away from the nearest triangle.
 
     Args:
@@ -32,12 +34,12 @@ def full_label(triangles_mm: NDArray[np.float64], spacing_mm: float, shape: tupl
         owner, columns, rows = _pixels_in_boxes(low[near], high[near], spacing_mm, shape)
         zero = np.zeros(len(columns))
         points = np.stack([(columns + 0.5) * spacing_mm, (rows + 0.5) * spacing_mm, zero], axis=1)
-        hit = squared_distance(points, triangles_mm[near][owner]) < BAND_MM**2
+        hit = segment_distance_squared(points, triangles_mm[near][owner]) < BAND_MM**2
         label[rows[hit], columns[hit]] = 255
     return label
 
 
-def partial_label(full: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def analytic_partial_label(full: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The first run of label pixels along each column from the probe (row 0): what the probe can see."""
     on = full > 0
     row = np.arange(len(full))[:, None]
@@ -47,7 +49,7 @@ def partial_label(full: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where((row >= first) & (row < end), np.uint8(255), np.uint8(0))
 
 
-def squared_distance(points: NDArray[np.float64], triangles: NDArray[np.float64]) -> NDArray[np.float64]:
+def segment_distance_squared(points: NDArray[np.float64], triangles: NDArray[np.float64]) -> NDArray[np.float64]:
     """Squared distance of point i (N, 3) to triangle i (N, 3, 3); returns (N,)."""
     a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
     best = np.minimum(_to_segment(points, a, b), np.minimum(_to_segment(points, b, c), _to_segment(points, c, a)))

@@ -35,7 +35,7 @@ class Place(str, Enum):
     AZURE = "azure"
 
 
-class Kind(str, Enum):
+class FileKind(str, Enum):
     """Kinds of files that ``--only`` chooses from."""
 
     IMAGES = "images"
@@ -65,7 +65,7 @@ class Named:
         path: from the specimen's folder on; the same whatever folders stand above it.
         specimen: its number.
         anatomy, record: where the path says them.
-        kind: a :class:`Kind`, or :data:`OTHER`.
+        kind: a :class:`FileKind`, or :data:`OTHER`.
     """
 
     path: str
@@ -102,18 +102,18 @@ def read_name(name: str, archive: str = "") -> Named | None:
     words = {part.lower() for part in below} | {PurePosixPath(below[-1]).stem.lower()}
     anatomy = next((item.value for item in Anatomy if item.value in words), None)
     record = next((int(match[1]) for part in below[:-1] if (match := _RECORD.match(part))), None)
-    return Named("/".join(parts[top:]), number, anatomy, record, kind_of(below))
+    return Named("/".join(parts[top:]), number, anatomy, record, file_kind(below))
 
 
-def kind_of(parts: list[str]) -> str:
+def file_kind(parts: list[str]) -> str:
     """Kind of a file from its path below the specimen's folder."""
     folder = parts[-2].lower() if len(parts) > 1 else ""
     suffix = PurePosixPath(parts[-1]).suffix.lower()
     if suffix in (".png", ".jpg", ".tif", ".tiff"):
         if folder.startswith("ultrasoundimage"):
-            return Kind.IMAGES.value
+            return FileKind.IMAGES.value
         if folder.startswith("label"):
-            return Kind.PREDICTIONS.value if "pred" in folder else Kind.LABELS.value
+            return FileKind.PREDICTIONS.value if "pred" in folder else FileKind.LABELS.value
         return OTHER
-    by_suffix = {".csv": Kind.TRACKING, ".stl": Kind.MESHES, ".pth": Kind.MODELS, ".pt": Kind.MODELS}
+    by_suffix = {".csv": FileKind.TRACKING, ".stl": FileKind.MESHES, ".pth": FileKind.MODELS, ".pt": FileKind.MODELS}
     return by_suffix[suffix].value if suffix in by_suffix else OTHER

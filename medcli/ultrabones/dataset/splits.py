@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Split:
+class SpecimenSplit:
     """Specimens to train on and to evaluate on."""
 
     train: tuple[int, ...]
@@ -45,17 +45,17 @@ class DonorOverlap:
         return f"donor {self.donor}: specimen {_words(self.train)} in training, {_words(self.test)} in test"
 
 
-def published_split() -> Split:
+def published_split() -> SpecimenSplit:
     """Train 1 3 4 5 6 9 10 11 12 13 14, test 2 7 8 (Wu et al. 2025)."""
-    return Split(TRAIN_SPECIMENS, TEST_SPECIMENS)
+    return SpecimenSplit(TRAIN_SPECIMENS, TEST_SPECIMENS)
 
 
-def leave_one_out(specimens: Sequence[int] = PUBLISHED_SPECIMENS) -> list[Split]:
+def leave_one_out(specimens: Sequence[int] = PUBLISHED_SPECIMENS) -> list[SpecimenSplit]:
     """One split for each specimen: it alone tests, all the others train."""
     numbers = sorted(set(specimens))
     if len(numbers) < 2:
         raise UsageError(f"leave-one-out needs at least two specimens, got {_words(numbers)}")
-    return [Split(tuple(n for n in numbers if n != left), (left,)) for left in numbers]
+    return [SpecimenSplit(tuple(n for n in numbers if n != left), (left,)) for left in numbers]
 
 
 def donor_overlap(

@@ -19,7 +19,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"IEND\xaeB`\x82"
 
 
-def survey(root: Path) -> DataFolder:
+def survey_ultrabones(root: Path) -> DataFolder:
     """Count what is in ``root`` and say what is missing or wrong; bad data are a problem of the answer, no error."""
     folder = DataFolder("UltraBones100k", root)
     if not root.is_dir():

@@ -18,17 +18,17 @@ from medcli.transfer.byte_counter import Counted
 from medcli.transfer.download import Manner
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
-from medcli.transfer.protocol import Entry, Fault, Missing, Source
+from medcli.transfer.protocol import Fault, Missing, RemoteFile, RemoteSource
 from medcli.transfer.results import Downloaded, Planned, carry_out, plan_only, unreachable
 from medcli.transfer.zip_ranges import Member
 from medcli.ultrabones.dataset import publication
-from medcli.ultrabones.dataset.publication import Anatomy, Kind, Place, read_name
+from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place, read_name
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Selection:
+class UltrabonesSelection:
     """Which part of the data set; an empty choice means all.
 
     Files that a choice does not speak of are kept: a specimen's merged bone mesh and model belong to no anatomy and to
@@ -38,7 +38,7 @@ class Selection:
     specimens: Sequence[int] = ()
     anatomies: Sequence[Anatomy] = ()
     records: Sequence[int] = ()
-    only: Sequence[Kind] = ()
+    only: Sequence[FileKind] = ()
 
     def holds(self, named: publication.Named) -> bool:
         return (
@@ -63,14 +63,14 @@ class Selection:
 class _Finding:
     """Takes the files of a selection, and remembers which anatomies and records each specimen has."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: UltrabonesSelection) -> None:
         self.selection = selection
         self.seen: set[tuple[int, str | None, int | None]] = set()
 
-    def of_entry(self, entry: Entry) -> Iterator[Wanted]:
+    def of_entry(self, entry: RemoteFile) -> Iterator[Wanted]:
         return self._take(entry, None, read_name(entry.name))
 
-    def of_member(self, archive: Entry, member: Member) -> Iterator[Wanted]:
+    def of_member(self, archive: RemoteFile, member: Member) -> Iterator[Wanted]:
         return self._take(archive, member, read_name(member.name, archive.name))
 
     def of_matching(self, wanted: Sequence[Wanted], address: str) -> list[Wanted]:
@@ -86,7 +86,7 @@ class _Finding:
             raise UsageError(f"{address} has nothing of {self._choice()}", f"there is {self._there()}")
         return [item for item in wanted if _specimen(item) in matching]
 
-    def _take(self, entry: Entry, member: Member | None, named: publication.Named | None) -> Iterator[Wanted]:
+    def _take(self, entry: RemoteFile, member: Member | None, named: publication.Named | None) -> Iterator[Wanted]:
         if named and self.selection.holds_specimen(named.specimen):
             self.seen.add((named.specimen, named.anatomy, named.record))
             if self.selection.holds(named):
@@ -126,7 +126,7 @@ def _in_short(numbers: set[int]) -> str:
 
 
 @dataclass(frozen=True)
-class Origin:
+class UltrabonesOrigin:
     """Where from, and with which right. ``connection_file`` and the environment variable hold the connection string."""
 
     place: Place = Place.AUTO
@@ -137,8 +137,8 @@ class Origin:
 
 def download_ultrabones(
     root: Path,
-    selection: Selection,
-    origin: Origin,
+    selection: UltrabonesSelection,
+    origin: UltrabonesOrigin,
     manner: Manner | None = None,
     dry_run: bool = False,
     progress: Progress = SILENT,
@@ -165,7 +165,7 @@ def download_ultrabones(
     return carry_out(source, wanted, root, publication.ABOUT, manner, progress)
 
 
-def find_connection(origin: Origin) -> Connection | None:
+def find_connection(origin: UltrabonesOrigin) -> Connection | None:
     """The connection string to use, or None for the Hub.
 
     Raises:
@@ -202,8 +202,8 @@ def find_connection(origin: Origin) -> Connection | None:
 
 
 def _of_azure(
-    connection: Connection, origin: Origin, finding: _Finding, http: Http, progress: Progress
-) -> tuple[Source, list[Wanted]]:
+    connection: Connection, origin: UltrabonesOrigin, finding: _Finding, http: Http, progress: Progress
+) -> tuple[RemoteSource, list[Wanted]]:
     if finding.selection.anatomies:
         raise UsageError(
             "the release on Azure does not sort its records by anatomy, so --anatomies cannot choose there",
@@ -258,10 +258,16 @@ def _find_container(connection: Connection, http: Http) -> str:
 
 
 def _of_hub(
-    origin: Origin, finding: _Finding, root: Path, http: Http, manner: Manner, dry_run: bool, progress: Progress
-) -> tuple[Source, list[Wanted]]:
+    origin: UltrabonesOrigin,
+    finding: _Finding,
+    root: Path,
+    http: Http,
+    manner: Manner,
+    dry_run: bool,
+    progress: Progress,
+) -> tuple[RemoteSource, list[Wanted]]:
     source = Counted(HubRepository(publication.HUB_DATASET, "dataset", origin.revision, http))
-    archives: list[Entry] = []
+    archives: list[RemoteFile] = []
     wanted: list[Wanted] = []
     for entry in source.list():
         number = publication.specimen_of(entry.name)
@@ -276,7 +282,7 @@ def _of_hub(
     return source, wanted
 
 
-def _check_found(wanted: Sequence[Wanted], selection: Selection, source: Source) -> None:
+def _check_found(wanted: Sequence[Wanted], selection: UltrabonesSelection, source: RemoteSource) -> None:
     """Say which part of the selection the source does not have."""
     here = {_specimen(item) for item in wanted}
     absent = sorted(set(selection.specimens) - here)

@@ -12,7 +12,7 @@ from medcli.transfer.download import Manner
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
 from medcli.transfer.results import Downloaded, Planned, carry_out, plan_only, unreachable
-from medcli.transfer.verification import Failure
+from medcli.transfer.verification import FileFailure
 from medcli.ultrabones.dataset import publication
 
 
@@ -29,7 +29,7 @@ class Weights:
     published: Path
     checkpoint: Path
     download: Downloaded
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[FileFailure] = field(default_factory=list)
     schema: str = "medcli.download-weights.v1"
 
 
@@ -62,6 +62,6 @@ def download_weights(
 
 
 def _convert(published: Path, checkpoint: Path) -> None:
-    from medcli.ultrabones.segmentation.checkpoint import convert
+    from medcli.ultrabones.segmentation.checkpoint import convert_checkpoint
 
-    convert(published, checkpoint, overwrite=True)
+    convert_checkpoint(published, checkpoint, overwrite=True)

@@ -91,7 +91,7 @@ class SegmentationResult:
 
 
 @dataclass(frozen=True)
-class About:
+class EvaluationContext:
     """What a result says besides scores; see :class:`SegmentationResult`."""
 
     source: str
@@ -101,11 +101,11 @@ class About:
     failures: list[str]
 
 
-def summarise(
+def summarise_frames(
     protocol: str,
     frames: pd.DataFrame,
     scores: Sequence[FrameScore | None],
-    about: About,
+    about: EvaluationContext,
 ) -> SegmentationResult:
     """Mean scores of one protocol.
 

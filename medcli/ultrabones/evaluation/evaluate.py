@@ -24,9 +24,14 @@ from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.frame_index import index_frames, read_tracking
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.splits import DonorOverlap, choose_frames, donor_overlap, donors_in, label_column
-from medcli.ultrabones.evaluation.aggregation import About, SegmentationResult, frame_table, summarise
+from medcli.ultrabones.evaluation.aggregation import (
+    EvaluationContext,
+    SegmentationResult,
+    frame_table,
+    summarise_frames,
+)
 from medcli.ultrabones.evaluation.metrics import VISIBLE_GREY, FrameScore, paper_score, strict_score
-from medcli.ultrabones.evaluation.prediction_sources import LoadedFrame, Prediction, Source, shrink
+from medcli.ultrabones.evaluation.prediction_sources import LoadedFrame, Prediction, PredictionSource, shrink_mask
 
 logger = logging.getLogger(__name__)
 PROTOCOLS = ("paper", "strict")
@@ -92,7 +97,7 @@ class _Scores:
 
 def evaluate_segmentation(
     root: Path,
-    source: Source,
+    source: PredictionSource,
     settings: EvaluationSettings | None = None,
     out: Path | None = None,
     workers: int | None = None,
@@ -120,10 +125,10 @@ def evaluate_segmentation(
     scores = _score_all(frames, source, settings, workers or usable_cores(), progress)
     if not scores.rows:
         raise DataError(f"none of {len(frames):,} frames could be evaluated: {scores.failures[0]}")
-    about = About(source.name, settings.labels, settings.visible_grey, overlap, scores.failures)
+    about = EvaluationContext(source.name, settings.labels, settings.visible_grey, overlap, scores.failures)
     done = frames.iloc[scores.rows].reset_index(drop=True)
     by_protocol = {name: getattr(scores, name) for name in settings.protocols}
-    results = {name: summarise(name, done, mine, about) for name, mine in by_protocol.items()}
+    results = {name: summarise_frames(name, done, mine, about) for name, mine in by_protocol.items()}
     if out is not None:
         _write(out, done, source, by_protocol, results, settings)
         note_run(out, "evaluate seg", ABOUT, Path(root), settings, device=source.device)
@@ -145,14 +150,14 @@ def _warn_of_overlap(frames: pd.DataFrame, train: Sequence[int] | None) -> list[
 
 
 def _score_all(
-    frames: pd.DataFrame, source: Source, settings: EvaluationSettings, workers: int, progress: Progress
+    frames: pd.DataFrame, source: PredictionSource, settings: EvaluationSettings, workers: int, progress: Progress
 ) -> _Scores:
     use_single_threaded_codecs()
     spacings = _spacings_mm(frames) if "strict" in settings.protocols else [PIXEL_SPACING_MM] * len(frames)
     scores = _Scores()
 
     def measure(frame: LoadedFrame, prediction: Prediction) -> tuple[FrameScore | None, FrameScore | None]:
-        label_small = shrink(frame.label)
+        label_small = shrink_mask(frame.label)
         return (
             paper_score(frame.grey, prediction.small, label_small, settings.visible_grey)
             if "paper" in settings.protocols
@@ -232,12 +237,12 @@ def _spacings_mm(frames: pd.DataFrame) -> list[float]:
 def _write(
     out: Path,
     frames: pd.DataFrame,
-    source: Source,
+    source: PredictionSource,
     scores: dict[str, list[FrameScore | None]],
     results: dict[str, SegmentationResult],
     settings: EvaluationSettings,
 ) -> None:
-    from medcli.ultrabones.evaluation.figures import draw_curves, draw_examples, write_examples
+    from medcli.ultrabones.evaluation.figures import draw_curves, draw_segmentation_examples, write_examples
 
     only = next(iter(results.values()))
     write_json(out / "evaluation.json", results if len(results) > 1 else only)
@@ -254,7 +259,7 @@ def _write(
         for (rank, _, value), row in zip(ranked, chosen.itertuples(), strict=True)
     ]
     pictures = list(zip(chosen["image"].tolist(), loaded, source.predict(loaded), titles, strict=True))
-    draw_examples(pictures, out / "examples.png")
+    draw_segmentation_examples(pictures, out / "examples.png")
     write_examples(pictures, out / "examples")
 
 

@@ -50,7 +50,7 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
     _save(figure, path, dpi=110)
 
 
-def draw_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], path: Path) -> None:
+def draw_segmentation_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], path: Path) -> None:
     """Frames with the label (green) and the outline of the prediction (pink), three in a row, as a PNG.
 
     Args:
@@ -66,7 +66,7 @@ def draw_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], 
     for axes in grid.ravel():
         axes.set_axis_off()
     for axes, (image, frame, prediction, title) in zip(grid.ravel(), pictures, strict=False):
-        axes.imshow(overlay(read_grey(image), frame.label, prediction.native))
+        axes.imshow(overlay_label_and_prediction(read_grey(image), frame.label, prediction.native))
         axes.set_title(title, fontsize=8)
     figure.suptitle("label green, prediction outlined in pink", fontsize=10)
     _save(figure, path, dpi=100)
@@ -86,16 +86,16 @@ def write_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]],
 def _small_overlay(
     grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
-    """As :func:`overlay`, of at most 720 columns and with lines that stay visible where it is shown small."""
+    """The same overlay, at most 720 columns wide and with lines that stay visible at that size."""
     size = (min(_EXAMPLE_WIDTH, grey.shape[1]), round(grey.shape[0] * min(_EXAMPLE_WIDTH / grey.shape[1], 1)))
     small: Any = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     masks = [
         cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0 for mask in (label, prediction)
     ]
-    return overlay(small, dilate(masks[0], 1), masks[1], width=3)
+    return overlay_label_and_prediction(small, dilate(masks[0], 1), masks[1], width=3)
 
 
-def overlay(
+def overlay_label_and_prediction(
     grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_], width: int | None = None
 ) -> NDArray[np.uint8]:
     """An RGB picture (H, W, 3) of a frame with its label and, a little apart, the outline of its prediction."""

@@ -61,7 +61,7 @@ class FrameScore:
     predicted: bool
 
 
-def thicken(label: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def thicken_label(label: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The published label: pixels within 3 of a label pixel, (256, 256)."""
     return np.asarray(dilate(label, THICKNESS_PX))
 
@@ -80,7 +80,7 @@ def paper_score(
         label: (256, 256), not thickened.
         visible_grey: grey value from which a pixel is visible.
     """
-    thick = thicken(label)
+    thick = thicken_label(label)
     if not prediction.any() or not thick.any():
         return None
     visible = grey >= visible_grey
@@ -136,7 +136,7 @@ def prediction_distances_mm(prediction: NDArray[np.bool_], label: NDArray[np.boo
     """
     if not prediction.any() or not label.any():
         return np.nan, np.nan, np.nan
-    distances = np.sqrt(squared_distances(prediction, thicken(label))) * PAPER_SCALE_MM
+    distances = np.sqrt(squared_distances(prediction, thicken_label(label))) * PAPER_SCALE_MM
     return float(distances.mean()), float(distances.max()), float(np.percentile(distances, 95))
 
 

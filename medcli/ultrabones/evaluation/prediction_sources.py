@@ -49,7 +49,7 @@ class Prediction:
     native: NDArray[np.bool_]
 
 
-class Source(Protocol):
+class PredictionSource(Protocol):
     """Where predictions come from; ``train`` holds the specimens that the model was trained on, None if unknown."""
 
     name: str
@@ -99,7 +99,7 @@ class StoredMasks:
 
     def predict(self, frames: Sequence[LoadedFrame]) -> list[Prediction]:
         native = [frame.stored for frame in frames if frame.stored is not None]
-        return [Prediction(shrink(mask), mask) for mask in native]
+        return [Prediction(shrink_mask(mask), mask) for mask in native]
 
 
 class Model:
@@ -153,7 +153,7 @@ def load_frame(row: int, image: str, label: str) -> LoadedFrame:
     return LoadedFrame(row, resize_frame_exactly(grey), read_mask(label, _shape(grey)))
 
 
-def shrink(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def shrink_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A native mask at 256 x 256, nearest-exact."""
     return resize_label(mask.view(np.uint8)).view(np.bool_)
 

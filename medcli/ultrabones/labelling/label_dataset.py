@@ -26,8 +26,8 @@ from medcli.ultrabones.labelling.label_record import (
     OVERLAY_FOLDER,
     PARTIAL_FOLDER,
     FrameLabel,
+    label_overlay_path,
     label_sweep,
-    overlay_path,
     refuse_other_labels,
     refuse_unless_near,
     refuse_unrefined,
@@ -36,7 +36,7 @@ from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refine_record import SweepRefinement, plan_refinement, refine_sweep
 
 
-class Kind(Enum):
+class LabelKind(Enum):
     """Which labels to write."""
 
     FULL = "full"
@@ -64,7 +64,7 @@ class LabelSettings:
         dry_run: only say what would be done.
     """
 
-    kind: Kind = Kind.BOTH
+    kind: LabelKind = LabelKind.BOTH
     poses: str | None = None
     meshes: Path | None = None
     merged: bool = False
@@ -242,7 +242,7 @@ def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) ->
         refuse_other_labels(sweep, poses, surfaces, written)
     tracked = [ts for ts, row in zip(sweep.timestamps, sweep.rows, strict=True) if row >= 0]
     paths = [sweep.folder / folder / mask_name(ts, folder) for folder in folders for ts in tracked]
-    overlays = [overlay_path(sweep, ts) for ts in tracked] if settings.overlay else []
+    overlays = [label_overlay_path(sweep, ts) for ts in tracked] if settings.overlay else []
     present = 0 if settings.overwrite else sum(path.exists() for path in paths)
     drawn = 0 if settings.overwrite else sum(path.exists() for path in overlays)
     return LabelledRecord(

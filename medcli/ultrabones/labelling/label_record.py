@@ -109,7 +109,7 @@ def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
 def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
     """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
     stamps = read_stamps(sweep.folder / STAMP)
-    _refuse_other_labels(sweep, stamps, fingerprint(poses, surfaces), folders, overwrite=False)
+    _refuse_other_labels(sweep, stamps, label_fingerprint(poses, surfaces), folders, overwrite=False)
 
 
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
@@ -175,14 +175,14 @@ def _label_frame(
             write_image(path, full if folder == FULL_FOLDER else seen)
             result = replace(result, written=result.written + 1)
     if overlay:
-        path = overlay_path(sweep, sweep.timestamps[frame])
+        path = label_overlay_path(sweep, sweep.timestamps[frame])
         if overwrite or not path.exists():
             write_image(path, draw_overlay(read_grey(sweep.images[frame]), full, seen), quality=90)
             result = replace(result, written=result.written + 1)
     return result
 
 
-def overlay_path(sweep: Sweep, timestamp: int) -> Path:
+def label_overlay_path(sweep: Sweep, timestamp: int) -> Path:
     """Where the overlay of a frame lies."""
     return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
 
@@ -198,7 +198,7 @@ def draw_overlay(
     return picture
 
 
-def fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
+def label_fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
     """A short text that changes when any label could."""
     whole = hashlib.sha256(f"{digest(surfaces)} {BAND_MM}".encode())
     whole.update(poses.pose.astype("<f8").tobytes() + poses.spacing_mm.astype("<f8").tobytes())
@@ -213,7 +213,7 @@ def _stamped(
     path = sweep.folder / STAMP
     stamps: dict[str, dict[str, object]] = read_stamps(path)
     wanted: dict[str, object] = {
-        "fingerprint": fingerprint(poses, surfaces),
+        "fingerprint": label_fingerprint(poses, surfaces),
         "poses": poses.kind,
         "pose_digest": pose_digest(poses),
         "meshes": [s.name for s in surfaces],

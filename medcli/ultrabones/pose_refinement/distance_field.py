@@ -107,7 +107,7 @@ def _cubes_around(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def look_up(gx, gy, gz, index, values):  # type: ignore[no-untyped-def]
+def interpolate_distance(gx, gy, gz, index, values):  # type: ignore[no-untyped-def]
     """Distance in millimetres at a point in cells from the origin, ``inf`` where the field has no cube."""
     if gx < 0.0 or gy < 0.0 or gz < 0.0:
         return np.inf
@@ -136,7 +136,7 @@ def _look_up_all(points, origin, step, index, values):  # type: ignore[no-untype
             (points[i, 1] - origin[1]) / step,
             (points[i, 2] - origin[2]) / step,
         )
-        distances[i] = look_up(gx, gy, gz, index, values)
+        distances[i] = interpolate_distance(gx, gy, gz, index, values)
     return distances
 
 

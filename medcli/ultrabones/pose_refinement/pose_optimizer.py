@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from medcli.ultrabones.pose_refinement.distance_field import look_up
+from medcli.ultrabones.pose_refinement.distance_field import interpolate_distance
 
 NEAR_MM = 0.5
 MARKER_WEIGHT = 3000.0
@@ -73,7 +73,7 @@ def objective(pose, start, points, weights, origin, step, index, values):  # typ
     reward, hits = 0.0, 0
     for i in range(len(points)):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        distance = look_up(
+        distance = interpolate_distance(
             m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3],
             m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3],
             m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3],

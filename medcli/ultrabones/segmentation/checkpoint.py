@@ -29,9 +29,9 @@ __all__ = [
     "Checkpoint",
     "Metadata",
     "Segmenter",
-    "convert",
+    "convert_checkpoint",
     "create",
-    "describe",
+    "describe_segmentation_checkpoint",
     "find_newest_best",
     "load_model",
     "load_segmenter",
@@ -102,7 +102,7 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What ``medcli checkpoint show`` and ``convert`` answer.
+    """What ``medcli checkpoint show`` and ``convert_checkpoint`` answer.
 
     Attributes:
         path: the file.
@@ -169,14 +169,14 @@ def find_newest_best(runs_root: Path = Path("runs")) -> Path:
     return find_newest(Path(runs_root), "seg")
 
 
-def describe(path: Path) -> Checkpoint:
+def describe_segmentation_checkpoint(path: Path) -> Checkpoint:
     """Load a checkpoint of either format and say what it is."""
     model, metadata = load_model(Path(path))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Checkpoint(Path(path), "medcli" if Path(path).suffix == SUFFIX else "upstream", parameters, metadata)
 
 
-def convert(source: Path, target: Path, overwrite: bool = False) -> Checkpoint:
+def convert_checkpoint(source: Path, target: Path, overwrite: bool = False) -> Checkpoint:
     """Read a checkpoint of either format and write it as ours; returns what was written.
 
     Raises:
@@ -188,7 +188,7 @@ def convert(source: Path, target: Path, overwrite: bool = False) -> Checkpoint:
         raise UsageError(f"{target} exists", "use --overwrite to replace it")
     model, metadata = load_model(Path(source))
     make_output_folder(target.absolute().parent)
-    return describe(save_checkpoint(target, model, metadata))
+    return describe_segmentation_checkpoint(save_checkpoint(target, model, metadata))
 
 
 def create(
@@ -214,11 +214,13 @@ def create(
         found = read_metadata(target)
         if (found.arch, found.encoder, dict(found.settings), found.source) != (arch, encoder, settings, UNTRAINED):
             raise UsageError(f"{target} exists and is another network", "use --overwrite to replace it")
-        return describe(target)
+        return describe_segmentation_checkpoint(target)
     seed_torch(seed)
     model = build_model(arch, encoder, encoder_weights)
     make_output_folder(target.absolute().parent)
-    return describe(save_checkpoint(target, model, Metadata(arch, encoder, settings=settings, source=UNTRAINED)))
+    return describe_segmentation_checkpoint(
+        save_checkpoint(target, model, Metadata(arch, encoder, settings=settings, source=UNTRAINED))
+    )
 
 
 def _with_suffix(path: Path) -> Path:

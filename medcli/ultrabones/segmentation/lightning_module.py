@@ -11,7 +11,7 @@ from torch import Tensor
 from medcli.training.seeds import random_stream
 from medcli.training.validation_means import Totals
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD
-from medcli.ultrabones.segmentation.augmentation.filters import thicken
+from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
 from medcli.ultrabones.segmentation.augmentation.trivial import as_bone, augment, draw_plan, to_unit
 from medcli.ultrabones.segmentation.losses import LossWeights, segmentation_loss
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
@@ -59,7 +59,7 @@ class SegmentationModule(pl.LightningModule):
             pictures, bones = augment(images, labels, plan)
         else:
             pictures, bones = to_unit(images), as_bone(labels)
-        loss = self._loss(self(normalise(pictures)), bones)
+        loss = self._loss(self(normalise_batch(pictures)), bones)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
@@ -69,8 +69,8 @@ class SegmentationModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         bones = as_bone(labels)
-        logits = self(normalise(to_unit(images)))
-        predictions, thick = logits > 0, thicken(bones, LABEL_RADIUS_PX)
+        logits = self(normalise_batch(to_unit(images)))
+        predictions, thick = logits > 0, thicken_batch(bones, LABEL_RADIUS_PX)
         self._totals.add("val_loss", self._loss(logits, bones).expand(len(images)))
         self._totals.add("val_dice", dice_scores(predictions, thick))
         for name, values in zip(DISTANCES, one_sided_distances(predictions, thick).T, strict=True):
@@ -88,10 +88,10 @@ class SegmentationModule(pl.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=self.settings.lr)
 
     def _loss(self, logits: Tensor, bones: Tensor) -> Tensor:
-        label, skeleton = thicken(bones, LABEL_RADIUS_PX), thicken(bones, SKELETON_RADIUS_PX)
+        label, skeleton = thicken_batch(bones, LABEL_RADIUS_PX), thicken_batch(bones, SKELETON_RADIUS_PX)
         return segmentation_loss(logits, label, skeleton, self.weights)
 
 
-def normalise(pictures: Tensor) -> Tensor:
+def normalise_batch(pictures: Tensor) -> Tensor:
     """[0, 1] to the network's input, with the published mean and standard deviation."""
     return (pictures - IMAGE_MEAN) / IMAGE_STD

@@ -32,16 +32,16 @@ from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.checkpoint import find_newest_best
 from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter, one_thread_each
-from medcli.ultrabones.segmentation.prediction_folders import describe, prepare_folders
+from medcli.ultrabones.segmentation.prediction_folders import prediction_manifest, prepare_folders
 from medcli.ultrabones.segmentation.prediction_inputs import (
     MASK_ENDING,
-    Frame,
     FrameReader,
-    Source,
+    InputFrame,
+    InputSource,
     find_sources,
     records_of,
 )
-from medcli.ultrabones.segmentation.prediction_overlays import Tile, contact_sheet, make_tile, overlay
+from medcli.ultrabones.segmentation.prediction_overlays import Tile, make_tile, overlay_mask, prediction_sheet
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 
 logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def predict_seg(
         logger.info("checkpoint: %s (the newest)", checkpoint)
     segmenter = load_segmenter(checkpoint, settings.device, settings.precision, settings.batch_size)
     run = _Run(segmenter, settings, sources, progress)
-    note = describe(checkpoint, segmenter, run.threshold)
+    note = prediction_manifest(checkpoint, segmenter, run.threshold)
     prepare_folders(folders, note, settings.skip_existing, settings.overwrite)
     result = run.result(checkpoint, folders)
     if result.frames:
@@ -161,7 +161,7 @@ class _Run:
 
     segmenter: Segmenter
     settings: PredictSettings
-    sources: list[Source]
+    sources: list[InputSource]
     progress: Progress
     written: int = 0
     empty: int = 0
@@ -240,8 +240,8 @@ class _Run:
         self._started += 1
         return (self._started - 1) % self._tile_every == 0
 
-    def _predict(self, batch: list[tuple[bool, Frame]]) -> None:
-        frames: list[tuple[bool, Frame, NDArray[np.uint8]]] = []
+    def _predict(self, batch: list[tuple[bool, InputFrame]]) -> None:
+        frames: list[tuple[bool, InputFrame, NDArray[np.uint8]]] = []
         for shown, frame in batch:
             try:
                 frames.append((shown, frame, frame.read()))
@@ -261,12 +261,12 @@ class _Run:
                     raise MedcliError(f"cannot write {frame.mask}: {error.strerror}", "free some space") from error
                 self._fail(f"cannot write {frame.mask}: {error.strerror or error}")
 
-    def _write(self, frame: Frame, grey: NDArray[np.uint8], mask: NDArray[np.uint8], shown: bool) -> None:
+    def _write(self, frame: InputFrame, grey: NDArray[np.uint8], mask: NDArray[np.uint8], shown: bool) -> None:
         frame.mask.parent.mkdir(exist_ok=True)  # frames of a movie have a folder of their own
         if self.settings.overlay:
-            picture = overlay_path(frame.mask)
+            picture = prediction_overlay_path(frame.mask)
             picture.parent.mkdir(exist_ok=True)
-            write_image(picture, overlay(grey, mask), _OVERLAY_QUALITY)
+            write_image(picture, overlay_mask(grey, mask), _OVERLAY_QUALITY)
         write_image(frame.mask, mask)  # last: the mask says that the frame is done
         tile = make_tile(grey, mask, frame.name) if shown else None
         with self._count:
@@ -283,7 +283,7 @@ class _Run:
         if not self.tiles:
             return None
         path = (self.settings.out or _common_folder(folders)) / CONTACT_SHEET
-        write_image(path, contact_sheet([self.tiles[name] for name in sorted(self.tiles)]))
+        write_image(path, prediction_sheet([self.tiles[name] for name in sorted(self.tiles)]))
         return path
 
 
@@ -296,6 +296,6 @@ def _common_folder(folders: list[Path]) -> Path:
         return folders[0]
 
 
-def overlay_path(mask: Path) -> Path:
+def prediction_overlay_path(mask: Path) -> Path:
     """Where the overlay that belongs to a mask is written."""
     return mask.parent / OVERLAY_FOLDER / f"{mask.name.removesuffix(MASK_ENDING)}_overlay.jpg"

@@ -21,7 +21,7 @@ _DECIDING = ("checkpoint_sha256", "threshold")
 """What of a manifest decides whether masks are the same."""
 
 
-def describe(checkpoint: Path, segmenter: Segmenter, threshold: float) -> dict[str, Any]:
+def prediction_manifest(checkpoint: Path, segmenter: Segmenter, threshold: float) -> dict[str, Any]:
     """The manifest of masks that a network makes at a threshold."""
     return {
         "schema": "medcli.predictions.v1",
@@ -40,7 +40,7 @@ def prepare_folders(
 
     Args:
         folders: made if absent.
-        manifest: see :func:`describe`.
+        manifest: see :func:`prediction_manifest`.
         skip_existing: masks that are there stay, whoever wrote them.
         overwrite: masks of another program are replaced.
 

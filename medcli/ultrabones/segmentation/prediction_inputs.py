@@ -31,7 +31,7 @@ _PICTURE_FOLDERS = frozenset({PLAIN_FOLDER, "overlays"})
 
 
 @dataclass(frozen=True)
-class Source:
+class InputSource:
     """One file to predict on.
 
     Attributes:
@@ -60,7 +60,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Frame:
+class InputFrame:
     """One frame to predict on: how to read it, (H, W) uint8, where its mask goes, and what to call it."""
 
     read: Callable[[], Grey]
@@ -80,30 +80,30 @@ class FrameReader:
         skipped: number of frames left out.
     """
 
-    sources: Sequence[Source]
+    sources: Sequence[InputSource]
     skip_existing: bool = False
     failures: list[str] = field(default_factory=list)
     skipped: int = 0
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[InputFrame]:
         for source in self.sources:
             try:
                 yield from self._frames(source)
             except DataError as error:
                 self.failures.append(error.message)
 
-    def _frames(self, source: Source) -> Iterator[Frame]:
+    def _frames(self, source: InputSource) -> Iterator[InputFrame]:
         if source.kind == "still" and source.path.suffix.lower() not in (".tif", ".tiff"):
             mask = source.mask_of(None)
             if not self._has(mask):
-                yield Frame(partial(image_io.read_grey, source.path), mask, source.path.name)
+                yield InputFrame(partial(image_io.read_grey, source.path), mask, source.path.name)
             return
         pages = _PAGES[source.kind](source.path)
         for number, (read, alone) in enumerate(pages):
             mask = source.mask_of(None if alone else number)
             if not self._has(mask):
                 name = source.path.name if alone else f"{source.path.name} {number}"
-                yield Frame(partial(_same, read()), mask, name)
+                yield InputFrame(partial(_same, read()), mask, name)
 
     def _has(self, mask: Path) -> bool:
         if not self.skip_existing or not mask.is_file():
@@ -116,7 +116,7 @@ Page = tuple[Callable[[], Grey], bool]
 """How to read one frame of a file, and whether it is the only one."""
 
 
-def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[Source]:
+def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[InputSource]:
     """The files that ``inputs`` mean, in the order given and sorted within each, every file once.
 
     Args:
@@ -129,7 +129,7 @@ def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[
         UsageError: an input means no file.
         MedcliError: a file is DICOM and pydicom is not installed.
     """
-    found: dict[Path, Source] = {}
+    found: dict[Path, InputSource] = {}
     for text in inputs:
         sources = list(_expand(Path(text), out))
         if not sources:
@@ -162,14 +162,14 @@ def records_of(root: Path, specimens: Sequence[int]) -> list[Path]:
     return [Path(record.path) for record in records if record.specimen in specimens]
 
 
-def _expand(path: Path, out: Path | None) -> Iterator[Source]:
+def _expand(path: Path, out: Path | None) -> Iterator[InputSource]:
     if path.is_dir():
         yield from _folder(path, out)
     elif path.is_file():
         if path.parent.name == IMAGE_FOLDER:
             yield _dataset_source(path, path.parent.parent, out)
         else:
-            yield Source(path, out or path.parent / PLAIN_FOLDER, path.stem)
+            yield InputSource(path, out or path.parent / PLAIN_FOLDER, path.stem)
     elif glob.has_magic(str(path)):
         for match in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 (absolute patterns too)
             if Path(match).is_dir() or _is_wanted(Path(match)):
@@ -178,7 +178,7 @@ def _expand(path: Path, out: Path | None) -> Iterator[Source]:
         raise UsageError(f"no such file or folder: {path}")
 
 
-def _folder(path: Path, out: Path | None) -> Iterator[Source]:
+def _folder(path: Path, out: Path | None) -> Iterator[InputSource]:
     if path.name == IMAGE_FOLDER:
         path = path.parent
     records = sorted(Path(record.path) for record in find_records(path))
@@ -191,15 +191,15 @@ def _folder(path: Path, out: Path | None) -> Iterator[Source]:
     for file in sorted(path.rglob("*")):
         within = file.relative_to(path)
         if _is_wanted(file) and not _PICTURE_FOLDERS.intersection(within.parts[:-1]):
-            yield Source(file, (out or path / PLAIN_FOLDER) / within.parent, file.stem)
+            yield InputSource(file, (out or path / PLAIN_FOLDER) / within.parent, file.stem)
 
 
-def _dataset_source(file: Path, record: Path, out: Path | None) -> Source:
+def _dataset_source(file: Path, record: Path, out: Path | None) -> InputSource:
     if out is None:
-        return Source(file, record / PREDICTED_FOLDER, file.stem, of_dataset=True)
+        return InputSource(file, record / PREDICTED_FOLDER, file.stem, of_dataset=True)
     specimen = specimen_folder(record)
     within = record.relative_to(specimen.parent) if specimen else Path(record.name)
-    return Source(file, out / within / PREDICTED_FOLDER, file.stem, of_dataset=True)
+    return InputSource(file, out / within / PREDICTED_FOLDER, file.stem, of_dataset=True)
 
 
 def _is_wanted(file: Path) -> bool:
@@ -211,7 +211,7 @@ def _is_wanted(file: Path) -> bool:
     )
 
 
-def _with_own_names(sources: list[Source]) -> list[Source]:
+def _with_own_names(sources: list[InputSource]) -> list[InputSource]:
     """Two files that differ in their endings only would share a mask: then the ending is part of the name."""
     uses = Counter((source.folder, source.stem) for source in sources)
     named = [

@@ -25,7 +25,7 @@ class Tile:
     caption: str
 
 
-def overlay(grey: NDArray[np.uint8], mask: NDArray[np.uint8], opacity: float = 0.55) -> NDArray[np.uint8]:
+def overlay_mask(grey: NDArray[np.uint8], mask: NDArray[np.uint8], opacity: float = 0.55) -> NDArray[np.uint8]:
     """The frame (H, W) in grey with the mask (H, W) laid over it in colour; returns (H, W, 3) RGB."""
     picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     bone = mask > 0
@@ -39,10 +39,10 @@ def make_tile(grey: NDArray[np.uint8], mask: NDArray[np.uint8], caption: str) ->
     height = max(1, round(grey.shape[0] * _TILE_WIDTH / grey.shape[1]))
     small = cv2.resize(grey, (_TILE_WIDTH, height), interpolation=cv2.INTER_AREA)
     share = cv2.resize(mask, (_TILE_WIDTH, height), interpolation=cv2.INTER_AREA)
-    return Tile(overlay(np.asarray(small, np.uint8), (share > 40).astype(np.uint8)), caption)
+    return Tile(overlay_mask(np.asarray(small, np.uint8), (share > 40).astype(np.uint8)), caption)
 
 
-def contact_sheet(tiles: Sequence[Tile], columns: int = 4) -> NDArray[np.uint8]:
+def prediction_sheet(tiles: Sequence[Tile], columns: int = 4) -> NDArray[np.uint8]:
     """Tiles row by row on one white picture (H, W, 3) RGB, each with its caption under it."""
     columns = min(columns, len(tiles))
     row_height = max(tile.picture.shape[0] for tile in tiles) + _LINE_HEIGHT + _MARGIN

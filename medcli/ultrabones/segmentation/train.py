@@ -18,13 +18,13 @@ from medcli.training.devices import resolve_devices
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
-from medcli.training.training_run import Task, Trained, Training, finish, note
+from medcli.training.training_run import Trained, Training, TrainingTask, finish, note
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
 from medcli.ultrabones.segmentation.lightning_module import MONITOR, SegmentationModule
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, SegmentationSettings
-from medcli.ultrabones.segmentation.training_data import Split, choose_split, open_frames
+from medcli.ultrabones.segmentation.training_data import TrainingFrames, choose_frames, open_frames
 
 PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
@@ -101,15 +101,15 @@ def train_segmentation(
         DataError: frames, labels or encoder weights are missing.
         KeyboardInterrupt: interrupted; the epochs done are on disk.
     """
-    check_settings(settings)
+    check_segmentation_settings(settings)
     devices = resolve_devices(settings)
-    return _Segmentation(settings, choose_split(settings)).run(devices, out, resume, overwrite, progress)
+    return _Segmentation(settings, choose_frames(settings)).run(devices, out, resume, overwrite, progress)
 
 
 @dataclass(frozen=True)
 class _Segmentation(Training[TrainResult]):
     settings: SegmentationSettings
-    split: Split
+    split: TrainingFrames
     result_type = TrainResult
     verb = VERB
     about = ABOUT
@@ -117,7 +117,7 @@ class _Segmentation(Training[TrainResult]):
     def fingerprint(self) -> str:
         return self.split.fingerprint(self.settings.labels)
 
-    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
         settings = self.settings
         frames = open_frames(settings, self.split, progress)
         for warning in self.split.warnings:
@@ -126,7 +126,7 @@ class _Segmentation(Training[TrainResult]):
         model = build_model(settings.arch, settings.encoder, settings.encoder_weights if is_new else "none")
         module = SegmentationModule(model, settings)
         data = FrameData(frames.train, frames.val, settings.batch_size, settings.seed)
-        return Task(module, data, _weights_writer(out, module, self.split), MONITOR, PANELS, frames.failures)
+        return TrainingTask(module, data, _weights_writer(out, module, self.split), MONITOR, PANELS, frames.failures)
 
     def report(self, out: Path, trained: Trained) -> TrainResult:
         split = self.split
@@ -168,7 +168,7 @@ def cross_validate(
     return result
 
 
-def check_settings(settings: SegmentationSettings) -> None:
+def check_segmentation_settings(settings: SegmentationSettings) -> None:
     """Look at the values that no other part looks at.
 
     Raises:
@@ -194,7 +194,7 @@ def check_settings(settings: SegmentationSettings) -> None:
         raise UsageError(f"specimen {numbers} is in both training and validation", "change --val-specimens")
 
 
-def _weights_writer(out: Path, module: SegmentationModule, split: Split) -> Any:
+def _weights_writer(out: Path, module: SegmentationModule, split: TrainingFrames) -> Any:
     settings = module.settings
 
     def write(name: str, row: Row) -> None:

@@ -13,7 +13,7 @@ from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Progress
 from medcli.training.batches import HostFrames, spread
 from medcli.training.decoded_store import file_stamp
-from medcli.training.settings import fingerprint
+from medcli.training.settings import data_fingerprint
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.segmentation.frame_cache import LABEL_COLUMNS, FrameCache, default_folder
@@ -21,7 +21,7 @@ from medcli.ultrabones.segmentation.settings import SegmentationSettings
 
 
 @dataclass(frozen=True)
-class Split:
+class TrainingFrames:
     """The frames of a training.
 
     Attributes:
@@ -65,13 +65,13 @@ class Split:
             f"{'/'.join(map(str, name))} {file_stamp(image)[1]} {file_stamp(label)[1]}"
             for name, (image, label) in zip(names, files, strict=True)
         ]
-        return fingerprint(frames, {"training frames": len(self.train), "validation frames": len(self.val)})
+        return data_fingerprint(frames, {"training frames": len(self.train), "validation frames": len(self.val)})
 
     def _specimens(self, rows: NDArray[np.int64]) -> tuple[int, ...]:
         return tuple(sorted(set(self.index["specimen"].to_numpy()[rows].tolist())))
 
 
-def choose_split(settings: SegmentationSettings) -> Split:
+def choose_frames(settings: SegmentationSettings) -> TrainingFrames:
     """Find the frames that ``settings`` ask for: those with an image, a label and a row in the tracking table.
 
     Raises:
@@ -84,7 +84,7 @@ def choose_split(settings: SegmentationSettings) -> Split:
         for specimens, side in ((settings.train_specimens, "training"), (settings.val_specimens, "validation"))
     )
     overlap = _shared_donors(index, train, val)
-    return Split(index, train, val, overlap, tuple(_warnings(index, settings, train, val, overlap)))
+    return TrainingFrames(index, train, val, overlap, tuple(_warnings(index, settings, train, val, overlap)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class SplitFrames:
     failures: tuple[str, ...]
 
 
-def open_frames(settings: SegmentationSettings, split: Split, progress: Progress = SILENT) -> SplitFrames:
+def open_frames(settings: SegmentationSettings, split: TrainingFrames, progress: Progress = SILENT) -> SplitFrames:
     """Open the frames of ``split``: from the cache, which decodes what it does not hold yet, or from PNG files.
 
     Several processes may call this at once; one decodes and the others wait.

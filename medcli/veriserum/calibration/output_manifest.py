@@ -26,7 +26,7 @@ Calibrations = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Manifest:
+class OutputManifest:
     """How the images of a folder were made.
 
     Attributes:
@@ -39,14 +39,14 @@ class Manifest:
     calibrations: dict[str, dict[str, str]] = field(default_factory=dict)
     made_with: list[dict[str, str]] = field(default_factory=list)
 
-    def joined(self, calibrations: Calibrations) -> Manifest:
+    def joined(self, calibrations: Calibrations) -> OutputManifest:
         """This manifest with the calibrations of further images, made by this version."""
         every = {key: dict(planes) for key, planes in self.calibrations.items()}
         for key, planes in calibrations.items():
             every.setdefault(key, {}).update(planes)
         here = {"medcli": __version__, "opencv": cv2.__version__}
         versions = self.made_with if here in self.made_with else [*self.made_with, here]
-        return Manifest(self.options, every, versions)
+        return OutputManifest(self.options, every, versions)
 
     def to_text(self) -> str:
         """The file's content."""
@@ -61,7 +61,7 @@ class Manifest:
         return json.dumps(content, indent=2) + "\n"
 
 
-def read(out: Path) -> Manifest | None:
+def read(out: Path) -> OutputManifest | None:
     """The manifest of a folder, None where there is none.
 
     Raises:
@@ -74,13 +74,13 @@ def read(out: Path) -> Manifest | None:
         content = json.loads(path.read_text("utf-8"))
         calibrations = {str(key): dict(planes) for key, planes in content["calibrations"].items()}
         versions = [dict(version) for version in content["made_with"]]
-        return Manifest(dict(content["options"]), calibrations, versions)
+        return OutputManifest(dict(content["options"]), calibrations, versions)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {error!r}", "use --overwrite to make all images again") from error
 
 
 def check(
-    out: Path, present: Manifest | None, options: Mapping[str, Any], calibrations: Calibrations, hint: str
+    out: Path, present: OutputManifest | None, options: Mapping[str, Any], calibrations: Calibrations, hint: str
 ) -> None:
     """Show that images made now may stand beside the images that are in ``out``.
 
@@ -107,7 +107,7 @@ def check(
                 )
 
 
-def write(out: Path, manifest: Manifest) -> None:
+def write(out: Path, manifest: OutputManifest) -> None:
     """Write the manifest, if it is not there already."""
     path, text = out / NAME, manifest.to_text()
     if not path.exists() or path.read_text("utf-8") != text:

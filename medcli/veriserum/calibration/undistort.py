@@ -27,20 +27,20 @@ from medcli.core.run_provenance import note_run
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.calibration import output_manifest
 from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
-from medcli.veriserum.calibration.output_manifest import Manifest
+from medcli.veriserum.calibration.output_manifest import OutputManifest
 from medcli.veriserum.calibration.undistort_plan import (
     CalibrationSettings,
-    Failure,
+    ImageFailure,
+    ImageSelection,
     Job,
-    Plan,
-    Selection,
+    UndistortionPlan,
     make_plan,
     output_name,
 )
 from medcli.veriserum.calibration.undistortion_map import AreaMap, Map, load_or_build
 from medcli.veriserum.dataset.publication import ABOUT
 
-__all__ = ["CalibrationResult", "CalibrationSettings", "Failure", "Selection", "calibrate", "output_name"]
+__all__ = ["CalibrationResult", "CalibrationSettings", "ImageFailure", "ImageSelection", "calibrate", "output_name"]
 _LOG = logging.getLogger(__name__)
 _MAPS_IN_MEMORY = 6  # jobs are sorted by calibration, so two planes of one or two calibrations are in use
 
@@ -73,7 +73,7 @@ class CalibrationResult:
     images_per_second: float
     dry_run: bool
     settings: CalibrationSettings
-    failures: list[Failure]
+    failures: list[ImageFailure]
     schema: str = "medcli.calibrate.v1"
 
 
@@ -81,7 +81,7 @@ def calibrate(
     root: Path,
     out: Path | None = None,
     settings: CalibrationSettings | None = None,
-    selection: Selection | None = None,
+    selection: ImageSelection | None = None,
     workers: int | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -103,7 +103,7 @@ def calibrate(
         MedcliError: the output folder cannot be written to, or the disk is full.
         UsageError: the output folder holds images made with other options.
     """
-    settings, selection = settings or CalibrationSettings(), selection or Selection()
+    settings, selection = settings or CalibrationSettings(), selection or ImageSelection()
     out = out or root / "calibrated"
     plan = make_plan(root, out, settings, selection, overwrite)
     made_so = _agree(out, plan, settings, overwrite)
@@ -142,7 +142,7 @@ def _result(root: Path, run: _Run, dry_run: bool, seconds: float) -> Calibration
     )
 
 
-def _agree(out: Path, plan: Plan, settings: CalibrationSettings, overwrite: bool) -> Manifest:
+def _agree(out: Path, plan: UndistortionPlan, settings: CalibrationSettings, overwrite: bool) -> OutputManifest:
     """The manifest that images made now may be added to: the folder's, or a new one where no old image stays.
 
     Raises:
@@ -151,25 +151,25 @@ def _agree(out: Path, plan: Plan, settings: CalibrationSettings, overwrite: bool
     options = settings.pixel_options
     staying = plan.there - plan.targets(settings) if overwrite else plan.there
     if not staying:
-        return Manifest(options)
+        return OutputManifest(options)
     present = output_manifest.read(out)
     chosen = "images other than the chosen ones stay: choose all of them, or another --out"
     way_out = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
     output_manifest.check(out, present, options, plan.fingerprints(), way_out)
-    return present or Manifest(options)
+    return present or OutputManifest(options)
 
 
 class _Run:
     """The work itself, shared by the threads."""
 
-    def __init__(self, out: Path, settings: CalibrationSettings, plan: Plan, workers: int) -> None:
+    def __init__(self, out: Path, settings: CalibrationSettings, plan: UndistortionPlan, workers: int) -> None:
         self.out, self.settings, self.plan, self.workers = out, settings, plan, workers
         self.maps = _MapStore(settings)
-        self.failures: list[Failure] = []
+        self.failures: list[ImageFailure] = []
         self.done = 0
         self.colour = 0
 
-    def prepare(self, made_so: Manifest, progress: Progress) -> None:
+    def prepare(self, made_so: OutputManifest, progress: Progress) -> None:
         """Everything before the first image: folder, manifest, maps."""
         make_output_folder(self.out)
         self._note_down(made_so)
@@ -183,7 +183,7 @@ class _Run:
                 advance(1)
                 _LOG.debug("map of calibration %d, plane %s, is ready", number, plane)
 
-    def _note_down(self, made_so: Manifest) -> None:
+    def _note_down(self, made_so: OutputManifest) -> None:
         """Write the manifest. Images made in another way go first: an interruption must not leave them under it."""
         old = self.plan.there & self.plan.targets(self.settings)  # only with overwrite
         try:
@@ -215,7 +215,7 @@ class _Run:
         if self.colour:
             _LOG.warning("%d colour images were read as grey", self.colour)
 
-    def _do(self, job: Job) -> tuple[Job, int, int, list[Failure]]:
+    def _do(self, job: Job) -> tuple[Job, int, int, list[ImageFailure]]:
         """Calibrate one pair; a plane that fails does not keep the other from being done."""
         sources, colour, failures = _read_pair(job)
         if self.settings.resample == "reference":
@@ -233,13 +233,13 @@ class _Run:
                 image_io.write_image(target, corrected, self.settings.quality)
                 done += 1
             except MedcliError as error:
-                failures.append(Failure(job.id, plane, error.message))
+                failures.append(ImageFailure(job.id, plane, error.message))
             except OSError as error:
                 if error.errno in DISK_FULL:
                     raise MedcliError(
                         f"the disk is full: cannot write {target}", "make room and run the same command again"
                     ) from error
-                failures.append(Failure(job.id, plane, f"cannot write {target.name}: {error.strerror or error}"))
+                failures.append(ImageFailure(job.id, plane, f"cannot write {target.name}: {error.strerror or error}"))
         return job, done, colour, failures
 
 
@@ -285,7 +285,7 @@ def to_native_size(image: NDArray[np.uint8]) -> NDArray[Any]:
     return cv2.resize(image.astype(np.float32) / 255, (NATIVE_WIDTH, NATIVE_HEIGHT))
 
 
-def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[Failure]]:
+def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[ImageFailure]]:
     """Both planes of a pair, since the published scaling asks whether both show anything.
 
     A plane that is missing or unreadable counts as one that does: the other is scaled by its own maximum.
@@ -298,7 +298,7 @@ def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[Failur
             sources[plane] = image_io.decode_grey(content, path)
         except DataError as error:
             if plane in job.planes:
-                failures.append(Failure(job.id, plane, error.message))
+                failures.append(ImageFailure(job.id, plane, error.message))
             continue
         header = image_io.jpeg_header(content)
         colour += plane in job.planes and header is not None and header.channels > 1

@@ -44,7 +44,7 @@ class CalibrationSettings:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ImageSelection:
     """Which data are worked on.
 
     Attributes:
@@ -62,7 +62,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Failure:
+class ImageFailure:
     """An image that could not be calibrated, and why."""
 
     id: int
@@ -84,7 +84,7 @@ class Job:
 
 
 @dataclass
-class Plan:
+class UndistortionPlan:
     """What is to be done, and what is known not to work before anything is read.
 
     Attributes:
@@ -101,7 +101,7 @@ class Plan:
     pose_file: Path
     table_file: Path
     jobs: list[Job] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[ImageFailure] = field(default_factory=list)
     distortions: dict[int, dict[str, Distortion]] = field(default_factory=dict)
     skipped: int = 0
     obsolete: int = 0
@@ -130,7 +130,9 @@ def output_name(number: int, plane: str, settings: CalibrationSettings) -> str:
     return f"{OUTPUT_PREFIX}{folder_index.expected_name(number, plane)}.{settings.format}"
 
 
-def make_plan(root: Path, out: Path, settings: CalibrationSettings, selection: Selection, overwrite: bool) -> Plan:
+def make_plan(
+    root: Path, out: Path, settings: CalibrationSettings, selection: ImageSelection, overwrite: bool
+) -> UndistortionPlan:
     """Decide for every wanted image whether it is to be made, is there, or cannot be made."""
     is_below = out.resolve() != root.resolve()  # results beside the originals are told by their names
     contents = folder_index.scan(root, leave_out=out if is_below else None)
@@ -146,7 +148,7 @@ def make_plan(root: Path, out: Path, settings: CalibrationSettings, selection: S
     ids = folder_index.select_ids(list(contents.images), selection.ids)
     if not ids:
         raise DataError(f"none of the {len(contents.images)} ids in {root} is among --ids")
-    plan = Plan(pose_file, table_file)
+    plan = UndistortionPlan(pose_file, table_file)
     if out.is_dir():
         with os.scandir(out) as entries:
             plan.there = {entry.name for entry in entries if entry.name.startswith(OUTPUT_PREFIX) and entry.is_file()}
@@ -160,7 +162,9 @@ def make_plan(root: Path, out: Path, settings: CalibrationSettings, selection: S
 class _Planner:
     """Fills a plan id by id."""
 
-    def __init__(self, plan: Plan, poses: pd.DataFrame, table: pd.DataFrame, selection: Selection) -> None:
+    def __init__(
+        self, plan: UndistortionPlan, poses: pd.DataFrame, table: pd.DataFrame, selection: ImageSelection
+    ) -> None:
         self.plan = plan
         self.table = table
         self.planes = [plane for plane in PLANES if plane in selection.planes]
@@ -181,7 +185,7 @@ class _Planner:
             problem = reason or (None if plane in files else self._absence(number, plane, files))
             problem = problem or self._problem_of(calibration, plane)
             if problem:
-                self.plan.failures.append(Failure(number, plane, problem))
+                self.plan.failures.append(ImageFailure(number, plane, problem))
                 continue
             self.plan.keys.add((calibration, plane))
             if output_name(number, plane, settings) in present:

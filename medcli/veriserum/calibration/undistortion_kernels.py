@@ -108,12 +108,12 @@ def nearest_pixels(model, rows, columns, out):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def walk_to_nearest(model, column, row, x, y):  # type: ignore[no-untyped-def]
     """From pixel (x, y), step to the neighbour mapped nearest to (column, row) until none is nearer."""
-    best = squared_distance(model, column, row, x, y)
+    best = grid_distance_squared(model, column, row, x, y)
     while True:
         best_x, best_y = x, y
         for next_y in range(max(y - 1, 0), min(y + 2, NATIVE_HEIGHT)):
             for next_x in range(max(x - 1, 0), min(x + 2, NATIVE_WIDTH)):
-                distance = squared_distance(model, column, row, next_x, next_y)
+                distance = grid_distance_squared(model, column, row, next_x, next_y)
                 if distance < best:
                     best, best_x, best_y = distance, next_x, next_y
         if best_x == x and best_y == y:
@@ -122,7 +122,7 @@ def walk_to_nearest(model, column, row, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def squared_distance(model, column, row, x, y):  # type: ignore[no-untyped-def]
+def grid_distance_squared(model, column, row, x, y):  # type: ignore[no-untyped-def]
     """Squared distance, in grid pixels, of the mapped pixel (x, y) from (column, row)."""
     mapped_column, mapped_row = to_grid(model, x, y)
     return (mapped_column - column) ** 2 + (mapped_row - row) ** 2

@@ -19,7 +19,7 @@ _LEAST_TRIALS = 3
 """A split by trial needs one for each side."""
 
 
-def survey(root: Path) -> DataFolder:
+def survey_veriserum(root: Path) -> DataFolder:
     """Count what is in ``root`` and say what is missing; bad data are a problem in the answer, not an error."""
     folder = DataFolder("Veriserum", root)
     if not root.is_dir():

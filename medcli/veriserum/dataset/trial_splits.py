@@ -49,7 +49,7 @@ class Trials:
 
 
 @dataclass(frozen=True)
-class Split:
+class TrialSplit:
     """Pose ids by side.
 
     Attributes:
@@ -99,7 +99,7 @@ def find_trials(poses: pd.DataFrame, contents: folder_index.Contents) -> Trials:
     return Trials(_runs(poses), RUNS)
 
 
-def split_by_trial(poses: pd.DataFrame, trials: Trials) -> Split:
+def split_by_trial(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
     """70 % of the pairs for training, 15 % for validation and 15 % for testing, whole trials each.
 
     Trials are taken in the order of a hash of their first id, so that the split of a dataset is always the same.
@@ -127,7 +127,7 @@ def split_by_trial(poses: pd.DataFrame, trials: Trials) -> Split:
     return _finish(poses, {name: _ids(poses.index[sides == name]) for name in ("train", "val", "test")}, trials)
 
 
-def split_as_published(poses: pd.DataFrame, trials: Trials) -> Split:
+def split_as_published(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
     """The first 1,000 ids in their order, the first 80 % for training and the rest for both validation and testing."""
     chosen = _ids(poses.index)[:PUBLISHED_IDS]
     cut = int(PUBLISHED_SHARE * len(chosen))
@@ -169,7 +169,7 @@ def from_ranges(text: str) -> Ids:
     return _ids([i for first, _, last in spans for i in range(int(first), int(last or first) + 1)])
 
 
-def _finish(poses: pd.DataFrame, sides: dict[str, Ids], trials: Trials) -> Split:
+def _finish(poses: pd.DataFrame, sides: dict[str, Ids], trials: Trials) -> TrialSplit:
     groups = {name: set(trials.of[trials.of.index.isin(ids)].tolist()) for name, ids in sides.items()}
     held_out = _ids(sorted({*sides["val"].tolist(), *sides["test"].tolist()}))
     leaks = count_leaks(poses, sides["train"], held_out)
@@ -188,7 +188,7 @@ def _finish(poses: pd.DataFrame, sides: dict[str, Ids], trials: Trials) -> Split
             "no column tells the trials; pairs were grouped by runs of consecutive ids, broken at jumps of the pose"
         )
     counts = {name: len(found) for name, found in groups.items()}
-    return Split(**sides, rule=trials.rule, trials=counts, leaks=leaks, warnings=tuple(warnings))
+    return TrialSplit(**sides, rule=trials.rule, trials=counts, leaks=leaks, warnings=tuple(warnings))
 
 
 def _is_tiny(groups: pd.Series) -> bool:

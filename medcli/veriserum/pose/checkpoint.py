@@ -108,7 +108,7 @@ def load_pose_network(path: Path) -> tuple[PoseNetwork, PoseMetadata]:
     return network, metadata
 
 
-def describe(path: Path) -> PoseCheckpoint:
+def describe_pose_checkpoint(path: Path) -> PoseCheckpoint:
     """Load a pose checkpoint and say what it is.
 
     Raises:

@@ -58,7 +58,7 @@ def estimate(
     return Estimates(np.array(ids, np.int64), np.concatenate(poses), failures)
 
 
-def look_up(predictions: Path, ids: Ids) -> Estimates:
+def estimates_from_table(predictions: Path, ids: Ids) -> Estimates:
     """The poses of ``ids`` in a table of poses, see :func:`medcli.veriserum.dataset.pose_tables.read_predictions`.
 
     Raises:

@@ -23,10 +23,10 @@ from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.trial_splits import Ids, count_leaks, from_ranges
 from medcli.veriserum.geometry.biplane import PoseFrame
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
-from medcli.veriserum.pose.estimates import Estimates, estimate, look_up
+from medcli.veriserum.pose.estimates import Estimates, estimate, estimates_from_table
 from medcli.veriserum.pose.inference import PosePredictor
-from medcli.veriserum.pose.metrics import SINGLE_PLANE, Summary, outline_errors, pose_errors, summarise
-from medcli.veriserum.pose.pairs import Pairs, choose_split, find_pairs, pose_matrices
+from medcli.veriserum.pose.metrics import SINGLE_PLANE, Summary, outline_errors, pose_errors, summarise_errors
+from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, pose_matrices
 from medcli.veriserum.registration.study import read_inter_plane
 
 _LOG = logging.getLogger(__name__)
@@ -135,8 +135,8 @@ def evaluate_pose(
         anatomies={number: anatomies.count(number) for number in sorted(set(anatomies))},
         split=split,
         leaks=leaks,
-        errors=summarise(errors),
-        mean_pose=None if guess is None else summarise(guess),
+        errors=summarise_errors(errors),
+        mean_pose=None if guess is None else summarise_errors(guess),
         single_plane=SINGLE_PLANE,
         geometry=f"planes: {settings.inter_plane or 'published geometry'}; poses in frame {settings.frame.value}",
         out=out,
@@ -190,7 +190,7 @@ def _choose(
         chosen = np.intersect1d(from_ranges(str(splits[settings.split])), present)
         words = f"{settings.split} pairs of the checkpoint's split by {splits.get('rule')}"
     else:
-        split = choose_split(pairs)
+        split = choose_pairs(pairs)
         chosen, words = getattr(split, settings.split), f"{settings.split} pairs of the split by {split.rule}"
     if not len(chosen):
         raise DataError(f"no pair to evaluate ({words})", "choose with --split or --ids")
@@ -205,7 +205,7 @@ def _estimates(
         found = estimate(checkpoint, pairs.reader(checkpoint.metadata.size), pairs.select(ids), "evaluating", progress)
     else:
         assert predictions is not None
-        found = look_up(predictions, ids)
+        found = estimates_from_table(predictions, ids)
     if not len(found.ids):
         raise DataError(f"none of {len(ids)} pairs could be evaluated: {found.failures[0]}")
     return found
@@ -254,7 +254,7 @@ def _draw(
     out: Path, errors: pd.DataFrame, guess: pd.DataFrame | None, found: Estimates, pairs: Pairs, world: PairGeometry
 ) -> None:
     """How errors are distributed, and the best, median and worst pair that has images, cameras and an implant."""
-    from medcli.veriserum.pose.figures import draw_errors, draw_examples, rank
+    from medcli.veriserum.pose.figures import draw_errors, draw_pose_examples, rank
 
     draw_errors(errors, guess, out / "errors.png")
     estimates = dict(zip(found.ids.tolist(), found.poses, strict=True))
@@ -269,4 +269,4 @@ def _draw(
         note = f"{words}: id {number}, {row['distance_mm']:.1f} mm, {row['rotation_deg']:.1f} degrees"
         examples.append((note, pairs.files[number], implant.mesh, both, list(poses)))
     if examples:
-        draw_examples(examples, pairs.reader(_OVERLAY_SIZE), out / "overlays.jpg")
+        draw_pose_examples(examples, pairs.reader(_OVERLAY_SIZE), out / "overlays.jpg")

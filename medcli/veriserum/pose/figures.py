@@ -62,7 +62,7 @@ def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) 
         figure.savefig(part, format="png")
 
 
-def draw_examples(examples: Sequence[Example], reader: PairReader, target: Path) -> None:
+def draw_pose_examples(examples: Sequence[Example], reader: PairReader, target: Path) -> None:
     """Pairs with the implant's outline by reference and estimate, a row each, as one picture."""
     rows, notes = [], []
     for note, files, mesh, cameras, (reference, estimate) in examples:

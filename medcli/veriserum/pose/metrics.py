@@ -130,7 +130,7 @@ def outline_errors(
     return pd.DataFrame(rows, columns=["outline_bs_mm", "outline_fs_mm"], dtype=float)
 
 
-def summarise(errors: pd.DataFrame) -> dict[str, Summary]:
+def summarise_errors(errors: pd.DataFrame) -> dict[str, Summary]:
     """Each measure over the rows of a table of errors."""
     return {name: _summary(errors[name].to_numpy(np.float64)) for name in MEASURES if name in errors.columns}
 

@@ -95,7 +95,7 @@ class PairReader:
         images = {plane: read_grey(path) for plane, path in (("bs", files.bs), ("fs", files.fs))}
         if files.calibration is not None:
             images = self._calibrate(images, files.calibration)
-        return np.stack([shrink(images[plane], self.size) for plane in STACK])
+        return np.stack([shrink_image(images[plane], self.size) for plane in STACK])
 
     def fingerprint(self, calibration: int | None, plane: str) -> int:
         """A number that changes with the calibration's numbers; 0 for calibrated images."""
@@ -126,7 +126,7 @@ class PairReader:
         return self._models[key]
 
 
-def shrink(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def shrink_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """(H, W) uint8 to (size, size): the mean over each pixel's footprint."""
     if image.shape == (size, size):
         return image

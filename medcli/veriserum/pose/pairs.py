@@ -19,10 +19,17 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.training.batches import HostFrames, spread
 from medcli.training.decoded_store import DecodedStore, file_stamp
-from medcli.training.settings import fingerprint
+from medcli.training.settings import data_fingerprint
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
-from medcli.veriserum.dataset.trial_splits import Ids, Split, Trials, find_trials, split_as_published, split_by_trial
+from medcli.veriserum.dataset.trial_splits import (
+    Ids,
+    Trials,
+    TrialSplit,
+    find_trials,
+    split_as_published,
+    split_by_trial,
+)
 from medcli.veriserum.pose.pair_images import CALIBRATED, ORIGINALS, LazyPairs, PairFiles, PairReader, find_calibrated
 from medcli.veriserum.pose.settings import SPLITS, PoseSettings
 
@@ -111,7 +118,7 @@ def find_pairs(
     return Pairs(kept, files, source, distortions, trials, root, *left_out)
 
 
-def choose_split(pairs: Pairs, name: str = "trial") -> Split:
+def choose_pairs(pairs: Pairs, name: str = "trial") -> TrialSplit:
     """Split the pairs ``trial`` by trial or as ``published``.
 
     Raises:
@@ -145,7 +152,7 @@ class SplitPairs:
     failures: tuple[str, ...] = ()
 
 
-def open_pairs(settings: PoseSettings, pairs: Pairs, split: Split, progress: Progress = SILENT) -> SplitPairs:
+def open_pairs(settings: PoseSettings, pairs: Pairs, split: TrialSplit, progress: Progress = SILENT) -> SplitPairs:
     """Open the pairs of a split: from the cache, which decodes what it does not hold yet, or from the images.
 
     Several processes may call this at once; one decodes and the others wait.
@@ -164,7 +171,7 @@ def open_pairs(settings: PoseSettings, pairs: Pairs, split: Split, progress: Pro
     return SplitPairs(sides[0], sides[1], tuple(failures))
 
 
-def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: Split) -> str:
+def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: TrialSplit) -> str:
     """Tells whether another run sees the same pairs: their ids and poses, and the sizes of their images."""
     sides = [spread(ids, settings.limit_pairs) for ids in (split.train, split.val)]
     ids = np.concatenate(sides)
@@ -173,7 +180,7 @@ def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: Split) -> str:
         f"{item.id} {file_stamp(item.bs)[1]} {file_stamp(item.fs)[1]} {row.tobytes().hex()}"
         for item, row in zip(pairs.select(ids), targets, strict=True)
     ]
-    return fingerprint(lines, {"training pairs": len(sides[0]), "validation pairs": len(sides[1])})
+    return data_fingerprint(lines, {"training pairs": len(sides[0]), "validation pairs": len(sides[1])})
 
 
 def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progress) -> tuple[Any, Ids, list[str]]:

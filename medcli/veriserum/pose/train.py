@@ -22,15 +22,15 @@ from medcli.training.devices import resolve_devices
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
-from medcli.training.training_run import Task, Trained, Training
+from medcli.training.training_run import Trained, Training, TrainingTask
 from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
 from medcli.veriserum.dataset.publication import ABOUT
-from medcli.veriserum.dataset.trial_splits import Split
+from medcli.veriserum.dataset.trial_splits import TrialSplit
 from medcli.veriserum.pose.checkpoint import PoseMetadata, save_pose_checkpoint
 from medcli.veriserum.pose.lightning_module import MONITOR, PoseModule
 from medcli.veriserum.pose.losses import LOSSES
 from medcli.veriserum.pose.network import build_pose_network
-from medcli.veriserum.pose.pairs import Pairs, choose_split, find_pairs, fingerprint_of, open_pairs, pose_matrices
+from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, fingerprint_of, open_pairs, pose_matrices
 from medcli.veriserum.pose.settings import PoseSettings
 
 PANELS: tuple[Panel, ...] = (
@@ -91,10 +91,10 @@ def train_pose(
         DataError: images, tables or backbone weights are missing.
         KeyboardInterrupt: interrupted; the epochs done are on disk.
     """
-    check_settings(settings)
+    check_pose_settings(settings)
     devices = resolve_devices(settings)
     pairs = find_pairs(settings.root, settings.anatomy, settings.calibrated)
-    training = _PoseTraining(settings, pairs, choose_split(pairs, settings.split))
+    training = _PoseTraining(settings, pairs, choose_pairs(pairs, settings.split))
     return training.run(devices, out, resume, overwrite, progress)
 
 
@@ -102,7 +102,7 @@ def train_pose(
 class _PoseTraining(Training[TrainPoseResult]):
     settings: PoseSettings
     pairs: Pairs
-    split: Split
+    split: TrialSplit
     result_type = TrainPoseResult
     verb = VERB
     about = ABOUT
@@ -115,7 +115,7 @@ class _PoseTraining(Training[TrainPoseResult]):
     def fingerprint(self) -> str:
         return fingerprint_of(self.settings, self.pairs, self.split)
 
-    def prepare(self, out: Path, is_new: bool, progress: Progress) -> Task:
+    def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
         settings, pairs, split, mean = self.settings, self.pairs, self.split, self.mean
         _tell(pairs, split)
         opened = open_pairs(settings, pairs, split, progress)
@@ -125,7 +125,7 @@ class _PoseTraining(Training[TrainPoseResult]):
         module = PoseModule(network, settings)
         data = FrameData(opened.train, opened.val, settings.batch_size, settings.seed)
         write_weights = _weights_writer(out, module, pairs, split, mean)
-        return Task(module, data, write_weights, MONITOR, PANELS, opened.failures)
+        return TrainingTask(module, data, write_weights, MONITOR, PANELS, opened.failures)
 
     def report(self, out: Path, trained: Trained) -> TrainPoseResult:
         split = self.split
@@ -141,7 +141,7 @@ class _PoseTraining(Training[TrainPoseResult]):
         )
 
 
-def check_settings(settings: PoseSettings) -> None:
+def check_pose_settings(settings: PoseSettings) -> None:
     """Look at the values that no other part looks at.
 
     Raises:
@@ -187,7 +187,7 @@ def _start_of(poses: pd.DataFrame, mean: NDArray[np.float64]) -> tuple[torch.Ten
     return torch.from_numpy(start).float(), torch.from_numpy(np.concatenate([spread_mm, np.ones(6)])).float()
 
 
-def _tell(pairs: Pairs, split: Split) -> None:
+def _tell(pairs: Pairs, split: TrialSplit) -> None:
     logger.info(
         "%d pairs (%s): %d to train, %d to validate, %d to test; trials by %s",
         len(pairs.files),
@@ -204,7 +204,7 @@ def _tell(pairs: Pairs, split: Split) -> None:
 
 
 def _weights_writer(
-    out: Path, module: PoseModule, pairs: Pairs, split: Split, mean: NDArray[np.float64]
+    out: Path, module: PoseModule, pairs: Pairs, split: TrialSplit, mean: NDArray[np.float64]
 ) -> WriteWeights:
     settings = module.settings
     angles = Rotation.from_matrix(mean[:3, :3]).as_euler("ZXY", degrees=True)

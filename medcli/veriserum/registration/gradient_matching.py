@@ -65,7 +65,7 @@ LEVELS = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class MatchingSettings:
     """How a pose is refined.
 
     Attributes:
@@ -166,7 +166,11 @@ class _PlaneMatcher:
 
 
 def refine(
-    pictures: Mapping[str, Picture], cameras: DualPlane, mesh: Mesh, start: Matrix, settings: Settings | None = None
+    pictures: Mapping[str, Picture],
+    cameras: DualPlane,
+    mesh: Mesh,
+    start: Matrix,
+    settings: MatchingSettings | None = None,
 ) -> Refined:
     """Refine a pose.
 
@@ -180,7 +184,7 @@ def refine(
     Raises:
         DataError: the implant is not in the images at the start.
     """
-    settings = settings or Settings()
+    settings = settings or MatchingSettings()
     pose, per_mm, evaluations = start, settings.per_mm, 0
     for level in settings.levels:
         matcher = Matcher(pictures, cameras, mesh, [pose], level)

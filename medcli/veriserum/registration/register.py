@@ -27,7 +27,7 @@ from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_pair
-from medcli.veriserum.registration.gradient_matching import Settings, refine
+from medcli.veriserum.registration.gradient_matching import MatchingSettings, refine
 from medcli.veriserum.registration.study import Recordings, Sources, select
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _LEAST_DEPTH_MM = 200.0
 
 
 @dataclass(frozen=True)
-class Failure:
+class PairFailure:
     """A pair that could not be registered, and why."""
 
     id: int
@@ -86,7 +86,7 @@ class RegisterResult:
     inter_plane: str
     seconds: float
     poses: list[PoseReport]
-    failures: list[Failure]
+    failures: list[PairFailure]
     schema: str = "medcli.register-pose.v1"
 
 
@@ -95,7 +95,7 @@ def register_poses(
     out: Path,
     ids: Sequence[tuple[int, int]] | None = None,
     anatomy: int | None = None,
-    settings: Settings | None = None,
+    settings: MatchingSettings | None = None,
     least_similarity: float = 0.4,
     overlays: Path | None = None,
     workers: int | None = None,
@@ -125,7 +125,7 @@ def register_poses(
     make_output_folder(out.parent)
     rows = {} if overwrite or not out.exists() else _read_rows(out)
     waiting = [number for number in chosen if number not in rows]
-    run = _Run(recordings, settings or Settings(), least_similarity, overlays)
+    run = _Run(recordings, settings or MatchingSettings(), least_similarity, overlays)
     started = time.perf_counter()
     reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
     result = RegisterResult(
@@ -148,18 +148,18 @@ def register_poses(
 
 def _work(
     run: _Run, waiting: list[int], out: Path, rows: dict[int, dict[str, Any]], workers: int, progress: Progress
-) -> tuple[list[PoseReport], list[Failure]]:
+) -> tuple[list[PoseReport], list[PairFailure]]:
     """Register what is waiting; ``rows`` and the file grow with each result."""
     image_io.use_single_threaded_codecs()
     if run.overlays and waiting:
         make_output_folder(run.overlays)
     reports: list[PoseReport] = []
-    failures: list[Failure] = []
+    failures: list[PairFailure] = []
     kept = time.monotonic()
     try:
         with progress.task("registering", len(waiting), "pairs") as advance:
             for done in run_in_threads(run.one, waiting, workers):
-                if isinstance(done, Failure):
+                if isinstance(done, PairFailure):
                     failures.append(done)
                 else:
                     reports.append(done)
@@ -178,16 +178,16 @@ class _Run:
     """The work on one pair, called from several threads."""
 
     def __init__(
-        self, recordings: Recordings, settings: Settings, least_similarity: float, overlays: Path | None
+        self, recordings: Recordings, settings: MatchingSettings, least_similarity: float, overlays: Path | None
     ) -> None:
         self.recordings, self.settings = recordings, settings
         self.least_similarity, self.overlays = least_similarity, overlays
 
-    def one(self, number: int) -> PoseReport | Failure:
+    def one(self, number: int) -> PoseReport | PairFailure:
         try:
             return self._register(number)
         except DataError as error:
-            return Failure(number, error.message)
+            return PairFailure(number, error.message)
 
     def _register(self, number: int) -> PoseReport:
         recordings = self.recordings

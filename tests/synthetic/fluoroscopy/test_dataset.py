@@ -18,7 +18,7 @@ from medcli.synthetic.fluoroscopy.calibrations import draw_calibrations
 from medcli.synthetic.fluoroscopy.dataset import (
     DATABASE,
     IMAGE_FOLDER,
-    Settings,
+    FluoroscopySettings,
     Study,
     SyntheticVeriserum,
     make_veriserum,
@@ -115,7 +115,7 @@ def test_never_removes_images_it_did_not_make(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("plane", PLANES)
 def test_native_is_the_truth_seen_through_the_distortion(plane: str) -> None:
-    study = Study(Settings(pairs=1, seed=3, noise=0.0))
+    study = Study(FluoroscopySettings(pairs=1, seed=3, noise=0.0))
     truth, native = study.truth(1, plane) * 255, study.native(1, plane)
     generator = np.random.default_rng(0)
     pixels = np.stack([generator.integers(5, 1659, 20_000), generator.integers(5, 1595, 20_000)], axis=1)
@@ -135,7 +135,7 @@ def test_native_is_the_truth_seen_through_the_distortion(plane: str) -> None:
 
 
 def test_correcting_restores_the_truth_and_not_correcting_does_not() -> None:
-    study = Study(Settings(pairs=1, seed=3, noise=0.0))
+    study = Study(FluoroscopySettings(pairs=1, seed=3, noise=0.0))
     native, truth = study.native(1, "bs"), study.truth(1, "bs", 512) * 255
     corrected = AreaMap.build(study.calibrations[1].bs, 512).apply(native, 0)
     uncorrected = cv2.resize(native, (512, 512), interpolation=cv2.INTER_AREA)
@@ -199,7 +199,7 @@ def test_trials_are_smooth() -> None:
 
 
 def test_trials_differ_and_share_no_calibration_by_accident() -> None:
-    study = Study(Settings(pairs=40, frames_per_trial=4, calibrations=3))
+    study = Study(FluoroscopySettings(pairs=40, frames_per_trial=4, calibrations=3))
     frames = list(study.frames.values())
     assert [frame.measurement_id for frame in frames] == [i // 4 + 1 for i in range(40)]
     for frame in frames:
@@ -211,7 +211,7 @@ def test_trials_differ_and_share_no_calibration_by_accident() -> None:
 
 
 def test_fewer_pairs_are_the_first_of_more() -> None:
-    few, many = Study(Settings(pairs=3, seed=9)), Study(Settings(pairs=20, seed=9))
+    few, many = Study(FluoroscopySettings(pairs=3, seed=9)), Study(FluoroscopySettings(pairs=20, seed=9))
     for number in few.frames:
         assert few.pose_row(number) == many.pose_row(number)
 
@@ -242,9 +242,9 @@ def test_calibrations_are_usable_and_like_real_ones() -> None:
 
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        Settings(pairs=0)
+        FluoroscopySettings(pairs=0)
     with pytest.raises(ValueError, match="1 to 7"):
-        Settings(anatomies=(1, 8))
+        FluoroscopySettings(anatomies=(1, 8))
 
 
 def test_grid_phantom_has_its_beads_where_it_says() -> None:

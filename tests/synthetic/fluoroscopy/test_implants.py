@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from medcli.core.mesh import read_stl, write_stl
-from medcli.synthetic.fluoroscopy.implants import FEMORAL_SHAPES, TIBIAL_SHAPES, Implant, make_implants
+from medcli.synthetic.fluoroscopy.implants import FEMORAL_SHAPES, TIBIAL_SHAPES, SyntheticImplant, make_implants
 from medcli.synthetic.fluoroscopy.solids import blocks, slab
 
 IMPLANTS = make_implants()
 
 
 @pytest.mark.parametrize("implant", IMPLANTS, ids=lambda implant: f"{implant.kind}-{implant.anatomy_id}")
-def test_closed_outward_and_of_real_size(implant: Implant) -> None:
+def test_closed_outward_and_of_real_size(implant: SyntheticImplant) -> None:
     mesh = implant.mesh
     assert mesh.is_watertight()
     assert 12_000 < mesh.volume < 60_000  # a component of CoCr weighs about 100 to 450 g
@@ -40,7 +40,7 @@ def test_sizes_follow_the_shapes() -> None:
 
 
 @pytest.mark.parametrize("implant", IMPLANTS, ids=lambda implant: f"{implant.kind}-{implant.anatomy_id}")
-def test_stays_closed_in_a_file(implant: Implant, tmp_path: Path) -> None:
+def test_stays_closed_in_a_file(implant: SyntheticImplant, tmp_path: Path) -> None:
     write_stl(implant.mesh, tmp_path / "ana.stl")
     again = read_stl(tmp_path / "ana.stl")
     assert again.is_watertight()

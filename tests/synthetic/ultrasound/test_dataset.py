@@ -12,7 +12,11 @@ from medcli.core.mesh import read_stl
 from medcli.core.rigid_transforms import ULTRABONES_EULER, invert_rigid, rigid_transform
 from medcli.synthetic.ultrasound.bones import SHAPES, make_bone
 from medcli.synthetic.ultrasound.dataset import SweepSettings, calibration, first_surface, make_ultrabones
-from medcli.synthetic.ultrasound.label_rules import full_label, partial_label, squared_distance
+from medcli.synthetic.ultrasound.label_rules import (
+    analytic_full_label,
+    analytic_partial_label,
+    segment_distance_squared,
+)
 from medcli.ultrabones.dataset.frame_index import index_frames, read_tracking
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS
 
@@ -40,7 +44,7 @@ def test_distance_to_triangles_equals_dense_sampling() -> None:
     u, v = np.meshgrid(np.linspace(0, 1, 400), np.linspace(0, 1, 400))
     weights = np.stack([1 - u, u * (1 - v), u * v], axis=-1).reshape(-1, 3)
     sampled = [np.linalg.norm(weights @ t - p, axis=1).min() for t, p in zip(triangles, points, strict=True)]
-    exact = np.sqrt(squared_distance(points, triangles))
+    exact = np.sqrt(segment_distance_squared(points, triangles))
     assert np.all(exact <= np.array(sampled) + 1e-12)
     np.testing.assert_allclose(exact, sampled, atol=2e-2)
 
@@ -48,7 +52,7 @@ def test_distance_to_triangles_equals_dense_sampling() -> None:
 def test_full_label_of_a_plane_is_a_band() -> None:
     """A wall across the image at x = 5 mm: the label is where |x - 5| < 0.1, whatever the tilt of the rest."""
     wall = np.array([[[5, -50, -9], [5, 50, -9], [5, 0, 90]]], float)
-    label = full_label(wall, 0.05, (20, 200))
+    label = analytic_full_label(wall, 0.05, (20, 200))
     centres = (np.arange(200) + 0.5) * 0.05
     np.testing.assert_array_equal(label > 0, np.broadcast_to(np.abs(centres - 5) < 0.1, (20, 200)))
 
@@ -56,7 +60,7 @@ def test_full_label_of_a_plane_is_a_band() -> None:
 def test_partial_label_is_the_first_run_of_each_column() -> None:
     full = np.array([[0, 255, 0], [255, 255, 0], [0, 0, 0], [255, 255, 0]], np.uint8)
     np.testing.assert_array_equal(
-        partial_label(full), np.array([[0, 255, 0], [255, 255, 0], [0, 0, 0], [0, 0, 0]], np.uint8)
+        analytic_partial_label(full), np.array([[0, 255, 0], [255, 255, 0], [0, 0, 0], [0, 0, 0]], np.uint8)
     )
 
 
@@ -96,7 +100,7 @@ def test_label_from_written_mesh_and_true_pose_lands_on_the_bright_line(tmp_path
     for row in frames.itertuples():
         image, written = read_grey(row.image), read_grey(row.label_full)
         assert image.shape == written.shape == (811, 950)
-        again = full_label(mesh.transformed(invert_rigid(poses[row.tracking])).triangles, 0.05392, (811, 950))
+        again = analytic_full_label(mesh.transformed(invert_rigid(poses[row.tracking])).triangles, 0.05392, (811, 950))
         assert np.mean(again != written) < 1e-5  # the file holds 32-bit coordinates
         surface = first_surface(read_grey(row.label))
         columns = np.flatnonzero(np.isfinite(surface))
@@ -143,7 +147,9 @@ def test_plain_label_rule_gives_the_published_masks(real_data: Path) -> None:
     assert masks
     for path in masks:
         row = frames[frames.timestamp == int(path.name.split("_")[0])].iloc[0]
-        made = full_label(mesh.transformed(invert_rigid(poses[row.tracking])).triangles, 0.05392, (811, 950)) > 0
+        made = (
+            analytic_full_label(mesh.transformed(invert_rigid(poses[row.tracking])).triangles, 0.05392, (811, 950)) > 0
+        )
         np.testing.assert_array_equal(made, read_grey(row.label_full) > 0)
         published = read_grey(path) > 0
         assert (made & published).sum() / published.sum() >= 0.999

@@ -12,7 +12,7 @@ from medcli.ultrabones.dataset.constants import SPECIMENS, split_code
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.splits import (
     DonorOverlap,
-    Split,
+    SpecimenSplit,
     choose_frames,
     donor_overlap,
     donors_in,
@@ -42,12 +42,12 @@ def test_published_split_has_donors_on_both_sides() -> None:
 
 def test_leave_one_out() -> None:
     splits = leave_one_out([3, 1, 2, 3])
-    assert splits == [Split((2, 3), (1,)), Split((1, 3), (2,)), Split((1, 2), (3,))]
+    assert splits == [SpecimenSplit((2, 3), (1,)), SpecimenSplit((1, 3), (2,)), SpecimenSplit((1, 2), (3,))]
     assert len(leave_one_out()) == 14
     with pytest.raises(UsageError, match="at least two"):
         leave_one_out([4])
     with pytest.raises(UsageError, match="specimens 2 are in the training and in the test split"):
-        Split((1, 2), (2, 3))
+        SpecimenSplit((1, 2), (2, 3))
 
 
 def test_folders_name_donors_that_the_registry_does_not_know() -> None:

@@ -13,18 +13,18 @@ import pytest
 from medcli.core.run_provenance import SYNTHETIC
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames
-from medcli.ultrabones.dataset.status import find_damaged, survey
+from medcli.ultrabones.dataset.status import find_damaged, survey_ultrabones
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
-from medcli.ultrabones.segmentation.training_data import choose_split
+from medcli.ultrabones.segmentation.training_data import choose_frames
 
 SMALL = SweepSettings(frames=2, scale=0.2)
 
 
 def test_counts_and_next_commands(tmp_path: Path) -> None:
     make_ultrabones(tmp_path, (1, 2, 4, 7, 8), anatomies=("fibula", "tibia"), settings=SMALL)
-    assert survey(tmp_path).problems == []  # made-up specimens lack none
+    assert survey_ultrabones(tmp_path).problems == []  # made-up specimens lack none
     (tmp_path / SYNTHETIC).unlink()
-    found = survey(tmp_path)
+    found = survey_ultrabones(tmp_path)
     assert found.found == {
         "specimens": "5: 1 2 4 7 8",
         "records": "10",
@@ -55,7 +55,7 @@ def test_counts_and_next_commands(tmp_path: Path) -> None:
 )
 def test_proposes_a_training_that_can_begin(tmp_path: Path, specimens: tuple[int, ...], words: str | None) -> None:
     make_ultrabones(tmp_path, specimens, settings=SMALL)
-    found = survey(tmp_path)
+    found = survey_ultrabones(tmp_path)
     commands = [step.command for step in found.proposals if step.step == "train"]
     if words is None:
         assert commands == []
@@ -66,7 +66,7 @@ def test_proposes_a_training_that_can_begin(tmp_path: Path, specimens: tuple[int
         flag: tuple(map(int, numbers.split())) for flag, numbers in re.findall(r"--(\w+)-specimens ([\d ]+)", words)
     }
     settings = SegmentationSettings(root=tmp_path, **{f"{flag}_specimens": numbers for flag, numbers in given.items()})
-    split = choose_split(settings)
+    split = choose_frames(settings)
     assert len(split.train)
     assert len(split.val)
 
@@ -76,10 +76,12 @@ def test_proposes_to_label_what_has_no_labels(tmp_path: Path) -> None:
     for name in ("Labels", "Labels_full"):
         for folder in list(tmp_path.rglob(name)):
             shutil.rmtree(folder)
-    assert [step.command for step in survey(tmp_path).proposals] == [f"medcli label ultrabones --root {tmp_path}"]
+    assert [step.command for step in survey_ultrabones(tmp_path).proposals] == [
+        f"medcli label ultrabones --root {tmp_path}"
+    ]
     for mesh in tmp_path.rglob("*.stl"):
         mesh.unlink()
-    assert survey(tmp_path).proposals == []
+    assert survey_ultrabones(tmp_path).proposals == []
 
 
 def test_damaged_files_are_counted_and_named(tmp_path: Path) -> None:
@@ -90,13 +92,13 @@ def test_damaged_files_are_counted_and_named(tmp_path: Path) -> None:
     Path(frames.label[1]).write_bytes(b"")
     assert find_damaged(frames) == ([str(cut), frames.label[1]], 6)
     assert find_damaged(frames, most=1) == ([str(cut)], 3)
-    assert any("2 PNG files empty or cut off" in problem for problem in survey(tmp_path).problems)
+    assert any("2 PNG files empty or cut off" in problem for problem in survey_ultrabones(tmp_path).problems)
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
-    (proposal,) = survey(tmp_path / "nowhere").proposals
+    (proposal,) = survey_ultrabones(tmp_path / "nowhere").proposals
     assert proposal.command == f"medcli download ultrabones --dest {tmp_path / 'nowhere'}"
-    assert any("no frame" in problem for problem in survey(tmp_path).problems)
+    assert any("no frame" in problem for problem in survey_ultrabones(tmp_path).problems)
 
 
 def test_info_shows_it(tmp_path: Path, medcli: Any) -> None:
@@ -110,7 +112,7 @@ def test_info_shows_it(tmp_path: Path, medcli: Any) -> None:
 
 
 def test_real_example(real_data: Path) -> None:
-    found = survey(real_data / "ultrabones-example")
+    found = survey_ultrabones(real_data / "ultrabones-example")
     assert found.problems == []
     assert found.found["frames"] == "88 (88 fibula)"
     words = f"--root {real_data / 'ultrabones-example'} --labels full --train-specimens 90 --val-specimens 91"

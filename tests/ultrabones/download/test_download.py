@@ -12,8 +12,8 @@ import pytest
 
 from medcli.core.progress import Advance
 from medcli.transfer.download import Manner
-from medcli.ultrabones.dataset.publication import Kind
-from medcli.ultrabones.download.download import Origin, Selection, download_ultrabones
+from medcli.ultrabones.dataset.publication import FileKind
+from medcli.ultrabones.download.download import UltrabonesOrigin, UltrabonesSelection, download_ultrabones
 from tests.conftest import Ran
 from tests.support.download_fixtures import CURRENT, files_in, zipped
 from tests.support.servers import FakeHub, Trouble
@@ -339,7 +339,9 @@ class Shown:
 
 def test_unpacking_whole_archives_has_a_progress_of_its_own(hub: FakeHub, tmp_path: Path) -> None:
     shown = Shown()
-    download_ultrabones(tmp_path, Selection(specimens=[1, 2]), Origin(), Manner(workers=1), progress=shown)
+    download_ultrabones(
+        tmp_path, UltrabonesSelection(specimens=[1, 2]), UltrabonesOrigin(), Manner(workers=1), progress=shown
+    )
     assert files_in(tmp_path) == CURRENT[1] | CURRENT[2]
     archives = sum(len(hub.content[f"specimen{number:02d}.zip"]) for number in (1, 2))
     assert shown.tasks["downloading"] == [archives, archives]
@@ -350,6 +352,8 @@ def test_unpacking_whole_archives_has_a_progress_of_its_own(hub: FakeHub, tmp_pa
 
 def test_members_that_come_alone_are_not_unpacked(hub: FakeHub, tmp_path: Path) -> None:
     shown = Shown()
-    download_ultrabones(tmp_path, Selection(specimens=[1], only=[Kind.TRACKING]), Origin(), progress=shown)
+    download_ultrabones(
+        tmp_path, UltrabonesSelection(specimens=[1], only=[FileKind.TRACKING]), UltrabonesOrigin(), progress=shown
+    )
     assert shown.tasks["downloading"][0] == shown.tasks["downloading"][1] > 0
     assert "unpacking" not in shown.tasks

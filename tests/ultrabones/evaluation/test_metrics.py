@@ -75,7 +75,7 @@ def test_paper_protocol_equals_its_slow_twin(seed: int) -> None:
     for found, wanted in zip((score.precision, score.recall, score.f1), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
     thick = distance_transform_edt(~label) <= 3
-    np.testing.assert_array_equal(metrics.thicken(label), thick)
+    np.testing.assert_array_equal(metrics.thicken_label(label), thick)
     np.testing.assert_allclose(
         (score.assd_mm, score.hd_mm, score.hd95_mm),
         published_ultrabones.surface(prediction, thick, published_ultrabones.SCALE),
@@ -146,7 +146,7 @@ def test_paper_rules_for_empty_regions() -> None:
 def test_a_perfect_prediction_counts_from_the_second_threshold() -> None:
     """Strictly smaller than 0.0 mm is nothing; everything is nearer than 0.1 mm."""
     grey, _, label = a_frame(2)
-    found = paper_score(grey, metrics.thicken(label), label)
+    found = paper_score(grey, metrics.thicken_label(label), label)
     assert found is not None
     np.testing.assert_array_equal(found.precision[0], [0, *[1] * 20])
     assert found.dice == 1

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import MedcliError
-from medcli.core.files import locked
+from medcli.core.files import turn_taking_lock
 from medcli.core.image_io import write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames
@@ -197,7 +197,7 @@ def test_locks_make_processes_take_turns(tmp_path: Path) -> None:
     assert child.stdout is not None
     child.stdout.readline()
     started = time.monotonic()
-    with locked(tmp_path / "l"):
+    with turn_taking_lock(tmp_path / "l"):
         waited = time.monotonic() - started
     assert waited > 0.2
     child.wait()

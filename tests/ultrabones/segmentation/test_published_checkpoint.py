@@ -155,7 +155,7 @@ def test_state_dicts_of_other_networks_are_recognised(wrap: Callable[[Any], Any]
 
 
 def test_convert_writes_ours(published: Path, network: torch.nn.Module, tmp_path: Path) -> None:
-    written = checkpoint.convert(published, tmp_path / "ours.safetensors")
+    written = checkpoint.convert_checkpoint(published, tmp_path / "ours.safetensors")
     assert written.format == "medcli"
     assert written.metadata.source == "epoch_100.pth (pickled network)"
     assert_same(checkpoint.load_model(written.path)[0], network)
@@ -185,7 +185,7 @@ def test_a_hostile_attribute_deep_in_a_real_network(network: torch.nn.Module, tm
     finally:
         del network.decoder.__dict__["extra"]
     with pytest.raises(DataError, match=r"asks to call (io|_io)\.open while loading: refused"):
-        checkpoint.convert(tmp_path / "evil.pth", tmp_path / "out.safetensors")
+        checkpoint.convert_checkpoint(tmp_path / "evil.pth", tmp_path / "out.safetensors")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.pth"]
 
 

@@ -20,7 +20,7 @@ from medcli.core.errors import DataError, MedcliError
 from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.veriserum.calibration import undistort as module
 from medcli.veriserum.calibration.distortion_model import Distortion
-from medcli.veriserum.calibration.undistort import CalibrationSettings, Selection, calibrate
+from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
 from tests.conftest import Ran
 from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
 from tests.support.published_veriserum import correct_pair, nearest_native_pixels
@@ -57,7 +57,7 @@ def test_png_equals_the_published_pixels(
 
 
 def test_jpg_equals_the_published_files(veriserum: Path, distortions: dict[int, Distortion]) -> None:
-    calibrate(veriserum, selection=Selection(ids=[(1, 1)]))
+    calibrate(veriserum, selection=ImageSelection(ids=[(1, 1)]))
     expected = expect(veriserum, distortions[4], 1)["fs"]
     content = (veriserum / "calibrated/calibrated_fs_000001.jpg").read_bytes()
     assert content == cv2.imencode(".jpg", expected)[1].tobytes()
@@ -75,7 +75,7 @@ def test_a_second_run_does_nothing(veriserum: Path) -> None:
 
 def test_parts_give_the_same_folder_as_the_whole(veriserum: Path, tmp_path: Path) -> None:
     calibrate(veriserum, tmp_path / "whole", workers=2)
-    for selection in (Selection(ids=[(3, 4)]), Selection(planes=["fs"]), Selection()):
+    for selection in (ImageSelection(ids=[(3, 4)]), ImageSelection(planes=["fs"]), ImageSelection()):
         calibrate(veriserum, tmp_path / "parts", selection=selection, workers=1)
     assert contents_of(tmp_path / "parts") == contents_of(tmp_path / "whole")
 
@@ -91,15 +91,15 @@ def test_ids_and_planes_are_chosen(veriserum: Path, medcli: Run) -> None:
 def test_the_other_plane_decides_on_the_scaling(veriserum: Path, tmp_path: Path) -> None:
     """Only bs is wanted, but whether it is scaled depends on fs being black."""
     write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
-    calibrate(veriserum, tmp_path / "one", selection=Selection(ids=[(1, 1)], planes=["bs"]))
-    calibrate(veriserum, tmp_path / "both", selection=Selection(ids=[(1, 1)]))
+    calibrate(veriserum, tmp_path / "one", selection=ImageSelection(ids=[(1, 1)], planes=["bs"]))
+    calibrate(veriserum, tmp_path / "both", selection=ImageSelection(ids=[(1, 1)]))
     name = "calibrated_bs_000001.jpg"
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "both" / name).read_bytes()
 
 
 def test_black_plane_leaves_both_unscaled(veriserum: Path, distortions: dict[int, Distortion], tmp_path: Path) -> None:
     write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
-    calibrate(veriserum, tmp_path / "out", CalibrationSettings(format="png"), Selection(ids=[(1, 1)]))
+    calibrate(veriserum, tmp_path / "out", CalibrationSettings(format="png"), ImageSelection(ids=[(1, 1)]))
     for plane, expected in expect(veriserum, distortions[4], 1).items():
         result = image_io.read_grey(tmp_path / "out" / f"calibrated_{plane}_000001.png")
         np.testing.assert_array_equal(result, expected)
@@ -136,7 +136,7 @@ def test_png_and_tif_inputs_below_other_folders(veriserum: Path, tmp_path: Path)
     poses = pd.read_csv(veriserum / POSES)
     poses.loc[len(poses)] = {**poses.iloc[0].to_dict(), "id": 5}
     poses.to_csv(veriserum / POSES, index=False)
-    result = calibrate(veriserum, tmp_path / "out", selection=Selection(ids=[(5, 5)]))
+    result = calibrate(veriserum, tmp_path / "out", selection=ImageSelection(ids=[(5, 5)]))
     assert (result.done, result.failed) == (2, 0)
 
 
@@ -144,7 +144,7 @@ def test_skip_obsolete(veriserum: Path) -> None:
     poses = pd.read_csv(veriserum / POSES)
     poses.loc[poses["id"] == 2, "obsolete"] = 1
     poses.to_csv(veriserum / POSES, index=False)
-    result = calibrate(veriserum, selection=Selection(skip_obsolete=True))
+    result = calibrate(veriserum, selection=ImageSelection(skip_obsolete=True))
     assert (result.done, result.obsolete) == (6, 2)
     assert calibrate(veriserum).done == 2
 
@@ -213,7 +213,7 @@ def test_overwrite_in_the_same_way_keeps_images_until_they_are_replaced(
 
 @pytest.mark.parametrize("text", [None, "{", '{"options": {}, "calibrations": {"1": 3}, "made_with": []}'])
 def test_images_of_unknown_origin_are_not_added_to(veriserum: Path, medcli: Run, text: str | None) -> None:
-    calibrate(veriserum, selection=Selection(ids=[(1, 2)]))
+    calibrate(veriserum, selection=ImageSelection(ids=[(1, 2)]))
     path = veriserum / "calibrated/medcli_calibration.json"
     path.unlink() if text is None else path.write_text(text)
     for words in ((), ("--dry-run",)):
@@ -238,7 +238,7 @@ def test_mask_of_a_folder_that_is_done(veriserum: Path) -> None:
 
 
 def test_changed_calibration_is_noticed(veriserum: Path, medcli: Run) -> None:
-    calibrate(veriserum, selection=Selection(ids=[(1, 2)]))
+    calibrate(veriserum, selection=ImageSelection(ids=[(1, 2)]))
     write_tables(veriserum, [1, 2, 3, 4], {4: make_distortion(4), 9: make_distortion(10)})
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 2

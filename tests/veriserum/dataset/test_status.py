@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from medcli.core.shell import spell
-from medcli.veriserum.dataset.status import survey
-from medcli.veriserum.pose.pairs import choose_split, find_pairs
+from medcli.veriserum.dataset.status import survey_veriserum
+from medcli.veriserum.pose.pairs import choose_pairs, find_pairs
 from tests.conftest import Ran
 from tests.support.made_veriserum import write_study
 
 
 def test_counts_problems_and_what_comes_next(veriserum: Path) -> None:
     (veriserum / "images/fs_000003.jpg").unlink()
-    found = survey(veriserum)
+    found = survey_veriserum(veriserum)
     assert found.found["images"] == "4 bs and 3 fs of 4 ids"
     assert found.found["pose table"].startswith("4 rows in csv_files")
     assert "1 ids have no fs image" in found.problems
@@ -26,17 +26,17 @@ def test_counts_problems_and_what_comes_next(veriserum: Path) -> None:
 def test_proposes_to_calibrate_and_counts_what_is_done(veriserum: Path, medcli: Callable[..., Ran]) -> None:
     columns = "id,principalp_h_fs,principalp_v_fs,principalp_h_bs,principalp_v_bs,sid_fs,sid_bs"
     (veriserum / "source_int_calibration.csv").write_text(f"{columns}\n1,0,0,0,0,1800,1800\n")
-    (proposal,) = survey(veriserum).proposals
+    (proposal,) = survey_veriserum(veriserum).proposals
     assert proposal.command == spell("medcli", "calibrate", "veriserum", "--root", veriserum)
     assert medcli(*shlex.split(proposal.command)[1:]).code == 0  # the folder's name has a blank
-    done = survey(veriserum)
+    done = survey_veriserum(veriserum)
     assert done.found["calibrated images"] == "8"
     assert done.proposals == []
     assert any("too few to train on" in problem for problem in done.problems)
 
 
 def test_absent_folder(tmp_path: Path) -> None:
-    (proposal,) = survey(tmp_path / "none").proposals
+    (proposal,) = survey_veriserum(tmp_path / "none").proposals
     assert proposal.command == f"medcli download veriserum --dest {tmp_path / 'none'}"
 
 
@@ -54,13 +54,13 @@ def test_proposes_a_training_that_can_begin(
 ) -> None:
     """As many trials as a split needs, of one implant or of a group; a pair without an image does not count."""
     write_study(tmp_path, anatomies, measurements)
-    commands = [step.command for step in survey(tmp_path).proposals if step.step == "train"]
+    commands = [step.command for step in survey_veriserum(tmp_path).proposals if step.step == "train"]
     assert commands == ([] if words is None else [f"medcli train pose --root {tmp_path}{words}"])
     if words is not None:
         name = words.split()[-1] if words else "1"
-        assert len(choose_split(find_pairs(tmp_path, name)).test)
+        assert len(choose_pairs(find_pairs(tmp_path, name)).test)
         (tmp_path / "bs_000001.jpg").unlink()
-        assert survey(tmp_path).proposals  # two of its trial are left
+        assert survey_veriserum(tmp_path).proposals  # two of its trial are left
         for number in (2, 3):
             (tmp_path / f"bs_{number:06d}.jpg").unlink()
-        assert not [step for step in survey(tmp_path).proposals if step.step == "train"]
+        assert not [step for step in survey_veriserum(tmp_path).proposals if step.step == "train"]

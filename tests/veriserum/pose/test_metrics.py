@@ -13,7 +13,7 @@ from medcli.core.rigid_transforms import VERISERUM_EULER, invert_rigid, rigid_tr
 from medcli.synthetic.fluoroscopy.implants import make_implants
 from medcli.veriserum.dataset.implant_surfaces import Implant, anatomy_ids
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, InterPlane, SourceIntensifier
-from medcli.veriserum.pose.metrics import MEASURES, outline_error_mm, outline_errors, pose_errors, summarise
+from medcli.veriserum.pose.metrics import MEASURES, outline_error_mm, outline_errors, pose_errors, summarise_errors
 
 CAMERAS = DualPlane.from_calibration(SourceIntensifier(3.0, -5.0, 1850.0, -4.0, 2.0, 1840.0))
 POSE = rigid_transform([5.0, -8.0, 400.0], [20.0, -15.0, 95.0], VERISERUM_EULER)
@@ -91,12 +91,12 @@ def test_summary_and_unknown_implants(implant: Implant) -> None:
     poses = np.stack([moved([i, 0, 0], [0, 0, 0]) for i in range(1, 11)])
     errors = pose_errors(poses, np.stack([POSE] * 10))
     outlines = outline_errors([implant] * 9 + [None], [CAMERAS] * 10, poses, np.stack([POSE] * 10))
-    found = summarise(errors.join(outlines))
+    found = summarise_errors(errors.join(outlines))
     assert set(found) == set(MEASURES)
     assert (found["x_mm"].mean, found["x_mm"].median) == pytest.approx((5.5, 5.5))
     assert found["x_mm"].p90 == pytest.approx(9.1)
     assert (found["x_mm"].pairs, found["outline_bs_mm"].pairs) == (10, 9)
-    assert math.isnan(summarise(outlines.iloc[9:])["outline_fs_mm"].mean)
+    assert math.isnan(summarise_errors(outlines.iloc[9:])["outline_fs_mm"].mean)
 
 
 def test_anatomies_by_kind_and_number() -> None:

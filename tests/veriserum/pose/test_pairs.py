@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import DataError, UsageError
-from medcli.veriserum.calibration.undistort import Selection, calibrate
+from medcli.veriserum.calibration.undistort import ImageSelection, calibrate
 from medcli.veriserum.pose.pair_images import PairReader, read_together
-from medcli.veriserum.pose.pairs import choose_split, find_pairs, open_pairs, pose_matrices, targets_of
+from medcli.veriserum.pose.pairs import choose_pairs, find_pairs, open_pairs, pose_matrices, targets_of
 from medcli.veriserum.pose.settings import PoseSettings
 
 POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
@@ -61,7 +61,7 @@ def test_calibrated_folder_with_too_few_images_is_not_used(root: Path) -> None:
 
 
 def test_calibrated_folder_of_one_plane_is_not_used(root: Path) -> None:
-    calibrate(root, selection=Selection(planes=["bs"]))
+    calibrate(root, selection=ImageSelection(planes=["bs"]))
     assert find_pairs(root, "femur").source == "originals"
 
 
@@ -102,7 +102,7 @@ def test_cache_decodes_once_and_again_what_changed(root: Path, monkeypatch: pyte
     monkeypatch.setattr(PairReader, "read", counted)
     settings = PoseSettings(root=root, anatomy="femur", size=32)
     pairs = find_pairs(root, "femur")
-    split = choose_split(pairs)
+    split = choose_pairs(pairs)
     first = open_pairs(settings, pairs, split)
     assert len(done) == len(split.train) + len(split.val)
     again = open_pairs(settings, pairs, split)
@@ -126,7 +126,7 @@ def test_cache_decodes_once_and_again_what_changed(root: Path, monkeypatch: pyte
 
 def test_an_image_that_cannot_be_read_is_left_out_and_named(root: Path) -> None:
     pairs = find_pairs(root, "femur")
-    split = choose_split(pairs)
+    split = choose_pairs(pairs)
     broken = int(split.train[0])
     Path(pairs.files[broken].fs).write_bytes(b"no image")
     opened = open_pairs(PoseSettings(root=root, anatomy="femur", size=32), pairs, split)

@@ -14,7 +14,7 @@ import pytest
 
 from medcli.core.errors import DataError
 from medcli.core.rigid_transforms import rotation_angle_deg
-from medcli.synthetic.fluoroscopy.dataset import Settings as StudySettings
+from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings as StudySettings
 from medcli.synthetic.fluoroscopy.dataset import Study, SyntheticVeriserum, make_veriserum
 from medcli.veriserum.geometry.biplane import ImageGrid, PoseFrame
 from medcli.veriserum.geometry.outline_overlay import outline

@@ -66,7 +66,7 @@ def to_levels(images: Tensor, nearest: bool = False) -> Tensor:
     return ((images * 255 + 0.5) if nearest else (images * (256 - 1e-3))).to(torch.uint8)
 
 
-def thicken(labels: Tensor, radius_px: int) -> Tensor:
+def thicken_batch(labels: Tensor, radius_px: int) -> Tensor:
     """Pixels within ``radius_px`` (Euclidean, at most) of a label pixel: dilation by the disk dx² + dy² <= r².
 
     Args:

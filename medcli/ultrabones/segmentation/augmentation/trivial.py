@@ -66,7 +66,7 @@ factors, and the blur's standard deviation in pixels."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class AugmentationPlan:
     """What happens to each frame of a batch.
 
     Attributes:
@@ -78,16 +78,16 @@ class Plan:
     magnitudes: NDArray[np.float64]
 
 
-def draw_plan(frames: int, random: np.random.Generator) -> Plan:
+def draw_plan(frames: int, random: np.random.Generator) -> AugmentationPlan:
     """Draw 5 of the 14 operations for each of ``frames`` frames, without replacement, in random order."""
     ranks = random.random((frames, len(OPERATIONS)))
     operations = np.argsort(ranks, axis=1, kind="stable")[:, :DRAWN].astype(np.int64)
     low, high = np.array([MAGNITUDES.get(name, (0.0, 0.0)) for name in OPERATIONS]).T
     share = random.random((frames, DRAWN))
-    return Plan(operations, low[operations] + share * (high - low)[operations])
+    return AugmentationPlan(operations, low[operations] + share * (high - low)[operations])
 
 
-def augment(images: Tensor, labels: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
+def augment(images: Tensor, labels: Tensor, plan: AugmentationPlan) -> tuple[Tensor, Tensor]:
     """Apply ``plan`` to a batch, on the device that it lies on.
 
     Args:
@@ -127,7 +127,7 @@ def as_bone(labels: Tensor) -> Tensor:
     return (labels == 255 if labels.dtype == torch.uint8 else labels.bool()).clone()[:, None]
 
 
-def sampling_maps(plan: Plan, size: tuple[int, int]) -> NDArray[np.float64]:
+def sampling_maps(plan: AugmentationPlan, size: tuple[int, int]) -> NDArray[np.float64]:
     """The geometric operations as maps from a pixel of the result to where its value is taken from.
 
     Args:
@@ -168,7 +168,7 @@ def first_geometric(operations: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(moves.any(1), moves.argmax(1), operations.shape[1])
 
 
-def compose(plan: Plan, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def compose(plan: AugmentationPlan, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Chain the geometric operations of each frame.
 
     Returns:

@@ -20,7 +20,7 @@ from medcli.ultrabones.segmentation.augmentation.trivial import (
     DRAWN,
     MAGNITUDES,
     OPERATIONS,
-    Plan,
+    AugmentationPlan,
     augment,
     draw_plan,
 )
@@ -42,13 +42,13 @@ def frames() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
 
 
-def plan_of(*steps: tuple[str, float], frames: int = 1) -> Plan:
+def plan_of(*steps: tuple[str, float], frames: int = 1) -> AugmentationPlan:
     """The same operations for every frame."""
     operations = np.array([[CODES[name] for name, _ in steps]] * frames)
-    return Plan(operations, np.array([[magnitude for _, magnitude in steps]] * frames, dtype=np.float64))
+    return AugmentationPlan(operations, np.array([[magnitude for _, magnitude in steps]] * frames, dtype=np.float64))
 
 
-def one_by_one(image: torch.Tensor, label: torch.Tensor, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+def one_by_one(image: torch.Tensor, label: torch.Tensor, plan: AugmentationPlan) -> tuple[torch.Tensor, torch.Tensor]:
     """The published way: each operation alone, on one frame, in the order drawn. (1, H, W) each."""
     for code, magnitude in zip(plan.operations[0], plan.magnitudes[0], strict=True):
         name = OPERATIONS[code]
@@ -157,7 +157,7 @@ def test_label_stays_on_the_picture(seed: int) -> None:
     disk = (((rows - 110) ** 2 + (columns - 150) ** 2) < 45**2) | ((abs(rows - 60) < 20) & (columns < 90))
     labels = torch.from_numpy(np.where(disk, 255, 0).astype(np.uint8)).expand(16, -1, -1)
     plan = draw_plan(16, np.random.default_rng(seed))
-    only_geometry = Plan(np.where(module.GEOMETRIC[plan.operations], plan.operations, 0), plan.magnitudes)
+    only_geometry = AugmentationPlan(np.where(module.GEOMETRIC[plan.operations], plan.operations, 0), plan.magnitudes)
     pictures, bones = augment(labels, labels, only_geometry)
     edge = (pictures > 0.02) & (pictures < 0.98)
     assert bool(edge.any())
@@ -169,7 +169,7 @@ def test_batch_is_the_same_as_its_frames_alone(frames: tuple[torch.Tensor, torch
     plan = draw_plan(16, np.random.default_rng(3))
     pictures, bones = augment(images, labels, plan)
     for frame in range(16):
-        alone = Plan(plan.operations[frame : frame + 1], plan.magnitudes[frame : frame + 1])
+        alone = AugmentationPlan(plan.operations[frame : frame + 1], plan.magnitudes[frame : frame + 1])
         picture, bone = augment(images[frame : frame + 1], labels[frame : frame + 1], alone)
         torch.testing.assert_close(pictures[frame : frame + 1], picture, atol=1e-6, rtol=0)
         assert torch.equal(bones[frame : frame + 1], bone)
@@ -209,7 +209,7 @@ def test_thickening_is_a_threshold_of_the_distance_map(radius: int) -> None:
     labels = random.random((3, 1, 40, 50)) < 0.01
     labels[0, 0, [0, 0, -1, -1], [0, -1, 0, -1]] = True
     labels[2] = False
-    thick = filters.thicken(torch.from_numpy(labels), radius).numpy()
+    thick = filters.thicken_batch(torch.from_numpy(labels), radius).numpy()
     for frame in range(2):
         assert np.array_equal(thick[frame, 0], distance_transform_edt(~labels[frame, 0]) <= radius)
     assert not thick[2].any()
@@ -218,7 +218,7 @@ def test_thickening_is_a_threshold_of_the_distance_map(radius: int) -> None:
 def test_thickening_reaches_over_a_picture_smaller_than_the_disk() -> None:
     label = torch.zeros((1, 1, 2, 3), dtype=torch.bool)
     label[..., 0, 0] = True
-    assert filters.thicken(label, 3).all()
+    assert filters.thicken_batch(label, 3).all()
 
 
 def test_median_of_copies_is_the_codec_one() -> None:
