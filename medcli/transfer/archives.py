@@ -12,8 +12,9 @@ from pathlib import Path
 
 from medcli.core import files
 from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer import plan as planning
-from medcli.transfer.destination import HIDDEN, STAGING, About, hold
+from medcli.transfer.destination import HIDDEN, STAGING, hold
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, staged_name
@@ -40,7 +41,9 @@ class Archives:
         may_write: whether that may be done (a dry run only says that it would be).
     """
 
-    def __init__(self, source: RemoteSource, root: Path, about: About, patience: Patience, may_write: bool) -> None:
+    def __init__(
+        self, source: RemoteSource, root: Path, about: DatasetCitation, patience: Patience, may_write: bool
+    ) -> None:
         self.source, self.root, self.about, self.may_write = source, root, about, may_write
         self.effort = Effort(patience, threading.Event())
 

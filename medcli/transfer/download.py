@@ -14,10 +14,11 @@ from pathlib import Path
 from medcli.core import files
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Advance, Progress
+from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
 from medcli.transfer.byte_counter import counted
-from medcli.transfer.destination import About, Folder, hold
+from medcli.transfer.destination import Folder, hold
 from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, Work
@@ -71,7 +72,7 @@ def download(
     source: RemoteSource,
     wanted: Sequence[Wanted],
     root: Path,
-    about: About,
+    about: DatasetCitation,
     manner: Manner,
     progress: Progress = SILENT,
 ) -> DownloadOutcome:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer import plan as planning
 from medcli.transfer.byte_counter import counted
-from medcli.transfer.destination import HIDDEN, STAGING, About, read_manifest
+from medcli.transfer.destination import HIDDEN, STAGING, read_manifest
 from medcli.transfer.download import DownloadOutcome, Manner, download
 from medcli.transfer.plan import Wanted
 from medcli.transfer.protocol import Fault, Missing, RemoteSource
@@ -99,7 +100,7 @@ def carry_out(
     source: RemoteSource,
     wanted: Sequence[Wanted],
     root: Path,
-    about: About,
+    about: DatasetCitation,
     manner: Manner,
     progress: Progress = SILENT,
 ) -> Downloaded:
@@ -109,7 +110,9 @@ def carry_out(
     return _downloaded(outcome, [source.address], root, about)
 
 
-def plan_only(source: RemoteSource, wanted: Sequence[Wanted], root: Path, about: About, manner: Manner) -> Planned:
+def plan_only(
+    source: RemoteSource, wanted: Sequence[Wanted], root: Path, about: DatasetCitation, manner: Manner
+) -> Planned:
     """Count what a download would do; writes nothing."""
     planning.check_paths(wanted)
     missing = estimate_missing(root, wanted)
@@ -199,7 +202,7 @@ def unreachable(if_missing: str = "check the address") -> Iterator[None]:
         raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None
 
 
-def _downloaded(outcome: DownloadOutcome, addresses: list[str], root: Path, about: About) -> Downloaded:
+def _downloaded(outcome: DownloadOutcome, addresses: list[str], root: Path, about: DatasetCitation) -> Downloaded:
     return Downloaded(
         about.dataset,
         root,

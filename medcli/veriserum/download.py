@@ -10,11 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import DatasetCitation
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
-from medcli.transfer.destination import MANIFEST, About, read_manifest
+from medcli.transfer.destination import MANIFEST, read_manifest
 from medcli.transfer.download import Manner
 from medcli.transfer.http import Http, checked_address
 from medcli.transfer.plan import Wanted
@@ -147,7 +148,7 @@ def _parts(
     selection: VeriserumSelection,
     origin: VeriserumOrigin,
     http: Http,
-    about: About,
+    about: DatasetCitation,
     manner: Manner,
     dry_run: bool,
     progress: Progress,

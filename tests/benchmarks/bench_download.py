@@ -29,10 +29,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.files import usable_cores
+from medcli.core.run_provenance import DatasetCitation
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import parse_connection
 from medcli.transfer import checksum
-from medcli.transfer.destination import About
 from medcli.transfer.download import Manner, download
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
@@ -45,7 +45,7 @@ FILES, FILE_SIZE, WORKERS = 2000, 300_000, 8
 LARGE = 1 << 30
 ROUNDS = 5
 LOOP, HASHED_LOOP = "plain loop", "plain loop, then checksum"
-ABOUT = About("benchmark", "", "")
+ABOUT = DatasetCitation("benchmark", "", "")
 
 
 def main() -> int:
