@@ -20,7 +20,8 @@ from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
 from medcli.training.training_run import Trained, Training, TrainingTask, finish, note
 from medcli.ultrabones.dataset.publication import ABOUT
-from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.lightning_module import MONITOR, SegmentationModule
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, SegmentationSettings

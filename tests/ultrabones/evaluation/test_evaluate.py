@@ -288,7 +288,8 @@ def test_models_predict_on_the_network_grid(data: Path, caplog: pytest.LogCaptur
 def test_newest_best_checkpoint_is_taken_and_named(
     data: Path, tmp_path: Path, medcli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+    from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
+    from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
     from medcli.ultrabones.segmentation.network import build_model
 
     monkeypatch.chdir(tmp_path)
