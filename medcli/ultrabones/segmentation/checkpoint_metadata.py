@@ -11,7 +11,7 @@ from typing import Any
 
 from medcli import __version__
 from medcli.core.errors import DataError
-from medcli.training.weights import as_json
+from medcli.core.json_text import to_json
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER
 from medcli.ultrabones.segmentation.preprocessing import INPUT_SIZE, MEAN, STD
 
@@ -53,7 +53,7 @@ class Metadata:
 
     def to_json(self) -> str:
         """The description as JSON; numbers that are not finite become null."""
-        return as_json(dataclasses.asdict(self))
+        return to_json(self)
 
     @classmethod
     def from_json(cls, text: str, name: Path | str) -> Metadata:
