@@ -10,15 +10,13 @@ from torch import Tensor
 
 from medcli.training.seeds import random_stream
 from medcli.training.validation_means import Totals
-from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD
+from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, LABEL_RADIUS_PX
 from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
 from medcli.ultrabones.segmentation.augmentation.trivial import as_bone, augment, draw_plan, to_unit
 from medcli.ultrabones.segmentation.losses import LossWeights, segmentation_loss
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.ultrabones.segmentation.validation_metrics import DISTANCES, dice_scores, one_sided_distances
 
-LABEL_RADIUS_PX = 3
-"""A pixel is bone when it lies within this distance of a labelled pixel."""
 SKELETON_RADIUS_PX = 1
 LR_STEP_EPOCHS = 10
 LR_FACTOR = 0.8
