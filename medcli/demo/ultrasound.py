@@ -196,10 +196,11 @@ def _evaluate(plan: DemoPlan, trained: bool) -> DemoTask:
             done = evaluate_segmentation(plan.ultrabones, model, settings, out, plan.workers, plan.progress)
         numbers = {}
         for name, result in done.results.items():
-            numbers[f"F1 at 1 mm, {which}, {name}"] = _figure(result.f1)
+            numbers[f"F1 at 1 mm, {which}, {name}"] = _figure(result.curves["f1"])
         paper = done.results["paper"]
+        precision, recall = (_figure(paper.curves[key]) for key in ("precision", "recall"))
         numbers |= {
-            "precision and recall, paper": f"{_figure(paper.precision)} and {_figure(paper.recall)}",
+            "precision and recall, paper": f"{precision} and {recall}",
             "frames": f"{len(scored(plan))} of specimens {_listed(TEST_SPECIMENS)}",
         }
         return StepOutcome(numbers, out, failures=tuple(paper.failures))
