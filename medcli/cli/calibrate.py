@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,23 +21,10 @@ app = App(help="Correct the distortion of X-ray images.")
 
 
 class Plane(str, Enum):
+    """An image plane; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
+
     bs = "bs"
     fs = "fs"
-
-
-class Format(str, Enum):
-    jpg = "jpg"
-    png = "png"
-
-
-class Resample(str, Enum):
-    reference = "reference"
-    area = "area"
-
-
-class Unit(str, Enum):
-    mm = "mm"
-    px = "px"
 
 
 Poses = Annotated[
@@ -64,12 +51,12 @@ def veriserum(
     ],
     workers: options.Workers = None,
     size: Annotated[int, typer.Option("--size", min=1, max=1600, help="Pixels along each side.")] = 512,
-    file_format: Annotated[Format, typer.Option("--format", help="File format of the results.")] = Format.jpg,
+    file_format: Annotated[Literal["jpg", "png"], typer.Option("--format", help="File format of the results.")] = "jpg",
     quality: Annotated[int, typer.Option("--quality", min=0, max=100, help="JPEG quality, percent.")] = 95,
     resample: Annotated[
-        Resample,
+        Literal["reference", "area"],
         typer.Option("--resample", help="reference: the published pixels; area: anti-aliased, black outside."),
-    ] = Resample.reference,
+    ] = "reference",
     mask: Annotated[
         bool, typer.Option("--mask", help="With --resample area: also write where each plane's native image lies.")
     ] = False,
@@ -95,13 +82,13 @@ def veriserum(
     """
     from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
 
-    if mask and resample is not Resample.area:
+    if mask and resample != "area":
         raise typer.BadParameter("--mask needs --resample area: the published pixels have no outside")
     output = Output(json, quiet, verbose)
     result = calibrate(
         root,
         out,
-        CalibrationSettings(size, file_format.value, quality, resample.value, mask),
+        CalibrationSettings(size, file_format, quality, resample, mask),
         ImageSelection(poses, distortion, options.id_filter(ids), [plane.value for plane in planes], skip_obsolete),
         workers=workers,
         overwrite=overwrite,
@@ -134,7 +121,7 @@ def points(
         Path, typer.Argument(metavar="POINTS.csv", help="Table, CSV, with columns x_px, y_px or x_mm, y_mm.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Table to write, CSV.")],
-    to: Annotated[Unit, typer.Option("--to", help="mm: from pixels to millimetres; px: back.")] = Unit.mm,
+    to: Annotated[Literal["mm", "px"], typer.Option("--to", help="mm: from pixels to millimetres; px: back.")] = "mm",
     calibration: Annotated[
         int | None,
         typer.Option("--calibration", help="Id of the calibration.  [default: that of the pose of each row's id]"),
@@ -157,7 +144,7 @@ def points(
     from medcli.veriserum.calibration.map_points import map_points
 
     output = Output(json, quiet, verbose)
-    result = map_points(source, out, root, to.value, calibration, plane.value if plane else None, distortion, poses)
+    result = map_points(source, out, root, to, calibration, plane.value if plane else None, distortion, poses)
     output.finish(result, lambda done: _show_points(output, done))
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
     from medcli.veriserum.pose.evaluate import PoseEvaluation
 
 app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
-
-
-class Protocol(str, Enum):
-    paper = "paper"
-    strict = "strict"
-    both = "both"
 
 
 @app.command("seg")
@@ -53,8 +46,9 @@ def seg(
         str, typer.Option("--labels", help="Labels to compare with: partial, full, or a folder such as LabelsManual.")
     ] = "partial",
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts.")
-    ] = Protocol.paper,
+        Literal["paper", "strict", "both"],
+        typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts."),
+    ] = "paper",
     visible_threshold: Annotated[
         float, typer.Option("--visible-threshold", min=0, max=255, help="Grey value from which bone counts as visible.")
     ] = 107,
@@ -102,7 +96,7 @@ def seg(
     settings = EvaluationSettings(
         specimens=tuple(specimens or TEST_SPECIMENS),
         labels=labels,
-        protocols=PROTOCOLS if protocol is Protocol.both else (protocol.value,),
+        protocols=PROTOCOLS if protocol == "both" else (protocol,),
         visible_grey=visible_threshold,
         train=tuple(train_specimens) if train_specimens else None,
     )
@@ -167,19 +161,13 @@ def _hold_to(floors: list[Floor], evaluation: Evaluation) -> None:
         raise MedcliError("; ".join(missed))
 
 
-class Side(str, Enum):
-    test = "test"
-    val = "val"
-    train = "train"
-    all = "all"
-
-
 @app.command("pose")
 def pose(
     ids: options.Ids = None,
     split: Annotated[
-        Side, typer.Option("--split", help="Side of the network's split, or else of the split by trial.")
-    ] = Side.test,
+        Literal["test", "val", "train", "all"],
+        typer.Option("--split", help="Side of the network's split, or else of the split by trial."),
+    ] = "test",
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     checkpoint: Annotated[
         Path | None,
@@ -202,7 +190,7 @@ def pose(
         ),
     ] = None,
     calibrated: options.Calibrated = None,
-    pose_frame: options.PoseFrame = options.Frame.world,
+    pose_frame: options.PoseFrame = "world",
     inter_plane: options.InterPlane = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of tables and pictures.")] = options.RUNS
     / "evaluate"
@@ -228,10 +216,10 @@ def pose(
     chosen = None if predictions else checkpoint or find_newest(options.RUNS, "pose")
     settings = PoseEvaluationSettings(
         anatomy=anatomy,
-        split=split.value,
+        split=split,
         ids=options.id_filter(ids),
         reference=reference,
-        frame=PoseFrame(pose_frame.value),
+        frame=PoseFrame(pose_frame),
         calibrated=calibrated,
         inter_plane=inter_plane,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,17 +17,7 @@ if TYPE_CHECKING:
 app = App(cls=DefaultGroup, help="Make labels of tracked ultrasound from CT bone meshes.")
 
 
-class PoseChoice(str, Enum):
-    INITIAL = "initial"
-    OPTIMIZED = "optimized"
-
-
-class KindChoice(str, Enum):
-    FULL = "full"
-    PARTIAL = "partial"
-    BOTH = "both"
-
-
+PoseChoice = Literal["initial", "optimized"]
 Records = Annotated[
     list[int] | None,
     typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", min=0, metavar="N"),
@@ -59,8 +48,9 @@ def ultrabones(
         bool, typer.Option("--refine", help="First refine the poses so that bright pixels lie on the bone.")
     ] = False,
     kind: Annotated[
-        KindChoice, typer.Option("--kind", help="full: the whole section; partial: what the probe sees of it.")
-    ] = KindChoice.BOTH,
+        Literal["full", "partial", "both"],
+        typer.Option("--kind", help="full: the whole section; partial: what the probe sees of it."),
+    ] = "both",
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
@@ -87,8 +77,8 @@ def ultrabones(
 
     output = Output(json, quiet, verbose)
     settings = LabelSettings(
-        kind=LabelKind(kind.value),
-        poses=poses.value if poses else None,
+        kind=LabelKind(kind),
+        poses=poses,
         meshes=meshes,
         merged=merged,
         refine=refine,

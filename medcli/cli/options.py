@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,16 +43,9 @@ Verbose = Annotated[
 ]
 
 
-class Frame(str, Enum):
-    """``--pose-frame``, by the values of :class:`medcli.veriserum.geometry.biplane.PoseFrame`."""
-
-    world = "world"
-    fs = "fs"
-    source_bs = "source-bs"
-
-
 PoseFrame = Annotated[
-    Frame, typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs.")
+    Literal["world", "fs", "source-bs"],
+    typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs."),
 ]
 InterPlane = Annotated[
     Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON.  [default: the published ones]")

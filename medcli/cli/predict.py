@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,13 +16,6 @@ if TYPE_CHECKING:
     from medcli.veriserum.pose.predict import PosePrediction
 
 app = App(help="Apply a network: bone masks (seg), implant poses (pose).")
-
-
-class Precision(str, Enum):
-    """``--precision``."""
-
-    SINGLE = "32"
-    BF16 = "bf16"
 
 
 @app.callback()
@@ -64,8 +56,8 @@ def seg(
     ] = False,
     device: options.Device = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="bf16 is faster where the hardware has it, but moves edges a little.")
-    ] = Precision.SINGLE,
+        Literal["32", "bf16"], typer.Option(help="bf16 is faster where the hardware has it, but moves edges a little.")
+    ] = "32",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Frames in one pass.  [default: by device]")] = None,
     workers: options.Workers = None,
     json: options.Json = False,
@@ -87,7 +79,7 @@ def seg(
         out=out,
         overlay=overlay,
         device=device,
-        precision=precision.value,
+        precision=precision,
         batch_size=batch_size,
         threshold=threshold,
         skip_existing=skip_existing,

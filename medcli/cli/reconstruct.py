@@ -62,7 +62,7 @@ def ultrabones(
     output = Output(json, quiet, verbose)
     settings = ReconstructSettings(
         mask=mask,
-        poses=poses.value if poses else None,
+        poses=poses,
         voxel_mm=voxel_mm,
         meshes=meshes,
         merged=merged,

@@ -51,7 +51,7 @@ def pose(
         Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
     ] = None,
     inter_plane: options.InterPlane = None,
-    pose_frame: options.PoseFrame = options.Frame.world,
+    pose_frame: options.PoseFrame = "world",
     least_similarity: Annotated[
         float,
         typer.Option(
@@ -81,7 +81,7 @@ def pose(
     from medcli.veriserum.registration.study import Sources
 
     output = Output(json, quiet, verbose)
-    frame = PoseFrame(pose_frame.value)
+    frame = PoseFrame(pose_frame)
     sources = Sources(
         root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
@@ -13,6 +13,7 @@ from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
 from medcli.core.shell import spell
+from medcli.ultrabones.segmentation.settings import Augmentation, Labels
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
@@ -30,36 +31,8 @@ _SHOWN_POSE = {
 _SHOWN = {"loss": "val_loss", "Dice": "val_dice", "chamfer mm": "val_chamfer_mm", "HD95 mm": "val_hausdorff_95_mm"}
 
 
-class CrossValidation(str, Enum):
-    """How ``--cv`` splits."""
-
-    LOO = "loo"
-
-
-class Labels(str, Enum):
-    """Which labels to learn."""
-
-    PARTIAL = "partial"
-    FULL = "full"
-
-
-class Augmentation(str, Enum):
-    """``--augment``."""
-
-    TRIVIAL = "trivial"
-    NONE = "none"
-
-
-class Precision(str, Enum):
-    """``--precision``."""
-
-    AUTO = "auto"
-    SINGLE = "32"
-    BF16 = "bf16"
-
-
 class Logger(str, Enum):
-    """``--logger``."""
+    """``--logger``; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
 
     CSV = "csv"
     TENSORBOARD = "tensorboard"
@@ -67,7 +40,9 @@ class Logger(str, Enum):
 
 Gpus = Annotated[str, typer.Option(help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")]
 Nodes = Annotated[int, typer.Option(min=1, help="Number of machines, started by SLURM or torchrun.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 on a GPU that has it, else 32.")]
+Precision = Annotated[
+    Literal["auto", "32", "bf16"], typer.Option("--precision", help="auto: bf16 on a GPU that has it, else 32.")
+]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the network first (torch.compile).")]
 Resume = Annotated[
     str, typer.Option(help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE")
@@ -88,11 +63,11 @@ class _Fit(TypedDict):
     loggers: tuple[str, ...]
 
 
-def _fit(gpus: str, nodes: int, precision: Precision, compiled: bool, seed: int, loggers: list[Logger] | None) -> _Fit:
+def _fit(gpus: str, nodes: int, precision: str, compiled: bool, seed: int, loggers: list[Logger] | None) -> _Fit:
     return _Fit(
         gpus=gpus,
         nodes=nodes,
-        precision=precision.value,
+        precision=precision,
         compile=compiled,
         seed=seed,
         loggers=tuple(item.value for item in loggers or [Logger.CSV]),
@@ -110,12 +85,12 @@ def seg(
         list[int] | None, typer.Option(help="Specimens to validate on.  [default: 2 7 8, as published]", metavar="N")
     ] = None,
     cv: Annotated[
-        CrossValidation | None,
+        Literal["loo"] | None,
         typer.Option(help="loo: leave each training specimen out once; a run for each."),
     ] = None,
     labels: Annotated[
         Labels, typer.Option(help="partial: bone that shows; full: also where it lies in shadow.")
-    ] = Labels.PARTIAL,
+    ] = "partial",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training frames.")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="Frames in a step, on each device.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate; times 0.8 every 10 epochs.")] = 1e-5,
@@ -126,14 +101,14 @@ def seg(
     ] = "imagenet",
     augment: Annotated[
         Augmentation, typer.Option(help="trivial: 5 of 14 operations on each frame, as published.")
-    ] = Augmentation.TRIVIAL,
+    ] = "trivial",
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of Dice, cross-entropy and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
     ] = None,
     gpus: Gpus = "auto",
     nodes: Nodes = 1,
-    precision: PrecisionOption = Precision.AUTO,
+    precision: Precision = "auto",
     compiled: Compile = False,
     seed: options.Seed = 42,
     resume: Resume = "auto",
@@ -167,14 +142,14 @@ def seg(
         root=root,
         train_specimens=tuple(train_specimens or TRAIN_SPECIMENS),
         val_specimens=tuple(val_specimens or TEST_SPECIMENS),
-        labels=labels.value,
+        labels=labels,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         arch=arch,
         encoder=encoder,
         encoder_weights=encoder_weights,
-        augment=augment.value,
+        augment=augment,
         loss_weights=tuple(loss_weights or (1.0, 1.0, 0.1)),  # type: ignore[arg-type]
         limit_frames=limit_frames,
         use_cache=not no_cache,
@@ -187,19 +162,6 @@ def seg(
         output.finish(result, lambda done: _show(output, done, settings))
 
 
-class SplitName(str, Enum):
-    """``--split`` of the pose training."""
-
-    TRIAL = "trial"
-    PUBLISHED = "published"
-
-
-class Loss(str, Enum):
-    """``--loss`` of the pose training."""
-
-    SMOOTHL1_GEODESIC = "smoothl1+geodesic"
-
-
 @app.command("pose")
 def pose(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
@@ -208,8 +170,9 @@ def pose(
         str, typer.Option(help="Implants to learn: femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")
     ] = "1",
     split: Annotated[
-        SplitName, typer.Option(help="trial: 70/15/15 %, trials whole; published: first 1,000 ids, cut 80/20.")
-    ] = SplitName.TRIAL,
+        Literal["trial", "published"],
+        typer.Option(help="trial: 70/15/15 %, trials whole; published: first 1,000 ids, cut 80/20."),
+    ] = "trial",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pairs.")] = 250,
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs in a step, on each device.")] = 4,
     lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
@@ -218,8 +181,8 @@ def pose(
         str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
     ] = "imagenet",
     loss: Annotated[
-        Loss, typer.Option(help="SmoothL1 of the translation plus geodesic angle.")
-    ] = Loss.SMOOTHL1_GEODESIC,
+        Literal["smoothl1+geodesic"], typer.Option(help="SmoothL1 of the translation plus geodesic angle.")
+    ] = "smoothl1+geodesic",
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
@@ -227,7 +190,7 @@ def pose(
     size: Annotated[int, typer.Option(min=32, help="Pixels along each side of a plane.")] = 256,
     gpus: Gpus = "auto",
     nodes: Nodes = 1,
-    precision: PrecisionOption = Precision.AUTO,
+    precision: Precision = "auto",
     compiled: Compile = False,
     seed: options.Seed = 42,
     resume: Resume = "auto",
@@ -256,13 +219,13 @@ def pose(
         root=root,
         calibrated=calibrated,
         anatomy=anatomy,
-        split=split.value,
+        split=split,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         backbone=backbone,
         backbone_weights=backbone_weights,
-        loss=loss.value,
+        loss=loss,
         loss_weights=tuple(loss_weights or (1.0, 1.0)),  # type: ignore[arg-type]
         size=size,
         limit_pairs=limit_pairs,
@@ -302,7 +265,7 @@ def _show(output: Output, result: TrainResult | CrossValidationResult, settings:
         ],
     )
     output.line(f"checkpoint: {result.best}")
-    labels = [] if settings.labels == Labels.PARTIAL.value else ["--labels", settings.labels]
+    labels = [] if settings.labels == "partial" else ["--labels", settings.labels]
     words = ["--root", settings.root, "--checkpoint", result.best, "--specimens", *result.val_specimens, *labels]
     output.line(f"next: {spell('medcli', 'evaluate', 'seg', *words)}")
 
