@@ -27,23 +27,15 @@ class Plane(str, Enum):
     fs = "fs"
 
 
-Poses = Annotated[
-    Path | None, typer.Option("--poses", help="Pose table, CSV or database.  [default: the one below ROOT]")
-]
-DistortionTable = Annotated[
-    Path | None,
-    typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: those below ROOT]"),
-]
-
-
 @app.command("veriserum")
 def veriserum(
+    output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the results.  [default: ROOT/calibrated]")
     ] = None,
-    poses: Poses = None,
-    distortion: DistortionTable = None,
+    poses: options.PoseTable = None,
+    distortion: options.DistortionTable = None,
     ids: options.Ids = None,
     planes: Annotated[list[Plane], typer.Option("--planes", help="Planes to calibrate.")] = [  # noqa: B006
         Plane.bs,
@@ -65,9 +57,6 @@ def veriserum(
     ] = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Correct the distortion of every Veriserum image below ROOT.
 
@@ -84,7 +73,6 @@ def veriserum(
 
     if mask and resample != "area":
         raise typer.BadParameter("--mask needs --resample area: the published pixels have no outside")
-    output = Output(json, quiet, verbose)
     result = calibrate(
         root,
         out,
@@ -117,6 +105,7 @@ def _show(output: Output, result: CalibrationResult) -> None:
 
 @app.command("points")
 def points(
+    output: Output,
     source: Annotated[
         Path, typer.Argument(metavar="POINTS.csv", help="Table, CSV, with columns x_px, y_px or x_mm, y_mm.")
     ],
@@ -130,11 +119,8 @@ def points(
         Plane | None, typer.Option("--plane", help="Plane of the points.  [default: the plane column]")
     ] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    distortion: DistortionTable = None,
-    poses: Poses = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    distortion: options.DistortionTable = None,
+    poses: options.PoseTable = None,
 ) -> None:
     """Map points between native pixels and millimetres.
 
@@ -143,7 +129,6 @@ def points(
     """
     from medcli.veriserum.calibration.map_points import map_points
 
-    output = Output(json, quiet, verbose)
     result = map_points(source, out, root, to, calibration, plane.value if plane else None, distortion, poses)
     output.finish(result, lambda done: _show_points(output, done))
 
@@ -157,6 +142,7 @@ def _show_points(output: Output, result: PointsResult) -> None:
 
 @app.command("fit")
 def fit(
+    output: Output,
     grid_images: Annotated[
         list[str],
         typer.Argument(
@@ -175,9 +161,6 @@ def fit(
         Path | None, typer.Option("--picture", help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Measure the distortion from pictures of the bead grid.
 
@@ -189,7 +172,6 @@ def fit(
     """
     from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
 
-    output = Output(json, quiet, verbose)
     result = fit_calibration(
         images_by_plane(grid_images), out, number, mirrored=mirrored, overwrite=overwrite, picture=picture
     )

@@ -24,14 +24,12 @@ _WIDTH = 80
 
 
 def demo(
+    output: Output,
     out: Annotated[Path, typer.Option("--out", help="Folder of everything the demonstration makes.")] = Path("demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Less data, shorter training; the same steps.")] = False,
     data_only: Annotated[bool, typer.Option("--data-only", help="Make the synthetic data, and stop.")] = False,
     seed: options.Seed = 0,
     workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """See every command work, without any data.
 
@@ -42,9 +40,8 @@ def demo(
     """
     from medcli.demo import run_demo
 
-    output = Output(json, quiet, verbose)
-    if not verbose:  # the steps' own lines, as one an epoch, would drown those of the demonstration
-        logging.getLogger("medcli").setLevel(logging.ERROR if quiet else logging.WARNING)
+    if not output.verbose:  # the steps' own lines, as one an epoch, would drown those of the demonstration
+        logging.getLogger("medcli").setLevel(logging.ERROR if output.quiet else logging.WARNING)
     result = run_demo(out, quick, seed, workers, data_only, _Lines(output), output.progress())
     output.finish(result, lambda done: _show(output, done))
 

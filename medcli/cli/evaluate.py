@@ -23,6 +23,7 @@ app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant
 
 @app.command("seg")
 def seg(
+    output: Output,
     specimens: Annotated[
         list[int] | None,
         typer.Option(
@@ -30,10 +31,7 @@ def seg(
         ),
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Trained network.  [default: newest runs/seg/*/best.safetensors]"),
-    ] = None,
+    checkpoint: options.SegCheckpoint = None,
     predictions: Annotated[
         str | None,
         typer.Option(
@@ -72,9 +70,6 @@ def seg(
     ] = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Measure how near predicted bone surfaces lie to the labels.
 
@@ -91,7 +86,6 @@ def seg(
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
-    output = Output(json, quiet, verbose)
     source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     settings = EvaluationSettings(
         specimens=tuple(specimens or TEST_SPECIMENS),
@@ -163,16 +157,14 @@ def _hold_to(floors: list[Floor], evaluation: Evaluation) -> None:
 
 @app.command("pose")
 def pose(
+    output: Output,
     ids: options.Ids = None,
     split: Annotated[
         Literal["test", "val", "train", "all"],
         typer.Option("--split", help="Side of the network's split, or else of the split by trial."),
     ] = "test",
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Trained network.  [default: newest runs/pose/*/best.safetensors]"),
-    ] = None,
+    checkpoint: options.PoseCheckpoint = None,
     predictions: Annotated[
         Path | None,
         typer.Option("--predictions", help="Table of poses instead, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."),
@@ -196,9 +188,6 @@ def pose(
     / "evaluate"
     / "pose",
     device: options.Device = "auto",
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Measure how far estimated implant poses are from the reference.
 
@@ -212,7 +201,6 @@ def pose(
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
-    output = Output(json, quiet, verbose)
     chosen = None if predictions else checkpoint or find_newest(options.RUNS, "pose")
     settings = PoseEvaluationSettings(
         anatomy=anatomy,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -17,33 +16,20 @@ if TYPE_CHECKING:
 app = App(cls=DefaultGroup, help="Make labels of tracked ultrasound from CT bone meshes.")
 
 
-PoseChoice = Literal["initial", "optimized"]
-Records = Annotated[
-    list[int] | None,
-    typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", min=0, metavar="N"),
-]
-Specimens = Annotated[
-    list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", min=0, metavar="N")
-]
-Meshes = Annotated[
-    Path | None,
-    typer.Option("--meshes", help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
-]
-Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
-PoseOption = Annotated[
-    PoseChoice | None,
-    typer.Option("--poses", help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
-]
-
-
 @app.command("ultrabones")
 def ultrabones(
+    output: Output,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    specimens: Specimens = None,
-    records: Records = None,
-    meshes: Meshes = None,
-    merged: Merged = False,
-    poses: PoseOption = None,
+    specimens: options.Specimens = None,
+    records: options.Records = None,
+    meshes: options.Meshes = None,
+    merged: options.Merged = False,
+    poses: Annotated[
+        options.PoseChoice | None,
+        typer.Option(
+            "--poses", help="As tracked, or optimised.  [default: optimised where the tracking table has them]"
+        ),
+    ] = None,
     refine: Annotated[
         bool, typer.Option("--refine", help="First refine the poses so that bright pixels lie on the bone.")
     ] = False,
@@ -56,9 +42,6 @@ def ultrabones(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Label every frame with the bone that its plane cuts.
 
@@ -75,7 +58,6 @@ def ultrabones(
     from medcli.ultrabones.labelling.label_dataset import LabelKind, LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
-    output = Output(json, quiet, verbose)
     settings = LabelSettings(
         kind=LabelKind(kind),
         poses=poses,

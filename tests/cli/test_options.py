@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
+from typing import Annotated
 
 import pytest
+import typer
 
-from medcli.cli.options import IdRange, id_filter
+from medcli.cli.options import IdRange, id_filter, with_output
+from medcli.cli.output import Output
 from medcli.training import devices, trainer
 from medcli.ultrabones.evaluation import evaluate as seg_evaluation
 from medcli.ultrabones.labelling.label_dataset import LabelKind
@@ -64,3 +68,19 @@ def test_ids_are_ranges() -> None:
     for bad in ("x", "1-", "-2", "3-1"):
         with pytest.raises(ValueError, match="a "):
             IdRange.parse(bad)
+
+
+def test_every_command_gets_the_options_that_decide_what_is_printed() -> None:
+    seen: list[tuple[Output, int]] = []
+
+    def command(output: Output, count: Annotated[int, typer.Option("--count")] = 1) -> None:
+        """What it does."""
+        seen.append((output, count))
+
+    wrapped = with_output(command)
+    assert list(inspect.signature(wrapped).parameters) == ["count", "json", "quiet", "verbose"]
+    assert (wrapped.__name__, wrapped.__doc__) == (command.__name__, command.__doc__)
+    wrapped(json=True, quiet=False, verbose=True, count=3)
+    ((output, count),) = seen
+    assert (output.as_json, output.quiet, output.verbose, count) == (True, False, True, 3)
+    assert with_output(test_ids_are_ranges) is test_ids_are_ranges, "a command that prints nothing needs none of them"
