@@ -6,7 +6,9 @@ Those that every command has, ``--json --quiet --verbose``, are not even declare
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -170,10 +172,23 @@ def with_output(command: Callable[..., None]) -> Callable[..., None]:
     added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False) for name in OUTPUT]
 
     def run(json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
-        command(output=Output(json, quiet, verbose), **values)
+        command(output=_given.get() or Output(json, quiet, verbose), **values)
 
     run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
     run.__annotations__ = annotations
     params = [param.replace(annotation=annotations[param.name]) for param in (*given, *added)]
     run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]
     return run
+
+
+_given: ContextVar[Output | None] = ContextVar("medcli_output", default=None)
+
+
+@contextmanager
+def printed_by(output: Output) -> Iterator[None]:
+    """Commands that run in the block answer to ``output``, whatever they are told to print."""
+    token = _given.set(output)
+    try:
+        yield
+    finally:
+        _given.reset(token)
