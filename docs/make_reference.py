@@ -46,7 +46,7 @@ An environment variable in the column *meaning* replaces the default; what is ty
 """
 EXIT_CODES = {
     0: "done",
-    MedcliError.exit_code: "failed: a file that cannot be written, a floor of `--fail-under` that was missed",
+    MedcliError.exit_code: "failed: a file that cannot be written, a threshold of `--fail-under` that was missed",
     UsageError.exit_code: "wrong usage: an option or value that does not exist or fit, a GPU that is not there",
     DataError.exit_code: "data missing or damaged, or a source that cannot be reached",
     ITEMS_FAILED: "finished, but some items failed; they are listed, the others are done",

@@ -11,10 +11,10 @@ from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
 from medcli.core.errors import MedcliError, UsageError
-from medcli.ultrabones.evaluation.thresholds import Floor
+from medcli.ultrabones.evaluation.thresholds import PassThreshold
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.evaluation.aggregation import SegmentationResult
+    from medcli.ultrabones.evaluation.aggregation import SegmentationResult, SpecimenResult
     from medcli.ultrabones.evaluation.evaluate import Evaluation
     from medcli.veriserum.pose.evaluate import PoseEvaluation
 
@@ -60,12 +60,12 @@ def seg(
     / "evaluate"
     / "seg",
     fail_under: Annotated[
-        list[Floor] | None,
+        list[PassThreshold] | None,
         typer.Option(
             "--fail-under",
-            parser=Floor.parse,
-            metavar="FLOOR",
-            help="Leave with 1 if a measure is below: f1@0.5=0.6 dice=0.7.",
+            parser=PassThreshold.parse,
+            metavar="MEASURE=VALUE",
+            help="Exit with status 1 if a measure is worse: f1@0.5=0.6 dice=0.7 assd_mm=1.5 (distances: at most).",
         ),
     ] = None,
     device: options.Device = "auto",
@@ -98,7 +98,7 @@ def seg(
     answer = evaluation.answer()
     try:
         output.finish(answer, lambda _: _show(output, evaluation))
-    except typer.Exit:  # some frames failed; a missed floor weighs more
+    except typer.Exit:  # some frames failed; a missed threshold weighs more
         _hold_to(fail_under or [], evaluation)
         raise
     _hold_to(fail_under or [], evaluation)
@@ -112,12 +112,12 @@ def _show(output: Output, evaluation: Evaluation) -> None:
 
 def _show_result(output: Output, result: SegmentationResult) -> None:
     skipped = "no predicted or label pixel" if result.protocol == "paper" else "empty label"
+    from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, curve_measures, scalar_measures
+
     rows = {
         "protocol": f"{result.protocol}, {result.labels} labels, {result.source}",
         "frames": f"{result.frames:,} of specimens {' '.join(map(str, result.specimens))}"
         f"; left out: {result.frames_skipped:,} ({skipped})",
-        "Dice": f"{result.dice:.3f}",
-        "distance": f"mean {result.assd_mm:.2f} mm, 95 % {result.hd95_mm:.2f} mm, both ways",
     }
     if result.frames_without_prediction:
         rows["missed"] = f"{result.frames_without_prediction:,} frames without any prediction"
@@ -125,31 +125,29 @@ def _show_result(output: Output, result: SegmentationResult) -> None:
         rows["donors"] = "; ".join(map(str, result.donor_overlap))
     output.pairs(rows)
     output.line()
-    header = ["region", "within", "precision", "recall", "F1"]
-    output.table(header, [_row(result, region, k) for region in result.f1 for k in (5, 10, 20)])
+    output.pairs({one.title: one.text(result.scalars[one.key]) for one in scalar_measures()})
+    output.line()
+    measures = curve_measures()
+
+    def row(one: SegmentationResult | SpecimenResult, region: str, k: int) -> list[str]:
+        return [f"{k / 10} mm", *(measure.text(one.curves[measure.key][region][k]) for measure in measures)]
+
+    header = ["within", *(measure.title for measure in measures)]
+    output.table(["region", *header], [[region, *row(result, region, k)] for region in REGIONS for k in LISTED])
     output.line()
     if len(result.per_specimen) > 1:
-        lines = [
-            [number, one.donor, one.frames, *(f"{getattr(one, name)['all'][5]:.3f}" for name in _CURVES)]
-            for number, one in result.per_specimen.items()
-        ]
-        output.table(["specimen", "donor", "frames", "precision", "recall", "F1 at 0.5 mm"], lines)
+        specimens = result.per_specimen.items()
+        lines = [[number, one.donor, one.frames, *row(one, "all", LISTED[0])] for number, one in specimens]
+        output.table(["specimen", "donor", "frames", *header], lines)
         output.line()
 
 
-_CURVES = ("precision", "recall", "f1")
-
-
-def _row(result: SegmentationResult, region: str, k: int) -> list[str]:
-    return [region, f"{k / 10} mm", *(f"{getattr(result, name)[region][k]:.3f}" for name in _CURVES)]
-
-
-def _hold_to(floors: list[Floor], evaluation: Evaluation) -> None:
+def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
     missed = [
-        f"{floor.what} is {floor.value_in(result):.4f} by the {name} protocol, wanted at least {floor.floor:g}"
-        for name, result in evaluation.results.items()
-        for floor in floors
-        if floor.is_missed_by(result)
+        miss
+        for result in evaluation.results.values()
+        for threshold in thresholds
+        if (miss := threshold.miss_in(result)) is not None
     ]
     if missed:
         raise MedcliError("; ".join(missed))

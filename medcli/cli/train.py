@@ -12,6 +12,7 @@ from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
 from medcli.core.shell import spell
+from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 from medcli.ultrabones.segmentation.settings import Augmentation, Labels
 
 if TYPE_CHECKING:
@@ -57,9 +58,12 @@ def seg(
     augment: Annotated[
         Augmentation, typer.Option(help="trivial: 5 of 14 operations on each frame, as published.")
     ] = "trivial",
+    loss: Annotated[
+        str, typer.Option(help=f"{'; '.join(f'{name}: {one.about}' for name, one in LOSSES.items())}.", metavar="NAME")
+    ] = PUBLISHED,
     loss_weights: Annotated[
         list[float] | None,
-        typer.Option(help="Weights of Dice, cross-entropy and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
+        typer.Option(help="Weights of the loss's terms, in that order.  [default: 1 each, 0.1 of the skeleton term]"),
     ] = None,
     gpus: options.Gpus = "auto",
     nodes: options.Nodes = 1,
@@ -103,7 +107,8 @@ def seg(
         encoder=encoder,
         encoder_weights=encoder_weights,
         augment=augment,
-        loss_weights=tuple(loss_weights or (1.0, 1.0, 0.1)),  # type: ignore[arg-type]
+        loss=loss,
+        loss_weights=tuple(loss_weights or ()),
         limit_frames=limit_frames,
         use_cache=not no_cache,
         gpus=gpus,

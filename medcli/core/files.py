@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-import json
-import math
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import MedcliError
+from medcli.core.json_text import to_json
 
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
 _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
@@ -67,8 +65,8 @@ def write_text(target: Path, text: str) -> None:
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write a dataclass, or anything JSON knows with dataclasses in it; numbers that are not finite become null."""
-    write_text(target, json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a dataclass or any other value (see :func:`medcli.core.json_text.to_plain`), whole or not at all."""
+    write_text(target, to_json(content) + "\n")
 
 
 def remove_left_overs(folder: Path) -> int:
@@ -133,18 +131,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value
 
 
 def _lock(descriptor: int) -> None:

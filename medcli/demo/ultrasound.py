@@ -160,9 +160,13 @@ def _evaluate(plan: DemoPlan, trained: bool) -> DemoTask:
     out = plan.runs / "evaluate" / f"seg-{which}"
 
     def outcome(done: Any) -> StepOutcome:
+        precision, recall = (_figure(done.paper.curves[key]) for key in ("precision", "recall"))
         numbers = {
-            **{f"F1 at 1 mm, {which}, {name}": _figure(getattr(done, name).f1) for name in ("paper", "strict")},
-            "precision and recall, paper": f"{_figure(done.paper.precision)} and {_figure(done.paper.recall)}",
+            **{
+                f"F1 at 1 mm, {which}, {name}": _figure(getattr(done, name).curves["f1"])
+                for name in ("paper", "strict")
+            },
+            "precision and recall, paper": f"{precision} and {recall}",
             "frames": f"{len(frames_of(plan, TEST_SPECIMENS))} of specimens {listed(TEST_SPECIMENS)}",
         }
         return StepOutcome(numbers, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -13,6 +12,7 @@ from typing import Any
 
 from medcli.core.errors import UsageError
 from medcli.core.files import write_text
+from medcli.core.json_text import read_object, to_plain
 
 SETTINGS_FILE = "settings.json"
 DATA, RESUMED_FROM = "data", "resumed_from"
@@ -53,7 +53,7 @@ The data folder may move; that it holds the same frames is looked at by their :f
 
 def as_dict(settings: FitSettings) -> dict[str, Any]:
     """The settings as JSON has them: lists for tuples, text for paths."""
-    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    return to_plain(settings)
 
 
 def check_learning_rate(settings: FitSettings) -> None:
@@ -90,11 +90,7 @@ def save_settings(folder: Path, settings: FitSettings, data: str = "", resumed_f
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """What ``settings.json`` in ``folder`` holds; nothing where there is none."""
-    try:
-        found = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(folder / SETTINGS_FILE)
 
 
 def check_same_settings(folder: Path, settings: FitSettings, data: str = "") -> None:
@@ -117,7 +113,11 @@ def check_same_settings(folder: Path, settings: FitSettings, data: str = "") -> 
 
 
 def differing(before: Mapping[str, Any], settings: FitSettings, data: str) -> list[str]:
-    """What differs from ``before`` (see :func:`read_settings`) and alters the numbers, one text each."""
+    """What differs from ``before`` (see :func:`read_settings`) and alters the numbers, one text each.
+
+    A run of an earlier version, which lacks a field, was trained with the field's default.
+    """
+    before = {**as_dict(type(settings)()), **before}
     now = {name: value for name, value in as_dict(settings).items() if name not in FREE_TO_CHANGE}
     if data and before.get(DATA):
         now[DATA] = data

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import lightning.pytorch as pl
 
 from medcli.core.errors import DataError
+from medcli.core.files import write_json
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import Progress
 from medcli.core.run_provenance import ShortCitation, note_run
@@ -21,15 +22,15 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
 from medcli.training.curves import Panel, plot_curves
 from medcli.training.devices import Devices, is_first_process
-from medcli.training.results import RunResult, finite, from_json, result_to_json
+from medcli.training.results import RunResult, finite, from_json
 from medcli.training.run_folder import (
     BEST,
     CURVES,
+    RESULT,
     Start,
     is_own_checkpoint,
     look_at_run,
     open_run,
-    save_result,
     too_many_epochs,
 )
 from medcli.training.settings import FitSettings
@@ -195,7 +196,7 @@ def train(
 def finish(out: Path, result: Any) -> None:
     """Write ``result.json`` from a result's dataclass, which marks the run as done; one process does it for all."""
     if is_first_process():
-        save_result(out, result_to_json(result))
+        write_json(out / RESULT, result)
 
 
 def note(verb: str, out: Path, about: ShortCitation, settings: Any, device: str = "") -> None:

@@ -10,15 +10,13 @@ from torch import Tensor
 
 from medcli.training.seeds import random_stream
 from medcli.training.validation_means import Totals
-from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD
+from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, LABEL_RADIUS_PX
 from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
 from medcli.ultrabones.segmentation.augmentation.trivial import as_bone, augment, draw_plan, to_unit
-from medcli.ultrabones.segmentation.losses import LossWeights, segmentation_loss
+from medcli.ultrabones.segmentation.losses import LOSSES
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.ultrabones.segmentation.validation_metrics import DISTANCES, dice_scores, one_sided_distances
 
-LABEL_RADIUS_PX = 3
-"""A pixel is bone when it lies within this distance of a labelled pixel."""
 SKELETON_RADIUS_PX = 1
 LR_STEP_EPOCHS = 10
 LR_FACTOR = 0.8
@@ -34,7 +32,7 @@ class SegmentationModule(pl.LightningModule):
 
     Args:
         model: (N, 1, H, W) normalised grey to (N, 1, H, W) logits.
-        settings: loss weights, learning rate, augmentation, seed.
+        settings: loss, learning rate, augmentation, seed.
     """
 
     def __init__(self, model: torch.nn.Module, settings: SegmentationSettings) -> None:
@@ -42,7 +40,7 @@ class SegmentationModule(pl.LightningModule):
         # Half the time of the other memory format on a CPU, and what tensor cores want.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
-        self.weights = LossWeights(*settings.loss_weights)
+        self.loss = LOSSES[settings.loss]
         # Outside of the module's own children, so that the state dict keeps its plain names.
         self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
         self._totals = Totals()
@@ -89,7 +87,7 @@ class SegmentationModule(pl.LightningModule):
 
     def _loss(self, logits: Tensor, bones: Tensor) -> Tensor:
         label, skeleton = thicken_batch(bones, LABEL_RADIUS_PX), thicken_batch(bones, SKELETON_RADIUS_PX)
-        return segmentation_loss(logits, label, skeleton, self.weights)
+        return self.loss(logits, label, skeleton, self.settings.loss_weights)
 
 
 def normalise_batch(pictures: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import make_output_folder, replacing
-from medcli.ultrabones.segmentation.checkpoint import Metadata, find_newest_best, load_model
+from medcli.ultrabones.segmentation.checkpoint import find_newest_best, load_model
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.inference import Segmenter
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 

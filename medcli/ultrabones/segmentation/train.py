@@ -20,8 +20,10 @@ from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
 from medcli.training.training_run import Trained, Training, TrainingTask, finish, note
 from medcli.ultrabones.dataset.publication import ABOUT
-from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.lightning_module import MONITOR, SegmentationModule
+from medcli.ultrabones.segmentation.losses import LOSSES
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, SegmentationSettings
 from medcli.ultrabones.segmentation.training_data import TrainingFrames, choose_frames, open_frames
@@ -177,11 +179,14 @@ def check_segmentation_settings(settings: SegmentationSettings) -> None:
     for name, value, allowed in (
         ("--labels", settings.labels, LABELS),
         ("--augment", settings.augment, AUGMENTATIONS),
+        ("--loss", settings.loss, LOSSES),
     ):
         if value not in allowed:
             raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
-    if len(settings.loss_weights) != 3:
-        raise UsageError(f"--loss-weights takes 3 numbers (Dice, BCE, skeleton), got {len(settings.loss_weights)}")
+    terms = LOSSES[settings.loss].terms
+    if len(settings.loss_weights) != len(terms):
+        wanted, came = f"{len(terms)} numbers ({', '.join(terms)})", len(settings.loss_weights)
+        raise UsageError(f"--loss-weights takes {wanted} for --loss {settings.loss}, got {came}")
     if not all(math.isfinite(weight) and weight >= 0 for weight in settings.loss_weights) or not any(
         settings.loss_weights
     ):
