@@ -15,9 +15,11 @@ from medcli.report.demo import is_demo, read_demo
 from medcli.report.html_page import Page, is_report, render_page
 from medcli.report.provenance import data_section, facts, how_section
 from medcli.report.run_files import RunFiles
-from medcli.report.runs import LOOKED_FOR, run_folders, runs_in
+from medcli.report.runs import LOOKED_FOR, runs_in
+from medcli.workspace.runs import find_run_folders
 
 NAME = "report.html"
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _figures(run: RunFiles) -> list[KeyFigures]:
 
 
 def _no_run(folder: Path) -> DataError:
-    below = run_folders(folder)
+    below = find_run_folders(folder)[:_MOST_NAMED]
     if below:
         commands = "; ".join(spell("medcli", "report", place) for place in below)
         return DataError(f"{folder} is no run itself, but these are: type one of", commands)
