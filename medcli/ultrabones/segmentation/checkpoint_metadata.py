@@ -12,8 +12,9 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import DataError
 from medcli.core.json_text import to_json
+from medcli.ultrabones.dataset.constants import INPUT_SIZE
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER
-from medcli.ultrabones.segmentation.preprocessing import INPUT_SIZE, MEAN, STD
+from medcli.ultrabones.segmentation.preprocessing import MEAN, STD
 
 _FAMILY = "medcli.segmenter."
 SCHEMA = f"{_FAMILY}v1"
