@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -35,7 +35,7 @@ Written by `python docs/make_reference.py` from the commands themselves, and com
 help text in `medcli/cli/`, not here.
 """
 _SHARED_WORDS = """\
-## What all commands share
+## What all commands have in common
 
 Results go to standard output; progress, warnings and errors go to standard error. A command that was interrupted is
 given again as it was: it goes on where it stopped.
@@ -168,6 +168,8 @@ def _value(param: Any, kind: Any) -> str:
     element = get_args(kind)[0] if several else kind
     if param.metavar:
         return param.metavar + ("" if " " in param.metavar else several)
+    if get_origin(element) is Literal:
+        return "|".join(get_args(element))
     if isinstance(element, type) and issubclass(element, Enum):
         return "|".join(str(item.value) for item in element) + several
     return {int: "N", float: "X", Path: "PATH", str: "TEXT"}[element] + several

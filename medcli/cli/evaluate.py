@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,14 +21,9 @@ if TYPE_CHECKING:
 app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
 
 
-class Protocol(str, Enum):
-    paper = "paper"
-    strict = "strict"
-    both = "both"
-
-
 @app.command("seg")
 def seg(
+    output: Output,
     specimens: Annotated[
         list[int] | None,
         typer.Option(
@@ -37,10 +31,7 @@ def seg(
         ),
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Trained network.  [default: newest runs/seg/*/best.safetensors]"),
-    ] = None,
+    checkpoint: options.SegCheckpoint = None,
     predictions: Annotated[
         str | None,
         typer.Option(
@@ -53,8 +44,9 @@ def seg(
         str, typer.Option("--labels", help="Labels to compare with: partial, full, or a folder such as LabelsManual.")
     ] = "partial",
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts.")
-    ] = Protocol.paper,
+        Literal["paper", "strict", "both"],
+        typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts."),
+    ] = "paper",
     visible_threshold: Annotated[
         float, typer.Option("--visible-threshold", min=0, max=255, help="Grey value from which bone counts as visible.")
     ] = 107,
@@ -78,9 +70,6 @@ def seg(
     ] = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Measure how near predicted bone surfaces lie to the labels.
 
@@ -97,12 +86,11 @@ def seg(
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
-    output = Output(json, quiet, verbose)
     source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     settings = EvaluationSettings(
         specimens=tuple(specimens or TEST_SPECIMENS),
         labels=labels,
-        protocols=PROTOCOLS if protocol is Protocol.both else (protocol.value,),
+        protocols=PROTOCOLS if protocol == "both" else (protocol,),
         visible_grey=visible_threshold,
         train=tuple(train_specimens) if train_specimens else None,
     )
@@ -165,24 +153,16 @@ def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
         raise MedcliError("; ".join(missed))
 
 
-class Side(str, Enum):
-    test = "test"
-    val = "val"
-    train = "train"
-    all = "all"
-
-
 @app.command("pose")
 def pose(
+    output: Output,
     ids: options.Ids = None,
     split: Annotated[
-        Side, typer.Option("--split", help="Side of the network's split, or else of the split by trial.")
-    ] = Side.test,
+        Literal["test", "val", "train", "all"],
+        typer.Option("--split", help="Side of the network's split, or else of the split by trial."),
+    ] = "test",
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Trained network.  [default: newest runs/pose/*/best.safetensors]"),
-    ] = None,
+    checkpoint: options.PoseCheckpoint = None,
     predictions: Annotated[
         Path | None,
         typer.Option("--predictions", help="Table of poses instead, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."),
@@ -200,15 +180,12 @@ def pose(
         ),
     ] = None,
     calibrated: options.Calibrated = None,
-    pose_frame: options.PoseFrame = options.Frame.world,
+    pose_frame: options.PoseFrame = "world",
     inter_plane: options.InterPlane = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of tables and pictures.")] = options.RUNS
     / "evaluate"
     / "pose",
     device: options.Device = "auto",
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Measure how far estimated implant poses are from the reference.
 
@@ -222,14 +199,13 @@ def pose(
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
-    output = Output(json, quiet, verbose)
     chosen = None if predictions else checkpoint or find_newest(options.RUNS, "pose")
     settings = PoseEvaluationSettings(
         anatomy=anatomy,
-        split=split.value,
+        split=split,
         ids=options.id_filter(ids),
         reference=reference,
-        frame=PoseFrame(pose_frame.value),
+        frame=PoseFrame(pose_frame),
         calibrated=calibrated,
         inter_plane=inter_plane,
     )

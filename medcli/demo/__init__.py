@@ -1,6 +1,6 @@
 """The demonstration (``medcli demo``): synthetic copies of both datasets, and every command run on them.
 
-:func:`run_demo` makes the data and calls the public library function behind each command, one step after another.
+:func:`run_demo` makes the data and runs each command, one step after another, through a function that it is given.
 Nothing heavy is imported before a step needs it.
 """
 

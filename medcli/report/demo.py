@@ -67,7 +67,7 @@ def read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
             Note(
                 "Everything here is synthetic: it shows that the steps work, not how well they do on real recordings."
             ),
-            *failures_note(content.get("failures") or [], "items"),
+            *failures_note(content, "items"),
         ],
         sections=[Section("What was run", [_overview(content)]), *_repeated_folded(sections)],
         origin={

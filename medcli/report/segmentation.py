@@ -10,11 +10,11 @@ from typing import Any
 from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, picture
-from medcli.report.run_files import Json, RunFiles, duration, failures_note, find, origin_of, read_json, to_float
+from medcli.report.run_files import Json, RunFiles, RunNote, duration, failures_note, find, read_json, to_float
 from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, scalar_measures
+from medcli.workspace.runs import EVALUATION, MASKS
 
 EVALUATED = "medcli.evaluate.seg.v1"
-RESULT, PREDICTIONS = "evaluation.json", "predictions.json"
 _EXAMPLE_TITLES = {"best": "Best frames", "median": "Median frames", "worst": "Worst frames"}
 _COLOURS = "Label in green, outline of the prediction in pink."
 _PROTOCOLS = {
@@ -25,12 +25,9 @@ _PROTOCOLS = {
 }
 
 
-def read_segmentation_evaluation(folder: Path) -> RunFiles | None:
+def read_segmentation_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
     """The report of an evaluation of segmentations; None where the folder holds none."""
-    path = folder / RESULT
-    if not path.is_file():
-        return None
-    results = results_of(read_json(path))
+    results = results_of(read_json(folder / EVALUATION))
     if not results:
         return None
     first = next(iter(results.values()))
@@ -40,10 +37,8 @@ def read_segmentation_evaluation(folder: Path) -> RunFiles | None:
         lead=f"How near predicted bone surfaces lie to the labels: {frames}; predictions from {first['source']}, "
         f"compared with {_labels(first['labels'])}.",
         figures=_figures(results),
-        notes=[*_notes(first), *failures_note(first["failures"], "frames")],
+        notes=[*_notes(first), *failures_note(first, "frames")],
         sections=[*(_protocol(name, result) for name, result in results.items()), _examples(folder)],
-        dataset="UltraBones100k",
-        origin=origin_of(folder, "evaluate seg"),
     )
 
 
@@ -221,13 +216,10 @@ def _example(path: Path, rank: str, title: str) -> ImageBlock | Note:
     return picture(path, alt, title, NARROW)
 
 
-def read_prediction(folder: Path) -> RunFiles | None:
-    """The report of predicted masks; None where the folder holds none."""
-    origin, manifest = origin_of(folder, "predict seg"), folder / PREDICTIONS
-    if not origin and not manifest.is_file():
-        return None
+def read_prediction(folder: Path, note: RunNote) -> RunFiles:
+    """The report of predicted masks."""
+    manifest, result = folder / MASKS, note.result
     made = read_json(manifest) if manifest.is_file() else {}
-    result: Json = origin.get("result") or {}
     frames = result.get("frames")
     figures = {
         "masks written": number(frames),
@@ -243,14 +235,11 @@ def read_prediction(folder: Path) -> RunFiles | None:
         title="Predicted bone surfaces",
         lead=f"A mask for each ultrasound frame, by {made.get('network') or result.get('checkpoint') or 'a network'}.",
         figures=figures,
-        notes=failures_note(result.get("failures") or [], "frames"),
+        notes=failures_note(result, "frames"),
         sections=[
             Section("Contact sheet", shown or [Note("No contact sheet: nothing was predicted, or it was removed.")]),
             Section("Network and masks", [_network(made, result)]),
         ],
-        dataset="UltraBones100k",
-        origin=origin,
-        seconds=result.get("seconds"),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +9,17 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_text
+from medcli.core.shell import spell
 from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
 from medcli.report.html_page import Page, is_report, render_page
 from medcli.report.provenance import data_section, facts, how_section
 from medcli.report.run_files import RunFiles
-from medcli.report.runs import LOOKED_FOR, run_folders, runs_in
+from medcli.report.runs import LOOKED_FOR, runs_in
+from medcli.workspace.runs import find_run_folders
 
 NAME = "report.html"
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,9 @@ def _figures(run: RunFiles) -> list[KeyFigures]:
 
 
 def _no_run(folder: Path) -> DataError:
-    below = run_folders(folder)
+    below = find_run_folders(folder)[:_MOST_NAMED]
     if below:
-        commands = "; ".join(f"medcli report {shlex.quote(str(place))}" for place in below)
+        commands = "; ".join(spell("medcli", "report", place) for place in below)
         return DataError(f"{folder} is no run itself, but these are: type one of", commands)
     return DataError(
         f"{folder} holds no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from medcli.training.settings import FitSettings
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 
-AUGMENTATIONS = ("trivial", "none")
-LABELS = ("partial", "full")
+Augmentation = Literal["trivial", "none"]
+Labels = Literal["partial", "full"]
+AUGMENTATIONS, LABELS = get_args(Augmentation), get_args(Labels)
 
 
 @dataclass(frozen=True)
