@@ -10,10 +10,11 @@ from torch import Tensor
 
 from medcli.training.seeds import random_stream
 from medcli.training.validation_means import Totals
-from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, LABEL_RADIUS_PX
+from medcli.ultrabones.dataset.constants import LABEL_RADIUS_PX
 from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
 from medcli.ultrabones.segmentation.augmentation.trivial import as_bone, augment, draw_plan, to_unit
 from medcli.ultrabones.segmentation.losses import LOSSES
+from medcli.ultrabones.segmentation.preprocessing import normalise_unit
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.ultrabones.segmentation.validation_metrics import DISTANCES, dice_scores, one_sided_distances
 
@@ -58,7 +59,7 @@ class SegmentationModule(pl.LightningModule):
             pictures, bones = augment(images, labels, plan)
         else:
             pictures, bones = to_unit(images), as_bone(labels)
-        loss = self._loss(self(normalise_batch(pictures)), bones)
+        loss = self._loss(self(normalise_unit(pictures)), bones)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
@@ -68,7 +69,7 @@ class SegmentationModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         bones = as_bone(labels)
-        logits = self(normalise_batch(to_unit(images)))
+        logits = self(normalise_unit(to_unit(images)))
         predictions, thick = logits > 0, thicken_batch(bones, LABEL_RADIUS_PX)
         self._totals.add("val_loss", self._loss(logits, bones).expand(len(images)))
         self._totals.add("val_dice", dice_scores(predictions, thick))
@@ -80,7 +81,7 @@ class SegmentationModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # From the epoch alone, so that a run which goes on needs no scheduler's state.
-        for group in self.optimizers().param_groups:
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.settings.lr * LR_FACTOR ** (self.current_epoch // LR_STEP_EPOCHS)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -89,8 +90,3 @@ class SegmentationModule(pl.LightningModule):
     def _loss(self, logits: Tensor, bones: Tensor) -> Tensor:
         label, skeleton = thicken_batch(bones, LABEL_RADIUS_PX), thicken_batch(bones, SKELETON_RADIUS_PX)
         return self.loss(logits, label, skeleton, self.settings.loss_weights)
-
-
-def normalise_batch(pictures: Tensor) -> Tensor:
-    """[0, 1] to the network's input, with the published mean and standard deviation."""
-    return (pictures - IMAGE_MEAN) / IMAGE_STD
