@@ -163,20 +163,6 @@ def read_together(
     return good, np.stack(planes) if planes else empty, failures
 
 
-class LazyPairs:
-    """Pairs decoded each time they are asked for, read like an array (N, 2, S, S) of uint8."""
-
-    def __init__(self, reader: PairReader, files: Sequence[PairFiles]) -> None:
-        self._reader, self._files = reader, list(files)
-        self.shape = (len(self._files), 2, reader.size, reader.size)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, positions: NDArray[np.int64]) -> Planes:
-        return np.stack([self._reader.read(self._files[i]) for i in positions.tolist()])
-
-
 def _walk(root: Path, is_calibrated: bool) -> dict[int, dict[str, str]]:
     found: dict[int, dict[str, str]] = {}
     for folder, subfolders, names in os.walk(root, followlinks=True):

@@ -18,7 +18,7 @@ from medcli.core.files import cache_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.training.batches import HostFrames, spread
-from medcli.training.decoded_store import DecodedStore, file_stamp
+from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.training.settings import data_fingerprint
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
@@ -30,7 +30,7 @@ from medcli.veriserum.dataset.trial_splits import (
     split_as_published,
     split_by_trial,
 )
-from medcli.veriserum.pose.pair_images import CALIBRATED, ORIGINALS, LazyPairs, PairFiles, PairReader, find_calibrated
+from medcli.veriserum.pose.pair_images import CALIBRATED, ORIGINALS, PairFiles, PairReader, find_calibrated
 from medcli.veriserum.pose.settings import SPLITS, PoseSettings
 
 _LOG = logging.getLogger(__name__)
@@ -184,10 +184,11 @@ def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: TrialSplit) -> s
 
 
 def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progress) -> tuple[Any, Ids, list[str]]:
-    reader, files = pairs.reader(settings.size), pairs.select(ids)
-    if not settings.use_cache:
-        return LazyPairs(reader, files), np.arange(len(ids)), []
     size = settings.size
+    reader, files = pairs.reader(size), pairs.select(ids)
+    if not settings.use_cache:
+        planes = RowsOnDemand.one_by_one(range(len(files)), (2, size, size), lambda i: reader.read(files[i]))
+        return planes, np.arange(len(ids)), []
     store = DecodedStore(_default_folder(pairs, size), _VERSION, {"planes": (2, size, size)}, stamp_size=6)
     keys = [f"{item.bs}\t{item.fs}" for item in files]
     found = store.open(keys, _stamps(reader, files), lambda i: (reader.read(files[i]),), None, progress)
