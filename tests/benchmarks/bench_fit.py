@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from medcli.core import image_io
 from medcli.synthetic.fluoroscopy.calibrations import draw_calibrations
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.calibration.grid_fit import phantom
-from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_grid
+from medcli.veriserum.calibration.grid_fit.fit_plane import fit_grid
+from medcli.veriserum.dataset.detector import PLANES
 
 MOST_RESIDUAL_MM, MOST_MAP_ERROR_MM, MOST_SECONDS = 0.03, 0.05, 5.0
 

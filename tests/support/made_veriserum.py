@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 
 
 def make_distortion(seed: int) -> Distortion:

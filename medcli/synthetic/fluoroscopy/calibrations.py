@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 from medcli.veriserum.geometry.biplane import SourceIntensifier
 
 TIMESTAMP = "2024-01-01 12:00:00"

@@ -38,7 +38,8 @@ from medcli.synthetic.fluoroscopy.calibrations import TIMESTAMP, Calibration, dr
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
 from medcli.synthetic.fluoroscopy.implants import SyntheticImplant, make_implants
 from medcli.synthetic.fluoroscopy.motion import KneePose, draw_trial, pose_numbers
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import DualPlane
 
 IMAGE_FOLDER = "veriserum_collection_compressed"

@@ -18,13 +18,8 @@ from numpy.typing import NDArray
 from medcli.core.mesh import Mesh
 from medcli.synthetic.fluoroscopy.solids import loft
 from medcli.veriserum.calibration import undistortion_kernels
-from medcli.veriserum.calibration.distortion_model import (
-    GRID_SIZE,
-    GRID_SPAN_MM,
-    NATIVE_HEIGHT,
-    NATIVE_WIDTH,
-    Distortion,
-)
+from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.dataset.detector import GRID_SIZE, NATIVE_HEIGHT, NATIVE_WIDTH, PIXEL_MM
 from medcli.veriserum.geometry.biplane import Camera, ImageGrid
 
 Picture = NDArray[Any]
@@ -32,7 +27,6 @@ Picture = NDArray[Any]
 
 METAL_PER_MM, BONE_PER_MM, SOFT_PER_MM = 0.17, 0.016, 0.006
 FIELD_RADIUS_MM = 174.0
-_PIXEL_MM = GRID_SPAN_MM / GRID_SIZE
 _BLUR_MM = 0.32
 _GLARE_SHARE, _GLARE_MM = 0.16, 28.0
 _DARK = 0.02
@@ -95,8 +89,8 @@ def detect(attenuation: Picture) -> Picture:
     """From attenuation (1600, 1600) to the intensifier's picture: beam, glare, blur, round field."""
     primary: Picture = cv2.exp(-attenuation) * _beam()
     small = cv2.resize(primary, None, fx=1 / _VERY_COARSE, fy=1 / _VERY_COARSE, interpolation=cv2.INTER_AREA)
-    glare = cv2.GaussianBlur(small, (0, 0), _GLARE_MM / (_PIXEL_MM * _VERY_COARSE))
-    picture: Picture = cv2.GaussianBlur(primary, (0, 0), _BLUR_MM / _PIXEL_MM)
+    glare = cv2.GaussianBlur(small, (0, 0), _GLARE_MM / (PIXEL_MM * _VERY_COARSE))
+    picture: Picture = cv2.GaussianBlur(primary, (0, 0), _BLUR_MM / PIXEL_MM)
     picture *= 1 - _GLARE_SHARE
     picture += _GLARE_SHARE * cv2.resize(glare, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
     picture *= _field()
@@ -127,7 +121,7 @@ def _window(body: AttenuatingBody, camera: Camera, grid: ImageGrid) -> tuple[sli
 
 def _radius_mm() -> tuple[Picture, Picture, Picture]:
     """Distance from the middle of the field, and position to the right and up, in millimetres."""
-    along = ((np.arange(GRID_SIZE) - GRID_SIZE / 2) * _PIXEL_MM).astype(np.float32)
+    along = ((np.arange(GRID_SIZE) - GRID_SIZE / 2) * PIXEL_MM).astype(np.float32)
     x, y = np.meshgrid(along, -along)
     return np.sqrt(x * x + y * y), x, y
 

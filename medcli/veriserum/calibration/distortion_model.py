@@ -24,17 +24,10 @@ from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
 
 from medcli.core.errors import DataError
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NATIVE_WIDTH, NATIVE_HEIGHT = 1664, 1600
-"""Size in pixels of the images that the calibrations were measured on."""
-GRID_SIZE = 1600
-"""Pixels along each side of the corrected grid."""
-GRID_SPAN_MM = 360.0
-"""Millimetres at the detector that the corrected grid spans; 0.225 mm per pixel."""
-PLANES = ("bs", "fs")
 
 _NEWTON_STEPS = 30
 _NEWTON_TOLERANCE_PX = 1e-10

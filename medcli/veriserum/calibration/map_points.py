@@ -12,8 +12,9 @@ import pandas as pd
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_text
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
 
 _LOG = logging.getLogger(__name__)
 COLUMNS = {"px": ("x_px", "y_px"), "mm": ("x_mm", "y_mm")}

@@ -26,7 +26,7 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.calibration import output_manifest
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.calibration.output_manifest import OutputManifest
 from medcli.veriserum.calibration.undistort_plan import (
     CalibrationSettings,
@@ -38,6 +38,7 @@ from medcli.veriserum.calibration.undistort_plan import (
     output_name,
 )
 from medcli.veriserum.calibration.undistortion_map import AreaMap, Map, load_or_build
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 from medcli.veriserum.dataset.publication import ABOUT
 
 __all__ = ["CalibrationResult", "CalibrationSettings", "ImageFailure", "ImageSelection", "calibrate", "output_name"]

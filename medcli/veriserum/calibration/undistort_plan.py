@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import PLANES
 
 _LOG = logging.getLogger(__name__)
 OUTPUT_PREFIX = "calibrated_"

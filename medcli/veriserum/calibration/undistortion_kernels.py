@@ -11,13 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from medcli.veriserum.calibration.distortion_model import (
-    GRID_SIZE,
-    GRID_SPAN_MM,
-    NATIVE_HEIGHT,
-    NATIVE_WIDTH,
-    Distortion,
-)
+from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH
 
 _PX_PER_MM = GRID_SIZE / GRID_SPAN_MM
 _CENTRE = GRID_SIZE / 2

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.files import cache_folder, replacing
-from medcli.veriserum.calibration.distortion_model import GRID_SIZE, NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.dataset.detector import GRID_SIZE, NATIVE_HEIGHT, NATIVE_WIDTH
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1  # part of the file names: raise it when the numbers in a map change

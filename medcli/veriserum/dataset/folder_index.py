@@ -22,7 +22,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import PLANES
+from medcli.veriserum.dataset.detector import PLANES
 
 _LOG = logging.getLogger(__name__)
 _IMAGE = re.compile(r"^(bs|fs)_(\d{6,})\.(jpe?g|png|tiff?)$", re.IGNORECASE)

@@ -11,6 +11,7 @@ import pandas as pd
 from medcli.core.dataset_status import DataFolder
 from medcli.core.errors import DataError
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.implant_surfaces import KINDS
 from medcli.veriserum.dataset.trial_splits import find_trials
 
@@ -27,7 +28,7 @@ def survey_veriserum(root: Path) -> DataFolder:
         folder.propose("download", _WHY, "veriserum", "--dest", root)
         return folder
     contents = folder_index.scan(root)
-    planes = {plane: sum(plane in files for files in contents.images.values()) for plane in folder_index.PLANES}
+    planes = {plane: sum(plane in files for files in contents.images.values()) for plane in PLANES}
     folder.found["images"] = f"{planes['bs']:,} bs and {planes['fs']:,} fs of {len(contents.images):,} ids"
     for plane, count in folder_index.missing_planes(contents).items():
         if count:

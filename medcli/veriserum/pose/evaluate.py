@@ -21,13 +21,12 @@ from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.pose_tables import MANUAL, read_reference
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.trial_splits import Ids, count_leaks, from_ranges
-from medcli.veriserum.geometry.biplane import PoseFrame
+from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 from medcli.veriserum.pose.estimates import Estimates, estimate, estimates_from_table
 from medcli.veriserum.pose.inference import PosePredictor
 from medcli.veriserum.pose.metrics import SINGLE_PLANE, Summary, outline_errors, pose_errors, summarise_errors
 from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, pose_matrices
-from medcli.veriserum.registration.study import read_inter_plane
 
 _LOG = logging.getLogger(__name__)
 SIDES = ("test", "val", "train", "all")

@@ -21,8 +21,8 @@ from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import run_in_threads
-from medcli.veriserum.calibration.distortion_model import PLANES
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.geometry.biplane import DualPlane

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +18,13 @@ from medcli.core import image_io
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import invert_rigid
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.calibration.undistort_plan import OUTPUT_PREFIX
 from medcli.veriserum.calibration.undistortion_map import load_or_build
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.implant_surfaces import Surfaces
-from medcli.veriserum.geometry.biplane import DualPlane, InterPlane, Plane, PoseFrame
+from medcli.veriserum.geometry.biplane import DualPlane, InterPlane, PoseFrame, read_inter_plane
 
 _LOG = logging.getLogger(__name__)
 POSE_FILE = folder_index.TableKind("poses file", "poses", ("id", *folder_index.POSE_COLUMNS), "--start")
@@ -152,29 +152,6 @@ class Recordings:
         if not np.isfinite(value):
             raise DataError(f"its {column} is not known", "add the column, or name the pose table with --poses")
         return int(value)
-
-
-def read_inter_plane(path: Path | None) -> InterPlane:
-    """Where the planes stand, from a JSON file; None: the published places.
-
-    The file holds ``{"fs": {"centre_mm": [x, y, z], "normal": [x, y, z], "vertical": [x, y, z]}}`` and ``bs`` likewise;
-    a plane that is left out stands where it was published.
-
-    Raises:
-        DataError: it cannot be read or is not of this form.
-    """
-    if path is None:
-        return InterPlane()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not content or not set(content) <= set(PLANES):
-            raise ValueError(f"its keys are {', '.join(content)}, not bs or fs")
-        return InterPlane(
-            **{name: Plane(**{k: np.array(v, float) for k, v in content[name].items()}) for name in content}
-        )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.939693, 0, 0.342020], "vertical": [0, 1, 0]}}'
-        raise DataError(f"{path} is no inter-plane geometry: {error}", f"expected {example}") from error
 
 
 def select(recordings: Recordings, ids: Sequence[tuple[int, int]] | None, anatomy: int | None) -> tuple[list[int], int]:

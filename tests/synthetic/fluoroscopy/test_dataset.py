@@ -26,9 +26,10 @@ from medcli.synthetic.fluoroscopy.dataset import (
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image, grid_picture
 from medcli.synthetic.fluoroscopy.motion import draw_trial, pose_numbers
 from medcli.synthetic.fluoroscopy.xray import FIELD_RADIUS_MM
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.calibration.grid_fit.phantom import bead_centres_mm, bead_presence
 from medcli.veriserum.calibration.undistortion_map import AreaMap
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, SourceIntensifier
 
 POSE_COLUMNS = [

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.dataset.detector import PLANES
 from tests.support.made_veriserum import make_distortion
 from tests.support.published_veriserum import map_pixel
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from medcli.veriserum.calibration import undistortion_map
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.calibration.undistort import to_native_size
 from medcli.veriserum.calibration.undistortion_map import AreaMap, Reduction, ReferenceMap, load_or_build
+from medcli.veriserum.dataset.detector import PLANES
 from tests.support.made_veriserum import make_distortion, smooth_picture
 from tests.support.published_veriserum import correct_pair, nearest_native_pixels
 

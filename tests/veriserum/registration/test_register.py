@@ -20,7 +20,7 @@ from medcli.veriserum.geometry.biplane import ImageGrid, PoseFrame
 from medcli.veriserum.geometry.outline_overlay import outline
 from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher, minimise, moved, refine
 from medcli.veriserum.registration.register import register_poses
-from medcli.veriserum.registration.study import Recordings, Sources, read_inter_plane
+from medcli.veriserum.registration.study import Recordings, Sources
 from tests.conftest import Ran
 
 PAIRS = 3
@@ -263,18 +263,6 @@ def test_what_cannot_be_done_at_all_is_said(
     assert wrong.code == 3
     assert "holds no registered poses" in wrong.err
     assert medcli("register", "pose", "--root", study.root, "--out", tmp_path / "x.db").code == 2
-
-
-def test_inter_plane_geometry_is_read_or_refused(tmp_path: Path) -> None:
-    path = tmp_path / "planes.json"
-    path.write_text('{"fs": {"centre_mm": [1, 2, 3], "normal": [1, 0, 0], "vertical": [0, 1, 0]}}')
-    planes = read_inter_plane(path)
-    assert planes.fs.centre_mm.tolist() == [1, 2, 3]
-    assert planes.bs.normal.tolist() == [0, 0, 1]
-    for text in ('{"left": {}}', "[1]", "{", '{"fs": {"centre_mm": [1, 2, 3]}}'):
-        path.write_text(text)
-        with pytest.raises(DataError, match="is no inter-plane geometry"):
-            read_inter_plane(path)
 
 
 def test_a_pose_behind_a_source_is_said(study: SyntheticVeriserum, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import GRID_SPAN_MM, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.dataset.detector import GRID_SPAN_MM
 
 Points = NDArray[np.float64]
 _HALF_SPAN_MM = GRID_SPAN_MM / 2

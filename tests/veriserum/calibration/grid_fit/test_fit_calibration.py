@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, UsageError
 from medcli.synthetic.fluoroscopy.calibrations import draw_calibrations
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image, grid_picture
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.calibration.grid_fit import phantom
 from medcli.veriserum.calibration.grid_fit.bead_detection import find_beads
 from medcli.veriserum.calibration.grid_fit.bead_matching import View, match_grid
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
-from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, fit_grid, images_by_plane
+from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
+from medcli.veriserum.calibration.grid_fit.fit_plane import fit_grid, fit_picture_file
 from medcli.veriserum.calibration.grid_fit.polynomial_fit import fit_polynomial
+from medcli.veriserum.dataset.detector import PLANES
 from tests.conftest import Ran
 from tests.support.made_veriserum import write_tables
 
@@ -373,7 +375,5 @@ def test_wrong_pictures_leave_with_three(medcli: Callable[..., Ran], tmp_path: P
 def test_pictures_of_another_size_are_taken_as_calibrated_images_are(tmp_path: Path) -> None:
     small = cv2.resize(native("bs"), (1248, 1200), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(tmp_path / "small.png"), small)
-    from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_picture_file
-
     found = fit_picture_file("bs", tmp_path / "small.png")
     assert largest_map_error(found.fit.distortion, truth()["bs"]) < 0.05
