@@ -78,13 +78,11 @@ def pose(
     """
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.registration.register import register_poses
-    from medcli.veriserum.registration.study import Sources
+    from medcli.veriserum.registration.start_poses import Sources
 
     output = Output(json, quiet, verbose)
     frame = PoseFrame(pose_frame.value)
-    sources = Sources(
-        root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame
-    )  # fmt: skip
+    sources = Sources(root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame)
     result = register_poses(
         sources,
         out,

@@ -157,7 +157,7 @@ def _register(plan: DemoPlan) -> DemoTask:
         import pandas as pd
 
         from medcli.veriserum.registration.register import register_poses
-        from medcli.veriserum.registration.study import Sources
+        from medcli.veriserum.registration.start_poses import Sources
 
         done = register_poses(
             Sources(plan.veriserum, plan.start_poses),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.synthetic.fluoroscopy import xray
-from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.calibration.distortion_model import DistortionModel
 from medcli.veriserum.calibration.grid_fit.phantom import (
     BEAD_RADIUS_MM,
     BEADS_ALONG,
@@ -44,7 +44,7 @@ def _nearest_bead(
 
 
 def grid_image(
-    distortion: Distortion, generator: np.random.Generator, noise: float = 1.0, missing_share: float = 0.0
+    distortion: DistortionModel, generator: np.random.Generator, noise: float = 1.0, missing_share: float = 0.0
 ) -> NDArray[np.uint8]:
     """The native image (1600, 1664) of the phantom.
 
@@ -57,5 +57,5 @@ def grid_image(
     present = bead_presence()
     present &= generator.random(present.shape) >= missing_share
     present[ORIENTATION_BEAD] = True
-    native = xray.to_native(grid_picture(present), xray.forward_lattice(distortion))
+    native = xray.to_native(grid_picture(present), distortion.grid_positions().astype(np.float32))
     return xray.digitise(native, generator, noise)

@@ -12,14 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from medcli.core.mesh import Mesh
 from medcli.synthetic.fluoroscopy.solids import loft
-from medcli.veriserum.calibration import undistortion_kernels
-from medcli.veriserum.calibration.distortion_model import Distortion
-from medcli.veriserum.dataset.detector import GRID_SIZE, NATIVE_HEIGHT, NATIVE_WIDTH, PIXEL_MM
+from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM
 from medcli.veriserum.geometry.biplane import Camera, ImageGrid
 
 Picture = NDArray[Any]
@@ -139,20 +136,6 @@ def _field() -> Picture:
     """1 inside the intensifier's round field, 0 outside, with a soft rim."""
     radius, _, _ = _radius_mm()
     return np.clip((np.float32(FIELD_RADIUS_MM) - radius) / np.float32(0.8) + np.float32(0.5), 0, 1)
-
-
-def forward_lattice(distortion: Distortion) -> NDArray[np.float32]:
-    """Grid position (column, row) of every native pixel, (1600, 1664, 2) float32."""
-    lattice = np.empty((NATIVE_HEIGHT, NATIVE_WIDTH, 2), np.float32)
-    _fill_lattice(undistortion_kernels.pack(distortion), lattice)
-    return lattice
-
-
-@njit(nogil=True, cache=True)
-def _fill_lattice(model: Any, lattice: Any) -> None:
-    for row in range(lattice.shape[0]):
-        for column in range(lattice.shape[1]):
-            lattice[row, column, 0], lattice[row, column, 1] = undistortion_kernels.to_grid(model, column, row)
 
 
 def to_native(picture: Picture, lattice: NDArray[np.float32]) -> Picture:

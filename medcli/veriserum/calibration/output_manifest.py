@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 
 from medcli import __version__
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError
 from medcli.core.files import write_text
 
 NAME = "medcli_calibration.json"
@@ -79,32 +79,28 @@ def read(out: Path) -> OutputManifest | None:
         raise DataError(f"{path} cannot be read: {error!r}", "use --overwrite to make all images again") from error
 
 
-def check(
-    out: Path, present: OutputManifest | None, options: Mapping[str, Any], calibrations: Calibrations, hint: str
-) -> None:
-    """Show that images made now may stand beside the images that are in ``out``.
+def conflict(
+    out: Path, present: OutputManifest | None, options: Mapping[str, Any], calibrations: Calibrations
+) -> str | None:
+    """Why images made now may not stand beside the images that are in ``out``; None where they may.
 
     Args:
         present: how those were made; None: not known.
         options, calibrations: how images are made now.
-        hint: what to do otherwise.
-
-    Raises:
-        UsageError: they were made in another way, or nobody knows how.
     """
     if present is None:
-        raise UsageError(f"{out} holds calibrated images, but no {NAME} that says how they were made", hint)
+        return f"{out} holds calibrated images, but no {NAME} that says how they were made"
     for name in sorted(present.options.keys() | options.keys()):
         there, now = present.options.get(name), options.get(name)
         if there != now:
-            raise UsageError(f"{out} holds images made with {name} {there}, not {now}", hint)
+            return f"{out} holds images made with {name} {there}, not {now}"
     for key, planes in calibrations.items():
         for plane, fingerprint in planes.items():
             if present.calibrations.get(key, {}).get(plane, fingerprint) != fingerprint:
-                raise UsageError(
-                    f"calibration {key}, plane {plane}, has other numbers than when images in {out} were made with it",
-                    hint,
+                return (
+                    f"calibration {key}, plane {plane}, has other numbers than when images in {out} were made with it"
                 )
+    return None
 
 
 def write(out: Path, manifest: OutputManifest) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,10 +34,6 @@ from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM, PLANES
-from medcli.veriserum.geometry.rasterizer import add_triangles, along_rays, project_corners
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -240,6 +236,8 @@ class Camera:
         Raises:
             ValueError: the mesh reaches the source.
         """
+        from medcli.veriserum.geometry.rasterizer import along_rays  # loads Numba
+
         difference = self._accumulate(mesh, pose, grid, signed=True)
         length = np.empty(difference.shape, np.float32)
         first_mm = np.array([grid.left_mm, grid.top_mm]) - self.principal_point_mm
@@ -252,6 +250,8 @@ class Camera:
 
     def _accumulate(self, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid, signed: bool) -> NDArray[np.float64]:
         """Sums of depths (along the normal, millimetres) of all triangles over each pixel, (rows, columns)."""
+        from medcli.veriserum.geometry.rasterizer import add_triangles, project_corners
+
         matrix = np.ascontiguousarray(self.pixel_matrix(grid) @ pose)
         corners = np.empty((len(mesh.vertices), 2), dtype=np.int64)
         inverse_depth = np.empty(len(mesh.vertices))
@@ -276,18 +276,6 @@ class DualPlane:
         at_bs = np.array([calibration.principalp_h_bs, calibration.principalp_v_bs])
         at_fs = np.array([calibration.principalp_h_fs, calibration.principalp_v_fs])
         return cls(Camera(planes.bs, at_bs, calibration.sid_bs), Camera(planes.fs, at_fs, calibration.sid_fs))
-
-    @classmethod
-    def from_table(cls, table: pd.DataFrame | None, number: int, inter_plane: InterPlane | None = None) -> DualPlane:
-        """The cameras of a row of the source-intensifier calibration table, whose index are the ids.
-
-        Raises:
-            DataError: there is no table, the id is not in it, or its row is not a calibration.
-        """
-        if table is None or number not in table.index:
-            raise DataError(f"source-intensifier calibration {number} is not in the table")
-        row = {str(name): value for name, value in table.loc[number].items()}
-        return cls.from_calibration(SourceIntensifier.from_row(row), inter_plane)
 
     def camera(self, plane: str) -> Camera:
         """The camera of plane ``bs`` or ``fs``."""

@@ -9,8 +9,6 @@ from medcli.training.settings import FitSettings
 from medcli.veriserum.pose.losses import LOSSES
 from medcli.veriserum.pose.network import BACKBONE
 
-SPLITS = ("trial", "published")
-
 
 @dataclass(frozen=True)
 class PoseSettings(FitSettings):

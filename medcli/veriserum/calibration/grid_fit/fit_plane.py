@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from medcli.core import image_io
 from medcli.core.errors import DataError
+from medcli.veriserum.calibration.distortion_model import DistortionModel, PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.bead_detection import Beads, find_beads
 from medcli.veriserum.calibration.grid_fit.bead_matching import GridMatch, View, match_grid
 from medcli.veriserum.calibration.grid_fit.phantom import nodes_to_mm
-from medcli.veriserum.calibration.grid_fit.polynomial_fit import PolynomialFit, fit_polynomial
-from medcli.veriserum.calibration.undistort import to_native_size
+from medcli.veriserum.calibration.grid_fit.robust_fit import RobustFit, fit_distortion
+from medcli.veriserum.calibration.undistorted_pairs import to_native_size
 from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 
 _LOG = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class GridFit:
     picture: NDArray[Any]
     beads: Beads
     match: GridMatch
-    fit: PolynomialFit
+    fit: RobustFit
 
     @property
     def centres_px(self) -> NDArray[np.float64]:
@@ -44,7 +45,9 @@ class GridFit:
         return self.beads.centres_px[self.match.spots]
 
 
-def fit_picture_file(plane: str, path: Path, mirrored: bool = False) -> GridFit:
+def fit_picture_file(
+    plane: str, path: Path, mirrored: bool = False, model: type[DistortionModel] = PolynomialDistortion
+) -> GridFit:
     """Fit the calibration of one plane to an image file.
 
     Raises:
@@ -57,7 +60,7 @@ def fit_picture_file(plane: str, path: Path, mirrored: bool = False) -> GridFit:
             *(path, image.shape[1], image.shape[0], NATIVE_WIDTH, NATIVE_HEIGHT),
         )
     try:
-        found = fit_grid(to_native_size(image))
+        found = fit_grid(to_native_size(image), model)
     except DataError as error:
         raise DataError(
             f"{path}, plane {plane}: {error.message}", error.hint or "the picture must show the whole bead grid"
@@ -66,7 +69,7 @@ def fit_picture_file(plane: str, path: Path, mirrored: bool = False) -> GridFit:
     return found
 
 
-def fit_grid(picture: NDArray[Any]) -> GridFit:
+def fit_grid(picture: NDArray[Any], model: type[DistortionModel] = PolynomialDistortion) -> GridFit:
     """Find the beads in a picture (1600, 1664), recognise them, and fit the distortion.
 
     Raises:
@@ -74,7 +77,7 @@ def fit_grid(picture: NDArray[Any]) -> GridFit:
     """
     beads = find_beads(picture)
     match = match_grid(beads.centres_px)
-    fit = fit_polynomial(beads.centres_px[match.spots], nodes_to_mm(match.nodes))
+    fit = fit_distortion(model, beads.centres_px[match.spots], nodes_to_mm(match.nodes))
     return GridFit(picture, beads, match, fit)
 
 
