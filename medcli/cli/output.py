@@ -6,24 +6,20 @@ A command makes one :class:`Output` from its ``--json --quiet --verbose`` and en
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import logging
-import math
 import shutil
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from medcli.core.errors import MedcliError
 from medcli.core.files import DISK_FULL
+from medcli.core.json_text import to_json
 from medcli.core.progress import SILENT, Advance, Progress
 
 ITEMS_FAILED = 4
@@ -75,7 +71,7 @@ class Output:
     def finish(self, result: Any, show: Callable[[Any], None] | None = None) -> None:
         """Print ``result`` (a dataclass) as JSON or through ``show``; leave with 4 if it lists failures."""
         if self.as_json:
-            _write(dataclass_to_json(result))
+            _write(to_json(result))
         elif show is not None:
             show(result)
         failures = getattr(result, "failures", ())
@@ -107,31 +103,6 @@ def _write(text: str) -> None:
         if error.errno in DISK_FULL:
             raise MedcliError(f"the work is done, but its result cannot be printed: {error.strerror}") from error
         raise
-
-
-def dataclass_to_json(result: Any) -> str:
-    """A dataclass as one JSON object; numbers that are not finite become null."""
-    return json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, (str, bool, int, type(None))):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):  # NumPy arrays and scalars, without importing NumPy here
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 class _StderrHandler(logging.Handler):

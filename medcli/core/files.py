@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
+import csv
 import errno
-import json
-import math
+import io
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import MedcliError
+from medcli.core.json_text import to_json
 
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
 _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
@@ -67,8 +67,17 @@ def write_text(target: Path, text: str) -> None:
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write a dataclass, or anything JSON knows with dataclasses in it; numbers that are not finite become null."""
-    write_text(target, json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a dataclass or any other value (see :func:`medcli.core.json_text.to_plain`), whole or not at all."""
+    write_text(target, to_json(content) + "\n")
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as CSV text with a heading; cells that a row lacks are empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def remove_left_overs(folder: Path) -> int:
@@ -104,18 +113,6 @@ def make_output_folder(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def turn_taking_lock(path: Path) -> Iterator[None]:
-    """Hold a lock on ``path`` (created, left behind, empty) so that processes take turns; it ends with its process.
-
-    On file systems without locks (some network shares) the block runs unlocked.
-    """
-    with path.open("a+b") as file:
-        with suppress(OSError):
-            _lock(file.fileno())
-        yield
-
-
 def cache_folder(name: str) -> Path:
     """The user's cache folder for ``name``, created; ``MEDCLI_CACHE_DIR`` overrides the system's place."""
     base = os.environ.get("MEDCLI_CACHE_DIR")
@@ -133,37 +130,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value
-
-
-def _lock(descriptor: int) -> None:
-    """Wait for an exclusive lock; closing the file gives it back."""
-    if os.name == "nt":
-        import msvcrt
-
-        while True:
-            try:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
-                return
-            except OSError as error:
-                if error.errno != errno.EDEADLK:  # it gives up after ten seconds; whoever holds it may need longer
-                    raise
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _flush_to_disk(path: Path) -> None:

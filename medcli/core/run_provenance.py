@@ -7,22 +7,20 @@ did something writes it.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
-import json
 import logging
-import math
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from medcli import __version__
-from medcli.core.files import usable_cores, write_json, write_text
+from medcli.core.files import usable_cores, write_json
+from medcli.core.json_text import read_object, to_plain
 
 NAME = "medcli-run.json"
 SCHEMA = "medcli.run.v1"
@@ -37,15 +35,21 @@ _command: ContextVar[str] = ContextVar("medcli_command", default="")
 logger = logging.getLogger(__name__)
 
 
-class ShortCitation(Protocol):
-    """What is said of a dataset, see :class:`medcli.transfer.destination.About`."""
+@dataclass(frozen=True)
+class DatasetCitation:
+    """Whose data a run uses, for downloads, notes of runs and reports: ``publication.ABOUT`` of each dataset.
 
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def licence(self) -> str: ...
-    @property
-    def citation(self) -> str: ...
+    Attributes:
+        dataset: its name.
+        licence: its name, with an address where it is not a well-known one.
+        citation: the publication to cite.
+        licence_accepted: by the user, for a download.
+    """
+
+    dataset: str
+    licence: str
+    citation: str
+    licence_accepted: bool = False
 
 
 @contextmanager
@@ -61,7 +65,7 @@ def command_line(text: str) -> Iterator[None]:
 def note_run(
     target: Path,
     verb: str,
-    about: ShortCitation,
+    about: DatasetCitation,
     root: Path | None,
     settings: Any,
     result: Any = None,
@@ -83,28 +87,29 @@ def note_run(
     A note that cannot be written is warned of: the results are there without it.
     """
     path = note_path(target, verb)
-    content = {
-        "schema": SCHEMA,
-        "verb": verb,
-        "command": _command.get(),
-        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "medcli": __version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": usable_cores(),
-        "device": device,
-        "packages": _versions(),
-        "data": {
-            "dataset": about.dataset,
-            "licence": about.licence,
-            "citation": about.citation,
-            "root": root,
-            "synthetic": root is not None and is_synthetic(root),
-        },
-        "settings": settings,
-        "result": result,
-    }
-    content = _named(content)
+    content = to_plain(
+        {
+            "schema": SCHEMA,
+            "verb": verb,
+            "command": _command.get(),
+            "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "medcli": __version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": usable_cores(),
+            "device": device,
+            "packages": _versions(),
+            "data": {
+                "dataset": about.dataset,
+                "licence": about.licence,
+                "citation": about.citation,
+                "root": root,
+                "synthetic": root is not None and is_synthetic(root),
+            },
+            "settings": settings,
+            "result": result,
+        }
+    )
     if result is not None and _says_the_same(path, content):
         return path
     try:
@@ -129,17 +134,13 @@ def is_synthetic(root: Path) -> bool:
 
 def mark_synthetic(root: Path, settings: Any) -> None:
     """Say in a data folder that it is made up, and from which settings."""
-    write_text(root / SYNTHETIC, json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+    write_json(root / SYNTHETIC, settings)
 
 
 def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
     """Whether the note that is there differs in time and command line only: then the run did nothing new."""
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        text = json.loads(json.dumps(content))
-    except (OSError, ValueError):
-        return False
-    return all(before.get(name) == value for name, value in text.items() if name not in ("when", "command"))
+    before = read_object(path)
+    return all(before.get(name) == value for name, value in content.items() if name not in ("when", "command"))
 
 
 def _versions() -> dict[str, str]:
@@ -150,18 +151,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _named(value: Any) -> Any:
-    """Values of enumerations for the enumerations, at any depth, and text for whatever JSON does not know."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: _named(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): _named(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_named(item) for item in value]
-    if isinstance(value, Enum):
-        return _named(value.value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (int, float, str, type(None))) else str(value)

@@ -36,15 +36,6 @@ def finite(row: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in row.items() if name != "epoch"}
 
 
-def result_to_json(value: Any) -> Any:
-    """A result as JSON has it: text for paths."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: result_to_json(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [result_to_json(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def from_json(kind: type[Any], values: Mapping[str, Any]) -> Any:
     """The result's dataclass again: tuples for lists, and paths where the field's annotation says so."""
     annotations = {entry.name: str(entry.type) for entry in dataclasses.fields(kind)}

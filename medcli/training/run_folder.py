@@ -7,14 +7,14 @@ everything else of its epoch: a run that was killed in between repeats that epoc
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder, remove_left_overs, write_text
+from medcli.core.files import make_output_folder, remove_left_overs
+from medcli.core.json_text import read_object
 from medcli.training.settings import (
     RESUMED_FROM,
     SETTINGS_FILE,
@@ -85,8 +85,8 @@ def look_at_run(
     """What :func:`open_run` answers, without a change to the folder: for the processes that do not write."""
     if not overwrite and ((folder / RESULT).exists() or (folder / RESUMABLE).exists()):
         check_same_settings(folder, settings, data)
-        result = _read_result(folder / RESULT)
-        done = result.get("epochs") if result else None
+        result = read_object(folder / RESULT)
+        done = result.get("epochs")
         if done == settings.epochs:
             return Start(result=result)
         if isinstance(done, int) and done > settings.epochs:
@@ -122,15 +122,3 @@ def _resumed_from(folder: Path, settings: FitSettings, start: Start, data: str) 
     if changes:
         logger.warning("%s is of a run with other settings: %s", start.checkpoint, ", ".join(changes))
     return [f"{start.checkpoint}" + (f": {', '.join(changes)}" if changes else "")]
-
-
-def save_result(folder: Path, result: dict[str, Any]) -> None:
-    """Write ``result.json``, which marks the run as done."""
-    write_text(folder / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _read_result(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

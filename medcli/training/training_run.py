@@ -14,22 +14,23 @@ from typing import Any, Generic, TypeVar
 import lightning.pytorch as pl
 
 from medcli.core.errors import DataError
+from medcli.core.files import write_json
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import Progress
-from medcli.core.run_provenance import ShortCitation, note_run
+from medcli.core.run_provenance import DatasetCitation, note_run
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
 from medcli.training.curves import Panel, plot_curves
 from medcli.training.devices import Devices, is_first_process
-from medcli.training.results import RunResult, finite, from_json, result_to_json
+from medcli.training.results import RunResult, finite, from_json
 from medcli.training.run_folder import (
     BEST,
     CURVES,
+    RESULT,
     Start,
     is_own_checkpoint,
     look_at_run,
     open_run,
-    save_result,
     too_many_epochs,
 )
 from medcli.training.settings import FitSettings
@@ -107,7 +108,7 @@ class Training(ABC, Generic[Result]):
     settings: FitSettings
     result_type: type[Result]
     verb: str
-    about: ShortCitation
+    about: DatasetCitation
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -195,10 +196,10 @@ def train(
 def finish(out: Path, result: Any) -> None:
     """Write ``result.json`` from a result's dataclass, which marks the run as done; one process does it for all."""
     if is_first_process():
-        save_result(out, result_to_json(result))
+        write_json(out / RESULT, result)
 
 
-def note(verb: str, out: Path, about: ShortCitation, settings: Any, device: str = "") -> None:
+def note(verb: str, out: Path, about: DatasetCitation, settings: Any, device: str = "") -> None:
     """Note command line, versions and data of a run (``core.run_provenance``); one process does it for all."""
     if is_first_process():
         note_run(out, verb, about, Path(settings.root), settings, device=device)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medcli.core.errors import DataError
 from medcli.core.files import write_bytes, write_text
@@ -116,18 +114,3 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise DataError(f"{path} holds no state dict (a mapping of names to tensors)")
     return content
-
-
-def as_json(description: Mapping[str, Any]) -> str:
-    """A description as JSON; numbers that are not finite become null, and what JSON does not know becomes text."""
-    return json.dumps(_plain(description), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    return value if isinstance(value, (str, int, bool, type(None))) else str(value)

@@ -16,7 +16,7 @@ import typer
 
 from medcli import __version__
 from medcli.cli import app as app_module
-from medcli.cli.output import Output, dataclass_to_json, say
+from medcli.cli.output import Output, say
 from medcli.core.errors import DataError, MedcliError, UsageError
 from tests.conftest import REPOSITORY, Ran
 
@@ -146,11 +146,6 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     shown = json.loads(capsys.readouterr().out)
     assert shown["curve"] == [0.5, None]
     assert (shown["count"], shown["score"], shown["schema"]) == (2, None, "test.v1")
-
-
-def test_json_refuses_what_it_cannot_write() -> None:
-    with pytest.raises(TypeError, match="object cannot be written"):
-        dataclass_to_json(Result(1, Path(), 0.0, object()))
 
 
 def test_failures_leave_with_four_and_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

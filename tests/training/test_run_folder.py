@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from medcli.core.errors import DataError, UsageError
-from medcli.training.run_folder import RESULT, RESUMABLE, Start, open_run, save_result
+from medcli.core.files import write_json
+from medcli.training.run_folder import RESULT, RESUMABLE, Start, open_run
 from medcli.training.settings import SETTINGS_FILE, FitSettings, as_dict, data_fingerprint, read_settings
 from medcli.training.training_run import begin
 
@@ -35,14 +36,14 @@ def test_stopped_run_goes_on_and_a_done_one_is_reported(tmp_path: Path) -> None:
     open_run(tmp_path, SETTINGS)
     (tmp_path / RESUMABLE).write_bytes(b"weights")
     assert open_run(tmp_path, SETTINGS).checkpoint == tmp_path / RESUMABLE
-    save_result(tmp_path, {"epochs": 3})
+    write_json(tmp_path / RESULT, {"epochs": 3})
     assert open_run(tmp_path, SETTINGS).result == {"epochs": 3}
 
 
 def test_done_run_goes_on_when_more_epochs_are_asked_for(tmp_path: Path) -> None:
     open_run(tmp_path, SETTINGS)
     (tmp_path / RESUMABLE).write_bytes(b"weights")
-    save_result(tmp_path, {"epochs": 3})
+    write_json(tmp_path / RESULT, {"epochs": 3})
     start = open_run(tmp_path, dataclasses.replace(SETTINGS, epochs=5))
     assert start == Start(checkpoint=tmp_path / RESUMABLE)
     assert not (tmp_path / RESULT).exists()
@@ -71,7 +72,7 @@ def test_resume_takes_a_named_checkpoint(tmp_path: Path) -> None:
 def test_fewer_epochs_than_done_are_refused_and_nothing_is_deleted(tmp_path: Path) -> None:
     open_run(tmp_path, SETTINGS)
     (tmp_path / RESUMABLE).write_bytes(b"weights")
-    save_result(tmp_path, {"epochs": 3})
+    write_json(tmp_path / RESULT, {"epochs": 3})
     with pytest.raises(UsageError, match="3 epochs behind it, --epochs 2 leaves none to train"):
         open_run(tmp_path, dataclasses.replace(SETTINGS, epochs=2))
     assert (tmp_path / RESULT).exists()
@@ -104,7 +105,7 @@ def test_other_data_are_refused_although_the_folder_may_move(tmp_path: Path) -> 
     first = data_fingerprint(["a", "b"], {"training frames": 2})
     open_run(tmp_path, SETTINGS, data=first)
     (tmp_path / RESUMABLE).write_bytes(b"weights")
-    save_result(tmp_path, {"epochs": 3})
+    write_json(tmp_path / RESULT, {"epochs": 3})
     assert open_run(tmp_path, SETTINGS, data=first).result
     with pytest.raises(UsageError, match=r"data was 2 training frames, digest [0-9a-f]*, is 2 training frames"):
         open_run(tmp_path, SETTINGS, data=data_fingerprint(["a", "c"], {"training frames": 2}))

@@ -7,9 +7,7 @@ between the two planes and drift a little from one calibration to the next.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -120,12 +118,3 @@ def _distortion(machine: Mapping[str, float], drift: np.random.Generator) -> Pol
     # The middle of the image lies near the middle of the field; the constant terms above take part in this.
     translation = np.array([now["off_x"], now["off_y"]]) - 4 - now["scale"] * rotation @ middle
     return PolynomialDistortion(np.concatenate([x.ravel(), y.ravel()]), float(now["scale"]), translation, rotation)
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of one table as CSV text, columns as in the first row."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

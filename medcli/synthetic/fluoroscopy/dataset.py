@@ -28,13 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError
-from medcli.core.files import make_output_folder, remove_left_overs, replacing, usable_cores, write_text
+from medcli.core.files import csv_text, make_output_folder, remove_left_overs, replacing, usable_cores, write_text
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.mesh import write_stl
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import run_in_threads
 from medcli.synthetic.fluoroscopy import xray
-from medcli.synthetic.fluoroscopy.calibrations import TIMESTAMP, Calibration, draw_calibrations, to_csv
+from medcli.synthetic.fluoroscopy.calibrations import TIMESTAMP, Calibration, draw_calibrations
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
 from medcli.synthetic.fluoroscopy.implants import SyntheticImplant, make_implants
 from medcli.synthetic.fluoroscopy.motion import KneePose, draw_trial, pose_cells
@@ -284,7 +284,7 @@ def _write_tables(root: Path, study: Study) -> None:
         ),
     }
     for name, rows in tables.values():
-        write_text(root / "csv_files" / f"{name}.csv", to_csv(rows))
+        write_text(root / "csv_files" / f"{name}.csv", csv_text(rows, list(rows[0])))
     _write_database(root / DATABASE, {table: rows for table, (_, rows) in tables.items()})
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from medcli import __version__
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder
+from medcli.core.json_text import to_json
 from medcli.training.seeds import seed_torch
-from medcli.training.weights import SUFFIX, as_json, find_newest, load_into, read_description, save_weights
+from medcli.training.weights import SUFFIX, find_newest, load_into, read_description, save_weights
 from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER, NO_WEIGHTS, build_model
 from medcli.ultrabones.segmentation.preprocessing import INPUT_SIZE, MEAN, STD
@@ -78,7 +79,7 @@ class Metadata:
 
     def to_json(self) -> str:
         """The description as JSON; numbers that are not finite become null."""
-        return as_json(dataclasses.asdict(self))
+        return to_json(self)
 
     @classmethod
     def from_json(cls, text: str, name: Path | str) -> Metadata:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medcli.core import image_io
 from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores
+from medcli.core.made_with import refuse_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import run_in_threads
@@ -157,15 +158,18 @@ def _agree(
         if staying:
             raise
         present = None
-    conflict = output_manifest.conflict(out, present, options, fingerprints)
-    if staying and conflict:
-        chosen = "images other than the chosen ones stay: choose all of them, or another --out"
-        raise UsageError(
-            conflict, chosen if overwrite else "use --overwrite to make all of them again, or another --out"
-        )
-    # An interruption must not leave images that were made in another way under the new manifest.
-    outdated = replaced if conflict else set()
-    return (present if staying and present else OutputManifest(options)).joined(fingerprints), outdated
+    differing = present.differing(options, fingerprints) if present else []
+    if not staying:
+        # An interruption must not leave images that were made in another way under the new manifest.
+        outdated = replaced if differing or not present else set()
+        return OutputManifest(options).joined(fingerprints), outdated
+    chosen = "images other than the chosen ones stay: choose all of them, or another --out"
+    way_out = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
+    if present is None:
+        unknown = f"{out} holds calibrated images, but no {output_manifest.NAME} that says how they were made"
+        raise UsageError(unknown, way_out)
+    refuse_other_options(out, differing, way_out)
+    return present.joined(fingerprints), set()
 
 
 class _Run:

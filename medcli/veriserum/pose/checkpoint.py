@@ -11,7 +11,8 @@ from typing import Any
 
 from medcli import __version__
 from medcli.core.errors import DataError
-from medcli.training.weights import as_json, load_into, read_description, save_weights
+from medcli.core.json_text import to_json
+from medcli.training.weights import load_into, read_description, save_weights
 from medcli.veriserum.pose.network import PoseNetwork, build_pose_network
 
 _FAMILY = "medcli.pose_network."
@@ -70,7 +71,7 @@ class PoseCheckpoint:
 
 def save_pose_checkpoint(path: Path, network: PoseNetwork, metadata: PoseMetadata) -> Path:
     """Write weights and description; each file is whole or absent at any moment."""
-    return save_weights(path, network, as_json(dataclasses.asdict(metadata)))
+    return save_weights(path, network, to_json(metadata))
 
 
 def read_pose_metadata(path: Path) -> PoseMetadata:

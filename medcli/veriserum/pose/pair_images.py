@@ -112,17 +112,3 @@ def read_together(
     ]
     empty = np.zeros((0, 2, reader.size, reader.size), np.uint8)
     return good, np.stack(planes) if planes else empty, failures
-
-
-class LazyPairs:
-    """Pairs decoded each time they are asked for, read like an array (N, 2, S, S) of uint8."""
-
-    def __init__(self, reader: PairReader, files: Sequence[PairFiles]) -> None:
-        self._reader, self._files = reader, list(files)
-        self.shape = (len(self._files), 2, reader.size, reader.size)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, positions: NDArray[np.int64]) -> Planes:
-        return np.stack([self._reader.read(self._files[i]) for i in positions.tolist()])

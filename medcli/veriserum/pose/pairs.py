@@ -17,7 +17,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.files import cache_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.training.batches import HostFrames, spread
-from medcli.training.decoded_store import DecodedStore, file_stamp
+from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.training.settings import data_fingerprint
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset.detector import PLANES
@@ -26,7 +26,7 @@ from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
 from medcli.veriserum.dataset.pose_tables import pose_matrices
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import SPLIT_RULES, Ids, Trials, TrialSplit, find_trials
-from medcli.veriserum.pose.pair_images import LazyPairs, PairFiles, PairReader
+from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 from medcli.veriserum.pose.settings import PoseSettings
 
 _LOG = logging.getLogger(__name__)
@@ -166,10 +166,11 @@ def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: TrialSplit) -> s
 
 
 def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progress) -> tuple[Any, Ids, list[str]]:
-    reader, files = pairs.reader(settings.size), pairs.select(ids)
-    if not settings.use_cache:
-        return LazyPairs(reader, files), np.arange(len(ids)), []
     size = settings.size
+    reader, files = pairs.reader(size), pairs.select(ids)
+    if not settings.use_cache:
+        planes = RowsOnDemand.one_by_one(range(len(files)), (2, size, size), lambda i: reader.read(files[i]))
+        return planes, np.arange(len(ids)), []
     store = DecodedStore(_default_folder(pairs, size), _VERSION, {"planes": (2, size, size)}, stamp_size=6)
     keys = [f"{item.bs}\t{item.fs}" for item in files]
     found = store.open(keys, _stamps(reader, files), lambda i: (reader.read(files[i]),), None, progress)

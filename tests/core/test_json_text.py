@@ -1,0 +1,77 @@
+"""Every kind of value as JSON, and objects read back from files of any state."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcli.core.json_text import read_object, to_json, to_plain
+
+
+class Kind(str, Enum):
+    ONE = "one"
+
+
+@dataclass(frozen=True)
+class Inner:
+    kind: Kind = Kind.ONE
+    places: tuple[Path, ...] = (Path("a") / "b",)
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    score: float = float("nan")
+    missing: None = None
+
+
+def test_dataclasses_at_any_depth() -> None:
+    place = str(Path("a") / "b")
+    assert to_plain(Outer()) == {"inner": {"kind": "one", "places": [place]}, "score": None, "missing": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.int64(3), 3),
+        (np.float64(0.1), 0.1),
+        (np.float32("inf"), None),
+        (np.bool_(True), True),
+        (np.array([[1.5, np.nan], [2.0, -np.inf]]), [[1.5, None], [2.0, None]]),
+        ({1: Kind.ONE, None: {2.5}}, {"1": "one", "None": [2.5]}),
+        (True, True),
+    ],
+)
+def test_numbers_arrays_and_keys(value: object, expected: object) -> None:
+    plain = to_plain(value)
+    assert plain == expected
+    assert json.loads(to_json(value)) == expected
+    assert type(plain) is type(expected)
+
+
+def test_what_json_does_not_know_is_refused() -> None:
+    with pytest.raises(TypeError, match="object cannot be written as JSON"):
+        to_json({"a": [object()]})
+
+
+def test_text_is_indented_and_in_its_own_letters() -> None:
+    assert to_json({"où": 1}) == '{\n  "où": 1\n}'
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe"])
+def test_files_that_hold_no_object_read_as_empty(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "some.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_object(path) == {}
+
+
+def test_objects_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "some.json"
+    path.write_text(to_json({"a": [1, None]}), encoding="utf-8")
+    assert read_object(path) == {"a": [1, None]}
