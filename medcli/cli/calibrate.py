@@ -187,6 +187,7 @@ def fit(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
+    model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = "polynomial",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -204,7 +205,13 @@ def fit(
 
     output = Output(json, quiet, verbose)
     result = fit_calibration(
-        images_by_plane(grid_images), out, number, mirrored=mirrored, overwrite=overwrite, picture=picture
+        images_by_plane(grid_images),
+        out,
+        number,
+        mirrored=mirrored,
+        overwrite=overwrite,
+        picture=picture,
+        model=model,
     )
     output.finish(result, lambda done: _show_fit(output, done))
 

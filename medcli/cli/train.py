@@ -13,6 +13,7 @@ from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
 from medcli.core.shell import spell
+from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
@@ -194,12 +195,6 @@ class SplitName(str, Enum):
     PUBLISHED = "published"
 
 
-class Loss(str, Enum):
-    """``--loss`` of the pose training."""
-
-    SMOOTHL1_GEODESIC = "smoothl1+geodesic"
-
-
 @app.command("pose")
 def pose(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
@@ -218,8 +213,8 @@ def pose(
         str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
     ] = "imagenet",
     loss: Annotated[
-        Loss, typer.Option(help="SmoothL1 of the translation plus geodesic angle.")
-    ] = Loss.SMOOTHL1_GEODESIC,
+        str, typer.Option(help=f"{'; '.join(f'{n}: {one.about}' for n, one in POSE_LOSSES.items())}.", metavar="NAME")
+    ] = PUBLISHED_POSE_LOSS,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
@@ -262,7 +257,7 @@ def pose(
         lr=lr,
         backbone=backbone,
         backbone_weights=backbone_weights,
-        loss=loss.value,
+        loss=loss,
         loss_weights=tuple(loss_weights or (1.0, 1.0)),  # type: ignore[arg-type]
         size=size,
         limit_pairs=limit_pairs,

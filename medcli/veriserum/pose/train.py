@@ -30,7 +30,7 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import TrialSplit
 from medcli.veriserum.pose.checkpoint import PoseMetadata, save_pose_checkpoint
 from medcli.veriserum.pose.lightning_module import MONITOR, PoseModule
-from medcli.veriserum.pose.losses import LOSSES
+from medcli.veriserum.pose.losses import POSE_LOSSES
 from medcli.veriserum.pose.network import build_pose_network
 from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, fingerprint_of, open_pairs
 from medcli.veriserum.pose.settings import PoseSettings
@@ -149,8 +149,8 @@ def check_pose_settings(settings: PoseSettings) -> None:
     Raises:
         UsageError: names the option, what came, and what is expected.
     """
-    if settings.loss not in LOSSES:
-        raise UsageError(f"--loss '{settings.loss}' is not one of {', '.join(LOSSES)}")
+    if settings.loss not in POSE_LOSSES:
+        raise UsageError(f"--loss '{settings.loss}' is not one of {', '.join(POSE_LOSSES)}")
     if len(settings.loss_weights) != 2 or not all(math.isfinite(w) and w >= 0 for w in settings.loss_weights):
         raise UsageError("--loss-weights takes 2 numbers (translation, rotation), not below 0")
     if not any(settings.loss_weights):

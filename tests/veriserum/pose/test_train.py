@@ -169,7 +169,17 @@ def test_train_command_as_typed(medcli: Callable[..., Any], pose_study: Path, tm
         "--gpus",
         "0",
     ]
-    words += ["--backbone", "shufflenet_v2_x0_5", "--backbone-weights", "none", "--loss-weights", "1", "0.5"]
+    words += [
+        "--backbone",
+        "shufflenet_v2_x0_5",
+        "--backbone-weights",
+        "none",
+        "--loss",
+        "l1+geodesic",
+        "--loss-weights",
+        "1",
+        "0.5",
+    ]
     words += ["--limit-pairs", "6", "--out", tmp_path / "run"]
     ran = medcli(*words, "--json")
     assert ran.code == 0, ran.err
