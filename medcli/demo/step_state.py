@@ -12,8 +12,8 @@ from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import make_output_folder, remove_left_overs, write_json
 from medcli.demo.plan import DemoPlan, DemoTask
 from medcli.demo.result import Step
+from medcli.workspace.demo_folder import SETTINGS
 
-SETTINGS_FILE = "demo-settings.json"
 STEPS_FOLDER = "steps"
 _SCHEMA = "medcli.demo-settings.v1"
 
@@ -25,7 +25,7 @@ def prepare(plan: DemoPlan) -> None:
         MedcliError: the folder holds anything else; it is left as it is.
         UsageError: a demonstration with other settings.
     """
-    marker, wanted = plan.out / SETTINGS_FILE, _settings(plan)
+    marker, wanted = plan.out / SETTINGS, _settings(plan)
     if not marker.is_file():
         foreign = sorted(path.name for path in plan.out.iterdir()) if plan.out.is_dir() else []
         if foreign:

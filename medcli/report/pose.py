@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, KeyValues, Note, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, picture
+from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.run_files import (
     Json,
     RunFiles,
@@ -251,9 +251,7 @@ def _outlines(folder: Path, result: Json) -> list[Block]:
         )
         for path in files[::step]
     ]
-    pictures = [one for one in shown if isinstance(one, ImageBlock)]
-    others = [one for one in shown if isinstance(one, Note)]
-    return [Text("Outline of the implant: orange at the start, green after registration."), Gallery(pictures), *others]
+    return [Text("Outline of the implant: orange at the start, green after registration."), *gallery(shown)]
 
 
 def _id_of(path: Path) -> str:
