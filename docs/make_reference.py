@@ -35,7 +35,7 @@ Written by `python docs/make_reference.py` from the commands themselves, and com
 help text in `medcli/cli/`, not here.
 """
 _SHARED_WORDS = """\
-## What all commands share
+## What all commands have in common
 
 Results go to standard output; progress, warnings and errors go to standard error. A command that was interrupted is
 given again as it was: it goes on where it stopped.

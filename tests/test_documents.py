@@ -40,8 +40,8 @@ AS_PRINTED = [
     ("docs/report.md", "Report"),  # of that evaluation
 ]
 OWN_RECORDINGS = [
-    ("docs/calibration.md", "Calibrations of one's own"),
-    ("docs/pose.md", "Refine poses by both planes"),
+    ("docs/calibration.md", "Your own calibration"),
+    ("docs/pose.md", "Refine poses in both planes"),
 ]
 
 
@@ -206,7 +206,7 @@ def test_pose_network_commands_run_but_for_their_size(
 @pytest.mark.timeout(900)
 def test_demo_runs_as_printed(medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    run_all("README.md", "See it work without data", medcli)
+    run_all("README.md", "Try it without data", medcli)
     assert (tmp_path / "demo/report.html").is_file()
 
 

@@ -16,7 +16,7 @@ from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place
 from medcli.veriserum.dataset.publication import Part
 
 if TYPE_CHECKING:
-    from medcli.transfer.download import Manner
+    from medcli.transfer.request import Manner
     from medcli.transfer.results import Downloaded, Planned, Verified
 
 app = App(help="Download data: verified, resumable, only what is missing.")
@@ -180,7 +180,7 @@ def veriserum(
 
 
 def _manner(workers: int, timeout: float, retries: int) -> Manner:
-    from medcli.transfer.download import Manner
+    from medcli.transfer.request import Manner
     from medcli.transfer.retry_policy import Patience
 
     return Manner(workers, Patience(tries=retries + 1, stall_s=timeout, connect_s=min(15.0, timeout)))
@@ -195,7 +195,7 @@ def _ask_for_licence(licence: str) -> bool:
 
 
 def _verify(output: Output, dest: Path, workers: int) -> None:
-    from medcli.transfer.results import verify_folder
+    from medcli.transfer.verification import verify_folder
 
     output.finish(verify_folder(dest, workers, output.progress()), lambda result: _show_verified(output, result))
 

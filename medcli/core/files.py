@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,18 +102,6 @@ def make_output_folder(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def turn_taking_lock(path: Path) -> Iterator[None]:
-    """Hold a lock on ``path`` (created, left behind, empty) so that processes take turns; it ends with its process.
-
-    On file systems without locks (some network shares) the block runs unlocked.
-    """
-    with path.open("a+b") as file:
-        with suppress(OSError):
-            _lock(file.fileno())
-        yield
-
-
 def cache_folder(name: str) -> Path:
     """The user's cache folder for ``name``, created; ``MEDCLI_CACHE_DIR`` overrides the system's place."""
     base = os.environ.get("MEDCLI_CACHE_DIR")
@@ -131,25 +119,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _lock(descriptor: int) -> None:
-    """Wait for an exclusive lock; closing the file gives it back."""
-    if os.name == "nt":
-        import msvcrt
-
-        while True:
-            try:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
-                return
-            except OSError as error:
-                if error.errno != errno.EDEADLK:  # it gives up after ten seconds; whoever holds it may need longer
-                    raise
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _flush_to_disk(path: Path) -> None:

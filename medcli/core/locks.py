@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -14,14 +15,18 @@ from medcli.core.errors import MedcliError
 
 
 @contextmanager
-def locked(path: Path, busy: Callable[[str], MedcliError]) -> Iterator[None]:
-    """Hold the lock that the file ``path`` stands for, made where needed.
+def locked(path: Path, busy: Callable[[str], MedcliError] | None = None) -> Iterator[None]:
+    """Hold the lock that the file ``path`` stands for, made where needed and left behind.
+
+    Args:
+        busy: makes an error of the number of the process that holds it. None: wait for it, so that processes take
+            turns; on file systems without locks (some network shares) the block then runs unlocked.
 
     Raises:
-        MedcliError: what ``busy`` makes of the number of the process that holds it.
+        MedcliError: what ``busy`` makes.
     """
     with path.open("a+", encoding="ascii") as file:
-        if not _try_lock(file):
+        if not _lock(file, wait=busy is None) and busy is not None:
             file.seek(0)
             raise busy(file.read().strip() or "unknown")
         file.seek(0)
@@ -64,7 +69,7 @@ def is_in_use(folder: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("a+", encoding="ascii") as file:
-            return not _try_lock(file)
+            return not _lock(file, wait=False)
     except OSError:
         return False
 
@@ -74,18 +79,30 @@ def _lock_of(folder: Path) -> Path:
     return files.cache_folder("locks") / name
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _lock(file: IO[str], wait: bool) -> bool:
+    """Lock a file until it is closed; whether that was possible."""
     try:
         if os.name == "nt":
-            import msvcrt
-
-            # A byte far behind the text: a locked byte cannot be read by the other process on Windows.
-            file.seek(1 << 20)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            _lock_on_windows(file, wait)
         else:
             import fcntl
 
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True
+
+
+def _lock_on_windows(file: IO[str], wait: bool) -> None:
+    import msvcrt
+
+    # A byte far behind the text: a locked byte cannot be read by the other process.
+    file.seek(1 << 20)
+    while True:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            return
+        except OSError as error:
+            # Waiting gives up after ten seconds; the other process may need longer.
+            if not wait or error.errno != errno.EDEADLK:
+                raise

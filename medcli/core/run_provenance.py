@@ -13,9 +13,10 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from medcli import __version__
 from medcli.core.files import usable_cores, write_json
@@ -34,15 +35,21 @@ _command: ContextVar[str] = ContextVar("medcli_command", default="")
 logger = logging.getLogger(__name__)
 
 
-class ShortCitation(Protocol):
-    """What is said of a dataset, see :class:`medcli.transfer.destination.About`."""
+@dataclass(frozen=True)
+class DatasetCitation:
+    """Whose data a run uses, for downloads, notes of runs and reports: ``publication.ABOUT`` of each dataset.
 
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def licence(self) -> str: ...
-    @property
-    def citation(self) -> str: ...
+    Attributes:
+        dataset: its name.
+        licence: its name, with an address where it is not a well-known one.
+        citation: the publication to cite.
+        licence_accepted: by the user, for a download.
+    """
+
+    dataset: str
+    licence: str
+    citation: str
+    licence_accepted: bool = False
 
 
 @contextmanager
@@ -58,7 +65,7 @@ def command_line(text: str) -> Iterator[None]:
 def note_run(
     target: Path,
     verb: str,
-    about: ShortCitation,
+    about: DatasetCitation,
     root: Path | None,
     settings: Any,
     result: Any = None,

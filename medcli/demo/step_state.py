@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import MedcliError, UsageError
+from medcli.core.errors import MedcliError
 from medcli.core.files import make_output_folder, remove_left_overs, write_json
+from medcli.core.json_text import read_object
+from medcli.core.made_with import differences, refuse_other_options
 from medcli.demo.plan import DemoPlan, DemoTask
 from medcli.demo.result import Step
 from medcli.workspace.demo_folder import SETTINGS
@@ -25,52 +25,34 @@ def prepare(plan: DemoPlan) -> None:
         MedcliError: the folder holds anything else; it is left as it is.
         UsageError: a demonstration with other settings.
     """
-    marker, wanted = plan.out / SETTINGS, _settings(plan)
+    marker, wanted = plan.out / SETTINGS, {"schema": _SCHEMA, "quick": plan.quick, "seed": plan.seed}
+    way_out = "choose another folder with --out, or remove this one"
     if not marker.is_file():
         foreign = sorted(path.name for path in plan.out.iterdir()) if plan.out.is_dir() else []
         if foreign:
             raise MedcliError(
                 f"{plan.out} holds files that are not synthetic ones of this demonstration: {', '.join(foreign[:3])}",
-                "choose a new folder with --out, or remove this one",
+                way_out,
             )
         make_output_folder(plan.out)
         write_json(marker, wanted)
     else:
-        _check_same(marker, wanted, plan)
+        found = read_object(marker)
+        if not wanted.keys() <= found.keys():
+            raise MedcliError(f"{marker} cannot be read", way_out)
+        refuse_other_options(plan.out, differences(found, wanted), way_out)
     remove_left_overs(plan.out)
     for folder in (plan.out / STEPS_FOLDER, plan.pictures):
         folder.mkdir(exist_ok=True)
         remove_left_overs(folder)
 
 
-def _settings(plan: DemoPlan) -> dict[str, Any]:
-    return {"schema": _SCHEMA, "quick": plan.quick, "seed": plan.seed}
-
-
-def _check_same(marker: Path, wanted: dict[str, Any], plan: DemoPlan) -> None:
-    try:
-        found = json.loads(marker.read_text(encoding="utf-8"))
-        had = {name: found[name] for name in wanted}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MedcliError(f"{marker} cannot be read", "choose a new folder with --out, or remove this one") from error
-    if had != wanted:
-        raise UsageError(
-            f"{plan.out} holds {_in_words(had)}, asked for is {_in_words(wanted)}",
-            "choose another folder with --out, or remove this one",
-        )
-
-
-def _in_words(settings: dict[str, Any]) -> str:
-    return f"a {'quick' if settings['quick'] else 'full'} demonstration with seed {settings['seed']}"
-
-
 def finished(plan: DemoPlan, task: DemoTask) -> Step | None:
     """The step as it ran before, if what it read and what it left are as they were then."""
+    found = read_object(_record(plan, task))
     try:
-        found = json.loads(_record(plan, task).read_text(encoding="utf-8"))
-        same = found["state"] == _state(plan, task)
-        return Step.from_json(found["step"]) if same else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return Step.from_json(found["step"]) if found.get("state") == _state(plan, task) else None
+    except (KeyError, TypeError):
         return None
 
 

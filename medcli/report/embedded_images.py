@@ -64,4 +64,4 @@ def _fitted(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
         return image
     size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
     small: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return small
+    return np.asarray(small)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medcli.core.run_provenance import DatasetCitation
 from medcli.report.blocks import Block, Command, KeyValues, Note, Section, Text
 from medcli.report.run_files import Json, RunFiles, duration
 
@@ -104,8 +105,8 @@ def data_section(runs: Sequence[RunFiles], synthetic: bool = False) -> Section:
             KeyValues(
                 {
                     "dataset": name,
-                    "licence": str(data.get("licence") or about.get("licence", "–")),
-                    "please cite": str(data.get("citation") or about.get("citation", "–")),
+                    "licence": str(data.get("licence") or about.licence),
+                    "please cite": str(data.get("citation") or about.citation),
                     **where,
                 }
             )
@@ -113,12 +114,10 @@ def data_section(runs: Sequence[RunFiles], synthetic: bool = False) -> Section:
     return Section("Data, licence and citation", blocks)
 
 
-def about_of(dataset: str) -> dict[str, str]:
-    """Licence and citation of a dataset, as ``medcli download`` gives them."""
+def about_of(dataset: str) -> DatasetCitation:
+    """Licence and citation of a dataset, as ``medcli download`` gives them; dashes for one that is not ours."""
     from medcli.ultrabones.dataset import publication as ultrabones
     from medcli.veriserum.dataset import publication as veriserum
 
-    for about in (ultrabones.ABOUT, veriserum.ABOUT):
-        if about.dataset == dataset:
-            return {"licence": about.licence, "citation": about.citation}
-    return {}
+    known = {about.dataset: about for about in (ultrabones.ABOUT, veriserum.ABOUT)}
+    return known.get(dataset, DatasetCitation(dataset, "–", "–"))

@@ -34,12 +34,12 @@ class DSpaceItem:
         self.api = base if base.endswith("/api") else f"{base}/server/api"
         self.item = item
         self.http = http
-        self.address = f"{base} item {item}"
+        self.uuid = self._uuid()
+        self.address = f"{self.api} item {self.uuid}"
 
     def list(self) -> Iterator[RemoteFile]:
-        uuid = self._uuid()
-        self.address = f"{self.api} item {uuid}"
-        bundles = [b for b in self._all(f"{self.api}/core/items/{uuid}/bundles", "bundles") if b["name"] == _CONTENT]
+        address = f"{self.api}/core/items/{self.uuid}/bundles"
+        bundles = [bundle for bundle in self._all(address, "bundles") if bundle["name"] == _CONTENT]
         if not bundles:
             raise DataError(f"item {self.item} of {self.api} offers no files (no bundle named {_CONTENT})")
         for bundle in bundles:

@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, MedcliError
-from medcli.core.files import turn_taking_lock, usable_cores, write_text
+from medcli.core.files import usable_cores, write_text
 from medcli.core.image_io import use_single_threaded_codecs
+from medcli.core.locks import locked
 from medcli.core.progress import SILENT, Progress
 
 _DECODED, _UNREADABLE = 1, 2
@@ -89,7 +90,7 @@ class DecodedStore:
             MedcliError: no room for the cache, or it cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with turn_taking_lock(self.folder / "lock"):
+        with locked(self.folder / "lock"):
             slots = self._reserve(keys)
             self._decode(slots, stamps, decode, workers or usable_cores(), progress)
         states = self._map(_STAMPS, "r")[slots, -1]
@@ -163,7 +164,7 @@ class DecodedStore:
 
     def _slot_bytes(self, name: str) -> int:
         kind, shape = self._layout(name)
-        return int(np.prod(shape)) * np.dtype(kind).itemsize
+        return int(int(np.prod(shape)) * np.dtype(kind).itemsize)
 
     def _map(self, name: str, mode: Any) -> Any:
         kind, shape = self._layout(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from medcli.core.errors import UsageError
 from medcli.core.files import write_text
 from medcli.core.json_text import read_object, to_plain
+from medcli.core.made_with import differences, fingerprint, refuse_other_options
 
 SETTINGS_FILE = "settings.json"
 DATA, RESUMED_FROM = "data", "resumed_from"
@@ -53,7 +53,7 @@ The data folder may move; that it holds the same frames is looked at by their :f
 
 def as_dict(settings: FitSettings) -> dict[str, Any]:
     """The settings as JSON has them: lists for tuples, text for paths."""
-    return to_plain(settings)
+    return dict(to_plain(settings))
 
 
 def check_learning_rate(settings: FitSettings) -> None:
@@ -73,8 +73,8 @@ def data_fingerprint(frames: Sequence[str], counts: Mapping[str, int]) -> str:
         frames: a line for each frame of each side, in order, without the place of the data folder, which may move.
         counts: frames by side.
     """
-    digest = hashlib.sha256("\n".join(frames).encode()).hexdigest()[:16]
-    return f"{', '.join(f'{count} {side}' for side, count in counts.items())}, digest {digest}"
+    sides = ", ".join(f"{count} {side}" for side, count in counts.items())
+    return f"{sides}, digest " + fingerprint("\n".join(frames))
 
 
 def save_settings(folder: Path, settings: FitSettings, data: str = "", resumed_from: Sequence[str] = ()) -> None:
@@ -99,17 +99,10 @@ def check_same_settings(folder: Path, settings: FitSettings, data: str = "") -> 
     Raises:
         UsageError: it was started with other settings or on other data; names the first that differ.
     """
-    before = read_settings(folder)
+    before, way_out = read_settings(folder), "choose another --out, or start anew with --overwrite"
     if not before:
-        raise UsageError(
-            f"{folder / SETTINGS_FILE} cannot be read", "choose another --out, or start anew with --overwrite"
-        )
-    differences = differing(before, settings, data)
-    if differences:
-        raise UsageError(
-            f"{folder} holds a run with other settings: {', '.join(differences[:3])}",
-            "choose another --out, or start anew with --overwrite",
-        )
+        raise UsageError(f"{folder / SETTINGS_FILE} cannot be read", way_out)
+    refuse_other_options(folder, differing(before, settings, data), way_out)
 
 
 def differing(before: Mapping[str, Any], settings: FitSettings, data: str) -> list[str]:
@@ -121,4 +114,4 @@ def differing(before: Mapping[str, Any], settings: FitSettings, data: str) -> li
     now = {name: value for name, value in as_dict(settings).items() if name not in FREE_TO_CHANGE}
     if data and before.get(DATA):
         now[DATA] = data
-    return [f"{name} was {before.get(name)}, is {value}" for name, value in now.items() if before.get(name) != value]
+    return differences(before, now)

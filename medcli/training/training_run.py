@@ -17,7 +17,7 @@ from medcli.core.errors import DataError
 from medcli.core.files import write_json
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import Progress
-from medcli.core.run_provenance import ShortCitation, note_run
+from medcli.core.run_provenance import DatasetCitation, note_run
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
 from medcli.training.curves import Panel, plot_curves
@@ -108,7 +108,7 @@ class Training(ABC, Generic[Result]):
     settings: FitSettings
     result_type: type[Result]
     verb: str
-    about: ShortCitation
+    about: DatasetCitation
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -142,7 +142,8 @@ class Training(ABC, Generic[Result]):
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
             logger.info("%s is done already: %d epochs; --overwrite trains anew", out, self.settings.epochs)
-            return from_json(self.result_type, start.result)
+            result: Result = from_json(self.result_type, start.result)
+            return result
         note(self.verb, out, self.about, self.settings)
         task = self.prepare(out, start.checkpoint is None, progress)
         trained = train(task, self.settings, devices, out, start, progress)
@@ -199,7 +200,7 @@ def finish(out: Path, result: Any) -> None:
         write_json(out / RESULT, result)
 
 
-def note(verb: str, out: Path, about: ShortCitation, settings: Any, device: str = "") -> None:
+def note(verb: str, out: Path, about: DatasetCitation, settings: Any, device: str = "") -> None:
     """Note command line, versions and data of a run (``core.run_provenance``); one process does it for all."""
     if is_first_process():
         note_run(out, verb, about, Path(settings.root), settings, device=device)

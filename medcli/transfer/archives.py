@@ -11,21 +11,20 @@ from functools import partial
 from pathlib import Path
 
 from medcli.core import files
-from medcli.core.progress import SILENT, Progress
 from medcli.transfer import plan as planning
-from medcli.transfer.destination import HIDDEN, STAGING, About, hold
+from medcli.transfer.destination import HIDDEN, STAGING, hold
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, staged_name
 from medcli.transfer.protocol import RemoteFile, RemoteSource
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.request import DownloadRequest
 from medcli.transfer.worker_pool import Job, Pool
 from medcli.transfer.zip_extraction import NoRanges, read_range
 from medcli.transfer.zip_ranges import Member, read_directory
 
 log = logging.getLogger(__name__)
-Choose = Callable[[RemoteFile, Member], Iterable[Wanted]]
-"""The files wanted of a member: one or none."""
+Choose = Callable[[RemoteFile, "Member | None"], Iterable[Wanted]]
+"""The files wanted of an entry or, of an archive, of one of its members: one or none."""
 UNREAD = "archive"
 """Kind of what a dry run wants of an archive that it could not look into: the whole of it."""
 
@@ -33,24 +32,33 @@ UNREAD = "archive"
 class Archives:
     """Reads directories of archives.
 
+    An archive is brought whole when its server sends no parts; its directory is then kept in the destination, so that a
+    later run need not fetch it again to know what is in it. A dry run only says that it would.
+
     Args:
         source: a :class:`~medcli.transfer.byte_counter.Counted` also knows afterwards what was read here.
-        root: the destination: where an archive is brought whole when its server sends no parts, and where its directory
-            is then kept, so that a later run need not fetch it again to know what is in it.
-        may_write: whether that may be done (a dry run only says that it would be).
     """
 
-    def __init__(self, source: RemoteSource, root: Path, about: About, patience: Patience, may_write: bool) -> None:
-        self.source, self.root, self.about, self.may_write = source, root, about, may_write
-        self.effort = Effort(patience, threading.Event())
+    def __init__(self, source: RemoteSource, request: DownloadRequest) -> None:
+        self.source, self.request, self.root = source, request, request.root
+        self.effort = Effort(request.manner.patience, threading.Event())
 
-    def wanted(
-        self, entries: Sequence[RemoteFile], choose: Choose, workers: int, progress: Progress = SILENT
-    ) -> list[Wanted]:
+    def wanted(self, entries: Iterable[RemoteFile], choose: Choose) -> list[Wanted]:
+        """The files that ``choose`` takes of ``entries``, those that are ZIP archives looked into."""
+        plain: list[Wanted] = []
+        archives: list[RemoteFile] = []
+        for entry in self.request.listing(entries):
+            if entry.name.lower().endswith(".zip"):
+                archives.append(entry)
+            else:
+                plain += choose(entry, None)
+        return plain + self._inside(archives, choose)
+
+    def _inside(self, entries: Sequence[RemoteFile], choose: Choose) -> list[Wanted]:
         """The files that ``choose`` takes from all archives, in the archives' order."""
         found: list[list[Wanted]] = [[] for _ in entries]
         without_parts: list[int] = []
-        with progress.task("listing", len(entries), "archives") as advance:
+        with self.request.progress.task("listing", len(entries), "archives") as advance:
 
             def look(index: int) -> Sequence[Job]:
                 try:
@@ -61,8 +69,9 @@ class Archives:
                 advance(1)
                 return ()
 
-            Pool((partial(look, index) for index in range(len(entries))), workers, self.effort.stop).run()
-        if without_parts and self.may_write:
+            jobs = (partial(look, index) for index in range(len(entries)))
+            Pool(jobs, self.request.manner.workers, self.effort.stop).run()
+        if without_parts and not self.request.dry_run:
             self._check_space([entries[index] for index in without_parts])
         for index in without_parts:
             found[index] = self._of_whole(entries[index], choose)
@@ -86,9 +95,9 @@ class Archives:
 
     def _of_whole(self, entry: RemoteFile, choose: Choose) -> list[Wanted]:
         log.info("%s: the server sends no parts of it, so it is fetched whole", entry.name)
-        if not self.may_write:
+        if self.request.dry_run:
             return [Wanted(entry.name, entry, None, entry.name, UNREAD)]
-        with hold(self.root, self.about) as folder:
+        with hold(self.root, self.request.about) as folder:
             target = folder.staging / staged_name(entry)
             target.parent.mkdir(parents=True, exist_ok=True)
             fetch_file(self.source, entry, target, self.effort)

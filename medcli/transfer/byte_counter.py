@@ -10,7 +10,7 @@ from medcli.transfer.protocol import RemoteFile, RemoteSource, ResponseBody
 
 
 class Counted:
-    """A source whose ``moved`` is the number of bytes read from it so far; made when the source knows its address."""
+    """A source whose ``moved`` is the number of bytes read from it so far."""
 
     def __init__(self, source: RemoteSource) -> None:
         self.source = source

@@ -11,13 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 from medcli.core import files
 from medcli.core.errors import DataError, MedcliError
 from medcli.core.locks import locked
+from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer import checksum
 
 MANIFEST = "medcli-manifest.json"
@@ -50,21 +51,11 @@ class Record:
     mtime_ns: int
 
 
-@dataclass(frozen=True)
-class About:
-    """What a manifest says of the data set as a whole."""
-
-    dataset: str
-    licence: str
-    citation: str
-    licence_accepted: bool = False
-
-
 @dataclass
 class DownloadManifest:
     """The files of a destination by their path."""
 
-    about: About
+    about: DatasetCitation
     records: dict[str, Record] = field(default_factory=dict)
 
 
@@ -104,7 +95,7 @@ class Folder:
 
 
 @contextmanager
-def hold(root: Path, about: About) -> Iterator[Folder]:
+def hold(root: Path, about: DatasetCitation) -> Iterator[Folder]:
     """Create ``root`` where needed and hold it for this process; the manifest is saved however the block ends.
 
     Raises:
@@ -132,7 +123,7 @@ def hold(root: Path, about: About) -> Iterator[Folder]:
                 folder.save()
 
 
-def read_manifest(root: Path, about: About | None = None) -> DownloadManifest:
+def read_manifest(root: Path, about: DatasetCitation | None = None) -> DownloadManifest:
     """The manifest of ``root`` with the journal of a run that was killed; empty where there is none and ``about`` is.
 
     Raises:
@@ -141,18 +132,19 @@ def read_manifest(root: Path, about: About | None = None) -> DownloadManifest:
     path, journal = root / MANIFEST, root / HIDDEN / "journal"
     if about is None and not path.is_file() and not journal.is_file():
         raise DataError(f"no manifest in {root}: {MANIFEST} is missing", "medcli download writes it")
-    manifest = DownloadManifest(about or About("", "", ""))
+    manifest = DownloadManifest(about or DatasetCitation("", "", ""))
     if path.is_file():
         try:
             content = json.loads(path.read_text(encoding="utf-8"), object_hook=_as_record)
-            records, known = content["files"], About(**content["about"])
+            records, known = content["files"], DatasetCitation(**content["about"])
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise DataError(
                 f"the manifest {path} is damaged: {error}",
                 "remove it and run the download again: what is there is checked and kept",
             ) from None
-        accepted = known.licence_accepted or manifest.about.licence_accepted
-        manifest.about = known if about is None else About(about.dataset, about.licence, about.citation, accepted)
+        manifest.about = known
+        if about is not None:
+            manifest.about = replace(about, licence_accepted=known.licence_accepted or about.licence_accepted)
         manifest.records = {record.path: record for record in records}
     for record in _journalled(journal):
         manifest.records[record.path] = record

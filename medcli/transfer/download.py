@@ -7,23 +7,24 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from medcli.core import files
 from medcli.core.errors import DataError
-from medcli.core.progress import SILENT, Advance, Progress
+from medcli.core.progress import SILENT, Advance
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
 from medcli.transfer.byte_counter import counted
-from medcli.transfer.destination import About, Folder, hold
+from medcli.transfer.destination import HIDDEN, STAGING, Folder, hold
 from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, Work
-from medcli.transfer.protocol import Broken, Busy, Fault, Refused, RemoteFile, RemoteSource
-from medcli.transfer.retry_policy import Patience
-from medcli.transfer.verification import FileFailure, find_missing, size_of
+from medcli.transfer.protocol import Broken, Busy, Fault, Refused, RemoteFile, RemoteSource, unreachable
+from medcli.transfer.request import DownloadRequest
+from medcli.transfer.results import Downloaded, FileFailure, Planned, count_rows, joined
+from medcli.transfer.verification import estimate_missing, find_missing, size_of
 from medcli.transfer.worker_pool import Job, Pool
 from medcli.transfer.zip_extraction import fetch_run
 from medcli.transfer.zip_ranges import ByteRun, Member, plan_runs
@@ -35,71 +36,64 @@ _FAILURES_IN_A_ROW = 8
 """Transfers given up one after the other, without any that succeeded between, that show that the source is gone."""
 
 
-@dataclass(frozen=True)
-class DownloadOutcome:
-    """What a run did.
+def carry_out(found: Sequence[tuple[RemoteSource, Sequence[Wanted]]], request: DownloadRequest) -> Downloaded | Planned:
+    """Make the folder hold what is wanted of each source, one after the other; in a dry run, say what that would take.
 
-    Attributes:
-        files, bytes: what was asked for.
-        reused_files, reused_bytes: of these, what was here already.
-        fetched_files: what came.
-        moved_bytes: what went over the network for it, tries that failed and gaps between members included; with a
-            source that is :class:`~medcli.transfer.byte_counter.Counted`, directories of archives as well.
-        size_only_files: files for which the source gives no checksum.
-        failures: what did not come.
+    Raises:
+        DataError, MedcliError: see :func:`download`.
     """
-
-    files: int
-    bytes: int
-    reused_files: int
-    reused_bytes: int
-    fetched_files: int
-    moved_bytes: int
-    size_only_files: int
-    failures: list[FileFailure] = field(default_factory=list)
+    if request.dry_run:
+        return joined([plan_download(source, wanted, request) for source, wanted in found])
+    with unreachable():
+        return joined([download(source, wanted, request) for source, wanted in found])
 
 
-@dataclass(frozen=True)
-class Manner:
-    """How to run: threads, patience."""
+def plan_download(source: RemoteSource, wanted: Sequence[Wanted], request: DownloadRequest) -> Planned:
+    """Count what a download would do; writes nothing."""
+    planning.check_paths(wanted)
+    root, staging = request.root, request.root / HIDDEN / STAGING
+    missing = estimate_missing(root, wanted)
+    work = planning.divide(missing, staging)
+    return Planned(
+        **_said_of_both(source, request),
+        rows=count_rows(wanted, missing),
+        files=len(wanted),
+        bytes=sum(item.size for item in wanted),
+        missing_files=len(missing),
+        # The run reads the directories again.
+        network_bytes=planning.network_need(work, root, staging) + counted(source).moved,
+        disk_bytes=planning.disk_need(work, root, staging, request.manner.workers),
+        free_bytes=planning.free_bytes(root),
+    )
 
-    workers: int = 8
-    patience: Patience = field(default_factory=Patience)
 
-
-def download(
-    source: RemoteSource,
-    wanted: Sequence[Wanted],
-    root: Path,
-    about: About,
-    manner: Manner,
-    progress: Progress = SILENT,
-) -> DownloadOutcome:
-    """Make ``root`` hold the wanted files.
+def download(source: RemoteSource, wanted: Sequence[Wanted], request: DownloadRequest) -> Downloaded:
+    """Make the folder hold the wanted files.
 
     Raises:
         DataError: the source refuses access or cannot be reached.
-        MedcliError: another process writes to ``root``, the disk is too small or full.
+        MedcliError: another process writes to the folder, the disk is too small or full.
     """
     planning.check_paths(wanted)
-    with hold(root, about) as folder:
+    root, workers = request.root, request.manner.workers
+    with hold(root, request.about) as folder:
         _clean(folder, wanted)
-        missing = find_missing(folder, wanted, source.address, manner.workers, progress)
+        missing = find_missing(folder, wanted, source.address, workers, request.progress)
         work = planning.divide(missing, folder.staging)
-        planning.check_space(planning.disk_need(work, root, folder.staging, manner.workers), root)
-        run = _Run(source, folder, manner, progress)
+        planning.check_space(planning.disk_need(work, root, folder.staging, workers), root)
+        run = _Run(source, folder, request)
         run.do(work)
         if not run.failed:
             _remove_staging(folder)
-        return _outcome(wanted, missing, run, folder)
+        return _report(wanted, missing, run, request)
 
 
 class _Run:
     """The jobs of one download and what became of them."""
 
-    def __init__(self, source: RemoteSource, folder: Folder, manner: Manner, progress: Progress) -> None:
+    def __init__(self, source: RemoteSource, folder: Folder, request: DownloadRequest) -> None:
         self.source = counted(source)
-        self.folder, self.manner, self.progress = folder, manner, progress
+        self.folder, self.manner, self.progress = folder, request.manner, request.progress
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.failed: list[tuple[Wanted, str]] = []
@@ -251,10 +245,11 @@ def _remove_staging(folder: Folder) -> None:
         folder.staging.rmdir()
 
 
-def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, folder: Folder) -> DownloadOutcome:
-    records = (folder.manifest.records.get(item.path) for item in wanted)
+def _report(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, request: DownloadRequest) -> Downloaded:
+    records = (run.folder.manifest.records.get(item.path) for item in wanted)
     total = sum(item.size for item in wanted)
-    return DownloadOutcome(
+    return Downloaded(
+        **_said_of_both(run.source, request),
         files=len(wanted),
         bytes=total,
         reused_files=len(wanted) - len(missing),
@@ -264,6 +259,13 @@ def _outcome(wanted: Sequence[Wanted], missing: Sequence[Wanted], run: _Run, fol
         size_only_files=sum(record is not None and record.verified == "size only" for record in records),
         failures=_failures(run.failed),
     )
+
+
+def _said_of_both(source: RemoteSource, request: DownloadRequest) -> dict[str, Any]:
+    """What a plan and a report have in common."""
+    about = request.about
+    cited = {"dataset": about.dataset, "licence": about.licence, "citation": about.citation}
+    return {**cited, "dest": request.root, "sources": [source.address]}
 
 
 def _failures(failed: Sequence[tuple[Wanted, str]]) -> list[FileFailure]:

@@ -31,12 +31,10 @@ class Arrived:
     Attributes:
         checksum: of the content, ``kind:hex``.
         verified: the kind of checksum of the source that it was compared with, or ``size only``.
-        moved: bytes that came over the network for it in this run.
     """
 
     checksum: str
     verified: str
-    moved: int
 
 
 @dataclass
@@ -82,15 +80,14 @@ def fetch_file(source: RemoteSource, entry: RemoteFile, target: Path, effort: Ef
     """
     meter = Meter(effort.advance)
     tag = entry.tag
-    failures = corrupt = moved = best = 0
+    failures = corrupt = best = 0
     while True:
         effort.check()
         attempt = _Attempt(source, entry, target, effort, meter)
         try:
             attempt.run(tag)
-            return attempt.finish(moved + attempt.moved)
+            return attempt.finish()
         except Fault as fault:
-            moved += attempt.moved
             tag = tag or attempt.tag  # a listing may have none: then the first answer says which version it is
             corrupt += isinstance(fault, Corrupt)
             # A try that came further than any before it starts the count anew; one that only repeats does not.
@@ -129,7 +126,6 @@ class _Attempt:
     def __init__(self, source: RemoteSource, entry: RemoteFile, target: Path, effort: Effort, meter: Meter) -> None:
         self.source, self.entry, self.target, self.effort, self.meter = source, entry, target, effort, meter
         self.part = part_for(target, entry)
-        self.moved = 0
         self.tag: str | None = None
         self.kind = checksum.checksum_kind(entry.checksum)
         self.hasher = checksum.start(self.kind, entry.size)
@@ -148,7 +144,7 @@ class _Attempt:
                 self._start_over()
             self._receive(body.read)
 
-    def finish(self, moved: int) -> Arrived:
+    def finish(self) -> Arrived:
         """Verify the part and give it its name."""
         found = f"{self.kind}:{self.hasher.hexdigest()}"
         if self.entry.checksum not in (None, found):
@@ -160,7 +156,7 @@ class _Attempt:
             with self.part.open("r+b") as file:
                 os.fsync(file.fileno())
         self.part.replace(self.target)
-        return Arrived(found, self.kind if self.entry.checksum else "size only", moved)
+        return Arrived(found, self.kind if self.entry.checksum else "size only")
 
     def discard(self) -> None:
         """Throw the part away: its bytes are not those of the file."""
@@ -206,7 +202,6 @@ class _Attempt:
                 _write_all(file.write, content)
                 update(content)
                 self.present += len(content)
-                self.moved += len(content)
                 self.meter.set(self.present)
                 self.effort.check()
         if self.present < self.entry.size:

@@ -87,7 +87,7 @@ class HttpBody:
 
 
 class Http:
-    """GET and HEAD with the patience given; safe to share between threads."""
+    """GET with the patience given; safe to share between threads."""
 
     def __init__(self, patience: Patience, connections: int = 8) -> None:
         self.patience = patience
@@ -101,29 +101,19 @@ class Http:
         wanted = dict(headers or {})
         if offset or length is not None:
             wanted["Range"] = f"bytes={offset}-" + ("" if length is None else str(offset + length - 1))
-        response = self._send("GET", url, wanted, stream=True)
+        response = self._get(url, wanted, stream=True)
         try:
             raise_for(response)
             yield HttpBody(response, host_of(url))
         finally:
             response.close()
 
-    def json(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
+    def json(self, url: str) -> Any:
         """The answer to a GET as JSON, tried again as patience allows."""
-        return self.patience.insist(lambda: self._json_once(url, headers))
+        return self.patience.insist(lambda: self._json_once(url))
 
-    def head(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
-        """The answer to a HEAD, redirects followed, tried again as patience allows."""
-
-        def once() -> requests.Response:
-            response = self._send("HEAD", url, dict(headers or {}))
-            raise_for(response)
-            return response
-
-        return self.patience.insist(once)
-
-    def _json_once(self, url: str, headers: Mapping[str, str] | None) -> Any:
-        response = self._send("GET", url, {"Accept": "application/json", **(headers or {})})
+    def _json_once(self, url: str) -> Any:
+        response = self._get(url, {"Accept": "application/json"})
         raise_for(response)
         try:
             return response.json()
@@ -131,15 +121,11 @@ class Http:
             kind = response.headers.get("Content-Type", "nothing")
             raise Refused(f"{host_of(url)} answered with {kind} where JSON was expected") from None
 
-    def _send(self, method: str, url: str, headers: dict[str, str], stream: bool = False) -> requests.Response:
+    def _get(self, url: str, headers: dict[str, str], stream: bool = False) -> requests.Response:
         timeout = (self.patience.connect_s, self.patience.stall_s)
         try:
-            return self.session.request(
-                method, url, headers=headers, stream=stream, timeout=timeout, allow_redirects=True
-            )
+            return self.session.get(url, headers=headers, stream=stream, timeout=timeout)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            if isinstance(error, PermissionError):
-                raise
             raise Broken(f"{host_of(url)} {words_for(error)}") from None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
+
+from medcli.core.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +112,17 @@ class Missing(Fault):
 
 class Stopped(Exception):
     """The user or a failure elsewhere ended the run; what has arrived stays."""
+
+
+@contextmanager
+def unreachable(if_missing: str = "check the address") -> Iterator[None]:
+    """Turn what a source says into an error for the user; ``if_missing`` is the hint when there is no such thing."""
+    try:
+        yield
+    except Fault as fault:
+        if fault.retry:
+            hint = "check the network (and HTTPS_PROXY), then run the same command again to go on"
+            raise DataError(f"the source cannot be reached: {fault}", hint) from None
+        if isinstance(fault, Missing):
+            raise DataError(f"not found: {fault}", if_missing) from None
+        raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None

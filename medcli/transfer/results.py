@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
-from medcli.core.errors import DataError
-from medcli.core.progress import SILENT, Progress
-from medcli.transfer import plan as planning
-from medcli.transfer.byte_counter import counted
-from medcli.transfer.destination import HIDDEN, STAGING, About, read_manifest
-from medcli.transfer.download import DownloadOutcome, Manner, download
-from medcli.transfer.plan import Wanted
-from medcli.transfer.protocol import Fault, Missing, RemoteSource
-from medcli.transfer.verification import FileFailure, estimate_missing
-from medcli.transfer.verification import verify as verify_files
+from medcli.transfer.plan import RESERVE, Wanted
+
+
+@dataclass(frozen=True)
+class FileFailure:
+    """What did not come.
+
+    Attributes:
+        path: of the file, or the archive's name when several of its files did not come.
+        files: how many.
+    """
+
+    path: str
+    reason: str
+    files: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" + (f" ({self.files:,} files of it did not come)" if self.files > 1 else "")
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What a download did; see :class:`medcli.transfer.download.DownloadOutcome` for the counts.
+    """What a download did.
 
     Attributes:
         sources: where the files came from, with their versions.
+        files, bytes: what was asked for.
+        reused_files, reused_bytes: of these, what was here already.
+        fetched_files: what came.
+        moved_bytes: what went over the network for it, tries that failed and gaps between members included; with a
+            source that is :class:`~medcli.transfer.byte_counter.Counted`, directories of archives as well.
+        size_only_files: files for which the source gives no checksum.
+        failures: what did not come.
     """
 
     dataset: str
@@ -78,7 +93,7 @@ class Planned:
     free_bytes: int
     licence: str
     citation: str
-    reserve_bytes: int = planning.RESERVE
+    reserve_bytes: int = RESERVE
     schema: str = "medcli.download-plan.v1"
 
 
@@ -95,40 +110,18 @@ class Verified:
     schema: str = "medcli.download-verify.v1"
 
 
-def carry_out(
-    source: RemoteSource,
-    wanted: Sequence[Wanted],
-    root: Path,
-    about: About,
-    manner: Manner,
-    progress: Progress = SILENT,
-) -> Downloaded:
-    """Download and report."""
-    with unreachable():
-        outcome = download(source, wanted, root, about, manner, progress)
-    return _downloaded(outcome, [source.address], root, about)
+Report = TypeVar("Report", Downloaded, Planned)
+_OF_THE_DISK = ("free_bytes", "reserve_bytes")
 
 
-def plan_only(source: RemoteSource, wanted: Sequence[Wanted], root: Path, about: About, manner: Manner) -> Planned:
-    """Count what a download would do; writes nothing."""
-    planning.check_paths(wanted)
-    missing = estimate_missing(root, wanted)
-    staging = root / HIDDEN / STAGING
-    work = planning.divide(missing, staging)
-    return Planned(
-        about.dataset,
-        root,
-        [source.address],
-        count_rows(wanted, missing),
-        len(wanted),
-        sum(item.size for item in wanted),
-        len(missing),
-        planning.network_need(work, root, staging) + counted(source).moved,  # the run reads the directories again
-        planning.disk_need(work, root, staging, manner.workers),
-        planning.free_bytes(root),
-        about.licence,
-        about.citation,
-    )
+def joined(parts: Sequence[Report]) -> Report:
+    """One report of downloads from several sources into one folder: numbers are added, lists joined."""
+
+    def value(name: str) -> Any:
+        first, *others = [getattr(part, name) for part in parts]
+        return sum(others, start=first) if isinstance(first, (int, list)) and name not in _OF_THE_DISK else first
+
+    return type(parts[0])(**{entry.name: value(entry.name) for entry in fields(parts[0])})
 
 
 def count_rows(wanted: Sequence[Wanted], missing: Sequence[Wanted]) -> list[PlannedRow]:
@@ -140,78 +133,3 @@ def count_rows(wanted: Sequence[Wanted], missing: Sequence[Wanted]) -> list[Plan
             row[first] += 1
             row[first + 1] += item.size
     return [PlannedRow(group, kind, *row) for (group, kind), row in sorted(counts.items())]
-
-
-def join_downloaded(parts: Sequence[Downloaded]) -> Downloaded:
-    """One report of several downloads into the same folder."""
-    first = parts[0]
-    counts = ("files", "bytes", "reused_files", "reused_bytes", "fetched_files", "moved_bytes", "size_only_files")
-    return Downloaded(
-        dataset=first.dataset,
-        dest=first.dest,
-        sources=[address for part in parts for address in part.sources],
-        licence=first.licence,
-        citation=first.citation,
-        failures=[failure for part in parts for failure in part.failures],
-        **{name: sum(getattr(part, name) for part in parts) for name in counts},
-    )
-
-
-def join_planned(parts: Sequence[Planned]) -> Planned:
-    """One plan of several downloads into the same folder."""
-    first = parts[0]
-    counts = ("files", "bytes", "missing_files", "network_bytes", "disk_bytes")
-    return Planned(
-        dataset=first.dataset,
-        dest=first.dest,
-        sources=[address for part in parts for address in part.sources],
-        rows=[row for part in parts for row in part.rows],
-        free_bytes=first.free_bytes,
-        licence=first.licence,
-        citation=first.citation,
-        **{name: sum(getattr(part, name) for part in parts) for name in counts},
-    )
-
-
-def verify_folder(root: Path, workers: int, progress: Progress = SILENT) -> Verified:
-    """Check a downloaded folder against its manifest, without any network.
-
-    Raises:
-        DataError: there is no manifest, or it is damaged.
-    """
-    manifest = read_manifest(root)
-    count, size, failures = verify_files(root, workers, progress)
-    size_only = sum(record.verified == "size only" for record in manifest.records.values())
-    return Verified(manifest.about.dataset, root, count, size, size_only, failures)
-
-
-@contextmanager
-def unreachable(if_missing: str = "check the address") -> Iterator[None]:
-    """Turn what a source says into an error for the user; ``if_missing`` is the hint when there is no such thing."""
-    try:
-        yield
-    except Fault as fault:
-        if fault.retry:
-            hint = "check the network (and HTTPS_PROXY), then run the same command again to go on"
-            raise DataError(f"the source cannot be reached: {fault}", hint) from None
-        if isinstance(fault, Missing):
-            raise DataError(f"not found: {fault}", if_missing) from None
-        raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None
-
-
-def _downloaded(outcome: DownloadOutcome, addresses: list[str], root: Path, about: About) -> Downloaded:
-    return Downloaded(
-        about.dataset,
-        root,
-        addresses,
-        outcome.files,
-        outcome.bytes,
-        outcome.reused_files,
-        outcome.reused_bytes,
-        outcome.fetched_files,
-        outcome.moved_bytes,
-        outcome.size_only_files,
-        about.licence,
-        about.citation,
-        outcome.failures,
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,24 +12,8 @@ from medcli.transfer import checksum
 from medcli.transfer import plan as planning
 from medcli.transfer.destination import Folder, damage_of, is_unchanged, read_manifest
 from medcli.transfer.plan import Action, Wanted
+from medcli.transfer.results import FileFailure, Verified
 from medcli.transfer.worker_pool import Job, Pool
-
-
-@dataclass(frozen=True)
-class FileFailure:
-    """What did not come.
-
-    Attributes:
-        path: of the file, or the archive's name when several of its files did not come.
-        files: how many.
-    """
-
-    path: str
-    reason: str
-    files: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" + (f" ({self.files:,} files of it did not come)" if self.files > 1 else "")
 
 
 def find_missing(
@@ -65,9 +48,14 @@ def estimate_missing(root: Path, wanted: Sequence[Wanted]) -> list[Wanted]:
     return [item for item in wanted if size_of(root / item.path) != item.size]
 
 
-def verify(root: Path, workers: int, progress: Progress = SILENT) -> tuple[int, int, list[FileFailure]]:
-    """Read every file of the manifest in ``root``; returns their number, their bytes, and those that are damaged."""
-    records = list(read_manifest(root).records.values())
+def verify_folder(root: Path, workers: int, progress: Progress = SILENT) -> Verified:
+    """Check a downloaded folder against its manifest by reading every file, without any network.
+
+    Raises:
+        DataError: there is no manifest, or it is damaged.
+    """
+    manifest = read_manifest(root)
+    records = list(manifest.records.values())
     failures: list[FileFailure] = []
     total = sum(record.size for record in records)
     with progress.task("verifying", total, "B") as advance:
@@ -81,7 +69,9 @@ def verify(root: Path, workers: int, progress: Progress = SILENT) -> tuple[int, 
             return ()
 
         Pool((partial(check, index) for index in range(len(records))), workers, threading.Event()).run()
-    return len(records), total, sorted(failures, key=lambda failure: failure.path)
+    size_only = sum(record.verified == "size only" for record in records)
+    failures.sort(key=lambda failure: failure.path)
+    return Verified(manifest.about.dataset, root, len(records), total, size_only, failures)
 
 
 def _action(root: Path, item: Wanted, folder: Folder) -> Action:

@@ -125,7 +125,7 @@ def _place(body: ResponseBody, member: Member, target: Path, effort: Effort, met
             raise Corrupt(f"the content of {member.name} does not have the CRC-32 announced")
     _skip(body, surplus, effort)
     meter.set(member.end - member.start)
-    return Arrived(f"sha256:{hasher.hexdigest()}", "crc32", member.end - member.start)
+    return Arrived(f"sha256:{hasher.hexdigest()}", "crc32")
 
 
 def _packed(body: ResponseBody, member: Member, effort: Effort, meter: Meter) -> Iterator[bytes]:

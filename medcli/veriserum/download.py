@@ -3,7 +3,6 @@ its GitHub repository."""
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -14,20 +13,13 @@ from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
-from medcli.transfer.destination import MANIFEST, About, read_manifest
-from medcli.transfer.download import Manner
-from medcli.transfer.http import Http, checked_address
+from medcli.transfer.destination import MANIFEST, read_manifest
+from medcli.transfer.download import carry_out
+from medcli.transfer.http import checked_address
 from medcli.transfer.plan import Wanted
-from medcli.transfer.protocol import RemoteFile, RemoteSource
-from medcli.transfer.results import (
-    Downloaded,
-    Planned,
-    carry_out,
-    join_downloaded,
-    join_planned,
-    plan_only,
-    unreachable,
-)
+from medcli.transfer.protocol import RemoteFile, RemoteSource, unreachable
+from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.results import Downloaded, Planned
 from medcli.transfer.zip_ranges import Member
 from medcli.veriserum.dataset import publication
 from medcli.veriserum.dataset.publication import FOLDERS, Part, id_of, part_of
@@ -48,16 +40,10 @@ class VeriserumSelection:
     def wants(self, part: Part) -> bool:
         return not self.only or part in self.only
 
-    def holds(self, name: str) -> bool:
-        part = part_of(name)
-        if part is None or not self.wants(part):
-            return False
-        number = id_of(name)
-        return number is None or not self.ids or self._holds_id(number)
-
-    def _holds_id(self, number: int) -> bool:
-        index = bisect.bisect_right(sorted(self.ids), (number, float("inf")))
-        return any(first <= number <= last for first, last in sorted(self.ids)[:index])
+    def holds(self, part: Part, number: int | None) -> bool:
+        """Whether a file of a part is chosen; ``number`` is the id of an image."""
+        is_chosen = number is None or not self.ids or any(first <= number <= last for first, last in self.ids)
+        return is_chosen and self.wants(part)
 
 
 class _Finding:
@@ -67,11 +53,14 @@ class _Finding:
         self.selection = selection
         self.ids: set[int] = set()
 
-    def of_entry(self, entry: RemoteFile) -> Iterator[Wanted]:
-        return self._take(entry.name, entry, None)
-
-    def of_member(self, archive: RemoteFile, member: Member) -> Iterator[Wanted]:
-        return self._take(member.name, archive, member)
+    def take(self, entry: RemoteFile, member: Member | None) -> Iterator[Wanted]:
+        """The file wanted of an entry or, of an archive, of its member: one or none."""
+        name = member.name if member else entry.name
+        number, part = id_of(name), part_of(name)
+        if number is not None:
+            self.ids.add(number)
+        if part and self.selection.holds(part, number):
+            yield Wanted(FOLDERS[part] + PurePosixPath(name).name, entry, member, "", part.value)
 
     def check_ids(self, wanted: Sequence[Wanted]) -> None:
         """Make sure that the chosen ids, if any, chose images.
@@ -85,13 +74,6 @@ class _Finding:
         chosen = ", ".join(f"{first}-{last}" if first < last else str(first) for first, last in self.selection.ids)
         there = f"{len(self.ids):,} ids, from {min(self.ids)} to {max(self.ids)}" if self.ids else "no images"
         raise DataError(f"no image of Veriserum has an id of {chosen}; there are {there}", "choose others with --ids")
-
-    def _take(self, name: str, entry: RemoteFile, member: Member | None) -> Iterator[Wanted]:
-        number = id_of(name)
-        if number is not None:
-            self.ids.add(number)
-        if self.selection.holds(name):
-            yield Wanted(_path(name), entry, member, "", _kind(name))
 
 
 @dataclass(frozen=True)
@@ -130,68 +112,33 @@ def download_veriserum(
     if selection.ids and not selection.wants(Part.IMAGES):
         raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
     checked_address(origin.base_url, "--base-url")
-    manner = manner or Manner()
     about = replace(publication.ABOUT, licence_accepted=True)
-    http = Http(manner.patience, manner.workers)
+    request = DownloadRequest(root, about, manner or Manner(), dry_run, progress)
     with unreachable("check --base-url and --item"):
-        found = list(_parts(root, selection, origin, http, about, manner, dry_run, progress))
+        found = list(_parts(selection, origin, request))
     if not any(wanted for _, wanted in found):
         raise UsageError("no file of Veriserum matches", "see --dry-run without a selection")
-    if dry_run:
-        return join_planned([plan_only(source, wanted, root, about, manner) for source, wanted in found])
-    return join_downloaded([carry_out(source, wanted, root, about, manner, progress) for source, wanted in found])
+    return carry_out(found, request)
 
 
 def _parts(
-    root: Path,
-    selection: VeriserumSelection,
-    origin: VeriserumOrigin,
-    http: Http,
-    about: About,
-    manner: Manner,
-    dry_run: bool,
-    progress: Progress,
+    selection: VeriserumSelection, origin: VeriserumOrigin, request: DownloadRequest
 ) -> Iterator[tuple[RemoteSource, list[Wanted]]]:
     """Each source with what is wanted of it."""
+    http = request.client()
     if selection.wants(Part.CSV):
         tables = GitHubFiles(publication.TABLES_REPOSITORY, publication.TABLES_COMMIT, publication.TABLES_FOLDER, http)
-        yield tables, [item for entry in tables.list() for item in _Finding(selection).of_entry(entry)]
+        yield tables, [item for entry in tables.list() for item in _Finding(selection).take(entry, None)]
     elsewhere = VeriserumSelection(
         [part for part in Part if part is not Part.CSV and selection.wants(part)], selection.ids
     )
     if not elsewhere.only:
         return
-    item = DSpaceItem(origin.base_url, origin.item, http)
+    source = Counted(DSpaceItem(origin.base_url, origin.item, http))
     finding = _Finding(elsewhere)
-    wanted: list[Wanted] = []
-    archives: list[RemoteFile] = []
-    with progress.task("listing", None, "files") as advance:
-        for entry in item.list():
-            advance(1)
-            wanted += finding.of_entry(entry)
-            if entry.name.lower().endswith(".zip"):
-                archives.append(entry)
-    source = Counted(item)
-    inside = Archives(source, root, about, manner.patience, may_write=not dry_run)
-    wanted += inside.wanted(archives, finding.of_member, manner.workers, progress)
+    wanted = Archives(source, request).wanted(source.list(), finding.take)
     finding.check_ids(wanted)
-    yield source, _without_doubles(wanted)
-
-
-def _path(name: str) -> str:
-    part = part_of(name)
-    assert part is not None
-    return FOLDERS[part] + PurePosixPath(name).name
-
-
-def _kind(name: str) -> str:
-    part = part_of(name)
-    return part.value if part else ""
-
-
-def _without_doubles(wanted: list[Wanted]) -> list[Wanted]:
-    """One of each path: a file that stands alone and in an archive is taken alone."""
-    first: dict[str, Wanted] = {}
-    for item in wanted:
-        first.setdefault(item.path, item)
-    return list(first.values())
+    one_of_each: dict[str, Wanted] = {}
+    for item in wanted:  # a file that stands alone and in an archive is taken alone
+        one_of_each.setdefault(item.path, item)
+    yield source, list(one_of_each.values())

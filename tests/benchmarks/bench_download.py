@@ -29,14 +29,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.files import usable_cores
+from medcli.core.run_provenance import DatasetCitation
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import parse_connection
 from medcli.transfer import checksum
-from medcli.transfer.destination import About
-from medcli.transfer.download import Manner, download
+from medcli.transfer.download import download
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
 from medcli.transfer.protocol import RemoteFile
+from medcli.transfer.request import DownloadRequest, Manner
 from medcli.transfer.retry_policy import Patience
 from tests.support.azurite import start
 from tests.transfer.test_fetch_file import PlainSource, sha256
@@ -45,7 +46,7 @@ FILES, FILE_SIZE, WORKERS = 2000, 300_000, 8
 LARGE = 1 << 30
 ROUNDS = 5
 LOOP, HASHED_LOOP = "plain loop", "plain loop, then checksum"
-ABOUT = About("benchmark", "", "")
+ABOUT = DatasetCitation("benchmark", "", "")
 
 
 def main() -> int:
@@ -98,7 +99,7 @@ def by_sdk(text: str, to: Path) -> None:
 def by_us(text: str, to: Path) -> None:
     source = AzureBlobs(parse_connection(text), "many", Http(Patience(), WORKERS))
     wanted = [Wanted(entry.name, entry) for entry in source.list()]
-    done = download(source, wanted, to, ABOUT, Manner(WORKERS))
+    done = download(source, wanted, DownloadRequest(to, ABOUT, Manner(WORKERS)))
     assert (done.fetched_files, done.size_only_files, done.failures) == (FILES, 0, [])
 
 
@@ -122,7 +123,7 @@ def one_file(folder: Path) -> dict[str, float]:
         actions["curl"] = lambda to: subprocess.run([*words, str(to / "large.bin")], check=True)
     actions[LOOP] = lambda to: plain_read(f"{url}/large.bin", to / "large.bin")
     actions[HASHED_LOOP] = lambda to: read_and_hash(f"{url}/large.bin", to / "large.bin")
-    actions["ours"] = lambda to: download(source, [Wanted("large.bin", entry)], to, ABOUT, Manner(1))
+    actions["ours"] = lambda to: download(source, [Wanted("large.bin", entry)], DownloadRequest(to, ABOUT, Manner(1)))
     try:
         return ratios_of(actions, folder, "one file")
     finally:

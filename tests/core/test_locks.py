@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from medcli.core.errors import MedcliError
-from medcli.core.locks import folder_in_use, is_in_use
+from medcli.core.locks import folder_in_use, is_in_use, locked
 from tests.conftest import REPOSITORY
 
 HOLDER = """
@@ -40,6 +41,24 @@ def test_a_second_process_is_told_and_a_killed_one_lets_go(tmp_path: Path) -> No
     assert not is_in_use(tmp_path / "run")
     with folder_in_use(tmp_path / "run", "training"):
         assert list(tmp_path.iterdir()) == []  # nothing is added to the folder
+
+
+def test_locks_make_processes_take_turns(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from medcli.core.locks import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('in', flush=True)\n    time.sleep(0.5)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "l")], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    started = time.monotonic()
+    with locked(tmp_path / "l"):
+        waited = time.monotonic() - started
+    assert waited > 0.2
+    child.wait()
+    child.stdout.close()
 
 
 def test_info_calls_a_run_under_way(tmp_path: Path) -> None:

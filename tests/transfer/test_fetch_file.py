@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from medcli.transfer import fetch_file as module
+from medcli.transfer.byte_counter import Counted
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
 from medcli.transfer.http import Http, HttpBody
 from medcli.transfer.protocol import Broken, Busy, Changed, Corrupt, Fault, Missing, Refused, RemoteFile
@@ -53,10 +54,11 @@ def entry(path: str, content: bytes = CONTENT, tag: str | None = None) -> Remote
 
 
 class Counter:
-    """What a progress bar would show."""
+    """What a progress bar would show, and how many bytes were read from the source."""
 
     def __init__(self) -> None:
         self.value = 0.0
+        self.moved = 0
 
     def __call__(self, amount: float) -> None:
         self.value += amount
@@ -73,7 +75,9 @@ def server() -> Iterator[Server]:
 def run(server: Server, tmp_path: Path, wanted: RemoteFile | None = None) -> tuple[Path, module.Arrived, Counter]:
     shown = Counter()
     target = tmp_path / "file.bin"
-    arrived = fetch_file(PlainSource(server), wanted or entry("/file"), target, Effort(QUICK, advance=shown))
+    source = Counted(PlainSource(server))
+    arrived = fetch_file(source, wanted or entry("/file"), target, Effort(QUICK, advance=shown))
+    shown.moved = source.moved
     return target, arrived, shown
 
 
@@ -87,26 +91,28 @@ def assert_whole(tmp_path: Path, shown: Counter | None = None) -> None:
 def test_a_file_comes_whole_and_verified(server: Server, tmp_path: Path) -> None:
     _, arrived, shown = run(server, tmp_path)
     assert_whole(tmp_path, shown)
-    assert arrived == module.Arrived(sha256(CONTENT), "sha256", len(CONTENT))
+    assert arrived == module.Arrived(sha256(CONTENT), "sha256")
+    assert shown.moved == len(CONTENT)
 
 
 def test_without_a_checksum_it_is_size_only(server: Server, tmp_path: Path) -> None:
-    _, arrived, _ = run(server, tmp_path, RemoteFile("/file", len(CONTENT)))
-    assert arrived == module.Arrived(sha256(CONTENT), "size only", len(CONTENT))
+    _, arrived, shown = run(server, tmp_path, RemoteFile("/file", len(CONTENT)))
+    assert arrived == module.Arrived(sha256(CONTENT), "size only")
+    assert shown.moved == len(CONTENT)
 
 
 def test_an_empty_file_needs_no_request(server: Server, tmp_path: Path) -> None:
-    target, arrived, _ = run(server, tmp_path, entry("/empty", b""))
+    target, _, shown = run(server, tmp_path, entry("/empty", b""))
     assert target.read_bytes() == b""
-    assert arrived.moved == 0
+    assert shown.moved == 0
     assert server.count() == 0
 
 
 def test_a_body_cut_several_times_is_continued_and_no_byte_moves_twice(server: Server, tmp_path: Path) -> None:
     server.trouble("/file", *[Trouble(cut_after=150_000)] * 4)
-    _, arrived, shown = run(server, tmp_path)
+    _, _, shown = run(server, tmp_path)
     assert_whole(tmp_path, shown)
-    assert server.sent() == arrived.moved == len(CONTENT)
+    assert server.sent() == shown.moved == len(CONTENT)
     assert server.count() == 5
 
 
@@ -200,9 +206,9 @@ def test_a_refusal_stops_at_once(server: Server, tmp_path: Path, status: int, fa
 
 def test_a_wrong_byte_is_fetched_again(server: Server, tmp_path: Path) -> None:
     server.trouble("/file", Trouble(flip=300_000))
-    _, arrived, shown = run(server, tmp_path)
+    _, _, shown = run(server, tmp_path)
     assert_whole(tmp_path, shown)
-    assert arrived.moved == 2 * len(CONTENT)
+    assert shown.moved == 2 * len(CONTENT)
 
 
 def test_a_byte_that_stays_wrong_fails_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
@@ -215,9 +221,9 @@ def test_a_byte_that_stays_wrong_fails_and_leaves_nothing(server: Server, tmp_pa
 
 def test_a_stall_is_noticed_and_what_came_before_it_is_kept(server: Server, tmp_path: Path) -> None:
     server.trouble("/file", Trouble(stall_s=5.0))
-    _, arrived, shown = run(server, tmp_path)
+    _, _, shown = run(server, tmp_path)
     assert_whole(tmp_path, shown)
-    assert arrived.moved < 1.6 * len(CONTENT)
+    assert shown.moved < 1.6 * len(CONTENT)
 
 
 def test_a_final_failure_takes_its_bytes_off_the_progress_and_keeps_the_part(server: Server, tmp_path: Path) -> None:

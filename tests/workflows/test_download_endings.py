@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from medcli.transfer.destination import About, hold
+from medcli.core.run_provenance import DatasetCitation
+from medcli.transfer.destination import hold
 from tests.conftest import REPOSITORY, Ran
 from tests.support.azurite import Azurite
 from tests.support.download_fixtures import CURRENT, FIRST, files_in
 from tests.support.servers import FakeDSpace, FakeHub, Trouble
 
 Medcli = Callable[..., Ran]
-ABOUT = About("test", "", "")
+ABOUT = DatasetCitation("test", "", "")
 WORDS = ["download", "ultrabones", "--specimens", "1", "2"]
 TWO = CURRENT[1] | CURRENT[2]
 
@@ -150,8 +151,9 @@ def test_interrupted_it_leaves_at_once_and_says_how_to_go_on(hub: FakeHub, tmp_p
 
 def test_a_second_download_into_the_folder_says_who_is_there(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     holder = (
-        "import sys, time; from pathlib import Path; from medcli.transfer.destination import About, hold\n"
-        "with hold(Path(sys.argv[1]), About('test', '', '')):\n    print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from medcli.core.run_provenance import DatasetCitation\n"
+        "from medcli.transfer.destination import hold\n"
+        "with hold(Path(sys.argv[1]), DatasetCitation('test', '', '')):\n    print('held', flush=True); time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     other = subprocess.Popen(

@@ -72,11 +72,6 @@ class Specimen:
         """Folder name in the first release, such as ``cadaver01_F231091`` (number 0 is written with a dash)."""
         return f"cadaver{self.number:02d}{'-' if self.number == 0 else '_'}{self.code}"
 
-    @property
-    def current_release_folder(self) -> str:
-        """Folder name in the current release, such as ``specimen01``."""
-        return f"specimen{self.number:02d}"
-
 
 def split_code(code: str) -> tuple[str, str]:
     """Donor and side of a folder code: ``S232132L`` is ``("S232132", "L")``; another text is its own donor."""

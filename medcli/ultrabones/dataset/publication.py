@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePosixPath
 
-from medcli.transfer.destination import About
+from medcli.core.run_provenance import DatasetCitation
 
 HUB_DATASET = "luohwu/UltraBones100k"
 HUB_WEIGHTS = "luohwu/UltraBones100k_segmentation"
 WEIGHTS_FILE = "epoch_30_leave_12_out.pth"
 AZURE_FOLDER = "AI_Ultrasound_dataset/"
 CONNECTION_VARIABLE = "MEDCLI_ULTRABONES_CONNECTION_STRING"
-ABOUT = About(
+ABOUT = DatasetCitation(
     dataset="UltraBones100k",
     licence="CC BY 4.0",
     citation="Wu L, Cavalcanti N A, Seibold M, et al. UltraBones100k: a reliable automated labeling method and "
     "large-scale dataset for ultrasound-based bone surface extraction. Computers in Biology and Medicine 194 (2025) "
     "110435",
 )
-ABOUT_WEIGHTS = About("UltraBones100k segmentation weights", ABOUT.licence, ABOUT.citation)
+ABOUT_WEIGHTS = DatasetCitation("UltraBones100k segmentation weights", ABOUT.licence, ABOUT.citation)
 
 _SPECIMEN = re.compile(r"(?:specimen|cadaver)[ _-]?(\d+)(?!\d)", re.IGNORECASE)
 _RECORD = re.compile(r"record[_-]?(\d+)", re.IGNORECASE)

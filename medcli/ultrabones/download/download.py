@@ -15,11 +15,12 @@ from medcli.sources.azure_connection import Connection, parse_connection
 from medcli.sources.hub import HubRepository
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
-from medcli.transfer.download import Manner
+from medcli.transfer.download import carry_out
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
-from medcli.transfer.protocol import Fault, Missing, RemoteFile, RemoteSource
-from medcli.transfer.results import Downloaded, Planned, carry_out, plan_only, unreachable
+from medcli.transfer.protocol import Fault, Missing, RemoteFile, RemoteSource, unreachable
+from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.results import Downloaded, Planned
 from medcli.transfer.zip_ranges import Member
 from medcli.ultrabones.dataset import publication
 from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place, read_name
@@ -59,6 +60,11 @@ class UltrabonesSelection:
     def holds_specimen(self, number: int) -> bool:
         return not self.specimens or number in self.specimens
 
+    def holds_specimen_of(self, name: str) -> bool:
+        """Whether a folder or archive is of a chosen specimen."""
+        number = publication.specimen_of(name)
+        return number is not None and self.holds_specimen(number)
+
 
 class _Finding:
     """Takes the files of a selection, and remembers which anatomies and records each specimen has."""
@@ -67,11 +73,13 @@ class _Finding:
         self.selection = selection
         self.seen: set[tuple[int, str | None, int | None]] = set()
 
-    def of_entry(self, entry: RemoteFile) -> Iterator[Wanted]:
-        return self._take(entry, None, read_name(entry.name))
-
-    def of_member(self, archive: RemoteFile, member: Member) -> Iterator[Wanted]:
-        return self._take(archive, member, read_name(member.name, archive.name))
+    def take(self, entry: RemoteFile, member: Member | None) -> Iterator[Wanted]:
+        """The file wanted of an entry or, of an archive, of its member: one or none."""
+        named = read_name(member.name, entry.name) if member else read_name(entry.name)
+        if named and self.selection.holds_specimen(named.specimen):
+            self.seen.add((named.specimen, named.anatomy, named.record))
+            if self.selection.holds(named):
+                yield Wanted(named.path, entry, member, f"specimen {named.specimen:02d}", named.kind)
 
     def of_matching(self, wanted: Sequence[Wanted], address: str) -> list[Wanted]:
         """Without the files of specimens that have nothing of the chosen anatomies and records.
@@ -85,12 +93,6 @@ class _Finding:
         if not matching and self.seen:
             raise UsageError(f"{address} has nothing of {self._choice()}", f"there is {self._there()}")
         return [item for item in wanted if _specimen(item) in matching]
-
-    def _take(self, entry: RemoteFile, member: Member | None, named: publication.Named | None) -> Iterator[Wanted]:
-        if named and self.selection.holds_specimen(named.specimen):
-            self.seen.add((named.specimen, named.anatomy, named.record))
-            if self.selection.holds(named):
-                yield Wanted(named.path, entry, member, f"specimen {named.specimen:02d}", named.kind)
 
     def _choice(self) -> str:
         anatomies = [item.value for item in self.selection.anatomies]
@@ -150,19 +152,16 @@ def download_ultrabones(
         UsageError: the selection asks for what the source does not have.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
-    manner, finding = manner or Manner(), _Finding(selection)
+    request = DownloadRequest(root, publication.ABOUT, manner or Manner(), dry_run, progress)
+    finding = _Finding(selection)
     with unreachable("check --revision"):
-        http = Http(manner.patience, manner.workers)
         connection = find_connection(origin)
-        if connection:
-            source, wanted = _of_azure(connection, origin, finding, http, progress)
-        else:
-            source, wanted = _of_hub(origin, finding, root, http, manner, dry_run, progress)
+        source, wanted = (
+            _of_azure(connection, origin, finding, request) if connection else _of_hub(origin, finding, request)
+        )
     wanted = finding.of_matching(wanted, source.address)
     _check_found(wanted, selection, source)
-    if dry_run:
-        return plan_only(source, wanted, root, publication.ABOUT, manner)
-    return carry_out(source, wanted, root, publication.ABOUT, manner, progress)
+    return carry_out([(source, wanted)], request)
 
 
 def find_connection(origin: UltrabonesOrigin) -> Connection | None:
@@ -202,28 +201,25 @@ def find_connection(origin: UltrabonesOrigin) -> Connection | None:
 
 
 def _of_azure(
-    connection: Connection, origin: UltrabonesOrigin, finding: _Finding, http: Http, progress: Progress
+    connection: Connection, origin: UltrabonesOrigin, finding: _Finding, request: DownloadRequest
 ) -> tuple[RemoteSource, list[Wanted]]:
     if finding.selection.anatomies:
         raise UsageError(
             "the release on Azure does not sort its records by anatomy, so --anatomies cannot choose there",
             "leave --anatomies out, or take the current release with --source hub",
         )
+    http = request.client()
     container = origin.container or connection.container or _find_container(connection, http)
     source = AzureBlobs(connection, container, http)
-    folders = [
-        folder
-        for folder in _folders(source)
-        if (number := publication.specimen_of(folder[len(publication.AZURE_FOLDER) :])) is not None
-        and finding.selection.holds_specimen(number)
-    ]
-    source.prefixes = folders
-    wanted: list[Wanted] = []
-    with progress.task("listing", None, "files") as advance:
-        for entry in source.list():
-            advance(1)
-            wanted += finding.of_entry(entry)
-    return source, wanted
+    top = len(publication.AZURE_FOLDER)
+    source.prefixes = [name for name in _folders(source) if finding.selection.holds_specimen_of(name[top:])]
+    return source, [item for entry in request.listing(source.list()) for item in finding.take(entry, None)]
+
+
+def _of_hub(origin: UltrabonesOrigin, finding: _Finding, request: DownloadRequest) -> tuple[RemoteSource, list[Wanted]]:
+    source = Counted(HubRepository(publication.HUB_DATASET, "dataset", origin.revision, request.client()))
+    entries = (entry for entry in source.list() if finding.selection.holds_specimen_of(entry.name))
+    return source, Archives(source, request).wanted(entries, finding.take)
 
 
 def _folders(source: AzureBlobs) -> Sequence[str]:
@@ -255,31 +251,6 @@ def _find_container(connection: Connection, http: Http) -> str:
         f"none of the {len(names)} containers of the account holds {publication.AZURE_FOLDER}",
         "name the container with --container",
     )
-
-
-def _of_hub(
-    origin: UltrabonesOrigin,
-    finding: _Finding,
-    root: Path,
-    http: Http,
-    manner: Manner,
-    dry_run: bool,
-    progress: Progress,
-) -> tuple[RemoteSource, list[Wanted]]:
-    source = Counted(HubRepository(publication.HUB_DATASET, "dataset", origin.revision, http))
-    archives: list[RemoteFile] = []
-    wanted: list[Wanted] = []
-    for entry in source.list():
-        number = publication.specimen_of(entry.name)
-        if number is None or not finding.selection.holds_specimen(number):
-            continue
-        if entry.name.lower().endswith(".zip"):
-            archives.append(entry)
-        else:
-            wanted += finding.of_entry(entry)
-    inside = Archives(source, root, publication.ABOUT, manner.patience, may_write=not dry_run)
-    wanted += inside.wanted(archives, finding.of_member, manner.workers, progress)
-    return source, wanted
 
 
 def _check_found(wanted: Sequence[Wanted], selection: UltrabonesSelection, source: RemoteSource) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.hub import HubRepository
-from medcli.transfer.download import Manner
-from medcli.transfer.http import Http
+from medcli.transfer.download import carry_out
 from medcli.transfer.plan import Wanted
-from medcli.transfer.results import Downloaded, Planned, carry_out, plan_only, unreachable
-from medcli.transfer.verification import FileFailure
+from medcli.transfer.protocol import unreachable
+from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.results import Downloaded, FileFailure, Planned
 from medcli.ultrabones.dataset import publication
 
 
@@ -41,9 +41,9 @@ def download_weights(
     Raises:
         DataError: the Hub cannot be reached, has no such file, or the file is no such checkpoint.
     """
-    manner = manner or Manner()
+    request = DownloadRequest(root, publication.ABOUT_WEIGHTS, manner or Manner(), dry_run, progress)
     with unreachable("check --revision"):
-        source = HubRepository(publication.HUB_WEIGHTS, "model", revision, Http(manner.patience, manner.workers))
+        source = HubRepository(publication.HUB_WEIGHTS, "model", revision, request.client())
         wanted = [
             Wanted(entry.name, entry, None, "weights", "models")
             for entry in source.list()
@@ -51,17 +51,13 @@ def download_weights(
         ]
     if not wanted:
         raise DataError(f"{source.address} has no {publication.WEIGHTS_FILE}", "name another --revision")
-    if dry_run:
-        return plan_only(source, wanted, root, publication.ABOUT_WEIGHTS, manner)
-    done = carry_out(source, wanted, root, publication.ABOUT_WEIGHTS, manner, progress)
+    done = carry_out([(source, wanted)], request)
+    if isinstance(done, Planned):
+        return done
     published = root / publication.WEIGHTS_FILE
     checkpoint = published.with_suffix(".safetensors")
     if not done.failures and (done.fetched_files or not checkpoint.is_file()):
-        _convert(published, checkpoint)
+        from medcli.ultrabones.segmentation.checkpoint import convert_checkpoint
+
+        convert_checkpoint(published, checkpoint, overwrite=True)
     return Weights(published, checkpoint, done, done.failures)
-
-
-def _convert(published: Path, checkpoint: Path) -> None:
-    from medcli.ultrabones.segmentation.checkpoint import convert_checkpoint
-
-    convert_checkpoint(published, checkpoint, overwrite=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medcli.core.files import make_output_folder, write_bytes, write_json
 from medcli.core.image_io import read_grey, write_image
+from medcli.core.overlays import overlay_masks
 from medcli.ultrabones.evaluation.mask_distances import dilate
 from medcli.ultrabones.evaluation.metrics import curve_measures
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"all": "black", "visible": "tab:blue", "invisible": "tab:orange"}
 _EXAMPLE_WIDTH = 720
-LABEL_COLOUR, PREDICTION_COLOUR = (0, 220, 90), (255, 60, 160)
+_LABEL_COLOUR, _PREDICTION_COLOUR = (0, 220, 90), (255, 60, 160)
 
 
 def draw_curves(result: SegmentationResult, path: Path) -> None:
@@ -100,11 +101,9 @@ def overlay_label_and_prediction(
     grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_], width: int | None = None
 ) -> NDArray[np.uint8]:
     """An RGB picture (H, W, 3) of a frame with its label and, a little apart, the outline of its prediction."""
-    picture = np.repeat(grey[:, :, None], 3, axis=2)
     width = width or max(round(max(grey.shape) / 400), 1)
-    picture[dilate(prediction, 2 * width) & ~dilate(prediction, width)] = PREDICTION_COLOUR
-    picture[label] = LABEL_COLOUR
-    return picture
+    rim = dilate(prediction, 2 * width) & ~dilate(prediction, width)
+    return overlay_masks(grey, (rim, _PREDICTION_COLOUR), (label, _LABEL_COLOUR))
 
 
 def _save(figure: Figure, path: Path, dpi: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medcli.core.errors import DataError
+from medcli.core.made_with import fingerprint
 from medcli.core.mesh import Mesh, read_stl
 from medcli.ultrabones.dataset.folder_layout import specimen_folder
 from medcli.ultrabones.geometry.bone_surface import Surface
@@ -66,10 +66,7 @@ def load_surfaces(paths: Sequence[Path]) -> list[Surface]:
 
 def digest(surfaces: Sequence[Surface]) -> str:
     """A short text that changes when any triangle of the surfaces does."""
-    whole = hashlib.sha256()
-    for surface in surfaces:
-        whole.update(np.ascontiguousarray(surface.triangles, dtype="<f8").tobytes())
-    return whole.hexdigest()[:16]
+    return fingerprint(*(surface.triangles.astype("<f8").tobytes() for surface in surfaces))
 
 
 def _mesh_folders(record_dir: Path | str, specimen: int, meshes: Path | None) -> Iterator[Path]:

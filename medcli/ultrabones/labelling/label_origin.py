@@ -6,7 +6,6 @@ numbers, ``meshes``, and a ``fingerprint`` of all that a label depends on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from medcli.core.errors import DataError
 from medcli.core.files import write_text
+from medcli.core.made_with import fingerprint
 from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep, read_poses
 from medcli.ultrabones.dataset.tracking_table import has_optimized_poses, tracking_file
@@ -54,8 +54,7 @@ def write_stamps(path: Path, stamps: Mapping[str, Stamp]) -> None:
 
 def pose_digest(poses: Poses) -> str:
     """A short text that changes when any pose or pixel spacing does."""
-    whole = hashlib.sha256(poses.pose.astype("<f8").tobytes() + poses.spacing_mm.astype("<f8").tobytes())
-    return whole.hexdigest()[:16]
+    return fingerprint(poses.pose.astype("<f8").tobytes(), poses.spacing_mm.astype("<f8").tobytes())
 
 
 def poses_of_masks(sweep: Sweep, folder: str, asked: str | None = None) -> Poses:

@@ -6,7 +6,6 @@ origin are never mixed with new ones unseen: published ones are kept and counted
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,11 +18,13 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, remove_left_overs
 from medcli.core.image_io import read_grey, read_size, write_image
+from medcli.core.made_with import differences, fingerprint, refuse_other_options
+from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.folder_layout import mask_name
-from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep
+from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep
 from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
@@ -31,6 +32,7 @@ from medcli.ultrabones.labelling.label_origin import STAMP, UNFINISHED, pose_dig
 from medcli.ultrabones.labelling.label_rules import BAND_MM, full_label, partial_label
 
 FULL_FOLDER, PARTIAL_FOLDER, OVERLAY_FOLDER = "Labels_full", "Labels", "Overlays"
+_WAY_OUT = "give --overwrite to replace them"
 _SEEN_COLOUR, _HIDDEN_COLOUR = (255, 176, 0), (64, 156, 255)
 
 logger = logging.getLogger(__name__)
@@ -103,13 +105,13 @@ def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
     stamps = read_stamps(sweep.folder / STAMP)
     for name in folders:
         if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
-            raise _other_labels(sweep.folder / name, INITIAL)
+            changed = differences(stamps[name], {"poses": OPTIMIZED})
+            refuse_other_options(sweep.folder / name, changed, _WAY_OUT, DataError)
 
 
 def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
     """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
-    stamps = read_stamps(sweep.folder / STAMP)
-    _refuse_other_labels(sweep, stamps, label_fingerprint(poses, surfaces), folders, overwrite=False)
+    _refuse_other_labels(sweep, read_stamps(sweep.folder / STAMP), _stamp_of(poses, surfaces), folders, overwrite=False)
 
 
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
@@ -187,22 +189,24 @@ def label_overlay_path(sweep: Sweep, timestamp: int) -> Path:
     return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
 
 
-def draw_overlay(
-    image: NDArray[np.uint8], full: NDArray[np.uint8], seen: NDArray[np.uint8] | None = None
-) -> NDArray[np.uint8]:
+def draw_overlay(image: NDArray[np.uint8], full: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A frame in grey with its full label in blue and the part the probe sees in orange, (rows, columns, 3)."""
-    picture = np.repeat(image[:, :, None], 3, axis=2)
-    picture[full > 0] = _HIDDEN_COLOUR
-    if seen is not None:
-        picture[seen > 0] = _SEEN_COLOUR
-    return picture
+    return overlay_masks(image, (full > 0, _HIDDEN_COLOUR), (seen > 0, _SEEN_COLOUR))
 
 
 def label_fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
     """A short text that changes when any label could."""
-    whole = hashlib.sha256(f"{digest(surfaces)} {BAND_MM}".encode())
-    whole.update(poses.pose.astype("<f8").tobytes() + poses.spacing_mm.astype("<f8").tobytes())
-    return whole.hexdigest()[:16]
+    numbers = (poses.pose.astype("<f8").tobytes(), poses.spacing_mm.astype("<f8").tobytes())
+    return fingerprint(f"{digest(surfaces)} {BAND_MM}", *numbers)
+
+
+def _stamp_of(poses: Poses, surfaces: Sequence[Surface]) -> dict[str, object]:
+    return {
+        "poses": poses.kind,
+        "meshes": [surface.name for surface in surfaces],
+        "pose_digest": pose_digest(poses),
+        "fingerprint": label_fingerprint(poses, surfaces),
+    }
 
 
 @contextmanager
@@ -211,14 +215,8 @@ def _stamped(
 ) -> Iterator[None]:
     """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
     path = sweep.folder / STAMP
-    stamps: dict[str, dict[str, object]] = read_stamps(path)
-    wanted: dict[str, object] = {
-        "fingerprint": label_fingerprint(poses, surfaces),
-        "poses": poses.kind,
-        "pose_digest": pose_digest(poses),
-        "meshes": [s.name for s in surfaces],
-    }
-    ours = _refuse_other_labels(sweep, stamps, str(wanted["fingerprint"]), folders, overwrite)
+    stamps, wanted = read_stamps(path), _stamp_of(poses, surfaces)
+    ours = _refuse_other_labels(sweep, stamps, wanted, folders, overwrite)
     for name in ours:
         replaced = overwrite and _holds_labels(sweep, name)
         stamps[name] = wanted | ({"fingerprint": UNFINISHED} if replaced else {})
@@ -233,7 +231,7 @@ def _stamped(
 def _refuse_other_labels(
     sweep: Sweep,
     stamps: Mapping[str, Mapping[str, object]],
-    wanted: str,
+    wanted: Mapping[str, object],
     folders: Sequence[str],
     overwrite: bool,
 ) -> list[str]:
@@ -245,8 +243,8 @@ def _refuse_other_labels(
         if present and not overwrite and stamp is None:
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
-        if present and not overwrite and stamp and stamp["fingerprint"] != wanted:
-            raise _other_labels(sweep.folder / name, str(stamp["poses"]))
+        if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
+            refuse_other_options(sweep.folder / name, differences(stamp, wanted), _WAY_OUT, DataError)
         ours.append(name)
     return ours
 
@@ -254,10 +252,4 @@ def _refuse_other_labels(
 def _holds_labels(sweep: Sweep, name: str) -> bool:
     return (sweep.folder / name).is_dir() and any(
         (sweep.folder / name).glob("*.jpg" if name == OVERLAY_FOLDER else "*.png")
-    )
-
-
-def _other_labels(folder: Path, poses: str) -> DataError:
-    return DataError(
-        f"{folder} holds labels made from other poses or meshes ({poses} poses)", "give --overwrite to replace them"
     )

@@ -7,7 +7,6 @@ its pose depends on. A run that was killed goes on from it and ends with the sam
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import logging
 import math
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.files import write_bytes, write_text
 from medcli.core.image_io import read_grey
+from medcli.core.made_with import fingerprint, refuse_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.rigid_transforms import transform_points
 from medcli.core.threads import map_in_threads
@@ -239,7 +239,7 @@ def _refine_one(
 def _key(settings: RefineSettings, mesh: str, sweep: Sweep, poses: Poses, frame: int) -> str:
     pose = poses.pose[frame].tolist()
     text = repr((astuple(settings), mesh, pose, float(poses.spacing_mm[frame]), _image_mark(sweep.images[frame])))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return fingerprint(text)
 
 
 def _image_mark(path: str) -> tuple[int, bytes]:
@@ -255,11 +255,8 @@ def _image_mark(path: str) -> tuple[int, bytes]:
 
 def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: Path) -> None:
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
-    if changed:
-        raise DataError(
-            f"{report} was made with other settings, poses, images or meshes ({len(changed)} frames differ)",
-            "give --overwrite to refine again",
-        )
+    differing = [f"settings, poses, images or meshes of {len(changed)} frames differ"] if changed else []
+    refuse_other_options(report, differing, "give --overwrite to refine again", DataError)
 
 
 def _as_row(found: Refinement, key: str) -> Row:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, remove_left_overs, usable_cores, write_text
 from medcli.core.image_io import read_grey, use_single_threaded_codecs
+from medcli.core.json_text import read_object
+from medcli.core.made_with import fingerprint
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
@@ -314,23 +315,21 @@ def _back_project_all(
 def _fingerprint(
     masks: dict[int, Path], poses: Poses, surfaces: Sequence[Surface], settings: ReconstructSettings
 ) -> str:
-    whole = hashlib.sha256(repr((digest(surfaces), settings.mask, settings.voxel_mm, settings.seed)).encode())
-    whole.update(poses.pose.tobytes() + poses.spacing_mm.tobytes())
-    for frame, path in masks.items():
-        state = path.stat()
-        whole.update(repr((frame, path.name, state.st_size, state.st_mtime_ns)).encode())
-    return whole.hexdigest()[:16]
+    chosen = repr((digest(surfaces), settings.mask, settings.voxel_mm, settings.seed))
+    states = [(frame, path.name, path.stat()) for frame, path in masks.items()]
+    files = [repr((frame, name, state.st_size, state.st_mtime_ns)) for frame, name, state in states]
+    return fingerprint(chosen, poses.pose.tobytes(), poses.spacing_mm.tobytes(), *files)
 
 
 def _read_earlier(out: Path, stem: str, made_from: str) -> Reconstruction | None:
     """What an earlier run made from the same things, if all its files are still there."""
+    found = read_object(out / f"{stem}.json")
+    if found.get("made_from") != made_from:
+        return None
     try:
-        found = json.loads((out / f"{stem}.json").read_text(encoding="utf-8"))
-        if found["made_from"] != made_from:
-            return None
         values = found["reconstruction"]
         distance = DistanceSummary(**values["distance_mm"]) if values["distance_mm"] else None
         record = Reconstruction(**{**values, "distance_mm": distance, "files": tuple(values["files"])})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
     return record if all((out / name).is_file() for name in record.files) else None

@@ -12,8 +12,8 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import DataError
 from medcli.core.json_text import to_json
+from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER
-from medcli.ultrabones.segmentation.preprocessing import INPUT_SIZE, MEAN, STD
 
 _FAMILY = "medcli.segmenter."
 SCHEMA = f"{_FAMILY}v1"
@@ -38,8 +38,8 @@ class Metadata:
 
     arch: str = ARCH
     encoder: str = ENCODER
-    mean: float = MEAN
-    std: float = STD
+    mean: float = IMAGE_MEAN
+    std: float = IMAGE_STD
     input_size: int = INPUT_SIZE
     threshold: float = 0.5
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder, remove_left_overs, write_text
+from medcli.core.files import make_output_folder, remove_left_overs, write_json
+from medcli.core.json_text import read_object
+from medcli.transfer.checksum import of_file
 from medcli.ultrabones.segmentation.inference import Segmenter
 from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING
 
@@ -26,7 +26,7 @@ def prediction_manifest(checkpoint: Path, segmenter: Segmenter, threshold: float
     return {
         "schema": "medcli.predictions.v1",
         "checkpoint": str(checkpoint),
-        "checkpoint_sha256": _sha256(checkpoint),
+        "checkpoint_sha256": of_file(checkpoint, "sha256").removeprefix("sha256:"),
         "threshold": threshold,
         "precision": segmenter.precision,
         "network": f"{segmenter.metadata.arch} on {segmenter.metadata.encoder}",
@@ -67,8 +67,8 @@ def _holds_foreign_masks(folder: Path) -> bool:
 def _write_manifest(path: Path, manifest: dict[str, Any], keeps_masks: bool) -> None:
     """Note what fills a folder. Where masks stay, the note of what made them stays, and what differs is added."""
     if keeps_masks and next(path.parent.glob(f"*{MASK_ENDING}"), None) is not None:
-        before = _read_manifest(path)
-        if before is None:
+        before = read_object(path)
+        if not before:
             _warn_of_kept_masks(path.parent, "by another program")
             return  # the masks are not ours; without a manifest that stays known
         others = list(before.pop("also", []))
@@ -77,24 +77,8 @@ def _write_manifest(path: Path, manifest: dict[str, Any], keeps_masks: bool) -> 
             _warn_of_kept_masks(path.parent, f"with another {differing[0].replace('_sha256', '')}")
             known = any(all(one.get(key) == manifest[key] for key in _DECIDING) for one in (before, *others))
             manifest = {**before, "also": others if known else [*others, manifest]}
-    write_text(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    write_json(path, manifest)
 
 
 def _warn_of_kept_masks(folder: Path, made: str) -> None:
     logger.warning("masks kept in %s were made %s; leave out --skip-existing to make them anew", folder, made)
-
-
-def _read_manifest(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

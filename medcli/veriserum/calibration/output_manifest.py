@@ -15,8 +15,9 @@ from typing import Any
 import cv2
 
 from medcli import __version__
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError
 from medcli.core.files import write_text
+from medcli.core.made_with import differences
 
 NAME = "medcli_calibration.json"
 _SCHEMA = "medcli.calibration-manifest.v1"
@@ -48,6 +49,16 @@ class OutputManifest:
         versions = self.made_with if here in self.made_with else [*self.made_with, here]
         return OutputManifest(self.options, every, versions)
 
+    def differing(self, options: Mapping[str, Any], calibrations: Calibrations) -> list[str]:
+        """What is in the way of images made now standing beside those of this manifest, one text each."""
+        numbers = [
+            f"calibration {key}, plane {plane}, had other numbers"
+            for key, planes in calibrations.items()
+            for plane, fingerprint in planes.items()
+            if self.calibrations.get(key, {}).get(plane, fingerprint) != fingerprint
+        ]
+        return differences(self.options, {**dict.fromkeys(self.options), **options}) + numbers
+
     def to_text(self) -> str:
         """The file's content."""
         ordered = {key: dict(sorted(planes.items())) for key, planes in sorted(self.calibrations.items(), key=_by_id)}
@@ -77,34 +88,6 @@ def read(out: Path) -> OutputManifest | None:
         return OutputManifest(dict(content["options"]), calibrations, versions)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {error!r}", "use --overwrite to make all images again") from error
-
-
-def check(
-    out: Path, present: OutputManifest | None, options: Mapping[str, Any], calibrations: Calibrations, hint: str
-) -> None:
-    """Show that images made now may stand beside the images that are in ``out``.
-
-    Args:
-        present: how those were made; None: not known.
-        options, calibrations: how images are made now.
-        hint: what to do otherwise.
-
-    Raises:
-        UsageError: they were made in another way, or nobody knows how.
-    """
-    if present is None:
-        raise UsageError(f"{out} holds calibrated images, but no {NAME} that says how they were made", hint)
-    for name in sorted(present.options.keys() | options.keys()):
-        there, now = present.options.get(name), options.get(name)
-        if there != now:
-            raise UsageError(f"{out} holds images made with {name} {there}, not {now}", hint)
-    for key, planes in calibrations.items():
-        for plane, fingerprint in planes.items():
-            if present.calibrations.get(key, {}).get(plane, fingerprint) != fingerprint:
-                raise UsageError(
-                    f"calibration {key}, plane {plane}, has other numbers than when images in {out} were made with it",
-                    hint,
-                )
 
 
 def write(out: Path, manifest: OutputManifest) -> None:

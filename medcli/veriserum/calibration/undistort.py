@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores
+from medcli.core.made_with import refuse_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import run_in_threads
@@ -155,8 +157,11 @@ def _agree(out: Path, plan: UndistortionPlan, settings: CalibrationSettings, ove
     present = output_manifest.read(out)
     chosen = "images other than the chosen ones stay: choose all of them, or another --out"
     way_out = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
-    output_manifest.check(out, present, options, plan.fingerprints(), way_out)
-    return present or OutputManifest(options)
+    if present is None:
+        unknown = f"{out} holds calibrated images, but no {output_manifest.NAME} that says how they were made"
+        raise UsageError(unknown, way_out)
+    refuse_other_options(out, present.differing(options, plan.fingerprints()), way_out)
+    return present
 
 
 class _Run:
@@ -185,15 +190,13 @@ class _Run:
 
     def _note_down(self, made_so: OutputManifest) -> None:
         """Write the manifest. Images made in another way go first: an interruption must not leave them under it."""
-        old = self.plan.there & self.plan.targets(self.settings)  # only with overwrite
-        try:
-            output_manifest.check(
-                self.out, output_manifest.read(self.out), made_so.options, self.plan.fingerprints(), ""
-            )
-        except MedcliError:
-            for name in old:
+        marks, present = self.plan.fingerprints(), None
+        with suppress(DataError):
+            present = output_manifest.read(self.out)
+        if present is None or present.differing(made_so.options, marks):
+            for name in self.plan.there & self.plan.targets(self.settings):  # only with overwrite
                 (self.out / name).unlink()
-        output_manifest.write(self.out, made_so.joined(self.plan.fingerprints()))
+        output_manifest.write(self.out, made_so.joined(marks))
 
     def _mask_file(self, number: int, plane: str) -> Path:
         return self.out / f"mask_{plane}_calibration_{number:02d}.png"

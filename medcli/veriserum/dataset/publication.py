@@ -6,7 +6,7 @@ import re
 from enum import Enum
 from pathlib import PurePosixPath
 
-from medcli.transfer.destination import About
+from medcli.core.run_provenance import DatasetCitation
 
 BASE_URL = "https://www.research-collection.ethz.ch"
 ITEM = "20.500.11850/701146,10.3929/ethz-b-000701146"
@@ -14,7 +14,7 @@ ITEM = "20.500.11850/701146,10.3929/ethz-b-000701146"
 TABLES_REPOSITORY = "wjh19990923/veriserum"
 TABLES_COMMIT = "2b35e34"
 TABLES_FOLDER = "csv_files"
-ABOUT = About(
+ABOUT = DatasetCitation(
     dataset="Veriserum",
     licence="In Copyright - Non-Commercial Use Permitted (https://rightsstatements.org/page/InC-NC/1.0/)",
     citation="Wang J, et al. Veriserum: a dual-plane fluoroscopic dataset with knee implant phantoms for deep learning "

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medcli.core.progress import Advance
-from medcli.transfer.download import Manner
+from medcli.transfer.request import Manner
 from medcli.ultrabones.dataset.publication import FileKind
 from medcli.ultrabones.download.download import UltrabonesOrigin, UltrabonesSelection, download_ultrabones
 from tests.conftest import Ran

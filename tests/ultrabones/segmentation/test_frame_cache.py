@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import MedcliError
-from medcli.core.files import turn_taking_lock
 from medcli.core.image_io import write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames
@@ -186,22 +184,6 @@ def test_default_folder_depends_on_the_data_and_the_labels(data: Path) -> None:
     assert module.default_folder(frames, "partial") != module.default_folder(frames, "full")
     check(FrameCache.open_or_build(frames))
     assert (module.default_folder(frames, "partial") / "images.u8").is_file()
-
-
-def test_locks_make_processes_take_turns(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from medcli.core.files import locked\n"
-        "with locked(Path(sys.argv[1])):\n    print('in', flush=True)\n    time.sleep(0.5)\n"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "l")], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    child.stdout.readline()
-    started = time.monotonic()
-    with turn_taking_lock(tmp_path / "l"):
-        waited = time.monotonic() - started
-    assert waited > 0.2
-    child.wait()
-    child.stdout.close()
 
 
 def test_real_frames(real_data: Path, tmp_path: Path) -> None:

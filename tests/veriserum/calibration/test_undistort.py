@@ -176,7 +176,7 @@ def test_a_folder_is_not_filled_in_two_ways(veriserum: Path, medcli: Run) -> Non
     made = contents_of(veriserum / "calibrated")
     refused = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256")
     assert refused.code == 2
-    assert "made with size 512, not 256" in refused.err
+    assert "made with other options: size was 512, is 256" in refused.err
     part = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256", "--ids", "1", "--overwrite")
     assert part.code == 2, "the other images in the folder would stay as they are"
     assert contents_of(veriserum / "calibrated") == made
