@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
-from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, KeyValues, Note, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, picture
+from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.run_files import (
     Json,
     RunFiles,
@@ -244,9 +245,7 @@ def _outlines(folder: Path, result: Json) -> list[Block]:
         )
         for path in files[::step]
     ]
-    pictures = [one for one in shown if isinstance(one, ImageBlock)]
-    others = [one for one in shown if isinstance(one, Note)]
-    return [Text("Outline of the implant: orange at the start, green after registration."), Gallery(pictures), *others]
+    return [Text("Outline of the implant: orange at the start, green after registration."), *gallery(shown)]
 
 
 def _id_of(path: Path) -> str:
@@ -255,8 +254,5 @@ def _id_of(path: Path) -> str:
 
 
 def _median(values: Sequence[float]) -> float:
-    known = sorted(value for value in values if math.isfinite(value))
-    if not known:
-        return math.nan
-    half = len(known) // 2
-    return known[half] if len(known) % 2 else (known[half - 1] + known[half]) / 2
+    known = [value for value in values if math.isfinite(value)]
+    return median(known) if known else math.nan
