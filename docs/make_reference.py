@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -46,7 +46,7 @@ An environment variable in the column *meaning* replaces the default; what is ty
 """
 EXIT_CODES = {
     0: "done",
-    MedcliError.exit_code: "failed: a file that cannot be written, a floor of `--fail-under` that was missed",
+    MedcliError.exit_code: "failed: a file that cannot be written, a threshold of `--fail-under` that was missed",
     UsageError.exit_code: "wrong usage: an option or value that does not exist or fit, a GPU that is not there",
     DataError.exit_code: "data missing or damaged, or a source that cannot be reached",
     ITEMS_FAILED: "finished, but some items failed; they are listed, the others are done",
@@ -168,6 +168,8 @@ def _value(param: Any, kind: Any) -> str:
     element = get_args(kind)[0] if several else kind
     if param.metavar:
         return param.metavar + ("" if " " in param.metavar else several)
+    if get_origin(element) is Literal:
+        return "|".join(get_args(element))
     if isinstance(element, type) and issubclass(element, Enum):
         return "|".join(str(item.value) for item in element) + several
     return {int: "N", float: "X", Path: "PATH", str: "TEXT"}[element] + several

@@ -95,7 +95,8 @@ def networks(folder: Path) -> Path:
     import segmentation_models_pytorch as smp
     import torch
 
-    from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+    from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
+    from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
     from medcli.ultrabones.segmentation.network import build_model
 
     run = folder / "runs/seg/fpn-resnet34"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 import sys
 from typing import Annotated, Any
@@ -30,6 +29,7 @@ from medcli.cli.multi_value_options import App
 from medcli.cli.output import say
 from medcli.core.errors import MedcliError
 from medcli.core.run_provenance import command_line
+from medcli.core.shell import spell
 
 INTERRUPTED = 130
 
@@ -78,7 +78,7 @@ def main(words: list[str] | None = None) -> None:
     """
     _stop_on_terminate()
     try:
-        with command_line(shlex.join(["medcli", *(sys.argv[1:] if words is None else words)])):
+        with command_line(spell("medcli", *(sys.argv[1:] if words is None else words))):
             app(args=words, prog_name="medcli")
     except MedcliError as error:
         say("error: ", error.message)

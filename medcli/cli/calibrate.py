@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,42 +21,21 @@ app = App(help="Correct the distortion of X-ray images.")
 
 
 class Plane(str, Enum):
+    """An image plane; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
+
     bs = "bs"
     fs = "fs"
 
 
-class Format(str, Enum):
-    jpg = "jpg"
-    png = "png"
-
-
-class Resample(str, Enum):
-    reference = "reference"
-    area = "area"
-
-
-class Unit(str, Enum):
-    mm = "mm"
-    px = "px"
-
-
-Poses = Annotated[
-    Path | None, typer.Option("--poses", help="Pose table, CSV or database.  [default: the one below ROOT]")
-]
-DistortionTable = Annotated[
-    Path | None,
-    typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: those below ROOT]"),
-]
-
-
 @app.command("veriserum")
 def veriserum(
+    output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the results.  [default: ROOT/calibrated]")
     ] = None,
-    poses: Poses = None,
-    distortion: DistortionTable = None,
+    poses: options.PoseTable = None,
+    distortion: options.DistortionTable = None,
     ids: options.Ids = None,
     planes: Annotated[list[Plane], typer.Option("--planes", help="Planes to calibrate.")] = [  # noqa: B006
         Plane.bs,
@@ -64,12 +43,12 @@ def veriserum(
     ],
     workers: options.Workers = None,
     size: Annotated[int, typer.Option("--size", min=1, max=1600, help="Pixels along each side.")] = 512,
-    file_format: Annotated[Format, typer.Option("--format", help="File format of the results.")] = Format.jpg,
+    file_format: Annotated[Literal["jpg", "png"], typer.Option("--format", help="File format of the results.")] = "jpg",
     quality: Annotated[int, typer.Option("--quality", min=0, max=100, help="JPEG quality, percent.")] = 95,
     resample: Annotated[
-        Resample,
+        Literal["reference", "area"],
         typer.Option("--resample", help="reference: the published pixels; area: anti-aliased, black outside."),
-    ] = Resample.reference,
+    ] = "reference",
     mask: Annotated[
         bool, typer.Option("--mask", help="With --resample area: also write where each plane's native image lies.")
     ] = False,
@@ -78,9 +57,6 @@ def veriserum(
     ] = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Correct the distortion of every Veriserum image below ROOT.
 
@@ -95,13 +71,12 @@ def veriserum(
     """
     from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
 
-    if mask and resample is not Resample.area:
+    if mask and resample != "area":
         raise typer.BadParameter("--mask needs --resample area: the published pixels have no outside")
-    output = Output(json, quiet, verbose)
     result = calibrate(
         root,
         out,
-        CalibrationSettings(size, file_format.value, quality, resample.value, mask),
+        CalibrationSettings(size, file_format, quality, resample, mask),
         ImageSelection(poses, distortion, options.id_filter(ids), [plane.value for plane in planes], skip_obsolete),
         workers=workers,
         overwrite=overwrite,
@@ -130,11 +105,12 @@ def _show(output: Output, result: CalibrationResult) -> None:
 
 @app.command("points")
 def points(
+    output: Output,
     source: Annotated[
         Path, typer.Argument(metavar="POINTS.csv", help="Table, CSV, with columns x_px, y_px or x_mm, y_mm.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Table to write, CSV.")],
-    to: Annotated[Unit, typer.Option("--to", help="mm: from pixels to millimetres; px: back.")] = Unit.mm,
+    to: Annotated[Literal["mm", "px"], typer.Option("--to", help="mm: from pixels to millimetres; px: back.")] = "mm",
     calibration: Annotated[
         int | None,
         typer.Option("--calibration", help="Id of the calibration.  [default: that of the pose of each row's id]"),
@@ -143,11 +119,8 @@ def points(
         Plane | None, typer.Option("--plane", help="Plane of the points.  [default: the plane column]")
     ] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    distortion: DistortionTable = None,
-    poses: Poses = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    distortion: options.DistortionTable = None,
+    poses: options.PoseTable = None,
 ) -> None:
     """Map points between native pixels and millimetres.
 
@@ -156,8 +129,7 @@ def points(
     """
     from medcli.veriserum.calibration.map_points import map_points
 
-    output = Output(json, quiet, verbose)
-    result = map_points(source, out, root, to.value, calibration, plane.value if plane else None, distortion, poses)
+    result = map_points(source, out, root, to, calibration, plane.value if plane else None, distortion, poses)
     output.finish(result, lambda done: _show_points(output, done))
 
 
@@ -170,6 +142,7 @@ def _show_points(output: Output, result: PointsResult) -> None:
 
 @app.command("fit")
 def fit(
+    output: Output,
     grid_images: Annotated[
         list[str],
         typer.Argument(
@@ -189,9 +162,6 @@ def fit(
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = "polynomial",
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Measure the distortion from pictures of the bead grid.
 
@@ -203,7 +173,6 @@ def fit(
     """
     from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
 
-    output = Output(json, quiet, verbose)
     result = fit_calibration(
         images_by_plane(grid_images),
         out,

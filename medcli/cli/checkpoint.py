@@ -20,14 +20,12 @@ app = App(help="Look at, convert, and make checkpoints.")
 
 @app.command("convert")
 def convert(
+    output: Output,
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="A pickled segmentation network (.pth), or one of medcli's.")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Write a pickled network as safetensors.
 
@@ -35,23 +33,18 @@ def convert(
     """
     from medcli.ultrabones.segmentation import checkpoint
 
-    output = Output(json, quiet, verbose)
     output.finish(checkpoint.convert_checkpoint(source, target, overwrite), lambda written: _show(output, written))
 
 
 @app.command("new")
 def new(
+    output: Output,
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
-    arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "fpn",
-    encoder: Annotated[str, typer.Option(help="Encoder of the architecture; tu-NAME for any of timm.")] = "resnet34",
-    encoder_weights: Annotated[
-        str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
-    ] = "none",
+    arch: options.Arch = "fpn",
+    encoder: options.Encoder = "resnet34",
+    encoder_weights: options.PretrainedWeights = "none",
     seed: options.Seed = 42,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Write an untrained network, to compare trained ones with.
 
@@ -60,17 +53,14 @@ def new(
     """
     from medcli.ultrabones.segmentation import checkpoint
 
-    output = Output(json, quiet, verbose)
     made = checkpoint.create(target, arch, encoder, encoder_weights, seed, overwrite)
     output.finish(made, lambda written: _show(output, written))
 
 
 @app.command("show")
 def show(
+    output: Output,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint: .safetensors, or a published .pth.")],
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Say what a checkpoint is; nothing in it is executed.
 
@@ -78,7 +68,6 @@ def show(
     """
     from medcli.workspace.checkpoint_listing import describe_checkpoint
 
-    output = Output(json, quiet, verbose)
     output.finish(describe_checkpoint(file), lambda found: _show(output, found))
 
 

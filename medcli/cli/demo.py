@@ -6,32 +6,30 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from medcli.cli import options
 from medcli.cli.output import Output
+from medcli.core.progress import Progress
 from medcli.core.shell import spell
-
-if TYPE_CHECKING:
-    from medcli.demo import DemoResult, Step
-    from medcli.demo.plan import DemoTask
+from medcli.demo import DemoResult, Listener, Step, run_demo
+from medcli.demo.plan import DemoTask
 
 _WIDTH = 80
 
 
 def demo(
+    ctx: typer.Context,
+    output: Output,
     out: Annotated[Path, typer.Option("--out", help="Folder of everything the demonstration makes.")] = Path("demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Less data, shorter training; the same steps.")] = False,
     data_only: Annotated[bool, typer.Option("--data-only", help="Make the synthetic data, and stop.")] = False,
     seed: options.Seed = 0,
     workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """See every command work, without any data.
 
@@ -40,16 +38,35 @@ def demo(
     Makes small synthetic copies of both datasets, then labels, trains, evaluates, predicts, reconstructs, calibrates
     and registers, prints the command of each step, and writes a report. Run again, it does nothing twice.
     """
-    from medcli.demo import run_demo
-
-    output = Output(json, quiet, verbose)
-    if not verbose:  # the steps' own lines, as one an epoch, would drown those of the demonstration
-        logging.getLogger("medcli").setLevel(logging.ERROR if quiet else logging.WARNING)
-    result = run_demo(out, quick, seed, workers, data_only, _Lines(output), output.progress())
+    commands = _Commands(ctx, output)
+    if not output.verbose:  # the steps' own lines, as one an epoch, would drown those of the demonstration
+        logging.getLogger("medcli").setLevel(logging.ERROR if output.quiet else logging.WARNING)
+    result = run_demo(out, commands.run, quick, seed, workers, data_only, _Lines(output), commands.progress())
     output.finish(result, lambda done: _show(output, done))
 
 
-class _Lines:
+class _Commands(Output):
+    """Runs commands of this command line; keeps what they answer, instead of printing it."""
+
+    def __init__(self, ctx: typer.Context, output: Output) -> None:
+        super().__init__(True, output.quiet, output.verbose)
+        self.ctx, self.bars, self.answer = ctx, output.progress(), None
+
+    def run(self, words: Sequence[str | Path]) -> Any:
+        """The dataclass that the command of these words answers."""
+        command = self.ctx.find_root().command
+        with options.printed_by(self), command.make_context("medcli", list(map(str, words))) as ctx:
+            command.invoke(ctx)
+        return self.answer
+
+    def progress(self) -> Progress:
+        return self.bars
+
+    def finish(self, result: Any, show: Callable[[Any], None] | None = None) -> None:
+        self.answer = result
+
+
+class _Lines(Listener):
     """Prints each step as it comes."""
 
     def __init__(self, output: Output) -> None:

@@ -50,17 +50,13 @@ Parts = Annotated[list[Part] | None, typer.Option("--only", metavar="PART", help
 
 @app.command("ultrabones")
 def ultrabones(
+    output: Output,
     dest: Annotated[
         Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_ULTRABONES_ROOT")
     ] = options.ULTRABONES_ROOT,
-    specimens: Annotated[
-        list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", metavar="N")
-    ] = None,
+    specimens: options.Specimens = None,
     anatomies: Anatomies = None,
-    records: Annotated[
-        list[int] | None,
-        typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", metavar="N"),
-    ] = None,
+    records: options.Records = None,
     only: Kinds = None,
     source: Annotated[
         Place, typer.Option("--source", help="auto is azure when a connection string is set, else hub.")
@@ -81,9 +77,6 @@ def ultrabones(
     retries: Retries = 5,
     dry_run: options.DryRun = False,
     verify: Verify = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Download UltraBones100k, or a part of it.
 
@@ -94,7 +87,6 @@ def ultrabones(
       medcli download ultrabones --dry-run
       medcli download ultrabones --specimens 2 7 8
     """
-    output = Output(json, quiet, verbose)
     if verify:
         _verify(output, dest, workers)
         return
@@ -108,6 +100,7 @@ def ultrabones(
 
 @app.command("weights")
 def weights(
+    output: Output,
     dest: Annotated[
         Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_WEIGHTS_ROOT")
     ] = options.WEIGHTS_ROOT,
@@ -116,15 +109,11 @@ def weights(
     retries: Retries = 5,
     dry_run: options.DryRun = False,
     verify: Verify = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Download the published segmentation weights.
 
     They are converted to medcli's format, without executing anything that is in them.
     """
-    output = Output(json, quiet, verbose)
     if verify:
         _verify(output, dest, 1)
         return
@@ -139,6 +128,7 @@ def weights(
 
 @app.command("veriserum")
 def veriserum(
+    output: Output,
     dest: Annotated[
         Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_VERISERUM_ROOT")
     ] = options.VERISERUM_ROOT,
@@ -166,9 +156,6 @@ def veriserum(
     retries: Retries = 5,
     dry_run: options.DryRun = False,
     verify: Verify = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Download Veriserum, or a part of it.
 
@@ -179,7 +166,6 @@ def veriserum(
       medcli download veriserum --only csv --accept-license
       medcli download veriserum --only images --ids 1-1000
     """
-    output = Output(json, quiet, verbose)
     if verify:
         _verify(output, dest, workers)
         return

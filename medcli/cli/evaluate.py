@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,10 +11,10 @@ from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
 from medcli.core.errors import MedcliError, UsageError
-from medcli.ultrabones.evaluation.thresholds import Floor
+from medcli.ultrabones.evaluation.thresholds import PassThreshold
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.evaluation.aggregation import SegmentationResult
+    from medcli.ultrabones.evaluation.aggregation import SegmentationResult, SpecimenResult
     from medcli.ultrabones.evaluation.evaluate import Evaluation
     from medcli.veriserum.pose.evaluate import PoseEvaluation
     from medcli.veriserum.pose.metrics import PoseMeasure
@@ -23,14 +22,9 @@ if TYPE_CHECKING:
 app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
 
 
-class Protocol(str, Enum):
-    paper = "paper"
-    strict = "strict"
-    both = "both"
-
-
 @app.command("seg")
 def seg(
+    output: Output,
     specimens: Annotated[
         list[int] | None,
         typer.Option(
@@ -38,10 +32,7 @@ def seg(
         ),
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Trained network.  [default: newest runs/seg/*/best.safetensors]"),
-    ] = None,
+    checkpoint: options.SegCheckpoint = None,
     predictions: Annotated[
         str | None,
         typer.Option(
@@ -54,8 +45,9 @@ def seg(
         str, typer.Option("--labels", help="Labels to compare with: partial, full, or a folder such as LabelsManual.")
     ] = "partial",
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts.")
-    ] = Protocol.paper,
+        Literal["paper", "strict", "both"],
+        typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts."),
+    ] = "paper",
     visible_threshold: Annotated[
         float, typer.Option("--visible-threshold", min=0, max=255, help="Grey value from which bone counts as visible.")
     ] = 107,
@@ -69,19 +61,16 @@ def seg(
     / "evaluate"
     / "seg",
     fail_under: Annotated[
-        list[Floor] | None,
+        list[PassThreshold] | None,
         typer.Option(
             "--fail-under",
-            parser=Floor.parse,
-            metavar="FLOOR",
-            help="Leave with 1 if a measure is below: f1@0.5=0.6 dice=0.7.",
+            parser=PassThreshold.parse,
+            metavar="MEASURE=VALUE",
+            help="Exit with status 1 if a measure is worse: f1@0.5=0.6 dice=0.7 assd_mm=1.5 (distances: at most).",
         ),
     ] = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Measure how near predicted bone surfaces lie to the labels.
 
@@ -98,12 +87,11 @@ def seg(
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
-    output = Output(json, quiet, verbose)
     source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     settings = EvaluationSettings(
         specimens=tuple(specimens or TEST_SPECIMENS),
         labels=labels,
-        protocols=PROTOCOLS if protocol is Protocol.both else (protocol.value,),
+        protocols=PROTOCOLS if protocol == "both" else (protocol,),
         visible_grey=visible_threshold,
         train=tuple(train_specimens) if train_specimens else None,
     )
@@ -111,7 +99,7 @@ def seg(
     answer = evaluation.answer()
     try:
         output.finish(answer, lambda _: _show(output, evaluation))
-    except typer.Exit:  # some frames failed; a missed floor weighs more
+    except typer.Exit:  # some frames failed; a missed threshold weighs more
         _hold_to(fail_under or [], evaluation)
         raise
     _hold_to(fail_under or [], evaluation)
@@ -125,12 +113,12 @@ def _show(output: Output, evaluation: Evaluation) -> None:
 
 def _show_result(output: Output, result: SegmentationResult) -> None:
     skipped = "no predicted or label pixel" if result.protocol == "paper" else "empty label"
+    from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, curve_measures, scalar_measures
+
     rows = {
         "protocol": f"{result.protocol}, {result.labels} labels, {result.source}",
         "frames": f"{result.frames:,} of specimens {' '.join(map(str, result.specimens))}"
         f"; left out: {result.frames_skipped:,} ({skipped})",
-        "Dice": f"{result.dice:.3f}",
-        "distance": f"mean {result.assd_mm:.2f} mm, 95 % {result.hd95_mm:.2f} mm, both ways",
     }
     if result.frames_without_prediction:
         rows["missed"] = f"{result.frames_without_prediction:,} frames without any prediction"
@@ -138,54 +126,44 @@ def _show_result(output: Output, result: SegmentationResult) -> None:
         rows["donors"] = "; ".join(map(str, result.donor_overlap))
     output.pairs(rows)
     output.line()
-    header = ["region", "within", "precision", "recall", "F1"]
-    output.table(header, [_row(result, region, k) for region in result.f1 for k in (5, 10, 20)])
+    output.pairs({one.title: one.text(result.scalars[one.key]) for one in scalar_measures()})
+    output.line()
+    measures = curve_measures()
+
+    def row(one: SegmentationResult | SpecimenResult, region: str, k: int) -> list[str]:
+        return [f"{k / 10} mm", *(measure.text(one.curves[measure.key][region][k]) for measure in measures)]
+
+    header = ["within", *(measure.title for measure in measures)]
+    output.table(["region", *header], [[region, *row(result, region, k)] for region in REGIONS for k in LISTED])
     output.line()
     if len(result.per_specimen) > 1:
-        lines = [
-            [number, one.donor, one.frames, *(f"{getattr(one, name)['all'][5]:.3f}" for name in _CURVES)]
-            for number, one in result.per_specimen.items()
-        ]
-        output.table(["specimen", "donor", "frames", "precision", "recall", "F1 at 0.5 mm"], lines)
+        specimens = result.per_specimen.items()
+        lines = [[number, one.donor, one.frames, *row(one, "all", LISTED[0])] for number, one in specimens]
+        output.table(["specimen", "donor", "frames", *header], lines)
         output.line()
 
 
-_CURVES = ("precision", "recall", "f1")
-
-
-def _row(result: SegmentationResult, region: str, k: int) -> list[str]:
-    return [region, f"{k / 10} mm", *(f"{getattr(result, name)[region][k]:.3f}" for name in _CURVES)]
-
-
-def _hold_to(floors: list[Floor], evaluation: Evaluation) -> None:
+def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
     missed = [
-        f"{floor.what} is {floor.value_in(result):.4f} by the {name} protocol, wanted at least {floor.floor:g}"
-        for name, result in evaluation.results.items()
-        for floor in floors
-        if floor.is_missed_by(result)
+        miss
+        for result in evaluation.results.values()
+        for threshold in thresholds
+        if (miss := threshold.miss_in(result)) is not None
     ]
     if missed:
         raise MedcliError("; ".join(missed))
 
 
-class Side(str, Enum):
-    test = "test"
-    val = "val"
-    train = "train"
-    all = "all"
-
-
 @app.command("pose")
 def pose(
+    output: Output,
     ids: options.Ids = None,
     split: Annotated[
-        Side, typer.Option("--split", help="Side of the network's split, or else of the split by trial.")
-    ] = Side.test,
+        Literal["test", "val", "train", "all"],
+        typer.Option("--split", help="Side of the network's split, or else of the split by trial."),
+    ] = "test",
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Trained network.  [default: newest runs/pose/*/best.safetensors]"),
-    ] = None,
+    checkpoint: options.PoseCheckpoint = None,
     predictions: Annotated[
         Path | None,
         typer.Option("--predictions", help="Table of poses instead, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."),
@@ -203,15 +181,12 @@ def pose(
         ),
     ] = None,
     calibrated: options.Calibrated = None,
-    pose_frame: options.PoseFrame = options.Frame.world,
+    pose_frame: options.PoseFrame = "world",
     inter_plane: options.InterPlane = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of tables and pictures.")] = options.RUNS
     / "evaluate"
     / "pose",
     device: options.Device = "auto",
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Measure how far estimated implant poses are from the reference.
 
@@ -225,14 +200,13 @@ def pose(
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
-    output = Output(json, quiet, verbose)
     chosen = None if predictions else checkpoint or find_newest(options.RUNS, "pose")
     settings = PoseEvaluationSettings(
         anatomy=anatomy,
-        split=split.value,
+        split=split,
         ids=options.id_filter(ids),
         reference=reference,
-        frame=PoseFrame(pose_frame.value),
+        frame=PoseFrame(pose_frame),
         calibrated=calibrated,
         inter_plane=inter_plane,
     )

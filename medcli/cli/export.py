@@ -18,23 +18,17 @@ app = App(help="Write trained networks for other runtimes (ONNX).")
 
 
 @app.callback()
-def export() -> None:
-    """Write trained networks for other runtimes (ONNX)."""
+def group() -> None:
+    pass
 
 
 @app.command("seg")
 def seg(
+    output: Output,
     out: Annotated[Path, typer.Option(help="The .onnx file to write.")] = Path("model.onnx"),
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]")
-    ] = None,
+    checkpoint: options.SegCheckpoint = None,
+    threshold: options.Threshold = None,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Write a segmentation network as ONNX.
 
@@ -43,7 +37,6 @@ def seg(
     """
     from medcli.ultrabones.segmentation.onnx_export import export_seg
 
-    output = Output(json, quiet, verbose)
     output.finish(export_seg(checkpoint, out, threshold, overwrite), lambda done: _show(output, done))
 
 

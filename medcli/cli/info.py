@@ -12,6 +12,7 @@ from medcli.cli.output import Output
 
 
 def info(
+    output: Output,
     ultrabones_root: Annotated[
         Path,
         typer.Option("--ultrabones-root", help="Folder of UltraBones100k.", envvar="MEDCLI_ULTRABONES_ROOT"),
@@ -23,9 +24,6 @@ def info(
         Path, typer.Option("--weights-root", help="Folder of published weights.", envvar="MEDCLI_WEIGHTS_ROOT")
     ] = options.WEIGHTS_ROOT,
     runs: Annotated[Path, typer.Option("--runs", help="Folder of runs: trainings, evaluations.")] = options.RUNS,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Say what is here, and which command comes next.
 
@@ -38,6 +36,5 @@ def info(
     """
     from medcli.workspace.inventory import take_inventory
 
-    output = Output(json, quiet, verbose)
     inventory = take_inventory(ultrabones_root, veriserum_root, runs, weights_root)
     output.finish(inventory, lambda found: output.line(found.as_text()))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,62 +11,37 @@ from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.labelling.label_dataset import LabelResult
+    from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
 
 app = App(cls=DefaultGroup, help="Make labels of tracked ultrasound from CT bone meshes.")
 
 
-class PoseChoice(str, Enum):
-    INITIAL = "initial"
-    OPTIMIZED = "optimized"
-
-
-class KindChoice(str, Enum):
-    FULL = "full"
-    PARTIAL = "partial"
-    BOTH = "both"
-
-
-Records = Annotated[
-    list[int] | None,
-    typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", min=0, metavar="N"),
-]
-Specimens = Annotated[
-    list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", min=0, metavar="N")
-]
-Meshes = Annotated[
-    Path | None,
-    typer.Option("--meshes", help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
-]
-Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
-PoseOption = Annotated[
-    PoseChoice | None,
-    typer.Option("--poses", help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
-]
-
-
 @app.command("ultrabones")
 def ultrabones(
+    output: Output,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    specimens: Specimens = None,
-    records: Records = None,
-    meshes: Meshes = None,
-    merged: Merged = False,
-    poses: PoseOption = None,
+    specimens: options.Specimens = None,
+    records: options.Records = None,
+    meshes: options.Meshes = None,
+    merged: options.Merged = False,
+    poses: Annotated[
+        options.PoseChoice | None,
+        typer.Option(
+            "--poses", help="As tracked, or optimised.  [default: optimised where the tracking table has them]"
+        ),
+    ] = None,
     refine: Annotated[
         bool, typer.Option("--refine", help="First refine the poses so that bright pixels lie on the bone.")
     ] = False,
     kind: Annotated[
-        KindChoice, typer.Option("--kind", help="full: the whole section; partial: what the probe sees of it.")
-    ] = KindChoice.BOTH,
+        Literal["full", "partial", "both"],
+        typer.Option("--kind", help="full: the whole section; partial: what the probe sees of it."),
+    ] = "both",
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Label every frame with the bone that its plane cuts.
 
@@ -85,10 +58,9 @@ def ultrabones(
     from medcli.ultrabones.labelling.label_dataset import LabelKind, LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
-    output = Output(json, quiet, verbose)
     settings = LabelSettings(
-        kind=LabelKind(kind.value),
-        poses=poses.value if poses else None,
+        kind=LabelKind(kind),
+        poses=poses,
         meshes=meshes,
         merged=merged,
         refine=refine,
@@ -125,10 +97,7 @@ def _show(output: Output, result: LabelResult) -> None:
     output.line(f"{verb} {result.written:,} files for {result.frames:,} frames{kept}")
 
 
-def _remarks(record: object, dry_run: bool) -> list[str]:
-    from medcli.ultrabones.labelling.label_dataset import LabelledRecord
-
-    assert isinstance(record, LabelledRecord)
+def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
     lines = []
     moved = record.refinement
     if moved is not None and dry_run and moved.computed:

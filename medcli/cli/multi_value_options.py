@@ -16,6 +16,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from medcli.cli.options import with_output
+
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
 
@@ -46,7 +48,10 @@ class DefaultGroup(TyperGroup):
 
 
 class App(typer.Typer):
-    """A Typer app in the house style: plain help, no tracebacks in boxes, list options that take several words."""
+    """A Typer app in the house style: plain help, no tracebacks in boxes, list options that take several words.
+
+    A command's parameter ``output`` stands for ``--json --quiet --verbose``.
+    """
 
     def __init__(self, **settings: Any) -> None:
         defaults: dict[str, Any] = {
@@ -59,7 +64,8 @@ class App(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         settings.setdefault("cls", WordsCommand)
-        return super().command(name, **settings)
+        register = super().command(name, **settings)
+        return lambda function: register(with_output(function))
 
 
 def spread_values(words: Sequence[str], kinds: dict[str, Any], takes_arguments: bool) -> list[str]:

@@ -1,13 +1,22 @@
-"""Option types that several commands share, declared once: names, help and environment variables."""
+"""Options that several commands share, declared once: names, help and environment variables.
+
+Those that every command has, ``--json --quiet --verbose``, are not even declared by it: :func:`with_output` adds them.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
+
+from medcli.cli.output import Output
 
 ULTRABONES_ROOT = Path("data/ultrabones")
 VERISERUM_ROOT = Path("data/veriserum")
@@ -37,23 +46,16 @@ Device = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write again what is already there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings.", envvar="MEDCLI_QUIET")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Also print what happens inside.", envvar="MEDCLI_VERBOSE")
-]
-
-
-class Frame(str, Enum):
-    """``--pose-frame``, by the values of :class:`medcli.veriserum.geometry.biplane.PoseFrame`."""
-
-    world = "world"
-    fs = "fs"
-    source_bs = "source-bs"
+OUTPUT = {
+    "json": typer.Option("--json", help="Print the result as one JSON object on stdout."),
+    "quiet": typer.Option("--quiet", "-q", help="No progress and no warnings.", envvar="MEDCLI_QUIET"),
+    "verbose": typer.Option("--verbose", "-v", help="Also print what happens inside.", envvar="MEDCLI_VERBOSE"),
+}
 
 
 PoseFrame = Annotated[
-    Frame, typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs.")
+    Literal["world", "fs", "source-bs"],
+    typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs."),
 ]
 InterPlane = Annotated[
     Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON.  [default: the published ones]")
@@ -64,6 +66,70 @@ Calibrated = Annotated[
         "--calibrated", help="Folder of calibrated images.  [default: ROOT/calibrated, else made from the originals]"
     ),
 ]
+Specimens = Annotated[
+    list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", metavar="N")
+]
+Records = Annotated[
+    list[int] | None,
+    typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", metavar="N"),
+]
+Meshes = Annotated[
+    Path | None,
+    typer.Option("--meshes", help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
+]
+Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
+PoseChoice = Literal["initial", "optimized"]
+PoseTable = Annotated[
+    Path | None, typer.Option("--poses", help="Pose table, CSV or database.  [default: the one below ROOT]")
+]
+DistortionTable = Annotated[
+    Path | None,
+    typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: those below ROOT]"),
+]
+SegCheckpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
+]
+PoseCheckpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Trained network.  [default: newest runs/pose/*/best.safetensors]")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option("--threshold", help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]"),
+]
+Arch = Annotated[str, typer.Option("--arch", help="Architecture of segmentation_models_pytorch.")]
+Encoder = Annotated[str, typer.Option("--encoder", help="Encoder of the architecture; tu-NAME for any of timm.")]
+PretrainedWeights = Annotated[
+    str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
+]
+Gpus = Annotated[
+    str, typer.Option("--gpus", help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")
+]
+Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Number of machines, started by SLURM or torchrun.")]
+Precision = Annotated[
+    Literal["auto", "32", "bf16"], typer.Option("--precision", help="auto: bf16 on a GPU that has it, else 32.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network first (torch.compile).")]
+Resume = Annotated[
+    str,
+    typer.Option("--resume", help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE"),
+]
+
+
+class Logger(str, Enum):
+    """``--logger``; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
+
+    csv = "csv"
+    tensorboard = "tensorboard"
+
+
+Loggers = Annotated[
+    list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
+]
+
+
+def logger_names(loggers: list[Logger] | None) -> tuple[str, ...]:
+    """The names as the settings of a training have them."""
+    return tuple(item.value for item in loggers or [Logger.csv])
 
 
 @dataclass(frozen=True)
@@ -93,3 +159,36 @@ Ids = Annotated[
 def id_filter(ids: list[IdRange] | None) -> list[tuple[int, int]] | None:
     """The ranges as plain (first, last) pairs for library functions; None means all."""
     return [(span.first, span.last) for span in ids] if ids else None
+
+
+def with_output(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with the options of every command in place of its parameter ``output``, which is made from them."""
+    hints = get_type_hints(command, include_extras=True)
+    if "output" not in hints:
+        return command
+    given = [param for param in inspect.signature(command).parameters.values() if param.name != "output"]
+    annotations = {param.name: hints[param.name] for param in given}
+    annotations |= {name: Annotated[bool, option] for name, option in OUTPUT.items()}
+    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False) for name in OUTPUT]
+
+    def run(json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
+        command(output=_given.get() or Output(json, quiet, verbose), **values)
+
+    run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
+    run.__annotations__ = annotations
+    params = [param.replace(annotation=annotations[param.name]) for param in (*given, *added)]
+    run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]
+    return run
+
+
+_given: ContextVar[Output | None] = ContextVar("medcli_output", default=None)
+
+
+@contextmanager
+def printed_by(output: Output) -> Iterator[None]:
+    """Commands that run in the block answer to ``output``, whatever they are told to print."""
+    token = _given.set(output)
+    try:
+        yield
+    finally:
+        _given.reset(token)

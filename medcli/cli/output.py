@@ -1,6 +1,6 @@
 """Where words go: results to stdout, progress and warnings to stderr.
 
-A command makes one :class:`Output` from its ``--json --quiet --verbose`` and ends with :meth:`Output.finish`.
+A command gets one :class:`Output`, made from its ``--json --quiet --verbose``, and ends with :meth:`Output.finish`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ class Output:
     """What one command prints, and where."""
 
     def __init__(self, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-        self.as_json = as_json
-        self.quiet = quiet
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         _set_up_logging(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
 
     def progress(self) -> Progress:
@@ -41,6 +40,11 @@ class Output:
         if self.quiet:
             return SILENT
         return _Bars() if sys.stderr.isatty() else _Lines()
+
+    def hush(self) -> None:
+        """From here on as with ``--quiet``: another process says how the work goes."""
+        self.quiet = True
+        _set_up_logging(logging.ERROR)
 
     def line(self, text: str = "") -> None:
         """A line of a human-readable result; nothing with --json."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,20 +18,9 @@ if TYPE_CHECKING:
 app = App(help="Apply a network: bone masks (seg), implant poses (pose).")
 
 
-class Precision(str, Enum):
-    """``--precision``."""
-
-    SINGLE = "32"
-    BF16 = "bf16"
-
-
-@app.callback()
-def predict() -> None:
-    """Apply a network: bone masks (seg), implant poses (pose)."""
-
-
 @app.command("seg", no_args_is_help=True)
 def seg(
+    output: Output,
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -41,9 +29,7 @@ def seg(
             show_default=False,
         ),
     ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
-    ] = None,
+    checkpoint: options.SegCheckpoint = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the masks.  [default: Labels_pred of a record, else predictions]")
     ] = None,
@@ -52,9 +38,7 @@ def seg(
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write the frames with their masks on them.")] = False,
-    threshold: Annotated[
-        float | None, typer.Option(help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]")
-    ] = None,
+    threshold: options.Threshold = None,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave frames alone whose mask is there.")
     ] = False,
@@ -64,13 +48,10 @@ def seg(
     ] = False,
     device: options.Device = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="bf16 is faster where the hardware has it, but moves edges a little.")
-    ] = Precision.SINGLE,
+        Literal["32", "bf16"], typer.Option(help="bf16 is faster where the hardware has it, but moves edges a little.")
+    ] = "32",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Frames in one pass.  [default: by device]")] = None,
     workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Write a bone mask of each ultrasound frame.
 
@@ -82,12 +63,11 @@ def seg(
     """
     from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
-    output = Output(json, quiet, verbose)
     settings = PredictSettings(
         out=out,
         overlay=overlay,
         device=device,
-        precision=precision.value,
+        precision=precision,
         batch_size=batch_size,
         threshold=threshold,
         skip_existing=skip_existing,
@@ -117,6 +97,7 @@ def _show(output: Output, done: SegPrediction) -> None:
 
 @app.command("pose")
 def pose(
+    output: Output,
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -126,9 +107,7 @@ def pose(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Table to write, with the published columns.")] = Path("poses.csv"),
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Trained network.  [default: newest runs/pose/*/best.safetensors]")
-    ] = None,
+    checkpoint: options.PoseCheckpoint = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     calibration: Annotated[
         int | None, typer.Option(help="Id of the calibration of pairs without a row in the pose table.")
@@ -144,9 +123,6 @@ def pose(
     ] = False,
     device: options.Device = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs in one pass.  [default: by device]")] = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Estimate the pose of the implant in each X-ray pair.
 
@@ -158,7 +134,6 @@ def pose(
     """
     from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
 
-    output = Output(json, quiet, verbose)
     settings = PosePredictSettings(calibration, anatomy, overlay, device, batch_size)
     result = predict_pose(inputs or [], out, checkpoint, root, settings, output.progress())
     output.finish(result, lambda done: _show_pose(output, done))

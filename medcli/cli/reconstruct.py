@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli import options
-from medcli.cli.label import Merged, Meshes, PoseChoice, Records, Specimens
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
 
@@ -20,30 +19,28 @@ app = App(cls=DefaultGroup, help="Rebuild bone in 3D, and measure it against the
 
 @app.command("ultrabones")
 def ultrabones(
+    output: Output,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    specimens: Specimens = None,
-    records: Records = None,
+    specimens: options.Specimens = None,
+    records: options.Records = None,
     mask: Annotated[
         str, typer.Option("--mask", help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
     ] = "Labels",
     poses: Annotated[
-        PoseChoice | None,
+        options.PoseChoice | None,
         typer.Option("--poses", help="As tracked, or optimised.  [default: those the masks were made from]"),
     ] = None,
     voxel_mm: Annotated[
         float, typer.Option("--voxel-mm", min=0.0, help="Keep one point in each cube with edges of so many mm; 0: all.")
     ] = 0.0,
-    meshes: Meshes = None,
-    merged: Merged = False,
+    meshes: options.Meshes = None,
+    merged: options.Merged = False,
     out: Annotated[Path, typer.Option("--out", help="Folder of point clouds, pictures and measures.")] = options.RUNS
     / "reconstruct-ultrabones",
     workers: options.Workers = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Rebuild the bone surface that each record saw in 3D.
 
@@ -59,10 +56,9 @@ def ultrabones(
     """
     from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
 
-    output = Output(json, quiet, verbose)
     settings = ReconstructSettings(
         mask=mask,
-        poses=poses.value if poses else None,
+        poses=poses,
         voxel_mm=voxel_mm,
         meshes=meshes,
         merged=merged,

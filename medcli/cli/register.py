@@ -25,6 +25,7 @@ def group() -> None:
 
 @app.command("pose")
 def pose(
+    output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     out: Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")] = Path(
         "poses_registered.csv"
@@ -32,13 +33,8 @@ def pose(
     start: Annotated[Path | None, typer.Option("--start", help="Start poses, CSV.  [default: the pose table]")] = None,
     ids: options.Ids = None,
     anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only the implant of this anatomy_id.")] = None,
-    poses: Annotated[
-        Path | None, typer.Option("--poses", help="Pose table, CSV or database.  [default: the one below ROOT]")
-    ] = None,
-    distortion: Annotated[
-        Path | None,
-        typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: those below ROOT]"),
-    ] = None,
+    poses: options.PoseTable = None,
+    distortion: options.DistortionTable = None,
     source_calibration: Annotated[
         Path | None,
         typer.Option(
@@ -51,7 +47,7 @@ def pose(
         Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
     ] = None,
     inter_plane: options.InterPlane = None,
-    pose_frame: options.PoseFrame = options.Frame.world,
+    pose_frame: options.PoseFrame = "world",
     least_similarity: Annotated[
         float,
         typer.Option(
@@ -64,9 +60,6 @@ def pose(
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Refine poses by matching the rendered implant to both planes.
 
@@ -80,9 +73,9 @@ def pose(
     from medcli.veriserum.registration.register import register_poses
     from medcli.veriserum.registration.start_poses import Sources
 
-    output = Output(json, quiet, verbose)
-    frame = PoseFrame(pose_frame.value)
-    sources = Sources(root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame)
+    sources = Sources(
+        root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, PoseFrame(pose_frame)
+    )
     result = register_poses(
         sources,
         out,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medcli.cli import options
 from medcli.cli.output import Output
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def report(
+    output: Output,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of medcli demo.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write.  [default: report.html in RUN]", show_default=False)
@@ -22,9 +22,6 @@ def report(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT even if it is not a medcli report.")
     ] = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Write one HTML page that shows a run to others.
 
@@ -35,7 +32,6 @@ def report(
     """
     from medcli.report.write import write_report
 
-    output = Output(json, quiet, verbose)
     result = write_report(run, out, overwrite)
     output.finish(result, lambda done: _show(output, done))
 

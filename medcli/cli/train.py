@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +12,8 @@ from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
 from medcli.core.shell import spell
+from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
+from medcli.ultrabones.segmentation.settings import Augmentation, Labels
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 
 if TYPE_CHECKING:
@@ -31,77 +32,9 @@ _SHOWN_POSE = {
 _SHOWN = {"loss": "val_loss", "Dice": "val_dice", "chamfer mm": "val_chamfer_mm", "HD95 mm": "val_hausdorff_95_mm"}
 
 
-class CrossValidation(str, Enum):
-    """How ``--cv`` splits."""
-
-    LOO = "loo"
-
-
-class Labels(str, Enum):
-    """Which labels to learn."""
-
-    PARTIAL = "partial"
-    FULL = "full"
-
-
-class Augmentation(str, Enum):
-    """``--augment``."""
-
-    TRIVIAL = "trivial"
-    NONE = "none"
-
-
-class Precision(str, Enum):
-    """``--precision``."""
-
-    AUTO = "auto"
-    SINGLE = "32"
-    BF16 = "bf16"
-
-
-class Logger(str, Enum):
-    """``--logger``."""
-
-    CSV = "csv"
-    TENSORBOARD = "tensorboard"
-
-
-Gpus = Annotated[str, typer.Option(help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")]
-Nodes = Annotated[int, typer.Option(min=1, help="Number of machines, started by SLURM or torchrun.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="auto: bf16 on a GPU that has it, else 32.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the network first (torch.compile).")]
-Resume = Annotated[
-    str, typer.Option(help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE")
-]
-Loggers = Annotated[
-    list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
-]
-
-
-class _Fit(TypedDict):
-    """The options that both trainings share, by the names of :class:`medcli.training.settings.FitSettings`."""
-
-    gpus: str
-    nodes: int
-    precision: str
-    compile: bool
-    seed: int
-    loggers: tuple[str, ...]
-
-
-def _fit(gpus: str, nodes: int, precision: Precision, compiled: bool, seed: int, loggers: list[Logger] | None) -> _Fit:
-    return _Fit(
-        gpus=gpus,
-        nodes=nodes,
-        precision=precision.value,
-        compile=compiled,
-        seed=seed,
-        loggers=tuple(item.value for item in loggers or [Logger.CSV]),
-    )
-
-
 @app.command("seg")
 def seg(
+    output: Output,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     train_specimens: Annotated[
         list[int] | None,
@@ -111,43 +44,41 @@ def seg(
         list[int] | None, typer.Option(help="Specimens to validate on.  [default: 2 7 8, as published]", metavar="N")
     ] = None,
     cv: Annotated[
-        CrossValidation | None,
+        Literal["loo"] | None,
         typer.Option(help="loo: leave each training specimen out once; a run for each."),
     ] = None,
     labels: Annotated[
         Labels, typer.Option(help="partial: bone that shows; full: also where it lies in shadow.")
-    ] = Labels.PARTIAL,
+    ] = "partial",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training frames.")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="Frames in a step, on each device.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate; times 0.8 every 10 epochs.")] = 1e-5,
-    arch: Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")] = "fpn",
-    encoder: Annotated[str, typer.Option(help="Encoder of the architecture; tu-NAME for any of timm.")] = "resnet34",
-    encoder_weights: Annotated[
-        str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
-    ] = "imagenet",
+    arch: options.Arch = "fpn",
+    encoder: options.Encoder = "resnet34",
+    encoder_weights: options.PretrainedWeights = "imagenet",
     augment: Annotated[
         Augmentation, typer.Option(help="trivial: 5 of 14 operations on each frame, as published.")
-    ] = Augmentation.TRIVIAL,
+    ] = "trivial",
+    loss: Annotated[
+        str, typer.Option(help=f"{'; '.join(f'{name}: {one.about}' for name, one in LOSSES.items())}.", metavar="NAME")
+    ] = PUBLISHED,
     loss_weights: Annotated[
         list[float] | None,
-        typer.Option(help="Weights of Dice, cross-entropy and skeleton term.  [default: 1 1 0.1]", metavar="D B S"),
+        typer.Option(help="Weights of the loss's terms, in that order.  [default: 1 each, 0.1 of the skeleton term]"),
     ] = None,
-    gpus: Gpus = "auto",
-    nodes: Nodes = 1,
-    precision: PrecisionOption = Precision.AUTO,
-    compiled: Compile = False,
+    gpus: options.Gpus = "auto",
+    nodes: options.Nodes = 1,
+    precision: options.Precision = "auto",
+    compiled: options.Compile = False,
     seed: options.Seed = 42,
-    resume: Resume = "auto",
+    resume: options.Resume = "auto",
     limit_frames: Annotated[
         int | None, typer.Option(min=1, help="At most so many frames on each side of the split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the PNG files in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER]")] = None,
-    loggers: Loggers = None,
+    loggers: options.Loggers = None,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Train the segmentation of bone in ultrasound.
 
@@ -163,23 +94,30 @@ def seg(
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
     from medcli.ultrabones.segmentation.train import cross_validate, train_segmentation
 
-    output = Output(json, quiet or not is_first_process(), verbose)
+    if not is_first_process():
+        output.hush()
     settings = SegmentationSettings(
         root=root,
         train_specimens=tuple(train_specimens or TRAIN_SPECIMENS),
         val_specimens=tuple(val_specimens or TEST_SPECIMENS),
-        labels=labels.value,
+        labels=labels,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         arch=arch,
         encoder=encoder,
         encoder_weights=encoder_weights,
-        augment=augment.value,
-        loss_weights=tuple(loss_weights or (1.0, 1.0, 0.1)),  # type: ignore[arg-type]
+        augment=augment,
+        loss=loss,
+        loss_weights=tuple(loss_weights or ()),
         limit_frames=limit_frames,
         use_cache=not no_cache,
-        **_fit(gpus, nodes, precision, compiled, seed, loggers),
+        gpus=gpus,
+        nodes=nodes,
+        precision=precision,
+        compile=compiled,
+        seed=seed,
+        loggers=options.logger_names(loggers),
     )
     folder = out or options.RUNS / "seg" / (f"{arch}-{encoder}" + ("-loo" if cv else ""))
     train = cross_validate if cv else train_segmentation
@@ -188,30 +126,23 @@ def seg(
         output.finish(result, lambda done: _show(output, done, settings))
 
 
-class SplitName(str, Enum):
-    """``--split`` of the pose training."""
-
-    TRIAL = "trial"
-    PUBLISHED = "published"
-
-
 @app.command("pose")
 def pose(
+    output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     calibrated: options.Calibrated = None,
     anatomy: Annotated[
         str, typer.Option(help="Implants to learn: femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")
     ] = "1",
     split: Annotated[
-        SplitName, typer.Option(help="trial: 70/15/15 %, trials whole; published: first 1,000 ids, cut 80/20.")
-    ] = SplitName.TRIAL,
+        Literal["trial", "published"],
+        typer.Option(help="trial: 70/15/15 %, trials whole; published: first 1,000 ids, cut 80/20."),
+    ] = "trial",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pairs.")] = 250,
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs in a step, on each device.")] = 4,
     lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
     backbone: Annotated[str, typer.Option(help="Classification model of torchvision.")] = "resnext50_32x4d",
-    backbone_weights: Annotated[
-        str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
-    ] = "imagenet",
+    backbone_weights: options.PretrainedWeights = "imagenet",
     loss: Annotated[
         str, typer.Option(help=f"{'; '.join(f'{n}: {one.about}' for n, one in POSE_LOSSES.items())}.", metavar="NAME")
     ] = PUBLISHED_POSE_LOSS,
@@ -220,22 +151,19 @@ def pose(
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
     ] = None,
     size: Annotated[int, typer.Option(min=32, help="Pixels along each side of a plane.")] = 256,
-    gpus: Gpus = "auto",
-    nodes: Nodes = 1,
-    precision: PrecisionOption = Precision.AUTO,
-    compiled: Compile = False,
+    gpus: options.Gpus = "auto",
+    nodes: options.Nodes = 1,
+    precision: options.Precision = "auto",
+    compiled: options.Compile = False,
     seed: options.Seed = 42,
-    resume: Resume = "auto",
+    resume: options.Resume = "auto",
     limit_pairs: Annotated[
         int | None, typer.Option(min=1, help="At most so many pairs on each side of the split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the images in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/pose/BACKBONE-ANATOMY]")] = None,
-    loggers: Loggers = None,
+    loggers: options.Loggers = None,
     overwrite: options.Overwrite = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
 ) -> None:
     """Train the pose of knee implants from two X-ray planes.
 
@@ -246,12 +174,13 @@ def pose(
     from medcli.veriserum.pose.settings import PoseSettings
     from medcli.veriserum.pose.train import train_pose
 
-    output = Output(json, quiet or not is_first_process(), verbose)
+    if not is_first_process():
+        output.hush()
     settings = PoseSettings(
         root=root,
         calibrated=calibrated,
         anatomy=anatomy,
-        split=split.value,
+        split=split,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
@@ -262,7 +191,12 @@ def pose(
         size=size,
         limit_pairs=limit_pairs,
         use_cache=not no_cache,
-        **_fit(gpus, nodes, precision, compiled, seed, loggers),
+        gpus=gpus,
+        nodes=nodes,
+        precision=precision,
+        compile=compiled,
+        seed=seed,
+        loggers=options.logger_names(loggers),
     )
     folder = out or options.RUNS / "pose" / f"{backbone}-{anatomy}"
     result = train_pose(settings, folder, resume, overwrite, output.progress())
@@ -297,7 +231,7 @@ def _show(output: Output, result: TrainResult | CrossValidationResult, settings:
         ],
     )
     output.line(f"checkpoint: {result.best}")
-    labels = [] if settings.labels == Labels.PARTIAL.value else ["--labels", settings.labels]
+    labels = [] if settings.labels == "partial" else ["--labels", settings.labels]
     words = ["--root", settings.root, "--checkpoint", result.best, "--specimens", *result.val_specimens, *labels]
     output.line(f"next: {spell('medcli', 'evaluate', 'seg', *words)}")
 

@@ -1,8 +1,10 @@
-"""Pictures side by side on one sheet, with a heading over each column and a note under each row."""
+"""Images side by side on one sheet: a table with headings and notes, or captioned tiles."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -11,24 +13,26 @@ from numpy.typing import NDArray
 
 _MARGIN, _TEXT_LINE = 10, 26
 _PAPER, _INK = 250, (40, 40, 40)
+TILE_WIDTH = 320
+_TILE_MARGIN, _TILE_LINE = 6, 18
 
 
 def contact_sheet(
     rows: Sequence[Sequence[NDArray[np.uint8]]], headings: Sequence[str], notes: Sequence[str], panel: int = 300
 ) -> NDArray[np.uint8]:
-    """Compose square pictures to one sheet.
+    """Compose square images to one sheet.
 
     Args:
-        rows: rows of pictures, each (S, S) grey or (S, S, 3) RGB, any size; all rows as long as ``headings``.
+        rows: rows of images, each (S, S) grey or (S, S, 3) RGB, any size; all rows as long as ``headings``.
         headings: one for each column.
         notes: one for each row, printed under it.
-        panel: pixels along each side of a picture on the sheet.
+        panel: pixels along each side of an image on the sheet.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     if len(notes) != len(rows) or any(len(row) != len(headings) for row in rows):
-        raise ValueError(f"{len(rows)} rows need as many notes and {len(headings)} pictures each")
+        raise ValueError(f"{len(rows)} rows need as many notes and {len(headings)} images each")
     step_x, step_y = panel + _MARGIN, panel + _MARGIN + _TEXT_LINE
     height, width = _MARGIN + _TEXT_LINE + step_y * len(rows), _MARGIN + step_x * len(headings)
     sheet = np.full((height, width, 3), _PAPER, np.uint8)
@@ -36,19 +40,44 @@ def contact_sheet(
         _print(sheet, heading, _MARGIN + j * step_x, _TEXT_LINE)
     for i, (row, note) in enumerate(zip(rows, notes, strict=True)):
         top = _MARGIN + _TEXT_LINE + i * step_y
-        for j, picture in enumerate(row):
+        for j, image in enumerate(row):
             left = _MARGIN + j * step_x
-            sheet[top : top + panel, left : left + panel] = _fitted(picture, panel)
+            sheet[top : top + panel, left : left + panel] = _fitted(image, panel)
         _print(sheet, note, _MARGIN, top + panel + _TEXT_LINE - 8)
     return sheet
 
 
-def _fitted(picture: NDArray[np.uint8], panel: int) -> NDArray[np.uint8]:
-    """The picture as (panel, panel, 3)."""
-    resampling = cv2.INTER_AREA if len(picture) >= panel else cv2.INTER_LINEAR
-    fitted: Any = cv2.resize(picture, (panel, panel), interpolation=resampling)
+@dataclass(frozen=True)
+class Tile:
+    """One image of a :func:`tile_sheet`: (H, W, 3) RGB uint8, :data:`TILE_WIDTH` wide, and its caption."""
+
+    image: NDArray[np.uint8]
+    caption: str
+
+
+def tile_sheet(tiles: Sequence[Tile], columns: int = 4) -> NDArray[np.uint8]:
+    """Tiles row by row on one white sheet (H, W, 3) RGB, each with its caption under it."""
+    columns = min(columns, len(tiles))
+    step_x, step_y = TILE_WIDTH + _TILE_MARGIN, max(len(tile.image) for tile in tiles) + _TILE_LINE + _TILE_MARGIN
+    rows = math.ceil(len(tiles) / columns)
+    sheet = np.full((rows * step_y + _TILE_MARGIN, columns * step_x + _TILE_MARGIN, 3), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = _TILE_MARGIN + number // columns * step_y, _TILE_MARGIN + number % columns * step_x
+        bottom = top + len(tile.image)
+        sheet[top:bottom, left : left + TILE_WIDTH] = tile.image
+        # The end of a caption, which tells names apart, is kept.
+        text = "".join(character if " " <= character <= "~" else "?" for character in tile.caption)
+        text = text if len(text) <= TILE_WIDTH // 7 else "..." + text[3 - TILE_WIDTH // 7 :]
+        _print(sheet, text, left, bottom + _TILE_LINE - 5, 0.4)
+    return sheet
+
+
+def _fitted(image: NDArray[np.uint8], panel: int) -> NDArray[np.uint8]:
+    """The image as (panel, panel, 3)."""
+    resampling = cv2.INTER_AREA if len(image) >= panel else cv2.INTER_LINEAR
+    fitted: Any = cv2.resize(image, (panel, panel), interpolation=resampling)
     return fitted if fitted.ndim == 3 else np.repeat(fitted[..., None], 3, axis=2)
 
 
-def _print(sheet: NDArray[np.uint8], text: str, left: int, baseline: int) -> None:
-    cv2.putText(sheet, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _INK, 1, cv2.LINE_AA)
+def _print(sheet: NDArray[np.uint8], text: str, left: int, baseline: int, size: float = 0.5) -> None:
+    cv2.putText(sheet, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, _INK, 1, cv2.LINE_AA)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+INLINE = {"inline": True}
+"""Metadata of a dataclass's field with a mapping: its entries stand among the fields of the dataclass."""
 
 
 def to_plain(value: Any) -> Any:
@@ -27,7 +30,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dict(_entries(value))
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -37,6 +40,15 @@ def to_plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy arrays and scalars, without importing NumPy here
         return to_plain(value.tolist())
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(value):
+        plain = to_plain(getattr(value, field.name))
+        if INLINE.items() <= field.metadata.items():
+            yield from plain.items()
+        else:
+            yield field.name, plain
 
 
 def to_json(value: Any) -> str:

@@ -1,11 +1,12 @@
 """The demonstration (``medcli demo``): synthetic copies of both datasets, and every command run on them.
 
-:func:`run_demo` makes the data and calls the public library function behind each command, one step after another.
+:func:`run_demo` makes the data and runs each command, one step after another, through a function that it is given.
 Nothing heavy is imported before a step needs it.
 """
 
 from medcli.demo.plan import DemoPlan, Size
-from medcli.demo.result import SCHEMA, BeforeAfter, DemoResult, ResultImage, Step
+from medcli.demo.result import BeforeAfter, DemoResult, ResultImage, Step
 from medcli.demo.run import Listener, run_demo
+from medcli.workspace.demo_folder import SCHEMA
 
 __all__ = ["SCHEMA", "BeforeAfter", "DemoPlan", "DemoResult", "Listener", "ResultImage", "Size", "Step", "run_demo"]

@@ -63,7 +63,7 @@ def compare(root: Path, calibrated: Path, study: Study, settings: CalibrationSet
     headings = [f"plane {plane}, {state}" for plane in PLANES for state in ("as recorded", "calibrated")]
     grids = {plane: _grids(root, study, plane, settings) for plane in PLANES}
     panels = [[_with_lines(_quarter(grid), settings.size) for pair in grids.values() for grid in pair]]
-    panels += [[one.panel for one in row] for row in rows]  # type: ignore[misc]
+    panels += [[one.panel for one in row] for row in rows]
     before, after = (_root_mean_square([p.error for row in rows for p in row[start::2]]) for start in (0, 1))
     return Comparison(
         sheet=contact_sheet(panels, headings, notes, _PANEL),

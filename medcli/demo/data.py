@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.files import write_text
-from medcli.core.image_io import read_grey, write_image
+from medcli.core.image_io import read_grey
 from medcli.core.run_provenance import SYNTHETIC
 from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, typed
 from medcli.demo.result import ResultImage
@@ -38,7 +38,8 @@ def make_data(plan: DemoPlan) -> DemoTask:
         " has them, and X-ray pairs of a knee implant with poses and calibrations, as Veriserum has them. Nothing is"
         " downloaded; real data come with medcli download.",
         typed("demo --out", plan.out, f"{'--quick ' if plan.quick else ''}--seed {plan.seed} --data-only"),
-        lambda: _make(plan),
+        lambda specimens: _outcome(plan, specimens),
+        work=lambda: _make(plan),
         leaves=(
             *("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl"),
             *(f"veriserum/{name}/*" for name in (IMAGE_FOLDER, GRID_FOLDER, "csv_files", "veriserum_anatomies")),
@@ -52,23 +53,29 @@ def study_of(plan: DemoPlan) -> Study:
     return Study(FluoroscopySettings(pairs=plan.size.pairs, seed=plan.seed, **_STUDY))
 
 
-def _make(plan: DemoPlan) -> StepOutcome:
-    specimens = _make_sweeps(plan)
-    size = plan.size
+def _make(plan: DemoPlan) -> int:
+    """Make everything that is not there yet; returns the number of specimens."""
+    specimens, size = _make_sweeps(plan), plan.size
     made = make_veriserum(plan.veriserum, size.pairs, plan.seed, workers=plan.workers, progress=plan.progress, **_STUDY)
     _write_start_poses(plan, made.study, registered_pairs(made.study, size.registered))
+    return specimens
+
+
+def _outcome(plan: DemoPlan, specimens: int) -> StepOutcome:
+    pairs = plan.size.pairs
     return StepOutcome(
         {
-            "ultrasound": f"{len(list(frames_of(plan)))} frames of {specimens} specimens",
-            "X-ray": f"{size.pairs} pairs in {-(-size.pairs // FRAMES_PER_TRIAL)} trials",
+            "ultrasound": f"{len(frames_of(plan))} frames of {specimens} specimens",
+            "X-ray": f"{pairs} pairs in {-(-pairs // FRAMES_PER_TRIAL)} trials",
         },
         pictures=(_look(plan),),
     )
 
 
-def frames_of(plan: DemoPlan, specimens: str = "*") -> Iterable[Path]:
-    """The ultrasound frames of some specimens (a pattern) or of all, sorted."""
-    return sorted(plan.ultrabones.glob(f"specimen{specimens}/**/UltrasoundImages/*.png"))
+def frames_of(plan: DemoPlan, specimens: Iterable[int] | None = None) -> list[Path]:
+    """The ultrasound frames of some specimens or of all, sorted."""
+    folders = ["specimen*"] if specimens is None else map(_folder, specimens)
+    return sorted(path for name in folders for path in plan.ultrabones.glob(f"{name}/**/UltrasoundImages/*.png"))
 
 
 def _sizes(plan: DemoPlan) -> dict[int, int]:
@@ -123,10 +130,9 @@ def _look(plan: DemoPlan) -> ResultImage:
     pair = [plan.veriserum / IMAGE_FOLDER / f"{plane}_000001.jpg" for plane in PLANES]
     headings = [*(f"ultrasound, {anatomy}" for anatomy in ANATOMIES), *(f"X-ray, plane {plane}" for plane in PLANES)]
     panels = [squared(read_grey(path)) for path in (*frames, *pair)]
-    path = plan.pictures / "data.jpg"
-    write_image(path, contact_sheet([panels], headings, [""], _PANEL), 88)
-    return ResultImage(
-        plan.relative(path),
+    return plan.picture(
+        "data.jpg",
+        contact_sheet([panels], headings, [""], _PANEL),
         "Two synthetic ultrasound frames of a fibula and a tibia, and both X-ray images of a knee implant",
         "Frames of a fibula and of a tibia: a bright bone line with a shadow below it. Both planes of an X-ray pair, as"
         " the intensifiers distort them.",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from medcli.core.image_io import write_image
 from medcli.demo.data import IMPLANT, registered_pairs, study_of
 from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome, typed
 from medcli.demo.result import BeforeAfter, ResultImage
-from medcli.demo.training import first_and_last, one_thread
+from medcli.demo.training import first_and_last
 
 _BACKBONE, _SIZE, _BATCH_SIZE, _LR = "resnet18", 64, 4, 3e-4
 _IMAGES = ("veriserum/veriserum_collection_compressed/*",)
 _CALIBRATED = "veriserum/calibrated/*.jpg"
 _TABLES = "veriserum/csv_files/*.csv"
+_TRANSLATION = (("in plane", "in_plane_bs_mm", "mm"), ("out of plane", "out_of_plane_bs_mm", "mm"))
+_ROTATION = ("rotation", "rotation_deg", "degrees")
 
 
 def fluoroscopy_tasks(plan: DemoPlan) -> list[DemoTask]:
@@ -24,22 +26,21 @@ def fluoroscopy_tasks(plan: DemoPlan) -> list[DemoTask]:
 def _calibrate(plan: DemoPlan) -> DemoTask:
     out = plan.veriserum / "calibrated"
 
-    def work() -> StepOutcome:
+    def outcome(done: Any) -> StepOutcome:
         from medcli.demo.calibration_figures import compare
-        from medcli.veriserum.calibration.undistort import CalibrationSettings, calibrate
 
-        done = calibrate(plan.veriserum, workers=plan.workers, progress=plan.progress)
-        shown = compare(plan.veriserum, out, study_of(plan), CalibrationSettings())
-        names = {"calibration.jpg": shown.sheet, "grid_before.jpg": shown.grid[0], "grid_after.jpg": shown.grid[1]}
-        for name, pixels in names.items():
-            write_image(plan.pictures / name, pixels, 88)
-        sheet, before, after = (plan.relative(plan.pictures / name) for name in names)
+        shown = compare(plan.veriserum, out, study_of(plan), done.settings)
+        before, after = (
+            plan.picture(f"grid_{when}.jpg", grid).path
+            for when, grid in zip(("before", "after"), shown.grid, strict=True)
+        )
         numbers = {
             "distortion": f"{shown.distortion_mm:.1f} mm at most, taken out of {done.done + done.skipped} images",
             "X-ray images off the truth": f"{shown.error_before:.1f} grey levels before, {shown.error_after:.1f} after",
         }
-        picture = ResultImage(
-            sheet,
+        picture = plan.picture(
+            "calibration.jpg",
+            shown.sheet,
             "Bead grid and X-ray pairs in both planes, as recorded and calibrated",
             "As recorded and calibrated. Upper row: bead grid under straight lines. Light smears at the rim are the"
             " published procedure's, which repeats the image's edge there; --resample area leaves such places black.",
@@ -50,14 +51,14 @@ def _calibrate(plan: DemoPlan) -> DemoTask:
             "A quarter of the bead grid of plane bs under straight lines, before and after calibration",
             "Before calibration the beads leave the straight lines; after it they stand on them.",
         )
-        return StepOutcome(numbers, out, (picture,), slider, tuple(map(str, done.failures)))
+        return StepOutcome(numbers, out, (picture,), slider)
 
     return DemoTask(
         "calibrate",
         "Correct the distortion of the X-ray images",
         "Image intensifiers bend straight lines by millimetres. The published procedure, bit for bit.",
         typed("calibrate veriserum --root", plan.veriserum),
-        work,
+        outcome,
         reads=_IMAGES,
         leaves=(_CALIBRATED,),
         needs=("data",),
@@ -68,30 +69,13 @@ def _calibrate(plan: DemoPlan) -> DemoTask:
 def _train(plan: DemoPlan) -> DemoTask:
     out, epochs = plan.trained_pose.parent, plan.size.pose_epochs
 
-    def work() -> StepOutcome:
-        from medcli.veriserum.pose.settings import PoseSettings
-        from medcli.veriserum.pose.train import train_pose
-
-        settings = PoseSettings(
-            root=plan.veriserum,
-            anatomy=str(IMPLANT),
-            backbone=_BACKBONE,
-            backbone_weights="none",
-            size=_SIZE,
-            epochs=epochs,
-            batch_size=_BATCH_SIZE,
-            lr=_LR,
-            gpus="0",
-            seed=plan.seed,
-        )
-        with one_thread():
-            done = train_pose(settings, out, progress=plan.progress)
+    def outcome(done: Any) -> StepOutcome:
         numbers = {
             "pose training loss": first_and_last(out / "metrics.csv", "train_loss"),
             "learned from": f"{done.train_pairs} pairs, {done.epochs} times each",
             "published setting": "250 epochs of large images: hours on a GPU",
         }
-        return StepOutcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out)
 
     return DemoTask(
         "train-pose",
@@ -105,32 +89,24 @@ def _train(plan: DemoPlan) -> DemoTask:
             f"--batch-size {_BATCH_SIZE} --lr {_LR:g} --gpus 0 --seed {plan.seed} --out",
             out,
         ),
-        work,
+        outcome,
         reads=(_CALIBRATED, _TABLES),
         leaves=("runs/pose/small/*",),
         needs=("calibrate",),
+        one_core=True,
     )
 
 
 def _evaluate(plan: DemoPlan) -> DemoTask:
     out = plan.runs / "evaluate" / "pose"
 
-    def work() -> StepOutcome:
-        from medcli.veriserum.pose.evaluate import evaluate_pose
-        from medcli.veriserum.pose.inference import load_predictor
-
-        network = load_predictor(plan.trained_pose, "cpu")
-        done = evaluate_pose(plan.veriserum, network, None, None, out, str(plan.trained_pose), plan.progress)
+    def outcome(done: Any) -> StepOutcome:
         numbers = {}
-        for words, name, unit in (
-            ("rotation", "rotation_deg", "degrees"),
-            ("in plane", "in_plane_bs_mm", "mm"),
-            ("out of plane", "out_of_plane_bs_mm", "mm"),
-        ):
+        for words, name, unit in (_ROTATION, *_TRANSLATION):
             guess = f"; the mean pose: {done.mean_pose[name].mean:.1f}" if done.mean_pose else ""
             numbers[f"{words} off by"] = f"{done.errors[name].mean:.1f} {unit}{guess}"
         numbers["pairs"] = f"{done.pairs} of trials that it never saw"
-        return StepOutcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out)
 
     return DemoTask(
         "evaluate-pose",
@@ -138,7 +114,7 @@ def _evaluate(plan: DemoPlan) -> DemoTask:
         "Mean errors on trials held out. So little training may turn the implant better than a guess does, but hardly"
         " places it; out of plane, too, a guess can be as good.",
         typed("evaluate pose --root", plan.veriserum, "--checkpoint", plan.trained_pose, "--device cpu --out", out),
-        work,
+        outcome,
         reads=(_CALIBRATED, _TABLES, plan.relative(plan.trained_pose)),
         leaves=("runs/evaluate/pose/*",),
         needs=("train-pose",),
@@ -153,19 +129,9 @@ def _register(plan: DemoPlan) -> DemoTask:
     out = _registered(plan)
     overlays = out.parent / "overlays"
 
-    def work() -> StepOutcome:
+    def outcome(done: Any) -> StepOutcome:
         import pandas as pd
 
-        from medcli.veriserum.registration.register import register_poses
-        from medcli.veriserum.registration.start_poses import Sources
-
-        done = register_poses(
-            Sources(plan.veriserum, plan.start_poses),
-            out,
-            overlays=overlays,
-            workers=plan.workers,
-            progress=plan.progress,
-        )
         table = pd.read_csv(out)
         before, after = (float(table[f"similarity_{when}"].mean()) for when in ("before", "after"))
         numbers = {
@@ -178,7 +144,7 @@ def _register(plan: DemoPlan) -> DemoTask:
             "Outlines of the implant on both X-ray planes at the start and after registration",
             "Outline of the implant at the start pose (orange) and registered (green).",
         )
-        return StepOutcome(numbers, out.parent, (picture,), failures=tuple(map(str, done.failures)))
+        return StepOutcome(numbers, out.parent, (picture,))
 
     return DemoTask(
         "register",
@@ -195,7 +161,7 @@ def _register(plan: DemoPlan) -> DemoTask:
             "--overlays",
             overlays,
         ),
-        work,
+        outcome,
         reads=(_CALIBRATED, _TABLES, "start_poses.csv"),
         leaves=("runs/register/*.csv", "runs/register/overlays/*"),
         needs=("calibrate",),
@@ -207,21 +173,16 @@ def _check(plan: DemoPlan) -> DemoTask:
     out = plan.runs / "evaluate" / "registered"
     pairs = registered_pairs(study_of(plan), plan.size.registered)
 
-    def work() -> StepOutcome:
+    def outcome(done: Any) -> StepOutcome:
         from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
 
         settings = PoseEvaluationSettings(anatomy=str(IMPLANT), ids=[(number, number) for number in pairs])
         start = evaluate_pose(plan.veriserum, None, plan.start_poses, settings)
-        done = evaluate_pose(plan.veriserum, None, _registered(plan), settings, out, progress=plan.progress)
         numbers = {}
-        for words, name, unit in (
-            ("in plane", "in_plane_bs_mm", "mm"),
-            ("out of plane", "out_of_plane_bs_mm", "mm"),
-            ("rotation", "rotation_deg", "degrees"),
-        ):
+        for words, name, unit in (*_TRANSLATION, _ROTATION):
             before, after = start.errors[name].median, done.errors[name].median
             numbers[f"registered, {words} off by"] = f"{after:.2f} {unit}; at the start {before:.2f}"
-        return StepOutcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out)
 
     return DemoTask(
         "evaluate-registered",
@@ -235,7 +196,7 @@ def _check(plan: DemoPlan) -> DemoTask:
             f"--anatomy {IMPLANT} --ids {','.join(map(str, pairs))} --out",
             out,
         ),
-        work,
+        outcome,
         reads=(_TABLES, "runs/register/poses.csv"),
         leaves=("runs/evaluate/registered/*",),
         needs=("register",),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medcli.core.progress import SILENT, Progress
+from medcli.core.shell import spell
 from medcli.demo.result import BeforeAfter, ResultImage
+from medcli.demo.training import one_thread
 
 TRAIN_SPECIMENS = (1, 3, 6, 10, 12, 14)
 VAL_SPECIMENS = (11,)
@@ -111,6 +113,13 @@ class DemoPlan:
         """``--workers`` as it must be typed."""
         return ("--workers", str(self.workers)) if self.workers else ()
 
+    def picture(self, name: str, pixels: Any, alt: str = "", caption: str = "") -> ResultImage:
+        """Write an image (H, W) or (H, W, 3) RGB, as JPEG, for the report."""
+        from medcli.core.image_io import write_image
+
+        write_image(self.pictures / name, pixels, 88)
+        return ResultImage(self.relative(self.pictures / name), alt, caption)
+
     def relative(self, path: Path) -> str:
         """``path`` relative to the demonstration's folder, with forward slashes."""
         return path.absolute().relative_to(self.out.absolute()).as_posix()
@@ -124,7 +133,10 @@ class StepOutcome:
     folder: Path | None = None
     pictures: tuple[ResultImage, ...] = ()
     before_after: BeforeAfter | None = None
-    failures: tuple[str, ...] = ()
+
+
+RunCommand = Callable[[Sequence[str | Path]], Any]
+"""Runs a command of medcli, given as the words after ``medcli``, and returns the dataclass that it answers."""
 
 
 @dataclass(frozen=True)
@@ -133,28 +145,38 @@ class DemoTask:
 
     Attributes:
         name, title, about: see :class:`medcli.demo.result.Step`.
-        words: the command's words after ``medcli``.
-        work: calls the library function behind the command.
+        words: the command's words after ``medcli``: they are run, and shown to be typed.
+        outcome: what there is to say of the command's answer.
         reads, leaves: patterns of files below the demonstration's folder. The step is done as long as these are as
             they were when it ended.
         needs: names of steps without which it cannot run.
         free: further words, which do not change what comes out.
+        work: does the step where the command, typed in this folder, does nothing more than that.
+        one_core: PyTorch computes on one core, see :func:`medcli.demo.training.one_thread`.
     """
 
     name: str
     title: str
     about: str
     words: tuple[str | Path, ...]
-    work: Callable[[], StepOutcome]
+    outcome: Callable[[Any], StepOutcome]
     reads: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
+    work: Callable[[], Any] | None = None
+    one_core: bool = False
 
     @property
     def command(self) -> str:
         """As typed into a shell."""
-        return " ".join(["medcli", *map(quoted, (*self.words, *self.free))])
+        return spell("medcli", *self.words, *self.free)
+
+    def run(self, run_command: RunCommand) -> tuple[StepOutcome, tuple[str, ...]]:
+        """What came out, and the items that failed."""
+        with one_thread() if self.one_core else nullcontext():
+            answer = self.work() if self.work else run_command((*self.words, *self.free))
+        return self.outcome(answer), tuple(map(str, getattr(answer, "failures", ())))
 
 
 def typed(*parts: str | Path) -> tuple[str | Path, ...]:
@@ -162,9 +184,6 @@ def typed(*parts: str | Path) -> tuple[str | Path, ...]:
     return tuple(word for part in parts for word in ([part] if isinstance(part, Path) else part.split()))
 
 
-def quoted(word: str | Path) -> str:
-    """A word as the system's shell wants it."""
-    text = str(word)
-    if sys.platform == "win32":
-        return f'"{text}"' if " " in text else text
-    return shlex.quote(text)
+def listed(numbers: Iterable[int]) -> str:
+    """Values of an option: ``2 7 8``."""
+    return " ".join(map(str, numbers))

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from medcli import __version__
 from medcli.core.errors import MedcliError
@@ -15,11 +14,11 @@ from medcli.core.files import usable_cores, write_json
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import command_line
-from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome
+from medcli.demo.plan import DemoPlan, DemoTask, RunCommand, StepOutcome
 from medcli.demo.result import DemoResult, Step
 from medcli.demo.step_state import finished, prepare, remember
+from medcli.workspace.demo_folder import REPORT, RESULT
 
-RESULT = "demo.json"
 FIGURES = (
     "F1 at 1 mm, untrained, paper",
     "F1 at 1 mm, trained, paper",
@@ -32,8 +31,8 @@ FIGURES = (
 logger = logging.getLogger(__name__)
 
 
-class Listener(Protocol):
-    """Is told of every step."""
+class Listener:
+    """Is told of every step; this one ignores it."""
 
     def begins(self, task: DemoTask, number: int, total: int) -> None:
         """Step ``number`` of ``total`` is about to run."""
@@ -45,19 +44,9 @@ class Listener(Protocol):
         """The step at hand failed, or parts of it."""
 
 
-class _Nobody:
-    def begins(self, task: DemoTask, number: int, total: int) -> None:
-        pass
-
-    def ends(self, step: Step, was_done: bool) -> None:
-        pass
-
-    def fails(self, reasons: Sequence[str]) -> None:
-        pass
-
-
 def run_demo(
     out: Path,
+    run_command: RunCommand,
     quick: bool = False,
     seed: int = 0,
     workers: int | None = None,
@@ -65,13 +54,14 @@ def run_demo(
     listener: Listener | None = None,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Make synthetic copies of both datasets in ``out`` and run every command's library function on them.
+    """Make synthetic copies of both datasets in ``out`` and run every command on them.
 
     Each step goes on where an interrupted run left it, and one that is done is not done again. A step that fails is
     recorded, and those that do not need it still run.
 
     Args:
         out: folder of everything that is made: new, empty, or of a demonstration with the same settings.
+        run_command: runs a command and returns what it answers.
         quick: less data and shorter training; the same steps.
         seed: of the data and of the trainings.
         workers: threads of the steps that take them; default: one for each usable core.
@@ -86,13 +76,13 @@ def run_demo(
     """
     plan = DemoPlan(Path(out), quick, seed, workers, progress)
     with folder_in_use(plan.out, "demonstration"):
-        return _run_all(plan, data_only, listener)
+        return _run_all(plan, run_command, data_only, listener or Listener())
 
 
-def _run_all(plan: DemoPlan, data_only: bool, listener: Listener | None) -> DemoResult:
+def _run_all(plan: DemoPlan, run_command: RunCommand, data_only: bool, listener: Listener) -> DemoResult:
     prepare(plan)
     tasks = _tasks(plan)[:1] if data_only else _tasks(plan)
-    run = _Run(plan, listener or _Nobody())
+    run = _Run(plan, run_command, listener)
     for number, task in enumerate(tasks, 1):
         run.do(task, number, len(tasks))
     result = run.result()
@@ -110,8 +100,8 @@ def _tasks(plan: DemoPlan) -> list[DemoTask]:
 class _Run:
     """The steps done so far."""
 
-    def __init__(self, plan: DemoPlan, listener: Listener) -> None:
-        self.plan, self.listener = plan, listener
+    def __init__(self, plan: DemoPlan, run_command: RunCommand, listener: Listener) -> None:
+        self.plan, self.run_command, self.listener = plan, run_command, listener
         self.steps: list[Step] = []
         self.failures: list[str] = []
         self._broken: set[str] = set()
@@ -134,17 +124,16 @@ class _Run:
         started, processor = time.perf_counter(), time.process_time()
         try:
             with command_line(task.command):
-                outcome = task.work()
+                outcome, failures = task.run(self.run_command)
         except Exception as error:  # whatever it is, the steps that do not need this one can still show what they do
             logger.debug("step %s", task.name, exc_info=True)
-            reason = error.message if isinstance(error, MedcliError) else f"{type(error).__name__}: {error}"
-            self._fail(task, [reason], broken=True)
+            self._fail(task, [_reason(error)], broken=True)
             return
         step = _step(self.plan, task, outcome, time.perf_counter() - started, time.process_time() - processor)
         self.steps.append(step)
         self.listener.ends(step, False)
-        if outcome.failures:
-            self._fail(task, outcome.failures, broken=False)
+        if failures:
+            self._fail(task, failures, broken=False)
         else:
             remember(self.plan, task, step)
 
@@ -189,14 +178,17 @@ def _with_report(plan: DemoPlan, result: DemoResult) -> DemoResult:
     """Write ``demo.json``, and the report from it."""
     from medcli.report import write_report
 
-    report = plan.out / "report.html"
+    report = plan.out / REPORT
     whole = dataclasses.replace(result, report=report)
     write_json(plan.out / RESULT, whole)
     try:
         write_report(plan.out, report)
     except Exception as error:  # the results are there, whatever keeps the page from being drawn
         logger.debug("report", exc_info=True)
-        reason = error.message if isinstance(error, MedcliError) else f"{type(error).__name__}: {error}"
-        whole = dataclasses.replace(result, failures=(*result.failures, f"report: {reason}"))
+        whole = dataclasses.replace(result, failures=(*result.failures, f"report: {_reason(error)}"))
         write_json(plan.out / RESULT, whole)
     return whole
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, MedcliError) else f"{type(error).__name__}: {error}"

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from statistics import median
+from typing import Any
 
 from medcli.core.contact_sheet import contact_sheet
-from medcli.core.image_io import read_rgb, write_image
-from medcli.demo.data import ANATOMIES, squared
-from medcli.demo.plan import ARCH, ENCODER, TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, typed
+from medcli.core.image_io import read_rgb
+from medcli.demo.data import ANATOMIES, frames_of, squared
+from medcli.demo.plan import (
+    ARCH,
+    ENCODER,
+    TEST_SPECIMENS,
+    VAL_SPECIMENS,
+    DemoPlan,
+    DemoTask,
+    StepOutcome,
+    listed,
+    typed,
+)
 from medcli.demo.result import ResultImage
-from medcli.demo.training import first_and_last, one_thread
+from medcli.demo.training import first_and_last
 
 _LR, _BATCH_SIZE = 5e-3, 4
-_PROTOCOLS = ("paper", "strict")
 _PER_MM = 10  # of the thresholds 0.0, 0.1, … 2.0 mm
 _PANEL = 380
 _FRAMES = ("ultrabones/*/**/UltrasoundImages/*",)
+_LABELS, _TRACKING = "ultrabones/*/**/Labels/*", "ultrabones/*/**/tracking.csv"
 
 
 def ultrasound_tasks(plan: DemoPlan) -> list[DemoTask]:
@@ -36,19 +47,12 @@ def ultrasound_tasks(plan: DemoPlan) -> list[DemoTask]:
 
 def _label(plan: DemoPlan) -> DemoTask:
     specimens = (*plan.size.train_specimens, *VAL_SPECIMENS)
-
-    def work() -> StepOutcome:
-        from medcli.ultrabones.labelling.label_dataset import label_ultrabones
-
-        done = label_ultrabones(plan.ultrabones, specimens, workers=plan.workers, progress=plan.progress)
-        return StepOutcome({"labelled": f"{done.frames} frames"}, failures=done.failures)
-
     return DemoTask(
         "label",
         "Label the ultrasound to learn from",
         "Cuts the bone surfaces of the CT with the image plane of every frame, at the pose that the tracking says.",
-        typed("label ultrabones --root", plan.ultrabones, f"--specimens {_listed(specimens)}"),
-        work,
+        typed("label ultrabones --root", plan.ultrabones, f"--specimens {listed(specimens)}"),
+        lambda done: StepOutcome({"labelled": f"{done.frames} frames"}),
         reads=_FRAMES,
         leaves=_labels_of(specimens),
         needs=("data",),
@@ -57,11 +61,7 @@ def _label(plan: DemoPlan) -> DemoTask:
 
 
 def _label_refined(plan: DemoPlan) -> DemoTask:
-    def work() -> StepOutcome:
-        from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
-
-        settings = LabelSettings(refine=True, overlay=True)
-        done = label_ultrabones(plan.ultrabones, TEST_SPECIMENS, None, settings, plan.workers, plan.progress)
+    def outcome(done: Any) -> StepOutcome:
         moved = [record.refinement for record in done.records if record.refinement]
         frames = sum(one.refined for one in moved)
         by = sum(one.moved_mm * one.refined for one in moved) / max(frames, 1)
@@ -70,15 +70,15 @@ def _label_refined(plan: DemoPlan) -> DemoTask:
             "poses refined": f"{frames} of {done.frames}, by {by:.2f} mm",
             "seen by the probe": f"{100 * seen:.0f} % of the bone section",
         }
-        return StepOutcome(numbers, done.records[0].folder, (_overlays(plan),), failures=done.failures)
+        return StepOutcome(numbers, done.records[0].folder, (_overlays(plan),))
 
     return DemoTask(
         "label-refined",
         "Refine the poses of the test specimens, and label them",
         "Tracking is off by some tenths of a millimetre. The pose of each frame is refined until bright pixels lie on"
         " the bone (Wu et al. 2025); labels are made from the refined poses.",
-        typed("label ultrabones --root", plan.ultrabones, f"--specimens {_listed(TEST_SPECIMENS)} --refine --overlay"),
-        work,
+        typed("label ultrabones --root", plan.ultrabones, f"--specimens {listed(TEST_SPECIMENS)} --refine --overlay"),
+        outcome,
         reads=_FRAMES,
         leaves=_labels_of(TEST_SPECIMENS),
         needs=("data",),
@@ -99,10 +99,9 @@ def _overlays(plan: DemoPlan) -> ResultImage:
         files = [next(iter(sorted(folder.glob(f"**/{anatomy}/record01/Overlays/*")))) for anatomy in ANATOMIES]
         rows.append([squared(read_rgb(file)) for file in files])
         notes.append(f"specimen {specimen}")
-    path = plan.pictures / "labels.jpg"
-    write_image(path, contact_sheet(rows, ANATOMIES, notes, _PANEL), 88)
-    return ResultImage(
-        plan.relative(path),
+    return plan.picture(
+        "labels.jpg",
+        contact_sheet(rows, ANATOMIES, notes, _PANEL),
         "Four ultrasound frames with their labels laid over them",
         "Labels from the refined poses. Orange: bone that the probe can see (Labels); with blue: the whole section"
         " (Labels_full).",
@@ -111,34 +110,14 @@ def _overlays(plan: DemoPlan) -> ResultImage:
 
 def _train(plan: DemoPlan) -> DemoTask:
     size, out = plan.size, plan.trained.parent
-    learn = size.train_specimens
 
-    def work() -> StepOutcome:
-        from medcli.ultrabones.segmentation.settings import SegmentationSettings
-        from medcli.ultrabones.segmentation.train import train_segmentation
-
-        settings = SegmentationSettings(
-            root=plan.ultrabones,
-            train_specimens=learn,
-            val_specimens=VAL_SPECIMENS,
-            arch=ARCH,
-            encoder=ENCODER,
-            encoder_weights="none",
-            augment="none",
-            epochs=size.seg_epochs,
-            batch_size=_BATCH_SIZE,
-            lr=_LR,
-            gpus="0",
-            seed=plan.seed,
-        )
-        with one_thread():
-            done = train_segmentation(settings, out, progress=plan.progress)
+    def outcome(done: Any) -> StepOutcome:
         numbers = {
             "validation Dice": f"{done.best_metrics['val_dice']:.2f} at best (epoch {done.best_epoch})",
             "training loss": first_and_last(out / "metrics.csv", "train_loss"),
             "learned from": f"{done.train_frames} frames, {done.epochs} times each",
         }
-        return StepOutcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out)
 
     return DemoTask(
         "train-seg",
@@ -148,25 +127,20 @@ def _train(plan: DemoPlan) -> DemoTask:
         typed(
             "train seg --root",
             plan.ultrabones,
-            f"--train-specimens {_listed(learn)} --val-specimens {_listed(VAL_SPECIMENS)} --arch {ARCH}",
+            f"--train-specimens {listed(size.train_specimens)} --val-specimens {listed(VAL_SPECIMENS)} --arch {ARCH}",
             f"--encoder {ENCODER} --encoder-weights none --augment none --epochs {size.seg_epochs}",
             f"--batch-size {_BATCH_SIZE} --lr {_LR:g} --gpus 0 --seed {plan.seed} --out",
             out,
         ),
-        work,
-        reads=(*_FRAMES, "ultrabones/*/**/Labels/*"),
+        outcome,
+        reads=(*_FRAMES, _LABELS),
         leaves=("runs/seg/small/*",),
         needs=("label",),
+        one_core=True,
     )
 
 
 def _make_untrained(plan: DemoPlan) -> DemoTask:
-    def work() -> StepOutcome:
-        from medcli.ultrabones.segmentation.checkpoint import create
-
-        made = create(plan.untrained, ARCH, ENCODER, "none", plan.seed)
-        return StepOutcome({"random weights": f"{made.parameters:,}", "network": f"{ARCH} on {ENCODER}"})
-
     return DemoTask(
         "untrained",
         "Keep the same network untrained, to compare with",
@@ -176,7 +150,7 @@ def _make_untrained(plan: DemoPlan) -> DemoTask:
             plan.untrained,
             f"--arch {ARCH} --encoder {ENCODER} --encoder-weights none --seed {plan.seed}",
         ),
-        work,
+        lambda made: StepOutcome({"random weights": f"{made.parameters:,}", "network": f"{ARCH} on {ENCODER}"}),
         leaves=("runs/untrained.*",),
     )
 
@@ -186,66 +160,44 @@ def _evaluate(plan: DemoPlan, trained: bool) -> DemoTask:
     checkpoint = plan.trained if trained else plan.untrained
     out = plan.runs / "evaluate" / f"seg-{which}"
 
-    def work() -> StepOutcome:
-        from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
-        from medcli.ultrabones.evaluation.prediction_sources import Model
-
-        settings = EvaluationSettings(specimens=TEST_SPECIMENS, protocols=_PROTOCOLS)
-        model = Model.from_checkpoint(checkpoint, "cpu")
-        with one_thread():
-            done = evaluate_segmentation(plan.ultrabones, model, settings, out, plan.workers, plan.progress)
-        numbers = {}
-        for name, result in done.results.items():
-            numbers[f"F1 at 1 mm, {which}, {name}"] = _figure(result.f1)
-        paper = done.results["paper"]
-        numbers |= {
-            "precision and recall, paper": f"{_figure(paper.precision)} and {_figure(paper.recall)}",
-            "frames": f"{len(scored(plan))} of specimens {_listed(TEST_SPECIMENS)}",
+    def outcome(done: Any) -> StepOutcome:
+        precision, recall = (_figure(done.paper.curves[key]) for key in ("precision", "recall"))
+        numbers = {
+            **{
+                f"F1 at 1 mm, {which}, {name}": _figure(getattr(done, name).curves["f1"])
+                for name in ("paper", "strict")
+            },
+            "precision and recall, paper": f"{precision} and {recall}",
+            "frames": f"{len(frames_of(plan, TEST_SPECIMENS))} of specimens {listed(TEST_SPECIMENS)}",
         }
-        return StepOutcome(numbers, out, failures=tuple(paper.failures))
+        return StepOutcome(numbers, out)
 
-    tells = (
+    about = (
         "Measures in millimetres of bone surface, on specimens that the network never saw, by the published protocol"
         " (paper) and by one that leaves no frame out (strict)."
     )
     return DemoTask(
         f"evaluate-{which}",
         f"Evaluate the {which} network on held-out specimens",
-        tells if trained else f"{tells} What chance gives: the trained network must do better.",
+        about if trained else f"{about} What chance gives: the trained network must do better.",
         typed(
             "evaluate seg --root",
             plan.ultrabones,
-            f"--specimens {_listed(TEST_SPECIMENS)} --checkpoint",
+            f"--specimens {listed(TEST_SPECIMENS)} --checkpoint",
             checkpoint,
             "--protocol both --device cpu --out",
             out,
         ),
-        work,
-        reads=(*_FRAMES, "ultrabones/*/**/Labels/*", "ultrabones/*/**/tracking.csv", plan.relative(checkpoint)),
+        outcome,
+        reads=(*_FRAMES, _LABELS, _TRACKING, plan.relative(checkpoint)),
         leaves=(f"{plan.relative(out)}/*",),
         needs=("label-refined", "train-seg" if trained else "untrained"),
         free=plan.parallel,
+        one_core=True,
     )
 
 
-def scored(plan: DemoPlan) -> list[Path]:
-    """Frames of the test specimens."""
-    return [
-        path
-        for number in TEST_SPECIMENS
-        for path in plan.ultrabones.glob(f"specimen{number:02d}/**/UltrasoundImages/*.png")
-    ]
-
-
 def _predict(plan: DemoPlan) -> DemoTask:
-    def work() -> StepOutcome:
-        from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
-
-        settings = PredictSettings(overlay=True, device="cpu", workers=plan.workers)
-        done = predict_seg([], plan.trained, settings, plan.ultrabones, TEST_SPECIMENS, plan.progress)
-        numbers = {"masks": f"{done.frames}, {done.frames_without_bone} without bone"}
-        return StepOutcome(numbers, plan.ultrabones, failures=tuple(done.failures))
-
     return DemoTask(
         "predict-seg",
         "Predict bone in every frame of the test specimens",
@@ -253,11 +205,11 @@ def _predict(plan: DemoPlan) -> DemoTask:
         typed(
             "predict seg --root",
             plan.ultrabones,
-            f"--specimens {_listed(TEST_SPECIMENS)} --checkpoint",
+            f"--specimens {listed(TEST_SPECIMENS)} --checkpoint",
             plan.trained,
             "--overlay --device cpu",
         ),
-        work,
+        lambda done: StepOutcome({"masks": f"{done.frames}, {done.frames_without_bone} without bone"}, plan.ultrabones),
         reads=(*_FRAMES, plan.relative(plan.trained)),
         leaves=("ultrabones/*/**/Labels_pred/*.png",),
         needs=("data", "train-seg"),
@@ -268,23 +220,17 @@ def _predict(plan: DemoPlan) -> DemoTask:
 def _reconstruct(plan: DemoPlan) -> DemoTask:
     out = plan.runs / "reconstruct"
 
-    def work() -> StepOutcome:
-        from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
-
-        settings = ReconstructSettings(mask="Labels_pred", poses="optimized")
-        done = reconstruct_ultrabones(
-            plan.ultrabones, out, plan.size.rebuilt, None, settings, plan.workers, plan.progress
-        )
+    def outcome(done: Any) -> StepOutcome:
         found = [record.distance_mm for record in done.records if record.distance_mm]
         points = sum(record.points for record in done.records)
         numbers = {"points": f"{points:,} of {len(done.records)} sweeps"}
         if found:
             numbers = {
-                "from the CT surface, median": f"{_middle(one.median for one in found):.2f} mm",
-                "95 % of points within": f"{_middle(one.percentile_95 for one in found):.2f} mm",
+                "from the CT surface, median": f"{median(one.median for one in found):.2f} mm",
+                "95 % of points within": f"{median(one.percentile_95 for one in found):.2f} mm",
                 **numbers,
             }
-        return StepOutcome(numbers, out, failures=done.failures)
+        return StepOutcome(numbers, out)
 
     return DemoTask(
         "reconstruct",
@@ -293,27 +239,18 @@ def _reconstruct(plan: DemoPlan) -> DemoTask:
         typed(
             "reconstruct ultrabones --root",
             plan.ultrabones,
-            f"--specimens {_listed(plan.size.rebuilt)} --mask Labels_pred --poses optimized --out",
+            f"--specimens {listed(plan.size.rebuilt)} --mask Labels_pred --poses optimized --out",
             out,
         ),
-        work,
-        reads=("ultrabones/*/**/Labels_pred/*.png", "ultrabones/*/**/tracking.csv"),
+        outcome,
+        reads=("ultrabones/*/**/Labels_pred/*.png", _TRACKING),
         leaves=("runs/reconstruct/*",),
         needs=("label-refined", "predict-seg"),
         free=plan.parallel,
     )
 
 
-def _listed(specimens: Iterable[int]) -> str:
-    return " ".join(map(str, specimens))
-
-
 def _figure(curves: Mapping[str, list[float]]) -> str:
     """The value of a curve at 1 mm over all bone; a network that finds nothing has none."""
     value = curves["all"][_PER_MM]
     return "none (nothing found)" if math.isnan(value) else f"{value:.3f}"
-
-
-def _middle(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

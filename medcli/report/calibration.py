@@ -14,24 +14,18 @@ from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey
 from medcli.report.blocks import Block, Compare, KeyValues, Note, Section, Table, number
 from medcli.report.embedded_images import from_array, picture
-from medcli.report.run_files import Json, RunFiles, duration, failures_note, find, origin_of, read_json
+from medcli.report.run_files import RunFiles, RunNote, duration, failures_note, find, read_json
+from medcli.workspace.runs import CALIBRATED
 
-MANIFEST = "medcli_calibration.json"
 _PAIRS_SHOWN = 2
 _ALONE_SHOWN = 2
 _ASPECT = 1664 / 1600
 """Columns over rows of a native image; its middle square is what a calibrated image shows."""
 
 
-def read_calibration(folder: Path) -> RunFiles | None:
-    """The report of calibrated images, in a folder or in its ``calibrated``; None where there are none."""
-    if not (folder / MANIFEST).is_file():
-        if not (folder / "calibrated" / MANIFEST).is_file():
-            return None
-        folder = folder / "calibrated"
-    manifest = read_json(folder / MANIFEST)
-    origin = origin_of(folder, "calibrate")
-    result: Json = origin.get("result") or {}
+def read_calibration(folder: Path, note: RunNote) -> RunFiles:
+    """The report of calibrated images."""
+    manifest, result = read_json(folder / CALIBRATED), note.result
     images = _calibrated(folder)
     options = manifest["options"]
     return RunFiles(
@@ -44,9 +38,9 @@ def read_calibration(folder: Path) -> RunFiles | None:
             "written by the last run": number(result.get("done")),
             "time of the last run": duration(result.get("seconds")),
         },
-        notes=failures_note(result.get("failures") or [], "images"),
+        notes=failures_note(result, "images"),
         sections=[
-            Section("Before and after", _sliders(folder, images, origin)),
+            Section("Before and after", _sliders(folder, images, note)),
             Section(
                 "Options and calibrations",
                 [
@@ -60,9 +54,6 @@ def read_calibration(folder: Path) -> RunFiles | None:
                 ],
             ),
         ],
-        dataset="Veriserum",
-        origin=origin,
-        seconds=result.get("seconds"),
     )
 
 
@@ -85,8 +76,8 @@ def _calibrations(calibrations: Mapping[str, Mapping[str, str]]) -> Table:
     )
 
 
-def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], origin: Json) -> list[Block]:
-    root = find(folder, (origin.get("data") or {}).get("root")) or folder.parent
+def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], note: RunNote) -> list[Block]:
+    root = find(folder, note.root) or folder.parent
     originals = _originals(root, folder)
     both = [number_ for number_ in sorted(images) if number_ in originals]
     if not both:

@@ -11,27 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError
-from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, Note, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, picture
+from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.point_cloud_view import point_cloud, read_ply
-from medcli.report.run_files import Json, RunFiles, failures_note, find, origin_of, read_json, to_float
+from medcli.report.run_files import Json, RunFiles, RunNote, failures_note, find, read_json, to_float
+from medcli.workspace.runs import LABELS
 
 _LOG = logging.getLogger(__name__)
-STAMP, OVERLAYS = "labels.json", "Overlays"
+OVERLAYS = "Overlays"
 _MOST_RECORDS = 6
 """Records with a view in 3D; each takes about 300 kB of the page."""
 _MOST_OVERLAYS = 6
 _CURVE_POINTS = 120
 
 
-def read_reconstruction(folder: Path) -> RunFiles | None:
-    """The report of reconstructions; None where the folder holds none."""
+def read_reconstruction(folder: Path, note: RunNote) -> RunFiles:
+    """The report of reconstructions."""
     found = {path.stem: record for path in sorted(folder.glob("*.json")) if (record := _reconstruction(path))}
-    origin = origin_of(folder, "reconstruct")
-    if not found and not origin:
-        return None
-    result: Json = origin.get("result") or {}
+    result = note.result
     for record in result.get("records") or []:  # of those without a JSON file of their own: empty, or with failures
         stem = Path(record["files"][0]).stem if record["files"] else record["name"]
         found.setdefault(stem, record)
@@ -56,14 +54,12 @@ def read_reconstruction(folder: Path) -> RunFiles | None:
             "points": number(points),
             "records": number(len(records)),
         },
-        notes=failures_note(result.get("failures") or [], "frames or records"),
+        notes=failures_note(result, "frames or records"),
         sections=[
             Section("Distances to the CT bone", [_distances(records), _rebuilt(records)]),
-            *(Section(record["name"], list(_record(folder, stem, record, origin))) for stem, record in shown),
+            *(Section(record["name"], list(_record(folder, stem, record, note))) for stem, record in shown),
             *([Section("Further records", more)] if more else []),
         ],
-        dataset="UltraBones100k",
-        origin=origin,
     )
 
 
@@ -103,7 +99,7 @@ def _rebuilt(records: Sequence[Json]) -> Table:
     return Table(header, rows, "What was rebuilt. Area seen: share of each bone with a point within 1 mm")
 
 
-def _record(folder: Path, stem: str, record: Json, origin: Json) -> Iterator[Block]:
+def _record(folder: Path, stem: str, record: Json, note: RunNote) -> Iterator[Block]:
     if not record["files"]:
         yield Note("No mask of this record has a pixel, so there is nothing to show.", "warning")
         return
@@ -120,7 +116,7 @@ def _record(folder: Path, stem: str, record: Json, origin: Json) -> Iterator[Blo
         from medcli.ultrabones.reconstruction.figure import colour_scale_mm
 
         scale = colour_scale_mm(distances)
-        triangles = _meshes(folder, record, origin)
+        triangles = _meshes(folder, record, note)
         on = " over the CT bone in grey" if triangles is not None else ""
         yield point_cloud(
             points,
@@ -148,32 +144,30 @@ def _cumulative(distances: NDArray[np.float64]) -> Chart:
     return Chart([draw(axes, [curve], words)], [Key(1, "share of the points within a distance")], words)
 
 
-def _meshes(folder: Path, record: Json, origin: Json) -> NDArray[np.float64] | None:
+def _meshes(folder: Path, record: Json, note: RunNote) -> NDArray[np.float64] | None:
     """Triangles (F, 3, 3) of the bones a record was measured against; None where they cannot be found any more."""
-    root = find(folder, (origin.get("data") or {}).get("root"))
+    root = find(folder, note.root)
     if root is None:
         return None
     from medcli.ultrabones.dataset.records import find_sweeps
     from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
 
-    settings = origin.get("settings") or {}
     try:
         sweep = next((sweep for sweep in find_sweeps(root) if sweep.name == record["name"]), None)
         if sweep is None:
             return None
-        given = find(folder, settings.get("meshes"))
-        paths = find_meshes(sweep.folder, sweep.specimen, given, bool(settings.get("merged")))
+        given = find(folder, note.settings.get("meshes"))
+        paths = find_meshes(sweep.folder, sweep.specimen, given, bool(note.settings.get("merged")))
         return np.concatenate([surface.triangles for surface in load_surfaces(paths)])
     except MedcliError as error:
         _LOG.info("no mesh in the report: %s", error.message)
         return None
 
 
-def read_labels(folder: Path) -> RunFiles | None:
+def read_labels(folder: Path, note: RunNote) -> RunFiles | None:
     """The report of labels made below a data folder, a specimen or a record; None where it holds none."""
-    origin = origin_of(folder, "label")
-    result: Json = origin.get("result") or {}
-    stamps = {} if result else {path.parent: read_json(path) for path in sorted(folder.glob(STAMP))}
+    result = note.result
+    stamps = {} if result else {path.parent: read_json(path) for path in sorted(folder.glob(LABELS))}
     if not result and not stamps:
         return None
     records = result.get("records") or []
@@ -188,14 +182,12 @@ def read_labels(folder: Path) -> RunFiles | None:
             "frames without bone": number(result.get("empty")),
             "records": number(len(records) or len(stamps)),
         },
-        notes=failures_note(result.get("failures") or [], "frames or records"),
+        notes=failures_note(result, "frames or records"),
         sections=[
             Section("Records", [_labelled(records) if records else _stamps(stamps)]),
             *([Section("Refined poses", [_refined(records)])] if refined else []),
             Section("Labels over frames", _overlays(folder, records)),
         ],
-        dataset="UltraBones100k",
-        origin=origin,
     )
 
 
@@ -257,10 +249,5 @@ def _overlays(folder: Path, records: Sequence[Json]) -> list[Block]:
         "Ultrasound frame {} with its labels: what the probe can see in orange, the rest of the bone's section in blue."
     )
     shown = [picture(path, alt.format(path.stem), path.stem, NARROW) for path in chosen]
-    pictures = [one for one in shown if isinstance(one, ImageBlock)]
-    others = [one for one in shown if isinstance(one, Note)]
-    return [
-        Text("Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."),
-        Gallery(pictures),
-        *others,
-    ]
+    legend = "Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."
+    return [Text(legend), *gallery(shown)]

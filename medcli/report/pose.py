@@ -5,42 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
-from medcli.core.run_provenance import NAME
-from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, KeyValues, Note, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, picture
+from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.run_files import (
     Json,
     RunFiles,
+    RunNote,
     column,
     duration,
     failures_note,
     find,
-    origin_of,
     read_json,
-    read_notes,
     read_rows,
     sentence,
     to_float,
 )
+from medcli.workspace.runs import EVALUATION
 
 if TYPE_CHECKING:
     from medcli.veriserum.pose.metrics import PoseMeasure
 
 EVALUATED = "medcli.evaluate.pose.v1"
-RESULT = "evaluation.json"
 _MOST_ROWS = 40
 _MOST_PICTURES = 6
 
 
-def read_pose_evaluation(folder: Path) -> RunFiles | None:
+def read_pose_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
     """The report of an evaluation of poses; None where the folder holds none."""
-    path = folder / RESULT
-    if not path.is_file():
-        return None
-    result = read_json(path)
+    result = read_json(folder / EVALUATION)
     if result.get("schema") != EVALUATED:
         return None
     sheet = picture(
@@ -63,15 +59,13 @@ def read_pose_evaluation(folder: Path) -> RunFiles | None:
         },
         notes=[
             *(Note(sentence(str(w)), "warning") for w in result["warnings"]),
-            *failures_note(result["failures"], "pairs"),
+            *failures_note(result, "pairs"),
         ],
         sections=[
             Section("Errors", [_table(result), _about(result)]),
             Section("Distribution of errors", list(_distributions(folder, result))),
             Section("Best, median and worst pair", [sheet]),
         ],
-        dataset="Veriserum",
-        origin=origin_of(folder, "evaluate pose"),
     )
 
 
@@ -146,40 +140,25 @@ def _percentiles(result: Json) -> Table:
     return Table(["error", "50 % below", "90 % below", "95 % below"], rows, "Numbers of these curves", folded=True)
 
 
-def read_tables(folder: Path) -> Iterator[RunFiles]:
-    """The reports of tables of poses in a folder, estimated or registered."""
-    for path, origin in read_notes(folder, "predict pose"):
-        yield _predicted(folder, path, origin)
-    for path, origin in read_notes(folder, "register pose"):
-        yield _registered(folder, path, origin)
-
-
-def _table_file(note: Path) -> Path:
-    return note.with_name(note.name.removesuffix(f".{NAME}") + ".csv")
-
-
-def _predicted(folder: Path, note: Path, origin: Json) -> RunFiles:
-    result: Json = origin.get("result") or {}
-    rows = read_rows(_table_file(note))
+def read_estimated(folder: Path, note: RunNote) -> RunFiles:
+    """The report of the table of estimated poses beside a note."""
+    result, rows = note.result, read_rows(note.table)
     sheet = find(folder, result.get("contact_sheet"))
     alt = "X-ray pairs, both planes each, with the outline of the implant at its estimated pose in orange."
     shown: list[Block] = [picture(sheet, alt, "Outline of the implant at its estimated pose.")] if sheet else []
     return RunFiles(
         title="Estimated implant poses",
-        lead=f"Poses of {len(rows):,} pairs in {_table_file(note).name}, by {result.get('checkpoint', 'a network')}.",
+        lead=f"Poses of {len(rows):,} pairs in {note.table.name}, by {result.get('checkpoint', 'a network')}.",
         figures={
             "pairs": number(len(rows)),
             "time": duration(result.get("seconds")),
             "failed": number(len(result.get("failures") or [])),
         },
-        notes=failures_note(result.get("failures") or [], "pairs"),
+        notes=failures_note(result, "pairs"),
         sections=[
             Section("Poses", [_poses(rows)]),
             Section("Outlines", shown or [Note("No outlines were drawn: medcli predict pose --overlay draws them.")]),
         ],
-        dataset="Veriserum",
-        origin=origin,
-        seconds=result.get("seconds"),
     )
 
 
@@ -197,15 +176,15 @@ def _poses(rows: Sequence[Mapping[str, str]]) -> Block:
     )
 
 
-def _registered(folder: Path, note: Path, origin: Json) -> RunFiles:
-    result: Json = origin.get("result") or {}
-    rows = read_rows(_table_file(note))
+def read_registered(folder: Path, note: RunNote) -> RunFiles:
+    """The report of the table of registered poses beside a note."""
+    result, rows = note.result, read_rows(note.table)
     before, after = column(rows, "similarity_before"), column(rows, "similarity_after")
     moved, angle = column(rows, "moved_mm"), column(rows, "turned_deg")
     return RunFiles(
         title="Registration of implant poses",
         lead=f"Poses of {len(rows):,} pairs refined by matching the rendered implant to both planes "
-        f"({_table_file(note).name}).",
+        f"({note.table.name}).",
         figures={
             "pairs": number(len(rows)),
             "similarity at the start, median": number(_median(before)),
@@ -213,14 +192,11 @@ def _registered(folder: Path, note: Path, origin: Json) -> RunFiles:
             "moved, median": number(_median(moved), 2, "mm"),
             "turned, median": number(_median(angle), 2, "°"),
         },
-        notes=failures_note(result.get("failures") or [], "pairs"),
+        notes=failures_note(result, "pairs"),
         sections=[
             Section("Matches", list(_matches(rows))),
             Section("Outlines before and after", _outlines(folder, result)),
         ],
-        dataset="Veriserum",
-        origin=origin,
-        seconds=result.get("seconds"),
     )
 
 
@@ -269,9 +245,7 @@ def _outlines(folder: Path, result: Json) -> list[Block]:
         )
         for path in files[::step]
     ]
-    pictures = [one for one in shown if isinstance(one, ImageBlock)]
-    others = [one for one in shown if isinstance(one, Note)]
-    return [Text("Outline of the implant: orange at the start, green after registration."), Gallery(pictures), *others]
+    return [Text("Outline of the implant: orange at the start, green after registration."), *gallery(shown)]
 
 
 def _id_of(path: Path) -> str:
@@ -280,8 +254,5 @@ def _id_of(path: Path) -> str:
 
 
 def _median(values: Sequence[float]) -> float:
-    known = sorted(value for value in values if math.isfinite(value))
-    if not known:
-        return math.nan
-    half = len(known) // 2
-    return known[half] if len(known) % 2 else (known[half - 1] + known[half]) / 2
+    known = [value for value in values if math.isfinite(value)]
+    return median(known) if known else math.nan

@@ -27,10 +27,10 @@ class RunFiles:
         figures: the numbers that matter most, with units.
         notes: what must not be overlooked.
         sections: the results.
-        dataset: ``UltraBones100k`` or ``Veriserum``.
-        origin: how it came about, see :mod:`medcli.core.run_provenance`; empty where there is no note.
         settings: what was asked for, where the run keeps it apart from the note.
-        seconds: how long it took.
+        seconds: how long it took, where the note does not say it.
+        dataset: ``UltraBones100k`` or ``Veriserum``; :func:`medcli.report.runs.runs_in` says which.
+        origin: content of the :class:`RunNote`, from there, too.
     """
 
     title: str
@@ -38,10 +38,10 @@ class RunFiles:
     figures: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[Note] = ()
     sections: Sequence[Section] = ()
-    dataset: str = ""
-    origin: Json = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
+    dataset: str = ""
+    origin: Json = field(default_factory=dict)
 
     @property
     def known_figures(self) -> dict[str, str]:
@@ -94,20 +94,46 @@ def to_float(value: Any) -> float:
         return math.nan
 
 
-def read_notes(folder: Path, verb: str) -> list[tuple[Path, Json]]:
-    """The notes of runs of ``verb`` in a folder: where each is and what it says."""
-    found = []
-    for path in sorted(folder.glob(f"*{NAME}")):
-        content = read_json(path)
-        if content.get("schema") == SCHEMA and str(content.get("verb", "")).startswith(verb):
-            found.append((path, content))
-    return found
+@dataclass(frozen=True)
+class RunNote:
+    """What a run left of how it came about, see :mod:`medcli.core.run_provenance`; empty where there is no note."""
+
+    path: Path = Path()
+    content: Json = field(default_factory=dict)
+
+    @property
+    def verb(self) -> str:
+        """The command, without its options."""
+        return str(self.content["verb"])
+
+    @property
+    def result(self) -> Json:
+        """What the command answered; empty where it is in a file of its own."""
+        return self.content.get("result") or {}
+
+    @property
+    def settings(self) -> Json:
+        """What was asked for."""
+        return self.content.get("settings") or {}
+
+    @property
+    def root(self) -> Any:
+        """The data folder as it was called; None where there is none."""
+        return (self.content.get("data") or {}).get("root")
+
+    @property
+    def table(self) -> Path:
+        """The table that the note stands beside."""
+        return self.path.with_name(self.path.name.removesuffix(f".{NAME}") + ".csv")
 
 
-def origin_of(folder: Path, verb: str) -> Json:
-    """The note of the run of ``verb`` in a folder; empty where there is none."""
-    notes = read_notes(folder, verb)
-    return notes[0][1] if notes else {}
+NO_NOTE = RunNote()
+
+
+def read_notes(folder: Path) -> list[RunNote]:
+    """The notes of runs in a folder."""
+    notes = [RunNote(path, read_json(path)) for path in sorted(folder.glob(f"*{NAME}"))]
+    return [note for note in notes if note.content.get("schema") == SCHEMA and note.content.get("verb")]
 
 
 def find(folder: Path, path: Any) -> Path | None:
@@ -119,8 +145,9 @@ def find(folder: Path, path: Any) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def failures_note(failures: Sequence[Any], what: str) -> list[Note]:
-    """The items that failed as one remark; none where nothing failed."""
+def failures_note(result: Mapping[str, Any], what: str) -> list[Note]:
+    """The items of a result that failed as one remark; none where nothing failed."""
+    failures = result.get("failures")
     if not failures:
         return []
     texts = [

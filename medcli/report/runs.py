@@ -1,42 +1,51 @@
-"""Which runs a folder holds: each room looks for the files that its commands leave."""
+"""Which runs a folder holds, and who reads each: a reader for each command that leaves a run."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from medcli.core.errors import DataError
 from medcli.report import calibration, labels_and_bones, pose, segmentation, training
-from medcli.report.run_files import RunFiles
+from medcli.report.run_files import NO_NOTE, RunFiles, RunNote, read_notes
+from medcli.workspace import runs
 
-_READERS: tuple[Callable[[Path], RunFiles | None], ...] = (
-    training.read_training,
-    segmentation.read_segmentation_evaluation,
-    pose.read_pose_evaluation,
-    labels_and_bones.read_reconstruction,
-    calibration.read_calibration,
-    segmentation.read_prediction,
-    labels_and_bones.read_labels,
-)
+Reader = Callable[[Path, RunNote], RunFiles | None]
+_ULTRABONES, _VERISERUM = "UltraBones100k", "Veriserum"
+READERS: Mapping[str, tuple[Reader, str]] = {
+    runs.TRAIN_SEG: (training.read_training, _ULTRABONES),
+    runs.TRAIN_POSE: (training.read_training, _VERISERUM),
+    runs.CROSS_VALIDATION: (training.read_cross_validation, _ULTRABONES),
+    runs.EVALUATE_SEG: (segmentation.read_segmentation_evaluation, _ULTRABONES),
+    runs.EVALUATE_POSE: (pose.read_pose_evaluation, _VERISERUM),
+    runs.RECONSTRUCT: (labels_and_bones.read_reconstruction, _ULTRABONES),
+    runs.CALIBRATE: (calibration.read_calibration, _VERISERUM),
+    runs.PREDICT_SEG: (segmentation.read_prediction, _ULTRABONES),
+    runs.LABEL: (labels_and_bones.read_labels, _ULTRABONES),
+    runs.PREDICT_POSE: (pose.read_estimated, _VERISERUM),
+    runs.REGISTER: (pose.read_registered, _VERISERUM),
+}
+"""What reads the files of each command, and whose data it works on, in the order of the report."""
+_BY_NOTE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_POSE, runs.REGISTER)
+"""Commands whose note alone makes a report: their files may lie elsewhere, or be several tables."""
 LOOKED_FOR = (
-    "settings.json or result.json (train), evaluation.json (evaluate), predictions.json (predict seg), "
-    "medcli_calibration.json (calibrate), labels.json (label), a record's .json (reconstruct), *medcli-run.json, "
-    "or demo.json (demo)"
+    f"{', '.join(f'{kind.leaves} ({kind.verb})' for kind in runs.KINDS)}, *medcli-run.json, or demo.json (demo)"
 )
-_DEPTH, _MOST_NAMED = 4, 8
-_NEVER_INSIDE = frozenset({"examples", "overlays", "UltrasoundImages", "node_modules", "__pycache__"})
 
 
 def runs_in(folder: Path) -> list[RunFiles]:
-    """The runs whose files lie in ``folder`` itself; none where there are none.
+    """The runs whose files lie in ``folder`` itself, or in its ``calibrated``; none where there are none.
 
     Raises:
         DataError: a file of a run is damaged, or holds what its command does not write.
     """
     try:
-        found = [run for read in _READERS if (run := read(folder)) is not None]
-        return [*found, *pose.read_tables(folder)]
+        found = list(_runs_in(folder))
+        calibrated = folder / "calibrated"
+        if runs.CALIBRATE not in runs.commands_of(folder) and runs.CALIBRATE in runs.commands_of(calibrated):
+            found += _runs_in(calibrated)
+        return found
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DataError(
             f"a file in {folder} is damaged, or of another version of medcli: {type(error).__name__} {error}",
@@ -44,34 +53,14 @@ def runs_in(folder: Path) -> list[RunFiles]:
         ) from error
 
 
-def run_folders(folder: Path) -> list[Path]:
-    """Folders below ``folder`` that hold runs, nearest first, at most some."""
-    found = []
-    for place in _below(folder):
-        try:
-            has_run = bool(runs_in(place))
-        except DataError:
-            has_run = True  # damaged, but a run: its own report will say so
-        if has_run:
-            found.append(place)
-            if len(found) == _MOST_NAMED:
-                break
-    return found
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """Folders with a JSON file in them, level by level."""
-    level = [folder]
-    for _ in range(_DEPTH):
-        deeper: list[Path] = []
-        for place in level:
-            try:
-                entries = sorted(os.scandir(place), key=lambda entry: entry.name)
-            except OSError:
-                continue
-            folders = [e for e in entries if e.is_dir() and not e.name.startswith(".") and e.name not in _NEVER_INSIDE]
-            deeper += [Path(entry.path) for entry in folders]
-            if place is not folder and any(entry.name.endswith(".json") for entry in entries):
-                yield place
-        level = deeper
-    yield from ()
+def _runs_in(folder: Path) -> Iterator[RunFiles]:
+    notes, commands = read_notes(folder), set(runs.commands_of(folder))
+    for command, (read, dataset) in READERS.items():
+        own = [note for note in notes if command.startswith(note.verb)]
+        if command not in commands and not (own and command in _BY_NOTE):
+            continue
+        for note in own or [NO_NOTE]:
+            run = read(folder, note)
+            if run is not None:
+                seconds = note.result.get("seconds") if run.seconds is None else run.seconds
+                yield dataclasses.replace(run, dataset=dataset, origin=note.content, seconds=seconds)

@@ -7,17 +7,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, Note, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, picture
-from medcli.report.run_files import Json, RunFiles, duration, failures_note, find, origin_of, read_json, to_float
+from medcli.report.embedded_images import NARROW, gallery, picture
+from medcli.report.run_files import Json, RunFiles, RunNote, duration, failures_note, find, read_json, to_float
+from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, scalar_measures
+from medcli.workspace.runs import EVALUATION, MASKS
 
 EVALUATED = "medcli.evaluate.seg.v1"
-RESULT, PREDICTIONS = "evaluation.json", "predictions.json"
-_CURVES = {"precision": "Precision (accuracy)", "recall": "Recall (completeness)", "f1": "F1 score"}
-_REGIONS = ("all", "visible", "invisible")
-_SHOWN = (5, 10, 20)
-"""Places of 0.5, 1.0 and 2.0 mm among the thresholds."""
 _EXAMPLE_TITLES = {"best": "Best frames", "median": "Median frames", "worst": "Worst frames"}
 _COLOURS = "Label in green, outline of the prediction in pink."
 _PROTOCOLS = {
@@ -28,12 +25,9 @@ _PROTOCOLS = {
 }
 
 
-def read_segmentation_evaluation(folder: Path) -> RunFiles | None:
+def read_segmentation_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
     """The report of an evaluation of segmentations; None where the folder holds none."""
-    path = folder / RESULT
-    if not path.is_file():
-        return None
-    results = results_of(read_json(path))
+    results = results_of(read_json(folder / EVALUATION))
     if not results:
         return None
     first = next(iter(results.values()))
@@ -43,10 +37,8 @@ def read_segmentation_evaluation(folder: Path) -> RunFiles | None:
         lead=f"How near predicted bone surfaces lie to the labels: {frames}; predictions from {first['source']}, "
         f"compared with {_labels(first['labels'])}.",
         figures=_figures(results),
-        notes=[*_notes(first), *failures_note(first["failures"], "frames")],
+        notes=[*_notes(first), *failures_note(first, "frames")],
         sections=[*(_protocol(name, result) for name, result in results.items()), _examples(folder)],
-        dataset="UltraBones100k",
-        origin=origin_of(folder, "evaluate seg"),
     )
 
 
@@ -68,10 +60,17 @@ def _figures(results: dict[str, Json]) -> dict[str, str]:
     return {
         **figures,
         f"recall of visible bone within 1 mm{of}": number(to_float(last["recall"]["visible"][10])),
-        f"Dice{of}": number(to_float(last["dice"])),
-        f"mean surface distance{of}": number(to_float(last["assd_mm"]), 2, "mm"),
-        f"95 % surface distance{of}": number(to_float(last["hd95_mm"]), 2, "mm"),
+        **{
+            f"{measure.title}{of}": number(to_float(last[measure.key]), measure.decimals, measure.unit)
+            for measure in _measured(last, scalar_measures())
+            if measure.is_headline
+        },
     }
+
+
+def _measured(result: Json, measures: Sequence[Measure]) -> list[Measure]:
+    """Those that a result has: one of an earlier version lacks what has come since."""
+    return [measure for measure in measures if measure.key in result]
 
 
 def _notes(result: Json) -> Iterator[Note]:
@@ -99,23 +98,23 @@ def _protocol(name: str, result: Json) -> Section:
 
 
 def curves(result: Json) -> Chart:
-    """The three curves of the paper: precision, recall and F1 over distance, for all, visible and invisible bone."""
+    """The curves of the paper: precision, recall and F1 over distance, for all, visible and invisible bone."""
     thresholds = result["thresholds_mm"]
     interval = result.get("interval_95")
     panels = []
-    for name, title in _CURVES.items():
+    for measure in _measured(result, curve_measures()):
         drawn = []
-        for style, region in enumerate(_REGIONS):
-            ends = interval[name][region] if interval else None
-            values = [to_float(value) for value in result[name][region]]
+        for style, region in enumerate(REGIONS):
+            ends = interval[measure.key][region] if interval else None
+            values = [to_float(value) for value in result[measure.key][region]]
             low, high = ([to_float(v) for v in end] for end in ends) if ends else (None, None)
             drawn.append(Curve(region, thresholds, values, low, high, style, dashed=region == "invisible"))
-        words = ", ".join(f"{region} bone {number(to_float(result[name][region][10]))}" for region in _REGIONS)
-        panels.append(draw(Axes(title, "distance (mm)", (0, 2), (0, 1)), drawn, f"Within 1 mm: {words}."))
+        words = ", ".join(f"{region} bone {_share(result, measure, region, 10)}" for region in REGIONS)
+        panels.append(draw(Axes(measure.heading, "distance (mm)", (0, 2), (0, 1)), drawn, f"Within 1 mm: {words}."))
     shade = " Shaded: 95 % bootstrap interval over specimens." if interval else ""
     return Chart(
         panels,
-        [Key(i, f"{region} bone", region == "invisible") for i, region in enumerate(_REGIONS)],
+        [Key(i, f"{region} bone", region == "invisible") for i, region in enumerate(REGIONS)],
         f"Share of pixels within a distance of the other surface, {result['protocol']} protocol, mean over frames."
         f"{shade}",
         _every_threshold(result),
@@ -123,40 +122,46 @@ def curves(result: Json) -> Chart:
 
 
 def _every_threshold(result: Json) -> Table:
-    header = ["within mm", *(f"{name}, {region}" for region in _REGIONS for name in ("precision", "recall", "F1"))]
+    shown = [(measure, region) for region in REGIONS for measure in _measured(result, curve_measures())]
+    header = ["within mm", *(f"{measure.title}, {region}" for measure, region in shown)]
     rows = [
-        [f"{at:.1f}", *(number(to_float(result[name][region][k])) for region in _REGIONS for name in _CURVES)]
+        [f"{at:.1f}", *(_share(result, measure, region, k) for measure, region in shown)]
         for k, at in enumerate(result["thresholds_mm"])
     ]
     return Table(header, rows, "All numbers of these curves", folded=True)
 
 
 def _table(result: Json) -> Table:
-    interval = result.get("interval_95")
+    interval, measures = result.get("interval_95"), _measured(result, curve_measures())
 
-    def cell(name: str, region: str, k: int) -> str:
-        text = number(to_float(result[name][region][k]))
+    def cell(measure: Measure, region: str, k: int) -> str:
+        text = _share(result, measure, region, k)
         if not interval:
             return text
-        low, high = (number(to_float(end[k])) for end in interval[name][region])
+        low, high = (number(to_float(end[k]), measure.decimals) for end in interval[measure.key][region])
         return f"{text} ({low} to {high})"
 
     rows = [
-        [region, f"{result['thresholds_mm'][k]:.1f}", *(cell(name, region, k) for name in _CURVES)]
-        for region in _REGIONS
-        for k in _SHOWN
+        [region, f"{result['thresholds_mm'][k]:.1f}", *(cell(measure, region, k) for measure in measures)]
+        for region in REGIONS
+        for k in LISTED
     ]
     shown = ", with 95 % intervals over specimens" if interval else ""
     caption = f"Mean over frames{shown}; visible bone is brighter than grey {result['visible_grey']:g}"
-    return Table(["bone", "within mm", "precision", "recall", "F1"], rows, caption)
+    return Table(["bone", "within mm", *(measure.title for measure in measures)], rows, caption)
+
+
+def _share(result: Json, measure: Measure, region: str, k: int) -> str:
+    return number(to_float(result[measure.key][region][k]), measure.decimals)
+
+
+def _scalar(result: Json, measure: Measure) -> str:
+    return number(to_float(result.get(measure.key)), measure.decimals)
 
 
 def _counts(result: Json) -> Table:
     rows = [
-        ["Dice", number(to_float(result["dice"]))],
-        ["mean surface distance, mm", number(to_float(result["assd_mm"]), 2)],
-        ["Hausdorff distance, mm", number(to_float(result["hd_mm"]), 2)],
-        ["95 % Hausdorff distance, mm", number(to_float(result["hd95_mm"]), 2)],
+        *([one.title_with_unit, _scalar(result, one)] for one in _measured(result, scalar_measures())),
         ["frames counted", number(result["frames"])],
         ["frames left out", number(result["frames_skipped"])],
         ["frames without prediction", number(result["frames_without_prediction"])],
@@ -168,19 +173,21 @@ def _counts(result: Json) -> Table:
 
 
 def _specimens(result: Json) -> Table:
+    shares = _measured(result, curve_measures())
+    others = [measure for measure in _measured(result, scalar_measures()) if measure.is_headline]
     rows = [
         [
             str(name),
             one["donor"],
             number(one["frames"]),
-            *(number(to_float(one[curve]["all"][10])) for curve in _CURVES),
-            number(to_float(one["dice"])),
-            number(to_float(one["assd_mm"]), 2),
+            *(_share(one, measure, "all", 10) for measure in shares),
+            *(_scalar(one, measure) for measure in others),
         ]
         for name, one in result["per_specimen"].items()
     ]
-    header = ["specimen", "donor", "frames", "precision", "recall", "F1", "Dice", "mean distance mm"]
-    return Table(header, rows, "Each specimen by itself; precision, recall and F1 within 1 mm")
+    titles = [measure.title for measure in shares]
+    header = ["specimen", "donor", "frames", *titles, *(measure.title_with_unit for measure in others)]
+    return Table(header, rows, f"Each specimen by itself; {', '.join(titles[:-1])} and {titles[-1]} within 1 mm")
 
 
 def _examples(folder: Path) -> Section:
@@ -198,9 +205,7 @@ def _examples(folder: Path) -> Section:
     sections = []
     for rank, group in groupby(sorted(titles), key=lambda name: titles[name].partition(":")[0]):
         shown = [_example(titles_file.parent / name, rank, titles[name].partition(":")[2].strip()) for name in group]
-        pictures = [one for one in shown if isinstance(one, ImageBlock)]
-        others: Sequence[Block] = [one for one in shown if isinstance(one, Note)]
-        sections.append(Section(_EXAMPLE_TITLES.get(rank, rank), [Gallery(pictures), *others] if pictures else others))
+        sections.append(Section(_EXAMPLE_TITLES.get(rank, rank), gallery(shown)))
     return Section("Best, median and worst frames", blocks, sections)
 
 
@@ -209,13 +214,10 @@ def _example(path: Path, rank: str, title: str) -> ImageBlock | Note:
     return picture(path, alt, title, NARROW)
 
 
-def read_prediction(folder: Path) -> RunFiles | None:
-    """The report of predicted masks; None where the folder holds none."""
-    origin, manifest = origin_of(folder, "predict seg"), folder / PREDICTIONS
-    if not origin and not manifest.is_file():
-        return None
+def read_prediction(folder: Path, note: RunNote) -> RunFiles:
+    """The report of predicted masks."""
+    manifest, result = folder / MASKS, note.result
     made = read_json(manifest) if manifest.is_file() else {}
-    result: Json = origin.get("result") or {}
     frames = result.get("frames")
     figures = {
         "masks written": number(frames),
@@ -231,14 +233,11 @@ def read_prediction(folder: Path) -> RunFiles | None:
         title="Predicted bone surfaces",
         lead=f"A mask for each ultrasound frame, by {made.get('network') or result.get('checkpoint') or 'a network'}.",
         figures=figures,
-        notes=failures_note(result.get("failures") or [], "frames"),
+        notes=failures_note(result, "frames"),
         sections=[
             Section("Contact sheet", shown or [Note("No contact sheet: nothing was predicted, or it was removed.")]),
             Section("Network and masks", [_network(made, result)]),
         ],
-        dataset="UltraBones100k",
-        origin=origin,
-        seconds=result.get("seconds"),
     )
 
 

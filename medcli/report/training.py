@@ -12,18 +12,19 @@ from medcli.report.charts import Axes, Curve, draw
 from medcli.report.run_files import (
     Json,
     RunFiles,
+    RunNote,
     column,
     duration,
     failures_note,
-    origin_of,
     read_json,
     read_rows,
     sentence,
     to_float,
 )
+from medcli.training.run_folder import METRICS, RESULT
+from medcli.training.settings import SETTINGS_FILE
 
-SETTINGS, RESULT, METRICS = "settings.json", "result.json", "metrics.csv"
-_SEG, _POSE, _CV = "medcli.train_seg.v1", "medcli.train_pose.v1", "medcli.train_seg_cv.v1"
+_SEG, _POSE = "medcli.train_seg.v1", "medcli.train_pose.v1"
 _NAMES = {
     "train_loss": "training loss",
     "val_loss": "validation loss",
@@ -50,12 +51,9 @@ _PANELS: Mapping[str, Sequence[tuple[str, str, Mapping[str, str]]]] = {
 _MOST_ROWS = 200
 
 
-def read_training(folder: Path) -> RunFiles | None:
+def read_training(folder: Path, note: RunNote) -> RunFiles | None:
     """The report of a training; None where the folder holds none."""
-    result = read_json(folder / RESULT) if (folder / RESULT).is_file() else {}
-    if result.get("schema") == _CV:
-        return _cross_validation(folder, result)
-    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    result, settings = _read_if_there(folder / RESULT), _read_if_there(folder / SETTINGS_FILE)
     schema = result.get("schema") or (_POSE if "backbone" in settings else _SEG if "encoder" in settings else "")
     if schema not in _PANELS:
         return None
@@ -66,17 +64,19 @@ def read_training(folder: Path) -> RunFiles | None:
         title=f"Training of {what}",
         lead=_lead(settings, result, history, is_pose),
         figures=_figures(result, history, settings, is_pose),
-        notes=[*_notes(result, settings, history), *failures_note(result.get("failures") or [], "items")],
+        notes=[*_notes(result, settings, history), *failures_note(result, "items")],
         sections=[
             Section("Training curves", _curves(schema, history, result)),
             Section("Validation", _validation(result, history)),
             Section("Data and split", [_split(result, settings)]),
         ],
-        dataset="Veriserum" if is_pose else "UltraBones100k",
-        origin=origin_of(folder, "train pose" if is_pose else "train seg"),
         settings=settings,
         seconds=result.get("seconds"),
     )
+
+
+def _read_if_there(path: Path) -> Json:
+    return read_json(path) if path.is_file() else {}
 
 
 def _lead(settings: Json, result: Json, history: Sequence[Any], is_pose: bool) -> str:
@@ -183,7 +183,11 @@ def _split(result: Json, settings: Json) -> KeyValues:
     return KeyValues({name: text for name, text in rows.items() if text})
 
 
-def _cross_validation(folder: Path, result: Json) -> RunFiles:
+def read_cross_validation(folder: Path, note: RunNote) -> RunFiles | None:
+    """The report of a cross-validation; None where it has not ended."""
+    result = _read_if_there(folder / RESULT)
+    if not result:
+        return None
     folds = result["folds"]
     names = [name for name in _NAMES if name in result["mean_metrics"]]
     rows = [
@@ -212,8 +216,6 @@ def _cross_validation(folder: Path, result: Json) -> RunFiles:
         sections=[
             Section("Folds", [Table(header, rows, "Best epoch of each fold; each fold has a report of its own, too")])
         ],
-        dataset="UltraBones100k",
-        origin=origin_of(folder, "train seg"),
         seconds=sum(to_float(fold["seconds"]) for fold in folds),
     )
 

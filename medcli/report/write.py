@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +9,17 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_text
+from medcli.core.shell import spell
 from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
 from medcli.report.html_page import Page, is_report, render_page
 from medcli.report.provenance import data_section, facts, how_section
 from medcli.report.run_files import RunFiles
-from medcli.report.runs import LOOKED_FOR, run_folders, runs_in
+from medcli.report.runs import LOOKED_FOR, runs_in
+from medcli.workspace.demo_folder import REPORT, RESULT
+from medcli.workspace.runs import find_run_folders
 
-NAME = "report.html"
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     """
     started = time.perf_counter()
     page, runs = page_of(folder)
-    out = out or folder / NAME
+    out = out or folder / REPORT
     if out.is_file() and not overwrite and not is_report(out):
         raise UsageError(
             f"{out} is there and is not a medcli report", "choose another --out, or replace it with --overwrite"
@@ -112,7 +114,7 @@ def _read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
         return read_demo(folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{folder / 'demo.json'} is damaged: {type(error).__name__} {error}", "run medcli demo again"
+            f"{folder / RESULT} is damaged: {type(error).__name__} {error}", "run medcli demo again"
         ) from error
 
 
@@ -133,9 +135,9 @@ def _figures(run: RunFiles) -> list[KeyFigures]:
 
 
 def _no_run(folder: Path) -> DataError:
-    below = run_folders(folder)
+    below = find_run_folders(folder)[:_MOST_NAMED]
     if below:
-        commands = "; ".join(f"medcli report {shlex.quote(str(place))}" for place in below)
+        commands = "; ".join(spell("medcli", "report", place) for place in below)
         return DataError(f"{folder} is no run itself, but these are: type one of", commands)
     return DataError(
         f"{folder} holds no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to"

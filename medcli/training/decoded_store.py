@@ -164,7 +164,7 @@ class DecodedStore:
 
     def _slot_bytes(self, name: str) -> int:
         kind, shape = self._layout(name)
-        return int(np.prod(shape)) * np.dtype(kind).itemsize
+        return int(int(np.prod(shape)) * np.dtype(kind).itemsize)
 
     def _map(self, name: str, mode: Any) -> Any:
         kind, shape = self._layout(name)

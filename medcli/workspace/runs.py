@@ -1,6 +1,8 @@
-"""The runs below a folder, told by the files they leave: what each is, how far it came, its headline number.
+"""The kinds of runs, and the runs below a folder: what each is, how far it came, its headline number.
 
-Reading is tolerant: a file that is damaged makes its run ``damaged``, nothing more. Nothing heavy is imported.
+A run is recognised by the files that it leaves. :data:`KINDS` says how, for ``medcli info`` and ``medcli report``; the
+report has a reader for each command (:mod:`medcli.report.runs`). Reading is tolerant: a file that is damaged makes its
+run ``damaged``, nothing more. Nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import DataError
+from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
+from medcli.core.run_provenance import NAME as NOTE
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
 from medcli.training.settings import SETTINGS_FILE, read_settings
 from medcli.workspace.resume import resume_command, resume_cross_validation
@@ -26,14 +30,19 @@ TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg 
 EVALUATE_SEG, EVALUATE_POSE = "evaluate seg", "evaluate pose"
 PREDICT_SEG, PREDICT_POSE = "predict seg", "predict pose"
 RECONSTRUCT, REGISTER, CALIBRATE = "reconstruct ultrabones", "register pose", "calibrate veriserum"
+LABEL = "label ultrabones"
 FINISHED, INTERRUPTED, FAILED, DAMAGED = "finished", "interrupted", "failed", "damaged"
 UNDER_WAY = "under way"
 
 EVALUATION = "evaluation.json"
-MASKS, CALIBRATED = "predictions.json", "medcli_calibration.json"
-_TRAININGS = (TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION)
-_MANY_FILES = (PREDICT_SEG, CALIBRATE, RECONSTRUCT)
-"""Kinds whose folders hold thousands of files and no other run."""
+MASKS, CALIBRATED, LABELS = "predictions.json", "medcli_calibration.json", "labels.json"
+_SCHEMAS = {
+    "medcli.train_seg.v1": TRAIN_SEG,
+    "medcli.train_pose.v1": TRAIN_POSE,
+    "medcli.train_seg_cv.v1": CROSS_VALIDATION,
+}
+_NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION)
+"""Commands below whose folders lies no other run, but often thousands of files."""
 _POSE_COLUMNS = {"id", "tx", "ty", "tz", "rz", "rx", "ry"}
 _DEEPEST, _MOST_FOLDERS = 4, 5000
 
@@ -73,24 +82,16 @@ def find_runs(root: Path) -> list[Run]:
 
 
 def run_kind(path: Path) -> str | None:
-    """The command that made a folder or table; None where it is no run.
+    """The command that made a folder or table, for those that ``medcli info`` lists; None where it is no run.
 
     A run of training whose settings cannot be read is a ``train seg``, unless its folder stands in one named ``pose``.
     """
-    if path.is_file():
-        return _kind_of_table(path) if path.suffix.lower() == ".csv" else None
-    if (path / SETTINGS_FILE).is_file():
-        saved = read_settings(path)
-        is_pose = "backbone" in saved if saved else path.parent.name == "pose"
-        return TRAIN_POSE if is_pose else TRAIN_SEG
-    if _folds(path):
-        return CROSS_VALIDATION
-    if (path / EVALUATION).is_file():
-        return EVALUATE_POSE if "pose" in str(_evaluation(path).get("schema")) else EVALUATE_SEG
-    for name, kind in ((MASKS, PREDICT_SEG), (CALIBRATED, CALIBRATE)):
-        if (path / name).is_file():
-            return kind
-    return RECONSTRUCT if next(_reconstructions(path), None) else None
+    return next((command for command in commands_of(path) if command in _LOOKS), None)
+
+
+def commands_of(path: Path) -> Iterator[str]:
+    """The commands that left the files in a folder, or the table ``path``."""
+    yield from (command for kind in KINDS if (command := kind.recognise(path)))
 
 
 def find_run(path: Path) -> Run | None:
@@ -104,6 +105,13 @@ def find_run(path: Path) -> Run | None:
         return Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
 
 
+def find_run_folders(root: Path) -> list[Path]:
+    """Folders below ``root`` with files of a run in them, or with a run's note; the nearest first."""
+    places = [place for place in _places(root) if place.is_dir()]
+    found = [place for place in places if any(commands_of(place)) or any(place.glob(f"*{NOTE}"))]
+    return sorted(found, key=lambda place: (len(place.parts), place))
+
+
 def _places(root: Path) -> Iterator[Path]:
     """Folders and tables below ``root`` that may be runs."""
     if not root.is_dir():
@@ -115,13 +123,13 @@ def _places(root: Path) -> Iterator[Path]:
             yield place
         yield from (place / name for name in sorted(files) if name.lower().endswith(".csv"))
         kind = run_kind(place) if place != root else None
-        if depth >= _DEEPEST or count > _MOST_FOLDERS or kind in _MANY_FILES or kind == CROSS_VALIDATION:
+        if depth >= _DEEPEST or count > _MOST_FOLDERS or kind in _NOTHING_BELOW:
             subfolders.clear()
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
 
 
 def _training(folder: Path, kind: str) -> Run:
-    saved, result = read_settings(folder), _json(folder / RESULT)
+    saved, result = read_settings(folder), read_object(folder / RESULT)
     rows = _metrics(folder)
     best = folder / BEST if (folder / BEST).is_file() else None
     changed = _changed(folder, RESULT, METRICS, RESUMABLE, SETTINGS_FILE)
@@ -145,13 +153,13 @@ def _training(folder: Path, kind: str) -> Run:
 
 
 def _cross_validation(folder: Path, kind: str) -> Run:
-    folds, result = _folds(folder), _json(folder / RESULT)
-    changed = max(_changed(fold, RESULT, METRICS, SETTINGS_FILE) for fold in folds)
+    folds, result = _folds(folder), read_object(folder / RESULT)
+    changed = max(_changed(place, RESULT, METRICS, SETTINGS_FILE) for place in folds or [folder])
     if result:
         headline = _in_words(TRAIN_SEG, result["mean_metrics"], f"{len(result['folds'])} folds", "mean")
         return Run(folder, kind, FINISHED, f"{len(result['folds'])} folds", headline, changed)
     settings = [read_settings(fold) for fold in folds]
-    done = sum(bool(_json(fold / RESULT)) for fold in folds)
+    done = sum(bool(read_object(fold / RESULT)) for fold in folds)
     total = len(settings[0]["train_specimens"]) + 1
     command = resume_cross_validation(folder, settings)
     return Run(folder, kind, INTERRUPTED, f"{done} of {total} folds", "", changed, resume=command)
@@ -215,9 +223,30 @@ _LOOKS: Mapping[str, Callable[[Path, str], Run]] = {
     RECONSTRUCT: _reconstruct,
     CALIBRATE: _calibrate,
 }
+"""What ``medcli info`` lists; labels lie among the data, and are counted with them."""
 
 
-def _kind_of_table(path: Path) -> str | None:
+def _trained(folder: Path) -> str | None:
+    if (folder / SETTINGS_FILE).is_file():
+        saved = read_settings(folder)
+        is_pose = "backbone" in saved if saved else folder.parent.name == "pose"
+        return TRAIN_POSE if is_pose else TRAIN_SEG
+    return CROSS_VALIDATION if _folds(folder) else _SCHEMAS.get(str(read_object(folder / RESULT).get("schema")))
+
+
+def _evaluated(folder: Path) -> str | None:
+    if not (folder / EVALUATION).is_file():
+        return None
+    return EVALUATE_POSE if "pose" in str(_evaluation(folder).get("schema")) else EVALUATE_SEG
+
+
+def _rebuilt(folder: Path) -> str | None:
+    return RECONSTRUCT if next(_reconstructions(folder), None) else None
+
+
+def _poses_written(path: Path) -> str | None:
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return None
     try:
         with path.open(newline="", encoding="utf-8") as file:
             columns = set(next(csv.reader(file), []))
@@ -228,28 +257,44 @@ def _kind_of_table(path: Path) -> str | None:
     return REGISTER if "similarity_after" in columns else PREDICT_POSE
 
 
+def _left(name: str, command: str) -> Callable[[Path], str | None]:
+    return lambda folder: command if (folder / name).is_file() else None
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """A kind of run: ``recognise`` names the command whose files (``leaves``, in words) are in a folder, or None."""
+
+    verb: str
+    leaves: str
+    recognise: Callable[[Path], str | None]
+
+
+KINDS = (
+    RunKind("train", f"{SETTINGS_FILE} or {RESULT}", _trained),
+    RunKind("evaluate", EVALUATION, _evaluated),
+    RunKind("predict seg", MASKS, _left(MASKS, PREDICT_SEG)),
+    RunKind("calibrate", CALIBRATED, _left(CALIBRATED, CALIBRATE)),
+    RunKind("label", LABELS, _left(LABELS, LABEL)),
+    RunKind("reconstruct", "a record's .json", _rebuilt),
+    RunKind("predict pose, register", "a table of poses", _poses_written),
+)
+"""Every kind of run, in the order in which a folder that could be several is asked."""
+
+
 def _folds(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"specimen*/{SETTINGS_FILE}"))
 
 
 def _reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
-        content = _json(path)
+        content = read_object(path)
         if {"made_from", "reconstruction"} <= content.keys():
             yield content
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
-    return _json(folder / EVALUATION)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(folder / EVALUATION)
 
 
 def _metrics(folder: Path) -> list[dict[str, float]]:

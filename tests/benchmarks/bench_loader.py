@@ -44,7 +44,7 @@ from medcli.ultrabones.segmentation.augmentation.trivial import (
     draw_plan,
 )
 from medcli.ultrabones.segmentation.frame_cache import FrameCache
-from medcli.ultrabones.segmentation.lightning_module import normalise_batch
+from medcli.ultrabones.segmentation.preprocessing import normalise_unit
 
 SIDE = 256
 FRAMES = 32
@@ -101,7 +101,7 @@ def plain_operation(name: str, value: float, image, sampling: InterpolationMode)
 
 def our_batch(frames: HostFrames, positions: np.ndarray, plan: AugmentationPlan) -> list[torch.Tensor]:
     pictures, bones = augment(*frames.take(positions), plan)
-    return [normalise_batch(pictures), thicken_batch(bones, 3).float(), thicken_batch(bones, 1).float()]
+    return [normalise_unit(pictures), thicken_batch(bones, 3).float(), thicken_batch(bones, 1).float()]
 
 
 def main() -> int:

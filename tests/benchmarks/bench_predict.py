@@ -190,7 +190,8 @@ def main() -> int:
 
     from medcli.core import image_io
     from medcli.core.files import usable_cores
-    from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+    from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
+    from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
     from medcli.ultrabones.segmentation.network import build_model
     from medcli.ultrabones.segmentation.preprocessing import resize_frame
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from medcli.core.image_io import read_grey
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
-from medcli.ultrabones.evaluation.metrics import paper_score, strict_score, thicken_label
+from medcli.ultrabones.evaluation.protocols import paper_score, strict_score, thicken_label
 from medcli.ultrabones.segmentation.preprocessing import resize_frame_exactly, resize_label
 from tests.support import published_ultrabones
 
@@ -50,7 +50,7 @@ def main() -> int:
         ours, theirs = paper_score(*frame), published_ultrabones.paper(*frame)
         assert ours is not None
         assert theirs is not None
-        for mine, slow in zip((ours.precision, ours.recall, ours.f1), theirs, strict=True):
+        for mine, slow in zip(ours.curves.values(), theirs, strict=True):
             worst = max(worst, float(np.nanmax(np.abs(mine - slow))))
             assert np.array_equal(np.isnan(mine), np.isnan(slow))
     slow_ms = median_ms(lambda: [published_ultrabones.paper(*frame) for frame in small], 5) / len(small)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medcli.core.json_text import read_object, to_json, to_plain
+from medcli.core.json_text import INLINE, read_object, to_json, to_plain
 
 
 class Kind(str, Enum):
@@ -75,3 +75,16 @@ def test_objects_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     path.write_text(to_json({"a": [1, None]}), encoding="utf-8")
     assert read_object(path) == {"a": [1, None]}
+
+
+@dataclass(frozen=True)
+class Measured:
+    frames: int
+    values: dict[str, float] = field(metadata=INLINE)
+    schema: str = "v1"
+
+
+def test_entries_of_an_inline_field_stand_among_the_fields() -> None:
+    assert list(to_plain(Measured(3, {"dice": 0.5, "hd_mm": float("nan")})).items()) == [
+        ("frames", 3), ("dice", 0.5), ("hd_mm", None), ("schema", "v1"),
+    ]  # fmt: skip

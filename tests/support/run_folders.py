@@ -12,7 +12,7 @@ from medcli.core.files import write_json, write_text
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
 from medcli.training.settings import FitSettings, save_settings
 from medcli.training.weights import save_weights
-from medcli.ultrabones.segmentation.checkpoint import Metadata
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.veriserum.pose.checkpoint import SCHEMA as POSE_SCHEMA
 
 SEG_ROWS = "epoch,val_loss,val_dice\n1,0.9,0.25\n2,0.5,0.75\n3,0.6,0.5\n"

@@ -61,6 +61,17 @@ def test_other_settings_are_refused_and_named_and_overwrite_forgets(tmp_path: Pa
     assert not (tmp_path / RESUMABLE).exists()
 
 
+def test_a_field_that_came_later_has_had_its_default(tmp_path: Path) -> None:
+    open_run(tmp_path, SETTINGS)
+    saved = json.loads((tmp_path / SETTINGS_FILE).read_text())
+    del saved["compile"], saved["precision"]
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(saved))
+    (tmp_path / RESUMABLE).write_bytes(b"weights")
+    assert open_run(tmp_path, SETTINGS).checkpoint
+    with pytest.raises(UsageError, match="precision was auto, is bf16"):
+        open_run(tmp_path, dataclasses.replace(SETTINGS, precision="bf16"))
+
+
 def test_resume_takes_a_named_checkpoint(tmp_path: Path) -> None:
     checkpoint = tmp_path / "other.ckpt"
     with pytest.raises(UsageError, match="no checkpoint"):

@@ -202,14 +202,17 @@ class TestRunner:
         names: list[str] = []
 
         def task(plan: DemoPlan, name: str, needs: tuple[str, ...] = (), reads: tuple[str, ...] = ()) -> DemoTask:
-            def work() -> StepOutcome:
+            def work() -> None:
                 names.append(name)
                 if name in self.broken:
                     raise self.broken[name]
                 (plan.out / name).write_text(name)
-                return StepOutcome({"word": name}, failures=("one of two",) if name == "half" else ())
 
-            return DemoTask(name, f"Title of {name}", "About.", ("info", plan.out), work, reads, (name,), needs)
+            def outcome(answer: None) -> StepOutcome:
+                return StepOutcome({"word": name})
+
+            words = ("info", plan.out)
+            return DemoTask(name, f"Title of {name}", "About.", words, outcome, reads, (name,), needs, work=work)
 
         def tasks(plan: DemoPlan) -> list[DemoTask]:
             return [task(plan, "a"), task(plan, "b", ("a",), ("a",)), task(plan, "c", ("b",), ("b",)), task(plan, "d")]
@@ -244,16 +247,20 @@ class TestRunner:
 
     def test_what_changed_is_done_again(self, ran: list[str], tmp_path: Path) -> None:
         seen = Seen()
-        run_demo(tmp_path / "x", listener=seen)
+        run_demo(tmp_path / "x", no_command, listener=seen)
         (tmp_path / "x/b").write_text("changed by somebody")
-        run_demo(tmp_path / "x", listener=seen)
+        run_demo(tmp_path / "x", no_command, listener=seen)
         assert ran == ["a", "b", "c", "d", "b", "c"]
         assert seen.done == ["a", "d"]
 
     def test_result_is_the_same_when_all_was_done(self, ran: list[str], tmp_path: Path) -> None:
-        first, second = (run_demo(tmp_path / "x") for _ in range(2))
+        first, second = (run_demo(tmp_path / "x", no_command) for _ in range(2))
         assert isinstance(first, DemoResult)
         assert first == second
+
+
+def no_command(words: Any) -> None:
+    raise AssertionError(f"medcli {words} was run")
 
 
 class Seen(Listener):
@@ -262,15 +269,9 @@ class Seen(Listener):
     def __init__(self) -> None:
         self.done: list[str] = []
 
-    def begins(self, task: DemoTask, number: int, total: int) -> None:
-        pass
-
     def ends(self, step: Step, was_done: bool) -> None:
         if was_done:
             self.done.append(step.name)
-
-    def fails(self, reasons: Any) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

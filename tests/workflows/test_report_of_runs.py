@@ -114,7 +114,7 @@ def test_pose_training_and_cross_validation(tmp_path: Path) -> None:
 def test_reconstruction_with_and_without_its_pictures(tmp_path: Path) -> None:
     report_folders.reconstruction(tmp_path)
     sections = sections_of(tmp_path)
-    assert [type(block).__name__ for block in sections[1].blocks] == ["PointCloud", "Picture", "Chart"]
+    assert [type(block).__name__ for block in sections[1].blocks] == ["PointCloud", "ImageBlock", "Chart"]
     for path in [*tmp_path.glob("*.png"), *tmp_path.glob("*.ply")]:
         path.unlink()
     sections = sections_of(tmp_path)

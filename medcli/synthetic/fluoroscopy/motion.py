@@ -34,7 +34,7 @@ class KneePose:
 def knee_flexion_deg(phase: NDArray[np.floating]) -> NDArray[np.float64]:
     """Flexion over a stride (phase 0 to 1 from heel strike): a small wave in stance, a large one in swing."""
     away = [np.abs((phase - peak + 0.5) % 1 - 0.5) for peak in (0.15, 0.72)]
-    return 6 + 13 * np.exp(-((away[0] / 0.09) ** 2)) + 54 * np.exp(-((away[1] / 0.13) ** 2))
+    return np.asarray(6 + 13 * np.exp(-((away[0] / 0.09) ** 2)) + 54 * np.exp(-((away[1] / 0.13) ** 2)))
 
 
 def draw_trial(frames: int, generator: np.random.Generator) -> list[KneePose]:

@@ -135,7 +135,7 @@ def _beam() -> Picture:
 def _field() -> Picture:
     """1 inside the intensifier's round field, 0 outside, with a soft rim."""
     radius, _, _ = _radius_mm()
-    return np.clip((np.float32(FIELD_RADIUS_MM) - radius) / np.float32(0.8) + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip((np.float32(FIELD_RADIUS_MM) - radius) / np.float32(0.8) + np.float32(0.5), 0, 1))
 
 
 def to_native(picture: Picture, lattice: NDArray[np.float32]) -> Picture:
@@ -158,4 +158,4 @@ def digitise(native: Picture, generator: np.random.Generator, noise: float) -> N
         spread = np.sqrt(np.maximum(native, 0) / np.float32(_QUANTA) + np.float32(0.004**2))
         native = native + np.float32(noise / _GRAIN_SPREAD) * spread * grain
     image: Any = cv2.convertScaleAbs(np.maximum(native, 0), alpha=255.0)  # rounds, and ends at 255
-    return image
+    return np.asarray(image)

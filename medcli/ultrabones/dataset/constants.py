@@ -14,6 +14,10 @@ FRAME_WIDTH, FRAME_HEIGHT = 950, 811
 """Native frame size in pixels; a few frames of specimen 10 are 884 x 829."""
 INPUT_SIZE = 256
 """Width and height of what the published network sees and of the published evaluation, pixels."""
+PAPER_SCALE_MM = (FRAME_WIDTH + FRAME_HEIGHT) / INPUT_SIZE / 2 * 0.054
+"""Published millimetres per pixel at 256 x 256, 0.1857: the mean of both axes, with 0.054 for 0.05392."""
+LABEL_RADIUS_PX = 3
+"""The published label holds the pixels within this distance of a label pixel, at 256 x 256."""
 IMAGE_MEAN = 0.17475835978984833
 """Published mean of grey / 255 over the training frames."""
 IMAGE_STD = 0.16475939750671387
@@ -67,11 +71,6 @@ class Specimen:
     def first_release_folder(self) -> str:
         """Folder name in the first release, such as ``cadaver01_F231091`` (number 0 is written with a dash)."""
         return f"cadaver{self.number:02d}{'-' if self.number == 0 else '_'}{self.code}"
-
-    @property
-    def current_release_folder(self) -> str:
-        """Folder name in the current release, such as ``specimen01``."""
-        return f"specimen{self.number:02d}"
 
 
 def split_code(code: str) -> tuple[str, str]:

@@ -1,13 +1,17 @@
-"""Which specimens train and which test: the published splits, leave-one-out, any list, and whose legs they are."""
+"""Which frames train, validate and test: by specimen, with a label and a tracked pose; leave-one-out; whose legs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError
-from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS, TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
+from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
 from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -16,15 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpecimenSplit:
-    """Specimens to train on and to evaluate on."""
+    """Specimens to train on and to validate on.
+
+    Raises:
+        UsageError: a specimen is in both.
+    """
 
     train: tuple[int, ...]
-    test: tuple[int, ...]
+    val: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        both = sorted(set(self.train) & set(self.test))
+        both = sorted(set(self.train) & set(self.val))
         if both:
-            raise UsageError(f"specimens {_words(both)} are in the training and in the test split")
+            raise UsageError(
+                f"specimen {', '.join(map(str, both))} is in both training and validation", "change --val-specimens"
+            )
 
 
 @dataclass(frozen=True)
@@ -45,17 +55,37 @@ class DonorOverlap:
         return f"donor {self.donor}: specimen {_words(self.train)} in training, {_words(self.test)} in test"
 
 
-def published_split() -> SpecimenSplit:
-    """Train 1 3 4 5 6 9 10 11 12 13 14, test 2 7 8 (Wu et al. 2025)."""
-    return SpecimenSplit(TRAIN_SPECIMENS, TEST_SPECIMENS)
+PUBLISHED_SPLIT = SpecimenSplit(TRAIN_SPECIMENS, TEST_SPECIMENS)
+"""Wu et al. 2025; validated on the test specimens."""
 
 
-def leave_one_out(specimens: Sequence[int] = PUBLISHED_SPECIMENS) -> list[SpecimenSplit]:
-    """One split for each specimen: it alone tests, all the others train."""
-    numbers = sorted(set(specimens))
+def leave_one_out(specimens: Sequence[int]) -> list[SpecimenSplit]:
+    """One split for each specimen, in the order given: it alone validates, all the others train.
+
+    Raises:
+        UsageError: there is one specimen only.
+    """
+    numbers = list(dict.fromkeys(specimens))
     if len(numbers) < 2:
-        raise UsageError(f"leave-one-out needs at least two specimens, got {_words(numbers)}")
+        raise UsageError(
+            f"leave-one-out needs two specimens or more, got {_words(numbers)}", "name them with --train-specimens"
+        )
     return [SpecimenSplit(tuple(n for n in numbers if n != left), (left,)) for left in numbers]
+
+
+def split_to_begin_with(specimens: Sequence[int]) -> SpecimenSplit | None:
+    """A split of these specimens for a first training; None where there are too few.
+
+    The published one where both of its sides have frames; otherwise the last specimen validates, and the other leg of
+    its donor takes no part unless nothing else is left.
+    """
+    if set(specimens) & set(TRAIN_SPECIMENS) and set(specimens) & set(TEST_SPECIMENS):
+        return PUBLISHED_SPLIT
+    if len(specimens) < 2:
+        return None
+    *others, val = specimens
+    unrelated = [number for number in others if not donor_of(val) or donor_of(number) != donor_of(val)]
+    return SpecimenSplit(tuple(unrelated or others), (val,))
 
 
 def donor_overlap(
@@ -105,10 +135,87 @@ def choose_frames(frames: pd.DataFrame, specimens: Sequence[int] | None, labels:
         from medcli.ultrabones.dataset.frame_index import mask_path
 
         mine = mine.assign(label=mask_path(mine, labels))
-    chosen = mine[(mine[label_column(labels)] != "") & (mine["tracking"] >= 0)]
+    chosen = mine[is_usable(mine, labels)]
     if len(chosen) == 0:
         raise DataError(*_why_none(mine, labels))
     return chosen.reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class TrainingFrames:
+    """The frames of a training.
+
+    Attributes:
+        index: every frame of the data folder, see :func:`medcli.ultrabones.dataset.frame_index.index_frames`.
+        train, val: (n,) rows of ``index``, in its order.
+        donor_overlap: donors with a leg on either side.
+        warnings: what to keep in mind when quoting metrics of this split.
+    """
+
+    index: pd.DataFrame
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    donor_overlap: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def train_specimens(self) -> tuple[int, ...]:
+        return _specimens(self.index, self.train)
+
+    @property
+    def val_specimens(self) -> tuple[int, ...]:
+        return _specimens(self.index, self.val)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the checkpoint's description."""
+        return {
+            "train": list(self.train_specimens),
+            "val": list(self.val_specimens),
+            "train_frames": len(self.train),
+            "val_frames": len(self.val),
+            "donor_overlap": list(self.donor_overlap),
+            "warnings": list(self.warnings),
+        }
+
+
+def split_frames(root: Path, split: SpecimenSplit, labels: str = "partial", limit: int | None = None) -> TrainingFrames:
+    """The frames to train and to validate on.
+
+    Args:
+        root: the data folder.
+        split: specimens of both sides; those without a usable frame are warned of.
+        labels: ``partial`` or ``full``.
+        limit: at most so many frames of each side, evenly over all of them; None: all.
+
+    Raises:
+        DataError: there is no such frame on one of the sides; says which specimens are there.
+    """
+    from medcli.training.batches import spread
+    from medcli.ultrabones.dataset.frame_index import index_frames
+
+    index = index_frames(root)
+    sides = ((split.train, "training", "--train-specimens"), (split.val, "validation", "--val-specimens"))
+    train, val = (spread(_rows_of(index, root, labels, *side), limit) for side in sides)
+    overlap = donor_overlap(_specimens(index, train), _specimens(index, val), donors_in(index))
+    warnings = [
+        f"specimens {' and '.join(map(str, sorted((*one.train, *one.test))))} are two legs of donor {one.donor} on "
+        "both sides of the split: validation is not independent of training"
+        for one in overlap
+    ]
+    missing = sorted({*split.train, *split.val} - {*_specimens(index, train), *_specimens(index, val)})
+    if missing:
+        warnings.append(f"no usable frame of specimens {_words(missing)}: they take no part")
+    if set(split.val) & set(TEST_SPECIMENS):
+        warnings.append(
+            "validation uses specimens of the published test split: best is chosen on them, so quote last, or "
+            "validate on others with --val-specimens or --cv loo"
+        )
+    return TrainingFrames(index, train, val, tuple(one.donor for one in overlap), tuple(warnings))
+
+
+def is_usable(frames: pd.DataFrame, labels: str) -> pd.Series[bool]:
+    """Whether each frame belongs to the data set: it has a label of this kind and a tracked pose."""
+    return (frames[label_column(labels)] != "") & (frames["tracking"] >= 0)
 
 
 def label_column(labels: str) -> str:
@@ -124,6 +231,24 @@ def _why_none(frames: pd.DataFrame, labels: str) -> tuple[str, str | None]:
     count = int((frames[LABEL_COLUMNS[other]] != "").sum()) if labels in LABEL_COLUMNS else 0
     hint = f"{count:,} have a {other} label: try --labels {other}" if count else None
     return f"none of {len(frames):,} frames has a {name}", hint
+
+
+def _rows_of(
+    index: pd.DataFrame, root: Path, labels: str, specimens: tuple[int, ...], side: str, option: str
+) -> NDArray[np.int64]:
+    usable = is_usable(index, labels)
+    rows = np.flatnonzero(usable & index["specimen"].isin(specimens)).astype(np.int64)
+    if not len(rows):
+        there = _words(sorted(set(index["specimen"][usable].tolist()))) or "none"
+        raise DataError(
+            f"no frame with {labels} label for {side} (specimens {_words(specimens)}) under {root}",
+            f"specimens with such labels there: {there}; choose with {option}, or --labels",
+        )
+    return rows
+
+
+def _specimens(index: pd.DataFrame, rows: NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(sorted(set(index["specimen"].to_numpy()[rows].tolist())))
 
 
 def _words(numbers: Iterable[int]) -> str:

@@ -10,9 +10,10 @@ import pandas as pd
 
 from medcli.core.dataset_status import DataFolder
 from medcli.core.run_provenance import is_synthetic
-from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS, TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
+from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS
 from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS, specimen_folder
 from medcli.ultrabones.dataset.frame_index import IndexReport, scan_frames
+from medcli.ultrabones.dataset.splits import PUBLISHED_SPLIT, is_usable, split_to_begin_with
 
 _MOST_CHECKED = 2000
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -98,27 +99,20 @@ def _propose(folder: DataFolder, root: Path, frames: pd.DataFrame, report: Index
 
 
 def _propose_training(folder: DataFolder, root: Path) -> None:
-    """The published split where both of its sides have frames; otherwise the last specimen validates."""
     labels = next(name for name in ("partial", "full") if folder.usable[name])
-    specimens = folder.usable[labels]
     words: list[object] = ["seg", "--root", root, *(["--labels", labels] if labels != "partial" else [])]
-    if not (set(specimens) & set(TRAIN_SPECIMENS) and set(specimens) & set(TEST_SPECIMENS)):
-        if len(specimens) < 2:
-            folder.problems.append("labelled frames of one specimen only: training needs another one to validate on")
-            return
-        val = specimens[-1]
-        others = [number for number in specimens[:-1] if not donor_of(val) or donor_of(number) != donor_of(val)]
-        words += ["--train-specimens", *(others or specimens[:-1]), "--val-specimens", val]
+    split = split_to_begin_with(folder.usable[labels])
+    if split is None:
+        folder.problems.append("labelled frames of one specimen only: training needs another one to validate on")
+        return
+    if split != PUBLISHED_SPLIT:
+        words += ["--train-specimens", *split.train, "--val-specimens", *split.val]
     folder.propose("train", "train the bone segmentation", *words)
 
 
 def _usable(frames: pd.DataFrame) -> dict[str, list[int]]:
     """Specimens with labelled and tracked frames, by kind of label."""
-    tracked = frames[frames["tracking"] >= 0]
-    return {
-        labels: sorted(set(tracked["specimen"][tracked[column] != ""].tolist()))
-        for labels, column in LABEL_COLUMNS.items()
-    }
+    return {labels: sorted(set(frames["specimen"][is_usable(frames, labels)].tolist())) for labels in LABEL_COLUMNS}
 
 
 def _has_meshes(frames: pd.DataFrame) -> bool:

@@ -3,52 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medcli.core.json_text import INLINE
 from medcli.ultrabones.dataset.splits import DonorOverlap
-from medcli.ultrabones.evaluation.metrics import REGIONS, THRESHOLDS_MM, FrameScore
+from medcli.ultrabones.evaluation.metrics import (
+    LISTED,
+    REGIONS,
+    THRESHOLDS_MM,
+    FrameScore,
+    curve_measures,
+    scalar_measures,
+)
 
 Curves = dict[str, list[float]]
 """Region (``all``, ``visible``, ``invisible``) to one value for each threshold."""
-CURVES = ("precision", "recall", "f1")
+Interval = dict[str, dict[str, list[list[float]]]]
+"""The 95 % bootstrap interval of each curve and region, specimens drawn with replacement: lower and upper end."""
 _DRAWS = 2000
-_CSV_THRESHOLDS = (5, 10, 20)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The 95 % bootstrap interval of each curve, specimens drawn with replacement: lower and upper end."""
-
-    precision: dict[str, list[list[float]]]
-    recall: dict[str, list[list[float]]]
-    f1: dict[str, list[list[float]]]
 
 
 @dataclass(frozen=True)
 class SpecimenResult:
-    """Means over the frames of one specimen."""
+    """Means over the frames of one specimen, as in :class:`SegmentationResult`."""
 
     donor: str
     frames: int
     frames_skipped: int
-    precision: Curves
-    recall: Curves
-    f1: Curves
-    dice: float
-    assd_mm: float
-    hd95_mm: float
+    curves: dict[str, Curves] = field(metadata=INLINE)
+    scalars: dict[str, float] = field(metadata=INLINE)
 
 
 @dataclass(frozen=True)
 class SegmentationResult:
     """What ``medcli evaluate seg`` answers for one protocol; a value that does not exist is NaN (null in JSON).
 
+    In JSON each measure of ``curves`` and ``scalars`` is a field of the result: ``result["f1"]["all"]``.
+
     Attributes:
-        protocol: ``paper`` or ``strict`` (see :mod:`medcli.ultrabones.evaluation.metrics`).
+        protocol: ``paper`` or ``strict`` (see :mod:`medcli.ultrabones.evaluation.protocols`).
         source: the mask folder or the checkpoint.
         labels: ``partial``, ``full`` or a mask folder.
         specimens: what was evaluated.
@@ -56,8 +54,8 @@ class SegmentationResult:
         frames_skipped: frames left out: without any predicted or label pixel (paper), with an empty label (strict).
         visible_grey: grey value from which a pixel is visible.
         thresholds_mm: 0.0, 0.1 … 2.0.
-        precision, recall, f1: mean over frames; each mean leaves out the frames in which its own value is undefined.
-        dice, assd_mm, hd_mm, hd95_mm: means over the frames that have them.
+        curves, scalars: means over frames by key of the measure; each mean leaves out the frames in which its own value
+            is undefined.
         frames_without_prediction: counted frames in which nothing was predicted.
         false_positive_rate: share of the frames with an empty label in which something was predicted.
         interval_95: strict only, and with two specimens or more.
@@ -74,13 +72,8 @@ class SegmentationResult:
     frames_skipped: int
     visible_grey: float
     thresholds_mm: list[float]
-    precision: Curves
-    recall: Curves
-    f1: Curves
-    dice: float
-    assd_mm: float
-    hd_mm: float
-    hd95_mm: float
+    curves: dict[str, Curves] = field(metadata=INLINE)
+    scalars: dict[str, float] = field(metadata=INLINE)
     frames_without_prediction: int
     false_positive_rate: float
     interval_95: Interval | None
@@ -125,22 +118,12 @@ def summarise_frames(
         frames=len(kept),
         frames_skipped=len(scores) - len(kept),
         thresholds_mm=[round(float(t), 1) for t in THRESHOLDS_MM],
-        precision=_mean_curve(kept, "precision"),
-        recall=_mean_curve(kept, "recall"),
-        f1=_mean_curve(kept, "f1"),
-        dice=_mean(kept, "dice"),
-        assd_mm=_mean(kept, "assd_mm"),
-        hd_mm=_mean(kept, "hd_mm"),
-        hd95_mm=_mean(kept, "hd95_mm"),
+        **_means_of(kept),
         frames_without_prediction=sum(not score.predicted for score in kept),
         false_positive_rate=float(np.mean([score.predicted for score in empty])) if empty else np.nan,
         interval_95=_interval(kept, specimens[counted]) if protocol == "strict" else None,
         per_specimen=_per_specimen(frames, scores, counted),
-        source=about.source,
-        labels=about.labels,
-        visible_grey=about.visible_grey,
-        donor_overlap=about.donor_overlap,
-        failures=about.failures,
+        **vars(about),
     )
 
 
@@ -149,13 +132,13 @@ def frame_table(frames: pd.DataFrame, scores: Sequence[FrameScore | None]) -> pd
     table = frames[["specimen", "donor", "anatomy", "record", "timestamp", "image"]].reset_index(drop=True)
     table["counted"] = [score is not None and score.labelled for score in scores]
     table["predicted"] = [score is not None and score.predicted for score in scores]
-    for name in ("dice", "assd_mm", "hd_mm", "hd95_mm"):
-        table[name] = [getattr(score, name) if score else np.nan for score in scores]
-    for name in CURVES:
+    for key in (measure.key for measure in scalar_measures()):
+        table[key] = [score.scalars[key] if score else np.nan for score in scores]
+    for key in (measure.key for measure in curve_measures()):
         for r, region in enumerate(REGIONS):
-            for k in _CSV_THRESHOLDS:
-                values = [getattr(score, name)[r, k] if score else np.nan for score in scores]
-                table[f"{name}.{region}@{k / 10}"] = values
+            for k in LISTED:
+                values = [score.curves[key][r, k] if score else np.nan for score in scores]
+                table[f"{key}.{region}@{k / 10}"] = values
     return table
 
 
@@ -171,37 +154,37 @@ def _per_specimen(
             donor=donors[rows[0]],
             frames=len(kept),
             frames_skipped=len(rows) - len(kept),
-            precision=_mean_curve(kept, "precision"),
-            recall=_mean_curve(kept, "recall"),
-            f1=_mean_curve(kept, "f1"),
-            dice=_mean(kept, "dice"),
-            assd_mm=_mean(kept, "assd_mm"),
-            hd95_mm=_mean(kept, "hd95_mm"),
+            **_means_of(kept),
         )
     return results
 
 
-def _mean(scores: Sequence[FrameScore], name: str) -> float:
-    values = np.array([getattr(score, name) for score in scores], dtype=np.float64)
+def _means_of(scores: Sequence[FrameScore]) -> dict[str, Any]:
+    """The fields ``curves`` and ``scalars`` of a result."""
+    return {
+        "curves": {measure.key: _mean_curve(scores, measure.key) for measure in curve_measures()},
+        "scalars": {measure.key: _mean_scalar(scores, measure.key) for measure in scalar_measures()},
+    }
+
+
+def _mean_scalar(scores: Sequence[FrameScore], key: str) -> float:
+    values = np.array([score.scalars[key] for score in scores], dtype=np.float64)
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else np.nan
 
 
-def _mean_curve(scores: Sequence[FrameScore], name: str) -> Curves:
-    means = _means(_stack(scores, name))
-    return {region: means[i].tolist() for i, region in enumerate(REGIONS)}
-
-
-def _stack(scores: Sequence[FrameScore], name: str) -> NDArray[np.float64]:
-    """(frames, 3, 21)."""
-    return np.array([getattr(score, name) for score in scores]).reshape(-1, len(REGIONS), len(THRESHOLDS_MM))
-
-
-def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the first axis of what is not NaN; NaN where nothing is left."""
+def _mean_curve(scores: Sequence[FrameScore], key: str) -> Curves:
+    """Mean over the frames with a value; NaN where there is none."""
+    values = _stack(scores, key)
     there = ~np.isnan(values)
     count = there.sum(axis=0)
-    return np.where(count > 0, np.where(there, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    means = np.where(count > 0, np.where(there, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    return dict(zip(REGIONS, means.tolist(), strict=True))
+
+
+def _stack(scores: Sequence[FrameScore], key: str) -> NDArray[np.float64]:
+    """(frames, 3, 21)."""
+    return np.array([score.curves[key] for score in scores]).reshape(-1, len(REGIONS), len(THRESHOLDS_MM))
 
 
 def _interval(scores: Sequence[FrameScore], specimens: NDArray[np.int64]) -> Interval | None:
@@ -212,15 +195,15 @@ def _interval(scores: Sequence[FrameScore], specimens: NDArray[np.int64]) -> Int
     draws = np.random.default_rng(0).integers(0, len(numbers), (_DRAWS, len(numbers)))
     weights = np.stack([(draws == i).sum(axis=1) for i in range(len(numbers))], axis=1).astype(np.float64)
     ends = {}
-    for name in CURVES:
-        values = _stack(scores, name)
+    for key in (measure.key for measure in curve_measures()):
+        values = _stack(scores, key)
         there = ~np.isnan(values)
         sums = np.stack([np.where(there, values, 0)[specimens == n].sum(axis=0) for n in numbers])
         counts = np.stack([there[specimens == n].sum(axis=0) for n in numbers])
         total, count = np.tensordot(weights, sums, 1), np.tensordot(weights, counts, 1)
         means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        ends[name] = {region: _percentiles(means[:, i]) for i, region in enumerate(REGIONS)}
-    return Interval(**ends)
+        ends[key] = {region: _percentiles(means[:, i]) for i, region in enumerate(REGIONS)}
+    return ends
 
 
 def _percentiles(means: NDArray[np.float64]) -> list[list[float]]:

@@ -30,8 +30,9 @@ from medcli.ultrabones.evaluation.aggregation import (
     frame_table,
     summarise_frames,
 )
-from medcli.ultrabones.evaluation.metrics import VISIBLE_GREY, FrameScore, paper_score, strict_score
+from medcli.ultrabones.evaluation.metrics import LISTED, FrameScore
 from medcli.ultrabones.evaluation.prediction_sources import LoadedFrame, Prediction, PredictionSource, shrink_mask
+from medcli.ultrabones.evaluation.protocols import VISIBLE_GREY, paper_score, strict_score
 
 logger = logging.getLogger(__name__)
 PROTOCOLS = ("paper", "strict")
@@ -89,9 +90,8 @@ class BothResults:
 class _Scores:
     """Scores of the frames read, by protocol, and what went wrong."""
 
+    by_protocol: dict[str, list[FrameScore | None]]
     rows: list[int] = field(default_factory=list)
-    paper: list[FrameScore | None] = field(default_factory=list)
-    strict: list[FrameScore | None] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
@@ -127,10 +127,9 @@ def evaluate_segmentation(
         raise DataError(f"none of {len(frames):,} frames could be evaluated: {scores.failures[0]}")
     about = EvaluationContext(source.name, settings.labels, settings.visible_grey, overlap, scores.failures)
     done = frames.iloc[scores.rows].reset_index(drop=True)
-    by_protocol = {name: getattr(scores, name) for name in settings.protocols}
-    results = {name: summarise_frames(name, done, mine, about) for name, mine in by_protocol.items()}
+    results = {name: summarise_frames(name, done, mine, about) for name, mine in scores.by_protocol.items()}
     if out is not None:
-        _write(out, done, source, by_protocol, results, settings)
+        _write(out, done, source, scores.by_protocol, results, settings)
         note_run(out, "evaluate seg", ABOUT, Path(root), settings, device=source.device)
     return Evaluation(results, out)
 
@@ -154,18 +153,16 @@ def _score_all(
 ) -> _Scores:
     use_single_threaded_codecs()
     spacings = _spacings_mm(frames) if "strict" in settings.protocols else [PIXEL_SPACING_MM] * len(frames)
-    scores = _Scores()
+    scores = _Scores({protocol: [] for protocol in settings.protocols})
 
-    def measure(frame: LoadedFrame, prediction: Prediction) -> tuple[FrameScore | None, FrameScore | None]:
-        label_small = shrink_mask(frame.label)
-        return (
-            paper_score(frame.grey, prediction.small, label_small, settings.visible_grey)
-            if "paper" in settings.protocols
-            else None,
-            strict_score(frame.grey, prediction.native, frame.label, spacings[frame.row], settings.visible_grey)
-            if "strict" in settings.protocols
-            else None,
-        )
+    def measure(frame: LoadedFrame, prediction: Prediction) -> list[FrameScore | None]:
+        grey, visible = frame.grey, settings.visible_grey
+        return [
+            paper_score(grey, prediction.small, shrink_mask(frame.label), visible)
+            if protocol == "paper"
+            else strict_score(grey, prediction.native, frame.label, spacings[frame.row], visible)
+            for protocol in settings.protocols
+        ]
 
     images, masks = frames["image"].tolist(), frames[label_column(settings.labels)].tolist()
 
@@ -179,10 +176,10 @@ def _score_all(
     ):
         for batch in _load_ahead(pool, frames, load, scores.failures, advance):
             measured = pool.map(measure, batch, source.predict(batch))
-            for frame, (paper, strict) in zip(batch, measured, strict=True):
+            for frame, found in zip(batch, measured, strict=True):
                 scores.rows.append(frame.row)
-                scores.paper.append(paper)
-                scores.strict.append(strict)
+                for mine, score in zip(scores.by_protocol.values(), found, strict=True):
+                    mine.append(score)
                 advance(1)
     return scores
 
@@ -265,7 +262,9 @@ def _write(
 
 def rank_frames(scores: Sequence[FrameScore | None], count: int = 3) -> list[tuple[str, int, float]]:
     """The best, middle and worst frames by F1 at 0.5 mm: rank, place in ``scores``, F1."""
-    values = np.array([score.f1[0, 5] if score is not None and score.labelled else np.nan for score in scores])
+    values = np.array(
+        [score.curves["f1"][0, LISTED[0]] if score is not None and score.labelled else np.nan for score in scores]
+    )
     order = [int(i) for i in np.argsort(-values, kind="stable") if not np.isnan(values[i])]
     middle = max((len(order) - count) // 2, 0)
     picks = {"best": order[:count], "median": order[middle : middle + count], "worst": order[-count:]}

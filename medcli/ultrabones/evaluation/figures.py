@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from medcli.core.files import make_output_folder, write_bytes, write_json
 from medcli.core.image_io import read_grey, write_image
+from medcli.core.overlays import overlay_masks
 from medcli.ultrabones.evaluation.mask_distances import dilate
+from medcli.ultrabones.evaluation.metrics import curve_measures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,26 +23,26 @@ if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.aggregation import SegmentationResult
     from medcli.ultrabones.evaluation.prediction_sources import LoadedFrame, Prediction
 
-PANELS = (("precision", "accuracy (precision)"), ("recall", "completeness (recall)"), ("f1", "F1 score"))
 COLOURS = {"all": "black", "visible": "tab:blue", "invisible": "tab:orange"}
 _EXAMPLE_WIDTH = 720
-LABEL_COLOUR, PREDICTION_COLOUR = (0, 220, 90), (255, 60, 160)
+_LABEL_COLOUR, _PREDICTION_COLOUR = (0, 220, 90), (255, 60, 160)
 
 
 def draw_curves(result: SegmentationResult, path: Path) -> None:
-    """Precision, recall and F1 over the threshold, for all, visible and invisible bone, as a PNG."""
+    """Each curve over the threshold, for all, visible and invisible bone, as a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4))
+    measures = curve_measures()
+    figure = Figure(figsize=(4 * len(measures), 4))
     figure.subplots_adjust(0.04, 0.13, 0.985, 0.84, wspace=0.1)
-    for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), PANELS, strict=True):
+    for axes, measure in zip(figure.subplots(1, len(measures), sharey=True), measures, strict=True):
         for region, colour in COLOURS.items():
-            values = np.array(getattr(result, name)[region], dtype=float)
+            values = np.array(result.curves[measure.key][region], dtype=float)
             axes.plot(result.thresholds_mm, values, color=colour, label=region)
             if result.interval_95 is not None:
-                low, high = getattr(result.interval_95, name)[region]
+                low, high = result.interval_95[measure.key][region]
                 axes.fill_between(result.thresholds_mm, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set(xlabel="distance (mm)", title=title, xlim=(0, 2), ylim=(0, 1.02))
+        axes.set(xlabel="distance (mm)", title=measure.heading, xlim=(0, 2), ylim=(0, 1.02))
         axes.set_xticks([0, 0.5, 1, 1.5, 2])
         axes.grid(alpha=0.4)
     axes.legend(loc="lower right")
@@ -99,11 +101,9 @@ def overlay_label_and_prediction(
     grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_], width: int | None = None
 ) -> NDArray[np.uint8]:
     """An RGB picture (H, W, 3) of a frame with its label and, a little apart, the outline of its prediction."""
-    picture = np.repeat(grey[:, :, None], 3, axis=2)
     width = width or max(round(max(grey.shape) / 400), 1)
-    picture[dilate(prediction, 2 * width) & ~dilate(prediction, width)] = PREDICTION_COLOUR
-    picture[label] = LABEL_COLOUR
-    return picture
+    rim = dilate(prediction, 2 * width) & ~dilate(prediction, width)
+    return overlay_masks(grey, (rim, _PREDICTION_COLOUR), (label, _LABEL_COLOUR))
 
 
 def _save(figure: Figure, path: Path, dpi: int) -> None:

@@ -49,7 +49,7 @@ def squared_distance_at(columns: Any, row: int, column: int) -> int:
         if right < width:
             best = min(best, step * step + columns[row, right] * columns[row, right])
         step += 1
-    return best
+    return int(best)
 
 
 @njit(nogil=True, cache=True)
@@ -101,33 +101,4 @@ def dilate(mask: Any, radius: int) -> Any:
         for other in range(max(row - radius, 0), min(row + radius + 1, height)):
             half = reach[abs(other - row)]
             result[other, max(column - half, 0) : min(column + half + 1, width)] = True
-    return result
-
-
-@njit(nogil=True, cache=True)
-def count_below(squared: Any, first_below: Any, counted: Any) -> Any:
-    """How many of the ``counted`` distances lie below each threshold.
-
-    Args:
-        squared: (N,) squared distances in pixels².
-        first_below: for each squared distance the first threshold it is below; longer ones are below none.
-        counted: (N,) which of them count.
-
-    Returns:
-        (thresholds + 1,) int64: the counts, and last how many count at all.
-    """
-    thresholds = first_below[0]
-    bins = np.zeros(thresholds + 1, np.int64)
-    total = 0
-    for i in range(len(squared)):
-        if counted[i]:
-            total += 1
-            if squared[i] + 1 < len(first_below):
-                bins[first_below[squared[i] + 1]] += 1
-    result = np.empty(thresholds + 1, np.int64)
-    running = 0
-    for k in range(thresholds):
-        running += bins[k]
-        result[k] = running
-    result[thresholds] = total
     return result

@@ -1,170 +1,201 @@
-"""How near a predicted bone surface lies to the labelled one: the published protocol, and a stricter one.
+"""What is measured of a frame: one table of measures, which every output follows.
 
-**Paper** (Wu et al. 2025): everything at 256 x 256 with one scale for both axes, 0.1857… mm per pixel. The label is
-thickened to 3 pixels. Precision at t is the share of predicted pixels nearer than t to a label pixel, recall the share
-of label pixels nearer than t to a predicted one, F1 = 2pr / (p + r + 1e-10), t = 0.0 to 2.0 mm, compared with <.
-Frames without any predicted or label pixel are left out. *Visible* restricts prediction **and** label to pixels of grey
-107 and more, *invisible* to darker ones. An empty set is infinitely far away.
-
-**Strict**: native pixels with their true spacing, the label as it is, and every labelled frame counts: without a
-prediction its recall and F1 are 0. Regions restrict the pixels that are counted, not what they are compared with; F1
-is 0 also where a region holds label but no prediction, although its recall may be above 0.
-
-Regions come in the order :data:`REGIONS`, thresholds in the order :data:`THRESHOLDS_MM`; a value that a frame does not
-have is NaN.
+A new measure is one function of a :class:`FrameComparison` and one entry in :data:`MEASURES`. By that it stands in the
+JSON, the printed tables, the table of frames, ``--fail-under``, the figures and the report, for both protocols of
+:mod:`medcli.ultrabones.evaluation.protocols`. A value that a frame does not have is NaN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH, INPUT_SIZE
-from medcli.ultrabones.evaluation.mask_distances import NOWHERE, count_below, dilate, positions, squared_distances
-from medcli.ultrabones.segmentation.preprocessing import nearest_indices
-
 THRESHOLDS_MM = np.arange(0, 2.1, 0.1)
 """The 21 published thresholds, as published (0.30000000000000004 and so on)."""
+LISTED = (5, 10, 20)
+"""Places of 0.5, 1.0 and 2.0 mm among the thresholds: those that tables list."""
 REGIONS = ("all", "visible", "invisible")
-VISIBLE_GREY = 107.0
-"""Grey value from which a pixel is visible."""
-THICKNESS_PX = 3
-"""The published label holds the pixels within this distance of a label pixel, at 256 x 256."""
-PAPER_SCALE_MM = (FRAME_WIDTH + FRAME_HEIGHT) / INPUT_SIZE / 2 * 0.054
-"""Published millimetres per pixel at 256 x 256: the mean of both axes, with 0.054 for 0.05392."""
 _TINY = 1e-10
+
+Distances = NDArray[np.int64]
+"""(N,) squared distances in pixels²."""
+
+
+@dataclass(frozen=True)
+class FrameComparison:
+    """A prediction and the label of one frame, prepared by a protocol: what every measure is computed from.
+
+    Attributes:
+        prediction, label: (H, W) masks; by the paper's protocol the label is the thickened one.
+        scale_mm: edge of a pixel.
+        distances: for each of :data:`REGIONS` the squared distances from predicted pixels to the label and from
+            label pixels to the prediction; None for a region without values.
+        counts_misses: F1 is 0, not undefined, where a region holds label and no prediction.
+    """
+
+    prediction: NDArray[np.bool_]
+    label: NDArray[np.bool_]
+    scale_mm: float
+    distances: Sequence[tuple[Distances, Distances] | None]
+    counts_misses: bool
+
+    @cached_property
+    def precision(self) -> NDArray[np.float64]:
+        """(3, 21): share of predicted pixels nearer to the label than each threshold."""
+        return self._by_region(0)
+
+    @cached_property
+    def recall(self) -> NDArray[np.float64]:
+        """(3, 21): share of label pixels nearer to the prediction than each threshold."""
+        return self._by_region(1)
+
+    @cached_property
+    def f1(self) -> NDArray[np.float64]:
+        """(3, 21): 2pr / (p + r + 1e-10)."""
+        f1 = 2 * self.precision * self.recall / (self.precision + self.recall + _TINY)
+        missed = np.isnan(self.precision) & ~np.isnan(self.recall)
+        return np.where(missed, 0.0, f1) if self.counts_misses else f1
+
+    @cached_property
+    def surface_mm(self) -> list[NDArray[np.float64]]:
+        """Ascending distances between the whole surfaces, there and back; empty where a mask is empty."""
+        both = self.distances[0] or ()
+        return [np.sqrt(np.sort(one)) * self.scale_mm for one in both] if all(len(one) for one in both) else []
+
+    def _by_region(self, way: int) -> NDArray[np.float64]:
+        nothing = np.full(len(THRESHOLDS_MM), np.nan)
+        return np.stack([nothing if one is None else _shares(one[way], self.scale_mm) for one in self.distances])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One entry of :data:`MEASURES`.
+
+    Attributes:
+        key: its name in JSON, CSV and ``--fail-under``, with the unit at the end.
+        title: its name for people.
+        kind: ``curve``, shares (3, 21) by region and threshold; or ``scalar``, one number.
+        better: ``higher`` or ``lower``.
+        compute: the value of a frame.
+        unit: of a scalar.
+        decimals: shown.
+        paper_title: what the paper calls it.
+        is_headline: one of the few numbers that stand large in a report and in its table of specimens.
+    """
+
+    key: str
+    title: str
+    kind: Literal["curve", "scalar"]
+    better: Literal["higher", "lower"]
+    compute: Callable[[FrameComparison], Any]
+    unit: str = ""
+    decimals: int = 3
+    paper_title: str = ""
+    is_headline: bool = True
+
+    @property
+    def heading(self) -> str:
+        """Title of a figure: ``Precision (accuracy)``."""
+        return self.title[0].upper() + self.title[1:] + (f" ({self.paper_title})" if self.paper_title else "")
+
+    @property
+    def title_with_unit(self) -> str:
+        """Heading of a column: ``Hausdorff distance, mm``."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    def text(self, value: float) -> str:
+        """A value with its unit: ``1.38 mm``."""
+        return f"{value:.{self.decimals}f} {self.unit}".rstrip()
+
+
+def dice(frame: FrameComparison) -> float:
+    """Overlap of prediction and label, NaN where both are empty."""
+    total = np.count_nonzero(frame.prediction) + np.count_nonzero(frame.label)
+    return 2 * np.count_nonzero(frame.prediction & frame.label) / total if total else np.nan
+
+
+def mean_surface_distance(frame: FrameComparison) -> float:
+    """ASSD: mean of the distances from every pixel of one mask to the other, both ways, millimetres."""
+    both = frame.surface_mm
+    return sum(float(one.sum()) for one in both) / sum(len(one) for one in both) if both else np.nan
+
+
+def hausdorff_distance(frame: FrameComparison) -> float:
+    """The largest distance of any pixel of one mask to the other, millimetres."""
+    return max((float(one[-1]) for one in frame.surface_mm), default=np.nan)
+
+
+def hausdorff_95_distance(frame: FrameComparison) -> float:
+    """The larger of the 95th percentiles of the distances there and back, millimetres."""
+    return max((_percentile_95(one) for one in frame.surface_mm), default=np.nan)
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("precision", "precision", "curve", "higher", lambda frame: frame.precision, paper_title="accuracy"),
+    Measure("recall", "recall", "curve", "higher", lambda frame: frame.recall, paper_title="completeness"),
+    Measure("f1", "F1", "curve", "higher", lambda frame: frame.f1),
+    Measure("dice", "Dice", "scalar", "higher", dice),
+    Measure("assd_mm", "mean surface distance", "scalar", "lower", mean_surface_distance, "mm", 2),
+    Measure("hd_mm", "Hausdorff distance", "scalar", "lower", hausdorff_distance, "mm", 2, is_headline=False),
+    Measure("hd95_mm", "95 % Hausdorff distance", "scalar", "lower", hausdorff_95_distance, "mm", 2),
+)
+"""Everything that is measured, in the order of every output."""
+
+
+def curve_measures() -> list[Measure]:
+    """The measures that are shares by region and threshold."""
+    return [measure for measure in MEASURES if measure.kind == "curve"]
+
+
+def scalar_measures() -> list[Measure]:
+    """The measures that are one number."""
+    return [measure for measure in MEASURES if measure.kind == "scalar"]
 
 
 @dataclass(frozen=True)
 class FrameScore:
-    """Scores of one frame.
+    """Values of one frame.
 
     Attributes:
-        precision, recall, f1: (3, 21), region by threshold, NaN where undefined.
-        dice: overlap of prediction and label, NaN where both are empty.
-        assd_mm: mean of the distances from every pixel of one mask to the other, both ways.
-        hd_mm, hd95_mm: largest distance, and the larger of the two 95th percentiles; NaN where a mask is empty.
+        curves: by key, (3, 21) each: region (:data:`REGIONS`) by threshold (:data:`THRESHOLDS_MM`).
+        scalars: by key.
         labelled, predicted: whether the mask has pixels.
     """
 
-    precision: NDArray[np.float64]
-    recall: NDArray[np.float64]
-    f1: NDArray[np.float64]
-    dice: float
-    assd_mm: float
-    hd_mm: float
-    hd95_mm: float
+    curves: dict[str, NDArray[np.float64]]
+    scalars: dict[str, float]
     labelled: bool
     predicted: bool
 
-
-def thicken_label(label: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The published label: pixels within 3 of a label pixel, (256, 256)."""
-    return np.asarray(dilate(label, THICKNESS_PX))
-
-
-def paper_score(
-    grey: NDArray[np.float32],
-    prediction: NDArray[np.bool_],
-    label: NDArray[np.bool_],
-    visible_grey: float = VISIBLE_GREY,
-) -> FrameScore | None:
-    """Score one frame by the published protocol; None for a frame that it leaves out.
-
-    Args:
-        grey: (256, 256) resized image, 0 to 255, not rounded.
-        prediction: (256, 256), probability above 0.5.
-        label: (256, 256), not thickened.
-        visible_grey: grey value from which a pixel is visible.
-    """
-    thick = thicken_label(label)
-    if not prediction.any() or not thick.any():
-        return None
-    visible = grey >= visible_grey
-    precision, recall = np.full((3, 21), np.nan), np.full((3, 21), np.nan)
-    squared: list[NDArray[np.int64]] = []
-    for i, region in enumerate((np.ones_like(visible), visible, ~visible)):
-        p, g = prediction & region, thick & region
-        if REGIONS[i] == "invisible" and not (p.any() and g.any()):
-            continue
-        to_label, to_prediction = squared_distances(p, g), squared_distances(g, p)
-        precision[i] = _shares(to_label, PAPER_SCALE_MM)
-        recall[i] = _shares(to_prediction, PAPER_SCALE_MM)
-        squared = squared or [to_label, to_prediction]
-    f1 = 2 * precision * recall / (precision + recall + _TINY)
-    return FrameScore(
-        precision, recall, f1, _dice(prediction, thick), *_surface_distances(squared, PAPER_SCALE_MM), True, True
-    )
+    @staticmethod
+    def of(frame: FrameComparison, labelled: bool = True, predicted: bool = True) -> FrameScore:
+        """Every measure of a frame."""
+        return FrameScore(
+            {measure.key: measure.compute(frame) for measure in curve_measures()},
+            {measure.key: float(measure.compute(frame)) for measure in scalar_measures()},
+            labelled,
+            predicted,
+        )
 
 
-def strict_score(
-    grey: NDArray[np.float32],
-    prediction: NDArray[np.bool_],
-    label: NDArray[np.bool_],
-    spacing_mm: float,
-    visible_grey: float = VISIBLE_GREY,
-) -> FrameScore:
-    """Score one frame on its native grid.
-
-    Args:
-        grey: (256, 256) resized image, 0 to 255: what is visible does not depend on the protocol.
-        prediction: (H, W) native mask.
-        label: (H, W) native mask.
-        spacing_mm: edge of a native pixel.
-        visible_grey: grey value from which a pixel is visible.
-    """
-    labelled, predicted = bool(label.any()), bool(prediction.any())
-    to_label, to_prediction = squared_distances(prediction, label), squared_distances(label, prediction)
-    visible = grey >= visible_grey
-    precision = _shares_by_region(to_label, _at_pixels(visible, prediction), spacing_mm)
-    recall = _shares_by_region(to_prediction, _at_pixels(visible, label), spacing_mm)
-    f1 = 2 * precision * recall / (precision + recall + _TINY)
-    f1 = np.where(np.isnan(precision) & ~np.isnan(recall), 0.0, f1)  # bone there, and nothing predicted
-    if not labelled:
-        precision[:], recall[:], f1[:] = np.nan, np.nan, np.nan
-    distances = _surface_distances([to_label, to_prediction], spacing_mm)
-    return FrameScore(precision, recall, f1, _dice(prediction, label), *distances, labelled, predicted)
-
-
-def prediction_distances_mm(prediction: NDArray[np.bool_], label: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Mean, largest and 95 % distance from prediction to thickened label at 256 x 256, millimetres.
-
-    The published validation logs them as chamfer, hausdorff and hausdorff_95. NaN where a mask is empty.
-    """
-    if not prediction.any() or not label.any():
-        return np.nan, np.nan, np.nan
-    distances = np.sqrt(squared_distances(prediction, thicken_label(label))) * PAPER_SCALE_MM
-    return float(distances.mean()), float(distances.max()), float(np.percentile(distances, 95))
-
-
-def _shares(
-    squared: NDArray[np.int64], scale_mm: float, counted: NDArray[np.bool_] | None = None
-) -> NDArray[np.float64]:
-    """Share of the distances below each threshold, (21,); NaN when none is counted."""
-    if counted is None:
-        counted = np.ones(len(squared), np.bool_)
-    counts = count_below(squared, _first_below(scale_mm), counted)
-    return counts[:-1] / counts[-1] if counts[-1] else np.full(len(THRESHOLDS_MM), np.nan)
+def _shares(squared: Distances, scale_mm: float) -> NDArray[np.float64]:
+    """Share of the distances below each threshold, (21,); NaN when there is none."""
+    if not len(squared):
+        return np.full(len(THRESHOLDS_MM), np.nan)
+    first = _first_below(scale_mm).take(squared, mode="clip")
+    return np.bincount(first, minlength=len(THRESHOLDS_MM))[: len(THRESHOLDS_MM)].cumsum() / len(squared)
 
 
 @lru_cache(maxsize=64)
 def _first_below(scale_mm: float) -> NDArray[np.int64]:
-    """After the number of thresholds: for each squared distance 0, 1, … the first threshold it is strictly below."""
+    """For each squared distance 0, 1, … the first threshold that it is strictly below; of the last one, none."""
     squared = np.arange(int((THRESHOLDS_MM[-1] / scale_mm) ** 2) + 2)
-    first = np.searchsorted(THRESHOLDS_MM, np.sqrt(squared) * scale_mm, side="right")
-    return np.concatenate([[len(THRESHOLDS_MM)], first]).astype(np.int64)
-
-
-def _surface_distances(squared: list[NDArray[np.int64]], scale_mm: float) -> tuple[float, float, float]:
-    """ASSD, Hausdorff distance and HD95 in millimetres from the squared distances both ways."""
-    if any(len(one) == 0 or one[0] >= NOWHERE for one in squared):
-        return np.nan, np.nan, np.nan
-    both = [np.sqrt(np.sort(one)) * scale_mm for one in squared]
-    mean = sum(float(one.sum()) for one in both) / sum(len(one) for one in both)
-    return mean, max(float(one[-1]) for one in both), max(_percentile_95(one) for one in both)
+    return np.searchsorted(THRESHOLDS_MM, np.sqrt(squared) * scale_mm, side="right")
 
 
 def _percentile_95(ascending: NDArray[np.float64]) -> float:
@@ -173,21 +204,3 @@ def _percentile_95(ascending: NDArray[np.float64]) -> float:
     below = int(place)
     above = min(below + 1, len(ascending) - 1)
     return float(ascending[below] + (place - below) * (ascending[above] - ascending[below]))
-
-
-def _dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    total = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2 * np.count_nonzero(a & b) / total if total else np.nan
-
-
-def _shares_by_region(squared: NDArray[np.int64], visible: NDArray[np.bool_], scale_mm: float) -> NDArray[np.float64]:
-    """Shares for all, visible and invisible pixels, (3, 21); ``visible`` says of each distance whose pixel it is."""
-    return np.stack([_shares(squared, scale_mm, counted) for counted in (None, visible, ~visible)])
-
-
-def _at_pixels(visible: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether each True pixel of a native mask is visible: it takes the 256 x 256 pixel that holds its centre."""
-    height, width = mask.shape
-    places = positions(mask)
-    rows, columns = nearest_indices(visible.shape[0], height), nearest_indices(visible.shape[1], width)
-    return visible[rows[places // width], columns[places % width]]

@@ -119,7 +119,8 @@ class Model:
         Raises:
             DataError: there is none, or it cannot be read.
         """
-        from medcli.ultrabones.segmentation.checkpoint import find_newest_best, load_segmenter
+        from medcli.ultrabones.segmentation.checkpoint import find_newest_best
+        from medcli.ultrabones.segmentation.inference import load_segmenter
 
         if path is None:
             path = find_newest_best(runs)

@@ -19,6 +19,7 @@ from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, remove_left_overs
 from medcli.core.image_io import read_grey, read_size, write_image
 from medcli.core.made_with import differences, fingerprint, refuse_other_options
+from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
@@ -188,15 +189,9 @@ def label_overlay_path(sweep: Sweep, timestamp: int) -> Path:
     return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
 
 
-def draw_overlay(
-    image: NDArray[np.uint8], full: NDArray[np.uint8], seen: NDArray[np.uint8] | None = None
-) -> NDArray[np.uint8]:
+def draw_overlay(image: NDArray[np.uint8], full: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A frame in grey with its full label in blue and the part the probe sees in orange, (rows, columns, 3)."""
-    picture = np.repeat(image[:, :, None], 3, axis=2)
-    picture[full > 0] = _HIDDEN_COLOUR
-    if seen is not None:
-        picture[seen > 0] = _SEEN_COLOUR
-    return picture
+    return overlay_masks(image, (full > 0, _HIDDEN_COLOUR), (seen > 0, _SEEN_COLOUR))
 
 
 def label_fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:

@@ -45,11 +45,11 @@ def full_label(
 
 def partial_label(full: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The part of a full label (rows, columns) that the probe sees: each column's first run of label pixels."""
-    return _first_runs(full)
+    return np.asarray(_first_runs(full))
 
 
 @njit(nogil=True, cache=True)
-def _first_runs(full):  # type: ignore[no-untyped-def]
+def _first_runs(full):
     rows, columns = full.shape
     partial = np.zeros_like(full)
     state = np.zeros(columns, np.uint8)  # 0: above the run, 1: in it, 2: below
@@ -65,7 +65,7 @@ def _first_runs(full):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _draw_section(image, matrix, triangles, boxes, starts, spacing, band):  # type: ignore[no-untyped-def]
+def _draw_section(image, matrix, triangles, boxes, starts, spacing, band):
     """Set the pixels nearer than ``band`` to a triangle to 255; return how many were set.
 
     ``matrix`` is (3, 4), CT to image millimetres. Boxes of the tree that stay clear of the image rectangle are passed
@@ -112,7 +112,7 @@ def _draw_section(image, matrix, triangles, boxes, starts, spacing, band):  # ty
 
 
 @njit(nogil=True, cache=True)
-def _draw_triangle(image, t, spacing, band, margin):  # type: ignore[no-untyped-def]
+def _draw_triangle(image, t, spacing, band, margin):
     """Set the pixels nearer than ``band`` to one triangle (3, 3) in image millimetres."""
     low_z, high_z = min(t[0, 2], t[1, 2], t[2, 2]), max(t[0, 2], t[1, 2], t[2, 2])
     if low_z > margin or high_z < -margin:

@@ -6,99 +6,22 @@ be of two different moments); ``best.json`` is a copy of it for people and scrip
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medcli import __version__
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder
-from medcli.core.json_text import to_json
 from medcli.training.seeds import seed_torch
 from medcli.training.weights import SUFFIX, find_newest, load_into, read_description, save_weights
-from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER, NO_WEIGHTS, build_model
-from medcli.ultrabones.segmentation.preprocessing import INPUT_SIZE, MEAN, STD
+from medcli.ultrabones.segmentation.published_checkpoint import load_upstream
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "Checkpoint",
-    "Metadata",
-    "Segmenter",
-    "convert_checkpoint",
-    "create",
-    "describe_segmentation_checkpoint",
-    "find_newest_best",
-    "load_model",
-    "load_segmenter",
-    "read_metadata",
-    "save_checkpoint",
-]
-
-_FAMILY = "medcli.segmenter."
-SCHEMA = f"{_FAMILY}v1"
-CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
-LICENCE = "CC BY 4.0 (UltraBones100k)"
 UNTRAINED = "medcli checkpoint new, untrained"
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What one must know of a segmentation network besides its weights.
-
-    Attributes:
-        arch, encoder: names as :func:`medcli.ultrabones.segmentation.network.build_model` takes them.
-        mean, std: normalisation of grey / 255.
-        input_size: rows and columns of the input, pixels.
-        threshold: a pixel is bone where its probability is above it.
-        settings: the options of the training that made it.
-        splits: specimens of ``train`` and ``val`` and what was noticed about them.
-        metrics: what validation said of these weights.
-        source: where the weights come from.
-    """
-
-    arch: str = ARCH
-    encoder: str = ENCODER
-    mean: float = MEAN
-    std: float = STD
-    input_size: int = INPUT_SIZE
-    threshold: float = 0.5
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    splits: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    source: str = "medcli train seg"
-    licence: str = LICENCE
-    citation: str = CITATION
-    medcli_version: str = __version__
-    schema: str = SCHEMA
-
-    def to_json(self) -> str:
-        """The description as JSON; numbers that are not finite become null."""
-        return to_json(self)
-
-    @classmethod
-    def from_json(cls, text: str, name: Path | str) -> Metadata:
-        """Read a description back; fields of a later version are left out.
-
-        Raises:
-            DataError: it is no description, or of a schema that this version does not know.
-        """
-        try:
-            values = json.loads(text)
-            schema = values["schema"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{name} does not describe a segmentation network") from error
-        if not str(schema).startswith(_FAMILY):
-            raise DataError(f"{name} holds another kind of network ({schema}), expected one of medcli train seg")
-        if schema != SCHEMA:
-            raise DataError(f"{name} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
-        known = {entry.name for entry in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in values.items() if key in known})
 
 
 @dataclass(frozen=True)
@@ -152,8 +75,6 @@ def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
     if not path.is_file():
         raise DataError(f"no checkpoint {path}", "train one: medcli train seg")
     if path.suffix != SUFFIX:
-        from medcli.ultrabones.segmentation.published_checkpoint import load_upstream
-
         return load_upstream(path)
     metadata = read_metadata(path)
     model = build_model(metadata.arch, metadata.encoder)

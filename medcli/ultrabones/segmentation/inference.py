@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import UsageError
 from medcli.training.devices import choose_device
+from medcli.ultrabones.segmentation.checkpoint import load_model
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.preprocessing import normalise
 
 if TYPE_CHECKING:
     import torch
-
-    from medcli.ultrabones.segmentation.checkpoint import Metadata
 
 PRECISIONS = ("32", "bf16")
 _BATCH_SIZE_GPU = 32
@@ -99,8 +99,6 @@ def load_segmenter(path: Path, device: str = "auto", precision: str = "32", batc
         DataError: see ``checkpoint.load_model``.
         UsageError: this machine has no such device.
     """
-    from medcli.ultrabones.segmentation.checkpoint import load_model
-
     choose_device(device)  # before the weights are read
     model, metadata = load_model(Path(path))
     return Segmenter(model, metadata, device, precision, batch_size)

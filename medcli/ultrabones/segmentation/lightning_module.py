@@ -10,15 +10,14 @@ from torch import Tensor
 
 from medcli.training.seeds import random_stream
 from medcli.training.validation_means import Totals
-from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD
+from medcli.ultrabones.dataset.constants import LABEL_RADIUS_PX
 from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
 from medcli.ultrabones.segmentation.augmentation.trivial import as_bone, augment, draw_plan, to_unit
-from medcli.ultrabones.segmentation.losses import LossWeights, segmentation_loss
+from medcli.ultrabones.segmentation.losses import LOSSES
+from medcli.ultrabones.segmentation.preprocessing import normalise_unit
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.ultrabones.segmentation.validation_metrics import DISTANCES, dice_scores, one_sided_distances
 
-LABEL_RADIUS_PX = 3
-"""A pixel is bone when it lies within this distance of a labelled pixel."""
 SKELETON_RADIUS_PX = 1
 LR_STEP_EPOCHS = 10
 LR_FACTOR = 0.8
@@ -34,22 +33,23 @@ class SegmentationModule(pl.LightningModule):
 
     Args:
         model: (N, 1, H, W) normalised grey to (N, 1, H, W) logits.
-        settings: loss weights, learning rate, augmentation, seed.
+        settings: loss, learning rate, augmentation, seed.
     """
 
     def __init__(self, model: torch.nn.Module, settings: SegmentationSettings) -> None:
         super().__init__()
         # Half the time of the other memory format on a CPU, and what tensor cores want.
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last)
         self.settings = settings
-        self.weights = LossWeights(*settings.loss_weights)
+        self.loss = LOSSES[settings.loss]
         # Outside of the module's own children, so that the state dict keeps its plain names.
         self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
         self._totals = Totals()
 
     def forward(self, inputs: Tensor) -> Tensor:
         network = self._compiled[0] if self._compiled else self.model
-        return network(inputs.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = network(inputs.contiguous(memory_format=torch.channels_last))
+        return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
@@ -59,7 +59,7 @@ class SegmentationModule(pl.LightningModule):
             pictures, bones = augment(images, labels, plan)
         else:
             pictures, bones = to_unit(images), as_bone(labels)
-        loss = self._loss(self(normalise_batch(pictures)), bones)
+        loss = self._loss(self(normalise_unit(pictures)), bones)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
@@ -69,7 +69,7 @@ class SegmentationModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         bones = as_bone(labels)
-        logits = self(normalise_batch(to_unit(images)))
+        logits = self(normalise_unit(to_unit(images)))
         predictions, thick = logits > 0, thicken_batch(bones, LABEL_RADIUS_PX)
         self._totals.add("val_loss", self._loss(logits, bones).expand(len(images)))
         self._totals.add("val_dice", dice_scores(predictions, thick))
@@ -89,9 +89,4 @@ class SegmentationModule(pl.LightningModule):
 
     def _loss(self, logits: Tensor, bones: Tensor) -> Tensor:
         label, skeleton = thicken_batch(bones, LABEL_RADIUS_PX), thicken_batch(bones, SKELETON_RADIUS_PX)
-        return segmentation_loss(logits, label, skeleton, self.weights)
-
-
-def normalise_batch(pictures: Tensor) -> Tensor:
-    """[0, 1] to the network's input, with the published mean and standard deviation."""
-    return (pictures - IMAGE_MEAN) / IMAGE_STD
+        return self.loss(logits, label, skeleton, self.settings.loss_weights)

@@ -1,39 +1,76 @@
-"""The published segmentation loss (Wu et al., Comput. Biol. Med. 194 (2025) 110435), finite for every label.
+"""Losses of the segmentation training, by the names that ``--loss`` takes.
 
-loss = w_dice * Dice + w_bce * BCE - w_skeleton * mean over frames of sum(p * skeleton) / sum(skeleton)
+A new loss is one function of logits, labels, skeletons and the weights of its terms, and one entry in :data:`LOSSES`.
+It must be finite for every batch, also where augmentation pushed the bone out of all frames.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """Weights of the three terms; the paper's by default. ``skeleton`` is subtracted."""
+class SegmentationLoss:
+    """One entry of :data:`LOSSES`.
 
-    dice: float = 1.0
-    bce: float = 1.0
-    skeleton: float = 0.1
-
-
-def segmentation_loss(logits: Tensor, labels: Tensor, skeletons: Tensor, weights: LossWeights) -> Tensor:
-    """The published loss of a batch, computed in float32 whatever the precision of ``logits``.
-
-    Args:
-        logits, labels, skeletons: (B, 1, H, W); labels and skeletons are 0 or 1 of any type.
-
-    Returns:
-        A scalar. A batch of finite logits gives a finite loss, also where augmentation pushed the bone out of frames.
+    Attributes:
+        compute: from logits, labels and skeletons, (B, 1, H, W) float32 each, and one weight a term, to a scalar.
+        terms: the terms by name, with their default weights, in the order of ``--loss-weights``.
+        about: what it is, for the help.
     """
-    logits, labels, skeletons = logits.float(), labels.float(), skeletons.float()
-    loss = weights.dice * dice_loss(logits, labels)
-    loss = loss + weights.bce * functional.binary_cross_entropy_with_logits(logits, labels)
-    return loss - weights.skeleton * skeleton_recall(logits, skeletons)
+
+    compute: Callable[..., Tensor]
+    terms: Mapping[str, float]
+    about: str
+
+    def __call__(self, logits: Tensor, labels: Tensor, skeletons: Tensor, weights: Sequence[float]) -> Tensor:
+        """The loss of a batch, a scalar, computed in float32 whatever the precision of ``logits``.
+
+        Args:
+            logits, labels, skeletons: (B, 1, H, W); labels and skeletons are 0 or 1 of any type.
+            weights: one for each of ``terms``.
+        """
+        return self.compute(logits.float(), labels.float(), skeletons.float(), *weights)
+
+
+def published_loss(
+    logits: Tensor, labels: Tensor, skeletons: Tensor, dice: float, bce: float, skeleton: float
+) -> Tensor:
+    """The loss of Wu et al., Comput. Biol. Med. 194 (2025) 110435.
+
+    loss = dice * Dice + bce * BCE - skeleton * mean over frames of sum(p * skeleton) / sum(skeleton)
+    """
+    return dice_bce_loss(logits, labels, skeletons, dice, bce) - skeleton * skeleton_recall(logits, skeletons)
+
+
+def dice_bce_loss(logits: Tensor, labels: Tensor, skeletons: Tensor, dice: float, bce: float) -> Tensor:
+    """Dice and binary cross-entropy: the published loss without its skeleton term."""
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    return dice * dice_loss(logits, labels) + bce * binary_cross_entropy_with_logits(logits, labels)
+
+
+def dice_focal_loss(logits: Tensor, labels: Tensor, skeletons: Tensor, dice: float, focal: float) -> Tensor:
+    """Dice and the focal loss with exponent 2 (Lin et al., ICCV 2017), in which pixels that are right count little."""
+    from segmentation_models_pytorch.losses import BINARY_MODE, FocalLoss
+
+    focal_loss: Tensor = FocalLoss(BINARY_MODE)(logits, labels)
+    return dice * dice_loss(logits, labels) + focal * focal_loss
+
+
+LOSSES: dict[str, SegmentationLoss] = {
+    "published": SegmentationLoss(
+        published_loss, {"Dice": 1.0, "BCE": 1.0, "skeleton": 0.1}, "Dice, cross-entropy and skeleton term"
+    ),
+    "dice-bce": SegmentationLoss(dice_bce_loss, {"Dice": 1.0, "BCE": 1.0}, "Dice and cross-entropy"),
+    "dice-focal": SegmentationLoss(dice_focal_loss, {"Dice": 1.0, "focal": 1.0}, "Dice and focal loss"),
+}
+PUBLISHED = "published"
 
 
 def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,7 +78,7 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     The binary Dice loss of segmentation-models-pytorch, which the published code uses.
     """
-    probabilities = torch.sigmoid(logits)
+    probabilities = logits.sigmoid()
     total = probabilities.sum() + labels.sum()
     score = 2 * (probabilities * labels).sum() / total.clamp(min=1e-7)
     return (1 - score) * (labels.sum() > 0)
@@ -52,5 +89,5 @@ def skeleton_recall(logits: Tensor, skeletons: Tensor) -> Tensor:
 
     The published code divides 0 by 0 there, which turns every weight into NaN.
     """
-    on_skeleton = (torch.sigmoid(logits) * skeletons).flatten(1).sum(1)
+    on_skeleton = (logits.sigmoid() * skeletons).flatten(1).sum(1)
     return (on_skeleton / skeletons.flatten(1).sum(1).clamp(min=1)).mean()

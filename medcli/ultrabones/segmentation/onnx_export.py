@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import make_output_folder, replacing
-from medcli.ultrabones.segmentation.checkpoint import Metadata, find_newest_best, load_model
+from medcli.ultrabones.segmentation.checkpoint import find_newest_best, load_model
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.inference import Segmenter
-from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
+from medcli.ultrabones.segmentation.preprocessing import mask_at_size, normalise_unit, resize_frame
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +122,7 @@ def whole_network(model: torch.nn.Module, metadata: Metadata, threshold: float) 
             rows = _triangle_weights(height, metadata.input_size)
             columns = _triangle_weights(width, metadata.input_size)
             small = torch.floor(rows @ frames.to(torch.float32) @ columns.transpose(0, 1) + 0.5)
-            inputs = (small / 255.0 - metadata.mean) / metadata.std
+            inputs = normalise_unit(small / 255.0, metadata.mean, metadata.std)
             small_probability = torch.sigmoid(self.model(inputs.unsqueeze(1)))
             probability = torch.nn.functional.interpolate(
                 small_probability, size=(height, width), mode="bilinear", align_corners=False
@@ -199,7 +200,7 @@ def _speckle(shape: tuple[int, int]) -> NDArray[np.uint8]:
     frames = generator.rayleigh(40.0, (2, *shape))
     frames[1] = cv2.GaussianBlur(frames[1], (0, 0), 4.0) * 1.5
     band = np.exp(-0.5 * ((np.arange(shape[0]) - 0.4 * shape[0]) / (0.02 * shape[0])) ** 2)
-    return np.clip(frames * (0.5 + 2.0 * band[None, :, None]), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(frames * (0.5 + 2.0 * band[None, :, None]), 0, 255).astype(np.uint8))
 
 
 @contextmanager

@@ -21,12 +21,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.contact_sheet import TILE_WIDTH, Tile, tile_sheet
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import DISK_FULL, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
+from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Advance, Progress
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
@@ -41,7 +44,6 @@ from medcli.ultrabones.segmentation.prediction_inputs import (
     find_sources,
     records_of,
 )
-from medcli.ultrabones.segmentation.prediction_overlays import Tile, make_tile, overlay_mask, prediction_sheet
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ CONTACT_SHEET = "predictions_contact_sheet.jpg"
 OVERLAY_FOLDER = "overlays"
 _MOST_TILES = 24
 _OVERLAY_QUALITY = 90
+_BONE_COLOUR, _OPACITY = (255, 170, 0), 0.55
+"""Orange stands apart from grey with any colour vision."""
 
 
 @dataclass(frozen=True)
@@ -266,9 +270,9 @@ class _Run:
         if self.settings.overlay:
             picture = prediction_overlay_path(frame.mask)
             picture.parent.mkdir(exist_ok=True)
-            write_image(picture, overlay_mask(grey, mask), _OVERLAY_QUALITY)
+            write_image(picture, overlay_masks(grey, (mask > 0, _BONE_COLOUR), opacity=_OPACITY), _OVERLAY_QUALITY)
         write_image(frame.mask, mask)  # last: the mask says that the frame is done
-        tile = make_tile(grey, mask, frame.name) if shown else None
+        tile = _make_tile(grey, mask, frame.name) if shown else None
         with self._count:
             self.written += 1
             self.empty += not mask.any()
@@ -283,8 +287,16 @@ class _Run:
         if not self.tiles:
             return None
         path = (self.settings.out or _common_folder(folders)) / CONTACT_SHEET
-        write_image(path, prediction_sheet([self.tiles[name] for name in sorted(self.tiles)]))
+        write_image(path, tile_sheet([self.tiles[name] for name in sorted(self.tiles)]))
         return path
+
+
+def _make_tile(grey: NDArray[np.uint8], mask: NDArray[np.uint8], caption: str) -> Tile:
+    """A small copy of the overlay. The mask is resized by its maximum, so that thin lines stay visible."""
+    size = (TILE_WIDTH, max(1, round(grey.shape[0] * TILE_WIDTH / grey.shape[1])))
+    small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+    share = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA))
+    return Tile(overlay_masks(small, (share > 40, _BONE_COLOUR), opacity=_OPACITY), caption)
 
 
 def _common_folder(folders: list[Path]) -> Path:

@@ -21,8 +21,6 @@ from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZ
 if TYPE_CHECKING:
     import torch
 
-MEAN, STD = IMAGE_MEAN, IMAGE_STD
-
 
 def resize_frame(grey: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.uint8]:
     """Resize a frame (H, W) to (size, size), bilinear and anti-aliased, rounded to 8 bits."""
@@ -46,7 +44,7 @@ def resize_frame_exactly(grey: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDA
         return grey.astype(np.float32)
     row_starts, row_weights = _triangle_filter(grey.shape[0], size)
     column_starts, column_weights = _triangle_filter(grey.shape[1], size)
-    return _resize(np.ascontiguousarray(grey), row_starts, row_weights, column_starts, column_weights)
+    return np.asarray(_resize(np.ascontiguousarray(grey), row_starts, row_weights, column_starts, column_weights))
 
 
 def resize_label(label: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.uint8]:
@@ -62,7 +60,7 @@ def nearest_indices(length: int, size: int) -> NDArray[np.int64]:
     """For each of ``size`` pixels the pixel of a line of ``length`` that holds its centre, (size,)."""
     scale = np.float32(length) / np.float32(size)  # float32, as torch computes it
     indices = np.floor((np.arange(size, dtype=np.float32) + np.float32(0.5)) * scale).astype(np.int64)
-    return np.minimum(indices, length - 1)
+    return np.asarray(np.minimum(indices, length - 1))
 
 
 def mask_at_size(
@@ -78,11 +76,14 @@ def mask_at_size(
     return (enlarged > threshold).view(np.uint8) * np.uint8(255)
 
 
-def normalise(images: torch.Tensor, mean: float = MEAN, std: float = STD) -> torch.Tensor:
+def normalise(images: torch.Tensor, mean: float = IMAGE_MEAN, std: float = IMAGE_STD) -> torch.Tensor:
     """Grey values 0 to 255, (N, 256, 256) of any type, as the network's input (N, 1, 256, 256) float32."""
-    import torch
+    return normalise_unit(images.float() * (1.0 / 255.0), mean, std).unsqueeze(1)
 
-    return torch.unsqueeze((images.to(torch.float32) * (1.0 / 255.0) - mean) / std, 1)
+
+def normalise_unit(images: torch.Tensor, mean: float = IMAGE_MEAN, std: float = IMAGE_STD) -> torch.Tensor:
+    """Values in [0, 1] as the network takes them, of the same shape."""
+    return (images - mean) / std
 
 
 @lru_cache(maxsize=64)

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER, build_model
 from medcli.ultrabones.segmentation.safe_unpickler import PickledModel, StandIn, TensorRecord, read_pickled_model
 
 if TYPE_CHECKING:
     import torch
-
-    from medcli.ultrabones.segmentation.checkpoint import Metadata
 
 Shapes = Mapping[str, tuple[int, ...]]
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
@@ -35,8 +34,6 @@ def load_upstream(path: Path) -> tuple[torch.nn.Module, Metadata]:
         DataError: damaged or hostile (see ``safe_unpickler.read_pickled_model``), or no network that
             is known here.
     """
-    from medcli.ultrabones.segmentation.checkpoint import Metadata
-
     pickled = read_pickled_model(path)
     state = {name: pickled.tensor(record) for name, record in _without_wrappers(_records(pickled)).items()}
     arch, encoder = recognise({name: tuple(tensor.shape) for name, tensor in state.items()}, path)

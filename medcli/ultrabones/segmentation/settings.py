@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from medcli.training.settings import FitSettings
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
+from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 
-AUGMENTATIONS = ("trivial", "none")
-LABELS = ("partial", "full")
+Augmentation = Literal["trivial", "none"]
+Labels = Literal["partial", "full"]
+AUGMENTATIONS, LABELS = get_args(Augmentation), get_args(Labels)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class SegmentationSettings(FitSettings):
         arch, encoder: names of segmentation_models_pytorch.
         encoder_weights: ``imagenet``, ``none``, or a local file.
         augment: ``trivial`` or ``none``.
-        loss_weights: of Dice, BCE and the skeleton term.
+        loss: one of :data:`medcli.ultrabones.segmentation.losses.LOSSES`.
+        loss_weights: of the loss's terms; none given: their defaults.
         limit_frames: at most so many training and so many validation frames, evenly over the records; None: all.
         use_cache: read decoded frames from the cache; otherwise decode PNG files in every epoch.
     """
@@ -36,6 +40,11 @@ class SegmentationSettings(FitSettings):
     encoder: str = "resnet34"
     encoder_weights: str = "imagenet"
     augment: str = "trivial"
-    loss_weights: tuple[float, float, float] = (1.0, 1.0, 0.1)
+    loss: str = PUBLISHED
+    loss_weights: tuple[float, ...] = ()
     limit_frames: int | None = None
     use_cache: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.loss_weights and self.loss in LOSSES:
+            object.__setattr__(self, "loss_weights", tuple(LOSSES[self.loss].terms.values()))

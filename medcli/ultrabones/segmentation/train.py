@@ -20,11 +20,14 @@ from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
 from medcli.training.training_run import Trained, Training, TrainingTask, finish, note
 from medcli.ultrabones.dataset.publication import ABOUT
-from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+from medcli.ultrabones.dataset.splits import SpecimenSplit, TrainingFrames, leave_one_out, split_frames
+from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.lightning_module import MONITOR, SegmentationModule
+from medcli.ultrabones.segmentation.losses import LOSSES
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, SegmentationSettings
-from medcli.ultrabones.segmentation.training_data import TrainingFrames, choose_frames, open_frames
+from medcli.ultrabones.segmentation.training_data import frames_fingerprint, open_frames
 
 PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
@@ -102,8 +105,10 @@ def train_segmentation(
         KeyboardInterrupt: interrupted; the epochs done are on disk.
     """
     check_segmentation_settings(settings)
+    split = SpecimenSplit(settings.train_specimens, settings.val_specimens)
     devices = resolve_devices(settings)
-    return _Segmentation(settings, choose_frames(settings)).run(devices, out, resume, overwrite, progress)
+    frames = split_frames(settings.root, split, settings.labels, settings.limit_frames)
+    return _Segmentation(settings, frames).run(devices, out, resume, overwrite, progress)
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class _Segmentation(Training[TrainResult]):
     about = ABOUT
 
     def fingerprint(self) -> str:
-        return self.split.fingerprint(self.settings.labels)
+        return frames_fingerprint(self.split, self.settings.labels)
 
     def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
         settings = self.settings
@@ -152,16 +157,14 @@ def cross_validate(
 
     Each fold is a run of its own in ``out/specimenNN``; folds that are done are not repeated.
     """
-    if len(settings.train_specimens) < 2:
-        raise UsageError("--cv loo needs two specimens or more", "name them with --train-specimens")
+    splits = leave_one_out(settings.train_specimens)
     if resume != "auto":
         raise UsageError("--cv loo goes on by itself", "leave --resume out")
     folds = []
-    for number, left_out in enumerate(settings.train_specimens, 1):
-        logger.info("fold %d of %d: specimen %d left out", number, len(settings.train_specimens), left_out)
-        others = tuple(specimen for specimen in settings.train_specimens if specimen != left_out)
-        fold = dataclasses.replace(settings, train_specimens=others, val_specimens=(left_out,))
-        folds.append(train_segmentation(fold, out / _FOLD.format(left_out), "auto", overwrite, progress))
+    for number, split in enumerate(splits, 1):
+        logger.info("fold %d of %d: specimen %d left out", number, len(splits), *split.val)
+        fold = dataclasses.replace(settings, train_specimens=split.train, val_specimens=split.val)
+        folds.append(train_segmentation(fold, out / _FOLD.format(*split.val), "auto", overwrite, progress))
     result = CrossValidationResult(out, tuple(folds), _mean_metrics(folds))
     finish(out, result)
     note(f"{VERB} --cv loo", out, ABOUT, settings, folds[0].device)
@@ -177,21 +180,20 @@ def check_segmentation_settings(settings: SegmentationSettings) -> None:
     for name, value, allowed in (
         ("--labels", settings.labels, LABELS),
         ("--augment", settings.augment, AUGMENTATIONS),
+        ("--loss", settings.loss, LOSSES),
     ):
         if value not in allowed:
             raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
-    if len(settings.loss_weights) != 3:
-        raise UsageError(f"--loss-weights takes 3 numbers (Dice, BCE, skeleton), got {len(settings.loss_weights)}")
+    terms = LOSSES[settings.loss].terms
+    if len(settings.loss_weights) != len(terms):
+        wanted, came = f"{len(terms)} numbers ({', '.join(terms)})", len(settings.loss_weights)
+        raise UsageError(f"--loss-weights takes {wanted} for --loss {settings.loss}, got {came}")
     if not all(math.isfinite(weight) and weight >= 0 for weight in settings.loss_weights) or not any(
         settings.loss_weights
     ):
         weights = " ".join(f"{weight:g}" for weight in settings.loss_weights)
         raise UsageError(f"--loss-weights {weights}: expected finite numbers, none below 0 and one at least above")
     check_learning_rate(settings)
-    both = sorted(set(settings.train_specimens) & set(settings.val_specimens))
-    if both:
-        numbers = ", ".join(map(str, both))
-        raise UsageError(f"specimen {numbers} is in both training and validation", "change --val-specimens")
 
 
 def _weights_writer(out: Path, module: SegmentationModule, split: TrainingFrames) -> Any:

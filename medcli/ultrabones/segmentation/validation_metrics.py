@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SCALE_MM = (950 + 811) / 256 / 2 * 0.054
-"""Millimetres of one pixel of the 256 x 256 grid as the published code has it: 0.1857."""
+from medcli.ultrabones.dataset.constants import PAPER_SCALE_MM
+
 DISTANCES = ("chamfer_mm", "hausdorff_mm", "hausdorff_95_mm")
 
 
@@ -35,7 +35,7 @@ def one_sided_distances(predictions: Tensor, labels: Tensor) -> Tensor:
     found = labels.new_full((len(labels), 3), torch.nan, dtype=torch.float32)
     usable = torch.nonzero(predictions.flatten(1).any(1) & labels.flatten(1).any(1)).flatten()
     if len(usable):
-        maps = distance_maps(labels[usable, 0]) * SCALE_MM
+        maps = distance_maps(labels[usable, 0]) * PAPER_SCALE_MM
         for row, frame in enumerate(usable.tolist()):
             distances = maps[row][predictions[frame, 0]]
             found[frame] = torch.stack([distances.mean(), distances.max(), torch.quantile(distances, 0.95)])

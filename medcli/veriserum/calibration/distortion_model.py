@@ -128,10 +128,8 @@ class DistortionModel(ABC):
         """(1600, 1664, 2): column and row of the corrected grid that each native pixel maps to."""
         columns, rows = np.arange(float(NATIVE_WIDTH)), np.arange(float(NATIVE_HEIGHT))
         blocks = (_mesh(columns, some) for some in np.array_split(rows, _BLOCKS))
-        return (
-            np.concatenate([self(block) for block in blocks]).reshape(NATIVE_HEIGHT, NATIVE_WIDTH, 2) / _PIXEL_TO_MM
-            + _GRID_CENTRE
-        )
+        points_mm = np.concatenate([self(block) for block in blocks]).reshape(NATIVE_HEIGHT, NATIVE_WIDTH, 2)
+        return np.asarray(points_mm / _PIXEL_TO_MM + _GRID_CENTRE)
 
     def native_positions(self, columns: NDArray[np.floating], rows: NDArray[np.floating]) -> NDArray[np.float32]:
         """(R, C, 2): x, y in the native image of the positions at ``rows`` (R,) and ``columns`` (C,) of the grid."""
@@ -200,7 +198,7 @@ class PolynomialDistortion(DistortionModel):
             for part in self._grids()
         ]
         reflected = self.scale * self.rotation * np.array([1.0, -1.0])
-        return np.moveaxis(np.array(gradient), -1, 0) @ reflected
+        return np.asarray(np.moveaxis(np.array(gradient), -1, 0) @ reflected)
 
     def grid_positions(self) -> NDArray[np.float64]:
         from medcli.veriserum.calibration import undistortion_kernels
@@ -222,7 +220,7 @@ class PolynomialDistortion(DistortionModel):
 
     def _to_plane(self, points_px: Points) -> Points:
         reflected = points_px * np.array([1.0, -1.0])
-        return (self.scale * (reflected @ self.rotation.T) + self.translation_mm).T
+        return np.asarray((self.scale * (reflected @ self.rotation.T) + self.translation_mm).T)
 
     def _grids(self) -> NDArray[np.float64]:
         """(2, 4, 4): [X or Y, power of u, power of v]."""

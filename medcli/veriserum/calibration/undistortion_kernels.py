@@ -19,7 +19,7 @@ _FINE_PX = 1e-9
 
 
 @njit(nogil=True, cache=True)
-def to_grid(model, x, y):  # type: ignore[no-untyped-def]
+def to_grid(model, x, y):
     """Column and row of the corrected grid at pixel (x, y)."""
     u = model[32] * (model[35] * x - model[36] * y) + model[33]
     v = model[32] * (model[37] * x - model[38] * y) + model[34]
@@ -35,7 +35,7 @@ def to_grid(model, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def solve(model, column, row, x, y):  # type: ignore[no-untyped-def]
+def solve(model, column, row, x, y):
     """The pixel (x, y) that maps to (column, row), by Newton's method from a start; derivatives by differences."""
     for _ in range(_NEWTON_STEPS):
         column_0, row_0 = to_grid(model, x, y)
@@ -62,7 +62,7 @@ def solve(model, column, row, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def map_pixels(model, positions):  # type: ignore[no-untyped-def]
+def map_pixels(model, positions):
     """Column and row of the corrected grid of every native pixel: positions (1600, 1664, 2) float64 receives them."""
     for y in range(positions.shape[0]):
         for x in range(positions.shape[1]):
@@ -70,7 +70,7 @@ def map_pixels(model, positions):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def nearest_pixels(positions, rows, columns, out):  # type: ignore[no-untyped-def]
+def nearest_pixels(positions, rows, columns, out):
     """For each grid pixel the native pixel whose mapped centre is nearest in the plane.
 
     Args:
@@ -91,7 +91,7 @@ def nearest_pixels(positions, rows, columns, out):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def walk_to_nearest(positions, column, row, x, y):  # type: ignore[no-untyped-def]
+def walk_to_nearest(positions, column, row, x, y):
     """From pixel (x, y), step to the neighbour mapped nearest to (column, row) until none is nearer."""
     height, width, _ = positions.shape
     best = (positions[y, x, 0] - column) ** 2 + (positions[y, x, 1] - row) ** 2
@@ -108,7 +108,7 @@ def walk_to_nearest(positions, column, row, x, y):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def invert_lattice(model, rows, columns, out):  # type: ignore[no-untyped-def]
+def invert_lattice(model, rows, columns, out):
     """Native positions of a lattice of grid positions: out (R, C, 2) float32 receives x, y; no rounding."""
     start_x, start_y = solve(model, columns[0], rows[0], (NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2)
     for i in range(len(rows)):
@@ -121,7 +121,7 @@ def invert_lattice(model, rows, columns, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def gather_reference(image, values, nearest, first, second, weight, out):  # type: ignore[no-untyped-def]
+def gather_reference(image, values, nearest, first, second, weight, out):
     """Nearest-pixel correction and bilinear reduction in one pass, in the arithmetic of the published procedure.
 
     Args:
@@ -146,7 +146,7 @@ def gather_reference(image, values, nearest, first, second, weight, out):  # typ
 
 
 @njit(nogil=True, cache=True)
-def gather_area(image, corners, inside, samples, gain, out):  # type: ignore[no-untyped-def]
+def gather_area(image, corners, inside, samples, gain, out):
     """Mean of the image over the footprint of each output pixel; 0 outside the field of view.
 
     Args:
@@ -181,7 +181,7 @@ def gather_area(image, corners, inside, samples, gain, out):  # type: ignore[no-
 
 
 @njit(nogil=True, cache=True)
-def bilinear(image, x, y):  # type: ignore[no-untyped-def]
+def bilinear(image, x, y):
     """Value of an (H, W) image at column x, row y; beyond the outermost pixel centres the edge value."""
     height, width = image.shape
     x = min(max(x, np.float32(0.0)), np.float32(width - 1))

@@ -140,7 +140,7 @@ class ReferenceMap:
     def _apply_step_by_step(self, indices: NDArray[Any], values: NDArray[Any]) -> NDArray[np.uint8]:
         """The published steps one after the other: at sizes where rounding depends on OpenCV's own arithmetic."""
         reduced = cv2.resize(values[indices[self.nearest]].astype(np.float64), (self.size, self.size))
-        return (reduced * 255).astype(np.uint8)
+        return np.asarray((reduced * 255).astype(np.uint8))
 
 
 @dataclass(frozen=True)

@@ -259,7 +259,7 @@ def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
         table = pd.read_csv(path, index_col=False, low_memory=False, **settings)
     if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in said):
         _LOG.warning("%s: rows have more values than the header has names; the extra ones are left out", path)
-    return table
+    return pd.DataFrame(table)
 
 
 def _read_csv(path: Path, kind: TableKind) -> pd.DataFrame:

@@ -68,7 +68,7 @@ class Implant:
         first = self.mesh.vertices[self.mesh.faces[:, 0]]
         is_lit = np.einsum("ij,ij->i", self._normals, source_mm - first) > 0
         edges, beside = self._edges
-        return self.mesh.vertices[np.unique(edges[is_lit[beside[:, 0]] != is_lit[beside[:, 1]]])]
+        return np.asarray(self.mesh.vertices[np.unique(edges[is_lit[beside[:, 0]] != is_lit[beside[:, 1]]])])
 
 
 @dataclass(eq=False)

@@ -59,7 +59,7 @@ def read_predictions(path: Path, kind: folder_index.TableKind = PREDICTIONS) -> 
     table = folder_index.read_table(path, kind).copy()
     for name in folder_index.POSE_COLUMNS:
         table[name] = pd.to_numeric(table[name], errors="coerce")
-    return table[np.isfinite(table[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)]
+    return pd.DataFrame(table[np.isfinite(table[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)])
 
 
 def read_reference(study: VeriserumStudy, wanted: str) -> tuple[pd.DataFrame, str]:

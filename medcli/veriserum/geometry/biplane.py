@@ -196,7 +196,7 @@ class Camera:
     @property
     def source_mm(self) -> NDArray[np.float64]:
         """The source in the world, (3,)."""
-        return (self.plane.to_world @ np.array([*self.principal_point_mm, self.distance_mm, 1.0]))[:3]
+        return np.asarray((self.plane.to_world @ np.array([*self.principal_point_mm, self.distance_mm, 1.0]))[:3])
 
     def matrix(self) -> NDArray[np.float64]:
         """(3, 4): world points in millimetres to (h w, v w, w); w is the depth from the source along the normal."""

@@ -29,7 +29,7 @@ class PoseModule(pl.LightningModule):
 
     def __init__(self, model: PoseNetwork, settings: PoseSettings) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last)
         self.settings, self._loss = settings, POSE_LOSSES[settings.loss]
         # Outside of the module's own children, so that the state dict keeps its plain names.
         self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
@@ -37,7 +37,8 @@ class PoseModule(pl.LightningModule):
 
     def forward(self, planes: Tensor) -> Tensor:
         network = self._compiled[0] if self._compiled else self.model
-        return network(as_input(planes).contiguous(memory_format=torch.channels_last))
+        output: Tensor = network(as_input(planes).contiguous(memory_format=torch.channels_last))
+        return output
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         planes, targets = batch

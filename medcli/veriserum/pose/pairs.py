@@ -230,4 +230,4 @@ def _with_numbers(poses: pd.DataFrame) -> pd.DataFrame:
     finite = np.isfinite(poses[list(POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)
     if not finite.all():
         _LOG.warning("%d poses are not six numbers and are left out", (~finite).sum())
-    return poses[finite]
+    return pd.DataFrame(poses[finite])

@@ -97,7 +97,7 @@ class StartPoses:
         row = self.table.loc[[number], list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce")
         if not np.isfinite(row.to_numpy(np.float64)).all():
             raise DataError(f"its start pose is not made of six numbers: {row.to_numpy()[0].tolist()}")
-        return self.geometry.to_world(np.array([number]), pose_matrices(row))[0]
+        return np.asarray(self.geometry.to_world(np.array([number]), pose_matrices(row))[0])
 
     def pose_cells(self, number: int, pose: NDArray[np.float64]) -> dict[str, float]:
         """The columns tx … ry of a pose (4, 4) implant to world, in the frame that the start poses are in."""

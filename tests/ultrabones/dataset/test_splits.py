@@ -8,16 +8,18 @@ import pytest
 
 from medcli.core.errors import DataError, UsageError
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
-from medcli.ultrabones.dataset.constants import SPECIMENS, split_code
+from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS, SPECIMENS, split_code
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.splits import (
+    PUBLISHED_SPLIT,
     DonorOverlap,
     SpecimenSplit,
     choose_frames,
     donor_overlap,
     donors_in,
     leave_one_out,
-    published_split,
+    split_frames,
+    split_to_begin_with,
 )
 
 
@@ -30,10 +32,10 @@ def test_registry() -> None:
 
 
 def test_published_split_has_donors_on_both_sides() -> None:
-    split = published_split()
-    assert split.test == (2, 7, 8)
-    assert sorted((*split.train, *split.test)) == list(range(1, 15))
-    assert donor_overlap(split.train, split.test) == [
+    split = PUBLISHED_SPLIT
+    assert split.val == (2, 7, 8)
+    assert sorted((*split.train, *split.val)) == list(range(1, 15))
+    assert donor_overlap(split.train, split.val) == [
         DonorOverlap("S231989", (9,), (8,)),
         DonorOverlap("S232132", (5,), (7,)),
     ]
@@ -42,11 +44,11 @@ def test_published_split_has_donors_on_both_sides() -> None:
 
 def test_leave_one_out() -> None:
     splits = leave_one_out([3, 1, 2, 3])
-    assert splits == [SpecimenSplit((2, 3), (1,)), SpecimenSplit((1, 3), (2,)), SpecimenSplit((1, 2), (3,))]
-    assert len(leave_one_out()) == 14
-    with pytest.raises(UsageError, match="at least two"):
+    assert splits == [SpecimenSplit((1, 2), (3,)), SpecimenSplit((3, 2), (1,)), SpecimenSplit((3, 1), (2,))]
+    assert len(leave_one_out(PUBLISHED_SPECIMENS)) == 14
+    with pytest.raises(UsageError, match="two specimens or more"):
         leave_one_out([4])
-    with pytest.raises(UsageError, match="specimens 2 are in the training and in the test split"):
+    with pytest.raises(UsageError, match="specimen 2 is in both training and validation"):
         SpecimenSplit((1, 2), (2, 3))
 
 
@@ -75,3 +77,28 @@ def test_choosing_frames(tmp_path: Path) -> None:
     frames["tracking"] = -1
     with pytest.raises(DataError, match="none is in its record's tracking table"):
         choose_frames(frames, None, "full")
+
+
+def test_frames_of_a_training(tmp_path: Path) -> None:
+    make_ultrabones(tmp_path, (1, 2, 4), settings=SweepSettings(frames=4, scale=0.1))
+    found = split_frames(tmp_path, SpecimenSplit((1, 3), (2, 4)), limit=3)
+    specimens = found.index["specimen"].to_numpy()
+    assert specimens[found.train].tolist() == [1, 1, 1]
+    assert specimens[found.val].tolist() == [2, 2, 4]  # evenly over both
+    assert (found.train_specimens, found.val_specimens) == ((1,), (2, 4))
+    assert found.donor_overlap == ("F231091",)
+    legs, absent, published = found.warnings
+    assert legs.startswith("specimens 1 and 4 are two legs of donor F231091 on both sides")
+    assert absent == "no usable frame of specimens 3: they take no part"
+    assert "the published test split" in published
+    assert found.as_dict()["val_frames"] == 3
+    with pytest.raises(DataError, match=r"no frame with full label for validation \(specimens 9\)") as error:
+        split_frames(tmp_path, SpecimenSplit((1,), (9,)), "full")
+    assert "specimens with such labels there: 1 2 4; choose with --val-specimens" in str(error.value.hint)
+
+
+def test_a_first_split() -> None:
+    assert split_to_begin_with([1, 2, 7]) == PUBLISHED_SPLIT
+    assert split_to_begin_with([10, 11, 13]) == SpecimenSplit((10,), (13,))  # 11 is of the donor of 13
+    assert split_to_begin_with([11, 13]) == SpecimenSplit((11,), (13,))
+    assert split_to_begin_with([90]) is None

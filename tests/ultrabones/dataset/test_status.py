@@ -13,9 +13,9 @@ import pytest
 from medcli.core.run_provenance import SYNTHETIC
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.dataset.splits import SpecimenSplit, split_frames
 from medcli.ultrabones.dataset.status import find_damaged, survey_ultrabones
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
-from medcli.ultrabones.segmentation.training_data import choose_frames
 
 SMALL = SweepSettings(frames=2, scale=0.2)
 
@@ -66,7 +66,7 @@ def test_proposes_a_training_that_can_begin(tmp_path: Path, specimens: tuple[int
         flag: tuple(map(int, numbers.split())) for flag, numbers in re.findall(r"--(\w+)-specimens ([\d ]+)", words)
     }
     settings = SegmentationSettings(root=tmp_path, **{f"{flag}_specimens": numbers for flag, numbers in given.items()})
-    split = choose_frames(settings)
+    split = split_frames(settings.root, SpecimenSplit(settings.train_specimens, settings.val_specimens))
     assert len(split.train)
     assert len(split.val)
 

@@ -24,7 +24,6 @@ from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
 from medcli.ultrabones.dataset.tracking_table import tracking_file
 from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation, rank_frames
 from medcli.ultrabones.evaluation.prediction_sources import Model, StoredMasks
-from medcli.ultrabones.evaluation.thresholds import Floor
 from medcli.ultrabones.segmentation.preprocessing import resize_frame_exactly
 from tests.support import published_ultrabones
 
@@ -70,10 +69,10 @@ def test_paper_protocol_equals_the_slow_twin(data: Path) -> None:
     expected = published_ultrabones.paper_means(kept)
     for kind, name in enumerate(("precision", "recall", "f1")):
         for region, curve in enumerate(("all", "visible", "invisible")):
-            np.testing.assert_allclose(getattr(result, name)[curve], expected[kind, region], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(result.curves[name][curve], expected[kind, region], rtol=0, atol=1e-12)
     mine = [score for score, number in zip(scores, frames.specimen, strict=True) if number == 7 and score is not None]
     np.testing.assert_allclose(
-        result.per_specimen[7].f1["all"], published_ultrabones.paper_means(mine)[2, 0], atol=1e-12
+        result.per_specimen[7].curves["f1"]["all"], published_ultrabones.paper_means(mine)[2, 0], atol=1e-12
     )
     assert result.donor_overlap is None
 
@@ -86,20 +85,22 @@ def test_strict_protocol_equals_the_slow_twin_and_hides_no_miss(data: Path) -> N
     for kind, name in enumerate(("precision", "recall", "f1")):
         for region, curve in enumerate(("all", "visible", "invisible")):
             expected = np.nanmean([score[kind][region] for score in scores], axis=0)
-            np.testing.assert_allclose(getattr(result, name)[curve], expected, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(result.curves[name][curve], expected, rtol=0, atol=1e-12)
     assert (result.frames, result.frames_skipped, result.frames_without_prediction) == (11, 1, 1)
     assert result.false_positive_rate == 1
     surfaces = [published_ultrabones.surface(p, g, spacing) for _, p, g in native(frames) if p.any() and g.any()]
-    np.testing.assert_allclose((result.assd_mm, result.hd_mm, result.hd95_mm), np.mean(surfaces, axis=0))
+    np.testing.assert_allclose(
+        [result.scalars[key] for key in ("assd_mm", "hd_mm", "hd95_mm")], np.mean(surfaces, axis=0)
+    )
 
 
 def test_interval_holds_the_mean_and_needs_two_specimens(data: Path) -> None:
     result = evaluate_segmentation(data, StoredMasks("Labels_pred"), BOTH).results["strict"]
     assert result.interval_95 is not None
-    low, high = result.interval_95.recall["all"]
-    assert np.all(np.array(low) <= np.array(result.recall["all"]) + 1e-12)
-    assert np.all(np.array(high) >= np.array(result.recall["all"]) - 1e-12)
-    ends = [one.recall["all"][10] for one in result.per_specimen.values()]
+    low, high = result.interval_95["recall"]["all"]
+    assert np.all(np.array(low) <= np.array(result.curves["recall"]["all"]) + 1e-12)
+    assert np.all(np.array(high) >= np.array(result.curves["recall"]["all"]) - 1e-12)
+    ends = [one.curves["recall"]["all"][10] for one in result.per_specimen.values()]
     assert min(ends) <= low[10] < high[10] <= max(ends)
     alone = evaluate_segmentation(
         data, StoredMasks("Labels_pred"), EvaluationSettings(specimens=(8,), protocols=("strict",))
@@ -117,11 +118,11 @@ def test_files(data: Path, tmp_path: Path) -> None:
     done = evaluate_segmentation(data, StoredMasks("Labels_pred"), BOTH, tmp_path / "out")
     written = json.loads((tmp_path / "out/evaluation.json").read_text())
     assert set(written) == {"paper", "strict"}
-    assert written["paper"]["f1"]["all"] == done.results["paper"].f1["all"]
+    assert written["paper"]["f1"]["all"] == done.results["paper"].curves["f1"]["all"]
     assert written["paper"]["false_positive_rate"] is None
     table = pd.read_csv(tmp_path / "out/frames_paper.csv")
     assert list(table.counted) == [False, False, *[True] * 10]
-    assert table["f1.all@0.5"].mean() == pytest.approx(done.results["paper"].f1["all"][5], abs=1e-12)
+    assert table["f1.all@0.5"].mean() == pytest.approx(done.results["paper"].curves["f1"]["all"][5], abs=1e-12)
     strict = pd.read_csv(tmp_path / "out/frames_strict.csv")
     assert strict["recall.all@2.0"][0] == 0
     for name in ("curves_paper.png", "curves_strict.png", "examples.png"):
@@ -130,7 +131,7 @@ def test_files(data: Path, tmp_path: Path) -> None:
 
 def test_ranking() -> None:
     scores: list[Any] = [
-        SimpleNamespace(labelled=True, f1=np.full((3, 21), value)) for value in (0.1, 0.9, 0.5, np.nan)
+        SimpleNamespace(labelled=True, curves={"f1": np.full((3, 21), value)}) for value in (0.1, 0.9, 0.5, np.nan)
     ]
     ranked = rank_frames([*scores, None], count=1)
     assert ranked == [("best", 1, 0.9), ("median", 2, 0.5), ("worst", 0, 0.1)]
@@ -153,7 +154,7 @@ def test_broken_frames_are_listed_and_the_rest_goes_on(own_data: Path, tmp_path:
         assert ran.err.count("failed: ") == 3
     assert medcli(*words, "--fail-under", "dice=0.01").code == 4
     missed = medcli(*words, "--fail-under", "dice=0.99")
-    assert missed.code == 1  # both are said, and the missed floor decides
+    assert missed.code == 1  # both are said, and the missed threshold decides
     assert missed.err.count("failed: ") == 3
     assert "wanted at least 0.99" in missed.err
 
@@ -220,33 +221,6 @@ def test_command_as_typed(data: Path, medcli: Any, monkeypatch: pytest.MonkeyPat
     assert "warning: donor S232132" in told.err
 
 
-def test_floors(data: Path, tmp_path: Path, medcli: Any) -> None:
-    words = ("evaluate", "--root", data, "--predictions", "Labels_pred", "--out", tmp_path, "--fail-under")
-    assert medcli(*words, "f1@0.5=0.01", "recall.visible@2.0=0.01").code == 0
-    missed = medcli(*words, "f1@0.5=0.01", "dice=0.99")
-    assert missed.code == 1
-    assert "dice is 0." in missed.err
-    assert "wanted at least 0.99" in missed.err
-    assert "f1@0.5" not in missed.err
-
-
-@pytest.mark.parametrize(
-    "text", ["f1=0.6", "f1@0.55=0.6", "f2@0.5=0.6", "f1@2.5=0.1", "f1.dark@0.5=0.6", "dice@1=1", "x"]
-)
-def test_bad_floors_are_refused(text: str, medcli: Any) -> None:
-    with pytest.raises(ValueError):
-        Floor.parse(text)
-    ran = medcli("evaluate", "--fail-under", text)
-    assert ran.code == 2
-    assert text in ran.err
-
-
-def test_a_value_that_does_not_exist_misses_every_floor() -> None:
-    result = SimpleNamespace(f1={"all": [float("nan")] * 21})
-    assert Floor.parse("f1@0.5=0").is_missed_by(result)
-    assert str(Floor.parse("f1.visible@0.5=0.60")) == "f1.visible@0.5=0.6"
-
-
 def test_checkpoint_and_predictions_exclude_each_other(medcli: Any) -> None:
     ran = medcli("evaluate", "--checkpoint", "a", "--predictions", "b")
     assert ran.code == 2
@@ -275,7 +249,7 @@ def test_models_predict_on_the_network_grid(data: Path, caplog: pytest.LogCaptur
         published_ultrabones.paper(grey, (grey + 0.5).astype(np.uint8) > 140, small(g)) for grey, _, g in native(frames)
     ]
     means = published_ultrabones.paper_means([score for score in expected if score is not None])
-    np.testing.assert_allclose(result.results["paper"].f1["all"], means[2, 0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.results["paper"].curves["f1"]["all"], means[2, 0], rtol=0, atol=1e-12)
     overlap = result.results["paper"].donor_overlap
     assert overlap is not None
     assert [(one.donor, one.train, one.test) for one in overlap] == [
@@ -288,7 +262,8 @@ def test_models_predict_on_the_network_grid(data: Path, caplog: pytest.LogCaptur
 def test_newest_best_checkpoint_is_taken_and_named(
     data: Path, tmp_path: Path, medcli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medcli.ultrabones.segmentation.checkpoint import Metadata, save_checkpoint
+    from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
+    from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
     from medcli.ultrabones.segmentation.network import build_model
 
     monkeypatch.chdir(tmp_path)
@@ -329,8 +304,8 @@ def test_real_labels_against_themselves(real_data: Path) -> None:
     root = real_data / "ultrabones-example"
     settings = EvaluationSettings(specimens=(91,), labels="full", protocols=("paper", "strict"))
     results = evaluate_segmentation(root, StoredMasks("Labels_full"), settings).results
-    assert results["strict"].f1["all"][1] == pytest.approx(1)
-    assert results["strict"].assd_mm == 0
-    assert results["paper"].precision["all"][1] == 1
-    assert results["paper"].recall["all"][6] == 1  # every thickened pixel lies within 3 px = 0.557 mm
-    assert results["paper"].recall["all"][1] < 1
+    assert results["strict"].curves["f1"]["all"][1] == pytest.approx(1)
+    assert results["strict"].scalars["assd_mm"] == 0
+    assert results["paper"].curves["precision"]["all"][1] == 1
+    assert results["paper"].curves["recall"]["all"][6] == 1  # every thickened pixel lies within 3 px = 0.557 mm
+    assert results["paper"].curves["recall"]["all"][1] < 1

@@ -1,194 +1,52 @@
-"""The metrics against slow twins, hand-made cases, and each rule of both protocols."""
+"""The table of measures, and the functions that compute them, on hand-made distances."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from medcli.ultrabones.evaluation import metrics
-from medcli.ultrabones.evaluation.mask_distances import NOWHERE, column_distance, dilate, squared_distances
-from medcli.ultrabones.evaluation.metrics import PAPER_SCALE_MM, THRESHOLDS_MM, paper_score, strict_score
-from tests.support import published_ultrabones
+from medcli.ultrabones.evaluation.metrics import MEASURES, FrameComparison, FrameScore
 
 
-def curve_mask(random: np.random.Generator, shape: tuple[int, int], thickness: int) -> np.ndarray:
-    """A wavy line, as a bone surface looks."""
-    mask = np.zeros(shape, bool)
-    columns = np.arange(*sorted(random.choice(shape[1], 2, replace=False)))
-    rows = shape[0] * random.uniform(0.2, 0.8) + 0.1 * shape[0] * np.sin(columns / shape[1] * random.uniform(2, 9))
-    for offset in range(thickness):
-        mask[np.clip(rows.astype(int) + offset, 0, shape[0] - 1), columns] = True
-    return mask
+def comparison(
+    there: list[int], back: list[int], scale_mm: float = 0.5, counts_misses: bool = False
+) -> FrameComparison:
+    """Distances in squared pixels; nothing in the two other regions."""
+    mask = np.zeros((4, 4), bool)
+    distances = (np.array(there, np.int64), np.array(back, np.int64))
+    return FrameComparison(mask, mask, scale_mm, [distances, None, None], counts_misses)
 
 
-def a_frame(seed: int, shape: tuple[int, int] = (256, 256)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    random = np.random.default_rng(seed)
-    grey = gaussian_filter(random.normal(size=(256, 256)), random.uniform(1, 12))
-    grey = np.clip(107 + 60 * grey / grey.std(), 0, 255).astype(np.float32)
-    label = curve_mask(random, shape, 1)
-    prediction = np.roll(label, random.integers(-6, 7, 2), axis=(0, 1)) | curve_mask(random, shape, 3)
-    return grey, prediction, label
+def test_keys_are_unique_and_say_their_unit() -> None:
+    assert len({measure.key for measure in MEASURES}) == len(MEASURES)
+    for measure in MEASURES:
+        assert measure.key.endswith("_mm") == (measure.unit == "mm")
 
 
-masks = st.integers(0, 2**32 - 1).map(
-    lambda seed: (lambda r: r.random((r.integers(1, 40), r.integers(1, 40))) < r.choice([0, 0.01, 0.1, 0.5]))(
-        np.random.default_rng(seed)
-    )
-)
+def test_titles() -> None:
+    recall, hd95 = (next(m for m in MEASURES if m.key == key) for key in ("recall", "hd95_mm"))
+    assert recall.heading == "Recall (completeness)"
+    assert (hd95.title_with_unit, hd95.text(1.384)) == ("95 % Hausdorff distance, mm", "1.38 mm")
 
 
-@given(masks, st.integers(0, 2**32 - 1))
-@settings(max_examples=150, deadline=None)
-def test_distances_equal_the_whole_distance_transform(target: np.ndarray, seed: int) -> None:
-    source = np.random.default_rng(seed).random(target.shape) < 0.3
-    found = squared_distances(source, target)
-    if target.any():
-        np.testing.assert_array_equal(np.sqrt(found), distance_transform_edt(~target)[source])
-        np.testing.assert_array_equal(column_distance(target) == 0, target)
-    else:
-        assert (found >= NOWHERE).all()
+def test_shares_are_counted_strictly_below_each_threshold() -> None:
+    frame = comparison([0, 1, 4, 9], [16, 25])
+    distances_mm = np.array([0.0, 0.5, 1.0, 1.5])
+    expected = [(distances_mm < threshold).mean() for threshold in metrics.THRESHOLDS_MM]
+    np.testing.assert_array_equal(frame.precision[0], expected)
+    np.testing.assert_array_equal(frame.recall[0], np.zeros(21))
+    assert np.isnan(frame.precision[1:]).all()
 
 
-@given(masks, st.integers(0, 7))
-@settings(max_examples=100, deadline=None)
-def test_dilation_is_by_a_euclidean_disk(mask: np.ndarray, radius: int) -> None:
-    expected = distance_transform_edt(~mask) <= radius if mask.any() else np.zeros_like(mask)
-    np.testing.assert_array_equal(dilate(mask, radius), expected)
+def test_f1_of_a_miss_depends_on_the_protocol() -> None:
+    assert np.isnan(comparison([], [4]).f1[0]).all()
+    assert (comparison([], [4], counts_misses=True).f1[0] == 0).all()
 
 
-def test_scale_and_thresholds_are_the_published_ones() -> None:
-    assert pytest.approx(0.185730, abs=5e-7) == PAPER_SCALE_MM
-    assert len(THRESHOLDS_MM) == 21
-    assert THRESHOLDS_MM[3] == 0.30000000000000004
-
-
-@pytest.mark.parametrize("seed", range(25))
-def test_paper_protocol_equals_its_slow_twin(seed: int) -> None:
-    grey, prediction, label = a_frame(seed)
-    expected = published_ultrabones.paper(grey, prediction, label)
-    score = paper_score(grey, prediction, label)
-    assert expected is not None
-    assert score is not None
-    for found, wanted in zip((score.precision, score.recall, score.f1), expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
-    thick = distance_transform_edt(~label) <= 3
-    np.testing.assert_array_equal(metrics.thicken_label(label), thick)
-    np.testing.assert_allclose(
-        (score.assd_mm, score.hd_mm, score.hd95_mm),
-        published_ultrabones.surface(prediction, thick, published_ultrabones.SCALE),
-        rtol=1e-12,
-    )
-    assert score.dice == pytest.approx(2 * (prediction & thick).sum() / (prediction.sum() + thick.sum()))
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_strict_protocol_equals_its_slow_twin(seed: int) -> None:
-    grey, prediction, label = a_frame(seed, (203, 238))
-    if seed == 5:
-        prediction[:] = False
-    score = strict_score(grey, prediction, label, 0.2157)
-    for found, wanted in zip(
-        (score.precision, score.recall, score.f1),
-        published_ultrabones.strict(grey, prediction, label, 0.2157),
-        strict=True,
-    ):
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
-    if prediction.any():
-        np.testing.assert_allclose(
-            (score.assd_mm, score.hd_mm, score.hd95_mm),
-            published_ultrabones.surface(prediction, label, 0.2157),
-            rtol=1e-12,
-        )
-
-
-def test_paper_leaves_out_frames_without_prediction_or_label() -> None:
-    grey, prediction, label = a_frame(1)
-    nothing = np.zeros_like(label)
-    assert paper_score(grey, nothing, label) is None
-    assert paper_score(grey, prediction, nothing) is None
-
-
-def test_paper_rules_for_empty_regions() -> None:
-    """Bone and prediction 40 rows apart, each bright or dark as a whole."""
-    _, _, label = a_frame(1)
-    label[:] = False
-    label[100, 50:200] = True
-    prediction = np.zeros_like(label)
-    prediction[160, 50:200] = True
-    grey = np.zeros((256, 256), np.float32)
-
-    def score(bright_rows: slice) -> metrics.FrameScore:
-        grey[:] = 0
-        grey[bright_rows] = 200
-        found = paper_score(grey, prediction, label)
-        assert found is not None
-        return found
-
-    visible = metrics.REGIONS.index("visible")
-    invisible = metrics.REGIONS.index("invisible")
-    only_label = score(slice(80, 120))
-    assert np.isnan(only_label.precision[visible]).all()
-    assert (only_label.recall[visible] == 0).all()
-    assert np.isnan(only_label.f1[visible]).all()
-    only_prediction = score(slice(140, 180))
-    assert (only_prediction.precision[visible] == 0).all()
-    assert np.isnan(only_prediction.recall[visible]).all()
-    assert np.isnan(only_prediction.f1[visible]).all()
-    for found in (only_label, only_prediction):
-        assert np.isnan(found.precision[invisible]).all()
-        assert np.isnan(found.recall[invisible]).all()
-        assert np.isnan(found.f1[invisible]).all()
-
-
-def test_a_perfect_prediction_counts_from_the_second_threshold() -> None:
-    """Strictly smaller than 0.0 mm is nothing; everything is nearer than 0.1 mm."""
-    grey, _, label = a_frame(2)
-    found = paper_score(grey, metrics.thicken_label(label), label)
-    assert found is not None
-    np.testing.assert_array_equal(found.precision[0], [0, *[1] * 20])
-    assert found.dice == 1
-    assert found.assd_mm == found.hd_mm == 0
-
-
-def test_strict_counts_missing_predictions_and_keeps_empty_labels_apart() -> None:
-    grey, prediction, label = a_frame(3, (100, 120))
-    nothing = np.zeros_like(label)
-    missed = strict_score(grey, nothing, label, 0.1)
-    assert (missed.recall[0] == 0).all()
-    assert (missed.f1[0] == 0).all()
-    assert np.isnan(missed.precision).all()
-    assert missed.labelled
-    assert not missed.predicted
-    assert np.isnan(missed.assd_mm)
-    false_alarm = strict_score(grey, prediction, nothing, 0.1)
-    assert not false_alarm.labelled
-    assert false_alarm.predicted
-    assert np.isnan(false_alarm.f1).all()
-
-
-def test_strict_regions_compare_with_the_whole_other_mask() -> None:
-    """A dark prediction right beside a bright label is a hit for both, although they lie in different regions."""
-    label, prediction = np.zeros((256, 256), bool), np.zeros((256, 256), bool)
-    label[100], prediction[101] = True, True
-    grey = np.zeros((256, 256), np.float32)
-    grey[100] = 255
-    score = strict_score(grey, prediction, label, 0.05)
-    assert score.recall[1, 1] == 1
-    assert score.precision[2, 1] == 1
-    assert np.isnan(score.precision[1]).all()
-    assert (score.f1[1] == 0).all()  # bright bone, no bright prediction: a miss, not a frame without value
-    assert np.isnan(score.recall[2]).all()
-    assert np.isnan(score.f1[2]).all()
-
-
-@pytest.mark.parametrize("shift", [0, 1, 4])
-def test_validation_distances(shift: int) -> None:
-    label = np.zeros((256, 256), bool)
-    label[100, 20:220] = True
-    prediction = np.roll(label, shift + 3, axis=0)
-    expected = shift * PAPER_SCALE_MM
-    assert metrics.prediction_distances_mm(prediction, label) == pytest.approx((expected,) * 3)
-    assert np.isnan(metrics.prediction_distances_mm(np.zeros_like(label), label)).all()
+def test_surface_distances() -> None:
+    scalars = FrameScore.of(comparison([0, 4], [16])).scalars
+    assert scalars["assd_mm"] == pytest.approx((0 + 1 + 2) / 3)
+    assert scalars["hd_mm"] == 2
+    assert scalars["hd95_mm"] == pytest.approx(max(np.percentile([0, 1], 95), 2))
+    assert np.isnan([FrameScore.of(comparison([], [4])).scalars[key] for key in ("assd_mm", "hd_mm", "hd95_mm")]).all()

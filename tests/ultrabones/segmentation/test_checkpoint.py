@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from medcli.core.errors import DataError, UsageError
 from medcli.training.seeds import seed_torch
 from medcli.ultrabones.segmentation import checkpoint
-from medcli.ultrabones.segmentation.checkpoint import Metadata
-from medcli.ultrabones.segmentation.inference import choose_device
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
+from medcli.ultrabones.segmentation.inference import choose_device, load_segmenter
 from medcli.ultrabones.segmentation.network import build_model
 from tests.conftest import Ran
 
@@ -87,7 +87,7 @@ def test_an_interrupted_save_keeps_the_old_checkpoint(
 
 def test_segmenter_gives_probabilities_of_the_model(saved: Path, model: torch.nn.Module) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 256, 256), dtype=np.uint8)
-    found = checkpoint.load_segmenter(saved, "cpu").predict(images)
+    found = load_segmenter(saved, "cpu").predict(images)
     inputs = (torch.from_numpy(images)[:, None].double() / 255 - METADATA.mean) / METADATA.std
     with torch.inference_mode():
         expected = torch.sigmoid(model(inputs.float()))[:, 0].numpy()
@@ -98,7 +98,7 @@ def test_segmenter_gives_probabilities_of_the_model(saved: Path, model: torch.nn
 
 def test_segmenter_refuses_other_shapes(saved: Path) -> None:
     with pytest.raises(ValueError, match=r"images must be \(N, 256, 256\) uint8"):
-        checkpoint.load_segmenter(saved, "cpu").predict(np.zeros((2, 64, 64), np.uint8))
+        load_segmenter(saved, "cpu").predict(np.zeros((2, 64, 64), np.uint8))
 
 
 def test_newest_best(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_devices_that_are_not_here(name: str) -> None:
 
 def test_precisions_that_are_not_known(saved: Path) -> None:
     with pytest.raises(UsageError, match="no precision '16'"):
-        checkpoint.load_segmenter(saved, "cpu", "16")
+        load_segmenter(saved, "cpu", "16")
 
 
 def test_new_network_is_the_one_that_a_training_begins_with(medcli: Callable[..., Ran], tmp_path: Path) -> None:

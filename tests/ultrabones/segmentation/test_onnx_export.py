@@ -11,6 +11,8 @@ import torch
 
 from medcli.core.errors import MedcliError, UsageError
 from medcli.ultrabones.segmentation import checkpoint, onnx_export
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
+from medcli.ultrabones.segmentation.inference import load_segmenter
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 
@@ -24,7 +26,7 @@ ENCODER = "tu-mobilenetv3_small_050"  # quick
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(7)
     path = tmp_path_factory.mktemp("run") / "best.safetensors"
-    return checkpoint.save_checkpoint(path, build_model("fpn", ENCODER), checkpoint.Metadata(encoder=ENCODER))
+    return checkpoint.save_checkpoint(path, build_model("fpn", ENCODER), Metadata(encoder=ENCODER))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_graph_takes_frames_of_any_size(shape: tuple[int, ...], exported: onnx_e
     probability, mask = session.run(["probability", "mask"], {"frames": frames})
     assert probability.shape == mask.shape == shape
     assert (probability.dtype, mask.dtype) == (np.float32, np.uint8)
-    small = checkpoint.load_segmenter(weights, "cpu").predict(np.stack([resize_frame(frame) for frame in frames]))
+    small = load_segmenter(weights, "cpu").predict(np.stack([resize_frame(frame) for frame in frames]))
     expected = np.stack([mask_at_size(one, shape[1], shape[2], 0.45) for one in small])
     assert (mask != expected).mean() < 1e-3
 

@@ -21,6 +21,7 @@ from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
 from medcli.ultrabones.segmentation import checkpoint, predict
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.inference import Segmenter
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
@@ -45,7 +46,7 @@ def network() -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def weights(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "best.safetensors"
-    return checkpoint.save_checkpoint(path, network, checkpoint.Metadata(encoder=ENCODER))
+    return checkpoint.save_checkpoint(path, network, Metadata(encoder=ENCODER))
 
 
 def picture(seed: int, shape: tuple[int, int] = (120, 150)) -> np.ndarray:
@@ -180,9 +181,7 @@ def test_masks_of_another_network_are_not_mixed_in_silence(
     scans: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     predict_seg([scans], weights, SINGLE)
-    other = checkpoint.save_checkpoint(
-        tmp_path / "other", build_model("fpn", ENCODER), checkpoint.Metadata(encoder=ENCODER)
-    )
+    other = checkpoint.save_checkpoint(tmp_path / "other", build_model("fpn", ENCODER), Metadata(encoder=ENCODER))
     logging.getLogger("medcli").propagate = True
     predict_seg([scans], other, PredictSettings(skip_existing=True))
     assert "were made with another checkpoint" in caplog.text
@@ -452,7 +451,7 @@ def test_segmenter_on_real_frames_with_bfloat16s(real_data: Path, network: torch
 
     files = sorted((real_data / "ultrabones-images").glob("*.png"))[:2]
     frames = np.stack([resize_frame(image_io.read_grey(file)) for file in files])
-    metadata = checkpoint.Metadata(encoder=ENCODER)
+    metadata = Metadata(encoder=ENCODER)
     single = Segmenter(build_model("fpn", ENCODER), metadata, "cpu", "32")
     single._model.load_state_dict(network.state_dict())
     half = Segmenter(build_model("fpn", ENCODER), metadata, "cpu", "32")

@@ -282,6 +282,31 @@ def test_resume_from_another_network_says_so(
         train_segmentation(other, tmp_path, resume=str(whole_run.out / "last.ckpt"))
 
 
+@pytest.mark.parametrize("loss", ["dice-bce", "dice-focal"])
+def test_another_loss_is_another_run(settings: SegmentationSettings, tmp_path: Path, loss: str) -> None:
+    short = dataclasses.replace(settings, epochs=1, limit_frames=4, augment="none")
+    other = dataclasses.replace(short, loss=loss, loss_weights=())
+    assert other.loss_weights == (1.0, 1.0)
+    result = train_segmentation(other, tmp_path)
+    assert math.isfinite(result.best_metrics["val_loss"])  # type: ignore[arg-type]
+    assert read_metadata(result.best).settings["loss"] == loss
+    assert train_segmentation(other, tmp_path) == result
+    with pytest.raises(UsageError, match=f"loss was {loss}, is published"):
+        train_segmentation(short, tmp_path)
+
+
+def test_a_run_from_before_losses_could_be_chosen_is_one_of_the_published(
+    whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(whole_run.out, tmp_path / "run"))
+    saved = json.loads((folder / "settings.json").read_text("utf-8"))
+    assert (saved.pop("loss"), saved["loss_weights"]) == ("published", [1.0, 1.0, 0.1])
+    (folder / "settings.json").write_text(json.dumps(saved), "utf-8")
+    assert train_segmentation(settings, folder).best_metrics == whole_run.best_metrics
+    with pytest.raises(UsageError, match="loss was published, is dice-bce"):
+        train_segmentation(dataclasses.replace(settings, loss="dice-bce", loss_weights=()), folder)
+
+
 def test_leave_one_out_trains_a_fold_for_each_specimen(settings: SegmentationSettings, tmp_path: Path) -> None:
     settings = dataclasses.replace(settings, train_specimens=(1, 3), epochs=1, limit_frames=4, augment="none")
     result = cross_validate(settings, tmp_path)
@@ -310,6 +335,8 @@ def test_png_files_without_the_cache_give_the_same_numbers(
         ({"train_specimens": (1, 4)}, UsageError, "specimen 4 is in both training and validation"),
         ({"lr": -1.0}, UsageError, "--lr -1.0 is not a positive number"),
         ({"loss_weights": (1.0, 1.0)}, UsageError, "--loss-weights takes 3 numbers"),
+        ({"loss": "hinge"}, UsageError, "--loss 'hinge' is not one of published, dice-bce, dice-focal"),
+        ({"loss": "dice-bce"}, UsageError, r"--loss-weights takes 2 numbers \(Dice, BCE\) for --loss dice-bce, got 3"),
         ({"loss_weights": (1.0, math.nan, 0.1)}, UsageError, "--loss-weights 1 nan 0.1: expected finite numbers"),
         ({"loss_weights": (1.0, -1.0, 0.1)}, UsageError, "--loss-weights 1 -1 0.1: expected finite numbers"),
         ({"loss_weights": (0.0, 0.0, 0.0)}, UsageError, "--loss-weights 0 0 0: expected finite numbers"),

@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from medcli.ultrabones.dataset.constants import LABEL_RADIUS_PX, PAPER_SCALE_MM
+from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
 from medcli.ultrabones.segmentation.validation_metrics import (
-    SCALE_MM,
     dice_scores,
     distance_maps,
     distance_maps_by_rows,
@@ -39,7 +40,7 @@ def test_distances_are_the_published_ones() -> None:
     predictions, labels = _masks(2, 0.1), _masks(3, 0.02)
     found = one_sided_distances(predictions, labels).numpy()
     for frame in range(4):
-        apart = distance_transform_edt(~labels[frame, 0].numpy())[predictions[frame, 0].numpy()] * SCALE_MM
+        apart = distance_transform_edt(~labels[frame, 0].numpy())[predictions[frame, 0].numpy()] * PAPER_SCALE_MM
         expected = [apart.mean(), apart.max(), np.quantile(apart, 0.95)]
         np.testing.assert_allclose(found[frame], expected, rtol=1e-5)
 
@@ -53,8 +54,17 @@ def test_frames_without_prediction_or_label_have_no_distance() -> None:
     assert nothing.any(1).tolist() == [False, True, True, False]
 
 
+@pytest.mark.parametrize("shift", [0, 1, 4])
+def test_distances_run_from_the_prediction_to_the_thickened_label(shift: int) -> None:
+    label = torch.zeros(1, 1, 256, 256, dtype=torch.bool)
+    label[..., 100, 20:220] = True
+    prediction = torch.roll(label, shift + LABEL_RADIUS_PX, dims=2)
+    found = one_sided_distances(prediction, thicken_batch(label, LABEL_RADIUS_PX))
+    assert found[0].tolist() == pytest.approx([shift * PAPER_SCALE_MM] * 3)
+
+
 def test_scale_is_the_published_one() -> None:
-    assert pytest.approx(0.185730, abs=1e-6) == SCALE_MM
+    assert pytest.approx(0.185730, abs=1e-6) == PAPER_SCALE_MM
 
 
 def test_dice() -> None:

@@ -1,0 +1,86 @@
+"""Shared options: their words become values, and choices are those that the library knows."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+import pytest
+import typer
+
+from medcli.cli.options import IdRange, id_filter, with_output
+from medcli.cli.output import Output
+from medcli.training import devices, trainer
+from medcli.ultrabones.evaluation import evaluate as seg_evaluation
+from medcli.ultrabones.labelling.label_dataset import LabelKind
+from medcli.ultrabones.segmentation import inference
+from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS
+from medcli.veriserum.calibration.distortion_model import PLANES
+from medcli.veriserum.calibration.map_points import COLUMNS
+from medcli.veriserum.calibration.undistortion_map import RESAMPLINGS
+from medcli.veriserum.geometry.biplane import PoseFrame
+from medcli.veriserum.pose import evaluate as pose_evaluation
+from medcli.veriserum.pose.losses import LOSSES
+from medcli.veriserum.pose.settings import SPLITS
+from tests.conftest import Ran
+from tests.test_reference import parse
+
+
+@pytest.mark.parametrize(
+    ("command", "choices"),
+    [
+        ("calibrate veriserum --planes", PLANES),
+        ("calibrate veriserum --resample", RESAMPLINGS),
+        ("calibrate points x.csv --out y.csv --plane", PLANES),
+        ("calibrate points x.csv --out y.csv --to", COLUMNS),
+        ("label ultrabones --kind", [kind.value for kind in LabelKind]),
+        ("train seg --labels", LABELS),
+        ("train seg --augment", AUGMENTATIONS),
+        ("train seg --precision", ["auto", *devices.PRECISIONS]),
+        ("train seg --logger", trainer.LOGGERS),
+        ("train pose --precision", ["auto", *devices.PRECISIONS]),
+        ("train pose --split", SPLITS),
+        ("train pose --loss", LOSSES),
+        ("evaluate seg --protocol", [*seg_evaluation.PROTOCOLS, "both"]),
+        ("evaluate pose --split", pose_evaluation.SIDES),
+        ("evaluate pose --pose-frame", [frame.value for frame in PoseFrame]),
+        ("register pose --pose-frame", [frame.value for frame in PoseFrame]),
+        ("predict seg --precision", inference.PRECISIONS),
+    ],
+)
+def test_choices_are_those_of_the_library(medcli: Callable[..., Ran], command: str, choices: list[str]) -> None:
+    """Those of modules that are slow to import stand in the command line again: none may be forgotten."""
+    verb, task, *_, flag = command.split()
+    shown = re.search(rf"{flag} [<\[](?:list\[)?([^\]>]*)", medcli(verb, task, "--help").out)
+    assert shown is not None
+    assert set(shown[1].split("|")) == set(choices)
+    for choice in choices:
+        parse([*command.split(), choice])
+    with pytest.raises(Exception, match="is not one of"):
+        parse([*command.split(), "another"])
+
+
+def test_ids_are_ranges() -> None:
+    assert id_filter([IdRange.parse("7"), IdRange.parse("1-1000")]) == [(7, 7), (1, 1000)]
+    assert id_filter([]) is id_filter(None) is None
+    for bad in ("x", "1-", "-2", "3-1"):
+        with pytest.raises(ValueError, match="a "):
+            IdRange.parse(bad)
+
+
+def test_every_command_gets_the_options_that_decide_what_is_printed() -> None:
+    seen: list[tuple[Output, int]] = []
+
+    def command(output: Output, count: Annotated[int, typer.Option("--count")] = 1) -> None:
+        """What it does."""
+        seen.append((output, count))
+
+    wrapped = with_output(command)
+    assert list(inspect.signature(wrapped).parameters) == ["count", "json", "quiet", "verbose"]
+    assert (wrapped.__name__, wrapped.__doc__) == (command.__name__, command.__doc__)
+    wrapped(json=True, quiet=False, verbose=True, count=3)
+    ((output, count),) = seen
+    assert (output.as_json, output.quiet, output.verbose, count) == (True, False, True, 3)
+    assert with_output(test_ids_are_ranges) is test_ids_are_ranges, "a command that prints nothing needs none of them"

@@ -1,0 +1,61 @@
+"""A step of the demonstration states its command once: what is shown is what is run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medcli.core.image_io import read_grey
+from medcli.demo.plan import FULL, QUICK, DemoPlan, DemoTask, StepOutcome, listed, typed
+
+
+@dataclass(frozen=True)
+class Answer:
+    frames: int
+    failures: tuple[object, ...] = ()
+
+
+def task(**more: Any) -> DemoTask:
+    words = typed("label ultrabones --root", Path("my demo"), "--specimens 2 7")
+    return DemoTask("a", "A", "About.", words, lambda done: StepOutcome({"frames": f"{done.frames}"}), **more)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its shells quote by other signs")
+def test_the_command_that_is_shown_is_the_one_that_is_run() -> None:
+    ran: list[str] = []
+
+    def run(words: Any) -> Answer:
+        ran.extend(map(str, words))
+        return Answer(3, (ValueError("broken"), "missing"))
+
+    one = task(free=("--workers", "2"))
+    outcome, failures = one.run(run)
+    assert shlex.split(one.command) == ["medcli", *ran]
+    assert ran == ["label", "ultrabones", "--root", "my demo", "--specimens", "2", "7", "--workers", "2"]
+    assert (outcome.numbers, failures) == ({"frames": "3"}, ("broken", "missing"))
+
+
+def test_a_step_can_do_its_work_itself() -> None:
+    def refuse(words: Any) -> None:
+        raise AssertionError(words)
+
+    outcome, failures = task(work=lambda: Answer(5)).run(refuse)
+    assert (outcome.numbers, failures) == ({"frames": "5"}, ())
+
+
+def test_sizes_and_places(tmp_path: Path) -> None:
+    plan = DemoPlan(tmp_path, quick=True, workers=3)
+    assert (plan.size, DemoPlan(tmp_path).size) == (QUICK, FULL)
+    assert plan.relative(plan.trained) == "runs/seg/small/best.safetensors"
+    assert (plan.parallel, DemoPlan(tmp_path).parallel) == (("--workers", "3"), ())
+    assert listed(plan.size.rebuilt) == "2"
+    plan.pictures.mkdir()
+    shown = plan.picture("grey.jpg", np.full((8, 8), 90, np.uint8), "alt", "caption")
+    assert (shown.path, shown.alt, shown.caption) == ("pictures/grey.jpg", "alt", "caption")
+    assert abs(int(read_grey(tmp_path / shown.path)[4, 4]) - 90) <= 1
