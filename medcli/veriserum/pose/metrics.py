@@ -104,7 +104,7 @@ class PoseMeasure:
 
 
 _TRANSLATION, _ROTATION, _OUTLINE = "translation, mm", "rotation, degrees", "outline at the detector, mm"
-POSE_MEASURES = (
+POSE_MEASURES = [
     PoseMeasure("x_mm", "in plane bs, right", lambda p: np.abs(p.in_bs_mm[:, 0])),
     PoseMeasure("y_mm", "in plane bs, up", lambda p: np.abs(p.in_bs_mm[:, 1])),
     PoseMeasure(
@@ -127,7 +127,7 @@ POSE_MEASURES = (
     PoseMeasure("ry_deg", "ry", lambda p: p.angles_deg[:, 2], _ROTATION),
     PoseMeasure("outline_bs_mm", "outline on bs", lambda p: p.outline_mm("bs"), _OUTLINE, True),
     PoseMeasure("outline_fs_mm", "outline on fs", lambda p: p.outline_mm("fs"), _OUTLINE, True),
-)
+]
 """Every measure; x and y are the in-plane axes of plane bs, right and up. Single-plane errors: Vogl et al. 2022, PLoS
 ONE 17(6) e0270596 (its 90 % of rotations is 3 to 4 degrees)."""
 
