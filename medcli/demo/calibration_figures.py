@@ -14,17 +14,11 @@ from numpy.typing import NDArray
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.image_io import read_grey
 from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, Study
-from medcli.veriserum.calibration.distortion_model import (
-    GRID_SIZE,
-    GRID_SPAN_MM,
-    NATIVE_HEIGHT,
-    NATIVE_WIDTH,
-    PLANES,
-    Distortion,
-)
+from medcli.veriserum.calibration.distortion_model import DistortionModel
 from medcli.veriserum.calibration.grid_fit.phantom import PITCH_MM, bead_centres_mm
 from medcli.veriserum.calibration.undistort import CalibrationSettings, output_name
 from medcli.veriserum.calibration.undistortion_map import load_or_build
+from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
 
 _ROWS = 4  # pairs on the sheet
 _PANEL = 300
@@ -146,7 +140,7 @@ def _with_lines(grey: NDArray[np.uint8], size: int, panel: int = _PANEL) -> NDAr
     return picture
 
 
-def _bend_mm(distortion: Distortion) -> float:
+def _bend_mm(distortion: DistortionModel) -> float:
     """How far a bead lies, at most, from where shift, turn and scale alone would put it."""
     beads = bead_centres_mm()
     pixels = distortion.inverse(beads)

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from tests.conftest import MadeOnce
 from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
 
 
 @pytest.fixture(scope="session")
-def distortions() -> dict[int, Distortion]:
+def distortions() -> dict[int, PolynomialDistortion]:
     """Two invented calibrations; their ids are not their row numbers."""
     return {4: make_distortion(4), 9: make_distortion(9)}
 
 
 @pytest.fixture(scope="session")
-def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[int, Distortion]) -> Path:
+def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[int, PolynomialDistortion]) -> Path:
     """What :func:`veriserum` is copied from. Not to be changed."""
     root = tmp_path_factory.mktemp("made") / "veriserum"
     ids = [1, 2, 3, 4]

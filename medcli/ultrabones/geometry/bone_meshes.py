@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from medcli.core.errors import DataError
 from medcli.core.made_with import fingerprint
 from medcli.core.mesh import Mesh, read_stl
 from medcli.ultrabones.dataset.folder_layout import specimen_folder
+from medcli.ultrabones.dataset.records import Sweep
 from medcli.ultrabones.geometry.bone_surface import Surface
 
 MESH_FOLDER = "CT_bone_segmentations"
@@ -20,6 +23,7 @@ MERGED = ("CT_bone_model_merged", "CT_bone_model")
 """Names of the mesh of all bones: current release, first release."""
 _SMALLEST_BONE_MM = 5.0
 
+Done = TypeVar("Done")
 logger = logging.getLogger(__name__)
 
 
@@ -62,6 +66,43 @@ def load_surfaces(paths: Sequence[Path]) -> list[Surface]:
         DataError: a mesh cannot be read, or is not in millimetres.
     """
     return [Surface.from_mesh(_read_checked(path), path.stem) for path in paths]
+
+
+def for_each_record(
+    sweeps: Sequence[Sweep],
+    meshes: Path | None,
+    merged: bool,
+    work: Callable[[Sweep, list[Surface]], tuple[Done, list[str]]],
+) -> tuple[list[Done], list[str]]:
+    """``work`` on every record with the surfaces of its specimen, which are read once.
+
+    Args:
+        meshes, merged: see :func:`find_meshes`.
+        work: gives what became of a record, and its failures; a record that it refuses is a failure.
+
+    Returns:
+        what became of the records, and the failures of all, one line each.
+
+    Raises:
+        DataError: every record was refused; the first reason.
+    """
+    done: list[Done] = []
+    errors: list[DataError] = []
+    failures: list[str] = []
+    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
+        surfaces: list[Surface] = []
+        for sweep in group:
+            try:
+                surfaces = surfaces or load_surfaces(find_meshes(sweep.folder, sweep.specimen, meshes, merged))
+                result, failed = work(sweep, surfaces)
+                done.append(result)
+                failures += failed
+            except DataError as error:
+                errors.append(error)
+                failures.append(f"{sweep.name}: {error.message}")
+    if errors and not done:
+        raise errors[0]
+    return done, failures
 
 
 def digest(surfaces: Sequence[Surface]) -> str:
