@@ -71,24 +71,18 @@ TESTED_IN = {
     "synthetic/ultrasound/test_dataset.py": (
         "synthetic/ultrasound/bmode synthetic/ultrasound/bones synthetic/ultrasound/label_rules"
     ),
-    "training/test_devices.py": "training/settings",
-    "training/test_run_folder.py": "training/curves training/results training/training_run",
-    "transfer/test_fetch_file.py": "transfer/checksum transfer/http transfer/protocol transfer/retry_policy",
-    "transfer/test_plan.py": "transfer/destination transfer/worker_pool",
+    "training/test_run_folder.py": "training/training_run",
+    "transfer/test_download.py": "transfer/request",
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/folder_layout",
     "ultrabones/dataset/test_splits.py": "ultrabones/dataset/constants",
-    "ultrabones/dataset/test_status.py": "core/dataset_status training/decoded_store",
-    "ultrabones/download/test_download.py": (
-        "core/progress sources/hub transfer/archives transfer/byte_counter transfer/download transfer/verification"
-    ),
+    "ultrabones/download/test_download.py": "core/progress transfer/archives transfer/byte_counter",
     "ultrabones/evaluation/test_evaluate.py": (
         "cli/evaluate ultrabones/evaluation/aggregation ultrabones/evaluation/figures "
-        "ultrabones/evaluation/prediction_sources ultrabones/evaluation/thresholds"
+        "ultrabones/evaluation/prediction_sources"
     ),
-    "ultrabones/evaluation/test_metrics.py": "ultrabones/evaluation/mask_distances",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
     "ultrabones/labelling/test_label_dataset.py": (
-        "cli/label core/threads ultrabones/dataset/tracking_table ultrabones/geometry/bone_meshes "
+        "cli/label ultrabones/dataset/tracking_table ultrabones/geometry/bone_meshes "
         "ultrabones/labelling/label_origin ultrabones/labelling/label_record ultrabones/pose_refinement/refine_record"
     ),
     "ultrabones/labelling/test_label_rules.py": "ultrabones/dataset/records ultrabones/geometry/image_to_ct",
@@ -99,41 +93,47 @@ TESTED_IN = {
         "cli/reconstruct ultrabones/reconstruction/figure ultrabones/reconstruction/point_cloud"
     ),
     "ultrabones/segmentation/augmentation/test_trivial.py": "ultrabones/segmentation/augmentation/filters",
-    "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint training/seeds ultrabones/segmentation/inference",
+    "ultrabones/segmentation/test_checkpoint.py": (
+        "cli/checkpoint ultrabones/segmentation/checkpoint_metadata ultrabones/segmentation/inference"
+    ),
     "ultrabones/segmentation/test_frame_cache.py": "ultrabones/segmentation/frame_io",
     "ultrabones/segmentation/test_onnx_export.py": "cli/export",
     "ultrabones/segmentation/test_predict.py": (
-        "cli/predict ultrabones/segmentation/prediction_folders ultrabones/segmentation/prediction_inputs "
-        "ultrabones/segmentation/prediction_overlays"
+        "cli/predict ultrabones/segmentation/prediction_folders ultrabones/segmentation/prediction_inputs"
     ),
     "ultrabones/segmentation/test_published_checkpoint.py": "ultrabones/segmentation/safe_unpickler",
     "ultrabones/segmentation/test_train.py": (
-        "cli/train training/validation_means ultrabones/segmentation/lightning_module "
-        "ultrabones/segmentation/settings ultrabones/segmentation/training_data"
+        "cli/train ultrabones/segmentation/lightning_module ultrabones/segmentation/settings "
+        "ultrabones/segmentation/training_data"
     ),
     "veriserum/calibration/grid_fit/test_fit_calibration.py": (
         "veriserum/calibration/grid_fit/bead_detection veriserum/calibration/grid_fit/bead_matching "
         "veriserum/calibration/grid_fit/calibration_table veriserum/calibration/grid_fit/figure "
-        "veriserum/calibration/grid_fit/phantom veriserum/calibration/grid_fit/polynomial_fit"
+        "veriserum/calibration/grid_fit/fit_plane veriserum/calibration/grid_fit/phantom "
+        "veriserum/calibration/grid_fit/polynomial_fit veriserum/calibration/grid_fit/robust_fit "
+        "veriserum/dataset/detector"
     ),
     "veriserum/calibration/test_undistort.py": (
         "cli/calibrate veriserum/calibration/output_manifest veriserum/calibration/undistort_plan"
     ),
-    "veriserum/calibration/test_undistortion_map.py": "veriserum/calibration/undistortion_kernels",
-    "veriserum/dataset/test_status.py": "veriserum/dataset/publication",
+    "veriserum/calibration/test_undistortion_map.py": (
+        "veriserum/calibration/undistorted_pairs veriserum/calibration/undistortion_kernels"
+    ),
+    "veriserum/dataset/test_status.py": (
+        "veriserum/dataset/publication veriserum/dataset/remembered veriserum/dataset/study"
+    ),
     "veriserum/dataset/test_trial_splits.py": "veriserum/dataset/folder_index",
     "veriserum/geometry/test_biplane.py": "veriserum/geometry/rasterizer",
     "veriserum/pose/test_metrics.py": "veriserum/dataset/implant_surfaces",
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
-    "veriserum/pose/test_rotation_6d.py": "veriserum/pose/losses",
     "veriserum/pose/test_train.py": (
-        "core/contact_sheet veriserum/dataset/pose_tables veriserum/geometry/pair_geometry veriserum/pose/checkpoint "
+        "veriserum/dataset/pose_tables veriserum/geometry/pair_geometry veriserum/pose/checkpoint "
         "veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures veriserum/pose/inference "
         "veriserum/pose/lightning_module veriserum/pose/predict"
     ),
     "veriserum/registration/test_register.py": (
         "cli/register veriserum/geometry/outline_overlay veriserum/registration/gradient_matching "
-        "veriserum/registration/study"
+        "veriserum/registration/start_poses"
     ),
     "veriserum/test_download.py": "sources/dspace sources/github",
     "workflows/test_demo.py": ("cli/demo demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound"),
