@@ -1,10 +1,12 @@
-"""Find and check the CT bone meshes of a specimen."""
+"""Find and check the CT bone meshes of a specimen, and go through records with them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from medcli.core.errors import DataError
 from medcli.core.made_with import fingerprint
 from medcli.core.mesh import Mesh, read_stl
 from medcli.ultrabones.dataset.folder_layout import specimen_folder
+from medcli.ultrabones.dataset.records import Sweep
 from medcli.ultrabones.geometry.bone_surface import Surface
 
 MESH_FOLDER = "CT_bone_segmentations"
@@ -21,6 +24,45 @@ MERGED = ("CT_bone_model_merged", "CT_bone_model")
 _SMALLEST_BONE_MM = 5.0
 
 logger = logging.getLogger(__name__)
+Done = TypeVar("Done")
+
+
+def for_each_record(
+    sweeps: Sequence[Sweep],
+    work: Callable[[Sweep, list[Surface]], tuple[Done, list[str]]],
+    meshes: Path | None = None,
+    merged: bool = False,
+) -> tuple[list[Done], list[str]]:
+    """Give each record to ``work``, with the surfaces of its specimen, which its records share.
+
+    Args:
+        sweeps: the records of a specimen one after the other.
+        work: returns what was done, and what failed in it.
+        meshes, merged: see :func:`find_meshes`.
+
+    Returns:
+        What was done, and what failed: in records, and records as a whole.
+
+    Raises:
+        DataError: no record at all could be worked on (the first reason).
+    """
+    done: list[Done] = []
+    errors: list[DataError] = []
+    failures: list[str] = []
+    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
+        surfaces: list[Surface] = []
+        for sweep in group:
+            try:
+                surfaces = surfaces or load_surfaces(find_meshes(sweep.folder, sweep.specimen, meshes, merged))
+                outcome, failed = work(sweep, surfaces)
+                done.append(outcome)
+                failures += failed
+            except DataError as error:
+                errors.append(error)
+                failures.append(f"{sweep.name}: {error.message}")
+    if errors and not done:
+        raise errors[0]
+    return done, failures
 
 
 def find_meshes(record_dir: Path | str, specimen: int, meshes: Path | None = None, merged: bool = False) -> list[Path]:

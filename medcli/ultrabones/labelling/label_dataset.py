@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
-from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
-from medcli.ultrabones.dataset.folder_layout import mask_name, specimen_folder
+from medcli.ultrabones.dataset.folder_layout import mask_name
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.dataset.tracking_table import has_optimized_poses
-from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+from medcli.ultrabones.geometry.bone_meshes import for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.labelling.label_record import (
     FrameLabel,
@@ -133,22 +132,12 @@ def label_ultrabones(
     rules_of(settings.kind)  # refuses an unknown one before any work is done
     workers = workers or usable_cores()
     use_single_threaded_codecs()
-    labelled: list[LabelledRecord] = []
-    errors: list[DataError] = []
-    failures: list[str] = []
+
+    def label(sweep: Sweep, surfaces: list[Surface]) -> tuple[LabelledRecord, list[str]]:
+        return _label_record(sweep, surfaces, settings, workers, progress)
+
     sweeps = find_sweeps(root, specimens, records)
-    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
-        bones = _Bones(settings)
-        for sweep in group:
-            try:
-                record, frame_failures = _label_record(sweep, bones, settings, workers, progress)
-                labelled.append(record)
-                failures += frame_failures
-            except DataError as error:
-                errors.append(error)
-                failures.append(f"{sweep.name}: {error.message}")
-    if errors and not labelled:
-        raise errors[0]
+    labelled, failures = for_each_record(sweeps, label, settings.meshes, settings.merged)
     result = LabelResult(
         root=Path(root),
         kind=settings.kind,
@@ -165,24 +154,9 @@ def label_ultrabones(
     return result
 
 
-class _Bones:
-    """The surfaces of a specimen, read when first needed and shared by its records."""
-
-    def __init__(self, settings: LabelSettings) -> None:
-        self.settings = settings
-        self.surfaces: list[Surface] | None = None
-
-    def of(self, sweep: Sweep) -> list[Surface]:
-        if self.surfaces is None:
-            paths = find_meshes(sweep.folder, sweep.specimen, self.settings.meshes, self.settings.merged)
-            self.surfaces = load_surfaces(paths)
-        return self.surfaces
-
-
 def _label_record(
-    sweep: Sweep, bones: _Bones, settings: LabelSettings, workers: int, progress: Progress
+    sweep: Sweep, surfaces: list[Surface], settings: LabelSettings, workers: int, progress: Progress
 ) -> tuple[LabelledRecord, list[str]]:
-    surfaces = bones.of(sweep)
     if settings.dry_run:
         return _plan(sweep, surfaces, settings), []
     _require_writable(sweep.folder)

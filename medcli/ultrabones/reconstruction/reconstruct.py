@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.records import Poses, Sweep, find_sweeps
-from medcli.ultrabones.geometry.bone_meshes import digest, find_meshes, load_surfaces
+from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
 from medcli.ultrabones.labelling.label_origin import poses_of_masks
@@ -139,27 +138,16 @@ def reconstruct_ultrabones(
     was_there = out.exists()
     if not settings.dry_run:
         remove_left_overs(make_output_folder(out))
-    rebuilt: list[Reconstruction] = []
-    errors: list[DataError] = []
-    failures: list[str] = []
-    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
-        surfaces: list[Surface] = []
-        for sweep in group:
-            try:
-                surfaces = surfaces or load_surfaces(
-                    find_meshes(sweep.folder, sweep.specimen, settings.meshes, settings.merged)
-                )
-                record, frame_failures = _rebuild(sweep, surfaces, out, settings, workers, progress)
-                rebuilt.append(record)
-                failures += frame_failures
-            except DataError as error:
-                errors.append(error)
-                failures.append(f"{sweep.name}: {error.message}")
-    if not was_there and not settings.dry_run:
-        with suppress(OSError):
-            out.rmdir()  # no record left anything in it
-    if errors and not rebuilt:
-        raise errors[0]
+
+    def rebuild(sweep: Sweep, surfaces: list[Surface]) -> tuple[Reconstruction, list[str]]:
+        return _rebuild(sweep, surfaces, out, settings, workers, progress)
+
+    try:
+        rebuilt, failures = for_each_record(sweeps, rebuild, settings.meshes, settings.merged)
+    finally:
+        if not was_there and not settings.dry_run:
+            with suppress(OSError):
+                out.rmdir()  # no record left anything in it
     result = ReconstructResult(Path(root), out, settings.dry_run, tuple(rebuilt), tuple(failures))
     if not settings.dry_run and out.is_dir():
         note_run(out, "reconstruct ultrabones", ABOUT, Path(root), settings, result, "cpu")
