@@ -26,8 +26,8 @@ from medcli.demo.calibration_figures import compare
 from medcli.synthetic.fluoroscopy.dataset import IMAGE_FOLDER, FluoroscopySettings, Study, make_veriserum
 from medcli.synthetic.fluoroscopy.implants import make_implants
 from medcli.synthetic.fluoroscopy.motion import CROSSING_MM
-from medcli.veriserum.calibration.distortion_model import PLANES
 from medcli.veriserum.calibration.undistort import CalibrationSettings, calibrate
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import Camera, ImageGrid, InterPlane
 
 IMAGES = Path(__file__).parent / "images"

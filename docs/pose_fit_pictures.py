@@ -21,7 +21,7 @@ from medcli.cli.app import app
 from medcli.core.image_io import read_rgb, write_image
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
-from medcli.veriserum.calibration.distortion_model import PLANES
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 
 HERE = Path(__file__).parent

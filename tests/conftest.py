@@ -1,4 +1,4 @@
-"""What every test shares: a way to run the command line in-process, and the place of the real example data."""
+"""What every test shares: a way to run the command line in-process, data made once, and the place of the real data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from filelock import FileLock
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each worker: more would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same cases in every run: a run fails because of what was changed, not because of what was drawn.
 hypothesis.settings.register_profile("same-cases", derandomize=True, deadline=None)
@@ -58,6 +62,28 @@ def medcli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """``made_once("name", make)`` is a folder that ``make(folder)`` filled, once for all workers. Not to be changed."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if worker else base) / "made-once"  # a new one in every session, as its parent is
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        shared.mkdir(exist_ok=True)
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")

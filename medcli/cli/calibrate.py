@@ -160,6 +160,7 @@ def fit(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
+    model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = "polynomial",
     overwrite: options.Overwrite = False,
 ) -> None:
     """Measure the distortion from pictures of the bead grid.
@@ -173,7 +174,13 @@ def fit(
     from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
 
     result = fit_calibration(
-        images_by_plane(grid_images), out, number, mirrored=mirrored, overwrite=overwrite, picture=picture
+        images_by_plane(grid_images),
+        out,
+        number,
+        mirrored=mirrored,
+        overwrite=overwrite,
+        picture=picture,
+        model=model,
     )
     output.finish(result, lambda done: _show_fit(output, done))
 

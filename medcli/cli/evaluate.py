@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.aggregation import SegmentationResult, SpecimenResult
     from medcli.ultrabones.evaluation.evaluate import Evaluation
     from medcli.veriserum.pose.evaluate import PoseEvaluation
+    from medcli.veriserum.pose.metrics import PoseMeasure
 
 app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
 
@@ -214,23 +215,9 @@ def pose(
     output.finish(result, lambda done: _show_pose(output, done))
 
 
-_POSE_ROWS = {
-    "in plane bs, right": "x_mm",
-    "in plane bs, up": "y_mm",
-    "in plane bs": "in_plane_bs_mm",
-    "out of plane bs": "out_of_plane_bs_mm",
-    "in plane fs": "in_plane_fs_mm",
-    "out of plane fs": "out_of_plane_fs_mm",
-    "rotation": "rotation_deg",
-    "rz": "rz_deg",
-    "rx": "rx_deg",
-    "ry": "ry_deg",
-    "outline on bs": "outline_bs_mm",
-    "outline on fs": "outline_fs_mm",
-}
-
-
 def _show_pose(output: Output, result: PoseEvaluation) -> None:
+    from medcli.veriserum.pose.metrics import POSE_MEASURES
+
     anatomies = ", ".join(f"{count} of anatomy {number}" for number, count in result.anatomies.items())
     output.pairs(
         {
@@ -242,16 +229,16 @@ def _show_pose(output: Output, result: PoseEvaluation) -> None:
     )
     output.line()
     header = ["error", "unit", "mean", "50 %", "90 %", "95 %", "mean pose", "one plane"]
-    output.table(header, [_pose_row(result, title, name) for title, name in _POSE_ROWS.items()])
+    output.table(header, [_pose_row(result, measure) for measure in POSE_MEASURES])
     output.line()
     output.line("mean pose: mean error of always guessing the mean of the training pairs")
     output.line("one plane: 50 % and 90 %, published for one plane (Vogl et al. 2022)")
     output.line(f"tables and pictures in {result.out}")
 
 
-def _pose_row(result: PoseEvaluation, title: str, name: str) -> list[str]:
-    one = result.errors[name]
-    unit = "deg" if name.endswith("_deg") else "mm"
+def _pose_row(result: PoseEvaluation, measure: PoseMeasure) -> list[str]:
+    one, name = result.errors[measure.name], measure.name
     guess = f"{result.mean_pose[name].mean:.2f}" if result.mean_pose else "-"
-    published = " ".join(f"{value:g}" for value in result.single_plane.get(name, {}).values())
-    return [title, unit, *(f"{value:.2f}" for value in (one.mean, one.median, one.p90, one.p95)), guess, published]
+    published = " ".join(f"{value:g}" for value in measure.single_plane.values())
+    numbers = (f"{value:.2f}" for value in (one.mean, one.median, one.p90, one.p95))
+    return [measure.title, measure.unit, *numbers, guess, published]

@@ -12,7 +12,7 @@ from medcli.cli.output import Output
 from medcli.ultrabones.labelling.label_rules import BOTH, LABEL_RULES
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.labelling.label_dataset import LabelResult
+    from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
 
 app = App(cls=DefaultGroup, help="Make labels of tracked ultrasound from CT bone meshes.")
 
@@ -95,10 +95,7 @@ def _show(output: Output, result: LabelResult) -> None:
     output.line(f"{verb} {result.written:,} files for {result.frames:,} frames{kept}")
 
 
-def _remarks(record: object, dry_run: bool) -> list[str]:
-    from medcli.ultrabones.labelling.label_dataset import LabelledRecord
-
-    assert isinstance(record, LabelledRecord)
+def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
     lines = []
     moved = record.refinement
     if moved is not None and dry_run and moved.computed:

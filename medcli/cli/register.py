@@ -71,12 +71,11 @@ def pose(
     """
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.registration.register import register_poses
-    from medcli.veriserum.registration.study import Sources
+    from medcli.veriserum.registration.start_poses import Sources
 
-    frame = PoseFrame(pose_frame)
     sources = Sources(
-        root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame
-    )  # fmt: skip
+        root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, PoseFrame(pose_frame)
+    )
     result = register_poses(
         sources,
         out,

@@ -14,6 +14,7 @@ from medcli.cli.output import Output
 from medcli.core.shell import spell
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 from medcli.ultrabones.segmentation.settings import Augmentation, Labels
+from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
@@ -141,8 +142,8 @@ def pose(
     backbone: Annotated[str, typer.Option(help="Classification model of torchvision.")] = "resnext50_32x4d",
     backbone_weights: options.PretrainedWeights = "imagenet",
     loss: Annotated[
-        Literal["smoothl1+geodesic"], typer.Option(help="SmoothL1 of the translation plus geodesic angle.")
-    ] = "smoothl1+geodesic",
+        str, typer.Option(help=f"{'; '.join(f'{n}: {one.about}' for n, one in POSE_LOSSES.items())}.", metavar="NAME")
+    ] = PUBLISHED_POSE_LOSS,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),

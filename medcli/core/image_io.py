@@ -63,7 +63,7 @@ def decode_grey(content: bytes, name: Path | str) -> NDArray[np.uint8]:
     Raises:
         DataError: the bytes are empty, cut off, or no image.
     """
-    return _decode(content, cv2.IMREAD_GRAYSCALE, name)
+    return np.asarray(_decode(content, cv2.IMREAD_GRAYSCALE, name))
 
 
 def read_rgb(path: Path | str) -> NDArray[np.uint8]:

@@ -100,9 +100,9 @@ def _lock_on_windows(file: IO[str], wait: bool) -> None:
     file.seek(1 << 20)
     while True:
         try:
-            return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            return
         except OSError as error:
-            if (
-                not wait or error.errno != errno.EDEADLK
-            ):  # waiting gives up after ten seconds; the other may need longer
+            # Waiting gives up after ten seconds; the other process may need longer.
+            if not wait or error.errno != errno.EDEADLK:
                 raise

@@ -57,7 +57,7 @@ def transform_points(matrix: ArrayLike, points: ArrayLike) -> NDArray[np.float64
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.shape != (4, 4):
         raise ValueError(f"transform must be (4, 4), got {matrix.shape}")
-    return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    return np.asarray(np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
 
 
 def rotation_angle_deg(rotation: ArrayLike) -> NDArray[np.float64]:

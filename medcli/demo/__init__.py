@@ -5,7 +5,8 @@ Nothing heavy is imported before a step needs it.
 """
 
 from medcli.demo.plan import DemoPlan, Size
-from medcli.demo.result import SCHEMA, BeforeAfter, DemoResult, ResultImage, Step
+from medcli.demo.result import BeforeAfter, DemoResult, ResultImage, Step
 from medcli.demo.run import Listener, run_demo
+from medcli.workspace.demo_folder import SCHEMA
 
 __all__ = ["SCHEMA", "BeforeAfter", "DemoPlan", "DemoResult", "Listener", "ResultImage", "Size", "Step", "run_demo"]

@@ -14,17 +14,11 @@ from numpy.typing import NDArray
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.image_io import read_grey
 from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, Study
-from medcli.veriserum.calibration.distortion_model import (
-    GRID_SIZE,
-    GRID_SPAN_MM,
-    NATIVE_HEIGHT,
-    NATIVE_WIDTH,
-    PLANES,
-    Distortion,
-)
+from medcli.veriserum.calibration.distortion_model import DistortionModel
 from medcli.veriserum.calibration.grid_fit.phantom import PITCH_MM, bead_centres_mm
 from medcli.veriserum.calibration.undistort import CalibrationSettings, output_name
 from medcli.veriserum.calibration.undistortion_map import load_or_build
+from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
 
 _ROWS = 4  # pairs on the sheet
 _PANEL = 300
@@ -69,7 +63,7 @@ def compare(root: Path, calibrated: Path, study: Study, settings: CalibrationSet
     headings = [f"plane {plane}, {state}" for plane in PLANES for state in ("as recorded", "calibrated")]
     grids = {plane: _grids(root, study, plane, settings) for plane in PLANES}
     panels = [[_with_lines(_quarter(grid), settings.size) for pair in grids.values() for grid in pair]]
-    panels += [[one.panel for one in row] for row in rows]  # type: ignore[misc]
+    panels += [[one.panel for one in row] for row in rows]
     before, after = (_root_mean_square([p.error for row in rows for p in row[start::2]]) for start in (0, 1))
     return Comparison(
         sheet=contact_sheet(panels, headings, notes, _PANEL),
@@ -146,7 +140,7 @@ def _with_lines(grey: NDArray[np.uint8], size: int, panel: int = _PANEL) -> NDAr
     return picture
 
 
-def _bend_mm(distortion: Distortion) -> float:
+def _bend_mm(distortion: DistortionModel) -> float:
     """How far a bead lies, at most, from where shift, turn and scale alone would put it."""
     beads = bead_centres_mm()
     pixels = distortion.inverse(beads)

@@ -18,7 +18,7 @@ from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, 
 from medcli.demo.result import ResultImage
 from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, FluoroscopySettings, Study, make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
-from medcli.veriserum.calibration.distortion_model import PLANES
+from medcli.veriserum.dataset.detector import PLANES
 
 ANATOMIES = ("fibula", "tibia")
 FRAMES_PER_TRIAL = 3

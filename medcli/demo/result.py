@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SCHEMA = "medcli.demo.v2"
+from medcli.workspace.demo_folder import SCHEMA
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,6 @@ class Step:
                 "before_after": BeforeAfter(**pair) if pair else None,
             }
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)

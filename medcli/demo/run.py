@@ -17,8 +17,8 @@ from medcli.core.run_provenance import command_line
 from medcli.demo.plan import DemoPlan, DemoTask, RunCommand, StepOutcome
 from medcli.demo.result import DemoResult, Step
 from medcli.demo.step_state import finished, prepare, remember
+from medcli.workspace.demo_folder import REPORT, RESULT
 
-RESULT = "demo.json"
 FIGURES = (
     "F1 at 1 mm, untrained, paper",
     "F1 at 1 mm, trained, paper",
@@ -178,7 +178,7 @@ def _with_report(plan: DemoPlan, result: DemoResult) -> DemoResult:
     """Write ``demo.json``, and the report from it."""
     from medcli.report import write_report
 
-    report = plan.out / "report.html"
+    report = plan.out / REPORT
     whole = dataclasses.replace(result, report=report)
     write_json(plan.out / RESULT, whole)
     try:

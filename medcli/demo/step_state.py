@@ -12,8 +12,8 @@ from medcli.core.json_text import read_object
 from medcli.core.made_with import differences, refuse_other_options
 from medcli.demo.plan import DemoPlan, DemoTask
 from medcli.demo.result import Step
+from medcli.workspace.demo_folder import SETTINGS
 
-SETTINGS_FILE = "demo-settings.json"
 STEPS_FOLDER = "steps"
 _SCHEMA = "medcli.demo-settings.v1"
 
@@ -25,7 +25,7 @@ def prepare(plan: DemoPlan) -> None:
         MedcliError: the folder holds anything else; it is left as it is.
         UsageError: a demonstration with other settings.
     """
-    marker, wanted = plan.out / SETTINGS_FILE, {"schema": _SCHEMA, "quick": plan.quick, "seed": plan.seed}
+    marker, wanted = plan.out / SETTINGS, {"schema": _SCHEMA, "quick": plan.quick, "seed": plan.seed}
     way_out = "choose another folder with --out, or remove this one"
     if not marker.is_file():
         foreign = sorted(path.name for path in plan.out.iterdir()) if plan.out.is_dir() else []

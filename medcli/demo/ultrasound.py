@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from statistics import median
 from typing import Any
 
 from medcli.core.contact_sheet import contact_sheet
@@ -225,8 +226,8 @@ def _reconstruct(plan: DemoPlan) -> DemoTask:
         numbers = {"points": f"{points:,} of {len(done.records)} sweeps"}
         if found:
             numbers = {
-                "from the CT surface, median": f"{_middle(one.median for one in found):.2f} mm",
-                "95 % of points within": f"{_middle(one.percentile_95 for one in found):.2f} mm",
+                "from the CT surface, median": f"{median(one.median for one in found):.2f} mm",
+                "95 % of points within": f"{median(one.percentile_95 for one in found):.2f} mm",
                 **numbers,
             }
         return StepOutcome(numbers, out)
@@ -253,8 +254,3 @@ def _figure(curves: Mapping[str, list[float]]) -> str:
     """The value of a curve at 1 mm over all bone; a network that finds nothing has none."""
     value = curves["all"][_PER_MM]
     return "none (nothing found)" if math.isnan(value) else f"{value:.3f}"
-
-
-def _middle(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

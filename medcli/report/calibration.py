@@ -59,11 +59,11 @@ def read_calibration(folder: Path, note: RunNote) -> RunFiles:
 
 def _calibrated(folder: Path) -> dict[int, dict[str, Path]]:
     """Calibrated images by id and plane."""
-    from medcli.veriserum.pose.pair_images import find_calibrated
+    from medcli.veriserum.dataset.folder_index import scan
 
     return {
         number_: {plane: Path(path) for plane, path in planes.items()}
-        for number_, planes in find_calibrated(folder).items()
+        for number_, planes in scan(folder).calibrated.items()
     }
 
 
@@ -104,9 +104,9 @@ def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], note: RunNo
 
 
 def _originals(root: Path, calibrated: Path) -> dict[int, dict[str, str]]:
-    from medcli.veriserum.pose.pair_images import find_originals
+    from medcli.veriserum.dataset.folder_index import scan
 
-    found = find_originals(root)
+    found = scan(root).images if root.is_dir() else {}
     inside = calibrated.absolute()
     return {
         number_: {plane: path for plane, path in planes.items() if inside not in Path(path).absolute().parents}

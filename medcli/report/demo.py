@@ -12,7 +12,6 @@ from medcli.report.blocks import (
     Block,
     Command,
     Compare,
-    Gallery,
     ImageBlock,
     KeyFigures,
     KeyValues,
@@ -22,13 +21,12 @@ from medcli.report.blocks import (
     Table,
     Text,
 )
-from medcli.report.embedded_images import NARROW, picture
+from medcli.report.embedded_images import NARROW, WIDE, gallery, picture
 from medcli.report.provenance import SETTINGS_CAPTION, how_section
 from medcli.report.run_files import Json, RunFiles, duration, failures_note, read_json, to_float
 from medcli.report.runs import runs_in
+from medcli.workspace.demo_folder import RESULT, SCHEMA
 
-DEMO = "demo.json"
-SCHEMA = "medcli.demo.v2"
 _LEAD = (
     "All steps of medcli on small synthetic copies of both datasets: each with the command a user would type, what "
     "came out, and how long it took."
@@ -37,7 +35,7 @@ _LEAD = (
 
 def is_demo(folder: Path) -> bool:
     """Whether a folder is one of ``medcli demo``."""
-    return (folder / DEMO).is_file()
+    return (folder / RESULT).is_file()
 
 
 def read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
@@ -46,7 +44,7 @@ def read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
     Raises:
         DataError: ``demo.json`` is damaged or of another version.
     """
-    path = folder / DEMO
+    path = folder / RESULT
     content = read_json(path)
     if content.get("schema") != SCHEMA:
         raise DataError(f"{path} is of schema {content.get('schema')}, expected {SCHEMA}", "run medcli demo again")
@@ -163,20 +161,18 @@ def _repeated_folded(sections: Sequence[Section]) -> list[Section]:
 
 
 def _pictures(folder: Path, given: Sequence[Any]) -> list[Block]:
+    """One or two below each other, more side by side."""
+    width = NARROW if len(given) > 2 else WIDE
     shown = [
         picture(
-            folder / str(one["path"]), str(one.get("alt") or "Picture of this step."), str(one.get("caption") or "")
+            folder / str(one["path"]),
+            str(one.get("alt") or "Image of this step."),
+            str(one.get("caption") or ""),
+            width,
         )
         for one in given
     ]
-    small = [one for one in shown if isinstance(one, ImageBlock)]
-    if len(small) > 2:
-        small_again = [
-            picture(folder / str(one["path"]), str(one.get("alt") or ""), str(one.get("caption") or ""), NARROW)
-            for one in given
-        ]
-        return [Gallery([one for one in small_again if isinstance(one, ImageBlock)])]
-    return list(shown)
+    return gallery(shown) if len(given) > 2 else list(shown)
 
 
 def _slider(folder: Path, given: Json) -> Block:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.image_io import encode, read_rgb
-from medcli.report.blocks import ImageBlock, Note
+from medcli.report.blocks import Block, Gallery, ImageBlock, Note
 
 _QUALITY = 82
 WIDE, NARROW = 1280, 720
@@ -27,6 +28,12 @@ def picture(path: Path, alt: str, caption: str = "", width: int = WIDE, wide: bo
         return from_array(read_rgb(path), alt, caption, width, wide, is_drawing=path.suffix.lower() == ".png")
     except DataError as error:
         return Note(f"The picture {path.name} cannot be shown: {error.message}", "warning")
+
+
+def gallery(shown: Sequence[ImageBlock | Note]) -> list[Block]:
+    """Images side by side; below them what is to be said of those that are missing."""
+    images = [one for one in shown if isinstance(one, ImageBlock)]
+    return [*([Gallery(images)] if images else []), *(one for one in shown if isinstance(one, Note))]
 
 
 def from_array(
@@ -57,4 +64,4 @@ def _fitted(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
         return image
     size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
     small: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return small
+    return np.asarray(small)

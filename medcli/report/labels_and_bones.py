@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError
-from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, Note, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, picture
+from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.point_cloud_view import point_cloud, read_ply
 from medcli.report.run_files import Json, RunFiles, RunNote, failures_note, find, read_json, to_float
 from medcli.workspace.runs import LABELS
@@ -249,10 +249,5 @@ def _overlays(folder: Path, records: Sequence[Json]) -> list[Block]:
         "Ultrasound frame {} with its labels: what the probe can see in orange, the rest of the bone's section in blue."
     )
     shown = [picture(path, alt.format(path.stem), path.stem, NARROW) for path in chosen]
-    pictures = [one for one in shown if isinstance(one, ImageBlock)]
-    others = [one for one in shown if isinstance(one, Note)]
-    return [
-        Text("Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."),
-        Gallery(pictures),
-        *others,
-    ]
+    legend = "Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."
+    return [Text(legend), *gallery(shown)]

@@ -73,7 +73,7 @@ def first_view(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def crop(triangles: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
     """Those triangles (F, 3, 3) that have a corner in a box."""
-    return triangles[np.all((triangles >= low) & (triangles <= high), axis=2).any(axis=1)]
+    return np.asarray(triangles[np.all((triangles >= low) & (triangles <= high), axis=2).any(axis=1)])
 
 
 def simplify(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
 
-from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, KeyValues, Note, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, picture
+from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.run_files import (
     Json,
     RunFiles,
@@ -24,27 +26,10 @@ from medcli.report.run_files import (
 )
 from medcli.workspace.runs import EVALUATION
 
+if TYPE_CHECKING:
+    from medcli.veriserum.pose.metrics import PoseMeasure
+
 EVALUATED = "medcli.evaluate.pose.v1"
-_MEASURES = {
-    "x_mm": "in plane bs, right",
-    "y_mm": "in plane bs, up",
-    "in_plane_bs_mm": "in plane bs",
-    "out_of_plane_bs_mm": "out of plane bs",
-    "in_plane_fs_mm": "in plane fs",
-    "out_of_plane_fs_mm": "out of plane fs",
-    "distance_mm": "distance in space",
-    "rotation_deg": "rotation",
-    "rz_deg": "rz",
-    "rx_deg": "rx",
-    "ry_deg": "ry",
-    "outline_bs_mm": "outline on bs",
-    "outline_fs_mm": "outline on fs",
-}
-_PANELS = (
-    ("Translation", "mm", {"in_plane_bs_mm": "in plane bs", "out_of_plane_bs_mm": "out of plane bs"}),
-    ("Rotation", "degrees", {"rotation_deg": "rotation, geodesic angle"}),
-    ("Outline on the detector", "mm", {"outline_bs_mm": "outline on bs", "outline_fs_mm": "outline on fs"}),
-)
 _MOST_ROWS = 40
 _MOST_PICTURES = 6
 
@@ -54,7 +39,6 @@ def read_pose_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
     result = read_json(folder / EVALUATION)
     if result.get("schema") != EVALUATED:
         return None
-    errors = result["errors"]
     sheet = picture(
         folder / "overlays.jpg",
         "The best, median and worst pair, both planes each, with the implant's outline by reference in blue and by the "
@@ -67,10 +51,10 @@ def read_pose_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
         lead=f"How far the poses of {result['source']} are from the reference ({result['reference']}): "
         f"{result['pairs']:,} pairs, {result['split']}.",
         figures={
-            "in plane bs, median": number(to_float(errors["in_plane_bs_mm"]["median"]), 2, "mm"),
-            "out of plane bs, median": number(to_float(errors["out_of_plane_bs_mm"]["median"]), 2, "mm"),
-            "rotation, median": number(to_float(errors["rotation_deg"]["median"]), 2, "°"),
-            "outline on bs, median": number(to_float(errors["outline_bs_mm"]["median"]), 2, "mm"),
+            **{
+                f"{one.title}, median": number(to_float(result["errors"][one.name]["median"]), 2, _sign(one))
+                for one in _measures(result, is_main=True)
+            },
             "pairs": number(result["pairs"]),
         },
         notes=[
@@ -85,18 +69,26 @@ def read_pose_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
     )
 
 
+def _measures(result: Json, is_main: bool = False) -> list[PoseMeasure]:
+    """The measures that an evaluation has, all or the main ones."""
+    from medcli.veriserum.pose.metrics import POSE_MEASURES
+
+    return [one for one in POSE_MEASURES if one.name in result["errors"] and (one.is_main or not is_main)]
+
+
+def _sign(measure: PoseMeasure) -> str:
+    return "°" if measure.unit == "deg" else measure.unit
+
+
 def _table(result: Json) -> Table:
     guess, published = result.get("mean_pose") or {}, result.get("single_plane") or {}
     rows = []
-    for name, title in _MEASURES.items():
-        one = result["errors"].get(name)
-        if one is None:
-            continue
-        cells = [number(to_float(one[key]), 2) for key in ("mean", "median", "p90", "p95")]
+    for measure in _measures(result):
+        name = measure.name
+        cells = [number(to_float(result["errors"][name][key]), 2) for key in ("mean", "median", "p90", "p95")]
         always = number(to_float(guess[name]["mean"]), 2) if name in guess else "–"
-        known = published.get(name) or {}
-        single = " and ".join(f"{value:g}" for value in known.values()) or "–"
-        rows.append([title, "°" if name.endswith("_deg") else "mm", *cells, always, single])
+        single = " and ".join(f"{value:g}" for value in (published.get(name) or {}).values()) or "–"
+        rows.append([measure.title, _sign(measure), *cells, always, single])
     header = ["error", "unit", "mean", "median", "90 %", "95 %", "mean pose", "one plane"]
     caption = (
         "Mean pose: mean error of always guessing the mean of the training pairs. One plane: median and 90 % published "
@@ -118,18 +110,21 @@ def _distributions(folder: Path, result: Json) -> Iterator[Block]:
         yield Note("The table pairs.csv is missing: it holds the errors of each pair.", "warning")
         return
     panels, keys, style = [], [], 1
-    for title, unit, measures in _PANELS:
-        drawn = []
-        for name, label in measures.items():
-            values = sorted(value for value in column(rows, name) if math.isfinite(value))
-            if not values:
+    for title in dict.fromkeys(one.panel for one in _measures(result, is_main=True)):
+        drawn, words = [], []
+        for measure in _measures(result, is_main=True):
+            values = sorted(value for value in column(rows, measure.name) if math.isfinite(value))
+            if measure.panel != title or not values:
                 continue
-            drawn.append(Curve(label, [0.0, *values], _shares(len(values)), style=style))
-            keys.append(Key(style, label))
+            drawn.append(Curve(measure.title, [0.0, *values], _shares(len(values)), style=style))
+            keys.append(Key(style, measure.title))
+            half = number(values[len(values) // 2], 2)
+            words.append(f"{measure.title}: half below {half} {_sign(measure)}")
             style += 1
         if drawn:
-            words = "; ".join(f"{c.label}: half below {number(c.x[(len(c.x) + 1) // 2], 2)} {unit}" for c in drawn)
-            panels.append(draw(Axes(f"{title}, % of pairs below", unit, y_range=(0, 100)), drawn, f"{words}."))
+            what, _, unit = str(title).rpartition(", ")
+            axes = Axes(f"{what[:1].upper()}{what[1:]}, % of pairs below", unit, y_range=(0, 100))
+            panels.append(draw(axes, drawn, f"{'; '.join(words)}."))
     yield Chart(panels, keys, "Share of the pairs whose error is below a value.", _percentiles(result))
 
 
@@ -138,10 +133,9 @@ def _shares(count: int) -> list[float]:
 
 
 def _percentiles(result: Json) -> Table:
-    shown = [name for _, _, measures in _PANELS for name in measures if name in result["errors"]]
     rows = [
-        [_MEASURES[name], *(number(to_float(result["errors"][name][key]), 2) for key in ("median", "p90", "p95"))]
-        for name in shown
+        [one.title, *(number(to_float(result["errors"][one.name][key]), 2) for key in ("median", "p90", "p95"))]
+        for one in _measures(result, is_main=True)
     ]
     return Table(["error", "50 % below", "90 % below", "95 % below"], rows, "Numbers of these curves", folded=True)
 
@@ -251,9 +245,7 @@ def _outlines(folder: Path, result: Json) -> list[Block]:
         )
         for path in files[::step]
     ]
-    pictures = [one for one in shown if isinstance(one, ImageBlock)]
-    others = [one for one in shown if isinstance(one, Note)]
-    return [Text("Outline of the implant: orange at the start, green after registration."), Gallery(pictures), *others]
+    return [Text("Outline of the implant: orange at the start, green after registration."), *gallery(shown)]
 
 
 def _id_of(path: Path) -> str:
@@ -262,8 +254,5 @@ def _id_of(path: Path) -> str:
 
 
 def _median(values: Sequence[float]) -> float:
-    known = sorted(value for value in values if math.isfinite(value))
-    if not known:
-        return math.nan
-    half = len(known) // 2
-    return known[half] if len(known) % 2 else (known[half - 1] + known[half]) / 2
+    known = [value for value in values if math.isfinite(value)]
+    return median(known) if known else math.nan

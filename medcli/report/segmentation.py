@@ -7,9 +7,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from medcli.report.blocks import Block, Chart, Gallery, ImageBlock, Key, Note, Section, Table, Text, number
+from medcli.report.blocks import Block, Chart, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, picture
+from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.run_files import Json, RunFiles, RunNote, duration, failures_note, find, read_json, to_float
 from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, scalar_measures
 from medcli.workspace.runs import EVALUATION, MASKS
@@ -205,9 +205,7 @@ def _examples(folder: Path) -> Section:
     sections = []
     for rank, group in groupby(sorted(titles), key=lambda name: titles[name].partition(":")[0]):
         shown = [_example(titles_file.parent / name, rank, titles[name].partition(":")[2].strip()) for name in group]
-        pictures = [one for one in shown if isinstance(one, ImageBlock)]
-        others: Sequence[Block] = [one for one in shown if isinstance(one, Note)]
-        sections.append(Section(_EXAMPLE_TITLES.get(rank, rank), [Gallery(pictures), *others] if pictures else others))
+        sections.append(Section(_EXAMPLE_TITLES.get(rank, rank), gallery(shown)))
     return Section("Best, median and worst frames", blocks, sections)
 
 

@@ -16,9 +16,9 @@ from medcli.report.html_page import Page, is_report, render_page
 from medcli.report.provenance import data_section, facts, how_section
 from medcli.report.run_files import RunFiles
 from medcli.report.runs import LOOKED_FOR, runs_in
+from medcli.workspace.demo_folder import REPORT, RESULT
 from medcli.workspace.runs import find_run_folders
 
-NAME = "report.html"
 _MOST_NAMED = 8
 
 
@@ -62,7 +62,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     """
     started = time.perf_counter()
     page, runs = page_of(folder)
-    out = out or folder / NAME
+    out = out or folder / REPORT
     if out.is_file() and not overwrite and not is_report(out):
         raise UsageError(
             f"{out} is there and is not a medcli report", "choose another --out, or replace it with --overwrite"
@@ -114,7 +114,7 @@ def _read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
         return read_demo(folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{folder / 'demo.json'} is damaged: {type(error).__name__} {error}", "run medcli demo again"
+            f"{folder / RESULT} is damaged: {type(error).__name__} {error}", "run medcli demo again"
         ) from error
 
 

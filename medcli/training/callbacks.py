@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import logging
 import math
 import time
@@ -16,7 +14,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from medcli.core.errors import MedcliError
-from medcli.core.files import replacing, write_text
+from medcli.core.files import csv_text, replacing, write_text
 from medcli.core.progress import Progress
 from medcli.training.run_folder import METRICS, RESUMABLE
 from medcli.training.seeds import seed_torch
@@ -187,11 +185,7 @@ def save_resumable(trainer: pl.Trainer, target: Path) -> None:
 def as_csv(history: list[Row]) -> str:
     """Rows of numbers as CSV; every number can be read back exactly."""
     names = list(dict.fromkeys(name for row in history for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _number(value) for name, value in row.items()} for row in history)
-    return text.getvalue()
+    return csv_text([{name: _number(value) for name, value in row.items()} for row in history], names)
 
 
 def as_line(row: Mapping[str, float], epochs: int) -> str:

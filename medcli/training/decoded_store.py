@@ -164,7 +164,7 @@ class DecodedStore:
 
     def _slot_bytes(self, name: str) -> int:
         kind, shape = self._layout(name)
-        return int(np.prod(shape)) * np.dtype(kind).itemsize
+        return int(int(np.prod(shape)) * np.dtype(kind).itemsize)
 
     def _map(self, name: str, mode: Any) -> Any:
         kind, shape = self._layout(name)
@@ -184,21 +184,39 @@ def file_stamp(path: str) -> tuple[int, int]:
     return state.st_mtime_ns, state.st_size
 
 
-class _Selection:
-    """Some slots of a memory map, read like an array of their own."""
+class RowsOnDemand:
+    """Rows of uint8 that are fetched when asked for, read like an array: integers, slices, index arrays.
 
-    def __init__(self, source: NDArray[np.uint8], slots: NDArray[np.int64]) -> None:
-        self._source, self._slots = source, slots
-        self.shape = (len(slots), *source.shape[1:])
+    Args:
+        names: (N,) what ``fetch`` knows each row by.
+        shape: of a row.
+        fetch: gives the rows (n, ...) of names (n,).
+    """
+
+    def __init__(self, names: NDArray[Any], shape: Shape, fetch: Callable[[NDArray[Any]], NDArray[np.uint8]]) -> None:
+        self._names, self._fetch = names, fetch
+        self.shape = (len(names), *shape)
         self.dtype = np.dtype(np.uint8)
-        self.ndim = source.ndim
+        self.ndim = len(self.shape)
+
+    @classmethod
+    def one_by_one(cls, names: Sequence[Any], shape: Shape, read: Callable[[Any], NDArray[np.uint8]]) -> RowsOnDemand:
+        """Rows that ``read`` gives one at a time."""
+
+        def fetch(chosen: NDArray[Any]) -> NDArray[np.uint8]:
+            return np.array([read(name) for name in chosen.tolist()], np.uint8).reshape(-1, *shape)
+
+        return cls(np.array(names, dtype=object), shape, fetch)
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._names)
 
     def __getitem__(self, key: Any) -> Any:
         first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
-        return self._source[(self._slots[first], *rest)]
+        chosen = self._names[first]
+        if isinstance(chosen, np.ndarray):
+            return self._fetch(chosen)[(slice(None), *rest)]
+        return self._fetch(self._names[[first]])[(0, *rest)]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
@@ -206,7 +224,9 @@ class _Selection:
 
 def _select(source: NDArray[np.uint8], slots: NDArray[np.int64]) -> Any:
     together = len(slots) > 0 and bool((np.diff(slots) == 1).all())
-    return source[slots[0] : slots[-1] + 1] if together else _Selection(source, slots)
+    if together:
+        return source[slots[0] : slots[-1] + 1]
+    return RowsOnDemand(slots, source.shape[1:], lambda chosen: source[chosen])
 
 
 def _make_room(path: Path, size: int, fresh: bool) -> None:

@@ -53,7 +53,7 @@ The data folder may move; that it holds the same frames is looked at by their :f
 
 def as_dict(settings: FitSettings) -> dict[str, Any]:
     """The settings as JSON has them: lists for tuples, text for paths."""
-    return to_plain(settings)
+    return dict(to_plain(settings))
 
 
 def check_learning_rate(settings: FitSettings) -> None:
@@ -106,7 +106,11 @@ def check_same_settings(folder: Path, settings: FitSettings, data: str = "") -> 
 
 
 def differing(before: Mapping[str, Any], settings: FitSettings, data: str) -> list[str]:
-    """What differs from ``before`` (see :func:`read_settings`) and alters the numbers, one text each."""
+    """What differs from ``before`` (see :func:`read_settings`) and alters the numbers, one text each.
+
+    A run of an earlier version, which lacks a field, was trained with the field's default.
+    """
+    before = {**as_dict(type(settings)()), **before}
     now = {name: value for name, value in as_dict(settings).items() if name not in FREE_TO_CHANGE}
     if data and before.get(DATA):
         now[DATA] = data

@@ -121,7 +121,7 @@ def _read_resumable(path: Path) -> dict[str, Any]:
     missing = [name for name in needed if not isinstance(content, dict) or name not in content]
     if missing:
         raise DataError(f"{path} is not a checkpoint to go on from: it holds no {', no '.join(missing)}", hint)
-    return content
+    return dict(content)
 
 
 def _make_loggers(names: Sequence[str], folder: Path) -> list[Any]:

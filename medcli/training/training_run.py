@@ -142,7 +142,8 @@ class Training(ABC, Generic[Result]):
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
             logger.info("%s is done already: %d epochs; --overwrite trains anew", out, self.settings.epochs)
-            return from_json(self.result_type, start.result)
+            result: Result = from_json(self.result_type, start.result)
+            return result
         note(self.verb, out, self.about, self.settings)
         task = self.prepare(out, start.checkpoint is None, progress)
         trained = train(task, self.settings, devices, out, start, progress)

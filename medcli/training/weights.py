@@ -51,7 +51,7 @@ def read_description(path: Path, hint: str) -> str:
         raise DataError(f"cannot read checkpoint {path}: {error}", hint) from error
     if HEADER_KEY not in header:
         raise DataError(f"{path} holds weights but no description of a network", hint)
-    return header[HEADER_KEY]
+    return str(header[HEADER_KEY])
 
 
 def load_into(model: torch.nn.Module, path: Path, network: str) -> None:

@@ -171,15 +171,16 @@ def is_unchanged(root: Path, record: Record) -> bool:
     return status.st_size == record.size and status.st_mtime_ns == record.mtime_ns
 
 
-def damage_of(root: Path, path: str, size: int, expected: str) -> str | None:
-    """What is wrong with a file, by reading it whole; None when nothing is."""
+def damage_of(root: Path, path: str, size: int, expected: str | None) -> str | None:
+    """What is wrong with a file, by reading it whole where a checksum is expected; None when nothing is."""
     target = root / path
     try:
         found_size = target.stat().st_size
         if found_size != size:
             return f"{found_size} bytes instead of {size}"
         kind = checksum.checksum_kind(expected)
-        return None if checksum.of_file(target, kind) == expected else f"the content does not have {kind} as recorded"
+        is_whole = expected is None or checksum.of_file(target, kind) == expected
+        return None if is_whole else f"the content does not have {kind} as recorded"
     except FileNotFoundError:
         return "missing"
     except OSError as error:

@@ -14,17 +14,16 @@ from typing import Any
 from medcli.core import files
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Advance
-from medcli.transfer import checksum
 from medcli.transfer import plan as planning
 from medcli.transfer.byte_counter import counted
-from medcli.transfer.destination import HIDDEN, STAGING, Folder, hold
+from medcli.transfer.destination import HIDDEN, STAGING, Folder, damage_of, hold
 from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, Work
 from medcli.transfer.protocol import Broken, Busy, Fault, Refused, RemoteFile, RemoteSource, unreachable
 from medcli.transfer.request import DownloadRequest
 from medcli.transfer.results import Downloaded, FileFailure, Planned, count_rows, joined
-from medcli.transfer.verification import estimate_missing, find_missing, size_of
+from medcli.transfer.verification import estimate_missing, find_missing
 from medcli.transfer.worker_pool import Job, Pool
 from medcli.transfer.zip_extraction import fetch_run
 from medcli.transfer.zip_ranges import ByteRun, Member, plan_runs
@@ -141,7 +140,7 @@ class _Run:
         target = self.folder.staging / planning.staged_name(entry)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if size_of(target) != entry.size or _is_damaged(target, entry):
+            if damage_of(target.parent, target.name, entry.size, entry.checksum):
                 with self._shown(entry) as effort:
                     fetch_file(self.source, entry, target, effort)
             else:
@@ -221,13 +220,6 @@ class _Countdown:
             self.left -= 1
             if not self.left:
                 self.path.unlink(missing_ok=True)
-
-
-def _is_damaged(target: Path, entry: RemoteFile) -> bool:
-    return (
-        entry.checksum is not None
-        and checksum.of_file(target, checksum.checksum_kind(entry.checksum)) != entry.checksum
-    )
 
 
 def _clean(folder: Folder, wanted: Sequence[Wanted]) -> None:

@@ -44,7 +44,7 @@ class Patience:
             return asked + random.uniform(0, 0.1) if asked <= self.longest_obeyed_s else None
         # Half fixed, half random: workers that failed together do not come back together.
         longest = min(self.longest_wait_s, self.first_wait_s * 2 ** (failures - 1))
-        return longest * random.uniform(0.5, 1.0)
+        return float(longest * random.uniform(0.5, 1.0))
 
     def insist(self, action: Callable[[], T], stop: threading.Event | None = None) -> T:
         """Call ``action`` until it succeeds; raises its last fault when patience ends."""

@@ -7,6 +7,7 @@ each tensor, and under ``__metadata__`` what medcli wrote there (:mod:`medcli.tr
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,7 @@ def read_header(path: Path) -> Header:
         tensors = {name: value for name, value in header.items() if name != "__metadata__"}
         needed = 8 + length + max((value["data_offsets"][1] for value in tensors.values()), default=0)
         description = json.loads(header.get("__metadata__", {}).get(HEADER_KEY, "{}"))
-        parameters = sum(_product(value["shape"]) for value in tensors.values())
+        parameters = sum(math.prod(value["shape"]) for value in tensors.values())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -121,10 +122,3 @@ def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
     if path.suffix == SUFFIX and read_header(path).kind == POSE:
         return pose.describe_pose_checkpoint(path)
     return segmentation.describe_segmentation_checkpoint(path)
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for edge in shape:
-        count *= edge
-    return count

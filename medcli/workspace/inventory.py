@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,10 @@ from pathlib import Path
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
 from medcli.core.files import usable_cores
-from medcli.core.shell import Proposal, spell
+from medcli.core.shell import Proposal
 from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
-from medcli.workspace.next_commands import REPORT, Here, next_steps
+from medcli.workspace.demo_folder import Demo, look_at_demo
+from medcli.workspace.next_commands import Here, next_steps
 from medcli.workspace.runs import Run, find_runs
 
 PACKAGES = (
@@ -32,26 +32,9 @@ PACKAGES = (
     "onnxruntime",
     "pydicom",
 )
-DEMO, DEMO_RESULT, DEMO_SETTINGS = Path("demo"), "demo.json", "demo-settings.json"
+DEMO = Path("demo")
 _WIDTH = 80
 _MOST_RUNS, _MOST_CHECKPOINTS = 10, 10
-
-
-@dataclass(frozen=True)
-class Demo:
-    """The folder of ``medcli demo``.
-
-    Attributes:
-        path: the folder.
-        finished: whether all of it is there.
-        report: its page, None where there is none.
-        resume: the command that goes on with it; None where it is done.
-    """
-
-    path: Path
-    finished: bool
-    report: Path | None
-    resume: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,17 +106,7 @@ def take_inventory(
         checkpoints=checkpoints,
         runs=runs,
         demo=demo,
-        next=next_steps(
-            Here(
-                data[0],
-                data[1],
-                runs_root,
-                runs,
-                checkpoints,
-                demo=bool(demo and demo.finished),
-                demo_resume=demo.resume if demo else None,
-            )
-        ),
+        next=next_steps(Here(data[0], data[1], runs_root, runs, checkpoints, demo)),
     )
 
 
@@ -143,28 +116,6 @@ def find_devices() -> list[str]:
 
     gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     return [*gpus, "cpu"]
-
-
-def look_at_demo(folder: Path) -> Demo | None:
-    """The demonstration in ``folder``, if it holds any file of one."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return None
-    try:
-        finished = isinstance(json.loads((folder / DEMO_RESULT).read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
-        finished = False
-    report = folder / REPORT
-    return Demo(folder, finished, report if report.is_file() else None, None if finished else _demo_again(folder))
-
-
-def _demo_again(folder: Path) -> str | None:
-    """``medcli demo`` as it was begun in ``folder``; None where that cannot be told."""
-    try:
-        begun = json.loads((folder / DEMO_SETTINGS).read_text(encoding="utf-8"))
-        words = ["--quick"] if begun["quick"] else []
-        return spell("medcli", "demo", *words, *(["--seed", begun["seed"]] if begun["seed"] else []))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _list(title: str, entries: Iterator[list[str]], most: int) -> Iterator[str]:

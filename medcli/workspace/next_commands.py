@@ -12,6 +12,7 @@ from medcli.core.shell import Proposal, spell
 from medcli.training.settings import read_settings
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.workspace.checkpoint_listing import POSE, SEGMENTATION, FoundCheckpoint
+from medcli.workspace.demo_folder import REPORT, Demo
 from medcli.workspace.runs import (
     EVALUATE_POSE,
     EVALUATE_SEG,
@@ -23,7 +24,6 @@ from medcli.workspace.runs import (
     Run,
 )
 
-REPORT = "report.html"
 _MOST_RESUMED = 3
 _DEFAULT_RUNS = Path("runs")
 _ORDER = ("report", "evaluate", "calibrate", "label", "train", "reconstruct", "download")
@@ -38,8 +38,7 @@ class Here:
         runs_root: the folder of the runs.
         runs: what is in it, the newest first.
         checkpoints: published and own.
-        demo: whether the demonstration was made, all of it.
-        demo_resume: the command that goes on with one that was begun.
+        demo: the demonstration; None where there is none.
     """
 
     ultrabones: DataFolder
@@ -47,8 +46,7 @@ class Here:
     runs_root: Path
     runs: Sequence[Run]
     checkpoints: Sequence[FoundCheckpoint]
-    demo: bool
-    demo_resume: str | None = None
+    demo: Demo | None
 
 
 def next_steps(here: Here) -> list[Proposal]:
@@ -63,13 +61,14 @@ def next_steps(here: Here) -> list[Proposal]:
     steps.sort(key=lambda step: _ORDER.index(step.step))
     absent = [step for folder in data if not folder.found for step in folder.proposals]
     unseen = [Proposal("medcli demo", "see every step on small made-up data", "demo")] if _is_empty(here) else []
-    if here.demo_resume:
-        unseen = [Proposal(here.demo_resume, "go on with the demonstration", "demo")]
+    if here.demo and here.demo.resume:
+        unseen = [Proposal(here.demo.resume, "go on with the demonstration", "demo")]
     return [*begun[:_MOST_RESUMED], *unseen, *steps, *absent]
 
 
 def _is_empty(here: Here) -> bool:
-    return not (here.demo or here.runs or here.ultrabones.found or here.veriserum.found)
+    made = here.demo and here.demo.finished
+    return not (made or here.runs or here.ultrabones.found or here.veriserum.found)
 
 
 def _of_data(folder: DataFolder, here: Here) -> Iterator[Proposal]:

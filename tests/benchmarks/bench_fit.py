@@ -20,21 +20,25 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from medcli.core import image_io
 from medcli.synthetic.fluoroscopy.calibrations import draw_calibrations
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit import phantom
-from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_grid
+from medcli.veriserum.calibration.grid_fit.fit_plane import fit_grid
+from medcli.veriserum.dataset.detector import PLANES
 
 MOST_RESIDUAL_MM, MOST_MAP_ERROR_MM, MOST_SECONDS = 0.03, 0.05, 5.0
 
 
-def calibrations(path: Path | None) -> dict[int, dict[str, Distortion]]:
+def calibrations(path: Path | None) -> dict[int, dict[str, PolynomialDistortion]]:
     if path is None:
         return {one.id: {plane: one.distortion(plane) for plane in PLANES} for one in draw_calibrations(10, seed=0)}
     rows = pd.read_csv(path).to_dict("records")
-    return {int(row["id"]): {plane: Distortion.from_row(row, plane) for plane in PLANES} for row in rows}
+    return {
+        int(row["id"]): {plane: PolynomialDistortion.from_text(row[f"distortion_result_{plane}"]) for plane in PLANES}
+        for row in rows
+    }
 
 
-def map_errors_mm(fitted: Distortion, true: Distortion) -> tuple[float, float]:
+def map_errors_mm(fitted: PolynomialDistortion, true: PolynomialDistortion) -> tuple[float, float]:
     """Largest error inside the grid, and over the whole image."""
     pixels = np.stack(np.meshgrid(np.arange(0, 1664, 4.0), np.arange(0, 1600, 4.0)), -1).reshape(-1, 2)
     places = true(pixels)

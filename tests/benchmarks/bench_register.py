@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from medcli.core import image_io
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings, Study
-from medcli.veriserum.calibration.distortion_model import PLANES
 from medcli.veriserum.calibration.undistortion_map import load_or_build
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.registration.gradient_matching import moved, refine
 
 IN_PLANE_MM, OUT_OF_PLANE_MM, ANGLE_DEG, SECONDS = 0.3, 1.0, 0.5, 5.0

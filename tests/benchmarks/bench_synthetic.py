@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.image_io import encode, use_single_threaded_codecs
 from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings, Study
-from medcli.veriserum.calibration.distortion_model import PLANES
+from medcli.veriserum.dataset.detector import PLANES
 
 PROMISE_S = 0.5
 PAIRS = 6

@@ -9,7 +9,8 @@ import pytest
 from medcli.core.errors import MedcliError, UsageError
 from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome
 from medcli.demo.result import ResultImage, Step
-from medcli.demo.step_state import SETTINGS_FILE, finished, prepare, remember
+from medcli.demo.step_state import finished, prepare, remember
+from medcli.workspace.demo_folder import SETTINGS
 
 
 def made(out: Path) -> tuple[DemoPlan, DemoTask, Step]:
@@ -48,6 +49,6 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     prepare(DemoPlan(tmp_path / "demo", quick=True))
     with pytest.raises(UsageError):
         prepare(DemoPlan(tmp_path / "demo"))
-    (tmp_path / "demo" / SETTINGS_FILE).write_text("{", "utf-8")
+    (tmp_path / "demo" / SETTINGS).write_text("{", "utf-8")
     with pytest.raises(MedcliError, match="cannot be read"):
         prepare(DemoPlan(tmp_path / "demo", quick=True))

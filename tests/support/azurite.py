@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+from filelock import FileLock
 
 from tests.support.servers import Trouble
 
@@ -31,17 +32,18 @@ def main_file() -> Path:
     if not node or not npm:
         pytest.skip("needs Node and npm for the Azure Storage emulator")
     main = INSTALLED / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-    if not main.is_file():
-        try:
-            INSTALLED.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            pytest.skip(f"cannot install the Azure Storage emulator: {error}")
-        words = [npm, "install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--prefix"]
-        done = subprocess.run(
-            [*words, str(INSTALLED), f"azurite@{VERSION}"], capture_output=True, text=True, timeout=280, check=False
-        )
-        if done.returncode or not main.is_file():
-            pytest.skip(f"cannot install the Azure Storage emulator: {done.stderr.strip()[-200:]}")
+    try:
+        INSTALLED.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        pytest.skip(f"cannot install the Azure Storage emulator: {error}")
+    with FileLock(INSTALLED / "install.lock"):  # two workers need it
+        if not main.is_file():
+            words = [npm, "install", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--prefix"]
+            done = subprocess.run(
+                [*words, str(INSTALLED), f"azurite@{VERSION}"], capture_output=True, text=True, timeout=280, check=False
+            )
+            if done.returncode or not main.is_file():
+                pytest.skip(f"cannot install the Azure Storage emulator: {done.stderr.strip()[-200:]}")
     return main
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 
 
-def make_distortion(seed: int) -> Distortion:
+def make_distortion(seed: int) -> PolynomialDistortion:
     """An invented calibration with terms as large as those of real image intensifiers."""
     rng = np.random.default_rng(seed)
     coefficients = np.zeros((2, 4, 4))
@@ -34,7 +35,7 @@ def make_distortion(seed: int) -> Distortion:
     angle = np.radians(rng.uniform(-1.2, 1.2))
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     translation = np.array([rng.uniform(-194, -190), rng.uniform(163, 181)])
-    return Distortion(coefficients.ravel(), rng.uniform(0.222, 0.228), translation, rotation)
+    return PolynomialDistortion(coefficients.ravel(), rng.uniform(0.222, 0.228), translation, rotation)
 
 
 @lru_cache(maxsize=20)
@@ -47,7 +48,7 @@ def smooth_picture(seed: int, shape: tuple[int, int] = (NATIVE_HEIGHT, NATIVE_WI
     return picture.clip(1, rng.integers(180, 250)).astype(np.uint8)
 
 
-def write_tables(root: Path, ids: list[int], distortions: dict[int, Distortion]) -> None:
+def write_tables(root: Path, ids: list[int], distortions: dict[int, PolynomialDistortion]) -> None:
     """Pose table and distortion table with the published names and columns; ids take the calibrations in turn."""
     folder = root / "csv_files"
     folder.mkdir(parents=True, exist_ok=True)

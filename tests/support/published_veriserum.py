@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 
 
-def map_pixel(distortion: Distortion, x: float, y: float) -> tuple[float, float]:
+def map_pixel(distortion: PolynomialDistortion, x: float, y: float) -> tuple[float, float]:
     """Millimetres of one pixel, term by term."""
     p = np.array([x, -y])
     u, v = distortion.scale * distortion.rotation @ p + distortion.translation_mm
@@ -22,7 +22,7 @@ def map_pixel(distortion: Distortion, x: float, y: float) -> tuple[float, float]
     return big_x, big_y
 
 
-def mapped_pixels(distortion: Distortion) -> NDArray[np.float64]:
+def mapped_pixels(distortion: PolynomialDistortion) -> NDArray[np.float64]:
     """(1600 · 1664, 2): grid column and row of every native pixel, row by row."""
     x, y = np.meshgrid(np.arange(1664.0), np.arange(1600.0))
     u, v = (
@@ -34,14 +34,14 @@ def mapped_pixels(distortion: Distortion) -> NDArray[np.float64]:
     return np.stack([big_x * 1600 / 360 + 800, -big_y * 1600 / 360 + 800], axis=1)
 
 
-def nearest_native_pixels(distortion: Distortion) -> NDArray[np.int64]:
+def nearest_native_pixels(distortion: PolynomialDistortion) -> NDArray[np.int64]:
     """(1600, 1600): index of the native pixel that is mapped nearest to each grid pixel, by a k-d tree."""
     return _nearest_native_pixels(distortion.to_text())
 
 
 @lru_cache(maxsize=3)  # 20 MB and seconds each
 def _nearest_native_pixels(text: str) -> NDArray[np.int64]:
-    distortion = Distortion.from_text(text)
+    distortion = PolynomialDistortion.from_text(text)
     columns, rows = np.meshgrid(np.arange(1600.0), np.arange(1600.0))
     tree = cKDTree(mapped_pixels(distortion), balanced_tree=False, compact_nodes=False)
     return tree.query(np.stack([columns.ravel(), rows.ravel()], axis=1), workers=-1)[1].reshape(1600, 1600)

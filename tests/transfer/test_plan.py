@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from medcli.transfer.plan import (
     staged_name,
 )
 from medcli.transfer.protocol import RemoteFile
-from medcli.transfer.worker_pool import Pool
 from medcli.transfer.zip_ranges import Member
 
 HASHED = Wanted("a.png", RemoteFile("a.png", 10, "md5:aa", "one"))
@@ -102,22 +100,3 @@ def test_bytes_are_worded_for_people() -> None:
         "310 MB",
         "42.0 GB",
     ]
-
-
-def test_a_pool_does_following_jobs_and_raises_the_first_error() -> None:
-    done: list[int] = []
-    lock = threading.Lock()
-
-    def job(number: int) -> list:
-        with lock:
-            done.append(number)
-        return [lambda: job(number * 10)] if 0 < number < 10 else []
-
-    Pool((lambda n=n: job(n) for n in range(10)), 3, threading.Event()).run()  # type: ignore[misc]
-    assert sorted(done) == [*range(10), *range(10, 100, 10)]
-
-    def fail() -> list:
-        raise KeyError("bug")
-
-    with pytest.raises(KeyError, match="bug"):
-        Pool(iter([fail] * 5), 2, threading.Event()).run()

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
+from tests.conftest import MadeOnce
 from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
 
 
 @pytest.fixture(scope="session")
-def distortions() -> dict[int, Distortion]:
+def distortions() -> dict[int, PolynomialDistortion]:
     """Two invented calibrations; their ids are not their row numbers."""
     return {4: make_distortion(4), 9: make_distortion(9)}
 
 
 @pytest.fixture(scope="session")
-def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[int, Distortion]) -> Path:
+def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[int, PolynomialDistortion]) -> Path:
     """What :func:`veriserum` is copied from. Not to be changed."""
     root = tmp_path_factory.mktemp("made") / "veriserum"
     ids = [1, 2, 3, 4]
@@ -36,11 +37,12 @@ def veriserum(made_veriserum: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pose_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pose_study(made_once: MadeOnce) -> Path:
     """Synthetic pairs of seven trials, five of femora (anatomies 1, 2), two of a tibia (3). Not to be changed."""
     from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 
-    root = tmp_path_factory.mktemp("poses") / "study"
-    settings = {"frames_per_trial": 3, "anatomies": (1, 3, 1, 3, 2, 1, 1), "companion": False, "obsolete_every": 0}
-    make_veriserum(root, 21, seed=4, calibrations=1, **settings)
-    return root
+    def make(root: Path) -> None:
+        settings = {"frames_per_trial": 3, "anatomies": (1, 3, 1, 3, 2, 1, 1), "companion": False, "obsolete_every": 0}
+        make_veriserum(root, 21, seed=4, calibrations=1, **settings)
+
+    return made_once("pose-study", make)

@@ -7,15 +7,14 @@ between the two planes and drift a little from one calibration to the next.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 from medcli.veriserum.geometry.biplane import SourceIntensifier
 
 TIMESTAMP = "2024-01-01 12:00:00"
@@ -28,11 +27,11 @@ class Calibration:
     """One row of both calibration tables (they share their ids here)."""
 
     id: int
-    bs: Distortion
-    fs: Distortion
+    bs: PolynomialDistortion
+    fs: PolynomialDistortion
     source: SourceIntensifier
 
-    def distortion(self, plane: str) -> Distortion:
+    def distortion(self, plane: str) -> PolynomialDistortion:
         """The distortion of plane ``bs`` or ``fs``."""
         return {"bs": self.bs, "fs": self.fs}[plane]
 
@@ -95,7 +94,7 @@ def _draw_machine(generator: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _distortion(machine: Mapping[str, float], drift: np.random.Generator) -> Distortion:
+def _distortion(machine: Mapping[str, float], drift: np.random.Generator) -> PolynomialDistortion:
     """One measurement of a machine: its numbers with a drift of a percent, and what noise leaves in higher orders."""
     now = {name: value * (1 + drift.normal(0, 0.01)) for name, value in machine.items()}
     now["scale"] = machine["scale"] * (1 + drift.normal(0, 1e-4))
@@ -118,13 +117,4 @@ def _distortion(machine: Mapping[str, float], drift: np.random.Generator) -> Dis
     middle = np.array([NATIVE_WIDTH, -NATIVE_HEIGHT]) / 2
     # The middle of the image lies near the middle of the field; the constant terms above take part in this.
     translation = np.array([now["off_x"], now["off_y"]]) - 4 - now["scale"] * rotation @ middle
-    return Distortion(np.concatenate([x.ravel(), y.ravel()]), float(now["scale"]), translation, rotation)
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of one table as CSV text, columns as in the first row."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return PolynomialDistortion(np.concatenate([x.ravel(), y.ravel()]), float(now["scale"]), translation, rotation)

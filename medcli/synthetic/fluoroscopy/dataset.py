@@ -28,17 +28,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError
-from medcli.core.files import make_output_folder, remove_left_overs, replacing, usable_cores, write_text
+from medcli.core.files import csv_text, make_output_folder, remove_left_overs, replacing, usable_cores, write_text
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.mesh import write_stl
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import run_in_threads
 from medcli.synthetic.fluoroscopy import xray
-from medcli.synthetic.fluoroscopy.calibrations import TIMESTAMP, Calibration, draw_calibrations, to_csv
+from medcli.synthetic.fluoroscopy.calibrations import TIMESTAMP, Calibration, draw_calibrations
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
 from medcli.synthetic.fluoroscopy.implants import SyntheticImplant, make_implants
-from medcli.synthetic.fluoroscopy.motion import KneePose, draw_trial, pose_numbers
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.synthetic.fluoroscopy.motion import KneePose, draw_trial, pose_cells
+from medcli.veriserum.calibration.distortion_model import DistortionModel
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import DualPlane
 
 IMAGE_FOLDER = "veriserum_collection_compressed"
@@ -154,7 +155,7 @@ class Study:
     def native(self, number: int, plane: str) -> NDArray[np.uint8]:
         """The native image (1600, 1664) of a pair: the truth, distorted, with noise."""
         calibration = self.calibrations[self.frames[number].calibration_id]
-        distorted = xray.to_native(self.truth(number, plane), _lattice(calibration.distortion(plane).to_text()))
+        distorted = xray.to_native(self.truth(number, plane), _lattice(calibration.distortion(plane)))
         generator = np.random.default_rng([self.settings.seed, 3, number, PLANES.index(plane)])
         return xray.digitise(distorted, generator, self.settings.noise)
 
@@ -177,7 +178,7 @@ class Study:
             "git_repo": "medcli",
             "source_int_calibration_id": frame.calibration_id,
             "distortion_calibration_id": frame.calibration_id,
-            **pose_numbers(frame.knee.of(self.implants[frame.anatomy_id].kind)),
+            **pose_cells(frame.knee.of(self.implants[frame.anatomy_id].kind)),
         }
 
 
@@ -283,7 +284,7 @@ def _write_tables(root: Path, study: Study) -> None:
         ),
     }
     for name, rows in tables.values():
-        write_text(root / "csv_files" / f"{name}.csv", to_csv(rows))
+        write_text(root / "csv_files" / f"{name}.csv", csv_text(rows, list(rows[0])))
     _write_database(root / DATABASE, {table: rows for table, (_, rows) in tables.items()})
 
 
@@ -306,5 +307,6 @@ def _write_database(path: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]
 
 
 @lru_cache(maxsize=6)
-def _lattice(distortion_text: str) -> NDArray[np.float32]:
-    return xray.forward_lattice(Distortion.from_text(distortion_text))
+def _lattice(distortion: DistortionModel) -> NDArray[np.float32]:
+    """Grid position (column, row) of every native pixel, (1600, 1664, 2)."""
+    return distortion.grid_positions().astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.synthetic.fluoroscopy import xray
-from medcli.veriserum.calibration.distortion_model import GRID_SIZE, GRID_SPAN_MM, Distortion
+from medcli.veriserum.calibration.distortion_model import DistortionModel
 from medcli.veriserum.calibration.grid_fit.phantom import (
     BEAD_RADIUS_MM,
     BEADS_ALONG,
@@ -15,6 +15,7 @@ from medcli.veriserum.calibration.grid_fit.phantom import (
     PITCH_MM,
     bead_presence,
 )
+from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM
 
 _LEAD_PER_MM, _PLATE = 1.1, 0.25
 
@@ -26,7 +27,7 @@ def grid_picture(present: NDArray[np.bool_] | None = None) -> xray.Picture:
         present: (45, 45) the beads to show; default: :func:`bead_presence`.
     """
     shown = bead_presence() if present is None else present
-    along = (np.arange(GRID_SIZE) - GRID_SIZE / 2) * (GRID_SPAN_MM / GRID_SIZE)
+    along = (np.arange(GRID_SIZE) - GRID_SIZE / 2) * PIXEL_MM
     index, squared, inside = zip(*(_nearest_bead(side) for side in (along, -along)), strict=True)  # right, up
     is_bead = shown[index[0][None, :], index[1][:, None]] & inside[0][None, :] & inside[1][:, None]
     height = np.sqrt(np.clip(BEAD_RADIUS_MM**2 - squared[0][None, :] - squared[1][:, None], 0, None))
@@ -43,7 +44,7 @@ def _nearest_bead(
 
 
 def grid_image(
-    distortion: Distortion, generator: np.random.Generator, noise: float = 1.0, missing_share: float = 0.0
+    distortion: DistortionModel, generator: np.random.Generator, noise: float = 1.0, missing_share: float = 0.0
 ) -> NDArray[np.uint8]:
     """The native image (1600, 1664) of the phantom.
 
@@ -56,5 +57,5 @@ def grid_image(
     present = bead_presence()
     present &= generator.random(present.shape) >= missing_share
     present[ORIENTATION_BEAD] = True
-    native = xray.to_native(grid_picture(present), xray.forward_lattice(distortion))
+    native = xray.to_native(grid_picture(present), distortion.grid_positions().astype(np.float32))
     return xray.digitise(native, generator, noise)

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
+from medcli.veriserum.dataset.pose_tables import pose_numbers
+
 CROSSING_MM = (0.0, 0.0, 381.0)
 """Where the axes of the two planes cross (published inter-plane geometry); the knee moves about this place."""
 _FRAME_S = 1 / 25
@@ -31,7 +34,7 @@ class KneePose:
 def knee_flexion_deg(phase: NDArray[np.floating]) -> NDArray[np.float64]:
     """Flexion over a stride (phase 0 to 1 from heel strike): a small wave in stance, a large one in swing."""
     away = [np.abs((phase - peak + 0.5) % 1 - 0.5) for peak in (0.15, 0.72)]
-    return 6 + 13 * np.exp(-((away[0] / 0.09) ** 2)) + 54 * np.exp(-((away[1] / 0.13) ** 2))
+    return np.asarray(6 + 13 * np.exp(-((away[0] / 0.09) ** 2)) + 54 * np.exp(-((away[1] / 0.13) ** 2)))
 
 
 def draw_trial(frames: int, generator: np.random.Generator) -> list[KneePose]:
@@ -63,10 +66,6 @@ def _femur_on_tibia(flexion_deg: float) -> NDArray[np.float64]:
     return relative
 
 
-def pose_numbers(matrix: NDArray[np.float64]) -> dict[str, float]:
+def pose_cells(matrix: NDArray[np.float64]) -> dict[str, float]:
     """The columns tx ty tz (mm) and rz rx ry (degrees) of a pose, with as many digits as the tables carry."""
-    angles = Rotation.from_matrix(matrix[:3, :3]).as_euler("ZXY", degrees=True)
-    values = [*matrix[:3, 3], *angles]
-    return {
-        name: round(float(value), 5) for name, value in zip(("tx", "ty", "tz", "rz", "rx", "ry"), values, strict=True)
-    }
+    return {name: round(value, 5) for name, value in zip(POSE_COLUMNS, pose_numbers(matrix).tolist(), strict=True)}

@@ -12,19 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from medcli.core.mesh import Mesh
 from medcli.synthetic.fluoroscopy.solids import loft
-from medcli.veriserum.calibration import undistortion_kernels
-from medcli.veriserum.calibration.distortion_model import (
-    GRID_SIZE,
-    GRID_SPAN_MM,
-    NATIVE_HEIGHT,
-    NATIVE_WIDTH,
-    Distortion,
-)
+from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM
 from medcli.veriserum.geometry.biplane import Camera, ImageGrid
 
 Picture = NDArray[Any]
@@ -32,7 +24,6 @@ Picture = NDArray[Any]
 
 METAL_PER_MM, BONE_PER_MM, SOFT_PER_MM = 0.17, 0.016, 0.006
 FIELD_RADIUS_MM = 174.0
-_PIXEL_MM = GRID_SPAN_MM / GRID_SIZE
 _BLUR_MM = 0.32
 _GLARE_SHARE, _GLARE_MM = 0.16, 28.0
 _DARK = 0.02
@@ -95,8 +86,8 @@ def detect(attenuation: Picture) -> Picture:
     """From attenuation (1600, 1600) to the intensifier's picture: beam, glare, blur, round field."""
     primary: Picture = cv2.exp(-attenuation) * _beam()
     small = cv2.resize(primary, None, fx=1 / _VERY_COARSE, fy=1 / _VERY_COARSE, interpolation=cv2.INTER_AREA)
-    glare = cv2.GaussianBlur(small, (0, 0), _GLARE_MM / (_PIXEL_MM * _VERY_COARSE))
-    picture: Picture = cv2.GaussianBlur(primary, (0, 0), _BLUR_MM / _PIXEL_MM)
+    glare = cv2.GaussianBlur(small, (0, 0), _GLARE_MM / (PIXEL_MM * _VERY_COARSE))
+    picture: Picture = cv2.GaussianBlur(primary, (0, 0), _BLUR_MM / PIXEL_MM)
     picture *= 1 - _GLARE_SHARE
     picture += _GLARE_SHARE * cv2.resize(glare, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
     picture *= _field()
@@ -127,7 +118,7 @@ def _window(body: AttenuatingBody, camera: Camera, grid: ImageGrid) -> tuple[sli
 
 def _radius_mm() -> tuple[Picture, Picture, Picture]:
     """Distance from the middle of the field, and position to the right and up, in millimetres."""
-    along = ((np.arange(GRID_SIZE) - GRID_SIZE / 2) * _PIXEL_MM).astype(np.float32)
+    along = ((np.arange(GRID_SIZE) - GRID_SIZE / 2) * PIXEL_MM).astype(np.float32)
     x, y = np.meshgrid(along, -along)
     return np.sqrt(x * x + y * y), x, y
 
@@ -144,21 +135,7 @@ def _beam() -> Picture:
 def _field() -> Picture:
     """1 inside the intensifier's round field, 0 outside, with a soft rim."""
     radius, _, _ = _radius_mm()
-    return np.clip((np.float32(FIELD_RADIUS_MM) - radius) / np.float32(0.8) + np.float32(0.5), 0, 1)
-
-
-def forward_lattice(distortion: Distortion) -> NDArray[np.float32]:
-    """Grid position (column, row) of every native pixel, (1600, 1664, 2) float32."""
-    lattice = np.empty((NATIVE_HEIGHT, NATIVE_WIDTH, 2), np.float32)
-    _fill_lattice(undistortion_kernels.pack(distortion), lattice)
-    return lattice
-
-
-@njit(nogil=True, cache=True)
-def _fill_lattice(model: Any, lattice: Any) -> None:
-    for row in range(lattice.shape[0]):
-        for column in range(lattice.shape[1]):
-            lattice[row, column, 0], lattice[row, column, 1] = undistortion_kernels.to_grid(model, column, row)
+    return np.asarray(np.clip((np.float32(FIELD_RADIUS_MM) - radius) / np.float32(0.8) + np.float32(0.5), 0, 1))
 
 
 def to_native(picture: Picture, lattice: NDArray[np.float32]) -> Picture:
@@ -181,4 +158,4 @@ def digitise(native: Picture, generator: np.random.Generator, noise: float) -> N
         spread = np.sqrt(np.maximum(native, 0) / np.float32(_QUANTA) + np.float32(0.004**2))
         native = native + np.float32(noise / _GRAIN_SPREAD) * spread * grain
     image: Any = cv2.convertScaleAbs(np.maximum(native, 0), alpha=255.0)  # rounds, and ends at 255
-    return image
+    return np.asarray(image)

@@ -121,7 +121,7 @@ def _echogenicity(
     fat = 0.075 * np.exp(0.20 * patches + 0.15 * fibres) + 0.12 * septa
     echo = np.where(depth < fascia, fat, muscle)
     below_skin = np.clip((depth - skin) / 0.15, 0, 1)
-    return echo * below_skin + 0.0012
+    return np.asarray(echo * below_skin + 0.0012)
 
 
 def _speckle(shape: tuple[int, int], spacing_mm: float, generator: np.random.Generator) -> FloatImage:

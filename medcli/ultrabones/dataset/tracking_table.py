@@ -104,6 +104,6 @@ def _tidy(table: pd.DataFrame) -> pd.DataFrame:
         table["space_factor"] = PIXEL_SPACING_MM
     optimized = OPTIMIZED_POSE_COLUMNS if set(OPTIMIZED_POSE_COLUMNS) <= set(table.columns) else ()
     columns = ["timestamp", "space_factor", *POSE_COLUMNS, *optimized]
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce")
+    numbers: pd.DataFrame = table[columns].apply(pd.to_numeric, errors="coerce")
     timestamps = numbers["timestamp"].fillna(-1).astype("int64")
-    return numbers.astype("float64").assign(timestamp=timestamps)
+    return pd.DataFrame(numbers.astype("float64")).assign(timestamp=timestamps)

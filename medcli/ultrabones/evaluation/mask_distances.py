@@ -49,7 +49,7 @@ def squared_distance_at(columns: Any, row: int, column: int) -> int:
         if right < width:
             best = min(best, step * step + columns[row, right] * columns[row, right])
         step += 1
-    return best
+    return int(best)
 
 
 @njit(nogil=True, cache=True)

@@ -90,4 +90,4 @@ def _at_pixels(visible: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[n
     height, width = mask.shape
     places = positions(mask)
     rows, columns = nearest_indices(visible.shape[0], height), nearest_indices(visible.shape[1], width)
-    return visible[rows[places // width], columns[places % width]]
+    return np.asarray(visible[rows[places // width], columns[places % width]])

@@ -1,4 +1,4 @@
-"""Find and check the CT bone meshes of a specimen, and go through records with them."""
+"""Find and check the CT bone meshes of a specimen."""
 
 from __future__ import annotations
 
@@ -23,46 +23,8 @@ MERGED = ("CT_bone_model_merged", "CT_bone_model")
 """Names of the mesh of all bones: current release, first release."""
 _SMALLEST_BONE_MM = 5.0
 
-logger = logging.getLogger(__name__)
 Done = TypeVar("Done")
-
-
-def for_each_record(
-    sweeps: Sequence[Sweep],
-    work: Callable[[Sweep, list[Surface]], tuple[Done, list[str]]],
-    meshes: Path | None = None,
-    merged: bool = False,
-) -> tuple[list[Done], list[str]]:
-    """Give each record to ``work``, with the surfaces of its specimen, which its records share.
-
-    Args:
-        sweeps: the records of a specimen one after the other.
-        work: returns what was done, and what failed in it.
-        meshes, merged: see :func:`find_meshes`.
-
-    Returns:
-        What was done, and what failed: in records, and records as a whole.
-
-    Raises:
-        DataError: no record at all could be worked on (the first reason).
-    """
-    done: list[Done] = []
-    errors: list[DataError] = []
-    failures: list[str] = []
-    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
-        surfaces: list[Surface] = []
-        for sweep in group:
-            try:
-                surfaces = surfaces or load_surfaces(find_meshes(sweep.folder, sweep.specimen, meshes, merged))
-                outcome, failed = work(sweep, surfaces)
-                done.append(outcome)
-                failures += failed
-            except DataError as error:
-                errors.append(error)
-                failures.append(f"{sweep.name}: {error.message}")
-    if errors and not done:
-        raise errors[0]
-    return done, failures
+logger = logging.getLogger(__name__)
 
 
 def find_meshes(record_dir: Path | str, specimen: int, meshes: Path | None = None, merged: bool = False) -> list[Path]:
@@ -104,6 +66,43 @@ def load_surfaces(paths: Sequence[Path]) -> list[Surface]:
         DataError: a mesh cannot be read, or is not in millimetres.
     """
     return [Surface.from_mesh(_read_checked(path), path.stem) for path in paths]
+
+
+def for_each_record(
+    sweeps: Sequence[Sweep],
+    meshes: Path | None,
+    merged: bool,
+    work: Callable[[Sweep, list[Surface]], tuple[Done, list[str]]],
+) -> tuple[list[Done], list[str]]:
+    """``work`` on every record with the surfaces of its specimen, which are read once.
+
+    Args:
+        meshes, merged: see :func:`find_meshes`.
+        work: gives what became of a record, and its failures; a record that it refuses is a failure.
+
+    Returns:
+        what became of the records, and the failures of all, one line each.
+
+    Raises:
+        DataError: every record was refused; the first reason.
+    """
+    done: list[Done] = []
+    errors: list[DataError] = []
+    failures: list[str] = []
+    for _, group in groupby(sweeps, key=lambda sweep: (sweep.specimen, specimen_folder(sweep.folder))):
+        surfaces: list[Surface] = []
+        for sweep in group:
+            try:
+                surfaces = surfaces or load_surfaces(find_meshes(sweep.folder, sweep.specimen, meshes, merged))
+                result, failed = work(sweep, surfaces)
+                done.append(result)
+                failures += failed
+            except DataError as error:
+                errors.append(error)
+                failures.append(f"{sweep.name}: {error.message}")
+    if errors and not done:
+        raise errors[0]
+    return done, failures
 
 
 def digest(surfaces: Sequence[Surface]) -> str:

@@ -60,12 +60,12 @@ class Surface:
     @property
     def bounds(self) -> NDArray[np.float64]:
         """(2, 3): smallest and largest coordinates in millimetres."""
-        return self.boxes[0].reshape(2, 3)
+        return np.asarray(self.boxes[0].reshape(2, 3))
 
     def distances(self, points: ArrayLike, limit_mm: float = math.inf) -> NDArray[np.float64]:
         """Exact distance in millimetres of points (N, 3) to the nearest triangle, (N,); ``limit_mm`` where farther."""
         points = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)
-        return kernels.point_distances(points, *self.tree, float(limit_mm))
+        return np.asarray(kernels.point_distances(points, *self.tree, float(limit_mm)))
 
     def plane_distances(
         self, plane_to_ct: NDArray[np.float64], shape: tuple[int, int], step_mm: float, limit_mm: float
@@ -79,7 +79,5 @@ class Surface:
             limit_mm: ``inf`` is returned where no triangle is nearer.
         """
         origin, step_u, step_v = plane_to_ct[:3, 3], plane_to_ct[:3, 0] * step_mm, plane_to_ct[:3, 1] * step_mm
-        return kernels.grid_distances(
-            np.ascontiguousarray(origin), np.ascontiguousarray(step_u), np.ascontiguousarray(step_v),
-            shape, *self.tree, limit_mm,
-        )  # fmt: skip
+        corner, along_u, along_v = (np.ascontiguousarray(vector) for vector in (origin, step_u, step_v))
+        return np.asarray(kernels.grid_distances(corner, along_u, along_v, shape, *self.tree, limit_mm))

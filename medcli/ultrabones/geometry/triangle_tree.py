@@ -14,7 +14,7 @@ _STACK = 64  # deeper than any tree over fewer than 2^60 triangles
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _segment_squared(px, py, pz, ax, ay, az, bx, by, bz):  # type: ignore[no-untyped-def]
+def _segment_squared(px, py, pz, ax, ay, az, bx, by, bz):
     """Squared distance of a point to the segment a-b."""
     ux, uy, uz = bx - ax, by - ay, bz - az
     wx, wy, wz = px - ax, py - ay, pz - az
@@ -29,7 +29,7 @@ def _segment_squared(px, py, pz, ax, ay, az, bx, by, bz):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True)
-def triangle_squared(px, py, pz, t):  # type: ignore[no-untyped-def]
+def triangle_squared(px, py, pz, t):
     """Squared distance of a point to a triangle ``t`` (3, 3); also right for triangles without area.
 
     The foot of the perpendicular counts when it lies inside all three edges, else the nearest edge does.
@@ -57,7 +57,7 @@ def triangle_squared(px, py, pz, t):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _box_squared(px, py, pz, boxes, node):  # type: ignore[no-untyped-def]
+def _box_squared(px, py, pz, boxes, node):
     dx = max(boxes[node, 0] - px, 0.0, px - boxes[node, 3])
     dy = max(boxes[node, 1] - py, 0.0, py - boxes[node, 4])
     dz = max(boxes[node, 2] - pz, 0.0, pz - boxes[node, 5])
@@ -65,7 +65,7 @@ def _box_squared(px, py, pz, boxes, node):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def nearest_squared(px, py, pz, triangles, boxes, starts, limit_squared, stack_node, stack_squared):  # type: ignore[no-untyped-def]
+def nearest_squared(px, py, pz, triangles, boxes, starts, limit_squared, stack_node, stack_squared):
     """Squared distance to the nearest triangle, or ``limit_squared`` when none is nearer.
 
     ``stack_node`` (64,) int64 and ``stack_squared`` (64,) float64 are working space.
@@ -100,7 +100,7 @@ def nearest_squared(px, py, pz, triangles, boxes, starts, limit_squared, stack_n
 
 
 @njit(nogil=True, cache=True)
-def point_distances(points, triangles, boxes, starts, limit):  # type: ignore[no-untyped-def]
+def point_distances(points, triangles, boxes, starts, limit):
     """Distance of each point (N, 3) to the nearest triangle, at most ``limit``; (N,)."""
     stack_node, stack_squared = np.empty(_STACK, np.int64), np.empty(_STACK, np.float64)
     distances = np.empty(len(points))
@@ -114,7 +114,7 @@ def point_distances(points, triangles, boxes, starts, limit):  # type: ignore[no
 
 
 @njit(nogil=True, cache=True)
-def grid_distances(origin, step_u, step_v, shape, triangles, boxes, starts, limit):  # type: ignore[no-untyped-def]
+def grid_distances(origin, step_u, step_v, shape, triangles, boxes, starts, limit):
     """Distance to the nearest triangle of points on a plane grid; (rows, columns), ``inf`` from ``limit`` on.
 
     Point (r, c) is ``origin + c step_u + r step_v``. A distance changes by no more than the way between two points, so

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -130,14 +131,10 @@ def label_ultrabones(
     if settings.refine and settings.poses == INITIAL:
         raise UsageError("--refine makes labels from refined poses: leave --poses away, or say --poses optimized")
     rules_of(settings.kind)  # refuses an unknown one before any work is done
-    workers = workers or usable_cores()
     use_single_threaded_codecs()
-
-    def label(sweep: Sweep, surfaces: list[Surface]) -> tuple[LabelledRecord, list[str]]:
-        return _label_record(sweep, surfaces, settings, workers, progress)
-
     sweeps = find_sweeps(root, specimens, records)
-    labelled, failures = for_each_record(sweeps, label, settings.meshes, settings.merged)
+    label = partial(_label_record, settings=settings, workers=workers or usable_cores(), progress=progress)
+    labelled, failures = for_each_record(sweeps, settings.meshes, settings.merged, label)
     result = LabelResult(
         root=Path(root),
         kind=settings.kind,
@@ -155,7 +152,7 @@ def label_ultrabones(
 
 
 def _label_record(
-    sweep: Sweep, surfaces: list[Surface], settings: LabelSettings, workers: int, progress: Progress
+    sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings, workers: int, progress: Progress
 ) -> tuple[LabelledRecord, list[str]]:
     if settings.dry_run:
         return _plan(sweep, surfaces, settings), []

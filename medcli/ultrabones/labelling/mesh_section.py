@@ -41,9 +41,13 @@ def full_label(
     return image, np.array(added, dtype=np.int64)
 
 
+def first_runs(full: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each column's first run of label pixels, from row 0 on; (rows, columns) like the label."""
+    return np.asarray(_first_runs(full))
+
+
 @njit(nogil=True, cache=True)
-def first_runs(full):  # type: ignore[no-untyped-def]
-    """Each column's first run of label pixels, from row 0 on."""
+def _first_runs(full):
     rows, columns = full.shape
     partial = np.zeros_like(full)
     state = np.zeros(columns, np.uint8)  # 0: above the run, 1: in it, 2: below
@@ -59,7 +63,7 @@ def first_runs(full):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _draw_section(image, matrix, triangles, boxes, starts, spacing, band):  # type: ignore[no-untyped-def]
+def _draw_section(image, matrix, triangles, boxes, starts, spacing, band):
     """Set the pixels nearer than ``band`` to a triangle to 255; return how many were set.
 
     ``matrix`` is (3, 4), CT to image millimetres. Boxes of the tree that stay clear of the image rectangle are passed
@@ -106,7 +110,7 @@ def _draw_section(image, matrix, triangles, boxes, starts, spacing, band):  # ty
 
 
 @njit(nogil=True, cache=True)
-def _draw_triangle(image, t, spacing, band, margin):  # type: ignore[no-untyped-def]
+def _draw_triangle(image, t, spacing, band, margin):
     """Set the pixels nearer than ``band`` to one triangle (3, 3) in image millimetres."""
     low_z, high_z = min(t[0, 2], t[1, 2], t[2, 2]), max(t[0, 2], t[1, 2], t[2, 2])
     if low_z > margin or high_z < -margin:

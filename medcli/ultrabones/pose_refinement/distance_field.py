@@ -92,7 +92,7 @@ class DistanceField:
 
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Interpolated distances of points (N, 3), (N,) millimetres; ``inf`` where the field has no cube."""
-        return _look_up_all(np.ascontiguousarray(points, dtype=np.float64), *self.arrays)
+        return np.asarray(_look_up_all(np.ascontiguousarray(points, dtype=np.float64), *self.arrays))
 
 
 def _cubes_around(
@@ -107,7 +107,7 @@ def _cubes_around(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def interpolate_distance(gx, gy, gz, index, values):  # type: ignore[no-untyped-def]
+def interpolate_distance(gx, gy, gz, index, values):
     """Distance in millimetres at a point in cells from the origin, ``inf`` where the field has no cube."""
     if gx < 0.0 or gy < 0.0 or gz < 0.0:
         return np.inf
@@ -128,7 +128,7 @@ def interpolate_distance(gx, gy, gz, index, values):  # type: ignore[no-untyped-
 
 
 @njit(nogil=True, cache=True)
-def _look_up_all(points, origin, step, index, values):  # type: ignore[no-untyped-def]
+def _look_up_all(points, origin, step, index, values):
     distances = np.empty(len(points))
     for i in range(len(points)):
         gx, gy, gz = (
@@ -141,7 +141,7 @@ def _look_up_all(points, origin, step, index, values):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True)
-def _mark_cubes(near, origin, side, triangles, limit):  # type: ignore[no-untyped-def]
+def _mark_cubes(near, origin, side, triangles, limit):
     """Mark the cubes that the box of a triangle, widened by ``limit``, touches."""
     for k in range(len(triangles)):
         first, last = np.empty(3, np.int64), np.empty(3, np.int64)
@@ -157,7 +157,7 @@ def _mark_cubes(near, origin, side, triangles, limit):  # type: ignore[no-untype
 
 
 @njit(nogil=True, cache=True)
-def _fill_cubes(values, cubes, origin, step, triangles, boxes, starts):  # type: ignore[no-untyped-def]
+def _fill_cubes(values, cubes, origin, step, triangles, boxes, starts):
     """Lower ``values`` (cubes, 9, 9, 9) to the distances to these triangles.
 
     A distance changes by no more than the way between two points: the cube's middle bounds its corners from below, the

@@ -33,7 +33,7 @@ MARKER_BALLS_MM = np.array(
 
 
 @njit(nogil=True, cache=True)
-def pose_matrix(pose, matrix):  # type: ignore[no-untyped-def]
+def pose_matrix(pose, matrix):
     """Write T = [R | t] of a pose (6,) into ``matrix`` (3, 4): R = Rz(c) Ry(b) Rx(a), degrees."""
     a, b, c = np.radians(pose[3]), np.radians(pose[4]), np.radians(pose[5])
     sa, ca, sb, cb, sc, cc = np.sin(a), np.cos(a), np.sin(b), np.cos(b), np.sin(c), np.cos(c)
@@ -44,7 +44,7 @@ def pose_matrix(pose, matrix):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def marker_cost(pose, start):  # type: ignore[no-untyped-def]
+def marker_cost(pose, start):
     """The second term of J: 3000 times the mean way of the marker's balls between two poses, millimetres."""
     moved, still = np.empty((3, 4)), np.empty((3, 4))
     pose_matrix(pose, moved)
@@ -62,7 +62,7 @@ def marker_cost(pose, start):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def objective(pose, start, points, weights, origin, step, index, values):  # type: ignore[no-untyped-def]
+def objective(pose, start, points, weights, origin, step, index, values):
     """J of a pose by the distance field; points (N, 3) in probe millimetres, weights (N,)."""
     m = np.empty((3, 4))
     pose_matrix(pose, m)
@@ -132,7 +132,7 @@ def _rates(size: int, share: NDArray[np.float64]) -> tuple[float, float, float, 
 
 
 @njit(nogil=True, cache=True)
-def _search(start, bound, sigma, draws, share, rates, points, weights, origin, step, index, values, best, lowest):  # type: ignore[no-untyped-def]
+def _search(start, bound, sigma, draws, share, rates, points, weights, origin, step, index, values, best, lowest):
     """The loop of :func:`search`; writes ``best`` (6,) and ``lowest`` (1,). Plain loops compile in a second."""
     generations, offspring, size = draws.shape
     mean, path, shape, cost = np.zeros(size), np.zeros(size), np.zeros((size, size)), np.empty(offspring)
@@ -167,7 +167,7 @@ def _search(start, bound, sigma, draws, share, rates, points, weights, origin, s
 
 
 @njit(nogil=True, cache=True)
-def _lowest(cost, count):  # type: ignore[no-untyped-def]
+def _lowest(cost, count):
     """Positions of the ``count`` lowest costs, ascending; of equal ones the first comes first."""
     order, taken = np.empty(count, np.int64), np.zeros(len(cost), np.bool_)
     for place in range(count):
@@ -181,7 +181,7 @@ def _lowest(cost, count):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _adapt(shape, path, drawn, draws, order, share, rates):  # type: ignore[no-untyped-def]
+def _adapt(shape, path, drawn, draws, order, share, rates):
     """Turn and stretch ``shape`` (6, 6) and ``path`` (6,) towards what worked; return the factor of the step length."""
     c_sigma, c_one, c_mu, damping, mass, length = rates
     size = len(path)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.files import write_bytes, write_text
+from medcli.core.files import csv_text, write_bytes, write_text
 from medcli.core.image_io import read_grey
 from medcli.core.made_with import fingerprint, refuse_other_options
 from medcli.core.progress import SILENT, Progress
@@ -283,11 +283,7 @@ def _read_report(path: Path) -> dict[int, Row]:
 
 
 def _write_report(path: Path, rows: dict[int, Row]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, REPORT_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows[timestamp] for timestamp in sorted(rows))
-    write_text(path, text.getvalue())
+    write_text(path, csv_text([rows[timestamp] for timestamp in sorted(rows)], REPORT_COLUMNS))
 
 
 def _poses_by_row(sweep: Sweep, done: dict[int, Row]) -> dict[int, NDArray[np.float64]]:

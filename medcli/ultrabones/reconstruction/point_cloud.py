@@ -42,7 +42,7 @@ def surface_distances(
 
     def measure(span: tuple[int, int]) -> NDArray[np.float64]:
         part = points[slice(*span)]
-        return np.min([surface.distances(part) for surface in surfaces], axis=0)
+        return np.asarray(np.min([surface.distances(part) for surface in surfaces], axis=0))
 
     spans = pairwise([*range(0, len(points), _PER_TASK), len(points)])
     return np.concatenate([np.empty(0), *map_in_threads(measure, spans, workers)])
@@ -58,7 +58,7 @@ def sample_surface(surface: Surface, count: int, seed: int) -> NDArray[np.float6
     share = rng.random((count, 2))
     outside = share.sum(axis=1) > 1
     share[outside] = 1 - share[outside]
-    return surface.triangles[chosen, 0] + np.einsum("ij,ijk->ik", share, edges[chosen])
+    return np.asarray(surface.triangles[chosen, 0] + np.einsum("ij,ijk->ik", share, edges[chosen]))
 
 
 def published_distance(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -132,18 +133,14 @@ def reconstruct_ultrabones(
     """
     sweeps = find_sweeps(root, specimens, records)
     _refuse_equal_names(sweeps)
-    workers = workers or usable_cores()
     use_single_threaded_codecs()
     out = Path(out)
     was_there = out.exists()
     if not settings.dry_run:
         remove_left_overs(make_output_folder(out))
-
-    def rebuild(sweep: Sweep, surfaces: list[Surface]) -> tuple[Reconstruction, list[str]]:
-        return _rebuild(sweep, surfaces, out, settings, workers, progress)
-
+    rebuild = partial(_rebuild, out=out, settings=settings, workers=workers or usable_cores(), progress=progress)
     try:
-        rebuilt, failures = for_each_record(sweeps, rebuild, settings.meshes, settings.merged)
+        rebuilt, failures = for_each_record(sweeps, settings.meshes, settings.merged, rebuild)
     finally:
         if not was_there and not settings.dry_run:
             with suppress(OSError):

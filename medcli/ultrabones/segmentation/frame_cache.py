@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from medcli.core.files import cache_folder
 from medcli.core.progress import SILENT, Progress
-from medcli.training.decoded_store import DecodedStore, file_stamp
+from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.ultrabones.dataset.constants import INPUT_SIZE
 from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
 from medcli.ultrabones.segmentation.frame_io import read_image, read_label
@@ -82,8 +81,8 @@ class FrameCache:
     def without_files(frames: pd.DataFrame, labels: str = "partial") -> FrameCache:
         """The same object that reads the PNGs each time it is asked and writes nothing."""
         keys = _keys(frames, labels)
-        images = _Pictures([image for image, _ in keys], read_image)
-        masks = _Pictures([label for _, label in keys], read_label)
+        images = RowsOnDemand.one_by_one([image for image, _ in keys], _PARTS["images"], read_image)
+        masks = RowsOnDemand.one_by_one([label for _, label in keys], _PARTS["labels"], read_label)
         return FrameCache(images, masks, frames.reset_index(drop=True))
 
 
@@ -92,31 +91,6 @@ def default_folder(frames: pd.DataFrame, labels: str) -> Path:
     records = sorted({str(Path(path).parent) for path in frames["record_dir"]})
     root = os.path.commonpath(records) if records else ""
     return cache_folder("ultrabones") / f"{hashlib.sha256(root.encode()).hexdigest()[:12]}-{labels}"
-
-
-class _Pictures:
-    """Files decoded on demand, read like an array (N, 256, 256) of uint8."""
-
-    def __init__(self, paths: Sequence[str], read: Any) -> None:
-        self._paths, self._read = np.array(paths, dtype=object), read
-        self.shape = (len(paths), INPUT_SIZE, INPUT_SIZE)
-        self.dtype = np.dtype(np.uint8)
-        self.ndim = 3
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, key: Any) -> Any:
-        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
-        chosen = self._paths[first]
-        if isinstance(chosen, str):
-            return self._read(chosen)[rest]
-        pictures = [self._read(path) for path in chosen]
-        whole = np.stack(pictures) if pictures else np.zeros((0, *self.shape[1:]), np.uint8)
-        return whole[(slice(None), *rest)]
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype=dtype)
 
 
 def _keys(frames: pd.DataFrame, labels: str) -> list[tuple[str, str]]:

@@ -40,4 +40,4 @@ def read_mask(path: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     mask = read_grey(path)
     if mask.shape != shape:
         raise DataError(f"mask {path} is {mask.shape[1]} x {mask.shape[0]}, its frame {shape[1]} x {shape[0]}")
-    return mask == 255
+    return np.asarray(mask == 255)

@@ -39,7 +39,7 @@ class SegmentationModule(pl.LightningModule):
     def __init__(self, model: torch.nn.Module, settings: SegmentationSettings) -> None:
         super().__init__()
         # Half the time of the other memory format on a CPU, and what tensor cores want.
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last)
         self.settings = settings
         self.loss = LOSSES[settings.loss]
         # Outside of the module's own children, so that the state dict keeps its plain names.
@@ -48,7 +48,8 @@ class SegmentationModule(pl.LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         network = self._compiled[0] if self._compiled else self.model
-        return network(inputs.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = network(inputs.contiguous(memory_format=torch.channels_last))
+        return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch

@@ -59,7 +59,8 @@ def dice_focal_loss(logits: Tensor, labels: Tensor, skeletons: Tensor, dice: flo
     """Dice and the focal loss with exponent 2 (Lin et al., ICCV 2017), in which pixels that are right count little."""
     from segmentation_models_pytorch.losses import BINARY_MODE, FocalLoss
 
-    return dice * dice_loss(logits, labels) + focal * FocalLoss(BINARY_MODE)(logits, labels)
+    focal_loss: Tensor = FocalLoss(BINARY_MODE)(logits, labels)
+    return dice * dice_loss(logits, labels) + focal * focal_loss
 
 
 LOSSES: dict[str, SegmentationLoss] = {

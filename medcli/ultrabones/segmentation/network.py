@@ -59,11 +59,12 @@ def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
     if not encoder.startswith("tu-") and encoder not in smp.encoders.get_encoder_names():
         raise UsageError(f"no encoder '{encoder}'{_similar(encoder)}", "or tu-NAME for any model of timm")
     try:
-        return smp.create_model(arch, encoder, encoder_weights=weights, in_channels=1, classes=1)
+        model: torch.nn.Module = smp.create_model(arch, encoder, encoder_weights=weights, in_channels=1, classes=1)
     except (ValueError, RuntimeError, KeyError) as error:
         if weights is not None:
             raise
         raise UsageError(f"{arch} cannot be built on {encoder}: {error}") from error
+    return model
 
 
 def _construct_pretrained(arch: str, encoder: str, weights: str) -> torch.nn.Module:

@@ -200,7 +200,7 @@ def _speckle(shape: tuple[int, int]) -> NDArray[np.uint8]:
     frames = generator.rayleigh(40.0, (2, *shape))
     frames[1] = cv2.GaussianBlur(frames[1], (0, 0), 4.0) * 1.5
     band = np.exp(-0.5 * ((np.arange(shape[0]) - 0.4 * shape[0]) / (0.02 * shape[0])) ** 2)
-    return np.clip(frames * (0.5 + 2.0 * band[None, :, None]), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(frames * (0.5 + 2.0 * band[None, :, None]), 0, 255).astype(np.uint8))
 
 
 @contextmanager

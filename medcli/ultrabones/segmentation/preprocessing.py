@@ -44,7 +44,7 @@ def resize_frame_exactly(grey: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDA
         return grey.astype(np.float32)
     row_starts, row_weights = _triangle_filter(grey.shape[0], size)
     column_starts, column_weights = _triangle_filter(grey.shape[1], size)
-    return _resize(np.ascontiguousarray(grey), row_starts, row_weights, column_starts, column_weights)
+    return np.asarray(_resize(np.ascontiguousarray(grey), row_starts, row_weights, column_starts, column_weights))
 
 
 def resize_label(label: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.uint8]:
@@ -60,7 +60,7 @@ def nearest_indices(length: int, size: int) -> NDArray[np.int64]:
     """For each of ``size`` pixels the pixel of a line of ``length`` that holds its centre, (size,)."""
     scale = np.float32(length) / np.float32(size)  # float32, as torch computes it
     indices = np.floor((np.arange(size, dtype=np.float32) + np.float32(0.5)) * scale).astype(np.int64)
-    return np.minimum(indices, length - 1)
+    return np.asarray(np.minimum(indices, length - 1))
 
 
 def mask_at_size(

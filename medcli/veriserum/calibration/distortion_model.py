@@ -1,158 +1,103 @@
-"""The published distortion model of one image plane: from pixels of a native image to millimetres at the detector.
+"""Models of the distortion of one image plane: from pixels of a native image to millimetres at the detector.
 
-For a pixel at column x, row y (the centre of the top-left pixel is (0, 0)):
+Pixels are column x and row y of the native image, the centre of the top-left pixel being (0, 0); millimetres are
+measured from the image centre, x to the right, y up.
 
-1. reflect:     p = (x, -y)
-2. rigid:       (u, v) = S R p + T                        millimetres
-3. polynomial:  X = Σ a[4i+j] u^i v^j,  Y = Σ a[16+4i+j] u^i v^j,  i, j = 0 … 3;
-                millimetres, origin at the image centre, x to the right, y up
-
-Source: Wang et al., "Veriserum", MICCAI 2025, and the dataset's calibration tables, whose text form
-``a_0,…,a_31;S;T_x,T_y;R_00,R_01,R_10,R_11`` is read and written here.
+A new model is one subclass of :class:`DistortionModel`, a frozen dataclass of numbers with ``__call__`` and
+``from_estimate``, and its entry in :data:`DISTORTION_MODELS`. Its name begins its text in a calibration table
+(``brown:0.225,1e-6``); the published polynomial, whose text has no name, is the default.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
 
 from medcli.core.errors import DataError
+from medcli.veriserum.dataset.detector import GRID_SIZE, NATIVE_HEIGHT, NATIVE_WIDTH, PIXEL_MM
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from typing import Self  # from Python 3.11
 
-NATIVE_WIDTH, NATIVE_HEIGHT = 1664, 1600
-"""Size in pixels of the images that the calibrations were measured on."""
-GRID_SIZE = 1600
-"""Pixels along each side of the corrected grid."""
-GRID_SPAN_MM = 360.0
-"""Millimetres at the detector that the corrected grid spans; 0.225 mm per pixel."""
-PLANES = ("bs", "fs")
+Points = NDArray[np.float64]
+"""(N, 2)."""
 
 _NEWTON_STEPS = 30
 _NEWTON_TOLERANCE_PX = 1e-10
+_DIFFERENCE_PX = 0.5
 _LEAST_RELATIVE_DETERMINANT = 0.05
+_FAR_OUTSIDE_PX = -1e6
+_GRID_CENTRE = GRID_SIZE / 2
+_PIXEL_TO_MM = np.array([PIXEL_MM, -PIXEL_MM])
+_BLOCKS = 16
+"""Parts of an image that are evaluated one after the other, so that the work takes little memory."""
 
 
-@dataclass(frozen=True, eq=False)
-class Distortion:
-    """A distortion calibration of one plane; call it to map pixels to millimetres.
+class DistortionModel(ABC):
+    """A distortion calibration of one plane; call it to map pixels (N, 2) to millimetres (N, 2).
 
-    Attributes:
-        coefficients: (32,) polynomial coefficients a_0 … a_31, the first 16 for X, the others for Y.
-        scale: S, millimetres per pixel.
-        translation_mm: (2,) T.
-        rotation: (2, 2) R, row by row.
+    A subclass that has faster or more exact ways than these general ones overrides them.
     """
 
-    coefficients: NDArray[np.float64]
-    scale: float
-    translation_mm: NDArray[np.float64]
-    rotation: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        shapes = (self.coefficients.shape, self.translation_mm.shape, self.rotation.shape)
-        if shapes != ((32,), (2,), (2, 2)):
-            raise ValueError(f"coefficients, translation, rotation must be (32,), (2,), (2, 2); got {shapes}")
+    name: ClassVar[str]
 
     @classmethod
-    def from_text(cls, text: str) -> Distortion:
-        """Read the text form of the published tables.
+    @abstractmethod
+    def from_estimate(cls, points_px: Points, points_mm: Points) -> Self:
+        """The model that maps points (N, 2) best to where they truly are (N, 2)."""
 
-        Raises:
-            DataError: another number of parts or numbers, or a number that is not finite.
-        """
-        parts = str(text).split(";")
-        try:
-            numbers = [np.array([float(word) for word in part.split(",")]) for part in parts]
-        except ValueError as error:
-            raise DataError(f"distortion calibration is not made of numbers: {error}") from error
-        counts = [len(part) for part in numbers]
-        if counts != [32, 1, 2, 4]:
-            raise DataError(f"distortion calibration must have 32;1;2;4 numbers, got {';'.join(map(str, counts))}")
-        if not all(np.isfinite(part).all() for part in numbers):
-            raise DataError("distortion calibration holds a number that is not finite")
-        return cls(numbers[0], float(numbers[1][0]), numbers[2], numbers[3].reshape(2, 2))
+    @abstractmethod
+    def __call__(self, points_px: ArrayLike) -> Points:
+        """Map pixels (N, 2) to millimetres (N, 2)."""
 
     @classmethod
-    def from_row(cls, row: Mapping[Any, Any], plane: str) -> Distortion:
-        """Read one plane ("bs" or "fs") of a row of the distortion calibration table.
+    def from_text(cls, text: str) -> Self:
+        """Read the text of a calibration table.
 
         Raises:
-            DataError: the column is absent or its text is not a calibration; names the row's id.
+            DataError: another number of numbers, or one that is not finite.
         """
-        column = f"distortion_result_{plane}"
-        if column not in row:
-            raise DataError(f"distortion calibration table has no column {column}")
-        try:
-            return cls.from_text(row[column])
-        except DataError as error:
-            raise DataError(f"calibration {row.get('id', '?')}, plane {plane}: {error.message}") from error
-
-    @classmethod
-    def from_table(cls, table: pd.DataFrame | None, number: int, plane: str) -> Distortion:
-        """Look one plane of a calibration up in the distortion calibration table, whose index are the ids.
-
-        Raises:
-            DataError: there is no table, the id is not in it, or what it says is not a calibration.
-        """
-        if table is None or number not in table.index:
-            known = "there is no table" if table is None else f"it has {', '.join(map(str, table.index)) or 'none'}"
-            raise DataError(
-                f"distortion calibration {number} is not in the table; {known}", "check the tables below --root"
-            )
-        return cls.from_row({"id": number, **table.loc[number].to_dict()}, plane)
+        (numbers,) = finite_parts(text.partition(":")[2], [len(fields(cls))])  # type: ignore[arg-type]
+        return cls(*numbers.tolist())
 
     def to_text(self) -> str:
-        """The text form of the published tables; :meth:`from_text` gives the same numbers back."""
-        parts = (self.coefficients, [self.scale], self.translation_mm, self.rotation.ravel())
-        return ";".join(",".join(repr(float(number)) for number in part) for part in parts)
+        """The text of a calibration table; :meth:`from_text` gives the same numbers back."""
+        numbers = (float(getattr(self, entry.name)) for entry in fields(self))  # type: ignore[arg-type]
+        return f"{self.name}:" + ",".join(map(repr, numbers))
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the numbers, in hexadecimal: equal for equal calibrations."""
         return hashlib.sha256(self.to_text().encode()).hexdigest()
 
-    def __call__(self, points_px: ArrayLike) -> NDArray[np.float64]:
-        """Map pixels to millimetres.
-
-        Args:
-            points_px: (N, 2) column, row of the native image.
-
-        Returns:
-            (N, 2) x to the right, y up, millimetres from the image centre.
-        """
-        u, v = self._to_plane(_as_points(points_px))
-        return np.stack([polynomial.polyval2d(u, v, part) for part in self._grids()], axis=-1)
+    def residuals(self, points_px: Points, points_mm: Points) -> Points:
+        """Mapped minus true places, (N, 2) millimetres."""
+        return self(points_px) - points_mm
 
     def jacobian(self, points_px: ArrayLike) -> NDArray[np.float64]:
         """Derivative of the map at pixels (N, 2): (N, 2, 2), [mm x or y, pixel column or row]."""
-        u, v = self._to_plane(_as_points(points_px))
-        gradient = [
-            [polynomial.polyval2d(u, v, polynomial.polyder(part, axis=axis)) for axis in (0, 1)]
-            for part in self._grids()
-        ]
-        reflected = self.scale * self.rotation * np.array([1.0, -1.0])
-        return np.moveaxis(np.array(gradient), -1, 0) @ reflected
+        points = as_points(points_px)
+        shifts = _DIFFERENCE_PX * np.eye(2)
+        return np.stack([(self(points + s) - self(points - s)) / (2 * _DIFFERENCE_PX) for s in shifts], axis=-1)
 
-    def inverse(self, points_mm: ArrayLike) -> NDArray[np.float64]:
+    def inverse(self, points_mm: ArrayLike) -> Points:
         """Map millimetres back to pixels by Newton's method.
 
         Args:
             points_mm: (N, 2) x to the right, y up, millimetres from the image centre.
 
         Returns:
-            (N, 2) column, row, also beyond the image, where the polynomial extrapolates; NaN where no position maps
-            to the point (far outside, where the polynomial folds back). Round trips are exact to 1e-6 pixels.
+            (N, 2) column, row, also beyond the image, where the model extrapolates; NaN where no position maps to the
+            point (far outside, where a polynomial folds back). Round trips are exact to 1e-6 pixels.
         """
-        target = _as_points(points_mm)
+        target = as_points(points_mm)
         points = self._linear_inverse(target)
         step = np.full_like(points, np.inf)
         with np.errstate(all="ignore"):
@@ -174,35 +119,170 @@ class Distortion:
         Raises:
             DataError: it folds or collapses; ``name`` says which calibration.
         """
-        columns, rows = np.linspace(0, NATIVE_WIDTH - 1, 65), np.linspace(0, NATIVE_HEIGHT - 1, 65)
-        grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-        determinant = np.linalg.det(self.jacobian(grid))
+        determinant = np.linalg.det(self.jacobian(_image_points(65)))
         least = np.median(np.abs(determinant)) * _LEAST_RELATIVE_DETERMINANT
         if least == 0 or not (np.all(determinant > least) or np.all(determinant < -least)):
             raise DataError(f"{name} is not invertible over the image: it maps different pixels to one place")
 
-    def _to_plane(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    def grid_positions(self) -> NDArray[np.float64]:
+        """(1600, 1664, 2): column and row of the corrected grid that each native pixel maps to."""
+        columns, rows = np.arange(float(NATIVE_WIDTH)), np.arange(float(NATIVE_HEIGHT))
+        blocks = (_mesh(columns, some) for some in np.array_split(rows, _BLOCKS))
+        points_mm = np.concatenate([self(block) for block in blocks]).reshape(NATIVE_HEIGHT, NATIVE_WIDTH, 2)
+        return np.asarray(points_mm / _PIXEL_TO_MM + _GRID_CENTRE)
+
+    def native_positions(self, columns: NDArray[np.floating], rows: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(R, C, 2): x, y in the native image of the positions at ``rows`` (R,) and ``columns`` (C,) of the grid."""
+        blocks = (_mesh(columns, some) for some in np.array_split(rows, _BLOCKS))
+        found = [self.inverse((block - _GRID_CENTRE) * _PIXEL_TO_MM).astype(np.float32) for block in blocks]
+        return np.nan_to_num(np.concatenate(found), nan=_FAR_OUTSIDE_PX).reshape(len(rows), len(columns), 2)
+
+    def _linear_inverse(self, points_mm: Points) -> Points:
+        """Pixels by the best affine approximation of the inverse over the image: a start for Newton's method."""
+        pixels = _image_points(9)
+        fit, *_ = np.linalg.lstsq(_with_one(self(pixels)), pixels, rcond=None)
+        return _with_one(points_mm) @ fit
+
+
+@dataclass(frozen=True, eq=False)
+class PolynomialDistortion(DistortionModel):
+    """The published model (Wang et al., "Veriserum", MICCAI 2025). For a pixel at column x, row y:
+
+    1. reflect:     p = (x, -y)
+    2. rigid:       (u, v) = S R p + T                        millimetres
+    3. polynomial:  X = Σ a[4i+j] u^i v^j,  Y = Σ a[16+4i+j] u^i v^j,  i, j = 0 … 3;  millimetres
+
+    Its text is ``a_0,…,a_31;S;T_x,T_y;R_00,R_01,R_10,R_11``.
+
+    Attributes:
+        coefficients: (32,) polynomial coefficients a_0 … a_31, the first 16 for X, the others for Y.
+        scale: S, millimetres per pixel.
+        translation_mm: (2,) T.
+        rotation: (2, 2) R, row by row.
+    """
+
+    coefficients: NDArray[np.float64]
+    scale: float
+    translation_mm: NDArray[np.float64]
+    rotation: NDArray[np.float64]
+    name: ClassVar[str] = "polynomial"
+
+    def __post_init__(self) -> None:
+        shapes = (self.coefficients.shape, self.translation_mm.shape, self.rotation.shape)
+        if shapes != ((32,), (2,), (2, 2)):
+            raise ValueError(f"coefficients, translation, rotation must be (32,), (2,), (2, 2); got {shapes}")
+
+    @classmethod
+    def from_estimate(cls, points_px: Points, points_mm: Points) -> Self:
+        from medcli.veriserum.calibration.grid_fit.polynomial_fit import solve_polynomial
+
+        return cls(*solve_polynomial(points_px, points_mm))
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        coefficients, scale, translation, rotation = finite_parts(text, [32, 1, 2, 4])
+        return cls(coefficients, float(scale[0]), translation, rotation.reshape(2, 2))
+
+    def to_text(self) -> str:
+        parts = (self.coefficients, [self.scale], self.translation_mm, self.rotation.ravel())
+        return ";".join(",".join(repr(float(number)) for number in part) for part in parts)
+
+    def __call__(self, points_px: ArrayLike) -> Points:
+        u, v = self._to_plane(as_points(points_px))
+        return np.stack([polynomial.polyval2d(u, v, part) for part in self._grids()], axis=-1)
+
+    def jacobian(self, points_px: ArrayLike) -> NDArray[np.float64]:
+        u, v = self._to_plane(as_points(points_px))
+        gradient = [
+            [polynomial.polyval2d(u, v, polynomial.polyder(part, axis=axis)) for axis in (0, 1)]
+            for part in self._grids()
+        ]
+        reflected = self.scale * self.rotation * np.array([1.0, -1.0])
+        return np.asarray(np.moveaxis(np.array(gradient), -1, 0) @ reflected)
+
+    def grid_positions(self) -> NDArray[np.float64]:
+        from medcli.veriserum.calibration import undistortion_kernels
+
+        positions = np.empty((NATIVE_HEIGHT, NATIVE_WIDTH, 2))
+        undistortion_kernels.map_pixels(self._packed(), positions)
+        return positions
+
+    def native_positions(self, columns: NDArray[np.floating], rows: NDArray[np.floating]) -> NDArray[np.float32]:
+        from medcli.veriserum.calibration import undistortion_kernels
+
+        positions = np.empty((len(rows), len(columns), 2), np.float32)
+        undistortion_kernels.invert_lattice(self._packed(), rows, columns, positions)
+        return positions
+
+    def _packed(self) -> NDArray[np.float64]:
+        """(39,): the numbers as the kernels take them."""
+        return np.concatenate([self.coefficients, [self.scale], self.translation_mm, self.rotation.ravel()])
+
+    def _to_plane(self, points_px: Points) -> Points:
         reflected = points_px * np.array([1.0, -1.0])
-        return (self.scale * (reflected @ self.rotation.T) + self.translation_mm).T
+        return np.asarray((self.scale * (reflected @ self.rotation.T) + self.translation_mm).T)
 
     def _grids(self) -> NDArray[np.float64]:
         """(2, 4, 4): [X or Y, power of u, power of v]."""
         return self.coefficients.reshape(2, 4, 4)
 
-    def _linear_inverse(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Pixels by the best affine approximation of the inverse over the image: a start for Newton's method."""
-        columns, rows = np.linspace(0, NATIVE_WIDTH - 1, 9), np.linspace(0, NATIVE_HEIGHT - 1, 9)
-        pixels = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-        fit, *_ = np.linalg.lstsq(_with_one(self(pixels)), pixels, rcond=None)
-        return _with_one(points_mm) @ fit
+
+DISTORTION_MODELS: dict[str, type[DistortionModel]] = {model.name: model for model in (PolynomialDistortion,)}
+"""Every model by its name."""
 
 
-def _as_points(points: ArrayLike) -> NDArray[np.float64]:
+def parse_distortion(text: str) -> DistortionModel:
+    """The calibration that a text of a calibration table stands for.
+
+    Raises:
+        DataError: no such model, or the text is not made of its numbers.
+    """
+    name, colon, _ = text.partition(":")
+    if colon and name not in DISTORTION_MODELS:
+        raise DataError(f"no distortion model '{name}'; there are {', '.join(DISTORTION_MODELS)}")
+    return DISTORTION_MODELS[name if colon else PolynomialDistortion.name].from_text(text)
+
+
+def finite_parts(text: str, counts: list[int]) -> list[NDArray[np.float64]]:
+    """The numbers of a text, parts separated by semicolons and numbers by commas.
+
+    Raises:
+        DataError: they are not as many as ``counts`` says, or one is not finite.
+    """
+    try:
+        parts = [np.array([float(word) for word in part.split(",")]) for part in text.split(";")]
+    except ValueError as error:
+        raise DataError(f"distortion calibration is not made of numbers: {error}") from error
+    found = [len(part) for part in parts]
+    if found != counts:
+        expected, got = (";".join(map(str, numbers)) for numbers in (counts, found))
+        raise DataError(f"distortion calibration must have {expected} numbers, got {got}")
+    if not all(np.isfinite(part).all() for part in parts):
+        raise DataError("distortion calibration holds a number that is not finite")
+    return parts
+
+
+def as_points(points: ArrayLike) -> Points:
+    """Points as an (N, 2) float64 array.
+
+    Raises:
+        ValueError: they have another shape.
+    """
     array = np.asarray(points, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 2:
         raise ValueError(f"points must be (N, 2), got {array.shape}")
     return array
 
 
-def _with_one(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _image_points(count: int) -> Points:
+    """(count², 2): pixels evenly over a native image."""
+    return _mesh(np.linspace(0, NATIVE_WIDTH - 1, count), np.linspace(0, NATIVE_HEIGHT - 1, count))
+
+
+def _mesh(columns: NDArray[np.floating], rows: NDArray[np.floating]) -> Points:
+    """(R · C, 2): every column of every row."""
+    return np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+
+
+def _with_one(points: Points) -> Points:
     return np.column_stack([points, np.ones(len(points))])

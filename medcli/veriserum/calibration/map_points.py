@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +10,12 @@ import pandas as pd
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_text
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES, Distortion
+from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
+from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSES
+from medcli.veriserum.dataset.study import VeriserumStudy
 
-_LOG = logging.getLogger(__name__)
 COLUMNS = {"px": ("x_px", "y_px"), "mm": ("x_mm", "y_mm")}
 """Pixels: column and row of the native image; millimetres: x to the right, y up, from the image centre."""
 
@@ -61,18 +61,15 @@ def map_points(
         UsageError: neither an option nor a column says which plane or calibration.
     """
     table = _read_points(source, to)
-    contents = (
-        folder_index.Contents(root, {})
-        if distortion and (poses or calibration is not None)
-        else folder_index.scan(root)
-    )
-    calibrations, _ = folder_index.find_and_read(contents, folder_index.DISTORTIONS, distortion)
+    study = VeriserumStudy(root, files={POSES: poses, DISTORTIONS: distortion})
     planes = _planes(table, plane)
-    numbers = _calibrations(table, calibration, contents, poses)
+    numbers = _calibrations(table, calibration, study)
     here, there = (COLUMNS["px"], COLUMNS["mm"]) if to == "mm" else (COLUMNS["mm"], COLUMNS["px"])
     mapped = np.full((len(table), 2), np.nan)
     points = table[list(here)].to_numpy(np.float64)
-    for chosen, model in _models(planes, numbers, calibrations):
+    distortions = DistortionTable(study)
+    for number, side in sorted(set(zip(numbers.tolist(), planes.tolist(), strict=True))):
+        model, chosen = distortions.get(number, side), np.flatnonzero((numbers == number) & (planes == side))
         mapped[chosen] = model(points[chosen]) if to == "mm" else model.inverse(points[chosen])
     table[list(there)] = mapped
     make_output_folder(out.parent)
@@ -124,27 +121,18 @@ def _planes(table: pd.DataFrame, plane: str | None) -> pd.Series:
     return planes
 
 
-def _calibrations(
-    table: pd.DataFrame, calibration: int | None, contents: folder_index.Contents, poses: Path | None
-) -> pd.Series:
+def _calibrations(table: pd.DataFrame, calibration: int | None, study: VeriserumStudy) -> pd.Series:
+    """The calibration's id of each point."""
     if calibration is not None:
         return pd.Series(calibration, index=table.index)
     if "id" not in table.columns:
         raise UsageError(
             "which calibration the points belong to is not said", "add --calibration 3, or a column id (of the pose)"
         )
-    pose_table, pose_file = folder_index.find_and_read(contents, folder_index.POSES, poses)
     ids = _numbers(table["id"], "the points")
-    numbers = pd.to_numeric(ids.map(pose_table["distortion_calibration_id"]), errors="coerce")
-    without = np.flatnonzero(~(numbers % 1 == 0))
+    numbers = folder_index.whole_numbers(ids.map(study.table(POSES)["distortion_calibration_id"]))
+    without = np.flatnonzero(numbers.isna())
     if len(without):
-        raise DataError(f"id {table['id'].iloc[without[0]]} has no distortion_calibration_id in {pose_file}")
-    return numbers.astype("int64")
-
-
-def _models(
-    planes: pd.Series, numbers: pd.Series, calibrations: pd.DataFrame
-) -> Iterator[tuple[np.ndarray, Distortion]]:
-    for number, plane in sorted(set(zip(numbers.tolist(), planes.tolist(), strict=True))):
-        chosen = ((numbers == number) & (planes == plane)).to_numpy()
-        yield np.flatnonzero(chosen), Distortion.from_table(calibrations, number, plane)
+        file = study.table_file(POSES)
+        raise DataError(f"id {table['id'].iloc[without[0]]} has no distortion_calibration_id in {file}")
+    return numbers

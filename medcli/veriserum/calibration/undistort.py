@@ -8,15 +8,10 @@ reduction to 512 x 512, truncation to 8 bits.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import OrderedDict, defaultdict
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +23,6 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.calibration import output_manifest
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, Distortion
 from medcli.veriserum.calibration.output_manifest import OutputManifest
 from medcli.veriserum.calibration.undistort_plan import (
     CalibrationSettings,
@@ -39,12 +33,14 @@ from medcli.veriserum.calibration.undistort_plan import (
     make_plan,
     output_name,
 )
-from medcli.veriserum.calibration.undistortion_map import AreaMap, Map, load_or_build
+from medcli.veriserum.calibration.undistorted_pairs import Undistorter
+from medcli.veriserum.calibration.undistortion_map import AreaMap
 from medcli.veriserum.dataset.publication import ABOUT
 
 __all__ = ["CalibrationResult", "CalibrationSettings", "ImageFailure", "ImageSelection", "calibrate", "output_name"]
 _LOG = logging.getLogger(__name__)
 _MAPS_IN_MEMORY = 6  # jobs are sorted by calibration, so two planes of one or two calibrations are in use
+_MAPS_AT_A_TIME = 4  # a map takes 50 MB while it is built
 
 
 @dataclass(frozen=True)
@@ -108,11 +104,11 @@ def calibrate(
     settings, selection = settings or CalibrationSettings(), selection or ImageSelection()
     out = out or root / "calibrated"
     plan = make_plan(root, out, settings, selection, overwrite)
-    made_so = _agree(out, plan, settings, overwrite)
+    manifest, outdated = _agree(out, plan, settings, overwrite)
     run = _Run(out, settings, plan, workers or usable_cores())
     started = time.perf_counter()
     if not dry_run:
-        run.prepare(made_so, progress)
+        run.prepare(manifest, outdated, progress)
         started = time.perf_counter()
         run.work(progress)
     result = _result(root, run, dry_run, time.perf_counter() - started)
@@ -144,24 +140,36 @@ def _result(root: Path, run: _Run, dry_run: bool, seconds: float) -> Calibration
     )
 
 
-def _agree(out: Path, plan: UndistortionPlan, settings: CalibrationSettings, overwrite: bool) -> OutputManifest:
-    """The manifest that images made now may be added to: the folder's, or a new one where no old image stays.
+def _agree(
+    out: Path, plan: UndistortionPlan, settings: CalibrationSettings, overwrite: bool
+) -> tuple[OutputManifest, set[str]]:
+    """The manifest of the folder with the images made now, and the names of images that must go first.
 
     Raises:
         UsageError: images that stay were made in another way.
+        DataError: images stay, and the manifest that says how they were made cannot be read.
     """
-    options = settings.pixel_options
-    staying = plan.there - plan.targets(settings) if overwrite else plan.there
+    options, fingerprints = settings.pixel_options, plan.fingerprints()
+    replaced = plan.there & plan.targets(settings)  # only with overwrite
+    staying = plan.there - replaced
+    try:
+        present = output_manifest.read(out)
+    except DataError:
+        if staying:
+            raise
+        present = None
+    differing = present.differing(options, fingerprints) if present else []
     if not staying:
-        return OutputManifest(options)
-    present = output_manifest.read(out)
+        # An interruption must not leave images that were made in another way under the new manifest.
+        outdated = replaced if differing or not present else set()
+        return OutputManifest(options).joined(fingerprints), outdated
     chosen = "images other than the chosen ones stay: choose all of them, or another --out"
     way_out = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
     if present is None:
         unknown = f"{out} holds calibrated images, but no {output_manifest.NAME} that says how they were made"
         raise UsageError(unknown, way_out)
-    refuse_other_options(out, present.differing(options, plan.fingerprints()), way_out)
-    return present
+    refuse_other_options(out, differing, way_out)
+    return present.joined(fingerprints), set()
 
 
 class _Run:
@@ -169,41 +177,34 @@ class _Run:
 
     def __init__(self, out: Path, settings: CalibrationSettings, plan: UndistortionPlan, workers: int) -> None:
         self.out, self.settings, self.plan, self.workers = out, settings, plan, workers
-        self.maps = _MapStore(settings)
+        self.undistorter = Undistorter(settings.size, settings.resample, _MAPS_IN_MEMORY)
         self.failures: list[ImageFailure] = []
         self.done = 0
         self.colour = 0
 
-    def prepare(self, made_so: OutputManifest, progress: Progress) -> None:
+    def prepare(self, manifest: OutputManifest, outdated: set[str], progress: Progress) -> None:
         """Everything before the first image: folder, manifest, maps."""
         make_output_folder(self.out)
-        self._note_down(made_so)
+        for name in outdated:
+            (self.out / name).unlink()
+        output_manifest.write(self.out, manifest)
         remove_left_overs(self.out)
         image_io.use_single_threaded_codecs()
         needed = {(job.calibration, plane) for job in self.plan.jobs for plane in job.planes}
         if self.settings.mask:
             needed |= {key for key in self.plan.keys if not self._mask_file(*key).exists()}
         with progress.task("preparing maps", len(needed), "maps") as advance:
-            for number, plane in run_in_threads(self._prepare_map, sorted(needed), self.workers):
+            workers = min(self.workers, _MAPS_AT_A_TIME)
+            for number, plane in run_in_threads(self._prepare_map, sorted(needed), workers):
                 advance(1)
                 _LOG.debug("map of calibration %d, plane %s, is ready", number, plane)
-
-    def _note_down(self, made_so: OutputManifest) -> None:
-        """Write the manifest. Images made in another way go first: an interruption must not leave them under it."""
-        marks, present = self.plan.fingerprints(), None
-        with suppress(DataError):
-            present = output_manifest.read(self.out)
-        if present is None or present.differing(made_so.options, marks):
-            for name in self.plan.there & self.plan.targets(self.settings):  # only with overwrite
-                (self.out / name).unlink()
-        output_manifest.write(self.out, made_so.joined(marks))
 
     def _mask_file(self, number: int, plane: str) -> Path:
         return self.out / f"mask_{plane}_calibration_{number:02d}.png"
 
     def _prepare_map(self, key: tuple[int, str]) -> tuple[int, str]:
         number, plane = key
-        ready = self.maps.get(self.plan.distortions[number][plane])
+        ready = self.undistorter.map_of(self.plan.distortions.get(number, plane))
         if self.settings.mask and isinstance(ready, AreaMap):
             image_io.write_image(self._mask_file(number, plane), ready.inside.astype(np.uint8) * 255)
         return key
@@ -221,16 +222,9 @@ class _Run:
     def _do(self, job: Job) -> tuple[Job, int, int, list[ImageFailure]]:
         """Calibrate one pair; a plane that fails does not keep the other from being done."""
         sources, colour, failures = _read_pair(job)
-        if self.settings.resample == "reference":
-            sources = {plane: to_native_size(image) for plane, image in sources.items()}
-        peaks = {plane: image.max() for plane, image in sources.items()}
-        scale = all(peak > 0 for peak in peaks.values())
+        models = {plane: self.plan.distortions.get(job.calibration, plane) for plane in job.planes}
         done = 0
-        for plane in job.planes:
-            if plane not in sources:
-                continue
-            remap = self.maps.get(self.plan.distortions[job.calibration][plane])
-            corrected = remap.apply(sources[plane], float(peaks[plane]) if scale else 0.0)
+        for plane, corrected in self.undistorter.pair(sources, models).items():
             target = self.out / output_name(job.id, plane, self.settings)
             try:
                 image_io.write_image(target, corrected, self.settings.quality)
@@ -244,48 +238,6 @@ class _Run:
                     ) from error
                 failures.append(ImageFailure(job.id, plane, f"cannot write {target.name}: {error.strerror or error}"))
         return job, done, colour, failures
-
-
-class _MapStore:
-    """Keeps the maps that are in use in memory; the others wait in the cache folder."""
-
-    def __init__(self, settings: CalibrationSettings) -> None:
-        self.settings = settings
-        self.kept: OrderedDict[str, Map] = OrderedDict()
-        self.lock = threading.Lock()
-        self.building: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-
-    def get(self, distortion: Distortion) -> Map:
-        key = distortion.fingerprint
-        with self.lock:
-            if key in self.kept:
-                self.kept.move_to_end(key)
-                return self.kept[key]
-            building = self.building[key]
-        with building:  # the others wait for the first one's map
-            with self.lock:
-                if key in self.kept:
-                    return self.kept[key]
-            loaded = load_or_build(distortion, self.settings.size, self.settings.resample)
-            with self.lock:
-                self.kept[key] = loaded
-                while len(self.kept) > _MAPS_IN_MEMORY:
-                    self.kept.popitem(last=False)
-            return loaded
-
-
-def to_native_size(image: NDArray[np.uint8]) -> NDArray[Any]:
-    """An image of another size as the published procedure takes it: float32 / 255, bilinear to 1664 x 1600.
-
-    Args:
-        image: (H, W) uint8.
-
-    Returns:
-        (1600, 1664): ``image`` itself if it has that size, else float32 in 0 to 1.
-    """
-    if image.shape == (NATIVE_HEIGHT, NATIVE_WIDTH):
-        return image
-    return cv2.resize(image.astype(np.float32) / 255, (NATIVE_WIDTH, NATIVE_HEIGHT))
 
 
 def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[ImageFailure]]:

@@ -12,11 +12,13 @@ from typing import Any
 import pandas as pd
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSES
+from medcli.veriserum.dataset.study import VeriserumStudy
 
 _LOG = logging.getLogger(__name__)
-OUTPUT_PREFIX = "calibrated_"
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ class UndistortionPlan:
 
     Attributes:
         pose_file, table_file: where poses and distortion calibrations were read from.
+        distortions: the calibrations.
         jobs: pairs with images to make, sorted by calibration and id.
         failures: images that cannot be made, and why.
-        distortions: calibration id -> plane -> calibration.
         skipped: images that are there already.
         obsolete: images left out because their pose is marked obsolete.
         keys: (calibration id, plane) of every image, those that are there included.
@@ -100,9 +102,9 @@ class UndistortionPlan:
 
     pose_file: Path
     table_file: Path
+    distortions: DistortionTable
     jobs: list[Job] = field(default_factory=list)
     failures: list[ImageFailure] = field(default_factory=list)
-    distortions: dict[int, dict[str, Distortion]] = field(default_factory=dict)
     skipped: int = 0
     obsolete: int = 0
     keys: set[tuple[int, str]] = field(default_factory=set)
@@ -121,21 +123,21 @@ class UndistortionPlan:
         """Calibration id -> plane -> fingerprint, of every image."""
         found: dict[str, dict[str, str]] = {}
         for number, plane in sorted(self.keys):
-            found.setdefault(str(number), {})[plane] = self.distortions[number][plane].fingerprint
+            found.setdefault(str(number), {})[plane] = self.distortions.get(number, plane).fingerprint
         return found
 
 
 def output_name(number: int, plane: str, settings: CalibrationSettings) -> str:
     """Name of a calibrated image, as published: ``calibrated_bs_000001.jpg``."""
-    return f"{OUTPUT_PREFIX}{folder_index.expected_name(number, plane)}.{settings.format}"
+    return f"{folder_index.CALIBRATED_PREFIX}{folder_index.expected_name(number, plane)}.{settings.format}"
 
 
 def make_plan(
     root: Path, out: Path, settings: CalibrationSettings, selection: ImageSelection, overwrite: bool
 ) -> UndistortionPlan:
     """Decide for every wanted image whether it is to be made, is there, or cannot be made."""
-    is_below = out.resolve() != root.resolve()  # results beside the originals are told by their names
-    contents = folder_index.scan(root, leave_out=out if is_below else None)
+    study = VeriserumStudy(root, out, files={POSES: selection.poses, DISTORTIONS: selection.distortion})
+    contents = study.contents
     if not contents.images:
         raise DataError(
             f"no image in {root}: expected bs_000001.jpg, fs_000001.jpg, … there or in a folder below",
@@ -143,16 +145,16 @@ def make_plan(
         )
     if contents.duplicates:
         _LOG.warning("%d images lie in two places; the first of each is used", len(contents.duplicates))
-    poses, pose_file = folder_index.find_and_read(contents, folder_index.POSES, selection.poses)
-    table, table_file = folder_index.find_and_read(contents, folder_index.DISTORTIONS, selection.distortion)
+    poses = study.table(POSES)
+    plan = UndistortionPlan(study.table_file(POSES), study.table_file(DISTORTIONS), DistortionTable(study))
     ids = folder_index.select_ids(list(contents.images), selection.ids)
     if not ids:
         raise DataError(f"none of the {len(contents.images)} ids in {root} is among --ids")
-    plan = UndistortionPlan(pose_file, table_file)
     if out.is_dir():
         with os.scandir(out) as entries:
-            plan.there = {entry.name for entry in entries if entry.name.startswith(OUTPUT_PREFIX) and entry.is_file()}
-    planner = _Planner(plan, poses, table, selection)
+            prefix = folder_index.CALIBRATED_PREFIX
+            plan.there = {entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_file()}
+    planner = _Planner(plan, poses, selection)
     for number in ids:
         planner.add(number, contents.images[number], settings, set() if overwrite else plan.there)
     planner.plan.jobs.sort(key=lambda job: (job.calibration, job.id))
@@ -162,30 +164,26 @@ def make_plan(
 class _Planner:
     """Fills a plan id by id."""
 
-    def __init__(
-        self, plan: UndistortionPlan, poses: pd.DataFrame, table: pd.DataFrame, selection: ImageSelection
-    ) -> None:
+    def __init__(self, plan: UndistortionPlan, poses: pd.DataFrame, selection: ImageSelection) -> None:
         self.plan = plan
-        self.table = table
         self.planes = [plane for plane in PLANES if plane in selection.planes]
-        self.written = dict(zip(poses.index.tolist(), poses["distortion_calibration_id"].tolist(), strict=True))
-        numbers = pd.to_numeric(poses["distortion_calibration_id"], errors="coerce")
-        whole = numbers[(numbers % 1 == 0) & (numbers.abs() < 2**53)].astype("int64")  # leaves out NaN and infinity
+        column = poses["distortion_calibration_id"]
+        self.written = dict(zip(poses.index.tolist(), column.tolist(), strict=True))
+        whole = folder_index.whole_numbers(column).dropna()
         self.calibrations: dict[int, int] = dict(zip(whole.index.tolist(), whole.tolist(), strict=True))
         self.obsolete = set(poses.index[folder_index.is_obsolete(poses)].tolist()) if selection.skip_obsolete else set()
-        self.broken: dict[tuple[int, str], str] = {}
 
     def add(self, number: int, files: dict[str, str], settings: CalibrationSettings, present: set[str]) -> None:
         if number in self.obsolete:
             self.plan.obsolete += sum(plane in files for plane in self.planes)
             return
-        calibration, reason = self._calibration_of(number)
         wanted = []
         for plane in self.planes:
-            problem = reason or (None if plane in files else self._absence(number, plane, files))
-            problem = problem or self._problem_of(calibration, plane)
-            if problem:
-                self.plan.failures.append(ImageFailure(number, plane, problem))
+            try:
+                calibration = self._calibration_of(number)
+                self._check(number, plane, files, calibration)
+            except DataError as error:
+                self.plan.failures.append(ImageFailure(number, plane, error.message))
                 continue
             self.plan.keys.add((calibration, plane))
             if output_name(number, plane, settings) in present:
@@ -195,31 +193,19 @@ class _Planner:
         if wanted:
             self.plan.jobs.append(Job(number, files, tuple(wanted), calibration))
 
-    def _calibration_of(self, number: int) -> tuple[int, str | None]:
-        pose_file, table_file = self.plan.pose_file.name, self.plan.table_file.name
+    def _calibration_of(self, number: int) -> int:
+        file = self.plan.pose_file.name
         if number not in self.written:
-            return -1, f"id {number} has no row in {pose_file}"
+            raise DataError(f"id {number} has no row in {file}")
         if number not in self.calibrations:
-            return -1, f"its row in {pose_file} has no distortion_calibration_id, but {self.written[number]!r}"
-        calibration = self.calibrations[number]
-        if calibration not in self.table.index:
-            return -1, f"distortion calibration {calibration} is not in {table_file}"
-        return calibration, None
+            raise DataError(f"its row in {file} has no distortion_calibration_id, but {self.written[number]!r}")
+        return self.calibrations[number]
 
-    def _absence(self, number: int, plane: str, files: dict[str, str]) -> str:
-        other = Path(next(iter(files.values()))).name
-        return f"the image is missing: expected {folder_index.expected_name(number, plane)}.* beside {other}"
-
-    def _problem_of(self, calibration: int, plane: str) -> str | None:
-        """Read a calibration the first time it is needed; say what is wrong with it."""
-        key = (calibration, plane)
-        planes = self.plan.distortions.setdefault(calibration, {})
-        if key not in self.broken and plane not in planes:
-            try:
-                row = {"id": calibration, **self.table.loc[calibration].to_dict()}
-                distortion = Distortion.from_row(row, plane)
-                distortion.check_invertible(f"calibration {calibration}, plane {plane},")
-                planes[plane] = distortion
-            except DataError as error:
-                self.broken[key] = error.message
-        return self.broken.get(key)
+    def _check(self, number: int, plane: str, files: dict[str, str], calibration: int) -> None:
+        """Show that there are an image and a calibration."""
+        if plane not in files:
+            other = Path(next(iter(files.values()))).name
+            raise DataError(
+                f"the image is missing: expected {folder_index.expected_name(number, plane)}.* beside {other}"
+            )
+        self.plan.distortions.get(calibration, plane)

@@ -1,6 +1,6 @@
 """Numba kernels of the distortion correction; each has a slow, obvious twin in the tests.
 
-``model`` is a calibration as one array of 39 numbers: coefficients (32), S, T (2), R (4); see :func:`pack`.
+``model`` is a published calibration as one array of 39 numbers: coefficients (32), S, T (2), R (4).
 Coordinates (x, y) are pixel columns and rows of the native image; targets are pixel columns and rows of the
 corrected grid, X = (column - 800) · 0.225 mm, Y = -(row - 800) · 0.225 mm.
 """
@@ -9,36 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from medcli.veriserum.calibration.distortion_model import (
-    GRID_SIZE,
-    GRID_SPAN_MM,
-    NATIVE_HEIGHT,
-    NATIVE_WIDTH,
-    Distortion,
-)
+from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH
 
 _PX_PER_MM = GRID_SIZE / GRID_SPAN_MM
 _CENTRE = GRID_SIZE / 2
 _NEWTON_STEPS = 30
-_CLOSE_PX = 1e-4  # the walk to the best neighbour, or one more Newton step, does the rest
 _FINE_PX = 1e-9
 
 
-def pack(distortion: Distortion) -> NDArray[np.float64]:
-    """A calibration as the (39,) float64 array that the kernels take."""
-    parts = (
-        distortion.coefficients,
-        [distortion.scale],
-        distortion.translation_mm,
-        distortion.rotation.ravel(),
-    )
-    return np.concatenate(parts)
-
-
 @njit(nogil=True, cache=True)
-def to_grid(model, x, y):  # type: ignore[no-untyped-def]
+def to_grid(model, x, y):
     """Column and row of the corrected grid at pixel (x, y)."""
     u = model[32] * (model[35] * x - model[36] * y) + model[33]
     v = model[32] * (model[37] * x - model[38] * y) + model[34]
@@ -54,7 +35,7 @@ def to_grid(model, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def solve(model, column, row, x, y, tolerance):  # type: ignore[no-untyped-def]
+def solve(model, column, row, x, y):
     """The pixel (x, y) that maps to (column, row), by Newton's method from a start; derivatives by differences."""
     for _ in range(_NEWTON_STEPS):
         column_0, row_0 = to_grid(model, x, y)
@@ -75,45 +56,50 @@ def solve(model, column, row, x, y, tolerance):  # type: ignore[no-untyped-def]
         step_y = min(max(step_y, -200.0), 200.0)
         x += step_x
         y += step_y
-        if abs(step_x) < tolerance and abs(step_y) < tolerance:
+        if abs(step_x) < _FINE_PX and abs(step_y) < _FINE_PX:
             break
     return x, y
 
 
 @njit(nogil=True, cache=True)
-def nearest_pixels(model, rows, columns, out):  # type: ignore[no-untyped-def]
-    """For each grid pixel the native pixel whose mapped centre is nearest in the plane.
-
-    Args:
-        model: (39,) calibration.
-        rows, columns: (R,), (C,) grid rows and columns, ascending.
-        out: (R, C) int32, receives y · 1664 + x.
-
-    Newton's method, started from the neighbour's solution, lands within the right pixel or beside it; a walk to the
-    best of the eight neighbours until none is better ends at the nearest one. Outside the mapped image the solution is
-    first moved to the image's edge, along which the walk goes on.
-    """
-    start_x, start_y = solve(model, columns[0], rows[0], (NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2, _CLOSE_PX)
-    for i in range(len(rows)):
-        x, y = solve(model, columns[0], rows[i], start_x, start_y, _CLOSE_PX)
-        start_x, start_y = x, y
-        for j in range(len(columns)):
-            x, y = solve(model, columns[j], rows[i], x, y, _CLOSE_PX)
-            pixel_x = min(max(int(np.floor(x + 0.5)), 0), NATIVE_WIDTH - 1)
-            pixel_y = min(max(int(np.floor(y + 0.5)), 0), NATIVE_HEIGHT - 1)
-            pixel_x, pixel_y = walk_to_nearest(model, columns[j], rows[i], pixel_x, pixel_y)
-            out[i, j] = pixel_y * NATIVE_WIDTH + pixel_x
+def map_pixels(model, positions):
+    """Column and row of the corrected grid of every native pixel: positions (1600, 1664, 2) float64 receives them."""
+    for y in range(positions.shape[0]):
+        for x in range(positions.shape[1]):
+            positions[y, x, 0], positions[y, x, 1] = to_grid(model, x, y)
 
 
 @njit(nogil=True, cache=True)
-def walk_to_nearest(model, column, row, x, y):  # type: ignore[no-untyped-def]
+def nearest_pixels(positions, rows, columns, out):
+    """For each grid pixel the native pixel whose mapped centre is nearest in the plane.
+
+    Args:
+        positions: (1600, 1664, 2) float64, column and row of the grid that each native pixel maps to.
+        rows, columns: (R,), (C,) grid rows and columns, ascending.
+        out: (R, C) int32, receives y · 1664 + x.
+
+    From the neighbour's solution, a walk to the best of the eight neighbours until none is better ends at the nearest
+    one. Outside the mapped image the walk goes along the image's edge.
+    """
+    start_x, start_y = positions.shape[1] // 2, positions.shape[0] // 2
+    for i in range(len(rows)):
+        start_x, start_y = walk_to_nearest(positions, columns[0], rows[i], start_x, start_y)
+        x, y = start_x, start_y
+        for j in range(len(columns)):
+            x, y = walk_to_nearest(positions, columns[j], rows[i], x, y)
+            out[i, j] = y * positions.shape[1] + x
+
+
+@njit(nogil=True, cache=True)
+def walk_to_nearest(positions, column, row, x, y):
     """From pixel (x, y), step to the neighbour mapped nearest to (column, row) until none is nearer."""
-    best = grid_distance_squared(model, column, row, x, y)
+    height, width, _ = positions.shape
+    best = (positions[y, x, 0] - column) ** 2 + (positions[y, x, 1] - row) ** 2
     while True:
         best_x, best_y = x, y
-        for next_y in range(max(y - 1, 0), min(y + 2, NATIVE_HEIGHT)):
-            for next_x in range(max(x - 1, 0), min(x + 2, NATIVE_WIDTH)):
-                distance = grid_distance_squared(model, column, row, next_x, next_y)
+        for next_y in range(max(y - 1, 0), min(y + 2, height)):
+            for next_x in range(max(x - 1, 0), min(x + 2, width)):
+                distance = (positions[next_y, next_x, 0] - column) ** 2 + (positions[next_y, next_x, 1] - row) ** 2
                 if distance < best:
                     best, best_x, best_y = distance, next_x, next_y
         if best_x == x and best_y == y:
@@ -122,32 +108,25 @@ def walk_to_nearest(model, column, row, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def grid_distance_squared(model, column, row, x, y):  # type: ignore[no-untyped-def]
-    """Squared distance, in grid pixels, of the mapped pixel (x, y) from (column, row)."""
-    mapped_column, mapped_row = to_grid(model, x, y)
-    return (mapped_column - column) ** 2 + (mapped_row - row) ** 2
-
-
-@njit(nogil=True, cache=True)
-def invert_lattice(model, rows, columns, out):  # type: ignore[no-untyped-def]
+def invert_lattice(model, rows, columns, out):
     """Native positions of a lattice of grid positions: out (R, C, 2) float32 receives x, y; no rounding."""
-    start_x, start_y = solve(model, columns[0], rows[0], (NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2, _FINE_PX)
+    start_x, start_y = solve(model, columns[0], rows[0], (NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2)
     for i in range(len(rows)):
-        x, y = solve(model, columns[0], rows[i], start_x, start_y, _FINE_PX)
+        x, y = solve(model, columns[0], rows[i], start_x, start_y)
         start_x, start_y = x, y
         for j in range(len(columns)):
-            x, y = solve(model, columns[j], rows[i], x, y, _FINE_PX)
+            x, y = solve(model, columns[j], rows[i], x, y)
             out[i, j, 0] = x
             out[i, j, 1] = y
 
 
 @njit(nogil=True, cache=True)
-def gather_reference(image, values, nearest, first, second, weight, out):  # type: ignore[no-untyped-def]
+def gather_reference(image, values, nearest, first, second, weight, out):
     """Nearest-pixel correction and bilinear reduction in one pass, in the arithmetic of the published procedure.
 
     Args:
-        image: (1600 · 1664,) uint8 native image, row by row.
-        values: (256,) float32, grey level -> intensity.
+        image: (1600 · 1664,) unsigned, the native image row by row: an index into ``values`` for each pixel.
+        values: (256,) float32, grey level -> intensity; or any other numbers that ``image`` points to.
         nearest: (R, R) uint32, native pixel of each grid pixel that is read.
         first, second: (size,) uint32 indices into R of the two neighbours along a side.
         weight: (size,) float32, weight of ``second``.
@@ -167,23 +146,7 @@ def gather_reference(image, values, nearest, first, second, weight, out):  # typ
 
 
 @njit(nogil=True, cache=True)
-def gather_reference_float(image, nearest, first, second, weight, out):  # type: ignore[no-untyped-def]
-    """:func:`gather_reference` for an image that is float32 already (one that was resized to the native size)."""
-    for i in range(len(first)):
-        above, below = nearest[first[i]], nearest[second[i]]
-        lower = np.float64(weight[i])
-        upper = np.float64(np.float32(1.0) - weight[i])
-        for j in range(len(first)):
-            right = np.float64(weight[j])
-            left = np.float64(np.float32(1.0) - weight[j])
-            a, b = first[j], second[j]
-            top = np.float64(image[above[a]]) * left + np.float64(image[above[b]]) * right
-            bottom = np.float64(image[below[a]]) * left + np.float64(image[below[b]]) * right
-            out[i, j] = np.uint8((top * upper + bottom * lower) * 255.0)
-
-
-@njit(nogil=True, cache=True)
-def gather_area(image, corners, inside, samples, gain, out):  # type: ignore[no-untyped-def]
+def gather_area(image, corners, inside, samples, gain, out):
     """Mean of the image over the footprint of each output pixel; 0 outside the field of view.
 
     Args:
@@ -218,7 +181,7 @@ def gather_area(image, corners, inside, samples, gain, out):  # type: ignore[no-
 
 
 @njit(nogil=True, cache=True)
-def bilinear(image, x, y):  # type: ignore[no-untyped-def]
+def bilinear(image, x, y):
     """Value of an (H, W) image at column x, row y; beyond the outermost pixel centres the edge value."""
     height, width = image.shape
     x = min(max(x, np.float32(0.0)), np.float32(width - 1))

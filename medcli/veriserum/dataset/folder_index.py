@@ -1,8 +1,8 @@
-"""What a Veriserum folder holds: images by id and plane, and the tables of poses and calibrations.
+"""What a Veriserum folder holds: images by id and plane, implant surfaces, and the tables of poses and calibrations.
 
-Images are named ``bs_NNNNNN`` and ``fs_NNNNNN`` and may lie in any folder below the root. A table is a CSV file of the
-published name, or a table of the published sqlite database; a user may have either or both. Column names are compared
-without regard to case.
+Images are named ``bs_NNNNNN`` and ``fs_NNNNNN`` (calibrated ones ``calibrated_bs_NNNNNN``) and may lie in any folder
+below the root. A table is a CSV file of the published name, or a table of the published sqlite database; a user may
+have either or both. Column names are compared without regard to case.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from urllib.parse import quote
 import pandas as pd
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import PLANES
 
 _LOG = logging.getLogger(__name__)
-_IMAGE = re.compile(r"^(bs|fs)_(\d{6,})\.(jpe?g|png|tiff?)$", re.IGNORECASE)
+CALIBRATED_PREFIX = "calibrated_"
+_IMAGE = re.compile(rf"^({CALIBRATED_PREFIX})?(bs|fs)_(\d{{6,}})\.(?:jpe?g|png|tiff?)$", re.IGNORECASE)
+_SURFACE = re.compile(r"^ana_(\d+)\.stl$", re.IGNORECASE)
 _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 POSE_COLUMNS = ("tx", "ty", "tz", "rz", "rx", "ry")
 
@@ -61,26 +62,32 @@ SOURCES = TableKind(
     "--source-calibration",
 )
 
+Images = dict[int, dict[str, str]]
+"""Id -> plane ("bs", "fs") -> path."""
+
 
 @dataclass(frozen=True)
 class Contents:
     """What was found below ``root``.
 
     Attributes:
-        images: id -> plane ("bs", "fs") -> path.
+        images, calibrated: images as recorded and calibrated ones, id -> plane ("bs", "fs") -> path.
         duplicates: images left out because another file of the same id and plane was found first.
+        surfaces: ``anatomy_id`` -> STL file, the first of each in the order of paths.
         csv_files, databases: candidates for tables, in the order of their paths.
     """
 
     root: Path
-    images: dict[int, dict[str, str]]
+    images: Images = field(default_factory=dict)
+    calibrated: Images = field(default_factory=dict)
     duplicates: list[str] = field(default_factory=list)
+    surfaces: dict[int, Path] = field(default_factory=dict)
     csv_files: list[Path] = field(default_factory=list)
     databases: list[Path] = field(default_factory=list)
 
 
 def scan(root: Path, leave_out: Path | None = None) -> Contents:
-    """Walk ``root`` once (links are followed) and list its images and tables.
+    """Walk ``root`` once (links are followed) and list its images, surfaces and tables.
 
     Args:
         root: the dataset's folder.
@@ -94,7 +101,7 @@ def scan(root: Path, leave_out: Path | None = None) -> Contents:
             f"there is no folder {root}",
             "name the data folder with --root, or get the data with: medcli download veriserum",
         )
-    contents = Contents(root, {})
+    contents = Contents(root)
     left_out = leave_out.resolve() if leave_out else None
     visited: set[str] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
@@ -111,10 +118,13 @@ def scan(root: Path, leave_out: Path | None = None) -> Contents:
 
 def _add(contents: Contents, folder: str, name: str) -> None:
     if match := _IMAGE.match(name):
-        planes = contents.images.setdefault(int(match[2]), {})
+        images = contents.calibrated if match[1] else contents.images
+        planes = images.setdefault(int(match[3]), {})
         path = os.path.join(folder, name)  # noqa: PTH118 - 222,000 Path objects cost a second and 100 MB
-        if planes.setdefault(match[1].lower(), path) is not path:
+        if planes.setdefault(match[2].lower(), path) is not path and not match[1]:
             contents.duplicates.append(path)
+    elif match := _SURFACE.match(name):
+        contents.surfaces.setdefault(int(match[1]), Path(folder, name))
     elif name.lower().endswith(".csv"):
         contents.csv_files.append(Path(folder, name))
     elif name.lower().endswith(_DATABASE_SUFFIXES):
@@ -163,21 +173,6 @@ def _check_columns(path: Path, table: pd.DataFrame, kind: TableKind) -> None:
     doubled = sorted(set(table.columns[table.columns.duplicated()]) & set(kind.columns))
     if doubled:
         raise DataError(f"{path} has the column {', '.join(doubled)} twice (case does not count)")
-
-
-def find_and_read(contents: Contents, kind: TableKind, given: Path | None) -> tuple[pd.DataFrame, Path]:
-    """The table from the file that the user gave, or from the one found; and that file.
-
-    Raises:
-        DataError: none was given or found, or it cannot be read.
-    """
-    path = given or locate(contents, kind)
-    if path is None:
-        raise DataError(
-            f"no {kind.title} in {contents.root}: expected {kind.csv_prefix}*.csv or a database (*.db)",
-            f"get it: medcli download veriserum --only csv, or name the file with {kind.option} if the command has it",
-        )
-    return read_table(path, kind), path
 
 
 @dataclass(frozen=True)
@@ -235,9 +230,22 @@ def expected_name(number: int, plane: str) -> str:
     return f"{plane}_{number:06d}"
 
 
-def missing_planes(contents: Contents) -> dict[str, int]:
-    """How many ids have an image of the other plane only, by plane."""
-    return {plane: sum(plane not in planes for planes in contents.images.values()) for plane in PLANES}
+def parse_name(name: str) -> tuple[bool, str, int] | None:
+    """Whether it is calibrated, plane and id of ``calibrated_bs_000001.jpg``; None for another file."""
+    match = _IMAGE.match(name)
+    return (bool(match[1]), match[2].lower(), int(match[3])) if match else None
+
+
+def whole_numbers(column: pd.Series) -> pd.Series:
+    """A column of ids as whole numbers (Int64); cells that are none are missing."""
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**53)).astype("Int64")
+
+
+def whole_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Columns of ids as :func:`whole_numbers`; where the table has no such column, all its cells are missing."""
+    found = table.reindex(columns=list(names))
+    return pd.DataFrame({name: whole_numbers(found[name]) for name in names}, index=table.index)
 
 
 def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
@@ -251,7 +259,7 @@ def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
         table = pd.read_csv(path, index_col=False, low_memory=False, **settings)
     if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in said):
         _LOG.warning("%s: rows have more values than the header has names; the extra ones are left out", path)
-    return table
+    return pd.DataFrame(table)
 
 
 def _read_csv(path: Path, kind: TableKind) -> pd.DataFrame:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -13,10 +11,10 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.mesh import Mesh, read_stl
+from medcli.veriserum.dataset.remembered import Remembered
 
 KINDS = {"femur": (1, 2), "tibia": (3, 4, 5, 6, 7)}
 """``anatomy_id`` of the published components: two femoral, five tibial."""
-_SURFACE = re.compile(r"^ana_(\d+)\.stl$", re.IGNORECASE)
 
 
 def anatomy_ids(name: str) -> tuple[int, ...]:
@@ -70,12 +68,12 @@ class Implant:
         first = self.mesh.vertices[self.mesh.faces[:, 0]]
         is_lit = np.einsum("ij,ij->i", self._normals, source_mm - first) > 0
         edges, beside = self._edges
-        return self.mesh.vertices[np.unique(edges[is_lit[beside[:, 0]] != is_lit[beside[:, 1]]])]
+        return np.asarray(self.mesh.vertices[np.unique(edges[is_lit[beside[:, 0]] != is_lit[beside[:, 1]]])])
 
 
-@dataclass
+@dataclass(eq=False)
 class Surfaces:
-    """The implants below a folder; a surface is read when it is first asked for, and kept.
+    """The implants of a folder; a surface is read when first asked for, and kept.
 
     Attributes:
         root: where surfaces were looked for.
@@ -84,18 +82,9 @@ class Surfaces:
 
     root: Path
     files: dict[int, Path]
-    _read: dict[int, Implant] = field(default_factory=dict)
 
-    @classmethod
-    def find(cls, root: Path) -> Surfaces:
-        """``ana_NNNNNN.stl`` in any folder below ``root``; the first of each in the order of paths."""
-        found: dict[int, Path] = {}
-        for folder, subfolders, names in os.walk(root):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for name in sorted(names):
-                if match := _SURFACE.match(name):
-                    found.setdefault(int(match[1]), Path(folder, name))
-        return cls(root, found)
+    def __post_init__(self) -> None:
+        self._read: Remembered[int, Implant] = Remembered(lambda anatomy: Implant(read_stl(self.files[anatomy])))
 
     def implant(self, anatomy: int) -> Implant:
         """The implant of an anatomy.
@@ -108,6 +97,4 @@ class Surfaces:
                 f"no surface of anatomy {anatomy}: expected ana_{anatomy:06d}.stl in {self.root}",
                 "download it: medcli download veriserum",
             )
-        if anatomy not in self._read:
-            self._read[anatomy] = Implant(read_stl(self.files[anatomy]))
-        return self._read[anatomy]
+        return self._read(anatomy)

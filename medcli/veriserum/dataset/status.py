@@ -11,7 +11,9 @@ import pandas as pd
 from medcli.core.dataset_status import DataFolder
 from medcli.core.errors import DataError
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.implant_surfaces import KINDS
+from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import find_trials
 
 _WHY = "bring the X-ray pairs (asks for the licence; --only csv for the tables)"
@@ -26,14 +28,15 @@ def survey_veriserum(root: Path) -> DataFolder:
         folder.problems.append("the folder is not there")
         folder.propose("download", _WHY, "veriserum", "--dest", root)
         return folder
-    contents = folder_index.scan(root)
-    planes = {plane: sum(plane in files for files in contents.images.values()) for plane in folder_index.PLANES}
+    study = VeriserumStudy(root)
+    contents = study.contents
+    planes = {plane: sum(plane in files for files in contents.images.values()) for plane in PLANES}
     folder.found["images"] = f"{planes['bs']:,} bs and {planes['fs']:,} fs of {len(contents.images):,} ids"
-    for plane, count in folder_index.missing_planes(contents).items():
-        if count:
-            folder.problems.append(f"{count:,} ids have no {plane} image")
+    for plane, count in planes.items():
+        if missing := len(contents.images) - count:
+            folder.problems.append(f"{missing:,} ids have no {plane} image")
     tables = {
-        kind.title: _describe(contents, kind, folder)
+        kind.title: _describe(study, kind, folder)
         for kind in (folder_index.POSES, folder_index.DISTORTIONS, folder_index.SOURCES)
     }
     poses = tables[folder_index.POSES.title]
@@ -43,30 +46,29 @@ def survey_veriserum(root: Path) -> DataFolder:
             folder.problems.append(f"{without:,} ids have images but no row in the pose table")
     if not contents.images or any(table is None for table in tables.values()):
         folder.propose("download", _WHY, "veriserum", "--dest", root)
-    _propose(folder, root, contents, tables)
+    _propose(folder, study, tables)
     return folder
 
 
-def _describe(contents: folder_index.Contents, kind: folder_index.TableKind, folder: DataFolder) -> pd.DataFrame | None:
+def _describe(study: VeriserumStudy, kind: folder_index.TableKind, folder: DataFolder) -> pd.DataFrame | None:
     try:
-        table, path = folder_index.find_and_read(contents, kind, None)
+        table = study.table(kind)
     except DataError as error:
         folder.problems.append(error.message)
         return None
-    note = f"{len(table):,} rows in {path.relative_to(contents.root)}"
+    note = f"{len(table):,} rows in {study.table_file(kind).relative_to(study.root)}"
     if kind is folder_index.POSES and (obsolete := int(folder_index.is_obsolete(table).sum())):
         note += f", {obsolete:,} of them obsolete"
     folder.found[kind.title] = note
     return table
 
 
-def _propose(
-    folder: DataFolder, root: Path, contents: folder_index.Contents, tables: Mapping[str, pd.DataFrame | None]
-) -> None:
+def _propose(folder: DataFolder, study: VeriserumStudy, tables: Mapping[str, pd.DataFrame | None]) -> None:
+    root, contents = study.root, study.contents
     poses, distortions = tables[folder_index.POSES.title], tables[folder_index.DISTORTIONS.title]
     if not contents.images or poses is None or distortions is None:
         return
-    made = len(list((root / "calibrated").glob("calibrated_*"))) if (root / "calibrated").is_dir() else 0
+    made = sum(map(len, study.calibrated_images.values()))
     folder.found["calibrated images"] = f"{made:,}"
     if made < sum(map(len, contents.images.values())):
         folder.propose("calibrate", "correct the distortion of the images", "veriserum", "--root", root)

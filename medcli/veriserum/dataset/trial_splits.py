@@ -136,6 +136,10 @@ def split_as_published(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
     return _finish(poses, {"train": chosen[:cut], "val": chosen[cut:], "test": chosen[cut:]}, trials)
 
 
+SPLIT_RULES = {"trial": split_by_trial, "published": split_as_published}
+"""Every way to split, by its name."""
+
+
 def count_leaks(poses: pd.DataFrame, train: Ids, other: Ids) -> int:
     """How many of ``other`` have a training pair right before or after them with nearly the same pose."""
     if not set(folder_index.POSE_COLUMNS) <= set(poses.columns):

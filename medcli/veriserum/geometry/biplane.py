@@ -20,10 +20,12 @@ enters are the length inside.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,11 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
-from medcli.veriserum.calibration.distortion_model import GRID_SIZE, GRID_SPAN_MM, PLANES
-from medcli.veriserum.geometry.rasterizer import add_triangles, along_rays, project_corners
-
-if TYPE_CHECKING:
-    import pandas as pd
+from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM, PLANES
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,29 @@ class InterPlane:
 
     bs: Plane = field(default_factory=lambda: Plane(np.zeros(3), np.array([0.0, 0, 1]), np.array([0.0, 1, 0])))
     fs: Plane = field(default_factory=_published_fs_plane)
+
+
+def read_inter_plane(path: Path | None) -> InterPlane:
+    """Where the planes stand, from a JSON file; None: the published places.
+
+    The file holds ``{"fs": {"centre_mm": [x, y, z], "normal": [x, y, z], "vertical": [x, y, z]}}`` and ``bs`` likewise;
+    a plane that is left out stands where it was published.
+
+    Raises:
+        DataError: it cannot be read or is not of this form.
+    """
+    if path is None:
+        return InterPlane()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not content or not set(content) <= set(PLANES):
+            raise ValueError(f"its keys are {', '.join(content)}, not bs or fs")
+        return InterPlane(
+            **{name: Plane(**{k: np.array(v, float) for k, v in content[name].items()}) for name in content}
+        )
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.939693, 0, 0.342020], "vertical": [0, 1, 0]}}'
+        raise DataError(f"{path} is no inter-plane geometry: {error}", f"expected {example}") from error
 
 
 @dataclass(frozen=True)
@@ -139,10 +160,9 @@ class ImageGrid:
         """The grid of a calibrated image of ``size`` x ``size`` pixels."""
         if size < 1:
             raise ValueError(f"an image has at least one pixel, got size {size}")
-        full_mm = GRID_SPAN_MM / GRID_SIZE
         ratio = GRID_SIZE / size
-        first_mm = (0.5 * ratio - 0.5 - GRID_SIZE / 2) * full_mm
-        return cls(size, size, ratio * full_mm, first_mm, -first_mm)
+        first_mm = (0.5 * ratio - 0.5 - GRID_SIZE / 2) * PIXEL_MM
+        return cls(size, size, ratio * PIXEL_MM, first_mm, -first_mm)
 
     def cropped(self, first_column: int, first_row: int, columns: int, rows: int) -> ImageGrid:
         """The part of this grid that starts at a pixel; it may reach over the edges."""
@@ -156,13 +176,6 @@ class ImageGrid:
         points = np.asarray(points_mm, dtype=np.float64)
         return np.stack(
             [(points[..., 0] - self.left_mm) / self.pixel_mm, (self.top_mm - points[..., 1]) / self.pixel_mm], axis=-1
-        )
-
-    def to_mm(self, points_px: ArrayLike) -> NDArray[np.float64]:
-        """The inverse of :meth:`to_pixels`."""
-        points = np.asarray(points_px, dtype=np.float64)
-        return np.stack(
-            [self.left_mm + points[..., 0] * self.pixel_mm, self.top_mm - points[..., 1] * self.pixel_mm], axis=-1
         )
 
 
@@ -183,7 +196,7 @@ class Camera:
     @property
     def source_mm(self) -> NDArray[np.float64]:
         """The source in the world, (3,)."""
-        return (self.plane.to_world @ np.array([*self.principal_point_mm, self.distance_mm, 1.0]))[:3]
+        return np.asarray((self.plane.to_world @ np.array([*self.principal_point_mm, self.distance_mm, 1.0]))[:3])
 
     def matrix(self) -> NDArray[np.float64]:
         """(3, 4): world points in millimetres to (h w, v w, w); w is the depth from the source along the normal."""
@@ -223,6 +236,8 @@ class Camera:
         Raises:
             ValueError: the mesh reaches the source.
         """
+        from medcli.veriserum.geometry.rasterizer import along_rays  # loads Numba
+
         difference = self._accumulate(mesh, pose, grid, signed=True)
         length = np.empty(difference.shape, np.float32)
         first_mm = np.array([grid.left_mm, grid.top_mm]) - self.principal_point_mm
@@ -235,6 +250,8 @@ class Camera:
 
     def _accumulate(self, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid, signed: bool) -> NDArray[np.float64]:
         """Sums of depths (along the normal, millimetres) of all triangles over each pixel, (rows, columns)."""
+        from medcli.veriserum.geometry.rasterizer import add_triangles, project_corners
+
         matrix = np.ascontiguousarray(self.pixel_matrix(grid) @ pose)
         corners = np.empty((len(mesh.vertices), 2), dtype=np.int64)
         inverse_depth = np.empty(len(mesh.vertices))
@@ -259,18 +276,6 @@ class DualPlane:
         at_bs = np.array([calibration.principalp_h_bs, calibration.principalp_v_bs])
         at_fs = np.array([calibration.principalp_h_fs, calibration.principalp_v_fs])
         return cls(Camera(planes.bs, at_bs, calibration.sid_bs), Camera(planes.fs, at_fs, calibration.sid_fs))
-
-    @classmethod
-    def from_table(cls, table: pd.DataFrame | None, number: int, inter_plane: InterPlane | None = None) -> DualPlane:
-        """The cameras of a row of the source-intensifier calibration table, whose index are the ids.
-
-        Raises:
-            DataError: there is no table, the id is not in it, or its row is not a calibration.
-        """
-        if table is None or number not in table.index:
-            raise DataError(f"source-intensifier calibration {number} is not in the table")
-        row = {str(name): value for name, value in table.loc[number].items()}
-        return cls.from_calibration(SourceIntensifier.from_row(row), inter_plane)
 
     def camera(self, plane: str) -> Camera:
         """The camera of plane ``bs`` or ``fs``."""

@@ -28,16 +28,6 @@ def outline(camera: Camera, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGr
     return np.asarray(seen > inner)
 
 
-def draw_pair(
-    pictures: Mapping[str, NDArray[Any]],
-    cameras: DualPlane,
-    mesh: Mesh,
-    poses: Sequence[tuple[NDArray[np.float64], tuple[int, int, int]]],
-) -> NDArray[np.uint8]:
-    """The planes of :func:`draw_planes` side by side, (S, 2 S, 3) uint8, RGB."""
-    return np.concatenate(draw_planes(pictures, cameras, mesh, poses), axis=1)
-
-
 def draw_planes(
     pictures: Mapping[str, NDArray[Any]],
     cameras: DualPlane,

@@ -2,61 +2,59 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.veriserum.dataset import folder_index
-from medcli.veriserum.dataset.implant_surfaces import Implant, Surfaces
+from medcli.core.rigid_transforms import invert_rigid
+from medcli.veriserum.dataset.folder_index import SOURCES, whole_columns
+from medcli.veriserum.dataset.implant_surfaces import Implant
+from medcli.veriserum.dataset.remembered import Remembered
+from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import Ids
-from medcli.veriserum.geometry.biplane import DualPlane, InterPlane, PoseFrame
+from medcli.veriserum.geometry.biplane import DualPlane, InterPlane, PoseFrame, SourceIntensifier
+
+_IDS = ("anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 
 
 class PairGeometry:
-    """Cameras and implants of pairs; either may be missing, which is told once.
+    """Cameras and implants of pairs.
 
-    Attributes:
-        planes: where the planes stand.
+    Args:
+        study: the dataset.
+        poses: rows by pose id with ``anatomy_id`` and the ids of the calibrations.
+        planes: where the planes stand; the published geometry by default.
         frame: the frame that poses are given in.
-        missing: what was asked for and is not there, a line for each reason.
     """
 
-    def __init__(self, root: Path, poses: pd.DataFrame, planes: InterPlane, frame: PoseFrame) -> None:
-        self.planes, self.frame = planes, frame
-        self.missing: list[str] = []
-        self._calibration = poses.get("source_int_calibration_id", pd.Series(dtype=float))
-        self._anatomy = poses["anatomy_id"].astype(int)
-        self._surfaces = Surfaces.find(root)
-        self._cameras = self._read_cameras(root)
+    def __init__(
+        self,
+        study: VeriserumStudy,
+        poses: pd.DataFrame,
+        planes: InterPlane | None = None,
+        frame: PoseFrame = PoseFrame.WORLD,
+    ) -> None:
+        self.planes, self.frame = planes or InterPlane(), frame
+        self._study = study
+        self._ids = whole_columns(poses, _IDS)
+        self._cameras = Remembered(self._read_cameras)
 
-    def _read_cameras(self, root: Path) -> dict[int, DualPlane]:
-        """The cameras of every source-intensifier calibration."""
-        try:
-            table, _ = folder_index.find_and_read(folder_index.scan(root), folder_index.SOURCES, None)
-            return {number: DualPlane.from_table(table, number, self.planes) for number in table.index.tolist()}
-        except DataError as error:
-            self._miss(error.message)
-            return {}
+    def cameras(self, pose_id: int) -> DualPlane:
+        """Both cameras of a pair.
 
-    def cameras(self, pose_id: int) -> DualPlane | None:
-        """Both cameras of a pair; None if its calibration is not known."""
-        number = pd.to_numeric(self._calibration.get(pose_id, np.nan), errors="coerce")
-        if number == number and int(number) in self._cameras:
-            return self._cameras[int(number)]
-        if self._cameras:
-            self._miss("some pairs have no source-intensifier calibration")
-        return None
+        Raises:
+            DataError: its source-intensifier calibration is not known.
+        """
+        return self._cameras(self.number(pose_id, "source_int_calibration_id"))
 
-    def implant(self, pose_id: int) -> Implant | None:
-        """The implant of a pair; None if it has no surface that can be read."""
-        try:
-            return self._surfaces.implant(int(self._anatomy[pose_id]))
-        except DataError as error:
-            self._miss(error.message)
-            return None
+    def implant(self, pose_id: int) -> Implant:
+        """The implant of a pair.
+
+        Raises:
+            DataError: it is not known, or it has no surface that can be read.
+        """
+        return self._study.surfaces.implant(self.number(pose_id, "anatomy_id"))
 
     def to_world(self, ids: Ids, poses: NDArray[np.float64]) -> NDArray[np.float64]:
         """Poses (N, 4, 4) from the frame that they are given in to the world.
@@ -64,16 +62,34 @@ class PairGeometry:
         Raises:
             DataError: the frame needs a calibration that is not known.
         """
-        if self.frame is PoseFrame.WORLD:
-            return poses
-        matrices = []
-        for number, pose in zip(ids.tolist(), poses, strict=True):
-            both = self.cameras(number)
-            if both is None:
-                raise DataError(f"frame {self.frame.value} needs the source-intensifier calibration of pair {number}")
-            matrices.append(both.frame_to_world(self.frame) @ pose)
-        return np.stack(matrices)
+        return np.stack([self._frame(number) @ pose for number, pose in zip(ids.tolist(), poses, strict=True)])
 
-    def _miss(self, reason: str) -> None:
-        if reason not in self.missing:
-            self.missing.append(reason)
+    def from_world(self, pose_id: int, pose: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse of :meth:`to_world` for one pose (4, 4)."""
+        return invert_rigid(self._frame(pose_id)) @ pose
+
+    def _read_cameras(self, number: int) -> DualPlane:
+        table = self._study.table(SOURCES)
+        if number not in table.index:
+            raise DataError(f"source-intensifier calibration {number} is not in {self._study.table_file(SOURCES).name}")
+        row = {str(name): value for name, value in table.loc[number].items()}
+        return DualPlane.from_calibration(SourceIntensifier.from_row(row), self.planes)
+
+    def _frame(self, pose_id: int) -> NDArray[np.float64]:
+        if self.frame is PoseFrame.WORLD:
+            return np.eye(4)
+        try:
+            return self.cameras(pose_id).frame_to_world(self.frame)
+        except DataError as error:
+            raise DataError(f"pair {pose_id} in frame {self.frame.value}: {error.message}", error.hint) from error
+
+    def number(self, pose_id: int, column: str) -> int:
+        """What stands in a column of ids.
+
+        Raises:
+            DataError: nothing, or no whole number.
+        """
+        number = self._ids[column].get(pose_id)
+        if number is None or pd.isna(number):
+            raise DataError(f"{column} is not known", "add the column, or name the pose table with --poses")
+        return int(number)

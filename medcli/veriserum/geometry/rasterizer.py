@@ -39,7 +39,7 @@ def project_corners(matrix: Any, vertices: Any, corners: Any, inverse_depth: Any
         depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3]
         nearest = min(nearest, depth)
         if depth <= 0.0:
-            return depth
+            return float(depth)
         inverse_depth[i] = 1.0 / depth
         for axis in range(2):
             value = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2] * z + matrix[axis, 3]

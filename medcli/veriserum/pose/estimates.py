@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.progress import Progress
-from medcli.veriserum.dataset.pose_tables import read_predictions
+from medcli.veriserum.dataset.pose_tables import pose_matrices, read_predictions
 from medcli.veriserum.dataset.trial_splits import Ids
 from medcli.veriserum.pose.inference import PosePredictor
 from medcli.veriserum.pose.pair_images import PairFiles, PairReader, read_together
-from medcli.veriserum.pose.pairs import pose_matrices
 
 _BATCH = 64
 
@@ -67,4 +66,5 @@ def estimates_from_table(predictions: Path, ids: Ids) -> Estimates:
     table = read_predictions(predictions)
     there = ids[np.isin(ids, table.index.to_numpy())]
     failures = [f"pair {number}: not in {predictions}" for number in ids.tolist() if number not in table.index]
-    return Estimates(there, pose_matrices(table.loc[there.tolist()]) if len(there) else np.zeros((0, 4, 4)), failures)
+    poses = pose_matrices(table.loc[there.tolist()]) if len(there) else np.zeros((0, 4, 4))
+    return Estimates(there, poses, failures)

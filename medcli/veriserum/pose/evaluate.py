@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.progress import SILENT, Progress
-from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.core.run_provenance import note_run
-from medcli.veriserum.dataset import folder_index
-from medcli.veriserum.dataset.pose_tables import MANUAL, read_reference
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, select_ids
+from medcli.veriserum.dataset.pose_tables import MANUAL, matrices_of, pose_matrices, read_reference
 from medcli.veriserum.dataset.publication import ABOUT
+from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import Ids, count_leaks, from_ranges
-from medcli.veriserum.geometry.biplane import PoseFrame
+from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 from medcli.veriserum.pose.estimates import Estimates, estimate, estimates_from_table
 from medcli.veriserum.pose.inference import PosePredictor
-from medcli.veriserum.pose.metrics import SINGLE_PLANE, Summary, outline_errors, pose_errors, summarise_errors
-from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, pose_matrices
-from medcli.veriserum.registration.study import read_inter_plane
+from medcli.veriserum.pose.metrics import POSE_MEASURES, PoseComparison, Summary, pose_errors, summarise_errors
+from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs
 
 _LOG = logging.getLogger(__name__)
+Known = TypeVar("Known")
 SIDES = ("test", "val", "train", "all")
 _OVERLAY_SIZE = 512
 
@@ -68,7 +68,7 @@ class PoseEvaluation:
         anatomies: pairs of each ``anatomy_id``.
         split: which pairs, and by which rule they were split.
         leaks: pairs whose neighbour in a recording, in nearly the same pose, is a training pair.
-        errors: measure -> summary, see :data:`medcli.veriserum.pose.metrics.MEASURES`.
+        errors: measure -> summary, see :data:`medcli.veriserum.pose.metrics.POSE_MEASURES`.
         mean_pose: the same of always guessing the mean pose of the training pairs; None if it is not known.
         single_plane: published errors of deep single-plane pose by percentile, to compare with.
         geometry: the planes' geometry that was used.
@@ -121,11 +121,16 @@ def evaluate_pose(
     settings = settings or PoseEvaluationSettings()
     if out is not None:
         make_output_folder(out)
-    pairs, reference = _reference(root, settings, checkpoint)
+    pairs, reference = _reference(VeriserumStudy(Path(root), settings.calibrated), settings, checkpoint)
     ids, split, train = _choose(pairs, settings, checkpoint)
     found = _estimates(ids, pairs, checkpoint, predictions, progress)
-    world = PairGeometry(root, pairs.poses, read_inter_plane(settings.inter_plane), settings.frame)
-    errors, guess = _measure(found, pairs, world, checkpoint)
+    world = PairGeometry(pairs.study, pairs.poses, read_inter_plane(settings.inter_plane), settings.frame)
+    poses, missing = _compare(found, pairs, world)
+    errors, guess = _errors(poses, pairs, found.ids), None
+    if checkpoint is not None:
+        mean = matrices_of(checkpoint.metadata.mean_pose)
+        always_mean = world.to_world(found.ids, np.broadcast_to(mean, found.poses.shape))
+        guess = _errors(dataclasses.replace(poses, estimates=always_mean), pairs, found.ids)
     leaks = 0 if train is None else count_leaks(pairs.poses, train, found.ids)
     anatomies = errors["anatomy_id"].tolist()
     result = PoseEvaluation(
@@ -137,39 +142,36 @@ def evaluate_pose(
         leaks=leaks,
         errors=summarise_errors(errors),
         mean_pose=None if guess is None else summarise_errors(guess),
-        single_plane=SINGLE_PLANE,
+        single_plane={one.name: dict(one.single_plane) for one in POSE_MEASURES if one.single_plane},
         geometry=f"planes: {settings.inter_plane or 'published geometry'}; poses in frame {settings.frame.value}",
         out=out,
-        warnings=_warn(leaks, len(found.ids), world),
+        warnings=_warn(leaks, len(found.ids), missing),
         failures=tuple(found.failures),
     )
     if out is not None:
         write_json(out / "evaluation.json", result)
         write_text(out / "pairs.csv", errors.round(5).to_csv(lineterminator="\n"))
-        _draw(out, errors, guess, found, pairs, world)
+        _draw(out, errors, guess, poses, pairs)
         device = checkpoint.device if checkpoint else ""
         note_run(out, "evaluate pose", ABOUT, Path(root), settings, device=device)
     return result
 
 
-def _reference(root: Path, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None) -> tuple[Pairs, str]:
+def _reference(
+    study: VeriserumStudy, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None
+) -> tuple[Pairs, str]:
+    """The pairs with their reference poses, and where these come from."""
     trained_on = str(checkpoint.metadata.settings["anatomy"]) if checkpoint else None
-    pairs = find_pairs(
-        root,
-        settings.anatomy or trained_on,
-        settings.calibrated,
-        need_images=checkpoint is not None,
-    )
+    pairs = find_pairs(study, settings.anatomy or trained_on, need_images=checkpoint is not None)
     if settings.reference is None:
         return pairs, "pose table"
-    table, where = read_reference(root, settings.reference)
+    table, where = read_reference(study, settings.reference)
     kept = pairs.poses[pairs.poses.index.isin(table.index)].copy()
     if kept.empty:
         raise DataError(f"{where} has no pose of these pairs")
-    kept[list(folder_index.POSE_COLUMNS)] = table.loc[kept.index, list(folder_index.POSE_COLUMNS)].astype(float)
-    return dataclasses.replace(
-        pairs, poses=kept
-    ), f"{MANUAL} poses of {where}" if settings.reference == MANUAL else where
+    kept[list(POSE_COLUMNS)] = table.loc[kept.index, list(POSE_COLUMNS)].astype(float)
+    where = f"{MANUAL} poses of {where}" if settings.reference == MANUAL else where
+    return dataclasses.replace(pairs, poses=kept), where
 
 
 def _choose(
@@ -180,7 +182,7 @@ def _choose(
     splits = checkpoint.metadata.splits if checkpoint else {}
     train = from_ranges(str(splits["train"])) if splits.get("train") else None
     if settings.ids is not None:
-        chosen = np.array(folder_index.select_ids(present.tolist(), settings.ids), np.int64)
+        chosen = np.array(select_ids(present.tolist(), settings.ids), np.int64)
         words = "chosen ids"
     elif settings.split == "all":
         chosen, words = present, "all pairs"
@@ -211,37 +213,42 @@ def _estimates(
     return found
 
 
-def _measure(
-    found: Estimates, pairs: Pairs, world: PairGeometry, checkpoint: PosePredictor | None
-) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Tables of errors by id: of the estimates, and of the mean pose."""
-    rows = pairs.poses.loc[found.ids.tolist()]
-    references = world.to_world(found.ids, pose_matrices(rows))
-    numbers = found.ids.tolist()
-    implants, cameras = [world.implant(i) for i in numbers], [world.cameras(i) for i in numbers]
+def _compare(found: Estimates, pairs: Pairs, world: PairGeometry) -> tuple[PoseComparison, list[str]]:
+    """The estimates beside the references, and what of their geometry is missing."""
+    missing: list[str] = []
 
-    def measure(poses: NDArray[np.float64]) -> pd.DataFrame:
-        estimates = world.to_world(found.ids, poses)
-        parts = [
-            pose_errors(estimates, references, world.planes),
-            outline_errors(implants, cameras, estimates, references),
-        ]
-        table = pd.concat(parts, axis=1)
-        table.index = rows.index
-        table.insert(0, "anatomy_id", rows["anatomy_id"].astype(int))
-        return table
+    def known(ask: Callable[[int], Known]) -> list[Known | None]:
+        answers: list[Known | None] = []
+        for number in found.ids.tolist():
+            try:
+                answers.append(ask(number))
+            except DataError as error:
+                answers.append(None)
+                missing.append(error.message)
+        return answers
 
-    guess = None
-    if checkpoint is not None:
-        numbers_of_mean = np.array(checkpoint.metadata.mean_pose)
-        mean = rigid_transform(numbers_of_mean[:3], numbers_of_mean[3:], VERISERUM_EULER)
-        guess = measure(np.tile(mean, (len(found.ids), 1, 1)))
-    return measure(found.poses), guess
+    references = pose_matrices(pairs.poses.loc[found.ids.tolist()])
+    poses = PoseComparison(
+        estimates=world.to_world(found.ids, found.poses),
+        references=world.to_world(found.ids, references),
+        implants=known(world.implant),
+        cameras=known(world.cameras),
+        planes=world.planes,
+    )
+    return poses, list(dict.fromkeys(missing))
 
 
-def _warn(leaks: int, pairs: int, world: PairGeometry) -> tuple[str, ...]:
+def _errors(poses: PoseComparison, pairs: Pairs, ids: Ids) -> pd.DataFrame:
+    """Table of errors by id."""
+    anatomies = pairs.poses.loc[ids.tolist(), "anatomy_id"].astype(int)
+    table = pose_errors(poses).set_index(anatomies.index)
+    table.insert(0, "anatomy_id", anatomies)
+    return table
+
+
+def _warn(leaks: int, pairs: int, missing: Sequence[str]) -> tuple[str, ...]:
     """Say what to keep in mind, and return it."""
-    warnings = [f"no outline errors: {reason}" for reason in world.missing]
+    warnings = [f"no outline errors: {reason}" for reason in missing]
     if leaks:
         near = f"{leaks} of {pairs} pairs are neighbours of training pairs: errors on new recordings are larger"
         warnings.insert(0, near)
@@ -250,23 +257,20 @@ def _warn(leaks: int, pairs: int, world: PairGeometry) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _draw(
-    out: Path, errors: pd.DataFrame, guess: pd.DataFrame | None, found: Estimates, pairs: Pairs, world: PairGeometry
-) -> None:
+def _draw(out: Path, errors: pd.DataFrame, guess: pd.DataFrame | None, poses: PoseComparison, pairs: Pairs) -> None:
     """How errors are distributed, and the best, median and worst pair that has images, cameras and an implant."""
     from medcli.veriserum.pose.figures import draw_errors, draw_pose_examples, rank
 
     draw_errors(errors, guess, out / "errors.png")
-    estimates = dict(zip(found.ids.tolist(), found.poses, strict=True))
     examples = []
     for words, number in rank(errors):
-        implant, both = world.implant(number), world.cameras(number)
+        i = errors.index.tolist().index(number)
+        implant, both = poses.implants[i], poses.cameras[i]
         if implant is None or both is None or number not in pairs.files:
             continue
-        reference = pose_matrices(pairs.poses.loc[[number]])[0]
-        poses = world.to_world(np.array([number, number]), np.stack([reference, estimates[number]]))
         row = errors.loc[number]
         note = f"{words}: id {number}, {row['distance_mm']:.1f} mm, {row['rotation_deg']:.1f} degrees"
-        examples.append((note, pairs.files[number], implant.mesh, both, list(poses)))
+        shown = (poses.references[i], poses.estimates[i])
+        examples.append((note, pairs.files[number], implant.mesh, both, shown))
     if examples:
         draw_pose_examples(examples, pairs.reader(_OVERLAY_SIZE), out / "overlays.jpg")

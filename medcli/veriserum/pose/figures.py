@@ -13,17 +13,11 @@ from medcli.core.contact_sheet import contact_sheet
 from medcli.core.files import replacing
 from medcli.core.image_io import write_image
 from medcli.core.mesh import Mesh
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.geometry.outline_overlay import ESTIMATE, REFERENCE, draw_planes
-from medcli.veriserum.pose.metrics import SINGLE_PLANE
-from medcli.veriserum.pose.pair_images import STACK, PairFiles, PairReader
-
-_PANELS = (
-    ("translation, mm", {"in_plane_bs_mm": "in plane bs", "out_of_plane_bs_mm": "out of plane bs"}),
-    ("rotation, degrees", {"rotation_deg": "geodesic", "rz_deg": "rz", "rx_deg": "rx", "ry_deg": "ry"}),
-    ("outline at the detector, mm", {"outline_bs_mm": "plane bs", "outline_fs_mm": "plane fs"}),
-)
-_SHOWN = ("in_plane_bs_mm", "out_of_plane_bs_mm", "rotation_deg", "outline_bs_mm", "outline_fs_mm")
+from medcli.veriserum.pose.metrics import POSE_MEASURES
+from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 
 Example = tuple[str, PairFiles, Mesh, DualPlane, Sequence[NDArray[np.float64]]]
 """Note, files, surface, cameras, and poses of reference and estimate (4, 4), implant to world."""
@@ -40,15 +34,16 @@ def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.6, 3.6), dpi=110, layout="constrained")
+    panels = list(dict.fromkeys(measure.panel for measure in POSE_MEASURES if measure.panel))
+    figure = Figure(figsize=(4.2 * len(panels), 3.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    for axis, (label, measures) in zip(figure.subplots(1, 3), _PANELS, strict=True):
-        for number, (name, words) in enumerate(measures.items()):
+    for axis, label in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for number, measure in enumerate(one for one in POSE_MEASURES if one.panel == label):
             colour = f"C{number}"
-            axis.plot(*_cumulative(errors[name]), color=colour, linewidth=1.5, label=words)
-            if guess is not None and name in _SHOWN:
-                axis.plot(*_cumulative(guess[name]), color=colour, linewidth=0.9, linestyle="--", alpha=0.7)
-            for percent, value in SINGLE_PLANE.get(name, {}).items():
+            axis.plot(*_cumulative(errors[measure.name]), color=colour, linewidth=1.5, label=measure.title)
+            if guess is not None and measure.is_main:
+                axis.plot(*_cumulative(guess[measure.name]), color=colour, linewidth=0.9, linestyle="--", alpha=0.7)
+            for percent, value in measure.single_plane.items():
                 axis.plot(value, percent, marker="x", color=colour, markersize=7, linestyle="none")
         axis.set_xscale("symlog", linthresh=1)
         axis.set_xlim(left=0)
@@ -68,7 +63,7 @@ def draw_pose_examples(examples: Sequence[Example], reader: PairReader, target: 
     for note, files, mesh, cameras, (reference, estimate) in examples:
         planes = reader.read(files)
         poses = [(reference, REFERENCE), (estimate, ESTIMATE)]
-        rows.append(draw_planes(dict(zip(STACK, planes, strict=True)), cameras, mesh, poses))
+        rows.append(draw_planes(dict(zip(PLANES, planes, strict=True)), cameras, mesh, poses))
         notes.append(note)
     write_image(
         target, contact_sheet(rows, ["plane bs; blue: reference", "plane fs; orange: estimate"], notes, panel=420)

@@ -56,7 +56,8 @@ class PosePredictor:
     def _forward(self, planes: NDArray[np.uint8]) -> torch.Tensor:
         with torch.inference_mode():
             inputs = as_input(torch.from_numpy(np.ascontiguousarray(planes)).to(self.device))
-            return self._model(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
+            output: torch.Tensor = self._model(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
+            return output
 
 
 def load_predictor(path: Path, device: str = "auto", batch_size: int | None = None) -> PosePredictor:

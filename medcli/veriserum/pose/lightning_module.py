@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medcli.training.validation_means import Totals
-from medcli.veriserum.pose.losses import pose_loss, pose_losses, rotation_errors_deg
+from medcli.veriserum.pose.losses import POSE_LOSSES, rotation_errors_deg
 from medcli.veriserum.pose.network import PoseNetwork, as_input
 from medcli.veriserum.pose.settings import PoseSettings
 
@@ -29,19 +29,20 @@ class PoseModule(pl.LightningModule):
 
     def __init__(self, model: PoseNetwork, settings: PoseSettings) -> None:
         super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.settings = settings
+        self.model = model.to(memory_format=torch.channels_last)
+        self.settings, self._loss = settings, POSE_LOSSES[settings.loss]
         # Outside of the module's own children, so that the state dict keeps its plain names.
         self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
         self._totals = Totals()
 
     def forward(self, planes: Tensor) -> Tensor:
         network = self._compiled[0] if self._compiled else self.model
-        return network(as_input(planes).contiguous(memory_format=torch.channels_last))
+        output: Tensor = network(as_input(planes).contiguous(memory_format=torch.channels_last))
+        return output
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         planes, targets = batch
-        loss = pose_loss(self(planes), targets, self.settings.loss_weights)
+        loss = self._loss(self(planes), targets, self.settings.loss_weights).mean()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(planes), sync_dist=True)
         return loss
 
@@ -56,7 +57,7 @@ class PoseModule(pl.LightningModule):
         planes, targets = batch
         estimates = self(planes).float()
         away = estimates[:, :3] - targets[:, :3]
-        self._totals.add("val_loss", pose_losses(estimates, targets, self.settings.loss_weights))
+        self._totals.add("val_loss", self._loss(estimates, targets, self.settings.loss_weights))
         self._totals.add("val_in_plane_mm", away[:, :2].norm(dim=1))
         self._totals.add("val_out_of_plane_mm", away[:, 2].abs())
         self._totals.add("val_rotation_deg", rotation_errors_deg(estimates, targets))

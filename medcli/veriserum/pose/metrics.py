@@ -1,49 +1,135 @@
 """Errors of estimated poses, in the terms that X-ray registration is judged by.
 
 With plane coordinates (h to the right, v up, n towards the source; see ``geometry.biplane``), an error
-of translation has an *in-plane* part (h, v), which one picture shows well, and an *out-of-plane* part (n), which it
+of translation has an *in-plane* part (h, v), which one image shows well, and an *out-of-plane* part (n), which it
 hardly shows. Rotation errors are the geodesic angle between both rotations, and the differences of the Euler angles
 rz, rx, ry. The *outline* error is the mean distance on the detector, in millimetres, between the projections of the
 implant's outline points by estimate and reference (the mean projection distance of van de Kraats et al. 2005).
+
+A new measure is one entry of :data:`POSE_MEASURES`: files, tables, figures and the report show it by that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from medcli.core.rigid_transforms import invert_rigid, rotation_angle_deg
 from medcli.veriserum.dataset.implant_surfaces import Implant
+from medcli.veriserum.dataset.pose_tables import pose_numbers
 from medcli.veriserum.geometry.biplane import Camera, DualPlane, InterPlane
 
-SINGLE_PLANE = {
-    "in_plane_bs_mm": {50: 0.75, 90: 1.5},
-    "out_of_plane_bs_mm": {50: 25.0, 90: 30.0},
-    "rotation_deg": {50: 2.0, 90: 4.0},
-}
-"""Published errors of deep single-plane implant pose by percentile: Vogl et al. 2022, PLoS ONE 17(6) e0270596 (its
-90 % of rotations is 3 to 4 degrees)."""
-MEASURES = (
-    "x_mm",
-    "y_mm",
-    "in_plane_bs_mm",
-    "out_of_plane_bs_mm",
-    "in_plane_fs_mm",
-    "out_of_plane_fs_mm",
-    "distance_mm",
-    "rotation_deg",
-    "rz_deg",
-    "rx_deg",
-    "ry_deg",
-    "outline_bs_mm",
-    "outline_fs_mm",
-)
-"""Columns of a table of errors; x and y are the in-plane axes of plane bs, right and up."""
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PoseComparison:
+    """Estimated and reference poses of N pairs, and what is known of each pair.
+
+    Attributes:
+        estimates, references: (N, 4, 4), implant to world.
+        implants, cameras: of each pair, None where they are not known; empty: of none.
+        planes: how the planes stand; the published geometry by default.
+    """
+
+    estimates: Values
+    references: Values
+    implants: Sequence[Implant | None] = ()
+    cameras: Sequence[DualPlane | None] = ()
+    planes: InterPlane = field(default_factory=InterPlane)
+
+    @cached_property
+    def away_mm(self) -> Values:
+        """(N, 3) errors of translation in the world."""
+        return self.estimates[:, :3, 3] - self.references[:, :3, 3]
+
+    @cached_property
+    def in_bs_mm(self) -> Values:
+        """(N, 3) errors of translation along h, v, n of plane bs."""
+        return self.away_mm @ self.planes.bs.to_world[:3, :3]
+
+    @cached_property
+    def in_fs_mm(self) -> Values:
+        """(N, 3) errors of translation along h, v, n of plane fs."""
+        return self.away_mm @ self.planes.fs.to_world[:3, :3]
+
+    @cached_property
+    def angles_deg(self) -> Values:
+        """(N, 3) differences of rz, rx, ry, the short way round, without sign."""
+        difference = pose_numbers(self.estimates)[:, 3:] - pose_numbers(self.references)[:, 3:]
+        return np.abs((difference + 180) % 360 - 180)
+
+    def rotation_deg(self) -> Values:
+        """(N,) geodesic angles between both rotations."""
+        return rotation_angle_deg(self.estimates[:, :3, :3] @ np.swapaxes(self.references[:, :3, :3], 1, 2))
+
+    def outline_mm(self, plane: str) -> Values:
+        """(N,) outline errors on a plane; NaN where implant or cameras are not known."""
+        errors = np.full(len(self.estimates), np.nan)
+        for i, (implant, both) in enumerate(zip(self.implants, self.cameras, strict=True)):
+            if implant is not None and both is not None:
+                errors[i] = outline_error_mm(implant, both.camera(plane), self.estimates[i], self.references[i])
+        return errors
+
+
+@dataclass(frozen=True)
+class PoseMeasure:
+    """One measure of the error of a pose, without sign.
+
+    Attributes:
+        name: in files; its end, ``_mm`` or ``_deg``, is the unit.
+        title: in tables and figures.
+        errors: (N,) of the N pairs of a comparison; NaN where it is not known.
+        panel: the panel of the figure of distributions that shows it, None: none.
+        is_main: among the few that sum up an evaluation, which the report shows first.
+        single_plane: percentile -> published error of deep single-plane implant pose, to compare with.
+    """
+
+    name: str
+    title: str
+    errors: Callable[[PoseComparison], Values]
+    panel: str | None = None
+    is_main: bool = False
+    single_plane: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """``mm`` or ``deg``."""
+        return self.name.rpartition("_")[2]
+
+
+_TRANSLATION, _ROTATION, _OUTLINE = "translation, mm", "rotation, degrees", "outline at the detector, mm"
+POSE_MEASURES = [
+    PoseMeasure("x_mm", "in plane bs, right", lambda p: np.abs(p.in_bs_mm[:, 0])),
+    PoseMeasure("y_mm", "in plane bs, up", lambda p: np.abs(p.in_bs_mm[:, 1])),
+    PoseMeasure(
+        "in_plane_bs_mm", "in plane bs", lambda p: _in_plane(p.in_bs_mm), _TRANSLATION, True, {50: 0.75, 90: 1.5}
+    ),
+    PoseMeasure(
+        "out_of_plane_bs_mm",
+        "out of plane bs",
+        lambda p: np.abs(p.in_bs_mm[:, 2]),
+        _TRANSLATION,
+        True,
+        {50: 25.0, 90: 30.0},
+    ),
+    PoseMeasure("in_plane_fs_mm", "in plane fs", lambda p: _in_plane(p.in_fs_mm)),
+    PoseMeasure("out_of_plane_fs_mm", "out of plane fs", lambda p: np.abs(p.in_fs_mm[:, 2])),
+    PoseMeasure("distance_mm", "distance in space", lambda p: np.linalg.norm(p.away_mm, axis=1)),
+    PoseMeasure("rotation_deg", "rotation", PoseComparison.rotation_deg, _ROTATION, True, {50: 2.0, 90: 4.0}),
+    PoseMeasure("rz_deg", "rz", lambda p: p.angles_deg[:, 0], _ROTATION),
+    PoseMeasure("rx_deg", "rx", lambda p: p.angles_deg[:, 1], _ROTATION),
+    PoseMeasure("ry_deg", "ry", lambda p: p.angles_deg[:, 2], _ROTATION),
+    PoseMeasure("outline_bs_mm", "outline on bs", lambda p: p.outline_mm("bs"), _OUTLINE, True),
+    PoseMeasure("outline_fs_mm", "outline on fs", lambda p: p.outline_mm("fs"), _OUTLINE, True),
+]
+"""Every measure; x and y are the in-plane axes of plane bs, right and up. Single-plane errors: Vogl et al. 2022, PLoS
+ONE 17(6) e0270596 (its 90 % of rotations is 3 to 4 degrees)."""
 
 
 @dataclass(frozen=True)
@@ -57,48 +143,12 @@ class Summary:
     pairs: int
 
 
-def pose_errors(
-    estimates: NDArray[np.float64], references: NDArray[np.float64], planes: InterPlane | None = None
-) -> pd.DataFrame:
-    """Errors of translation and rotation, without sign.
-
-    Args:
-        estimates, references: (N, 4, 4), implant to world.
-        planes: how the planes stand; the published geometry by default.
-
-    Returns:
-        A row a pose, with the columns :data:`MEASURES` but the outline's.
-    """
-    planes = planes or InterPlane()
-    away = estimates[:, :3, 3] - references[:, :3, 3]
-    in_bs, in_fs = (away @ plane.to_world[:3, :3] for plane in (planes.bs, planes.fs))
-    relative = estimates[:, :3, :3] @ np.swapaxes(references[:, :3, :3], 1, 2)
-    turned = np.abs((euler_deg(estimates) - euler_deg(references) + 180) % 360 - 180)
-    return pd.DataFrame(
-        {
-            "x_mm": np.abs(in_bs[:, 0]),
-            "y_mm": np.abs(in_bs[:, 1]),
-            "in_plane_bs_mm": np.hypot(in_bs[:, 0], in_bs[:, 1]),
-            "out_of_plane_bs_mm": np.abs(in_bs[:, 2]),
-            "in_plane_fs_mm": np.hypot(in_fs[:, 0], in_fs[:, 1]),
-            "out_of_plane_fs_mm": np.abs(in_fs[:, 2]),
-            "distance_mm": np.linalg.norm(away, axis=1),
-            "rotation_deg": rotation_angle_deg(relative),
-            "rz_deg": turned[:, 0],
-            "rx_deg": turned[:, 1],
-            "ry_deg": turned[:, 2],
-        }
-    )
+def pose_errors(poses: PoseComparison) -> pd.DataFrame:
+    """A row a pose, a column for each of :data:`POSE_MEASURES`."""
+    return pd.DataFrame({measure.name: measure.errors(poses) for measure in POSE_MEASURES})
 
 
-def euler_deg(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 3) rz, rx, ry in degrees of (N, 4, 4) transforms."""
-    return Rotation.from_matrix(matrices[:, :3, :3]).as_euler("ZXY", degrees=True)
-
-
-def outline_error_mm(
-    implant: Implant, camera: Camera, estimate: NDArray[np.float64], reference: NDArray[np.float64]
-) -> float:
+def outline_error_mm(implant: Implant, camera: Camera, estimate: Values, reference: Values) -> float:
     """Mean distance at the detector between the outline's points as estimate and reference project them.
 
     Args:
@@ -114,28 +164,16 @@ def outline_error_mm(
     return float(np.linalg.norm(here - there, axis=1).mean())
 
 
-def outline_errors(
-    implants: Sequence[Implant | None],
-    cameras: Sequence[DualPlane | None],
-    estimates: NDArray[np.float64],
-    references: NDArray[np.float64],
-) -> pd.DataFrame:
-    """Columns ``outline_bs_mm`` and ``outline_fs_mm``; NaN where implant or cameras are not known."""
-    rows: list[tuple[float, ...]] = []
-    for implant, both, estimate, reference in zip(implants, cameras, estimates, references, strict=True):
-        if implant is None or both is None:
-            rows.append((np.nan, np.nan))
-        else:
-            rows.append(tuple(outline_error_mm(implant, both.camera(p), estimate, reference) for p in ("bs", "fs")))
-    return pd.DataFrame(rows, columns=["outline_bs_mm", "outline_fs_mm"], dtype=float)
+def _in_plane(errors_mm: Values) -> Values:
+    return np.hypot(errors_mm[:, 0], errors_mm[:, 1])
 
 
 def summarise_errors(errors: pd.DataFrame) -> dict[str, Summary]:
     """Each measure over the rows of a table of errors."""
-    return {name: _summary(errors[name].to_numpy(np.float64)) for name in MEASURES if name in errors.columns}
+    return {measure.name: _summary(errors[measure.name].to_numpy(np.float64)) for measure in POSE_MEASURES}
 
 
-def _summary(values: NDArray[np.float64]) -> Summary:
+def _summary(values: Values) -> Summary:
     known = values[~np.isnan(values)]
     if not len(known):
         nothing = float("nan")

@@ -48,7 +48,8 @@ class PoseNetwork(nn.Module):
         self.scale.copy_(scale)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.mean + self.scale * self.backbone(inputs).float()
+        output: Tensor = self.mean + self.scale * self.backbone(inputs).float()
+        return output
 
 
 def as_input(planes: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ def _construct(name: str, state: dict[str, Tensor] | None) -> nn.Module:
         close = difflib.get_close_matches(name, names)
         similar = f"; did you mean {', '.join(close)}?" if close else ""
         raise UsageError(f"no backbone '{name}'{similar}", "a classification model of torchvision, as resnet18")
-    model = zoo.get_model(name, weights=None)
+    model: nn.Module = zoo.get_model(name, weights=None)
     if state is not None:
         model.load_state_dict(state)
     return model

@@ -1,39 +1,27 @@
 """Image pairs as a network sees them: calibrated, both planes stacked, small.
 
-Pairs come from calibrated images, or from the originals: these are calibrated on the fly with the maps of
-``undistortion_map``, by the published procedure at 512 x 512 pixels, and then reduced like calibrated files.
-So a network trained on the one can be applied to the other.
+Pairs come from calibrated images, or from the originals: these are calibrated on the fly by the published procedure at
+512 x 512 pixels, and then reduced like calibrated files. So a network trained on the one can be applied to the other.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from threading import Lock
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.files import usable_cores
 from medcli.core.image_io import read_grey, use_single_threaded_codecs
-from medcli.veriserum.calibration.distortion_model import Distortion
-from medcli.veriserum.calibration.undistort import to_native_size
-from medcli.veriserum.calibration.undistortion_map import Map, load_or_build
+from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.calibration.undistorted_pairs import Undistorter
+from medcli.veriserum.dataset.detector import PLANES
 
-CALIBRATED, ORIGINALS = "calibrated", "originals"
-CALIBRATION_SIZE = 512
-_NAME = re.compile(r"^(calibrated_)?(bs|fs)_(\d{6,})\.(jpe?g|png|tiff?)$", re.IGNORECASE)
-
-STACK = ("bs", "fs")
-"""Order of the planes in a stack, as published."""
+_CALIBRATED_SIZE = 512
 
 Planes = NDArray[np.uint8]
 """(2, S, S): planes bs and fs of a calibrated pair."""
@@ -55,36 +43,17 @@ class PairFiles:
     calibration: int | None = None
 
 
-def find_calibrated(folder: Path) -> dict[int, dict[str, str]]:
-    """Calibrated images in ``folder`` and below: id -> plane -> path."""
-    return _walk(folder, is_calibrated=True)
-
-
-def find_originals(folder: Path) -> dict[int, dict[str, str]]:
-    """Images as recorded in ``folder`` and below: id -> plane -> path."""
-    return _walk(folder, is_calibrated=False)
-
-
-def parse_name(name: str) -> tuple[bool, str, int] | None:
-    """Whether it is calibrated, plane and id of ``calibrated_bs_000001.jpg``; None for another file."""
-    match = _NAME.match(name)
-    return (bool(match[1]), match[2].lower(), int(match[3])) if match else None
-
-
-@dataclass
 class PairReader:
     """Reads pairs; may be used from several threads at once.
 
-    Attributes:
+    Args:
         size: pixels along each side of the result.
-        distortions: table of distortion calibrations, for originals.
+        distortions: the calibrations of originals.
     """
 
-    size: int
-    distortions: pd.DataFrame | None = None
-    _maps: dict[tuple[int, str], Map] = field(default_factory=dict)
-    _models: dict[tuple[int, str], Distortion] = field(default_factory=dict)
-    _lock: Any = field(default_factory=Lock)
+    def __init__(self, size: int, distortions: DistortionTable) -> None:
+        self.size, self._distortions = size, distortions
+        self._undistorter = Undistorter(_CALIBRATED_SIZE)
 
     def read(self, files: PairFiles) -> Planes:
         """Both planes, (2, size, size) uint8.
@@ -93,37 +62,19 @@ class PairReader:
             DataError: a file cannot be read, or the calibration is missing.
         """
         images = {plane: read_grey(path) for plane, path in (("bs", files.bs), ("fs", files.fs))}
-        if files.calibration is not None:
-            images = self._calibrate(images, files.calibration)
-        return np.stack([shrink_image(images[plane], self.size) for plane in STACK])
+        if (number := files.calibration) is not None:
+            models = {plane: self._distortions.get(number, plane) for plane in PLANES}
+            images = self._undistorter.pair(images, models)
+        return np.stack([shrink_image(images[plane], self.size) for plane in PLANES])
 
     def fingerprint(self, calibration: int | None, plane: str) -> int:
-        """A number that changes with the calibration's numbers; 0 for calibrated images."""
-        return 0 if calibration is None else int(self._model(calibration, plane).fingerprint[:15], 16)
-
-    def _calibrate(self, images: Mapping[str, NDArray[np.uint8]], calibration: int) -> dict[str, NDArray[np.uint8]]:
-        native = {plane: to_native_size(image) for plane, image in images.items()}
-        peaks = {plane: float(image.max()) for plane, image in native.items()}
-        scale = all(peak > 0 for peak in peaks.values())
-        return {
-            plane: self._map(calibration, plane).apply(image, peaks[plane] if scale else 0.0)
-            for plane, image in native.items()
-        }
-
-    def _map(self, calibration: int, plane: str) -> Map:
-        key = (calibration, plane)
-        if key not in self._maps:
-            model = self._model(calibration, plane)
-            with self._lock:
-                if key not in self._maps:
-                    self._maps[key] = load_or_build(model, CALIBRATION_SIZE, "reference")
-        return self._maps[key]
-
-    def _model(self, calibration: int, plane: str) -> Distortion:
-        key = (calibration, plane)
-        if key not in self._models:
-            self._models[key] = Distortion.from_table(self.distortions, calibration, plane)
-        return self._models[key]
+        """A number that changes with the calibration's numbers; 0 for calibrated images, -1 where there is none."""
+        if calibration is None:
+            return 0
+        try:
+            return int(self._distortions.get(calibration, plane).fingerprint[:15], 16)
+        except DataError:
+            return -1
 
 
 def shrink_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -161,29 +112,3 @@ def read_together(
     ]
     empty = np.zeros((0, 2, reader.size, reader.size), np.uint8)
     return good, np.stack(planes) if planes else empty, failures
-
-
-class LazyPairs:
-    """Pairs decoded each time they are asked for, read like an array (N, 2, S, S) of uint8."""
-
-    def __init__(self, reader: PairReader, files: Sequence[PairFiles]) -> None:
-        self._reader, self._files = reader, list(files)
-        self.shape = (len(self._files), 2, reader.size, reader.size)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, positions: NDArray[np.int64]) -> Planes:
-        return np.stack([self._reader.read(self._files[i]) for i in positions.tolist()])
-
-
-def _walk(root: Path, is_calibrated: bool) -> dict[int, dict[str, str]]:
-    found: dict[int, dict[str, str]] = {}
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            parsed = parse_name(name)
-            if parsed and parsed[0] == is_calibrated:
-                path = os.path.join(folder, name)  # noqa: PTH118 - 222,000 Path objects cost a second and 100 MB
-                found.setdefault(parsed[2], {}).setdefault(parsed[1], path)
-    return found

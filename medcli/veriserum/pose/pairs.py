@@ -16,25 +16,22 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import cache_folder
 from medcli.core.progress import SILENT, Progress
-from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.training.batches import HostFrames, spread
-from medcli.training.decoded_store import DecodedStore, file_stamp
+from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.training.settings import data_fingerprint
-from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, Images, is_obsolete, whole_numbers
 from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
-from medcli.veriserum.dataset.trial_splits import (
-    Ids,
-    Trials,
-    TrialSplit,
-    find_trials,
-    split_as_published,
-    split_by_trial,
-)
-from medcli.veriserum.pose.pair_images import CALIBRATED, ORIGINALS, LazyPairs, PairFiles, PairReader, find_calibrated
-from medcli.veriserum.pose.settings import SPLITS, PoseSettings
+from medcli.veriserum.dataset.pose_tables import pose_matrices
+from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.dataset.trial_splits import SPLIT_RULES, Ids, Trials, TrialSplit, find_trials
+from medcli.veriserum.pose.pair_images import PairFiles, PairReader
+from medcli.veriserum.pose.settings import PoseSettings
 
 _LOG = logging.getLogger(__name__)
 _VERSION = "pairs 1"
+CALIBRATED, ORIGINALS = "calibrated", "originals"
 
 
 @dataclass(frozen=True)
@@ -42,21 +39,21 @@ class Pairs:
     """Pairs that have both images and a pose.
 
     Attributes:
+        study: the dataset they are of.
         poses: the pose table's rows of these pairs, by id in ascending order.
         files: id -> files.
         source: ``calibrated`` or ``originals``.
-        distortions: table of distortion calibrations, for originals.
+        distortions: the calibrations of originals.
         trials: which pairs belong together.
-        root: the dataset's folder.
         obsolete, incomplete: rows left out as obsolete, or because an image or calibration is missing.
     """
 
+    study: VeriserumStudy
     poses: pd.DataFrame
     files: dict[int, PairFiles]
     source: str
-    distortions: pd.DataFrame | None
+    distortions: DistortionTable
     trials: Trials
-    root: Path
     obsolete: int
     incomplete: int
 
@@ -69,72 +66,57 @@ class Pairs:
         return PairReader(size, self.distortions)
 
 
-def find_pairs(
-    root: Path,
-    anatomy: str | tuple[int, ...] | None = None,
-    calibrated: Path | None = None,
-    poses: Path | None = None,
-    need_images: bool = True,
-) -> Pairs:
+def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: bool = True) -> Pairs:
     """Find the pairs of an anatomy; obsolete rows are left out.
 
     Args:
-        root: the dataset's folder.
-        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; several ids; None: all.
-        calibrated: folder of calibrated images; None: ``root/calibrated`` if it holds all, else the originals.
-        poses: file of the pose table; None: the one found below the root.
+        study: the dataset; its calibrated images are used if it was told where they are or has all, else the originals.
+        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; None: all.
         need_images: leave out pairs without both images; otherwise all rows stay, whatever images there are.
 
     Raises:
         DataError: no images, no pose table, or no pair of that anatomy.
     """
-    contents = folder_index.scan(root, leave_out=root / "calibrated")
-    table, table_path = folder_index.find_and_read(contents, folder_index.POSES, poses)
-    missing = [name for name in (*folder_index.POSE_COLUMNS, "anatomy_id") if name not in table.columns]
+    contents, table = study.contents, study.table(POSES)
+    missing = [name for name in (*POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
-        raise DataError(f"{table_path} has no column {', '.join(missing)}: poses cannot be learnt from it")
+        raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: poses cannot be learnt from it")
     table = _with_numbers(table)
-    wanted = _of_anatomy(table, anatomy)
+    anatomies = pd.to_numeric(table["anatomy_id"], errors="coerce")
+    wanted = anatomies.notna() if anatomy is None else anatomies.isin(anatomy_ids(anatomy))
     if not wanted.any():
         present = ", ".join(map(str, sorted(set(table["anatomy_id"].dropna().tolist()))))
         raise DataError(
-            f"{table_path} has no pose of anatomy {anatomy}; there are: {present or 'none'}", "choose with --anatomy"
+            f"{study.table_file(POSES)} has no pose of anatomy {anatomy}; there are: {present or 'none'}",
+            "choose with --anatomy",
         )
-    obsolete = folder_index.is_obsolete(table)
-    trials = find_trials(table, contents)
+    obsolete = is_obsolete(table)
     chosen = table[wanted & ~obsolete].sort_index()
-    images, source = _find_images(contents, calibrated)
+    images, source = _find_images(study)
     files = _match(chosen, images, source)
     if need_images and not files:
         which = "" if anatomy is None else f" of anatomy {anatomy}"
         raise DataError(
-            f"none of the {len(chosen)} poses{which} has both images in {root} ({source})",
+            f"none of the {len(chosen)} poses{which} has both images in {study.root} ({source})",
             "download them: medcli download veriserum",
         )
-    uses_maps = source == ORIGINALS and bool(files)
-    distortions = folder_index.find_and_read(contents, folder_index.DISTORTIONS, None)[0] if uses_maps else None
+    if source == ORIGINALS and files:
+        study.table(DISTORTIONS)  # that it is missing is said now, and once
     kept = chosen.loc[list(files)] if need_images else chosen
     left_out = int((wanted & obsolete).sum()), len(chosen) - len(kept)
-    return Pairs(kept, files, source, distortions, trials, root, *left_out)
+    return Pairs(study, kept, files, source, DistortionTable(study), find_trials(table, contents), *left_out)
 
 
 def choose_pairs(pairs: Pairs, name: str = "trial") -> TrialSplit:
-    """Split the pairs ``trial`` by trial or as ``published``.
+    """Split the pairs by a rule of :data:`medcli.veriserum.dataset.trial_splits.SPLIT_RULES`.
 
     Raises:
-        UsageError: no such split.
+        UsageError: no such rule.
         DataError: there are too few trials or pairs.
     """
-    if name not in SPLITS:
-        raise UsageError(f"--split '{name}' is not one of {', '.join(SPLITS)}")
-    chosen = split_by_trial if name == "trial" else split_as_published
-    return chosen(pairs.poses, pairs.trials)
-
-
-def pose_matrices(poses: pd.DataFrame) -> NDArray[np.float64]:
-    """(N, 4, 4) of the rows of a pose table, in the frame that the table uses."""
-    numbers = poses[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64)
-    return rigid_transform(numbers[:, :3], numbers[:, 3:], VERISERUM_EULER)
+    if name not in SPLIT_RULES:
+        raise UsageError(f"--split '{name}' is not one of {', '.join(SPLIT_RULES)}")
+    return SPLIT_RULES[name](pairs.poses, pairs.trials)
 
 
 def targets_of(poses: pd.DataFrame) -> NDArray[np.float32]:
@@ -184,10 +166,11 @@ def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: TrialSplit) -> s
 
 
 def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progress) -> tuple[Any, Ids, list[str]]:
-    reader, files = pairs.reader(settings.size), pairs.select(ids)
-    if not settings.use_cache:
-        return LazyPairs(reader, files), np.arange(len(ids)), []
     size = settings.size
+    reader, files = pairs.reader(size), pairs.select(ids)
+    if not settings.use_cache:
+        planes = RowsOnDemand.one_by_one(range(len(files)), (2, size, size), lambda i: reader.read(files[i]))
+        return planes, np.arange(len(ids)), []
     store = DecodedStore(_default_folder(pairs, size), _VERSION, {"planes": (2, size, size)}, stamp_size=6)
     keys = [f"{item.bs}\t{item.fs}" for item in files]
     found = store.open(keys, _stamps(reader, files), lambda i: (reader.read(files[i]),), None, progress)
@@ -199,70 +182,52 @@ def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progres
 
 def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]:
     """(N, 6): time and size of both images, and the numbers of both planes' calibration."""
-    rows = []
-    for item in files:
-        try:
-            models = [reader.fingerprint(item.calibration, plane) for plane in ("bs", "fs")]
-        except DataError:
-            models = [-1, -1]
-        rows.append([*file_stamp(item.bs), *file_stamp(item.fs), *models])
+    rows = [
+        [*file_stamp(item.bs), *file_stamp(item.fs), *(reader.fingerprint(item.calibration, side) for side in PLANES)]
+        for item in files
+    ]
     return np.array(rows, np.int64).reshape(-1, 6)
 
 
 def _default_folder(pairs: Pairs, size: int) -> Path:
-    root = hashlib.sha256(str(pairs.root.resolve()).encode()).hexdigest()[:12]
+    root = hashlib.sha256(str(pairs.study.root.resolve()).encode()).hexdigest()[:12]
     return cache_folder("veriserum") / f"{root}-{pairs.source}-{size}"
 
 
-def _of_anatomy(table: pd.DataFrame, anatomy: str | tuple[int, ...] | None) -> pd.Series:
-    numbers = pd.to_numeric(table["anatomy_id"], errors="coerce")
-    if anatomy is None:
-        return numbers.notna()
-    return numbers.isin(anatomy_ids(anatomy) if isinstance(anatomy, str) else anatomy)
-
-
-def _find_images(contents: folder_index.Contents, calibrated: Path | None) -> tuple[dict[int, dict[str, str]], str]:
-    if calibrated is not None:
-        if not calibrated.is_dir():
-            raise DataError(f"there is no folder {calibrated}", "make it: medcli calibrate veriserum")
-        found = find_calibrated(calibrated)
-        if not found:
-            raise DataError(f"{calibrated} holds no calibrated_bs_NNNNNN.jpg", "make them: medcli calibrate veriserum")
-        return found, CALIBRATED
-    default = contents.root / "calibrated"
-    found = find_calibrated(default) if default.is_dir() else {}
-    calibrated_pairs, pairs = _complete(found), _complete(contents.images)
-    if calibrated_pairs and calibrated_pairs >= pairs:
+def _find_images(study: VeriserumStudy) -> tuple[Images, str]:
+    found, originals = study.calibrated_images, study.contents.images
+    calibrated_pairs, pairs = _complete(found), _complete(originals)
+    if study.calibrated or (calibrated_pairs and calibrated_pairs >= pairs):
         return found, CALIBRATED
     if found:
         there = len(calibrated_pairs & pairs)
-        _LOG.info("%s holds %d of %d pairs: the originals are used", default, there, len(pairs))
-    return contents.images, ORIGINALS
+        _LOG.info("%s holds %d of %d pairs: the originals are used", study.root / "calibrated", there, len(pairs))
+    return originals, ORIGINALS
 
 
-def _complete(images: dict[int, dict[str, str]]) -> set[int]:
+def _complete(images: Images) -> set[int]:
     """Ids that have an image of both planes."""
     return {number for number, planes in images.items() if len(planes) == 2}
 
 
-def _match(poses: pd.DataFrame, images: dict[int, dict[str, str]], source: str) -> dict[int, PairFiles]:
-    calibrations = pd.to_numeric(poses["distortion_calibration_id"], errors="coerce")
+def _match(poses: pd.DataFrame, images: Images, source: str) -> dict[int, PairFiles]:
+    calibrations = whole_numbers(poses["distortion_calibration_id"])
     files = {}
     for number, calibration in zip(poses.index.tolist(), calibrations.tolist(), strict=True):
         planes = images.get(number, {})
-        usable = source == CALIBRATED or calibration == calibration
-        if len(planes) == 2 and usable:
-            chosen = None if source == CALIBRATED else int(calibration)
-            files[number] = PairFiles(number, planes["bs"], planes["fs"], chosen)
+        if len(planes) == 2 and source == CALIBRATED:
+            files[number] = PairFiles(number, planes["bs"], planes["fs"])
+        elif len(planes) == 2 and not pd.isna(calibration):
+            files[number] = PairFiles(number, planes["bs"], planes["fs"], calibration)
     return files
 
 
 def _with_numbers(poses: pd.DataFrame) -> pd.DataFrame:
     """The rows whose pose is six finite numbers, as such."""
     poses = poses.copy()
-    for name in folder_index.POSE_COLUMNS:
+    for name in POSE_COLUMNS:
         poses[name] = pd.to_numeric(poses[name], errors="coerce")
-    finite = np.isfinite(poses[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)
+    finite = np.isfinite(poses[list(POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)
     if not finite.all():
         _LOG.warning("%d poses are not six numbers and are left out", (~finite).sum())
-    return poses[finite]
+    return pd.DataFrame(poses[finite])

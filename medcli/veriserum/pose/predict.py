@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections.abc import Sequence
@@ -22,18 +21,21 @@ from medcli.core.image_io import write_image
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.training.weights import find_newest
-from medcli.veriserum.dataset import folder_index
-from medcli.veriserum.dataset.implant_surfaces import Surfaces
-from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, Images, parse_name, scan, whole_columns
+from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS, pose_numbers
 from medcli.veriserum.dataset.publication import ABOUT
-from medcli.veriserum.geometry.biplane import DualPlane
+from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.outline_overlay import ESTIMATE, draw_planes
+from medcli.veriserum.geometry.pair_geometry import PairGeometry
 from medcli.veriserum.pose.estimates import estimate
 from medcli.veriserum.pose.inference import PosePredictor, load_predictor
-from medcli.veriserum.pose.metrics import euler_deg
-from medcli.veriserum.pose.pair_images import STACK, PairFiles, PairReader, find_calibrated, find_originals, parse_name
+from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 
 _LOG = logging.getLogger(__name__)
+_COPIED = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
+"""Columns of the result that the pose table knows."""
 _SHEET_PAIRS = 6
 _OVERLAY_SIZE = 512
 
@@ -106,79 +108,57 @@ def predict_pose(
     path = checkpoint or find_newest(Path("runs"), "pose")
     predictor = load_predictor(path, settings.device, settings.batch_size)
     make_output_folder(out.parent)
-    tables = _Tables.read(root)
-    files, failures = _find(inputs or [root], tables, settings)
+    study = VeriserumStudy(root)
+    known = _known(study)
+    files, failures = _find(inputs or [root], study, known, settings)
     if not files:
         raise DataError(
             f"no pair to estimate: {failures[0] if failures else 'no bs_NNNNNN and fs_NNNNNN images'}",
             "give images, folders or --root",
         )
-    reader = PairReader(predictor.metadata.size, tables.distortions)
+    distortions = DistortionTable(study)
+    reader = PairReader(predictor.metadata.size, distortions)
     found = estimate(predictor, reader, list(files.values()), "estimating", progress)
     failures += found.failures
     if not len(found.ids):
         raise DataError(f"none of {len(files)} pairs could be read: {failures[0]}")
     done = [files[number] for number in found.ids.tolist()]
-    rows = _rows(done, found.poses, tables, predictor, settings)
+    rows = _rows(done, found.poses, known, predictor, settings)
     overlays = sheet = None
     if settings.overlay:
-        overlays, sheet = _draw(out, done, found.poses, rows, tables, failures, progress)
-    text = io.StringIO()
-    rows.to_csv(text, index=False, lineterminator="\n")
-    write_text(out, text.getvalue())
+        world = PairGeometry(study, rows.set_index("id"))
+        overlays, sheet = _draw(
+            out, done, found.poses, world, PairReader(_OVERLAY_SIZE, distortions), failures, progress
+        )
+    write_text(out, rows.to_csv(index=False, lineterminator="\n"))
     seconds = round(time.monotonic() - started, 3)
     result = PosePrediction(out, path, predictor.device, len(done), overlays, sheet, seconds, tuple(failures))
     note_run(out, "predict pose", ABOUT, root if root.is_dir() else None, settings, result, predictor.device)
     return result
 
 
-@dataclass(frozen=True)
-class _Tables:
-    """What the dataset's folder says of the pairs; any part may be missing."""
-
-    root: Path
-    poses: pd.DataFrame
-    distortions: pd.DataFrame | None
-    sources: pd.DataFrame | None
-
-    @classmethod
-    def read(cls, root: Path) -> _Tables:
-        if not root.is_dir():
-            return cls(root, pd.DataFrame(), None, None)
-        contents = folder_index.scan(root, leave_out=root / "calibrated")
-        found: list[pd.DataFrame | None] = []
-        for kind in (folder_index.POSES, folder_index.DISTORTIONS, folder_index.SOURCES):
-            try:
-                found.append(folder_index.find_and_read(contents, kind, None)[0])
-            except DataError as error:
-                _LOG.debug("%s", error.message)
-                found.append(None)
-        return cls(root, pd.DataFrame() if found[0] is None else found[0], found[1], found[2])
-
-    def value(self, number: int, column: str) -> Any:
-        """A cell of the pose table; None where there is none."""
-        if column not in self.poses.columns or number not in self.poses.index:
-            return None
-        cell: Any = self.poses.at[number, column]
-        return None if bool(pd.isna(cell)) else cell
-
-    def cameras(self, number: int) -> DualPlane:
-        calibration = self.value(number, "source_int_calibration_id")
-        if self.sources is None or calibration is None:
-            raise DataError("no source-intensifier calibration is known")
-        return DualPlane.from_table(self.sources, int(calibration))
+def _known(study: VeriserumStudy) -> pd.DataFrame:
+    """What the pose table says of the pairs, whole numbers by id; empty where there is none."""
+    try:
+        table = study.table(POSES)
+    except DataError as error:
+        _LOG.debug("%s", error.message)
+        table = pd.DataFrame()
+    return whole_columns(table, _COPIED)
 
 
 def _find(
-    inputs: Sequence[Path], tables: _Tables, settings: PosePredictSettings
+    inputs: Sequence[Path], study: VeriserumStudy, known: pd.DataFrame, settings: PosePredictSettings
 ) -> tuple[dict[int, PairFiles], list[str]]:
     """Pairs among the inputs by id, in its order; calibrated images are taken where both kinds of a pair are there."""
-    calibrated: dict[int, dict[str, str]] = {}
-    originals: dict[int, dict[str, str]] = {}
+    calibrated: Images = {}
+    originals: Images = {}
     for path in inputs:
         if path.is_dir():
-            _merge(calibrated, find_calibrated(path))
-            _merge(originals, find_originals(path))
+            contents, apart = (study.contents, study.calibrated_images) if path == study.root else (scan(path), {})
+            _merge(calibrated, contents.calibrated)
+            _merge(calibrated, apart)
+            _merge(originals, contents.images)
             continue
         parsed = parse_name(path.name)
         if parsed is None:
@@ -190,7 +170,10 @@ def _find(
     failures = []
     for number in sorted({*calibrated, *originals}):
         try:
-            files[number] = _pair(number, calibrated.get(number, {}), originals.get(number, {}), tables, settings)
+            default = known["distortion_calibration_id"].get(number, pd.NA)
+            files[number] = _pair(
+                number, calibrated.get(number, {}), originals.get(number, {}), settings.calibration or default
+            )
         except DataError as error:
             failures.append(f"pair {number}: {error.message}")
     return files, failures
@@ -211,15 +194,12 @@ def _with_partner(path: Path, parsed: tuple[bool, str, int]) -> dict[str, str]:
     return planes
 
 
-def _pair(
-    number: int, calibrated: dict[str, str], originals: dict[str, str], tables: _Tables, settings: PosePredictSettings
-) -> PairFiles:
+def _pair(number: int, calibrated: dict[str, str], originals: dict[str, str], calibration: Any) -> PairFiles:
     if len(calibrated) == 2:
         return PairFiles(number, calibrated["bs"], calibrated["fs"])
     if len(originals) < 2:
         raise DataError("one plane's image is missing: both are needed")
-    calibration = settings.calibration or tables.value(number, "distortion_calibration_id")
-    if calibration is None or tables.distortions is None:
+    if pd.isna(calibration):
         raise DataError("its distortion calibration is not known: name --root, --calibration ID, or calibrate it first")
     return PairFiles(number, originals["bs"], originals["fs"], int(calibration))
 
@@ -227,59 +207,46 @@ def _pair(
 def _rows(
     done: list[PairFiles],
     poses: NDArray[np.float64],
-    tables: _Tables,
+    known: pd.DataFrame,
     predictor: PosePredictor,
     settings: PosePredictSettings,
 ) -> pd.DataFrame:
     """The table to write; cells that are not known stay empty, so the same pairs give the same file."""
     trained_on = predictor.metadata.anatomies
     default = settings.anatomy or (trained_on[0] if len(trained_on) == 1 else None)
-    copied = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
-    numbers = np.concatenate([poses[:, :3, 3], euler_deg(poses)], axis=1).round(5)
-    rows = []
-    for item, pose in zip(done, numbers, strict=True):
-        row: dict[str, Any] = dict.fromkeys(PUBLISHED_COLUMNS)
-        row |= {"id": item.id, "obsolete": 0, "git_repo": f"medcli {__version__}"}
-        row |= {name: _whole(tables.value(item.id, name)) for name in copied}
-        row["anatomy_id"] = row["anatomy_id"] if row["anatomy_id"] is not None else default
-        row["distortion_calibration_id"] = item.calibration or row["distortion_calibration_id"]
-        rows.append(row | dict(zip(folder_index.POSE_COLUMNS, pose.tolist(), strict=True)))
-    table = pd.DataFrame(rows, columns=list(PUBLISHED_COLUMNS))
-    wrong = sorted({int(a) for a in table["anatomy_id"].dropna()} - set(trained_on))
+    ids = [item.id for item in done]
+    table = known.reindex(ids).astype("Int64")
+    if default is not None:
+        table["anatomy_id"] = table["anatomy_id"].fillna(default)
+    used = pd.Series([item.calibration for item in done], index=ids, dtype="Int64")
+    table["distortion_calibration_id"] = used.fillna(table["distortion_calibration_id"])
+    table[list(POSE_COLUMNS)] = pose_numbers(poses).round(5)
+    table = table.rename_axis("id").reset_index().assign(obsolete=0, git_repo=f"medcli {__version__}")
+    wrong = sorted(set(table["anatomy_id"].dropna().astype(int)) - set(trained_on))
     if wrong:
         _LOG.warning("anatomy %s: the network was trained on %s", wrong, list(trained_on))
-    return table.astype(dict.fromkeys(copied, "Int64"))
-
-
-def _whole(value: Any) -> int | None:
-    number = float("nan") if value is None else float(pd.to_numeric(value, errors="coerce"))
-    return int(number) if np.isfinite(number) else None
+    return table.reindex(columns=list(PUBLISHED_COLUMNS))
 
 
 def _draw(
     out: Path,
     done: list[PairFiles],
     poses: NDArray[np.float64],
-    rows: pd.DataFrame,
-    tables: _Tables,
+    world: PairGeometry,
+    reader: PairReader,
     failures: list[str],
     progress: Progress,
 ) -> tuple[Path | None, Path | None]:
-    """A picture a pair with the implant's outline, and some of them on one sheet."""
+    """An image a pair with the implant's outline, and some of them on one sheet."""
     folder = make_output_folder(out.with_name(f"{out.stem}_overlays"))
-    surfaces = Surfaces.find(tables.root)
-    reader = PairReader(_OVERLAY_SIZE, tables.distortions)
     shown: list[tuple[list[NDArray[np.uint8]], str]] = []
     pick = {int(i) for i in np.linspace(0, len(done) - 1, min(_SHEET_PAIRS, len(done)))}
     with progress.task("drawing", len(done), "pairs") as advance:
         for i, item in enumerate(done):
             try:
-                anatomy = rows["anatomy_id"].iloc[i]
-                if pd.isna(anatomy):
-                    raise DataError("its anatomy is not known: name --anatomy ID")
-                mesh, both = surfaces.implant(int(anatomy)).mesh, tables.cameras(item.id)
-                pictures = dict(zip(STACK, reader.read(item), strict=True))
-                planes = draw_planes(pictures, both, mesh, [(poses[i], ESTIMATE)])
+                mesh, both = world.implant(item.id).mesh, world.cameras(item.id)
+                images = dict(zip(PLANES, reader.read(item), strict=True))
+                planes = draw_planes(images, both, mesh, [(poses[i], ESTIMATE)])
             except (DataError, ValueError) as error:
                 failures.append(f"pair {item.id}: no overlay: {getattr(error, 'message', error)}")
                 continue
@@ -291,5 +258,5 @@ def _draw(
     if not shown:
         return folder, None
     sheet = folder / "contact_sheet.jpg"
-    write_image(sheet, contact_sheet([planes for planes, _ in shown], STACK, [note for _, note in shown]))
+    write_image(sheet, contact_sheet([planes for planes, _ in shown], PLANES, [note for _, note in shown]))
     return folder, sheet

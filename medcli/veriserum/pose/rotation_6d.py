@@ -14,11 +14,6 @@ from torch.nn import functional
 _SMALLEST = 1e-6
 
 
-def matrix_to_six(matrices: Tensor) -> Tensor:
-    """(..., 3, 3) rotations to (..., 6): their first two rows."""
-    return matrices[..., :2, :].reshape(*matrices.shape[:-2], 6)
-
-
 def six_to_matrix(six: Tensor) -> Tensor:
     """(..., 6) to (..., 3, 3) rotations: rows made perpendicular and of unit length, the third their cross product.
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcli.training.settings import FitSettings
-from medcli.veriserum.pose.losses import LOSSES
+from medcli.veriserum.pose.losses import PUBLISHED_POSE_LOSS
 from medcli.veriserum.pose.network import BACKBONE
-
-SPLITS = ("trial", "published")
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class PoseSettings(FitSettings):
         size: pixels along each side of a plane.
         backbone: a classification model of torchvision.
         backbone_weights: ``imagenet``, ``none``, or a local file.
-        loss: ``smoothl1+geodesic``.
+        loss: a name of :data:`medcli.veriserum.pose.losses.POSE_LOSSES`.
         loss_weights: of the translation (mm) and of the rotation (degrees).
         limit_pairs: at most so many training and so many validation pairs, evenly over all; None: all.
         use_cache: read decoded pairs from the cache; otherwise decode the images in every epoch.
@@ -41,7 +39,7 @@ class PoseSettings(FitSettings):
     size: int = 256
     backbone: str = BACKBONE
     backbone_weights: str = "imagenet"
-    loss: str = LOSSES[0]
+    loss: str = PUBLISHED_POSE_LOSS
     loss_weights: tuple[float, float] = (1.0, 1.0)
     limit_pairs: int | None = None
     use_cache: bool = True

@@ -24,13 +24,15 @@ from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
 from medcli.training.training_run import Trained, Training, TrainingTask
 from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
+from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers
 from medcli.veriserum.dataset.publication import ABOUT
+from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import TrialSplit
 from medcli.veriserum.pose.checkpoint import PoseMetadata, save_pose_checkpoint
 from medcli.veriserum.pose.lightning_module import MONITOR, PoseModule
-from medcli.veriserum.pose.losses import LOSSES
+from medcli.veriserum.pose.losses import POSE_LOSSES
 from medcli.veriserum.pose.network import build_pose_network
-from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, fingerprint_of, open_pairs, pose_matrices
+from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, fingerprint_of, open_pairs
 from medcli.veriserum.pose.settings import PoseSettings
 
 PANELS: tuple[Panel, ...] = (
@@ -93,7 +95,7 @@ def train_pose(
     """
     check_pose_settings(settings)
     devices = resolve_devices(settings)
-    pairs = find_pairs(settings.root, settings.anatomy, settings.calibrated)
+    pairs = find_pairs(VeriserumStudy(settings.root, settings.calibrated), settings.anatomy)
     training = _PoseTraining(settings, pairs, choose_pairs(pairs, settings.split))
     return training.run(devices, out, resume, overwrite, progress)
 
@@ -147,8 +149,8 @@ def check_pose_settings(settings: PoseSettings) -> None:
     Raises:
         UsageError: names the option, what came, and what is expected.
     """
-    if settings.loss not in LOSSES:
-        raise UsageError(f"--loss '{settings.loss}' is not one of {', '.join(LOSSES)}")
+    if settings.loss not in POSE_LOSSES:
+        raise UsageError(f"--loss '{settings.loss}' is not one of {', '.join(POSE_LOSSES)}")
     if len(settings.loss_weights) != 2 or not all(math.isfinite(w) and w >= 0 for w in settings.loss_weights):
         raise UsageError("--loss-weights takes 2 numbers (translation, rotation), not below 0")
     if not any(settings.loss_weights):
@@ -207,7 +209,6 @@ def _weights_writer(
     out: Path, module: PoseModule, pairs: Pairs, split: TrialSplit, mean: NDArray[np.float64]
 ) -> WriteWeights:
     settings = module.settings
-    angles = Rotation.from_matrix(mean[:3, :3]).as_euler("ZXY", degrees=True)
     anatomies = tuple(sorted({int(number) for number in pairs.poses.loc[split.train, "anatomy_id"]}))
 
     def write(name: str, row: Row) -> None:
@@ -215,7 +216,7 @@ def _weights_writer(
             backbone=settings.backbone,
             size=settings.size,
             anatomies=anatomies,
-            mean_pose=tuple(float(value) for value in (*mean[:3, 3], *angles)),
+            mean_pose=tuple(pose_numbers(mean).tolist()),
             images=pairs.source,
             settings=as_dict(settings),
             splits=split.as_dict(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections.abc import Sequence
@@ -21,14 +20,14 @@ from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import run_in_threads
-from medcli.veriserum.calibration.distortion_model import PLANES
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.geometry.biplane import DualPlane
-from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_pair
+from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_planes
 from medcli.veriserum.registration.gradient_matching import MatchingSettings, refine
-from medcli.veriserum.registration.study import Recordings, Sources, select
+from medcli.veriserum.registration.start_poses import Sources, StartPoses, select
 
 _LOG = logging.getLogger(__name__)
 _START_COLUMNS = tuple(f"start_{name}" for name in folder_index.POSE_COLUMNS)
@@ -120,12 +119,12 @@ def register_poses(
     """
     if out.suffix.lower() != ".csv":
         raise UsageError(f"{out} is not a CSV file", "name a file with --out poses.csv")
-    recordings = Recordings.open(sources)
-    chosen, without_images = select(recordings, ids, anatomy)
+    starts = StartPoses(sources)
+    chosen, without_images = select(starts, ids, anatomy)
     make_output_folder(out.parent)
     rows = {} if overwrite or not out.exists() else _read_rows(out)
     waiting = [number for number in chosen if number not in rows]
-    run = _Run(recordings, settings or MatchingSettings(), least_similarity, overlays)
+    run = _Run(starts, settings or MatchingSettings(), least_similarity, overlays)
     started = time.perf_counter()
     reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
     result = RegisterResult(
@@ -178,9 +177,9 @@ class _Run:
     """The work on one pair, called from several threads."""
 
     def __init__(
-        self, recordings: Recordings, settings: MatchingSettings, least_similarity: float, overlays: Path | None
+        self, starts: StartPoses, settings: MatchingSettings, least_similarity: float, overlays: Path | None
     ) -> None:
-        self.recordings, self.settings = recordings, settings
+        self.starts, self.settings = starts, settings
         self.least_similarity, self.overlays = least_similarity, overlays
 
     def one(self, number: int) -> PoseReport | PairFailure:
@@ -190,15 +189,15 @@ class _Run:
             return PairFailure(number, error.message)
 
     def _register(self, number: int) -> PoseReport:
-        recordings = self.recordings
-        cameras, mesh, start = recordings.cameras(number), recordings.mesh(number), recordings.pose(number)
-        pictures = recordings.pictures(number)
+        starts, geometry = self.starts, self.starts.geometry
+        cameras, mesh, start = geometry.cameras(number), geometry.implant(number).mesh, starts.pose(number)
+        images = starts.images(number)
         _check_in_front(cameras, mesh, start)
-        refined = refine(pictures, cameras, mesh, start, self.settings)
+        refined = refine(images, cameras, mesh, start, self.settings)
         if self.overlays:
             outlines = [(start, BEFORE), (refined.pose, AFTER)]
             path = self.overlays / f"register_{number:06d}.png"
-            image_io.write_image(path, draw_pair(pictures, cameras, mesh, outlines))
+            image_io.write_image(path, np.concatenate(draw_planes(images, cameras, mesh, outlines), axis=1))
         if refined.after < self.least_similarity:
             raise DataError(
                 f"the best match has similarity {refined.after:.2f}, less than {self.least_similarity:g}: "
@@ -206,9 +205,9 @@ class _Run:
             )
         return PoseReport(
             id=number,
-            anatomy_id=int(recordings.start.loc[number, "anatomy_id"]),  # type: ignore[arg-type]
-            start=recordings.pose_numbers(number, start),
-            result=recordings.pose_numbers(number, refined.pose),
+            anatomy_id=geometry.number(number, "anatomy_id"),
+            start=starts.pose_cells(number, start),
+            result=starts.pose_cells(number, refined.pose),
             similarity_before=round(refined.before, 5),
             similarity_after=round(refined.after, 5),
             moved_mm=round(refined.moved_mm, 5),
@@ -218,7 +217,7 @@ class _Run:
     def row(self, report: PoseReport) -> dict[str, Any]:
         """The row of the CSV file: what the start's row said, the new pose, and the report."""
         # Cell by cell, since a row of its own would turn whole numbers into decimal ones.
-        table = self.recordings.start
+        table = self.starts.table
         start = {name: table.at[report.id, name] for name in table.columns} | {"id": report.id}
         row: dict[str, Any] = {name: start.get(name, "") for name in PUBLISHED_COLUMNS}
         row = {name: "" if pd.isna(value) else value for name, value in row.items()}
@@ -255,6 +254,4 @@ def _read_rows(out: Path) -> dict[int, dict[str, Any]]:
 def _write_rows(out: Path, rows: dict[int, dict[str, Any]]) -> None:
     columns = [*PUBLISHED_COLUMNS, *_START_COLUMNS, *_REPORT_COLUMNS]
     table = pd.DataFrame([rows[number] for number in sorted(rows)], columns=columns)
-    text = io.StringIO()
-    table.to_csv(text, index=False, lineterminator="\n")
-    write_text(out, text.getvalue())
+    write_text(out, table.to_csv(index=False, lineterminator="\n"))

@@ -24,11 +24,12 @@ from medcli.synthetic.fluoroscopy.dataset import (
     make_veriserum,
 )
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image, grid_picture
-from medcli.synthetic.fluoroscopy.motion import draw_trial, pose_numbers
+from medcli.synthetic.fluoroscopy.motion import draw_trial, pose_cells
 from medcli.synthetic.fluoroscopy.xray import FIELD_RADIUS_MM
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.phantom import bead_centres_mm, bead_presence
 from medcli.veriserum.calibration.undistortion_map import AreaMap
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, SourceIntensifier
 
 POSE_COLUMNS = [
@@ -154,7 +155,9 @@ def test_files_alone_place_the_implant_on_its_shadow(made: SyntheticVeriserum, p
         sources = read_table(made.root, "source_int_calibration_reloaded")
         source = next(row for row in sources if row["id"] == pose["source_int_calibration_id"])
         native = read_grey(made.root / IMAGE_FOLDER / f"{plane}_{int(pose['id']):06d}.jpg")
-        image = AreaMap.build(Distortion.from_row(distortion, plane), 800).apply(native, float(native.max()))
+        image = AreaMap.build(PolynomialDistortion.from_text(distortion[f"distortion_result_{plane}"]), 800).apply(
+            native, float(native.max())
+        )
         implant = read_stl(made.root / "veriserum_anatomies" / f"ana_{int(pose['anatomy_id']):06d}.stl")
         cameras = DualPlane.from_calibration(SourceIntensifier.from_row(source))
         matrix = cameras.pose_matrix(
@@ -189,7 +192,7 @@ def test_trials_are_smooth() -> None:
             turns = rotation_angle_deg(np.swapaxes(poses[:-1, :3, :3], 1, 2) @ poses[1:, :3, :3])
             assert 0.05 < steps.max() < 12
             assert 0.05 < turns.max() < 20
-            numbers = [pose_numbers(pose) for pose in poses]
+            numbers = [pose_cells(pose) for pose in poses]
             again = rigid_transform(
                 [[n["tx"], n["ty"], n["tz"]] for n in numbers],
                 [[n["rz"], n["rx"], n["ry"]] for n in numbers],
@@ -221,7 +224,7 @@ def test_calibrations_are_usable_and_like_real_ones() -> None:
         for plane in PLANES:
             distortion = calibration.distortion(plane)
             distortion.check_invertible()
-            again = Distortion.from_text(distortion.to_text())
+            again = PolynomialDistortion.from_text(distortion.to_text())
             assert again.to_text() == distortion.to_text()
             assert 0.22 < distortion.scale < 0.23
             assert -205 < distortion.translation_mm[0] < -180

@@ -271,11 +271,12 @@ def test_newest_best_checkpoint_is_taken_and_named(
     nothing = medcli(*words)
     assert nothing.code == 3
     assert "medcli train seg" in nothing.err
-    model = build_model("fpn", "resnet18")
+    encoder = "tu-mobilenetv3_small_050"
+    model = build_model("fpn", encoder)
     for number, name in enumerate(("old", "new")):
         path = Path("runs/seg", name, "best.safetensors")
         path.parent.mkdir(parents=True)
-        metadata = Metadata(encoder="resnet18", threshold=0.3, splits={"train": [5], "val": [2]})
+        metadata = Metadata(encoder=encoder, threshold=0.3, splits={"train": [5], "val": [2]})
         os.utime(save_checkpoint(path, model, metadata), ns=(number * 10**9, number * 10**9))
     ran = medcli(*words)
     assert ran.code == 0, ran.err

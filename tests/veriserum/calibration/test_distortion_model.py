@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
+from medcli.veriserum.dataset.detector import PLANES
 from tests.support.made_veriserum import make_distortion
 from tests.support.published_veriserum import map_pixel
 
 
 @pytest.fixture
-def distortion() -> Distortion:
+def distortion() -> PolynomialDistortion:
     return make_distortion(1)
 
 
@@ -21,13 +22,13 @@ def random_pixels(count: int) -> np.ndarray:
     return np.random.default_rng(0).uniform((-0.5, -0.5), (1663.5, 1599.5), (count, 2))
 
 
-def test_equals_the_definition(distortion: Distortion) -> None:
+def test_equals_the_definition(distortion: PolynomialDistortion) -> None:
     pixels = random_pixels(50)
     expected = [map_pixel(distortion, x, y) for x, y in pixels]
     np.testing.assert_allclose(distortion(pixels), expected, atol=1e-10)
 
 
-def test_round_trip(distortion: Distortion) -> None:
+def test_round_trip(distortion: PolynomialDistortion) -> None:
     pixels = random_pixels(2000)
     np.testing.assert_allclose(distortion.inverse(distortion(pixels)), pixels, atol=1e-6)
 
@@ -37,12 +38,12 @@ def test_every_published_calibration_round_trips(real_data: Path) -> None:
     pixels = random_pixels(500)
     for _, row in table.iterrows():
         for plane in PLANES:
-            distortion = Distortion.from_row(row, plane)
+            distortion = PolynomialDistortion.from_text(row[f"distortion_result_{plane}"])
             distortion.check_invertible()
             np.testing.assert_allclose(distortion.inverse(distortion(pixels)), pixels, atol=1e-6)
 
 
-def test_jacobian_is_the_derivative(distortion: Distortion) -> None:
+def test_jacobian_is_the_derivative(distortion: PolynomialDistortion) -> None:
     pixels, step = random_pixels(20), 1e-4
     for axis in (0, 1):
         shift = np.eye(2)[axis] * step
@@ -50,14 +51,14 @@ def test_jacobian_is_the_derivative(distortion: Distortion) -> None:
         np.testing.assert_allclose(distortion.jacobian(pixels)[:, :, axis], slope, atol=1e-8)
 
 
-def test_a_point_without_a_pixel_has_no_inverse(distortion: Distortion) -> None:
+def test_a_point_without_a_pixel_has_no_inverse(distortion: PolynomialDistortion) -> None:
     far = distortion.inverse([[1e7, -1e7], [0.0, 0.0]])
     assert not np.isnan(far[1]).any()
     assert np.isnan(far[0]).all() or np.allclose(distortion(far[:1]), [[1e7, -1e7]])
 
 
-def test_text_round_trip(distortion: Distortion) -> None:
-    again = Distortion.from_text(distortion.to_text())
+def test_text_round_trip(distortion: PolynomialDistortion) -> None:
+    again = PolynomialDistortion.from_text(distortion.to_text())
     assert again.to_text() == distortion.to_text()
     assert again.fingerprint == distortion.fingerprint != make_distortion(2).fingerprint
 
@@ -74,30 +75,23 @@ def test_text_round_trip(distortion: Distortion) -> None:
 )
 def test_broken_text(text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        Distortion.from_text(text)
+        PolynomialDistortion.from_text(text)
 
 
-def test_row_without_the_column_or_with_a_broken_one(distortion: Distortion) -> None:
-    with pytest.raises(DataError, match="no column distortion_result_fs"):
-        Distortion.from_row({"id": 3, "distortion_result_bs": distortion.to_text()}, "fs")
-    with pytest.raises(DataError, match="calibration 3, plane bs"):
-        Distortion.from_row({"id": 3, "distortion_result_bs": "1;2"}, "bs")
-
-
-def test_folding_map_is_refused(distortion: Distortion) -> None:
+def test_folding_map_is_refused(distortion: PolynomialDistortion) -> None:
     distortion.check_invertible()
     folding = distortion.coefficients.copy()
     folding[8] = 0.01  # u² in X: turns back within the image
-    broken = Distortion(folding, distortion.scale, distortion.translation_mm, distortion.rotation)
+    broken = PolynomialDistortion(folding, distortion.scale, distortion.translation_mm, distortion.rotation)
     with pytest.raises(DataError, match="calibration 7 is not invertible"):
         broken.check_invertible("calibration 7")
-    flat = Distortion(np.zeros(32), 0.2, np.zeros(2), np.eye(2))
+    flat = PolynomialDistortion(np.zeros(32), 0.2, np.zeros(2), np.eye(2))
     with pytest.raises(DataError, match="not invertible"):
         flat.check_invertible()
 
 
-def test_wrong_shapes_are_refused(distortion: Distortion) -> None:
+def test_wrong_shapes_are_refused(distortion: PolynomialDistortion) -> None:
     with pytest.raises(ValueError, match=r"got \(3,\)"):
         distortion(np.zeros(3))
     with pytest.raises(ValueError, match="must be"):
-        Distortion(np.zeros(31), 0.2, np.zeros(2), np.eye(2))
+        PolynomialDistortion(np.zeros(31), 0.2, np.zeros(2), np.eye(2))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -32,7 +32,7 @@ def markers(tmp_path: Path) -> Path:
 
 
 def test_there_and_back(
-    veriserum: Path, distortions: dict[int, Distortion], markers: Path, tmp_path: Path, medcli: Run
+    veriserum: Path, distortions: dict[int, PolynomialDistortion], markers: Path, tmp_path: Path, medcli: Run
 ) -> None:
     """Calibration and plane are those of each row: ids 1 and 2 use calibrations 4 and 9."""
     there, back = tmp_path / "mm.csv", tmp_path / "px.csv"
@@ -48,7 +48,7 @@ def test_there_and_back(
 
 
 def test_one_calibration_for_all(
-    veriserum: Path, distortions: dict[int, Distortion], markers: Path, tmp_path: Path, medcli: Run
+    veriserum: Path, distortions: dict[int, PolynomialDistortion], markers: Path, tmp_path: Path, medcli: Run
 ) -> None:
     table = veriserum / "csv_files/distortion_calibration_reloaded.csv"
     words = ("--calibration", "9", "--plane", "fs", "--distortion", table, "--root", tmp_path, "--json")
@@ -84,7 +84,12 @@ def test_a_folder_in_the_way_of_the_result(veriserum: Path, markers: Path, tmp_p
         ("x_px,y_px\n1,two\n", ["--calibration", "4", "--plane", "bs"], 3, "line 2: y_px is 'two'"),
         ("x_px,y_px\n1,2\n", ["--calibration", "4"], 2, "which plane"),
         ("x_px,y_px\n1,2\n", ["--plane", "bs"], 2, "which calibration"),
-        ("x_px,y_px\n1,2\n", ["--plane", "bs", "--calibration", "5"], 3, "calibration 5 is not in the table"),
+        (
+            "x_px,y_px\n1,2\n",
+            ["--plane", "bs", "--calibration", "5"],
+            3,
+            "calibration 5 is not in distortion_calibration",
+        ),
         ("x_px,y_px,id\n1,2,77\n", ["--plane", "bs"], 3, "id 77 has no distortion_calibration_id"),
         ("x_px,y_px,plane\n1,2,lateral\n", ["--calibration", "4"], 3, "plane is 'lateral'"),
         ("", ["--calibration", "4", "--plane", "bs"], 3, "cannot be read"),

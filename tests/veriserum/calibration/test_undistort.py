@@ -19,7 +19,7 @@ from medcli.core import files, image_io
 from medcli.core.errors import DataError, MedcliError
 from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.veriserum.calibration import undistort as module
-from medcli.veriserum.calibration.distortion_model import Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
 from tests.conftest import Ran
 from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
@@ -34,7 +34,7 @@ def contents_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != RUN_NOTE}
 
 
-def expect(root: Path, distortion: Distortion, number: int) -> dict[str, np.ndarray]:
+def expect(root: Path, distortion: PolynomialDistortion, number: int) -> dict[str, np.ndarray]:
     """The published result for one pair of the folder."""
     pair = {
         plane: cv2.imread(str(root / "images" / f"{plane}_{number:06d}.jpg"), cv2.IMREAD_GRAYSCALE)
@@ -45,7 +45,7 @@ def expect(root: Path, distortion: Distortion, number: int) -> dict[str, np.ndar
 
 
 def test_png_equals_the_published_pixels(
-    veriserum: Path, distortions: dict[int, Distortion], medcli: Run, tmp_path: Path
+    veriserum: Path, distortions: dict[int, PolynomialDistortion], medcli: Run, tmp_path: Path
 ) -> None:
     """Ids 1 and 2 use calibrations 4 and 9: looked up by id, not by row."""
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--format", "png", "--out", tmp_path / "out")
@@ -56,7 +56,7 @@ def test_png_equals_the_published_pixels(
             np.testing.assert_array_equal(result, expected)
 
 
-def test_jpg_equals_the_published_files(veriserum: Path, distortions: dict[int, Distortion]) -> None:
+def test_jpg_equals_the_published_files(veriserum: Path, distortions: dict[int, PolynomialDistortion]) -> None:
     calibrate(veriserum, selection=ImageSelection(ids=[(1, 1)]))
     expected = expect(veriserum, distortions[4], 1)["fs"]
     content = (veriserum / "calibrated/calibrated_fs_000001.jpg").read_bytes()
@@ -97,7 +97,9 @@ def test_the_other_plane_decides_on_the_scaling(veriserum: Path, tmp_path: Path)
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "both" / name).read_bytes()
 
 
-def test_black_plane_leaves_both_unscaled(veriserum: Path, distortions: dict[int, Distortion], tmp_path: Path) -> None:
+def test_black_plane_leaves_both_unscaled(
+    veriserum: Path, distortions: dict[int, PolynomialDistortion], tmp_path: Path
+) -> None:
     write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
     calibrate(veriserum, tmp_path / "out", CalibrationSettings(format="png"), ImageSelection(ids=[(1, 1)]))
     for plane, expected in expect(veriserum, distortions[4], 1).items():
@@ -162,7 +164,7 @@ def test_area_with_mask(veriserum: Path, medcli: Run) -> None:
     assert "area" in refused.err
 
 
-def test_manifest_names_what_made_the_images(veriserum: Path, distortions: dict[int, Distortion]) -> None:
+def test_manifest_names_what_made_the_images(veriserum: Path, distortions: dict[int, PolynomialDistortion]) -> None:
     calibrate(veriserum)
     manifest = json.loads((veriserum / "calibrated/medcli_calibration.json").read_text())
     assert manifest["options"] == {"size": 512, "format": "jpg", "resample": "reference", "quality": 95}

@@ -10,31 +10,34 @@ import pandas as pd
 import pytest
 
 from medcli.veriserum.calibration import undistortion_map
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
-from medcli.veriserum.calibration.undistort import to_native_size
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
+from medcli.veriserum.calibration.undistorted_pairs import to_native_size
 from medcli.veriserum.calibration.undistortion_map import AreaMap, Reduction, ReferenceMap, load_or_build
+from medcli.veriserum.dataset.detector import PLANES
 from tests.support.made_veriserum import make_distortion, smooth_picture
 from tests.support.published_veriserum import correct_pair, nearest_native_pixels
 
 
 @pytest.fixture(scope="module")
-def distortion() -> Distortion:
+def distortion() -> PolynomialDistortion:
     return make_distortion(3)
 
 
 @pytest.fixture(scope="module")
-def nearest(distortion: Distortion) -> np.ndarray:
+def nearest(distortion: PolynomialDistortion) -> np.ndarray:
     return nearest_native_pixels(distortion)
 
 
-def test_nearest_pixel_of_the_whole_grid(distortion: Distortion, nearest: np.ndarray) -> None:
+def test_nearest_pixel_of_the_whole_grid(distortion: PolynomialDistortion, nearest: np.ndarray) -> None:
     """Every pixel of the grid, those beyond the mapped image included."""
     built = ReferenceMap.build(distortion, 1600)
     np.testing.assert_array_equal(built.nearest, nearest)
 
 
 @pytest.mark.parametrize("size", [512, 256, 800, 1600, 500, 333])
-def test_reference_equals_the_published_pixels(distortion: Distortion, nearest: np.ndarray, size: int) -> None:
+def test_reference_equals_the_published_pixels(
+    distortion: PolynomialDistortion, nearest: np.ndarray, size: int
+) -> None:
     picture = smooth_picture(5)
     expected = correct_pair({"bs": picture, "fs": picture}, {"bs": nearest, "fs": nearest}, size)["bs"]
     result = ReferenceMap.build(distortion, size).apply(picture, picture.max())
@@ -43,7 +46,7 @@ def test_reference_equals_the_published_pixels(distortion: Distortion, nearest: 
 
 @pytest.mark.parametrize("shape", [(800, 832), (1600, 1600), (1700, 2000), (64, 64)])
 def test_reference_equals_the_published_pixels_for_other_input_sizes(
-    distortion: Distortion, nearest: np.ndarray, shape: tuple[int, int]
+    distortion: PolynomialDistortion, nearest: np.ndarray, shape: tuple[int, int]
 ) -> None:
     picture = smooth_picture(6, shape)
     expected = correct_pair({"bs": picture, "fs": picture}, {"bs": nearest, "fs": nearest})["bs"]
@@ -52,7 +55,7 @@ def test_reference_equals_the_published_pixels_for_other_input_sizes(
     np.testing.assert_array_equal(result, expected)
 
 
-def test_reference_without_scaling(distortion: Distortion, nearest: np.ndarray) -> None:
+def test_reference_without_scaling(distortion: PolynomialDistortion, nearest: np.ndarray) -> None:
     pair = {"bs": smooth_picture(7), "fs": np.zeros((1600, 1664), np.uint8)}
     expected = correct_pair(pair, {"bs": nearest, "fs": nearest})
     built = ReferenceMap.build(distortion, 512)
@@ -72,7 +75,7 @@ def test_every_published_calibration(real_data: Path) -> None:
 def check_published_calibrations(real_data: Path, cases: list[tuple[str, int]]) -> None:
     table = pd.read_csv(real_data / "veriserum/csv_files/distortion_calibration_reloaded.csv")
     for plane, row in cases:
-        model = Distortion.from_row(table.iloc[row], plane)
+        model = PolynomialDistortion.from_text(table[f"distortion_result_{plane}"][row])
         tree = nearest_native_pixels(model)
         for size, shape in ((512, (1600, 1664)), (512, (900, 1000)), (333, (1600, 1664))):
             picture = smooth_picture(row, shape)
@@ -98,7 +101,7 @@ def test_reduction_refuses_a_size_beyond_the_grid() -> None:
         Reduction.to_size(1601)
 
 
-def slow_area(picture: np.ndarray, distortion: Distortion, size: int, i: int, j: int) -> float:
+def slow_area(picture: np.ndarray, distortion: PolynomialDistortion, size: int, i: int, j: int) -> float:
     """Mean over a fine lattice of the footprint of output pixel (i, j), by the model's own inverse."""
     offsets = (np.arange(32) + 0.5) / 32
     columns, rows = np.meshgrid((j + offsets) * 1600 / size - 0.5, (i + offsets) * 1600 / size - 0.5)
@@ -110,7 +113,7 @@ def slow_area(picture: np.ndarray, distortion: Distortion, size: int, i: int, j:
 
 
 @pytest.mark.parametrize("size", [64, 512, 1600])
-def test_area_equals_a_fine_integral(distortion: Distortion, size: int) -> None:
+def test_area_equals_a_fine_integral(distortion: PolynomialDistortion, size: int) -> None:
     picture = cv2.GaussianBlur(smooth_picture(8), (0, 0), 2)
     area = AreaMap.build(distortion, size)
     result = area.apply(picture, 0)
@@ -120,7 +123,7 @@ def test_area_equals_a_fine_integral(distortion: Distortion, size: int) -> None:
         assert abs(result[i, j] - slow_area(picture, distortion, size, i, j)) <= 1.5
 
 
-def test_area_is_black_outside_and_scaled_inside(distortion: Distortion) -> None:
+def test_area_is_black_outside_and_scaled_inside(distortion: PolynomialDistortion) -> None:
     area = AreaMap.build(distortion, 512)
     white = np.full((1600, 1664), 100, np.uint8)
     result = area.apply(white, 100)
@@ -130,7 +133,7 @@ def test_area_is_black_outside_and_scaled_inside(distortion: Distortion) -> None
     assert (result[~area.inside] == 0).all()
 
 
-def test_area_field_of_view_is_where_a_native_pixel_maps(distortion: Distortion) -> None:
+def test_area_field_of_view_is_where_a_native_pixel_maps(distortion: PolynomialDistortion) -> None:
     area = AreaMap.build(distortion, 200)
     columns, rows = np.meshgrid((np.arange(200) + 0.5) * 8 - 0.5, (np.arange(200) + 0.5) * 8 - 0.5)
     centres_mm = np.stack([(columns.ravel() - 800) * 0.225, -(rows.ravel() - 800) * 0.225], axis=1)
@@ -140,7 +143,7 @@ def test_area_field_of_view_is_where_a_native_pixel_maps(distortion: Distortion)
     assert not (area.inside & ~in_image.reshape(200, 200)).any()
 
 
-def test_area_of_another_input_size_is_nearly_the_same(distortion: Distortion) -> None:
+def test_area_of_another_input_size_is_nearly_the_same(distortion: PolynomialDistortion) -> None:
     picture = cv2.GaussianBlur(smooth_picture(9), (0, 0), 6)
     half = cv2.resize(picture, (832, 800), interpolation=cv2.INTER_AREA)
     area = AreaMap.build(distortion, 256)
@@ -148,7 +151,7 @@ def test_area_of_another_input_size_is_nearly_the_same(distortion: Distortion) -
     assert np.abs(difference).mean() < 1
 
 
-def test_a_map_is_kept_and_read_again(distortion: Distortion, tmp_path: Path) -> None:
+def test_a_map_is_kept_and_read_again(distortion: PolynomialDistortion, tmp_path: Path) -> None:
     for resampling in undistortion_map.RESAMPLINGS:
         first = load_or_build(distortion, 128, resampling, tmp_path)
         files = sorted(tmp_path.glob(f"{resampling}-128-*.npz"))
@@ -159,7 +162,7 @@ def test_a_map_is_kept_and_read_again(distortion: Distortion, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut off", "a flipped byte", "another shape", "out of range"])
-def test_a_damaged_cache_file_is_rebuilt(distortion: Distortion, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_cache_file_is_rebuilt(distortion: PolynomialDistortion, tmp_path: Path, damage: str) -> None:
     sound = load_or_build(distortion, 128, "reference", tmp_path)
     (path,) = tmp_path.iterdir()
     content = bytearray(path.read_bytes())
@@ -180,16 +183,16 @@ def test_a_damaged_cache_file_is_rebuilt(distortion: Distortion, tmp_path: Path,
     np.testing.assert_array_equal(healed.arrays["nearest"], sound.arrays["nearest"])
 
 
-def test_another_calibration_has_another_cache_file(distortion: Distortion, tmp_path: Path) -> None:
+def test_another_calibration_has_another_cache_file(distortion: PolynomialDistortion, tmp_path: Path) -> None:
     changed = distortion.coefficients.copy()
     changed[0] += 1e-12
-    other = Distortion(changed, distortion.scale, distortion.translation_mm, distortion.rotation)
+    other = PolynomialDistortion(changed, distortion.scale, distortion.translation_mm, distortion.rotation)
     load_or_build(distortion, 64, "reference", tmp_path)
     load_or_build(other, 64, "reference", tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_cache_that_cannot_be_written_does_not_matter(distortion: Distortion, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_does_not_matter(distortion: PolynomialDistortion, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     built = load_or_build(distortion, 64, "reference", blocked)

@@ -8,6 +8,7 @@ import pytest
 
 from medcli.core.shell import spell
 from medcli.veriserum.dataset.status import survey_veriserum
+from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.pose.pairs import choose_pairs, find_pairs
 from tests.conftest import Ran
 from tests.support.made_veriserum import write_study
@@ -58,7 +59,7 @@ def test_proposes_a_training_that_can_begin(
     assert commands == ([] if words is None else [f"medcli train pose --root {tmp_path}{words}"])
     if words is not None:
         name = words.split()[-1] if words else "1"
-        assert len(choose_pairs(find_pairs(tmp_path, name)).test)
+        assert len(choose_pairs(find_pairs(VeriserumStudy(tmp_path), name)).test)
         (tmp_path / "bs_000001.jpg").unlink()
         assert survey_veriserum(tmp_path).proposals  # two of its trial are left
         for number in (2, 3):

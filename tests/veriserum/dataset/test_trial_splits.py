@@ -36,14 +36,14 @@ def make_poses(trials: int = 10, frames: int = 20) -> pd.DataFrame:
 
 
 def nothing(root: Path) -> folder_index.Contents:
-    return folder_index.Contents(root, {})
+    return folder_index.Contents(root)
 
 
 def database(path: Path, column: str, measurements: pd.DataFrame) -> folder_index.Contents:
     connection = sqlite3.connect(path)
     measurements.rename(columns={"trial": column}).to_sql("Measurements", connection, index=False)
     connection.close()
-    return folder_index.Contents(path.parent, {}, databases=[path])
+    return folder_index.Contents(path.parent, databases=[path])
 
 
 def same_groups(found: pd.Series, truth: pd.Series) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from medcli.veriserum.geometry.biplane import (
     Plane,
     PoseFrame,
     SourceIntensifier,
+    read_inter_plane,
 )
 from medcli.veriserum.geometry.rasterizer import add_triangles, project_corners
 
@@ -49,10 +52,17 @@ def sphere(radius: float, divisions: int) -> Mesh:
     return merge_vertices(faces * radius)
 
 
+def to_mm(grid: ImageGrid, pixels: np.ndarray) -> np.ndarray:
+    """Where pixels (..., 2), column and row, lie on the detector, right and up: the twin of ``ImageGrid.to_pixels``."""
+    return np.stack(
+        [grid.left_mm + pixels[..., 0] * grid.pixel_mm, grid.top_mm - pixels[..., 1] * grid.pixel_mm], axis=-1
+    )
+
+
 def rays(camera: Camera, grid: ImageGrid) -> np.ndarray:
     """Unit directions from the source to every pixel, (rows, columns, 3)."""
     pixels = np.stack(np.meshgrid(np.arange(grid.columns), np.arange(grid.rows)), axis=-1)
-    on_plane = grid.to_mm(pixels)
+    on_plane = to_mm(grid, pixels)
     plane = camera.plane
     points = plane.centre_mm + on_plane[..., :1] * plane.horizontal + on_plane[..., 1:] * plane.vertical
     directions = points - camera.source_mm
@@ -229,8 +239,8 @@ def test_smaller_grids_cover_the_same_field() -> None:
     for size in (512, 256, 100):
         grid, ratio = ImageGrid.calibrated(size), 1600 / size
         outer = np.array([[-0.5, -0.5], [size - 0.5, size - 0.5]])
-        np.testing.assert_allclose(full.to_pixels(grid.to_mm(outer)), (outer + 0.5) * ratio - 0.5, atol=1e-9)
-        np.testing.assert_allclose(grid.to_pixels(grid.to_mm(outer)), outer, atol=1e-9)
+        np.testing.assert_allclose(full.to_pixels(to_mm(grid, outer)), (outer + 0.5) * ratio - 0.5, atol=1e-9)
+        np.testing.assert_allclose(grid.to_pixels(to_mm(grid, outer)), outer, atol=1e-9)
 
 
 def test_pose_frames(cameras: DualPlane) -> None:
@@ -275,3 +285,15 @@ def test_real_source_calibrations_make_cameras(real_data) -> None:  # type: igno
         # Both sources see the place where the planes' axes cross near the middle of their images.
         for camera in (pair.bs, pair.fs):
             assert np.linalg.norm(camera.project([CROSSING])) < 12
+
+
+def test_inter_plane_geometry_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "planes.json"
+    path.write_text('{"fs": {"centre_mm": [1, 2, 3], "normal": [1, 0, 0], "vertical": [0, 1, 0]}}')
+    planes = read_inter_plane(path)
+    assert planes.fs.centre_mm.tolist() == [1, 2, 3]
+    assert planes.bs.normal.tolist() == [0, 0, 1]
+    for text in ('{"left": {}}', "[1]", "{", '{"fs": {"centre_mm": [1, 2, 3]}}'):
+        path.write_text(text)
+        with pytest.raises(DataError, match="is no inter-plane geometry"):
+            read_inter_plane(path)

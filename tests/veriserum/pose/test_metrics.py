@@ -13,7 +13,7 @@ from medcli.core.rigid_transforms import VERISERUM_EULER, invert_rigid, rigid_tr
 from medcli.synthetic.fluoroscopy.implants import make_implants
 from medcli.veriserum.dataset.implant_surfaces import Implant, anatomy_ids
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, InterPlane, SourceIntensifier
-from medcli.veriserum.pose.metrics import MEASURES, outline_error_mm, outline_errors, pose_errors, summarise_errors
+from medcli.veriserum.pose.metrics import POSE_MEASURES, PoseComparison, outline_error_mm, pose_errors, summarise_errors
 
 CAMERAS = DualPlane.from_calibration(SourceIntensifier(3.0, -5.0, 1850.0, -4.0, 2.0, 1840.0))
 POSE = rigid_transform([5.0, -8.0, 400.0], [20.0, -15.0, 95.0], VERISERUM_EULER)
@@ -39,7 +39,7 @@ def test_translation_is_taken_apart_by_plane() -> None:
     estimates = np.stack(
         [moved(list(along_bs), [0, 0, 0]), moved(list(along_fs), [0, 0, 0]), moved([3, -4, 0], [0, 0, 0])]
     )
-    errors = pose_errors(estimates, np.stack([POSE] * 3))
+    errors = pose_errors(PoseComparison(estimates, np.stack([POSE] * 3)))
     assert errors["in_plane_bs_mm"].tolist() == pytest.approx([0, 7 * math.sin(math.radians(70)), 5], abs=1e-9)
     assert errors["out_of_plane_bs_mm"].tolist() == pytest.approx([7, 7 * math.cos(math.radians(70)), 0], abs=1e-9)
     assert errors["out_of_plane_fs_mm"][1] == pytest.approx(7)
@@ -50,7 +50,7 @@ def test_translation_is_taken_apart_by_plane() -> None:
 
 @pytest.mark.parametrize("angle", [0.5, 30.0, 179.0])
 def test_rotation_is_the_geodesic_angle(angle: float) -> None:
-    errors = pose_errors(moved([0, 0, 0], [angle, 0, 0])[None], POSE[None])
+    errors = pose_errors(PoseComparison(moved([0, 0, 0], [angle, 0, 0])[None], POSE[None]))
     assert errors["rotation_deg"][0] == pytest.approx(angle)
     assert errors["rz_deg"][0] == pytest.approx(angle)  # intrinsic z comes first, so about the world's z
     assert errors["rx_deg"][0] == pytest.approx(0, abs=1e-6)
@@ -58,7 +58,7 @@ def test_rotation_is_the_geodesic_angle(angle: float) -> None:
 
 def test_euler_angles_differ_the_short_way_round() -> None:
     one, other = (rigid_transform([0, 0, 0], [angle, 10.0, 20.0], VERISERUM_EULER)[None] for angle in (179.0, -179.0))
-    assert pose_errors(one, other)["rz_deg"][0] == pytest.approx(2)
+    assert pose_errors(PoseComparison(one, other))["rz_deg"][0] == pytest.approx(2)
 
 
 def test_outline_lies_on_the_rim_of_the_silhouette(implant: Implant) -> None:
@@ -89,14 +89,13 @@ def test_outline_error_of_known_movements(implant: Implant) -> None:
 
 def test_summary_and_unknown_implants(implant: Implant) -> None:
     poses = np.stack([moved([i, 0, 0], [0, 0, 0]) for i in range(1, 11)])
-    errors = pose_errors(poses, np.stack([POSE] * 10))
-    outlines = outline_errors([implant] * 9 + [None], [CAMERAS] * 10, poses, np.stack([POSE] * 10))
-    found = summarise_errors(errors.join(outlines))
-    assert set(found) == set(MEASURES)
+    errors = pose_errors(PoseComparison(poses, np.stack([POSE] * 10), [implant] * 9 + [None], [CAMERAS] * 10))
+    found = summarise_errors(errors)
+    assert list(found) == list(errors) == [measure.name for measure in POSE_MEASURES]
     assert (found["x_mm"].mean, found["x_mm"].median) == pytest.approx((5.5, 5.5))
     assert found["x_mm"].p90 == pytest.approx(9.1)
     assert (found["x_mm"].pairs, found["outline_bs_mm"].pairs) == (10, 9)
-    assert math.isnan(summarise_errors(outlines.iloc[9:])["outline_fs_mm"].mean)
+    assert math.isnan(summarise_errors(errors.iloc[9:])["outline_fs_mm"].mean)
 
 
 def test_anatomies_by_kind_and_number() -> None:

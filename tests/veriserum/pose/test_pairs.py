@@ -13,8 +13,10 @@ import pytest
 
 from medcli.core.errors import DataError, UsageError
 from medcli.veriserum.calibration.undistort import ImageSelection, calibrate
+from medcli.veriserum.dataset.pose_tables import pose_matrices
+from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.pose.pair_images import PairReader, read_together
-from medcli.veriserum.pose.pairs import choose_pairs, find_pairs, open_pairs, pose_matrices, targets_of
+from medcli.veriserum.pose.pairs import choose_pairs, find_pairs, open_pairs, targets_of
 from medcli.veriserum.pose.settings import PoseSettings
 
 POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
@@ -35,13 +37,13 @@ def change_poses(root: Path, change: dict[tuple[int, str], object]) -> None:
 
 
 def test_originals_calibrated_on_the_fly_equal_the_calibrated_folder(root: Path, tmp_path: Path) -> None:
-    fly = find_pairs(root, "femur")
+    fly = find_pairs(VeriserumStudy(root), "femur")
     assert fly.source == "originals"
     ids = fly.poses.index.to_numpy()
     _, on_the_fly, failures = read_together(fly.reader(128), fly.select(ids))
     assert failures == []
     calibrate(root)
-    stored = find_pairs(root, "femur")
+    stored = find_pairs(VeriserumStudy(root), "femur")
     assert stored.source == "calibrated"
     _, from_files, _ = read_together(stored.reader(128), stored.select(ids))
     difference = np.abs(on_the_fly.astype(int) - from_files.astype(int))
@@ -49,38 +51,38 @@ def test_originals_calibrated_on_the_fly_equal_the_calibrated_folder(root: Path,
     assert difference.max() <= 8
     elsewhere = tmp_path / "elsewhere"
     shutil.move(root / "calibrated", elsewhere)
-    assert find_pairs(root, "femur").source == "originals"
-    assert find_pairs(root, "femur", elsewhere).source == "calibrated"
+    assert find_pairs(VeriserumStudy(root), "femur").source == "originals"
+    assert find_pairs(VeriserumStudy(root, elsewhere), "femur").source == "calibrated"
 
 
 def test_calibrated_folder_with_too_few_images_is_not_used(root: Path) -> None:
     calibrate(root)
     (root / "calibrated" / "calibrated_bs_000001.jpg").unlink()
     (root / "calibrated" / "calibrated_fs_000001.jpg").unlink()
-    assert find_pairs(root, "femur").source == "originals"
+    assert find_pairs(VeriserumStudy(root), "femur").source == "originals"
 
 
 def test_calibrated_folder_of_one_plane_is_not_used(root: Path) -> None:
     calibrate(root, selection=ImageSelection(planes=["bs"]))
-    assert find_pairs(root, "femur").source == "originals"
+    assert find_pairs(VeriserumStudy(root), "femur").source == "originals"
 
 
 def test_anatomy_by_number_and_kind(pose_study: Path) -> None:
     table = pd.read_csv(pose_study / POSES, index_col="id")
     for name, wanted in (("1", (1,)), ("femur", (1, 2)), ("tibia", (3,)), (None, (1, 2, 3))):
         expected = table.index[table["anatomy_id"].isin(wanted)].tolist()
-        assert find_pairs(pose_study, name).poses.index.tolist() == expected
+        assert find_pairs(VeriserumStudy(pose_study), name).poses.index.tolist() == expected
     with pytest.raises(DataError, match="no pose of anatomy 6; there are: 1, 2, 3"):
-        find_pairs(pose_study, "6")
+        find_pairs(VeriserumStudy(pose_study), "6")
     with pytest.raises(UsageError, match="'knee' is not femur, tibia or an anatomy_id"):
-        find_pairs(pose_study, "knee")
+        find_pairs(VeriserumStudy(pose_study), "knee")
 
 
 def test_obsolete_incomplete_and_broken_rows_are_left_out(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    before = find_pairs(root, "1").poses.index.tolist()
+    before = find_pairs(VeriserumStudy(root), "1").poses.index.tolist()
     change_poses(root, {(before[0], "obsolete"): 1, (before[1], "tx"): "nothing"})
     next(root.rglob(f"fs_{before[2]:06d}.jpg")).unlink()
-    pairs = find_pairs(root, "1")
+    pairs = find_pairs(VeriserumStudy(root), "1")
     assert pairs.poses.index.tolist() == before[3:]
     assert (pairs.obsolete, pairs.incomplete) == (1, 1)
 
@@ -101,7 +103,7 @@ def test_cache_decodes_once_and_again_what_changed(root: Path, monkeypatch: pyte
 
     monkeypatch.setattr(PairReader, "read", counted)
     settings = PoseSettings(root=root, anatomy="femur", size=32)
-    pairs = find_pairs(root, "femur")
+    pairs = find_pairs(VeriserumStudy(root), "femur")
     split = choose_pairs(pairs)
     first = open_pairs(settings, pairs, split)
     assert len(done) == len(split.train) + len(split.val)
@@ -125,7 +127,7 @@ def test_cache_decodes_once_and_again_what_changed(root: Path, monkeypatch: pyte
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_named(root: Path) -> None:
-    pairs = find_pairs(root, "femur")
+    pairs = find_pairs(VeriserumStudy(root), "femur")
     split = choose_pairs(pairs)
     broken = int(split.train[0])
     Path(pairs.files[broken].fs).write_bytes(b"no image")

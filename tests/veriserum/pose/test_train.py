@@ -18,6 +18,7 @@ import torch
 from medcli.core.errors import DataError, UsageError
 from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import from_ranges
 from medcli.veriserum.pose.checkpoint import load_pose_network, read_pose_metadata
 from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
@@ -82,7 +83,7 @@ def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainPoseRes
 
 def test_checkpoint_says_what_it_was_trained_on(whole_run: TrainPoseResult, pose_study: Path) -> None:
     metadata = read_pose_metadata(whole_run.best)
-    pairs = find_pairs(pose_study, "femur")
+    pairs = find_pairs(VeriserumStudy(pose_study), "femur")
     sides = [from_ranges(metadata.splits[name]) for name in ("train", "val", "test")]
     assert sorted(np.concatenate(sides)) == pairs.poses.index.tolist()
     assert set(metadata.anatomies) == set(pairs.poses.loc[sides[0], "anatomy_id"])
@@ -168,7 +169,17 @@ def test_train_command_as_typed(medcli: Callable[..., Any], pose_study: Path, tm
         "--gpus",
         "0",
     ]
-    words += ["--backbone", "shufflenet_v2_x0_5", "--backbone-weights", "none", "--loss-weights", "1", "0.5"]
+    words += [
+        "--backbone",
+        "shufflenet_v2_x0_5",
+        "--backbone-weights",
+        "none",
+        "--loss",
+        "l1+geodesic",
+        "--loss-weights",
+        "1",
+        "0.5",
+    ]
     words += ["--limit-pairs", "6", "--out", tmp_path / "run"]
     ran = medcli(*words, "--json")
     assert ran.code == 0, ran.err

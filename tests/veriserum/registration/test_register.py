@@ -20,7 +20,7 @@ from medcli.veriserum.geometry.biplane import ImageGrid, PoseFrame
 from medcli.veriserum.geometry.outline_overlay import outline
 from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher, minimise, moved, refine
 from medcli.veriserum.registration.register import register_poses
-from medcli.veriserum.registration.study import Recordings, Sources, read_inter_plane
+from medcli.veriserum.registration.start_poses import Sources, StartPoses
 from tests.conftest import Ran
 
 PAIRS = 3
@@ -120,9 +120,9 @@ def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriseru
 
 @pytest.mark.parametrize("number", range(1, PAIRS + 1))
 def test_the_truth_is_recovered_from_realistic_images(study: SyntheticVeriserum, number: int) -> None:
-    recordings = Recordings.open(Sources(study.root))
+    starts = StartPoses(Sources(study.root))
     begin = shaken(study.study, number, np.random.default_rng(number))
-    found = refine(recordings.pictures(number), recordings.cameras(number), recordings.mesh(number), begin)
+    found = refine(starts.images(number), starts.geometry.cameras(number), starts.geometry.implant(number).mesh, begin)
     away, angle = errors(study.study, number, found.pose)
     assert np.all(np.abs(away) < [0.3, 0.3, 0.3])
     assert angle < 0.6
@@ -207,24 +207,24 @@ def test_the_same_bytes_with_any_number_of_workers_and_after_a_stop(
 
 @pytest.mark.parametrize("frame", [PoseFrame.FS, PoseFrame.SOURCE_BS])
 def test_poses_in_another_frame_come_back_in_it(study: SyntheticVeriserum, tmp_path: Path, frame: PoseFrame) -> None:
-    plain = Recordings.open(Sources(study.root))
-    row = Recordings.open(Sources(study.root, frame=frame)).pose_numbers(1, plain.pose(1))
-    assert abs(row["tz"] - plain.start.loc[1, "tz"]) > 10
+    plain = StartPoses(Sources(study.root))
+    row = StartPoses(Sources(study.root, frame=frame)).pose_cells(1, plain.pose(1))
+    assert abs(row["tz"] - plain.table.loc[1, "tz"]) > 10
     pd.DataFrame([{"id": 1, **row}]).to_csv(tmp_path / "start.csv", index=False)
-    read = Recordings.open(Sources(study.root, tmp_path / "start.csv", frame=frame))
+    read = StartPoses(Sources(study.root, tmp_path / "start.csv", frame=frame))
     assert np.allclose(read.pose(1), plain.pose(1), atol=1e-4)
 
 
 def test_calibrated_images_are_preferred(medcli: Callable[..., Ran], study: SyntheticVeriserum, tmp_path: Path) -> None:
     folder = tmp_path / "calibrated"
     medcli("calibrate", "veriserum", "--root", study.root, "--out", folder, "--ids", "1")
-    recordings = Recordings.open(Sources(study.root, calibrated=folder))
+    starts = StartPoses(Sources(study.root, calibrated=folder))
     published = cv2.imread(str(folder / "calibrated_bs_000001.jpg"), cv2.IMREAD_GRAYSCALE)
-    assert np.array_equal(recordings.pictures(1)["bs"], published)
-    made = recordings.pictures(2)["bs"]
+    assert np.array_equal(starts.images(1)["bs"], published)
+    made = starts.images(2)["bs"]
     assert made.shape == (512, 512)
     begin = shaken(study.study, 1, np.random.default_rng(3), 3.0)
-    found = refine(recordings.pictures(1), recordings.cameras(1), recordings.mesh(1), begin)
+    found = refine(starts.images(1), starts.geometry.cameras(1), starts.geometry.implant(1).mesh, begin)
     away, angle = errors(study.study, 1, found.pose)
     assert np.all(np.abs(away) < 0.3)
     assert angle < 0.6
@@ -263,18 +263,6 @@ def test_what_cannot_be_done_at_all_is_said(
     assert wrong.code == 3
     assert "holds no registered poses" in wrong.err
     assert medcli("register", "pose", "--root", study.root, "--out", tmp_path / "x.db").code == 2
-
-
-def test_inter_plane_geometry_is_read_or_refused(tmp_path: Path) -> None:
-    path = tmp_path / "planes.json"
-    path.write_text('{"fs": {"centre_mm": [1, 2, 3], "normal": [1, 0, 0], "vertical": [0, 1, 0]}}')
-    planes = read_inter_plane(path)
-    assert planes.fs.centre_mm.tolist() == [1, 2, 3]
-    assert planes.bs.normal.tolist() == [0, 0, 1]
-    for text in ('{"left": {}}', "[1]", "{", '{"fs": {"centre_mm": [1, 2, 3]}}'):
-        path.write_text(text)
-        with pytest.raises(DataError, match="is no inter-plane geometry"):
-            read_inter_plane(path)
 
 
 def test_a_pose_behind_a_source_is_said(study: SyntheticVeriserum, tmp_path: Path) -> None:

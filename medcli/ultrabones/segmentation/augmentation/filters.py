@@ -58,7 +58,7 @@ def median_7x7(images: Tensor) -> Tensor:
     if levels.device.type == "cpu":
         blurred = [cv2.medianBlur(frame[0], MEDIAN_SIDE) for frame in levels.numpy()]
         return torch.from_numpy(np.stack(blurred))[:, None].float().div_(255)
-    return torch.cat([_median_of_copies(chunk) for chunk in levels.split(_MEDIAN_CHUNK)]).float().div_(255)
+    return torch.cat([_median_of_copies(chunk) for chunk in torch.split(levels, _MEDIAN_CHUNK)]).float().div_(255)
 
 
 def to_levels(images: Tensor, nearest: bool = False) -> Tensor:

@@ -165,7 +165,7 @@ def sampling_maps(plan: AugmentationPlan, size: tuple[int, int]) -> NDArray[np.f
 def first_geometric(operations: NDArray[np.int64]) -> NDArray[np.int64]:
     """(B,) the slot of each frame's first geometric operation; S where it drew none."""
     moves = GEOMETRIC[operations]
-    return np.where(moves.any(1), moves.argmax(1), operations.shape[1])
+    return np.asarray(np.where(moves.any(1), moves.argmax(1), operations.shape[1]))
 
 
 def compose(plan: AugmentationPlan, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medcli.veriserum.calibration.distortion_model import GRID_SIZE, GRID_SPAN_MM
 from medcli.veriserum.calibration.grid_fit.phantom import BEAD_RADIUS_MM
+from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM
 
 Picture = NDArray[Any]
 """(H, W) float32."""

@@ -20,7 +20,6 @@ from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import GRID_SIZE, GRID_SPAN_MM
 from medcli.veriserum.calibration.grid_fit.phantom import (
     BEADS_ALONG,
     MIDDLE,
@@ -29,6 +28,7 @@ from medcli.veriserum.calibration.grid_fit.phantom import (
     bead_presence,
     octagon,
 )
+from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM
 
 Points = NDArray[np.float64]
 

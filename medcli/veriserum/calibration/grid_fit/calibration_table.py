@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
-from medcli.core.files import write_text
+from medcli.core.files import csv_text, write_text
 
 COLUMNS = ("id", "update_timestamp", "obsolete", "distortion_result_fs", "distortion_result_bs", "method")
 """Columns of a new table: those of the published one that a fit can fill."""
@@ -70,8 +70,4 @@ class CalibrationTable:
 
     def write(self) -> None:
         """Write the table in place of the file, whole or not at all."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, csv_text(self.rows, self.columns))

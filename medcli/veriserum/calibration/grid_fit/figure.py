@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medcli.core.files import write_bytes
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH
-from medcli.veriserum.calibration.grid_fit.fit_calibration import GridFit
+from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit
 from medcli.veriserum.calibration.grid_fit.phantom import ORIENTATION_BEAD, bead_presence, nodes_to_mm
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 
 _INCHES, _DPI = 6.4, 110
 _ARROW_PX = 70

@@ -13,49 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medcli.core import image_io
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import UsageError
 from medcli.core.files import make_output_folder
-from medcli.veriserum.calibration.distortion_model import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
-from medcli.veriserum.calibration.grid_fit.bead_detection import Beads, find_beads
-from medcli.veriserum.calibration.grid_fit.bead_matching import GridMatch, View, match_grid
+from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
-from medcli.veriserum.calibration.grid_fit.phantom import nodes_to_mm
-from medcli.veriserum.calibration.grid_fit.polynomial_fit import PolynomialFit, fit_polynomial
-from medcli.veriserum.calibration.undistort import to_native_size
+from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_picture_file
+from medcli.veriserum.dataset.detector import PLANES
 
 _LOG = logging.getLogger(__name__)
 _PLANE_IN_NAME = re.compile(r"(?<![a-z])(bs|fs)(?![a-z])", re.IGNORECASE)
-_METHOD = "medcli bead centroids, linear least squares"
+_METHODS = {PolynomialDistortion.name: "medcli bead centroids, linear least squares"}
 _MUCH_MISSING = 0.15
 _LARGE_RESIDUAL_MM = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class GridFit:
-    """All about the fit of one picture.
-
-    Attributes:
-        picture: (1600, 1664) the picture at the native size.
-        beads: every spot that was found.
-        match: which of them are beads of the phantom.
-        fit: the calibration.
-    """
-
-    picture: NDArray[Any]
-    beads: Beads
-    match: GridMatch
-    fit: PolynomialFit
-
-    @property
-    def centres_px(self) -> NDArray[np.float64]:
-        """(K, 2) column and row of the recognised beads."""
-        return self.beads.centres_px[self.match.spots]
 
 
 @dataclass(frozen=True)
@@ -136,6 +108,7 @@ def fit_calibration(
     mirrored: bool = False,
     overwrite: bool = False,
     picture: Path | None = None,
+    model: str = PolynomialDistortion.name,
 ) -> FitResult:
     """Fit the distortion of each plane to a picture of the grid phantom and put it into a table.
 
@@ -146,58 +119,29 @@ def fit_calibration(
         mirrored: accept mirrored pictures; the calibration turns them back.
         overwrite: replace numbers that are there and differ.
         picture: PNG file for beads and residuals; None: beside the table, with the id in its name.
+        model: a name of :data:`medcli.veriserum.calibration.distortion_model.DISTORTION_MODELS`.
 
     Raises:
         DataError: a picture does not show the phantom, or the table cannot be read.
-        UsageError: the row is there already, or a plane is missing.
+        UsageError: the row is there already, a plane is missing, or there is no such model.
     """
-    from medcli.veriserum.calibration.grid_fit.figure import write_fit_picture
+    from medcli.veriserum.calibration.grid_fit.figure import write_fit_picture  # loads matplotlib
 
     started = time.perf_counter()
+    if model not in DISTORTION_MODELS:
+        raise UsageError(f"--model '{model}' is not one of {', '.join(DISTORTION_MODELS)}")
     table = CalibrationTable.read(out)
     _check_planes(pictures, table, number)
     make_output_folder(out.parent)
-    fits = {plane: fit_picture_file(plane, path, mirrored) for plane, path in pictures.items()}
-    number = _same_row(table, fits) if number is None else number
-    row = _put(table, number, fits, overwrite)
+    chosen = DISTORTION_MODELS[model]
+    fits = {plane: fit_picture_file(plane, path, mirrored, chosen) for plane, path in pictures.items()}
+    cells = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
+    number = _same_row(table, cells) if number is None else number
+    row = _put(table, number, cells, _METHODS.get(model, f"medcli bead centroids, {model} model"), overwrite)
     picture = picture or out.with_name(f"{out.stem}_{number:02d}.png")
     write_fit_picture(make_output_folder(picture.parent) / picture.name, fits)
     planes = [_report(plane, pictures[plane], found) for plane, found in fits.items()]
     return FitResult(out, number, row, planes, picture, round(time.perf_counter() - started, 3))
-
-
-def fit_picture_file(plane: str, path: Path, mirrored: bool = False) -> GridFit:
-    """Fit the calibration of one plane to an image file.
-
-    Raises:
-        DataError: it cannot be read or does not show the phantom; names the file and the plane.
-    """
-    image = image_io.read_grey(path)
-    if image.shape != (NATIVE_HEIGHT, NATIVE_WIDTH):
-        _LOG.warning(
-            "%s has %d x %d pixels; it is fitted at %d x %d, the size that calibrated images are taken at",
-            *(path, image.shape[1], image.shape[0], NATIVE_WIDTH, NATIVE_HEIGHT),
-        )
-    try:
-        found = fit_grid(to_native_size(image))
-    except DataError as error:
-        raise DataError(
-            f"{path}, plane {plane}: {error.message}", error.hint or "the picture must show the whole bead grid"
-        ) from error
-    _check_view(found.match.view, f"{path}, plane {plane}", mirrored)
-    return found
-
-
-def fit_grid(picture: NDArray[Any]) -> GridFit:
-    """Find the beads in a picture (1600, 1664), recognise them, and fit the distortion.
-
-    Raises:
-        DataError: it does not show the phantom; says what was found.
-    """
-    beads = find_beads(picture)
-    match = match_grid(beads.centres_px)
-    fit = fit_polynomial(beads.centres_px[match.spots], nodes_to_mm(match.nodes))
-    return GridFit(picture, beads, match, fit)
 
 
 def _check_planes(pictures: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:
@@ -212,33 +156,16 @@ def _check_planes(pictures: Mapping[str, Path], table: CalibrationTable, number:
             )
 
 
-def _check_view(view: View, name: str, mirrored: bool) -> None:
-    if view is View.TURNED:
-        raise DataError(f"{name}: the picture is {view.value}, by its orientation bead", "turn it and try again")
-    if view.is_mirrored and not mirrored:
-        raise DataError(
-            f"{name}: the picture is {view.value} or turned by 90 degrees, by its orientation bead",
-            "turn it; or, if the study's images are mirrored, too, add --mirrored: the calibration turns them back",
-        )
-    if mirrored and not view.is_mirrored:
-        raise DataError(f"{name}: the picture is not mirrored, by its orientation bead", "leave out --mirrored")
-
-
-def _same_row(table: CalibrationTable, fits: Mapping[str, GridFit]) -> int:
+def _same_row(table: CalibrationTable, cells: Mapping[str, str]) -> int:
     """The id of a row that holds these calibrations already, else the next free id."""
-    texts = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
-    for number in table.ids():
-        row = table.find(number)
-        if row and all(row[name] == text for name, text in texts.items()):
-            return number
-    return max(table.ids(), default=0) + 1
+    same = (number for number in table.ids() if _has(table.find(number), cells))
+    return next(same, max(table.ids(), default=0) + 1)
 
 
-def _put(table: CalibrationTable, number: int, fits: Mapping[str, GridFit], overwrite: bool) -> str:
+def _put(table: CalibrationTable, number: int, cells: Mapping[str, str], method: str, overwrite: bool) -> str:
     """Put the calibrations into the table's row and write it, unless they are there already."""
-    cells = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
     row = table.find(number)
-    if row and all(row[name] == text for name, text in cells.items()):
+    if _has(row, cells):
         return "unchanged"
     if row and not overwrite and any(row[name].strip() for name in cells):
         raise UsageError(
@@ -246,9 +173,13 @@ def _put(table: CalibrationTable, number: int, fits: Mapping[str, GridFit], over
             "replace it with --overwrite, or choose another --id",
         )
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-    table.put(number, {"update_timestamp": now, "obsolete": "0", "method": _METHOD, **cells})
+    table.put(number, {"update_timestamp": now, "obsolete": "0", "method": method, **cells})
     table.write()
     return "replaced" if row else "added"
+
+
+def _has(row: Mapping[str, str] | None, cells: Mapping[str, str]) -> bool:
+    return row is not None and all(row[name] == text for name, text in cells.items())
 
 
 def _report(plane: str, path: Path, found: GridFit) -> PlaneReport:

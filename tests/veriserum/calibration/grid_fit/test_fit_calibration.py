@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, UsageError
 from medcli.synthetic.fluoroscopy.calibrations import draw_calibrations
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image, grid_picture
-from medcli.veriserum.calibration.distortion_model import PLANES, Distortion
+from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit import phantom
 from medcli.veriserum.calibration.grid_fit.bead_detection import find_beads
 from medcli.veriserum.calibration.grid_fit.bead_matching import View, match_grid
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
-from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, fit_grid, images_by_plane
-from medcli.veriserum.calibration.grid_fit.polynomial_fit import fit_polynomial
+from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
+from medcli.veriserum.calibration.grid_fit.fit_plane import fit_grid, fit_picture_file
+from medcli.veriserum.calibration.grid_fit.robust_fit import fit_distortion
+from medcli.veriserum.dataset.detector import PLANES
 from tests.conftest import Ran
 from tests.support.made_veriserum import write_tables
 
@@ -31,7 +33,7 @@ Points = NDArray[np.float64]
 
 
 @lru_cache(maxsize=1)
-def truth() -> dict[str, Distortion]:
+def truth() -> dict[str, PolynomialDistortion]:
     calibration = draw_calibrations(1, seed=3)[0]
     return {plane: calibration.distortion(plane) for plane in PLANES}
 
@@ -64,7 +66,7 @@ def seen_beads(turn_deg: float = 0.0, flip: tuple[int, int] = (1, 1)) -> tuple[P
     return pixels @ turn + middle, nodes
 
 
-def largest_map_error(fitted: Distortion, true: Distortion) -> float:
+def largest_map_error(fitted: PolynomialDistortion, true: PolynomialDistortion) -> float:
     """Millimetres, over every fourth pixel whose true place lies between beads."""
     pixels = np.stack(np.meshgrid(np.arange(0, 1664, 4.0), np.arange(0, 1600, 4.0)), -1).reshape(-1, 2)
     places = true(pixels)
@@ -146,7 +148,7 @@ def test_a_bead_away_from_its_place_is_an_outlier() -> None:
     moved = generator.choice(len(pixels), 40, replace=False)
     shifted = pixels + generator.normal(0, 0.05, pixels.shape)
     shifted[moved] += 2.0 * np.array([0.6, 0.8])
-    fit = fit_polynomial(shifted, phantom.nodes_to_mm(nodes))
+    fit = fit_distortion(PolynomialDistortion, shifted, phantom.nodes_to_mm(nodes))
     assert not fit.used[moved].any()
     assert fit.used.sum() > 0.99 * (len(pixels) - 40)
     assert largest_map_error(fit.distortion, truth()["bs"]) < 0.01
@@ -214,7 +216,7 @@ def test_a_fit_gives_the_true_map_back(plane: str) -> None:
     assert found.match.view is View.UPRIGHT
     assert lengths.mean() < 0.03
     assert largest_map_error(found.fit.distortion, truth()[plane]) < 0.05
-    back = Distortion.from_text(found.fit.distortion.to_text())
+    back = PolynomialDistortion.from_text(found.fit.distortion.to_text())
     assert np.array_equal(back(found.centres_px), found.fit.distortion(found.centres_px))
 
 
@@ -232,7 +234,7 @@ def test_a_turned_picture_is_fitted_as_well(turn_deg: float) -> None:
 
 def accuracy_on_published(table: pd.DataFrame, number: int, plane: str) -> tuple[float, float]:
     """Mean residual and largest map error in millimetres on a picture made from a published calibration."""
-    true = Distortion.from_row({"id": number, **table.loc[number].to_dict()}, plane)
+    true = PolynomialDistortion.from_text(table.at[number, f"distortion_result_{plane}"])
     found = fit_grid(grid_image(true, np.random.default_rng(number), noise=1.0, missing_share=0.05))
     mean = float(np.linalg.norm(found.fit.residuals_mm[found.fit.used], axis=1).mean())
     return mean, largest_map_error(found.fit.distortion, true)
@@ -341,7 +343,7 @@ def test_one_plane_completes_a_row(grids: dict[str, Path], tmp_path: Path) -> No
     row = CalibrationTable.read(out).find(2)
     assert row is not None
     assert row["distortion_result_fs"] == kept
-    assert largest_map_error(Distortion.from_text(row["distortion_result_bs"]), truth()["bs"]) < 0.05
+    assert largest_map_error(PolynomialDistortion.from_text(row["distortion_result_bs"]), truth()["bs"]) < 0.05
 
 
 def test_mirrored_pictures_are_recognised(medcli: Callable[..., Ran], tmp_path: Path) -> None:
@@ -357,7 +359,7 @@ def test_mirrored_pictures_are_recognised(medcli: Callable[..., Ran], tmp_path: 
     row = CalibrationTable.read(tmp_path / "table.csv").find(1)
     assert row is not None
     pixels = np.array([[400.0, 300], [800, 900], [1200, 700]])
-    fitted = Distortion.from_text(row["distortion_result_bs"])(pixels)
+    fitted = PolynomialDistortion.from_text(row["distortion_result_bs"])(pixels)
     assert np.allclose(fitted, truth()["bs"]([1663, 0] + pixels * [-1, 1]), atol=0.05)
 
 
@@ -373,7 +375,5 @@ def test_wrong_pictures_leave_with_three(medcli: Callable[..., Ran], tmp_path: P
 def test_pictures_of_another_size_are_taken_as_calibrated_images_are(tmp_path: Path) -> None:
     small = cv2.resize(native("bs"), (1248, 1200), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(tmp_path / "small.png"), small)
-    from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_picture_file
-
     found = fit_picture_file("bs", tmp_path / "small.png")
     assert largest_map_error(found.fit.distortion, truth()["bs"]) < 0.05

@@ -1,0 +1,93 @@
+"""Fit the distortion of one plane to a picture of the grid phantom."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core import image_io
+from medcli.core.errors import DataError
+from medcli.veriserum.calibration.distortion_model import DistortionModel, PolynomialDistortion
+from medcli.veriserum.calibration.grid_fit.bead_detection import Beads, find_beads
+from medcli.veriserum.calibration.grid_fit.bead_matching import GridMatch, View, match_grid
+from medcli.veriserum.calibration.grid_fit.phantom import nodes_to_mm
+from medcli.veriserum.calibration.grid_fit.robust_fit import RobustFit, fit_distortion
+from medcli.veriserum.calibration.undistorted_pairs import to_native_size
+from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class GridFit:
+    """All about the fit of one picture.
+
+    Attributes:
+        picture: (1600, 1664) the picture at the native size.
+        beads: every spot that was found.
+        match: which of them are beads of the phantom.
+        fit: the calibration.
+    """
+
+    picture: NDArray[Any]
+    beads: Beads
+    match: GridMatch
+    fit: RobustFit
+
+    @property
+    def centres_px(self) -> NDArray[np.float64]:
+        """(K, 2) column and row of the recognised beads."""
+        return self.beads.centres_px[self.match.spots]
+
+
+def fit_picture_file(
+    plane: str, path: Path, mirrored: bool = False, model: type[DistortionModel] = PolynomialDistortion
+) -> GridFit:
+    """Fit the calibration of one plane to an image file.
+
+    Raises:
+        DataError: it cannot be read or does not show the phantom; names the file and the plane.
+    """
+    image = image_io.read_grey(path)
+    if image.shape != (NATIVE_HEIGHT, NATIVE_WIDTH):
+        _LOG.warning(
+            "%s has %d x %d pixels; it is fitted at %d x %d, the size that calibrated images are taken at",
+            *(path, image.shape[1], image.shape[0], NATIVE_WIDTH, NATIVE_HEIGHT),
+        )
+    try:
+        found = fit_grid(to_native_size(image), model)
+    except DataError as error:
+        raise DataError(
+            f"{path}, plane {plane}: {error.message}", error.hint or "the picture must show the whole bead grid"
+        ) from error
+    _check_view(found.match.view, f"{path}, plane {plane}", mirrored)
+    return found
+
+
+def fit_grid(picture: NDArray[Any], model: type[DistortionModel] = PolynomialDistortion) -> GridFit:
+    """Find the beads in a picture (1600, 1664), recognise them, and fit the distortion.
+
+    Raises:
+        DataError: it does not show the phantom; says what was found.
+    """
+    beads = find_beads(picture)
+    match = match_grid(beads.centres_px)
+    fit = fit_distortion(model, beads.centres_px[match.spots], nodes_to_mm(match.nodes))
+    return GridFit(picture, beads, match, fit)
+
+
+def _check_view(view: View, name: str, mirrored: bool) -> None:
+    if view is View.TURNED:
+        raise DataError(f"{name}: the picture is {view.value}, by its orientation bead", "turn it and try again")
+    if view.is_mirrored and not mirrored:
+        raise DataError(
+            f"{name}: the picture is {view.value} or turned by 90 degrees, by its orientation bead",
+            "turn it; or, if the study's images are mirrored, too, add --mirrored: the calibration turns them back",
+        )
+    if mirrored and not view.is_mirrored:
+        raise DataError(f"{name}: the picture is not mirrored, by its orientation bead", "leave out --mirrored")

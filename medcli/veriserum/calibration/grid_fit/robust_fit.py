@@ -1,0 +1,60 @@
+"""Fit a distortion model to recognised beads, with rejection of outliers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.veriserum.calibration.distortion_model import DistortionModel
+
+Points = NDArray[np.float64]
+_REJECTION = 5.0
+"""Beads farther off than this many robust standard deviations are left out."""
+_LEAST_LIMIT_MM = 0.03
+_MOST_ROUNDS = 20
+_LEAST_BEADS = 64
+"""Twice as many as the published model has numbers for each direction."""
+
+
+@dataclass(frozen=True)
+class RobustFit:
+    """A fitted calibration and how well it fits.
+
+    Attributes:
+        distortion: the model.
+        used: (N,) which beads it was fitted to; the others are outliers.
+        residuals_mm: (N, 2) mapped minus true place of every bead, outliers too.
+        residuals_px: (N, 2) the same seen in the image, columns and rows.
+    """
+
+    distortion: DistortionModel
+    used: NDArray[np.bool_]
+    residuals_mm: Points
+    residuals_px: Points
+
+
+def fit_distortion(model: type[DistortionModel], centres_px: Points, beads_mm: Points) -> RobustFit:
+    """Fit a model to beads seen at ``centres_px`` (N, 2) that truly are at ``beads_mm`` (N, 2).
+
+    Raises:
+        DataError: too few beads remain, or the fitted map folds somewhere in the image.
+    """
+    used = np.ones(len(centres_px), dtype=bool)
+    for _ in range(_MOST_ROUNDS):
+        distortion = model.from_estimate(centres_px[used], beads_mm[used])
+        residuals = distortion.residuals(centres_px, beads_mm)
+        lengths = np.linalg.norm(residuals, axis=1)
+        # The median length of a two-dimensional normal deviation is 1.1774 standard deviations of one axis.
+        limit = max(_REJECTION * float(np.median(lengths[used])) / 1.1774, _LEAST_LIMIT_MM)
+        kept = lengths <= limit
+        if np.array_equal(kept, used):
+            break
+        used = kept
+    if used.sum() < _LEAST_BEADS:
+        raise DataError(f"only {used.sum()} of {len(used)} beads agree with one smooth distortion")
+    distortion.check_invertible("the fitted calibration")
+    residuals_px = np.linalg.solve(distortion.jacobian(centres_px), residuals[..., None])[..., 0]
+    return RobustFit(distortion, used, residuals, np.asarray(residuals_px, np.float64))

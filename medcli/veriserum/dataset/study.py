@@ -1,0 +1,96 @@
+"""A Veriserum folder, opened once and passed on: its images, tables, implants and trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from medcli.core.errors import DataError
+from medcli.veriserum.dataset.folder_index import Contents, Images, TableKind, locate, read_table, scan
+from medcli.veriserum.dataset.implant_surfaces import Surfaces
+from medcli.veriserum.dataset.remembered import Remembered
+
+CALIBRATED_FOLDER = "calibrated"
+
+
+@dataclass(eq=False)
+class VeriserumStudy:
+    """What lies in a folder is listed when first asked for, and read once.
+
+    Attributes:
+        root: the dataset's folder.
+        calibrated: folder of calibrated images; None: ``root/calibrated``, if it is there.
+        implants: folder of ``ana_NNNNNN.stl``; None: anywhere below ``root``.
+        files: tables that the user named; the others are found below ``root``.
+    """
+
+    root: Path
+    calibrated: Path | None = None
+    implants: Path | None = None
+    files: Mapping[TableKind, Path | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._tables = Remembered(self._read)
+        self._folder = self.calibrated or self.root / CALIBRATED_FOLDER
+        self._is_beside = self._folder.resolve() == self.root.resolve()  # calibrated images are told by their names
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What lies below ``root``, without the folder of calibrated images.
+
+        Raises:
+            DataError: ``root`` is not a folder.
+        """
+        return scan(self.root, leave_out=None if self._is_beside else self._folder)
+
+    @cached_property
+    def calibrated_images(self) -> Images:
+        """The calibrated images in the folder for them and below; none where there is no ``root/calibrated``.
+
+        Raises:
+            DataError: the user named another folder, which is not there or has none.
+        """
+        if self._is_beside:
+            return self.contents.calibrated
+        found = scan(self._folder).calibrated if self._folder.is_dir() else {}
+        if self.calibrated and not found:
+            is_there = self._folder.is_dir()
+            fault = (
+                f"{self._folder} holds no calibrated_bs_NNNNNN.jpg"
+                if is_there
+                else f"there is no folder {self._folder}"
+            )
+            raise DataError(fault, "make it: medcli calibrate veriserum")
+        return found
+
+    @cached_property
+    def surfaces(self) -> Surfaces:
+        """The implants."""
+        folder, contents = (self.implants, scan(self.implants)) if self.implants else (self.root, self.contents)
+        return Surfaces(folder, contents.surfaces)
+
+    def table(self, kind: TableKind) -> pd.DataFrame:
+        """A table by id, from the file that the user named or the one found.
+
+        Raises:
+            DataError: none was named or found, or it cannot be read.
+        """
+        return self._tables(kind)[0]
+
+    def table_file(self, kind: TableKind) -> Path:
+        """The file that :meth:`table` reads; raises as it does."""
+        return self._tables(kind)[1]
+
+    def _read(self, kind: TableKind) -> tuple[pd.DataFrame, Path]:
+        path = self.files.get(kind) or locate(self.contents, kind)
+        if path is None:
+            raise DataError(
+                f"no {kind.title} in {self.root}: expected {kind.csv_prefix}*.csv or a database (*.db)",
+                f"get it: medcli download veriserum --only csv, or name the file with {kind.option} if the command has "
+                "it",
+            )
+        return read_table(path, kind), path

@@ -1,0 +1,182 @@
+"""Start poses of a registration, with the images, cameras and implants that are matched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli.core import image_io
+from medcli.core.errors import DataError
+from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.calibration.undistorted_pairs import Undistorter
+from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.folder_index import (
+    DISTORTIONS,
+    POSE_COLUMNS,
+    POSES,
+    SOURCES,
+    TableKind,
+    expected_name,
+    is_obsolete,
+    locate,
+    read_table,
+    select_ids,
+    whole_numbers,
+)
+from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers
+from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
+from medcli.veriserum.geometry.pair_geometry import PairGeometry
+
+_LOG = logging.getLogger(__name__)
+POSE_FILE = TableKind("poses file", "poses", ("id", *POSE_COLUMNS), "--start")
+_ON_THE_FLY_SIZE = 512
+_FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
+_CARRIED = ("obsolete", "update_timestamp")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where things are; None: found below ``root``.
+
+    Attributes:
+        start: CSV file of start poses; None: the pose table.
+        calibrated: folder of calibrated images; what is not there is calibrated from the native images.
+        implants: folder of ``ana_NNNNNN.stl``.
+        inter_plane: JSON file with the places of the planes; None: the published ones.
+    """
+
+    root: Path
+    start: Path | None = None
+    poses: Path | None = None
+    distortion: Path | None = None
+    source_calibration: Path | None = None
+    calibrated: Path | None = None
+    implants: Path | None = None
+    inter_plane: Path | None = None
+    frame: PoseFrame = PoseFrame.WORLD
+
+
+class StartPoses:
+    """The start poses of a study, and what belongs to them; images are read pair by pair.
+
+    Attributes:
+        study: the dataset.
+        table: the start poses by id, with what the pose table knows of them.
+        geometry: cameras and implants.
+
+    Raises:
+        DataError: a table is missing or cannot be read.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        files = {POSES: sources.poses, DISTORTIONS: sources.distortion, SOURCES: sources.source_calibration}
+        self.study = VeriserumStudy(sources.root, sources.calibrated, sources.implants, files)
+        self.table = _start_poses(self.study, sources.start)
+        self.study.table(SOURCES)  # that it is missing is said now, and once
+        self.geometry = PairGeometry(self.study, self.table, read_inter_plane(sources.inter_plane), sources.frame)
+        self._distortions = DistortionTable(self.study)
+        self._undistorter = Undistorter(_ON_THE_FLY_SIZE, "area")
+
+    def has_images(self, number: int) -> bool:
+        """Whether there is any image of an id."""
+        return number in self.study.contents.images or number in self.study.calibrated_images
+
+    def pose(self, number: int) -> NDArray[np.float64]:
+        """The start pose, (4, 4) implant to world.
+
+        Raises:
+            DataError: it has a number that is not finite.
+        """
+        row = self.table.loc[[number], list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce")
+        if not np.isfinite(row.to_numpy(np.float64)).all():
+            raise DataError(f"its start pose is not made of six numbers: {row.to_numpy()[0].tolist()}")
+        return np.asarray(self.geometry.to_world(np.array([number]), pose_matrices(row))[0])
+
+    def pose_cells(self, number: int, pose: NDArray[np.float64]) -> dict[str, float]:
+        """The columns tx … ry of a pose (4, 4) implant to world, in the frame that the start poses are in."""
+        values = pose_numbers(self.geometry.from_world(number, pose))
+        return {name: round(value, 6) for name, value in zip(POSE_COLUMNS, values.tolist(), strict=True)}
+
+    def images(self, number: int) -> dict[str, NDArray[np.uint8]]:
+        """Calibrated images of both planes, (S, S) each.
+
+        Raises:
+            DataError: one is missing or unreadable.
+        """
+        return {plane: self._image(number, plane) for plane in PLANES}
+
+    def _image(self, number: int, plane: str) -> NDArray[np.uint8]:
+        if path := self.study.calibrated_images.get(number, {}).get(plane):
+            image = image_io.read_grey(path)
+            if image.shape[0] != image.shape[1]:
+                raise DataError(f"{path} is {image.shape[1]} x {image.shape[0]} pixels; calibrated images are square")
+            return image
+        native = self.study.contents.images.get(number, {}).get(plane)
+        if native is None:
+            raise DataError(f"the image {expected_name(number, plane)} is missing")
+        model = self._distortions.get(self.geometry.number(number, "distortion_calibration_id"), plane)
+        return self._undistorter.map_of(model).apply(image_io.read_grey(native), 0.0)
+
+
+def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: int | None) -> tuple[list[int], int]:
+    """The ids to work on, and how many were left out because they have no image.
+
+    Args:
+        ids: (first, last) ranges, both included; those are wanted even where images are missing. None: all with images.
+        anatomy: only poses of this implant; None: all.
+
+    Raises:
+        DataError: none is left.
+    """
+    table = starts.table[~is_obsolete(starts.table)]
+    if anatomy is not None:
+        table = table[table["anatomy_id"] == anatomy]
+    chosen = select_ids(table.index.tolist(), ids)
+    present = chosen if ids else [number for number in chosen if starts.has_images(number)]
+    if not present:
+        what = f" of anatomy {anatomy}" if anatomy is not None else ""
+        raise DataError(f"no start pose{what} has images in {starts.study.root}", "check --root, --ids, --start")
+    without_images = len(chosen) - len(present)
+    if without_images:
+        _LOG.warning("%d start poses have no image and are left out", without_images)
+    return present, without_images
+
+
+def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
+    """Start poses with what the pose table knows of their ids."""
+    if file is None:
+        table, path = study.table(POSES).copy(), study.table_file(POSES)
+    else:
+        table, path = _filled(read_table(file, POSE_FILE), study), file
+    missing = [name for name in (*POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)}")
+    for name in _FROM_POSE_TABLE:
+        if name in table.columns:  # whole numbers, also where some are not known
+            table[name] = whole_numbers(table[name])
+    return table
+
+
+def _filled(table: pd.DataFrame, study: VeriserumStudy) -> pd.DataFrame:
+    """Start poses of a file; columns that it lacks and cells that are empty come from the pose table.
+
+    Whether an id is obsolete is the pose table's to say, too.
+    """
+    absent = [name for name in _FROM_POSE_TABLE if name not in table.columns]
+    if not absent and not study.files.get(POSES) and locate(study.contents, POSES) is None:
+        return table
+    known = study.table(POSES)
+    for name in (*_FROM_POSE_TABLE, *_CARRIED):
+        if name in known.columns:
+            of_table = known[name].reindex(table.index)
+            own = table[name] if name in table.columns else of_table
+            # A column that is empty all over has another type, which would turn whole numbers into decimal ones.
+            table[name] = of_table if own.isna().all() else own.where(own.notna(), of_table)
+    return table

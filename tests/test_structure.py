@@ -1,0 +1,357 @@
+"""How the package is built: which way imports run, what is named how, and where each module is tested.
+
+Imports are read from the source with ``ast``: those inside functions and under ``TYPE_CHECKING`` count as well.
+Each test lists all that is wrong at once.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+LONGEST_MODULE = 350
+MODULES_IN_A_FOLDER = 20
+
+_SHARED = {"core", "transfer", "training", "sources"}
+_DATASETS = {"ultrabones", "veriserum"}
+MAY_IMPORT = {
+    "core": set(),
+    "transfer": {"core"},
+    "training": {"core"},
+    "sources": {"core", "transfer"},
+    "ultrabones": _SHARED,
+    "veriserum": _SHARED,
+    "synthetic": _SHARED | _DATASETS,
+    "workspace": _SHARED | _DATASETS,
+    "report": _SHARED | _DATASETS | {"workspace"},
+    "demo": _SHARED | _DATASETS | {"workspace", "report", "synthetic"},
+    "cli": _SHARED | _DATASETS | {"workspace", "report", "synthetic", "demo"},
+    "__main__": {"cli"},
+}
+"""What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all."""
+MAY_IMPORT_INSIDE = {
+    "ultrabones": {
+        "dataset": set(),
+        "download": {"dataset"},
+        "geometry": {"dataset"},
+        "pose_refinement": {"dataset", "geometry"},
+        "labelling": {"dataset", "geometry", "pose_refinement"},
+        "reconstruction": {"dataset", "geometry", "pose_refinement", "labelling"},
+        "registration": {"dataset", "geometry", "pose_refinement", "labelling", "reconstruction"},
+        "segmentation": {"dataset"},
+        "evaluation": {"dataset", "segmentation"},
+    },
+    "veriserum": {
+        "dataset": set(),
+        "download": {"dataset"},
+        "geometry": {"dataset"},
+        "calibration": {"dataset"},
+        "registration": {"dataset", "geometry", "calibration"},
+        "pose": {"dataset", "geometry", "calibration"},
+        "kinematics": {"dataset", "geometry", "calibration", "registration", "pose"},
+    },
+}
+"""The order inside a dataset's package."""
+TESTED_IN = {
+    "cli/test_app.py": "__main__ cli/output",
+    "cli/test_download.py": "transfer/results",
+    "cli/test_multi_value_options.py": "cli/options",
+    "core/test_files.py": "core/errors",
+    "report/test_blocks.py": "report/charts report/embedded_images report/html_page report/point_cloud_view",
+    "synthetic/fluoroscopy/test_dataset.py": (
+        "synthetic/fluoroscopy/calibrations synthetic/fluoroscopy/grid_phantom synthetic/fluoroscopy/motion "
+        "synthetic/fluoroscopy/xray"
+    ),
+    "synthetic/fluoroscopy/test_implants.py": "synthetic/fluoroscopy/solids",
+    "synthetic/ultrasound/test_dataset.py": (
+        "synthetic/ultrasound/bmode synthetic/ultrasound/bones synthetic/ultrasound/label_rules"
+    ),
+    "training/test_devices.py": "training/settings",
+    "training/test_run_folder.py": "training/curves training/results training/training_run",
+    "transfer/test_fetch_file.py": "transfer/checksum transfer/http transfer/protocol transfer/retry_policy",
+    "transfer/test_plan.py": "transfer/destination transfer/worker_pool",
+    "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/folder_layout",
+    "ultrabones/dataset/test_splits.py": "ultrabones/dataset/constants",
+    "ultrabones/dataset/test_status.py": "core/dataset_status training/decoded_store",
+    "ultrabones/download/test_download.py": (
+        "core/progress sources/hub transfer/archives transfer/byte_counter transfer/download transfer/verification"
+    ),
+    "ultrabones/evaluation/test_evaluate.py": (
+        "cli/evaluate ultrabones/evaluation/aggregation ultrabones/evaluation/figures "
+        "ultrabones/evaluation/prediction_sources ultrabones/evaluation/thresholds"
+    ),
+    "ultrabones/evaluation/test_metrics.py": "ultrabones/evaluation/mask_distances",
+    "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
+    "ultrabones/labelling/test_label_dataset.py": (
+        "cli/label core/threads ultrabones/dataset/tracking_table ultrabones/geometry/bone_meshes "
+        "ultrabones/labelling/label_origin ultrabones/labelling/label_record ultrabones/pose_refinement/refine_record"
+    ),
+    "ultrabones/labelling/test_label_rules.py": "ultrabones/dataset/records ultrabones/geometry/image_to_ct",
+    "ultrabones/pose_refinement/test_refine_frame.py": (
+        "ultrabones/pose_refinement/distance_field ultrabones/pose_refinement/pose_optimizer"
+    ),
+    "ultrabones/reconstruction/test_reconstruct.py": (
+        "cli/reconstruct ultrabones/reconstruction/figure ultrabones/reconstruction/point_cloud"
+    ),
+    "ultrabones/segmentation/augmentation/test_trivial.py": "ultrabones/segmentation/augmentation/filters",
+    "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint training/seeds ultrabones/segmentation/inference",
+    "ultrabones/segmentation/test_frame_cache.py": "ultrabones/segmentation/frame_io",
+    "ultrabones/segmentation/test_onnx_export.py": "cli/export",
+    "ultrabones/segmentation/test_predict.py": (
+        "cli/predict ultrabones/segmentation/prediction_folders ultrabones/segmentation/prediction_inputs "
+        "ultrabones/segmentation/prediction_overlays"
+    ),
+    "ultrabones/segmentation/test_published_checkpoint.py": "ultrabones/segmentation/safe_unpickler",
+    "ultrabones/segmentation/test_train.py": (
+        "cli/train training/validation_means ultrabones/segmentation/lightning_module "
+        "ultrabones/segmentation/settings ultrabones/segmentation/training_data"
+    ),
+    "veriserum/calibration/grid_fit/test_fit_calibration.py": (
+        "veriserum/calibration/grid_fit/bead_detection veriserum/calibration/grid_fit/bead_matching "
+        "veriserum/calibration/grid_fit/calibration_table veriserum/calibration/grid_fit/figure "
+        "veriserum/calibration/grid_fit/phantom veriserum/calibration/grid_fit/polynomial_fit"
+    ),
+    "veriserum/calibration/test_undistort.py": (
+        "cli/calibrate veriserum/calibration/output_manifest veriserum/calibration/undistort_plan"
+    ),
+    "veriserum/calibration/test_undistortion_map.py": "veriserum/calibration/undistortion_kernels",
+    "veriserum/dataset/test_status.py": "core/shell veriserum/dataset/publication",
+    "veriserum/dataset/test_trial_splits.py": "veriserum/dataset/folder_index",
+    "veriserum/geometry/test_biplane.py": "veriserum/geometry/rasterizer",
+    "veriserum/pose/test_metrics.py": "veriserum/dataset/implant_surfaces",
+    "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
+    "veriserum/pose/test_rotation_6d.py": "veriserum/pose/losses",
+    "veriserum/pose/test_train.py": (
+        "core/contact_sheet veriserum/dataset/pose_tables veriserum/geometry/pair_geometry veriserum/pose/checkpoint "
+        "veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures veriserum/pose/inference "
+        "veriserum/pose/lightning_module veriserum/pose/predict"
+    ),
+    "veriserum/registration/test_register.py": (
+        "cli/register veriserum/geometry/outline_overlay veriserum/registration/gradient_matching "
+        "veriserum/registration/study"
+    ),
+    "veriserum/test_download.py": "sources/dspace sources/github",
+    "workflows/test_demo.py": (
+        "cli/demo demo/calibration_figures demo/data demo/fluoroscopy demo/plan demo/result demo/run demo/step_state "
+        "demo/training demo/ultrasound"
+    ),
+    "workflows/test_download_azure.py": "sources/azure",
+    "workflows/test_download_endings.py": "transfer/local_source",
+    "workflows/test_report_of_runs.py": (
+        "cli/report report/calibration report/demo report/labels_and_bones report/pose report/provenance "
+        "report/run_files report/runs report/segmentation report/training report/write"
+    ),
+    "workspace/test_inventory.py": "cli/info workspace/next_commands",
+    "workspace/test_runs.py": "workspace/resume",
+}
+"""By test file below `tests`, the modules below `medcli` that are tested there and have no file of the same name."""
+
+
+def modules_below(folder: str) -> dict[str, Path]:
+    """The file of each module by its name with dots; a package has the name of its folder."""
+    found = {}
+    for path in sorted((REPOSITORY / folder).rglob("*.py")):
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules_below("medcli")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Modules, and names that may be modules, as the imports of a file write them."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports are not used"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """The modules of ``medcli`` that a file imports; the package itself where a name is none of its modules."""
+    names = set(imported_names(path))
+    return frozenset(name if name in MODULES else name.rpartition(".")[0] for name in names) & MODULES.keys()
+
+
+def in_package(module: str) -> str:
+    """``core`` of ``medcli.core.files``; empty for ``medcli``."""
+    return ".".join(module.split(".")[1:2])
+
+
+def wrong_arrows(order: Mapping[str, set[str]], below: str) -> list[str]:
+    """Imports between the packages below ``below`` that run against ``order``."""
+    found = []
+    for module, path in MODULES.items():
+        if not module.startswith(f"{below}."):
+            continue
+        here = module.removeprefix(f"{below}.").split(".")[0]
+        if here not in order:
+            found.append(f"{module}: {below}.{here} has no place in the order")
+            continue
+        for target in sorted(imports_of(path)):
+            there = target.removeprefix(f"{below}.").split(".")[0]
+            if target.startswith(f"{below}.") and there != here and there not in order[here]:
+                found.append(f"{module} imports {target}: {here} does not build on {there}")
+    return found
+
+
+def check_none(found: Iterable[str]) -> None:
+    lines = list(found)
+    if lines:
+        pytest.fail(f"{len(lines)} to mend:\n" + "\n".join(lines), pytrace=False)
+
+
+def test_arrows_between_packages_run_one_way() -> None:
+    check_none(wrong_arrows(MAY_IMPORT, "medcli"))
+
+
+def test_datasets_do_not_import_each_other_and_nothing_imports_the_command_line() -> None:
+    for package in _DATASETS:
+        assert not MAY_IMPORT[package] & _DATASETS
+    assert [package for package, others in MAY_IMPORT.items() if "cli" in others] == ["__main__"]
+
+
+def test_arrows_inside_a_dataset_run_one_way() -> None:
+    check_none(wrong for name, order in MAY_IMPORT_INSIDE.items() for wrong in wrong_arrows(order, f"medcli.{name}"))
+
+
+def test_the_orders_have_no_circle() -> None:
+    for order in (MAY_IMPORT, *MAY_IMPORT_INSIDE.values()):
+        assert circles({name: others & order.keys() for name, others in order.items()}) == []
+
+
+def circles(graph: Mapping[str, set[str] | frozenset[str]]) -> list[list[str]]:
+    """The groups of names that lead back to themselves (strongly connected components, by Tarjan's algorithm)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    waiting: list[str] = []
+    found = []
+
+    def visit(name: str) -> None:
+        number[name] = lowest[name] = len(number)
+        waiting.append(name)
+        for target in sorted(graph[name]):
+            if target not in number:
+                visit(target)
+            if target in waiting:
+                lowest[name] = min(lowest[name], lowest[target])
+        if lowest[name] == number[name]:
+            group = [waiting.pop()]
+            while group[-1] != name:
+                group.append(waiting.pop())
+            if len(group) > 1 or name in graph[name]:
+                found.append(sorted(group))
+
+    for name in graph:
+        if name not in number:
+            visit(name)
+    return sorted(found)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"e"}}) == [["a", "b", "c"], ["e"]]
+    graph = {module: imports_of(path) for module, path in MODULES.items()}
+    found = []
+    for group in circles(graph):
+        arrows = [f"{one} -> {other}" for one in group for other in sorted(graph[one]) if other in group]
+        found.append("; ".join(arrows))
+    check_none(found)
+
+
+def test_folders_and_modules_are_small() -> None:
+    found = []
+    by_folder: dict[Path, int] = defaultdict(int)
+    for path in MODULES.values():
+        lines = len(path.read_text("utf-8").splitlines())
+        if lines > LONGEST_MODULE:
+            found.append(f"{path.relative_to(REPOSITORY)} has {lines} lines, more than {LONGEST_MODULE}")
+        by_folder[path.parent] += path.name != "__init__.py"
+    found += [
+        f"{folder.relative_to(REPOSITORY)} has {count} modules, more than {MODULES_IN_A_FOLDER}"
+        for folder, count in by_folder.items()
+        if count > MODULES_IN_A_FOLDER
+    ]
+    check_none(found)
+
+
+def test_public_names_are_unique() -> None:
+    """A search for a class or function finds its one meaning; the functions of commands are named as the commands."""
+    places = defaultdict(list)
+    for module, path in MODULES.items():
+        for node in tree_of(path).body:
+            is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            if is_function and in_package(module) == "cli":
+                continue
+            if (is_function or isinstance(node, ast.ClassDef)) and not node.name.startswith("_"):
+                places[node.name].append(module)
+    check_none(f"{name} is in {', '.join(modules)}" for name, modules in places.items() if len(set(modules)) > 1)
+
+
+def own_test(path: Path) -> Path:
+    """``tests/a/b/test_c.py`` of ``medcli/a/b/c.py``."""
+    below = path.relative_to(REPOSITORY / "medcli")
+    return REPOSITORY / "tests" / below.parent / f"test_{below.name}"
+
+
+@cache
+def reached_by(test: Path) -> set[str]:
+    """The modules that a test's imports lead to, and those of the commands that it names."""
+    support = modules_below("tests/support")
+    words = {node.value for node in ast.walk(tree_of(test)) if isinstance(node, ast.Constant)}
+    waiting = [path for module, path in MODULES.items() if in_package(module) == "cli" and path.stem in words]
+    if {"-m", "medcli"} <= words:
+        waiting.append(MODULES["medcli.__main__"])
+    found = {module for module, path in MODULES.items() if path in waiting}
+    seen = set()
+    waiting.append(test)
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        names = set(imported_names(path))
+        names |= {name.rpartition(".")[0] for name in names}
+        found |= imports_of(path)
+        reached = [support[name] for name in names & support.keys()] + [MODULES[name] for name in imports_of(path)]
+        waiting += [path for path in reached if path not in seen]
+    return found
+
+
+def test_every_module_is_tested_somewhere() -> None:
+    found = []
+    named = {module: test for test, modules in TESTED_IN.items() for module in modules.split()}
+    known = {path.relative_to(REPOSITORY / "medcli").with_suffix("").as_posix(): path for path in MODULES.values()}
+    for name, path in known.items():
+        if path.name == "__init__.py" or own_test(path).exists():
+            if name in named:
+                found.append(f"{name} has a test of its own: its name goes from TESTED_IN")
+        elif name not in named:
+            mirror = own_test(path).relative_to(REPOSITORY).as_posix()
+            found.append(f"{name} has neither {mirror} nor a place in TESTED_IN")
+        elif not (REPOSITORY / "tests" / named[name]).is_file():
+            found.append(f"{name}: tests/{named[name]} does not exist")
+        elif f"medcli/{name}".replace("/", ".") not in reached_by(REPOSITORY / "tests" / named[name]):
+            found.append(f"{name}: tests/{named[name]} neither imports it nor runs its command")
+    found += [f"{name} is in TESTED_IN but does not exist" for name in named if name not in known]
+    check_none(found)
+
+
+def test_every_test_lies_where_its_module_lies() -> None:
+    """What tests several modules lies in `tests/workflows`, what tests the repository directly in `tests`."""
+    tests = [path.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    elsewhere = [path for path in tests if path.parent != Path() and path.parts[0] != "workflows"]
+    modules = {path: REPOSITORY / "medcli" / path.parent / path.name.removeprefix("test_") for path in elsewhere}
+    check_none(f"tests/{path.as_posix()}: {file} does not exist" for path, file in modules.items() if not file.exists())

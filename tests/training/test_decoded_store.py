@@ -1,0 +1,68 @@
+"""Frames decoded once: what is new or changed is decoded, the rest is opened as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.training.decoded_store import Decoded, DecodedStore, RowsOnDemand, file_stamp
+
+KEYS = ["a", "b", "c", "d"]
+
+
+def stamps_of(*values: int) -> NDArray[np.int64]:
+    return np.array(values, np.int64)[:, None]
+
+
+@pytest.fixture
+def open_store(tmp_path: Path) -> Callable[..., tuple[Decoded, list[str]]]:
+    """Opens frames of a store; also gives the keys that were decoded for it. Frame ``c`` cannot be read."""
+
+    def opened(keys: Sequence[str], stamps: NDArray[np.int64], version: str = "1") -> tuple[Decoded, list[str]]:
+        decoded: list[str] = []
+
+        def decode(i: int) -> tuple[NDArray[np.uint8]]:
+            decoded.append(keys[i])
+            if keys[i] == "c":
+                raise DataError("broken")
+            return (np.full((2, 3), ord(keys[i]) + stamps[i, 0], np.uint8),)
+
+        found = DecodedStore(tmp_path, version, {"images": (2, 3)}, 1).open(keys, stamps, decode, workers=2)
+        return found, sorted(decoded)
+
+    return opened
+
+
+def test_each_frame_is_decoded_once_and_again_when_it_changed(
+    open_store: Callable[..., tuple[Decoded, list[str]]],
+) -> None:
+    found, decoded = open_store(KEYS, stamps_of(0, 0, 0, 0))
+    assert decoded == KEYS
+    assert (found.good.tolist(), found.bad.tolist()) == ([0, 1, 3], [2])
+    assert [int(image[0, 0]) for image in found.parts[0]] == [ord(key) for key in "abd"]
+    found, decoded = open_store(["d", "a"], stamps_of(0, 1))
+    assert decoded == ["a"]
+    assert found.parts[0][:, 0, 0].tolist() == [ord("d"), ord("a") + 1]
+    assert open_store(KEYS, stamps_of(1, 0, 0, 0))[1] == []  # nor is the unreadable one tried again
+    assert open_store(KEYS, stamps_of(1, 0, 0, 0), version="2")[1] == KEYS
+
+
+def test_rows_on_demand_are_read_like_an_array() -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    rows = RowsOnDemand.one_by_one(range(5), (4, 3), lambda i: whole[i])
+    assert (len(rows), rows.shape, rows.ndim, rows.dtype) == (5, (5, 4, 3), 3, np.uint8)
+    for key in (0, -1, slice(1, 3), np.array([3, 0, 3]), (2, 1), (slice(None), 0, slice(1)), np.array([], np.int64)):
+        np.testing.assert_array_equal(rows[key], whole[key])
+    np.testing.assert_array_equal(np.asarray(rows), whole)
+
+
+def test_a_file_is_stamped_by_time_and_size(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert (file_stamp(""), file_stamp(str(path))) == ((0, 0), (-1, -1))
+    path.write_bytes(b"1234")
+    assert file_stamp(str(path)) == (path.stat().st_mtime_ns, 4)
