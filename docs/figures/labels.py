@@ -25,7 +25,8 @@ from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, find_sweeps
 from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.labelling.label_record import draw_overlay
-from medcli.ultrabones.labelling.label_rules import full_label, partial_label
+from medcli.ultrabones.labelling.label_rules import partial_label
+from medcli.ultrabones.labelling.mesh_section import full_label
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.refine_frame import refine_frame
 from medcli.ultrabones.reconstruction.figure import draw_cloud

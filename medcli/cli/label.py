@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
+from medcli.ultrabones.labelling.label_rules import BOTH, LABEL_RULES
 
 if TYPE_CHECKING:
     from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
@@ -33,10 +34,7 @@ def ultrabones(
     refine: Annotated[
         bool, typer.Option("--refine", help="First refine the poses so that bright pixels lie on the bone.")
     ] = False,
-    kind: Annotated[
-        Literal["full", "partial", "both"],
-        typer.Option("--kind", help="full: the whole section; partial: what the probe sees of it."),
-    ] = "both",
+    kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
@@ -55,11 +53,11 @@ def ultrabones(
       medcli label ultrabones --specimens 2 --dry-run
       medcli label ultrabones --specimens 2 --overlay
     """
-    from medcli.ultrabones.labelling.label_dataset import LabelKind, LabelSettings, label_ultrabones
+    from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
     settings = LabelSettings(
-        kind=LabelKind(kind),
+        kind=kind,
         poses=poses,
         meshes=meshes,
         merged=merged,

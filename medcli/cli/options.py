@@ -6,7 +6,7 @@ Those that every command has, ``--json --quiet --verbose``, are not even declare
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -130,6 +130,19 @@ Loggers = Annotated[
 def logger_names(loggers: list[Logger] | None) -> tuple[str, ...]:
     """The names as the settings of a training have them."""
     return tuple(item.value for item in loggers or [Logger.csv])
+
+
+def choice(flag: str, table: Mapping[str, Any], *more: str) -> Any:
+    """An option that takes a name of one of the library's tables, whose entries say what they are (``about``)."""
+
+    def parse(text: str) -> str:
+        names = (*table, *more)
+        if text not in names:
+            raise typer.BadParameter(f"'{text}' is not one of {', '.join(names)}")
+        return text
+
+    words = "; ".join(f"{name}: {entry.about}" for name, entry in table.items())
+    return typer.Option(flag, parser=parse, metavar="|".join((*table, *more)), help=f"{words}.")
 
 
 @dataclass(frozen=True)

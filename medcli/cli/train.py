@@ -59,9 +59,7 @@ def seg(
     augment: Annotated[
         Augmentation, typer.Option(help="trivial: 5 of 14 operations on each frame, as published.")
     ] = "trivial",
-    loss: Annotated[
-        str, typer.Option(help=f"{'; '.join(f'{name}: {one.about}' for name, one in LOSSES.items())}.", metavar="NAME")
-    ] = PUBLISHED,
+    loss: Annotated[str, options.choice("--loss", LOSSES)] = PUBLISHED,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of the loss's terms, in that order.  [default: 1 each, 0.1 of the skeleton term]"),

@@ -14,8 +14,9 @@ from medcli.cli.options import IdRange, id_filter, with_output
 from medcli.cli.output import Output
 from medcli.training import devices, trainer
 from medcli.ultrabones.evaluation import evaluate as seg_evaluation
-from medcli.ultrabones.labelling.label_dataset import LabelKind
+from medcli.ultrabones.labelling.label_rules import LABEL_RULES
 from medcli.ultrabones.segmentation import inference
+from medcli.ultrabones.segmentation.losses import LOSSES as SEGMENTATION_LOSSES
 from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS
 from medcli.veriserum.calibration.distortion_model import PLANES
 from medcli.veriserum.calibration.map_points import COLUMNS
@@ -35,9 +36,10 @@ from tests.test_reference import parse
         ("calibrate veriserum --resample", RESAMPLINGS),
         ("calibrate points x.csv --out y.csv --plane", PLANES),
         ("calibrate points x.csv --out y.csv --to", COLUMNS),
-        ("label ultrabones --kind", [kind.value for kind in LabelKind]),
+        ("label ultrabones --kind", [*LABEL_RULES, "both"]),
         ("train seg --labels", LABELS),
         ("train seg --augment", AUGMENTATIONS),
+        ("train seg --loss", SEGMENTATION_LOSSES),
         ("train seg --precision", ["auto", *devices.PRECISIONS]),
         ("train seg --logger", trainer.LOGGERS),
         ("train pose --precision", ["auto", *devices.PRECISIONS]),
@@ -53,9 +55,9 @@ from tests.test_reference import parse
 def test_choices_are_those_of_the_library(medcli: Callable[..., Ran], command: str, choices: list[str]) -> None:
     """Those of modules that are slow to import stand in the command line again: none may be forgotten."""
     verb, task, *_, flag = command.split()
-    shown = re.search(rf"{flag} [<\[](?:list\[)?([^\]>]*)", medcli(verb, task, "--help").out)
+    shown = re.search(rf"{flag} (?:[<\[](?:list\[)?([^\]>]*)|(\S+\|\S+))", medcli(verb, task, "--help").out)
     assert shown is not None
-    assert set(shown[1].split("|")) == set(choices)
+    assert set((shown[1] or shown[2]).split("|")) == set(choices)
     for choice in choices:
         parse([*command.split(), choice])
     with pytest.raises(Exception, match="is not one of"):

@@ -28,7 +28,7 @@ from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
 from medcli.ultrabones.labelling.label_origin import poses_of_masks
-from medcli.ultrabones.labelling.label_rules import LABEL
+from medcli.ultrabones.labelling.mesh_section import LABEL
 from medcli.ultrabones.reconstruction.figure import colour_scale_mm, distance_colours, draw_cloud
 from medcli.ultrabones.reconstruction.point_cloud import (
     DistanceSummary,

@@ -11,7 +11,7 @@ from medcli.core.image_io import read_grey
 from medcli.core.mesh import read_stl
 from medcli.core.rigid_transforms import ULTRABONES_EULER, invert_rigid, rigid_transform
 from medcli.synthetic.ultrasound.bones import SHAPES, make_bone
-from medcli.synthetic.ultrasound.dataset import SweepSettings, calibration, first_surface, make_ultrabones
+from medcli.synthetic.ultrasound.dataset import SweepSettings, first_surface, make_ultrabones
 from medcli.synthetic.ultrasound.label_rules import (
     analytic_full_label,
     analytic_partial_label,
@@ -19,13 +19,14 @@ from medcli.synthetic.ultrasound.label_rules import (
 )
 from medcli.ultrabones.dataset.frame_index import index_frames, read_tracking
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS
+from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE
 
 SMALL = SweepSettings(frames=3, scale=0.4)
 
 
 def poses_of(record_dir: str, columns: tuple[str, ...] = POSE_COLUMNS) -> np.ndarray:
     table = read_tracking(record_dir)[list(columns)].to_numpy()
-    return rigid_transform(table[:, :3], table[:, 3:], ULTRABONES_EULER) @ calibration()
+    return rigid_transform(table[:, :3], table[:, 3:], ULTRABONES_EULER) @ PROBE_FROM_IMAGE
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))

@@ -15,7 +15,8 @@ from medcli.ultrabones.dataset.tracking_table import POSE_COLUMNS
 from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, PROBE_FROM_IMAGE, image_to_ct, pixels_to_ct, probe_to_ct
-from medcli.ultrabones.labelling.label_rules import full_label, partial_label
+from medcli.ultrabones.labelling.label_rules import partial_label
+from medcli.ultrabones.labelling.mesh_section import full_label
 from medcli.ultrabones.pose_refinement import pose_optimizer
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.refine_frame import (
