@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = App(help="Correct the distortion of X-ray images.")
 
 
-class Plane(str, Enum):
+class PlaneChoice(str, Enum):
     """An image plane; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
 
     bs = "bs"
@@ -37,9 +37,9 @@ def veriserum(
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
     ids: options.Ids = None,
-    planes: Annotated[list[Plane], typer.Option("--planes", help="Planes to calibrate.")] = [  # noqa: B006
-        Plane.bs,
-        Plane.fs,
+    planes: Annotated[list[PlaneChoice], typer.Option("--planes", help="Planes to calibrate.")] = [  # noqa: B006
+        PlaneChoice.bs,
+        PlaneChoice.fs,
     ],
     workers: options.Workers = None,
     size: Annotated[int, typer.Option("--size", min=1, max=1600, help="Pixels along each side.")] = 512,
@@ -116,7 +116,7 @@ def points(
         typer.Option("--calibration", help="Id of the calibration.  [default: that of the pose of each row's id]"),
     ] = None,
     plane: Annotated[
-        Plane | None, typer.Option("--plane", help="Plane of the points.  [default: the plane column]")
+        PlaneChoice | None, typer.Option("--plane", help="Plane of the points.  [default: the plane column]")
     ] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     distortion: options.DistortionTable = None,

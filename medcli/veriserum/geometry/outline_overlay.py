@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.mesh import Mesh
+from medcli.core.overlays import Colour, overlay_masks
 from medcli.veriserum.geometry.biplane import Camera, DualPlane, ImageGrid
 
 BEFORE, AFTER = (255, 140, 0), (0, 220, 90)
@@ -32,7 +33,7 @@ def draw_planes(
     pictures: Mapping[str, NDArray[Any]],
     cameras: DualPlane,
     mesh: Mesh,
-    poses: Sequence[tuple[NDArray[np.float64], tuple[int, int, int]]],
+    poses: Sequence[tuple[NDArray[np.float64], Colour]],
 ) -> list[NDArray[np.uint8]]:
     """Each plane with outlines drawn on it.
 
@@ -51,8 +52,7 @@ def draw_planes(
         grey = np.asarray(picture, np.uint8)
         if grey.shape[0] != size:
             grey = np.asarray(cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
-        side = np.repeat(grey[..., None], 3, axis=2)
-        for pose, colour in poses:
-            side[outline(cameras.camera(plane), mesh, pose, ImageGrid.calibrated(size))] = colour
-        sides.append(side)
+        grid = ImageGrid.calibrated(size)
+        rims = ((outline(cameras.camera(plane), mesh, pose, grid), colour) for pose, colour in poses)
+        sides.append(overlay_masks(grey, *rims))
     return sides

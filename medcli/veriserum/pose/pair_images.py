@@ -7,7 +7,6 @@ Pairs come from calibrated images, or from the originals: these are calibrated o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.files import usable_cores
 from medcli.core.image_io import read_grey, use_single_threaded_codecs
+from medcli.core.threads import map_in_threads
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.dataset.detector import PLANES
@@ -101,14 +101,12 @@ def read_together(
         except DataError as error:
             return error
 
-    with ThreadPoolExecutor(workers or usable_cores()) as pool:
-        results = list(pool.map(read, files))
-    good = [i for i, result in enumerate(results) if not isinstance(result, DataError)]
-    planes = [result for result in results if not isinstance(result, DataError)]
-    failures = [
-        f"pair {item.id}: {result.message}"
-        for item, result in zip(files, results, strict=True)
-        if isinstance(result, DataError)
-    ]
+    good, planes, failures = [], [], []
+    for i, result in enumerate(map_in_threads(read, files, workers or usable_cores())):
+        if isinstance(result, DataError):
+            failures.append(f"pair {files[i].id}: {result.message}")
+        else:
+            good.append(i)
+            planes.append(result)
     empty = np.zeros((0, 2, reader.size, reader.size), np.uint8)
     return good, np.stack(planes) if planes else empty, failures

@@ -1,0 +1,73 @@
+"""A folder is listed once, its calibrated images apart, and its tables are read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medcli.core.errors import DataError
+from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.folder_index import POSES, SOURCES
+from medcli.veriserum.dataset.study import VeriserumStudy
+from tests.support.made_veriserum import write_study
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two pairs, one of them calibrated, and an implant."""
+    study = write_study(tmp_path / "study", [1, 2], [1, 1])
+    for plane in ("bs", "fs"):
+        place = study / f"calibrated/calibrated_{plane}_000001.jpg"
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
+    (study / "calibrated/bs_000009.jpg").touch()
+    (study / "ana_000002.stl").touch()
+    return study
+
+
+def test_images_and_surfaces_are_listed_apart(root: Path) -> None:
+    study = VeriserumStudy(root)
+    assert sorted(study.contents.images) == [1, 2]
+    assert {number: sorted(planes) for number, planes in study.calibrated_images.items()} == {1: ["bs", "fs"]}
+    assert list(study.surfaces.files) == [2]
+    assert VeriserumStudy(root, implants=root / "csv_files").surfaces.files == {}
+
+
+def test_results_beside_the_originals_are_told_by_their_names(root: Path) -> None:
+    (root / "calibrated_bs_000002.jpg").touch()
+    study = VeriserumStudy(root, root)
+    assert sorted(study.calibrated_images) == [1, 2]
+    assert sorted(study.contents.images) == [1, 2, 9]
+
+
+def test_a_folder_that_was_named_must_hold_calibrated_images(root: Path) -> None:
+    for folder, said in (
+        (root / "csv_files", "holds no calibrated_bs_NNNNNN.jpg"),
+        (root / "none", "there is no folder"),
+    ):
+        with pytest.raises(DataError, match=said):
+            VeriserumStudy(root, folder).calibrated_images  # noqa: B018
+    (root / "calibrated").rename(root / "elsewhere")
+    assert VeriserumStudy(root).calibrated_images == {}
+
+
+def test_a_table_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, read = VeriserumStudy(root), []
+    monkeypatch.setattr(folder_index, "_read_csv", lambda *words: read.append(words) or original(*words))
+    assert study.table(POSES) is study.table(POSES)
+    assert study.table_file(POSES).name == "veriserum_pose_reloaded_refined_all.csv"
+    assert len(read) == 1
+
+
+original = folder_index._read_csv
+
+
+def test_a_table_that_was_named_is_taken(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no pose table in"):
+        VeriserumStudy(tmp_path / "study/calibrated").table(POSES)
+    named = root / "csv_files/source_int_calibration_reloaded.csv"
+    study = VeriserumStudy(tmp_path / "nowhere", files={SOURCES: named})
+    assert study.table(SOURCES).index.tolist() == [1]
+    with pytest.raises(DataError, match="there is no folder"):
+        study.table(POSES)

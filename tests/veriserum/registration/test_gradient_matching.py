@@ -1,0 +1,94 @@
+"""Poses from two planes: recovery of known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medcli.core.errors import DataError
+from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings as StudySettings
+from medcli.synthetic.fluoroscopy.dataset import Study, SyntheticVeriserum
+from medcli.veriserum.geometry.biplane import ImageGrid
+from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher, minimise, moved, refine
+from medcli.veriserum.registration.start_poses import Sources, StartPoses
+from tests.support.known_poses import errors, shaken
+
+PAIRS = 3
+
+
+def test_minimise_solves_a_problem_with_a_known_answer() -> None:
+    x = np.linspace(0, 3, 200)
+    target = 1.3 * np.exp(-0.7 * x) + 0.4
+
+    def residuals(n: np.ndarray) -> np.ndarray:
+        return (1 + n[0]) * np.exp(-(1 + n[1]) * x) + n[2] - target
+
+    assert np.allclose(minimise(residuals, 3, 100), [0.3, -0.3, 0.4], atol=1e-2)
+
+
+def test_a_turn_leaves_the_middle_where_it_is() -> None:
+    pose = np.eye(4)
+    pose[:3, 3] = [3, 4, 400]
+    middle = np.array([10.0, -5, 2])
+    result = moved(pose, np.array([0, 0, 0, 0, 90.0, 0]), middle)
+    assert np.allclose(result @ [*middle, 1], pose @ [*middle, 1])
+    assert np.allclose(result[:3, :3] @ [1, 0, 0], [0, 0, -1])
+    shifted = moved(pose, np.array([1.0, -2, 3, 0, 0, 0]), middle)
+    assert np.allclose(shifted[:3, 3], [4, 2, 403])
+
+
+def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriserum) -> None:
+    made = study.study
+    frame = made.frames[1]
+    mesh, cameras = made.implants[frame.anatomy_id].mesh, made.cameras(1)
+    pose = frame.knee.of("femur")
+    grid = ImageGrid.calibrated(LEVELS[-1].size)
+    pictures = {plane: np.exp(-0.2 * cameras.camera(plane).path_length(mesh, pose, grid)) for plane in ("bs", "fs")}
+    matcher = Matcher(pictures, cameras, mesh, [pose], LEVELS[-1])
+    assert matcher.correlation(pose, 0.2) == pytest.approx(1, abs=1e-5)
+    away = matcher.correlation(moved(pose, np.array([1.0, 0, 0, 0, 0, 0]), np.zeros(3)), 0.2)
+    assert away < 0.9
+    # An implant that has left the window is the worst match, not half a good one.
+    assert matcher.correlation(moved(pose, np.array([0, 300.0, 0, 0, 0, 0]), np.zeros(3)), 0.2) == pytest.approx(-1)
+    # Brightness and contrast of the image do not matter.
+    brighter = {plane: 40 + 150 * picture for plane, picture in pictures.items()}
+    assert Matcher(brighter, cameras, mesh, [pose], LEVELS[-1]).correlation(pose, 0.2) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("number", range(1, PAIRS + 1))
+def test_the_truth_is_recovered_from_realistic_images(study: SyntheticVeriserum, number: int) -> None:
+    starts = StartPoses(Sources(study.root))
+    begin = shaken(study.study, number, np.random.default_rng(number))
+    found = refine(starts.images(number), starts.geometry.cameras(number), starts.geometry.implant(number).mesh, begin)
+    away, angle = errors(study.study, number, found.pose)
+    assert np.all(np.abs(away) < [0.3, 0.3, 0.3])
+    assert angle < 0.6
+    assert found.after > 0.7 > found.before + 0.1
+
+
+@pytest.mark.deep
+def test_the_truth_is_recovered_in_the_median() -> None:
+    study = Study(StudySettings(pairs=14, seed=5, frames_per_trial=1))
+    generator = np.random.default_rng(0)
+    found = []
+    for number in study.frames:
+        frame = study.frames[number]
+        pictures = {plane: study.truth(number, plane, 512) for plane in ("bs", "fs")}
+        mesh = study.implants[frame.anatomy_id].mesh
+        result = refine(pictures, study.cameras(number), mesh, shaken(study, number, generator))
+        away, angle = errors(study, number, result.pose)
+        found.append([*np.abs(away), angle])
+    x, y, z, angle = np.median(found, axis=0)
+    assert max(x, y) <= 0.3
+    assert z <= 1.0
+    assert angle <= 0.5
+
+
+def test_an_implant_beside_the_image_is_said(study: SyntheticVeriserum) -> None:
+    made = study.study
+    frame = made.frames[1]
+    pose = frame.knee.of("femur").copy()
+    pose[0, 3] += 400
+    pictures = {plane: np.zeros((256, 256), np.float32) for plane in ("bs", "fs")}
+    with pytest.raises(DataError, match="the implant is not in the image at its start pose"):
+        refine(pictures, made.cameras(1), made.implants[frame.anatomy_id].mesh, pose)

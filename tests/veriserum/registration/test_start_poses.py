@@ -1,0 +1,45 @@
+"""Start poses: what the pose table adds to them, and the frame that they are given in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum
+from medcli.veriserum.geometry.biplane import PoseFrame
+from medcli.veriserum.registration.register import register_poses
+from medcli.veriserum.registration.start_poses import Sources, StartPoses
+
+POSE = ["tx", "ty", "tz", "rz", "rx", "ry"]
+
+
+def test_start_poses_are_filled_from_the_pose_table(study: SyntheticVeriserum, tmp_path: Path) -> None:
+    """Also where a column is there but empty; and an obsolete id stays obsolete."""
+    root = tmp_path / "study"
+    shutil.copytree(study.root, root)
+    file = root / "csv_files" / "veriserum_pose_reloaded_refined_all.csv"
+    table = pd.read_csv(file)
+    table.loc[table["id"] == 2, "obsolete"] = 1
+    table.to_csv(file, index=False)
+    start = table[["id", *POSE]].assign(anatomy_id="", obsolete="")
+    start.to_csv(tmp_path / "start.csv", index=False)
+    out = tmp_path / "poses.csv"
+    result = register_poses(Sources(root, start=tmp_path / "start.csv"), out, ids=[(1, 2)])
+    assert (result.done, result.failures) == (1, [])
+    row = pd.read_csv(out, dtype=str).iloc[0]
+    assert (row["id"], row["anatomy_id"], row["obsolete"]) == ("1", str(table["anatomy_id"][0]), "0")
+    assert row["measurement_id"] == str(table["measurement_id"][0])
+
+
+@pytest.mark.parametrize("frame", [PoseFrame.FS, PoseFrame.SOURCE_BS])
+def test_poses_in_another_frame_come_back_in_it(study: SyntheticVeriserum, tmp_path: Path, frame: PoseFrame) -> None:
+    plain = StartPoses(Sources(study.root))
+    row = StartPoses(Sources(study.root, frame=frame)).pose_cells(1, plain.pose(1))
+    assert abs(row["tz"] - plain.table.loc[1, "tz"]) > 10
+    pd.DataFrame([{"id": 1, **row}]).to_csv(tmp_path / "start.csv", index=False)
+    read = StartPoses(Sources(study.root, tmp_path / "start.csv", frame=frame))
+    assert np.allclose(read.pose(1), plain.pose(1), atol=1e-4)
