@@ -12,7 +12,7 @@ until :meth:`PickledModel.tensors` is asked for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,22 +91,25 @@ class TensorRecord:
         return 1 + sum((edge - 1) * step for edge, step in zip(self.size, self.stride, strict=True))
 
 
-def _rebuild_tensor(storage: Any = None, offset: Any = None, size: Any = None, stride: Any = None, *_: Any) -> Any:
-    return TensorRecord(storage, offset, size, stride)
-
-
 def _rebuild_parameter(data: Any = None, *_: Any) -> Any:
     if not isinstance(data, TensorRecord):
         raise ValueError("a parameter is described wrongly")
     return data
 
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_parameter": _rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
-}
+def _functions(records: list[TensorRecord]) -> dict[str, Callable[..., Any]]:
+    """What a pickle of torch may call; tensors that it makes are also added to ``records``."""
+
+    def rebuild_tensor(storage: Any = None, offset: Any = None, size: Any = None, stride: Any = None, *_: Any) -> Any:
+        records.append(TensorRecord(storage, offset, size, stride))
+        return records[-1]
+
+    return {
+        "torch._utils._rebuild_tensor": rebuild_tensor,
+        "torch._utils._rebuild_tensor_v2": rebuild_tensor,
+        "torch._utils._rebuild_parameter": _rebuild_parameter,
+        "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    }
 
 
 def _find_reference(pid: Any) -> Any:
@@ -136,11 +139,25 @@ class PickledModel:
     Attributes:
         path: the file.
         root: the stored object: stand-ins, mappings, plain values and :class:`TensorRecord`.
+        records: all tensors in it.
     """
 
     path: Path
     root: Any
+    records: Sequence[TensorRecord]
     _read: Read
+    _archive: StoredZip | None = None
+
+    def check_numbers(self) -> None:
+        """Compare every tensor with the numbers that are there, and every checksum: for what another reader loads.
+
+        Raises:
+            DataError: they do not match.
+        """
+        self._check_proportions(self.records)
+        with _damage_named(self.path):
+            if self._archive is not None:
+                self._archive.check_all()
 
     def tensors(self, records: Mapping[str, TensorRecord]) -> dict[str, torch.Tensor]:
         """The tensors that ``records`` describe.
@@ -149,11 +166,11 @@ class PickledModel:
             DataError: one reaches beyond its numbers in the file, the file lacks them, or they are out of proportion:
                 so many numbers that are not used that reading them would take long.
         """
-        self._check_proportions(list(records.values()))
+        self._check_proportions(records.values())
         with _damage_named(self.path):
             return {name: self._tensor(record) for name, record in records.items()}
 
-    def _check_proportions(self, records: list[TensorRecord]) -> None:
+    def _check_proportions(self, records: Collection[TensorRecord]) -> None:
         for record in records:
             if record.offset + record.span > record.storage.length or record.count > record.storage.length:
                 raise DataError(f"{self.path} is damaged: a tensor of {record.size} lacks numbers")
@@ -210,10 +227,6 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is not a checkpoint that torch.save wrote, or is damaged: {error}") from error
 
 
-def _machine(content: bytes, position: int = 0) -> PickleMachine:
-    return PickleMachine(content, position, _FUNCTIONS, _find_reference)
-
-
 def _read_archive(path: Path, size: int) -> PickledModel:
     archive = StoredZip(path, size)
     names = [name for name in archive.members if name == "data.pkl" or name.endswith("/data.pkl")]
@@ -228,12 +241,13 @@ def _read_archive(path: Path, size: int) -> PickledModel:
     pickled = archive.members[names[0]]
     if pickled.size > LARGEST_PICKLE:
         raise ValueError(f"its pickle is {pickled.size:,} bytes long, no network needs more than {LARGEST_PICKLE:,}")
-    root = _machine(archive.read(pickled)).run()
+    records: list[TensorRecord] = []
+    root = PickleMachine(archive.read(pickled), 0, _functions(records), _find_reference).run()
 
     def read(storage: Storage, start: int, count: int) -> bytes:
         return archive.read(_member(archive, f"{folder}data/{storage.key}", storage), start, count)
 
-    return PickledModel(path, root, read)
+    return PickledModel(path, root, records, read, archive)
 
 
 def _member(archive: StoredZip, name: str, storage: Storage) -> StoredMember:
@@ -247,12 +261,12 @@ def _read_stream(path: Path, size: int) -> PickledModel:
     """The format before the archive: five pickles one after another, then the numbers, each run after its length."""
     with path.open("rb") as file:
         content = file.read(LARGEST_PICKLE)
-    start = _machine(content)
+    start = PickleMachine(content)
     if start.run() != _STREAM_MAGIC:
         raise DataError(f"{path} is a pickle, but not one that torch.save wrote")
-    version = _machine(content, start.position)
+    version = PickleMachine(content, start.position)
     version.run()
-    machine = _machine(content, version.position)
+    machine = PickleMachine(content, version.position)
     system = machine.run()
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise DataError(f"{path} was written on a big-endian machine, which is not read here")
@@ -264,9 +278,10 @@ def _read_stream(path: Path, size: int) -> PickledModel:
             item_sizes[found.key] = found.item_size
         return found
 
-    model = PickleMachine(content, machine.position, _FUNCTIONS, find_reference)
+    records: list[TensorRecord] = []
+    model = PickleMachine(content, machine.position, _functions(records), find_reference)
     root = model.run()
-    listed = _machine(content, model.position)
+    listed = PickleMachine(content, model.position)
     keys = listed.run()
     places = _find_numbers(path, size, listed.position, keys, item_sizes)
 
@@ -278,7 +293,7 @@ def _read_stream(path: Path, size: int) -> PickledModel:
             file.seek(begin + start)
             return file.read(count)
 
-    return PickledModel(path, root, read)
+    return PickledModel(path, root, records, read)
 
 
 def _find_numbers(

@@ -49,6 +49,8 @@ class StoredZip:
     def __init__(self, path: Path, size: int) -> None:
         self._path, self._size = path, size
         self._sound: set[str] = set()
+        if size < _END.size:
+            raise ValueError("the archive is cut off or damaged")
         with path.open("rb") as file:
             start, length = self._find_directory(file)
             directory = self._bytes(file, start, length)
@@ -76,6 +78,15 @@ class StoredZip:
             if member.name not in self._sound:
                 self._check(file, member, begin)
             return self._bytes(file, begin + start, count)
+
+    def check_all(self) -> None:
+        """Compare the checksums of all members.
+
+        Raises:
+            ValueError: one is packed, encrypted, or damaged.
+        """
+        for member in self.members.values():
+            self.read(member, 0, 0)
 
     def _check(self, file: BinaryIO, member: StoredMember, begin: int) -> None:
         checksum = 0
@@ -150,6 +161,15 @@ def _wide(extra: bytes, numbers: list[int]) -> list[int]:
     if numbers.count(_IN_64) > len(wide):
         raise ValueError("the directory of the archive is damaged")
     return [wide.pop(0) if number == _IN_64 else number for number in numbers]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether ``path`` is a whole archive, as far as its directory shows."""
+    try:
+        StoredZip(path, path.stat().st_size if path.is_file() else 0)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def printable(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +142,7 @@ class Training(ABC, Generic[Result]):
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
             logger.info("%s is done already: %d epochs; --overwrite trains anew", out, self.settings.epochs)
-            return from_json(self.result_type, start.result)
+            return _read_back(out, self.result_type, start.result)
         note(self.verb, out, self.about, self.settings)
         task = self.prepare(out, start.checkpoint is None, progress)
         trained = train(task, self.settings, devices, out, start, progress)
@@ -150,6 +150,13 @@ class Training(ABC, Generic[Result]):
         finish(out, result)
         note(self.verb, out, self.about, self.settings, trained.device)
         return result
+
+
+def _read_back(out: Path, kind: type[Any], values: Mapping[str, Any]) -> Any:
+    try:
+        return from_json(kind, values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{out / RESULT} is not the result of a training", "train anew with --overwrite") from error
 
 
 def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool, data: str) -> Start:

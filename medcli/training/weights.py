@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import write_bytes, write_text
+from medcli.training.inert_values import StandIn
 from medcli.training.safe_unpickler import TensorRecord, read_pickled_model
 from medcli.training.safetensors_header import read_safetensors_header
 from medcli.training.stored_zip import printable
@@ -151,12 +152,16 @@ def read_tensors(path: Path, most_bytes: int = 8 << 30) -> dict[str, torch.Tenso
         return _load_safetensors(path)
     pickled = read_pickled_model(path)
     content = pickled.root
+    if isinstance(content, StandIn):
+        raise DataError(
+            f"{path} is not a torch state dict but a whole {printable(content.origin)}: save its state_dict()"
+        )
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(value, TensorRecord) for name, value in content.items()
     ):
-        raise DataError(f"{path} is not a torch state dict: it holds no mapping of names to tensors")
+        raise DataError(f"{path} holds no state dict (a mapping of names to tensors)")
     found = sum(record.count * record.storage.item_size for record in content.values())
     if found > most_bytes:
         raise DataError(f"{path} holds tensors of {found:,} bytes, many more than the network that they are for")

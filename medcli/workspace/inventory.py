@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
 from medcli.core.files import usable_cores
+from medcli.core.json_text import parse_json, read_object
 from medcli.core.shell import Proposal, spell
 from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
 from medcli.workspace.next_commands import REPORT, Here, next_steps
@@ -150,7 +150,8 @@ def look_at_demo(folder: Path) -> Demo | None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
     try:
-        finished = isinstance(json.loads((folder / DEMO_RESULT).read_text(encoding="utf-8")), dict)
+        result = folder / DEMO_RESULT
+        finished = result.is_file() and isinstance(parse_json(result.read_bytes()), dict)
     except (OSError, ValueError):
         finished = False
     report = folder / REPORT
@@ -159,11 +160,11 @@ def look_at_demo(folder: Path) -> Demo | None:
 
 def _demo_again(folder: Path) -> str | None:
     """``medcli demo`` as it was begun in ``folder``; None where that cannot be told."""
+    begun = read_object(folder / DEMO_SETTINGS)
     try:
-        begun = json.loads((folder / DEMO_SETTINGS).read_text(encoding="utf-8"))
         words = ["--quick"] if begun["quick"] else []
         return spell("medcli", "demo", *words, *(["--seed", begun["seed"]] if begun["seed"] else []))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
 
 

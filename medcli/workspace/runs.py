@@ -6,10 +6,8 @@ Reading is tolerant: a file that is damaged makes its run ``damaged``, nothing m
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import DataError
+from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
 from medcli.training.settings import SETTINGS_FILE, read_settings
+from medcli.training.stored_zip import is_archive
 from medcli.workspace.resume import resume_command, resume_cross_validation
 
 TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"
@@ -121,7 +121,7 @@ def _places(root: Path) -> Iterator[Path]:
 
 
 def _training(folder: Path, kind: str) -> Run:
-    saved, result = read_settings(folder), _json(folder / RESULT)
+    saved, result = read_settings(folder), read_object(folder / RESULT)
     rows = _metrics(folder)
     best = folder / BEST if (folder / BEST).is_file() else None
     changed = _changed(folder, RESULT, METRICS, RESUMABLE, SETTINGS_FILE)
@@ -135,7 +135,7 @@ def _training(folder: Path, kind: str) -> Run:
     command = resume_command(kind.split()[1], folder, saved)
     if not rows:
         return Run(folder, kind, FAILED, "no epoch was finished", "", changed, best, resume=command)
-    resumable = zipfile.is_zipfile(folder / RESUMABLE)
+    resumable = is_archive(folder / RESUMABLE)
     detail = f"epoch {len(rows)} of {saved['epochs']}"
     if not resumable:
         detail, command = f"{detail}; {RESUMABLE} is missing or damaged", f"{command} --overwrite"
@@ -145,13 +145,13 @@ def _training(folder: Path, kind: str) -> Run:
 
 
 def _cross_validation(folder: Path, kind: str) -> Run:
-    folds, result = _folds(folder), _json(folder / RESULT)
+    folds, result = _folds(folder), read_object(folder / RESULT)
     changed = max(_changed(fold, RESULT, METRICS, SETTINGS_FILE) for fold in folds)
     if result:
         headline = _in_words(TRAIN_SEG, result["mean_metrics"], f"{len(result['folds'])} folds", "mean")
         return Run(folder, kind, FINISHED, f"{len(result['folds'])} folds", headline, changed)
     settings = [read_settings(fold) for fold in folds]
-    done = sum(bool(_json(fold / RESULT)) for fold in folds)
+    done = sum(bool(read_object(fold / RESULT)) for fold in folds)
     total = len(settings[0]["train_specimens"]) + 1
     command = resume_cross_validation(folder, settings)
     return Run(folder, kind, INTERRUPTED, f"{done} of {total} folds", "", changed, resume=command)
@@ -176,7 +176,7 @@ def _evaluate_pose(folder: Path, kind: str) -> Run:
 
 
 def _predict_seg(folder: Path, kind: str) -> Run:
-    made = json.loads((folder / MASKS).read_text(encoding="utf-8"))
+    made = read_object(folder / MASKS)
     masks = sum(entry.name.endswith("_label_pred.png") for entry in os.scandir(folder))
     return Run(folder, kind, FINISHED, f"{masks:,} masks", "", _changed(folder, MASKS), source=made["checkpoint"])
 
@@ -234,26 +234,19 @@ def _folds(folder: Path) -> list[Path]:
 
 def _reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
-        content = _json(path)
+        content = read_object(path)
         if {"made_from", "reconstruction"} <= content.keys():
             yield content
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
-    return _json(folder / EVALUATION)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(folder / EVALUATION)
 
 
 def _metrics(folder: Path) -> list[dict[str, float]]:
     """The whole rows of ``metrics.csv``."""
+    if not (folder / METRICS).is_file():
+        return []
     try:
         with (folder / METRICS).open(newline="", encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
