@@ -83,10 +83,10 @@ class Builder:
         target.update(self._checked_key(item) for item in items)
         return target
 
-    def make_dict(self, pairs: Any = ()) -> dict[Any, Any]:
+    def make_dict(self, pairs: Any = (), *more: Any) -> dict[Any, Any]:
         """What ``collections.OrderedDict(pairs)`` is."""
         made: dict[Any, Any] = {}
-        if not isinstance(pairs, (list, tuple)):
+        if not isinstance(pairs, (list, tuple)) or more:
             raise ValueError("a mapping is made of something else than pairs")
         self.charge(len(pairs))
         for pair in pairs:
@@ -95,9 +95,9 @@ class Builder:
             self.fill_dict(made, list(pair))
         return made
 
-    def make_set(self, members: Any = ()) -> set[Any]:
+    def make_set(self, members: Any = (), *more: Any) -> set[Any]:
         """What ``set(members)`` is."""
-        if not isinstance(members, (list, tuple, set)):
+        if not isinstance(members, (list, tuple, set)) or more:
             raise ValueError("a set is made of something else than a list")
         return self.fill_set(set(), members)
 

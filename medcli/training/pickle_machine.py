@@ -8,6 +8,7 @@ what a value costs is known before it is built, so the worst file is refused aft
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ LARGEST_PICKLE = 16 << 20
 """Bytes. The largest network of segmentation_models_pytorch takes 0.4 MB, numbers not counted."""
 _LONGEST_LINE = 1000  # bytes of a name or a number written as text
 _LONGEST_INTEGER = 256  # bytes
+_LATEST_PROTOCOL = 5
 _LARGEST_MEMO = 1 << 32
 _MARK = object()
 
@@ -57,6 +59,8 @@ class PickleMachine:
             PickleRefusedError: it asks to call something.
             ValueError: it is damaged, or asks for more work than any network does; says which.
         """
+        collecting = gc.isenabled()
+        gc.disable()  # it would look through all that was built again and again; what is built has a bound
         try:
             while True:
                 self._builder.charge(1)
@@ -70,6 +74,9 @@ class PickleMachine:
                 instruction(self)
         except (IndexError, KeyError, struct.error) as error:
             raise ValueError(f"its pickle is cut off or damaged at byte {self.position:,}") from error
+        finally:
+            if collecting:
+                gc.enable()
 
     # What instructions are followed by.
 
@@ -86,13 +93,13 @@ class PickleMachine:
         self.position += form.size
         return value
 
-    def _line(self) -> str:
+    def _line(self, encoding: str = "utf-8") -> str:
         end = self.data.find(b"\n", self.position, self.position + _LONGEST_LINE)
         if end < 0:
             raise ValueError(f"a line of its pickle does not end (byte {self.position:,})")
         line = self.data[self.position : end]
         self.position = end + 1
-        return line.decode("utf-8", "replace")
+        return line.decode(encoding, "replace")
 
     def _since_mark(self) -> list[Any]:
         stack = self._stack
@@ -119,6 +126,10 @@ class PickleMachine:
     def _skip(self, count: int) -> None:
         self._take(count)
 
+    def _check_protocol(self, protocol: int) -> None:
+        if protocol > _LATEST_PROTOCOL:
+            raise ValueError(f"it is of the pickle protocol {protocol}")
+
     def _push_text(self, form: struct.Struct) -> None:
         self._stack.append(self._take(self._number(form)).decode("utf-8", "replace"))
 
@@ -137,7 +148,7 @@ class PickleMachine:
         self._stack.append(_parsed(int, line.removesuffix("L")) if truth is None else truth)
 
     def _push_escaped(self) -> None:
-        self._stack.append(self._line().encode("ascii", "replace").decode("raw-unicode-escape", "replace"))
+        self._stack.append(self._line("raw-unicode-escape"))
 
     def _push_tuple(self, count: int) -> None:
         self._stack.append(tuple(reversed([self._pop() for _ in range(count)])))
@@ -243,7 +254,7 @@ def _push(make: Callable[[PickleMachine], Any]) -> _Instruction:
 
 
 _TABLE: dict[str | int, _Instruction] = {
-    0x80: lambda m: m._skip(1),  # PROTO
+    0x80: lambda m: m._check_protocol(m._number(_U1)),
     0x95: lambda m: m._skip(8),  # FRAME: says how much to read ahead, which we do not do
     "(": _push(lambda m: _MARK),
     "0": lambda m: m._stack.pop(),

@@ -171,8 +171,11 @@ class PickledModel:
             return {name: self._tensor(record) for name, record in records.items()}
 
     def _check_proportions(self, records: Collection[TensorRecord]) -> None:
+        size = self.path.stat().st_size
         for record in records:
-            if record.offset + record.span > record.storage.length or record.count > record.storage.length:
+            numbers, item = record.storage.length, record.storage.item_size
+            many = record.count > numbers and record.count * item > _SLACK  # a few numbers may be there again and again
+            if record.offset + record.span > numbers or numbers * item > size or many:
                 raise DataError(f"{self.path} is damaged: a tensor of {record.size} lacks numbers")
         used = sum(record.count * record.storage.item_size for record in records)
         read = {record.storage.key: record.storage.length * record.storage.item_size for record in records}

@@ -58,7 +58,7 @@ class StoredZip:
         self.members = {member.name: member for member in entries}
         if len({name.casefold() for name in self.members}) < len(entries):  # torch's own reader ignores case
             raise ValueError("two members of the archive have one name")
-        for member, end in zip(entries, [*(after.header for after in entries[1:]), start], strict=True):
+        for member, end in zip(entries, [*(after.header for after in entries[1:]), start], strict=False):
             if member.is_stored and member.header + _LOCAL.size + member.size > end:
                 raise ValueError("members of the archive overlap")
 

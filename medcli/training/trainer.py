@@ -146,7 +146,9 @@ def _read_resumable(path: Path, whole: bool = False) -> dict[str, Any]:
         pickled = read_pickled_model(path)
         if whole:
             pickled.check_numbers()
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except DataError as error:
         reason = error.message.replace(f"{path} ", "")
         raise DataError(f"{path} is not a checkpoint to go on from: it {reason}", hint) from error

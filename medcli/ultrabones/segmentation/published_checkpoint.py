@@ -6,6 +6,7 @@ recognised from the names and shapes of the weights; a network built here then t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,26 +140,28 @@ def _without_wrappers(records: dict[str, TensorRecord]) -> dict[str, TensorRecor
 
 
 def _fits(arch: str, encoder: str, shapes: Shapes) -> bool:
-    import torch
-
-    try:
-        with torch.device("meta"):
-            model = build_model(arch, encoder)
-    except Exception:  # some pairs cannot be built at all, and each says so in its own way
-        return False
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == shapes
+    return _outline(arch, encoder) == shapes
 
 
 def _encoder_fits(encoder: str, shapes: Shapes) -> bool:
+    return _outline(None, encoder) == shapes
+
+
+@functools.cache
+def _outline(arch: str | None, encoder: str) -> Shapes | None:
+    """Names and shapes of the weights of a network, or of an encoder alone; None where it cannot be built so."""
     import segmentation_models_pytorch as smp
     import torch
 
     try:
         with torch.device("meta"):
-            model = smp.encoders.get_encoder(encoder, in_channels=1, weights=None)
-    except Exception:  # an encoder that its package no longer provides
-        return False
-    return {f"encoder.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()} == shapes
+            if arch is not None:
+                model, prefix = build_model(arch, encoder), ""
+            else:
+                model, prefix = smp.encoders.get_encoder(encoder, in_channels=1, weights=None), "encoder."
+    except Exception:  # some pairs cannot be built at all, and each says so in its own way
+        return None
+    return {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def _encoders(edges: Collection[int]) -> list[str]:
