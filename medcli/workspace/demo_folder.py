@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcli.core.json_text import read_object
+from medcli.core.json_text import parse_json, read_object
 from medcli.core.shell import spell
 
 RESULT, SETTINGS, REPORT = "demo.json", "demo-settings.json", "report.html"
@@ -36,7 +35,7 @@ def look_at_demo(folder: Path) -> Demo | None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
     try:
-        finished = isinstance(json.loads((folder / RESULT).read_text(encoding="utf-8")), dict)
+        finished = (folder / RESULT).is_file() and isinstance(parse_json((folder / RESULT).read_bytes()), dict)
     except (OSError, ValueError):
         finished = False
     report = folder / REPORT

@@ -8,10 +8,8 @@ run ``damaged``, nothing more. Nothing heavy is imported.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +22,7 @@ from medcli.core.locks import is_in_use
 from medcli.core.run_provenance import NAME as NOTE
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
 from medcli.training.settings import SETTINGS_FILE, read_settings
+from medcli.training.stored_zip import is_archive
 from medcli.workspace.resume import resume_command, resume_cross_validation
 
 TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"
@@ -143,7 +142,7 @@ def _training(folder: Path, kind: str) -> Run:
     command = resume_command(kind.split()[1], folder, saved)
     if not rows:
         return Run(folder, kind, FAILED, "no epoch was finished", "", changed, best, resume=command)
-    resumable = zipfile.is_zipfile(folder / RESUMABLE)
+    resumable = is_archive(folder / RESUMABLE)
     detail = f"epoch {len(rows)} of {saved['epochs']}"
     if not resumable:
         detail, command = f"{detail}; {RESUMABLE} is missing or damaged", f"{command} --overwrite"
@@ -184,7 +183,7 @@ def _evaluate_pose(folder: Path, kind: str) -> Run:
 
 
 def _predict_seg(folder: Path, kind: str) -> Run:
-    made = json.loads((folder / MASKS).read_text(encoding="utf-8"))
+    made = read_object(folder / MASKS)
     masks = sum(entry.name.endswith("_label_pred.png") for entry in os.scandir(folder))
     return Run(folder, kind, FINISHED, f"{masks:,} masks", "", _changed(folder, MASKS), source=made["checkpoint"])
 
@@ -299,6 +298,8 @@ def _evaluation(folder: Path) -> dict[str, Any]:
 
 def _metrics(folder: Path) -> list[dict[str, float]]:
     """The whole rows of ``metrics.csv``."""
+    if not (folder / METRICS).is_file():
+        return []
     try:
         with (folder / METRICS).open(newline="", encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
