@@ -1,5 +1,6 @@
-# Two commands do everything on a fresh machine with Python 3.10 or newer and make: `make demo` and `make test`.
+# On a fresh machine with Python 3.10 or newer and make: each target makes the environment that it needs.
 PYTHON ?= python3
+EXTRAS ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -11,7 +12,7 @@ ARGS ?=
 # Python keeps what it compiled: the tests start many processes, and importing torch from its sources takes long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-deep lint benchmark clean
+.PHONY: demo test test-deep lint docs wheel benchmark clean
 
 demo: $(READY)
 	$(BIN)/medcli demo
@@ -19,14 +20,23 @@ demo: $(READY)
 test: lint
 	$(PYTEST) $(ARGS)
 
-# The slow, exhaustive cases that `make test` leaves out.
+# All tests, also the slow and exhaustive ones that `make test` leaves out, and the lines that none of them runs.
 test-deep: $(READY)
-	$(PYTEST) -m deep $(ARGS)
+	$(PYTEST) -m "deep or not deep" --cov --cov-report= $(ARGS)
+	$(BIN)/python tests/print_coverage.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/, README and the public functions as a site in site/. The variable silences an advertisement.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The built package, installed in an empty environment, runs the demonstration outside the checkout.
+wheel: $(READY)
+	$(BIN)/python tests/check_wheel.py
 
 # Speed, as ratios measured side by side in one run; not part of the tests.
 benchmark: $(READY)
@@ -36,8 +46,8 @@ benchmark: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable ".[$(EXTRAS)]"
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache demo
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .coverage* demo dist site

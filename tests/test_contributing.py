@@ -28,7 +28,7 @@ def test_every_path_is_there() -> None:
 def test_make_targets_are_those_of_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"^make ([a-z-]+)", PAGE, re.MULTILINE)) | set(re.findall(r"`make ([a-z-]+)`", PAGE))
-    assert {"demo", "test", "test-deep", "benchmark"} == named <= targets
+    assert {"demo", "test", "test-deep", "docs", "wheel", "benchmark"} == named <= targets
 
 
 def test_commands_can_be_typed() -> None:
@@ -46,10 +46,6 @@ def test_what_is_to_be_changed_is_where_the_page_says() -> None:
     assert len(pairs) >= 8
     for name, path in pairs:
         assert re.search(rf"\b{name}\b", (REPOSITORY / path).read_text("utf-8")), f"{path} has no {name}"
-    text = (REPOSITORY / "medcli/ultrabones/evaluation/aggregation.py").read_text("utf-8")
-    assert all(
-        name in text for name in ("SegmentationResult", "SpecimenResult", "summarise", "_per_specimen", "frame_table")
-    )
 
 
 def test_the_other_page_points_to_it() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
+from medcli.ultrabones.labelling.label_rules import BOTH, LABEL_RULES
 
 if TYPE_CHECKING:
     from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
@@ -31,12 +32,9 @@ def ultrabones(
         ),
     ] = None,
     refine: Annotated[
-        bool, typer.Option("--refine", help="First refine the poses so that bright pixels lie on the bone.")
+        bool, typer.Option("--refine", help="First refine the poses so that bright pixels coincide with the bone.")
     ] = False,
-    kind: Annotated[
-        Literal["full", "partial", "both"],
-        typer.Option("--kind", help="full: the whole section; partial: what the probe sees of it."),
-    ] = "both",
+    kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
@@ -48,18 +46,18 @@ def ultrabones(
     Bone is the surface of the CT mesh within 0.1 mm of the image plane.
 
     Writes Labels_full/ and Labels/ in each record. With --refine also refinement.csv and the _optimized
-    columns of the tracking table, whose first version is kept beside it.
+    columns of the tracking table, whose original is kept.
 
     \b
     Look first at what would be written:
       medcli label ultrabones --specimens 2 --dry-run
       medcli label ultrabones --specimens 2 --overlay
     """
-    from medcli.ultrabones.labelling.label_dataset import LabelKind, LabelSettings, label_ultrabones
+    from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
     settings = LabelSettings(
-        kind=LabelKind(kind),
+        kind=kind,
         poses=poses,
         meshes=meshes,
         merged=merged,
@@ -93,7 +91,7 @@ def _show(output: Output, result: LabelResult) -> None:
         for line in _remarks(record, result.dry_run):
             output.line(f"{record.name}: {line}")
     verb = "would write" if result.dry_run else "wrote"
-    kept = f"; {result.present:,} label files were there" if result.present else ""
+    kept = f"; {result.present:,} label files existed" if result.present else ""
     output.line(f"{verb} {result.written:,} files for {result.frames:,} frames{kept}")
 
 

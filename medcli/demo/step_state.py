@@ -7,9 +7,9 @@ from pathlib import Path
 
 from medcli import __version__
 from medcli.core.errors import MedcliError
-from medcli.core.files import make_output_folder, remove_left_overs, write_json
+from medcli.core.files import make_output_folder, remove_leftovers, write_json
 from medcli.core.json_text import read_object
-from medcli.core.made_with import differences, refuse_other_options
+from medcli.core.made_with import differences, reject_other_options
 from medcli.demo.plan import DemoPlan, DemoTask
 from medcli.demo.result import Step
 from medcli.workspace.demo_folder import SETTINGS
@@ -26,25 +26,25 @@ def prepare(plan: DemoPlan) -> None:
         UsageError: a demonstration with other settings.
     """
     marker, wanted = plan.out / SETTINGS, {"schema": _SCHEMA, "quick": plan.quick, "seed": plan.seed}
-    way_out = "choose another folder with --out, or remove this one"
+    remedy = "choose another folder with --out, or remove this one"
     if not marker.is_file():
         foreign = sorted(path.name for path in plan.out.iterdir()) if plan.out.is_dir() else []
         if foreign:
             raise MedcliError(
                 f"{plan.out} holds files that are not synthetic ones of this demonstration: {', '.join(foreign[:3])}",
-                way_out,
+                remedy,
             )
         make_output_folder(plan.out)
         write_json(marker, wanted)
     else:
         found = read_object(marker)
         if not wanted.keys() <= found.keys():
-            raise MedcliError(f"{marker} cannot be read", way_out)
-        refuse_other_options(plan.out, differences(found, wanted), way_out)
-    remove_left_overs(plan.out)
+            raise MedcliError(f"{marker} cannot be read", remedy)
+        reject_other_options(plan.out, differences(found, wanted), remedy)
+    remove_leftovers(plan.out)
     for folder in (plan.out / STEPS_FOLDER, plan.pictures):
         folder.mkdir(exist_ok=True)
-        remove_left_overs(folder)
+        remove_leftovers(folder)
 
 
 def finished(plan: DemoPlan, task: DemoTask) -> Step | None:

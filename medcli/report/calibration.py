@@ -14,7 +14,7 @@ from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey
 from medcli.report.blocks import Block, Compare, KeyValues, Note, Section, Table, number
 from medcli.report.embedded_images import from_array, picture
-from medcli.report.run_files import RunFiles, RunNote, duration, failures_note, find, read_json
+from medcli.report.run_files import RunNote, RunReport, duration, failures_note, find, read_json
 from medcli.workspace.runs import CALIBRATED
 
 _PAIRS_SHOWN = 2
@@ -23,12 +23,12 @@ _ASPECT = 1664 / 1600
 """Columns over rows of a native image; its middle square is what a calibrated image shows."""
 
 
-def read_calibration(folder: Path, note: RunNote) -> RunFiles:
+def read_calibration(folder: Path, note: RunNote) -> RunReport:
     """The report of calibrated images."""
     manifest, result = read_json(folder / CALIBRATED), note.result
     images = _calibrated(folder)
     options = manifest["options"]
-    return RunFiles(
+    return RunReport(
         title="Calibration of X-ray images",
         lead=f"Distortion of the image intensifiers corrected in {sum(map(len, images.values())):,} images of "
         f"{len(images):,} pairs.",

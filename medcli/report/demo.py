@@ -23,7 +23,7 @@ from medcli.report.blocks import (
 )
 from medcli.report.embedded_images import NARROW, WIDE, gallery, picture
 from medcli.report.provenance import SETTINGS_CAPTION, how_section
-from medcli.report.run_files import Json, RunFiles, duration, failures_note, read_json, to_float
+from medcli.report.run_files import Json, RunReport, duration, failures_note, read_json, to_float
 from medcli.report.runs import runs_in
 from medcli.workspace.demo_folder import RESULT, SCHEMA
 
@@ -38,7 +38,7 @@ def is_demo(folder: Path) -> bool:
     return (folder / RESULT).is_file()
 
 
-def read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
+def read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
     """The demonstration, and the runs of its steps.
 
     Raises:
@@ -57,7 +57,7 @@ def read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
     versions: Json = {
         name: origin[name] for name in ("medcli", "python", "system", "when", "packages") if name in origin
     }
-    demo = RunFiles(
+    demo = RunReport(
         title="Demonstration of medcli",
         lead=_LEAD,
         figures=_figures(content),
@@ -95,7 +95,7 @@ def _overview(content: Json) -> Block:
     return Table(["step", "what", "seconds"], rows, "Steps in their order; each has a section below, with its command")
 
 
-def _step(folder: Path, step: Json) -> tuple[Section, list[RunFiles]]:
+def _step(folder: Path, step: Json) -> tuple[Section, list[RunReport]]:
     blocks: list[Block] = [Text(str(step["about"]))] if step.get("about") else []
     if step.get("command"):
         blocks.append(
@@ -106,7 +106,7 @@ def _step(folder: Path, step: Json) -> tuple[Section, list[RunFiles]]:
     blocks += _pictures(folder, step.get("pictures") or [])
     if step.get("before_after"):
         blocks.append(_slider(folder, step["before_after"]))
-    runs: list[RunFiles] = []
+    runs: list[RunReport] = []
     if step.get("folder"):
         try:
             runs = runs_in(folder / str(step["folder"]))
@@ -118,7 +118,7 @@ def _step(folder: Path, step: Json) -> tuple[Section, list[RunFiles]]:
     return Section(str(step["title"]), blocks, sections), runs
 
 
-def _below(run: RunFiles) -> Section:
+def _below(run: RunReport) -> Section:
     """What the run's own report holds; versions and licence stand once, at the end of the page."""
     first: list[Block] = [Text(run.lead), *run.notes]
     if run.known_figures:

@@ -15,7 +15,7 @@ from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, 
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.point_cloud_view import point_cloud, read_ply
-from medcli.report.run_files import Json, RunFiles, RunNote, failures_note, find, read_json, to_float
+from medcli.report.run_files import Json, RunNote, RunReport, failures_note, find, read_json, to_float
 from medcli.workspace.runs import LABELS
 
 _LOG = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _MOST_OVERLAYS = 6
 _CURVE_POINTS = 120
 
 
-def read_reconstruction(folder: Path, note: RunNote) -> RunFiles:
+def read_reconstruction(folder: Path, note: RunNote) -> RunReport:
     """The report of reconstructions."""
     found = {path.stem: record for path in sorted(folder.glob("*.json")) if (record := _reconstruction(path))}
     result = note.result
@@ -43,7 +43,7 @@ def read_reconstruction(folder: Path, note: RunNote) -> RunFiles:
     more = (
         [Note(f"{len(found) - len(shown)} further records are in the table only.")] if len(found) > len(shown) else []
     )
-    return RunFiles(
+    return RunReport(
         title="Reconstruction of bone in 3D",
         lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, measured against "
         "the CT meshes.",
@@ -164,7 +164,7 @@ def _meshes(folder: Path, record: Json, note: RunNote) -> NDArray[np.float64] | 
         return None
 
 
-def read_labels(folder: Path, note: RunNote) -> RunFiles | None:
+def read_labels(folder: Path, note: RunNote) -> RunReport | None:
     """The report of labels made below a data folder, a specimen or a record; None where it holds none."""
     result = note.result
     stamps = {} if result else {path.parent: read_json(path) for path in sorted(folder.glob(LABELS))}
@@ -172,7 +172,7 @@ def read_labels(folder: Path, note: RunNote) -> RunFiles | None:
         return None
     records = result.get("records") or []
     refined = [record["refinement"] for record in records if record.get("refinement")]
-    return RunFiles(
+    return RunReport(
         title="Labels made from CT",
         lead=f"Labels of tracked ultrasound frames, cut from the CT bone meshes"
         f"{' after refinement of the poses' if refined else ''}.",

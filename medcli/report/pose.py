@@ -13,8 +13,8 @@ from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, gallery, picture
 from medcli.report.run_files import (
     Json,
-    RunFiles,
     RunNote,
+    RunReport,
     column,
     duration,
     failures_note,
@@ -34,7 +34,7 @@ _MOST_ROWS = 40
 _MOST_PICTURES = 6
 
 
-def read_pose_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
+def read_pose_evaluation(folder: Path, note: RunNote) -> RunReport | None:
     """The report of an evaluation of poses; None where the folder holds none."""
     result = read_json(folder / EVALUATION)
     if result.get("schema") != EVALUATED:
@@ -46,7 +46,7 @@ def read_pose_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
         "Outline of the implant: reference in blue, estimate in orange. Ranked by translation in mm plus rotation in "
         "degrees.",
     )
-    return RunFiles(
+    return RunReport(
         title="Evaluation of implant poses",
         lead=f"How far the poses of {result['source']} are from the reference ({result['reference']}): "
         f"{result['pairs']:,} pairs, {result['split']}.",
@@ -140,13 +140,13 @@ def _percentiles(result: Json) -> Table:
     return Table(["error", "50 % below", "90 % below", "95 % below"], rows, "Numbers of these curves", folded=True)
 
 
-def read_estimated(folder: Path, note: RunNote) -> RunFiles:
+def read_estimated(folder: Path, note: RunNote) -> RunReport:
     """The report of the table of estimated poses beside a note."""
     result, rows = note.result, read_rows(note.table)
     sheet = find(folder, result.get("contact_sheet"))
     alt = "X-ray pairs, both planes each, with the outline of the implant at its estimated pose in orange."
     shown: list[Block] = [picture(sheet, alt, "Outline of the implant at its estimated pose.")] if sheet else []
-    return RunFiles(
+    return RunReport(
         title="Estimated implant poses",
         lead=f"Poses of {len(rows):,} pairs in {note.table.name}, by {result.get('checkpoint', 'a network')}.",
         figures={
@@ -176,12 +176,12 @@ def _poses(rows: Sequence[Mapping[str, str]]) -> Block:
     )
 
 
-def read_registered(folder: Path, note: RunNote) -> RunFiles:
+def read_registered(folder: Path, note: RunNote) -> RunReport:
     """The report of the table of registered poses beside a note."""
     result, rows = note.result, read_rows(note.table)
     before, after = column(rows, "similarity_before"), column(rows, "similarity_after")
     moved, angle = column(rows, "moved_mm"), column(rows, "turned_deg")
-    return RunFiles(
+    return RunReport(
         title="Registration of implant poses",
         lead=f"Poses of {len(rows):,} pairs refined by matching the rendered implant to both planes "
         f"({note.table.name}).",

@@ -7,14 +7,14 @@ from typing import Any
 
 from medcli.core.run_provenance import DatasetCitation
 from medcli.report.blocks import Block, Command, KeyValues, Note, Section, Text
-from medcli.report.run_files import Json, RunFiles, duration
+from medcli.report.run_files import Json, RunReport, duration
 
 SETTINGS_CAPTION = "All settings"
 _NEXT = "Run it again with:"
 _WORDS = {"medcli": "medcli", "python": "Python", "system": "system", "cores": "usable cores", "device": "device"}
 
 
-def facts(run: RunFiles) -> list[str]:
+def facts(run: RunReport) -> list[str]:
     """Short remarks under the title: when, which version, on what."""
     origin = run.origin
     texts = [_when(str(origin["when"]))] if origin.get("when") else []
@@ -37,7 +37,7 @@ def _when(text: str) -> str:
     return text[:16].replace("T", " ") + (" UTC" if text.endswith(("+00:00", "Z")) else "")
 
 
-def how_section(run: RunFiles) -> Section:
+def how_section(run: RunReport) -> Section:
     """Command, versions, device, time, seed and settings."""
     origin = run.origin
     blocks: list[Block] = []
@@ -78,7 +78,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
     return rows
 
 
-def data_section(runs: Sequence[RunFiles], synthetic: bool = False) -> Section:
+def data_section(runs: Sequence[RunReport], synthetic: bool = False) -> Section:
     """Licence and citation of every dataset that the runs used; data that are synthetic are said to be."""
     blocks: list[Block] = []
     seen: set[str] = set()

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class RunFiles:
+class RunReport:
     """What a report says of one run.
 
     Attributes:

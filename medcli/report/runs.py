@@ -8,10 +8,10 @@ from pathlib import Path
 
 from medcli.core.errors import DataError
 from medcli.report import calibration, labels_and_bones, pose, segmentation, training
-from medcli.report.run_files import NO_NOTE, RunFiles, RunNote, read_notes
+from medcli.report.run_files import NO_NOTE, RunNote, RunReport, read_notes
 from medcli.workspace import runs
 
-Reader = Callable[[Path, RunNote], RunFiles | None]
+Reader = Callable[[Path, RunNote], RunReport | None]
 _ULTRABONES, _VERISERUM = "UltraBones100k", "Veriserum"
 READERS: Mapping[str, tuple[Reader, str]] = {
     runs.TRAIN_SEG: (training.read_training, _ULTRABONES),
@@ -34,7 +34,7 @@ LOOKED_FOR = (
 )
 
 
-def runs_in(folder: Path) -> list[RunFiles]:
+def runs_in(folder: Path) -> list[RunReport]:
     """The runs whose files lie in ``folder`` itself, or in its ``calibrated``; none where there are none.
 
     Raises:
@@ -53,7 +53,7 @@ def runs_in(folder: Path) -> list[RunFiles]:
         ) from error
 
 
-def _runs_in(folder: Path) -> Iterator[RunFiles]:
+def _runs_in(folder: Path) -> Iterator[RunReport]:
     notes, commands = read_notes(folder), set(runs.commands_of(folder))
     for command, (read, dataset) in READERS.items():
         own = [note for note in notes if command.startswith(note.verb)]

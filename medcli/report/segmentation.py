@@ -10,7 +10,7 @@ from typing import Any
 from medcli.report.blocks import Block, Chart, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, gallery, picture
-from medcli.report.run_files import Json, RunFiles, RunNote, duration, failures_note, find, read_json, to_float
+from medcli.report.run_files import Json, RunNote, RunReport, duration, failures_note, find, read_json, to_float
 from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, scalar_measures
 from medcli.workspace.runs import EVALUATION, MASKS
 
@@ -25,14 +25,14 @@ _PROTOCOLS = {
 }
 
 
-def read_segmentation_evaluation(folder: Path, note: RunNote) -> RunFiles | None:
+def read_segmentation_evaluation(folder: Path, note: RunNote) -> RunReport | None:
     """The report of an evaluation of segmentations; None where the folder holds none."""
     results = results_of(read_json(folder / EVALUATION))
     if not results:
         return None
     first = next(iter(results.values()))
     frames = f"{first['frames']:,} frames of specimens {_words(first['specimens'])}"
-    return RunFiles(
+    return RunReport(
         title="Evaluation of a bone segmentation",
         lead=f"How near predicted bone surfaces lie to the labels: {frames}; predictions from {first['source']}, "
         f"compared with {_labels(first['labels'])}.",
@@ -214,7 +214,7 @@ def _example(path: Path, rank: str, title: str) -> ImageBlock | Note:
     return picture(path, alt, title, NARROW)
 
 
-def read_prediction(folder: Path, note: RunNote) -> RunFiles:
+def read_prediction(folder: Path, note: RunNote) -> RunReport:
     """The report of predicted masks."""
     manifest, result = folder / MASKS, note.result
     made = read_json(manifest) if manifest.is_file() else {}
@@ -229,7 +229,7 @@ def read_prediction(folder: Path, note: RunNote) -> RunFiles:
     sheet = find(folder, result.get("contact_sheet") or folder / "predictions_contact_sheet.jpg")
     alt = "Frames of this run, spread over it, each with the predicted bone laid over in orange."
     shown: list[Block] = [picture(sheet, alt, "Predicted bone in orange.", wide=True)] if sheet else []
-    return RunFiles(
+    return RunReport(
         title="Predicted bone surfaces",
         lead=f"A mask for each ultrasound frame, by {made.get('network') or result.get('checkpoint') or 'a network'}.",
         figures=figures,

@@ -11,8 +11,8 @@ from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Ta
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.run_files import (
     Json,
-    RunFiles,
     RunNote,
+    RunReport,
     column,
     duration,
     failures_note,
@@ -51,7 +51,7 @@ _PANELS: Mapping[str, Sequence[tuple[str, str, Mapping[str, str]]]] = {
 _MOST_ROWS = 200
 
 
-def read_training(folder: Path, note: RunNote) -> RunFiles | None:
+def read_training(folder: Path, note: RunNote) -> RunReport | None:
     """The report of a training; None where the folder holds none."""
     result, settings = _read_if_there(folder / RESULT), _read_if_there(folder / SETTINGS_FILE)
     schema = result.get("schema") or (_POSE if "backbone" in settings else _SEG if "encoder" in settings else "")
@@ -60,7 +60,7 @@ def read_training(folder: Path, note: RunNote) -> RunFiles | None:
     is_pose = schema == _POSE
     history = read_rows(folder / METRICS)
     what = "an implant pose network" if is_pose else "a bone segmentation network"
-    return RunFiles(
+    return RunReport(
         title=f"Training of {what}",
         lead=_lead(settings, result, history, is_pose),
         figures=_figures(result, history, settings, is_pose),
@@ -183,7 +183,7 @@ def _split(result: Json, settings: Json) -> KeyValues:
     return KeyValues({name: text for name, text in rows.items() if text})
 
 
-def read_cross_validation(folder: Path, note: RunNote) -> RunFiles | None:
+def read_cross_validation(folder: Path, note: RunNote) -> RunReport | None:
     """The report of a cross-validation; None where it has not ended."""
     result = _read_if_there(folder / RESULT)
     if not result:
@@ -201,7 +201,7 @@ def read_cross_validation(folder: Path, note: RunNote) -> RunFiles | None:
     rows.append(["mean", "", *(number(to_float(result["mean_metrics"][name])) for name in names)])
     header = ["specimen left out", "best epoch", *(_NAMES[name] for name in names)]
     mean = result["mean_metrics"]
-    return RunFiles(
+    return RunReport(
         title="Cross-validation of a bone segmentation network",
         lead=f"{len(folds)} trainings, each validated on the one specimen that it did not see.",
         figures={

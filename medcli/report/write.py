@@ -14,7 +14,7 @@ from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
 from medcli.report.html_page import Page, is_report, render_page
 from medcli.report.provenance import data_section, facts, how_section
-from medcli.report.run_files import RunFiles
+from medcli.report.run_files import RunReport
 from medcli.report.runs import LOOKED_FOR, runs_in
 from medcli.workspace.demo_folder import REPORT, RESULT
 from medcli.workspace.runs import find_run_folders
@@ -86,7 +86,7 @@ def sections_of(folder: Path) -> list[Section]:
     return list(page_of(folder)[0].sections)
 
 
-def page_of(folder: Path) -> tuple[Page, list[RunFiles]]:
+def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
     """The report of a folder before it is HTML, and the runs in it; see :func:`write_report` for errors."""
     if not folder.is_dir():
         named = "a file" if folder.exists() else "not there"
@@ -101,7 +101,7 @@ def page_of(folder: Path) -> tuple[Page, list[RunFiles]]:
         run = runs[0]
         return _page(run, [*run.sections, how_section(run), data_section(runs)]), runs
     sections = [Section(run.title, _figures(run), [*run.sections, how_section(run)]) for run in runs]
-    both = RunFiles(
+    both = RunReport(
         f"{len(runs)} runs in {folder.absolute().name}",
         "; ".join(run.title for run in runs) + ".",
         origin=runs[0].origin,
@@ -109,7 +109,7 @@ def page_of(folder: Path) -> tuple[Page, list[RunFiles]]:
     return _page(both, [*sections, data_section(runs)]), runs
 
 
-def _read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
+def _read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
     try:
         return read_demo(folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -118,7 +118,7 @@ def _read_demo(folder: Path) -> tuple[RunFiles, list[RunFiles]]:
         ) from error
 
 
-def _page(run: RunFiles, sections: Sequence[Section]) -> Page:
+def _page(run: RunReport, sections: Sequence[Section]) -> Page:
     figures = KeyFigures(run.known_figures) if run.known_figures else None
     return Page(
         run.title,
@@ -130,7 +130,7 @@ def _page(run: RunFiles, sections: Sequence[Section]) -> Page:
     )
 
 
-def _figures(run: RunFiles) -> list[KeyFigures]:
+def _figures(run: RunReport) -> list[KeyFigures]:
     return [KeyFigures(run.known_figures)] if run.known_figures else []
 
 

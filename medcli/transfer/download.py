@@ -20,7 +20,7 @@ from medcli.transfer.destination import HIDDEN, STAGING, Folder, damage_of, hold
 from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, Work
-from medcli.transfer.protocol import Broken, Busy, Fault, Refused, RemoteFile, RemoteSource, unreachable
+from medcli.transfer.protocol import Broken, Busy, ByteRanges, Fault, Refused, RemoteFile, RemoteSource, unreachable
 from medcli.transfer.request import DownloadRequest
 from medcli.transfer.results import Downloaded, FileFailure, Planned, count_rows, joined
 from medcli.transfer.verification import estimate_missing, find_missing
@@ -158,7 +158,7 @@ class _Run:
         return ()
 
     def _members(
-        self, source: RemoteSource, entry: RemoteFile, run: ByteRun, places: dict[Member, Wanted], effort: Effort
+        self, source: ByteRanges, entry: RemoteFile, run: ByteRun, places: dict[Member, Wanted], effort: Effort
     ) -> Sequence[Job]:
         """Bring the members of one run."""
 
@@ -226,7 +226,7 @@ def _clean(folder: Folder, wanted: Sequence[Wanted]) -> None:
     """Remove what killed runs left that no run can go on from."""
     for parent in {(folder.root / item.path).parent for item in wanted if item.member}:
         if parent.is_dir():
-            files.remove_left_overs(parent)
+            files.remove_leftovers(parent)
     planning.remove_stale_parts(folder.root, wanted)
 
 

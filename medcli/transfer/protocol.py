@@ -47,7 +47,15 @@ class ResponseBody(Protocol):
         ...
 
 
-class RemoteSource(Protocol):
+class ByteRanges(Protocol):
+    """Something that opens a range of a file; thread-safe."""
+
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> AbstractContextManager[ResponseBody]:
+        """The bytes from ``offset`` (``length`` of them, or to the end). Raises a :class:`Fault`."""
+        ...
+
+
+class RemoteSource(ByteRanges, Protocol):
     """Something that lists files and opens a range of one of them. All methods but :meth:`list` are thread-safe.
 
     Attributes:
@@ -60,10 +68,6 @@ class RemoteSource(Protocol):
 
     def list(self) -> Iterable[RemoteFile]:
         """All files on offer, in a stable order, a page at a time."""
-        ...
-
-    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> AbstractContextManager[ResponseBody]:
-        """The bytes from ``offset`` (``length`` of them, or to the end). Raises a :class:`Fault`."""
         ...
 
     def refresh(self, entry: RemoteFile) -> RemoteFile:

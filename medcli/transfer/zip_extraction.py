@@ -11,7 +11,7 @@ from pathlib import Path
 from medcli.core import files
 from medcli.transfer import checksum
 from medcli.transfer.fetch_file import DURABLE_FROM, READ_SIZE, Arrived, Effort, Meter
-from medcli.transfer.protocol import Broken, Changed, Corrupt, Fault, RemoteFile, RemoteSource, ResponseBody
+from medcli.transfer.protocol import Broken, ByteRanges, Changed, Corrupt, Fault, RemoteFile, ResponseBody
 from medcli.transfer.zip_ranges import ByteRun, Member
 
 _HEADER = struct.Struct("<4s5H3I2H")
@@ -30,7 +30,7 @@ class NoRanges(Fault):
     retry = False
 
 
-def read_range(source: RemoteSource, entry: RemoteFile, start: int, end: int, effort: Effort) -> bytes:
+def read_range(source: ByteRanges, entry: RemoteFile, start: int, end: int, effort: Effort) -> bytes:
     """Bytes ``start`` to ``end`` of an entry, tried again as patience allows.
 
     Raises:
@@ -45,7 +45,7 @@ def read_range(source: RemoteSource, entry: RemoteFile, start: int, end: int, ef
 
 
 def fetch_run(
-    source: RemoteSource, archive: RemoteFile, run: ByteRun, place: Place, effort: Effort, placed: Placed
+    source: ByteRanges, archive: RemoteFile, run: ByteRun, place: Place, effort: Effort, placed: Placed
 ) -> list[tuple[Member, Fault]]:
     """Bring the members of ``run`` to their places; returns those that failed, and why.
 
@@ -77,7 +77,7 @@ def fetch_run(
 
 
 def _stream(
-    source: RemoteSource, archive: RemoteFile, members: list[Member], place: Place, effort: Effort, meter: Meter
+    source: ByteRanges, archive: RemoteFile, members: list[Member], place: Place, effort: Effort, meter: Meter
 ) -> Iterator[Arrived]:
     """Place ``members`` one after the other from one connection."""
     members = list(members)
@@ -92,7 +92,7 @@ def _stream(
 
 
 @contextmanager
-def _open(source: RemoteSource, entry: RemoteFile, start: int, end: int) -> Iterator[ResponseBody]:
+def _open(source: ByteRanges, entry: RemoteFile, start: int, end: int) -> Iterator[ResponseBody]:
     with source.open(entry, start, end - start) as body:
         if body.total is not None and body.total != entry.size:
             raise Changed(f"{entry.name} has {body.total} bytes on the server, listed were {entry.size}")

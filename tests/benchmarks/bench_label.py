@@ -21,7 +21,8 @@ from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.records import INITIAL, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
-from medcli.ultrabones.labelling.label_rules import full_label, partial_label
+from medcli.ultrabones.labelling.label_rules import partial_label
+from medcli.ultrabones.labelling.mesh_section import full_label
 from medcli.ultrabones.reconstruction.point_cloud import sample_surface
 
 PROMISED_S = 0.003

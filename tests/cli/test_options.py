@@ -14,16 +14,17 @@ from medcli.cli.options import IdRange, id_filter, with_output
 from medcli.cli.output import Output
 from medcli.training import devices, trainer
 from medcli.ultrabones.evaluation import evaluate as seg_evaluation
-from medcli.ultrabones.labelling.label_dataset import LabelKind
+from medcli.ultrabones.labelling.label_rules import LABEL_RULES
 from medcli.ultrabones.segmentation import inference
+from medcli.ultrabones.segmentation.losses import LOSSES
 from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS
-from medcli.veriserum.calibration.distortion_model import PLANES
 from medcli.veriserum.calibration.map_points import COLUMNS
 from medcli.veriserum.calibration.undistortion_map import RESAMPLINGS
+from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.trial_splits import SPLIT_RULES
 from medcli.veriserum.geometry.biplane import PoseFrame
 from medcli.veriserum.pose import evaluate as pose_evaluation
-from medcli.veriserum.pose.losses import LOSSES
-from medcli.veriserum.pose.settings import SPLITS
+from medcli.veriserum.pose.losses import POSE_LOSSES
 from tests.conftest import Ran
 from tests.test_reference import parse
 
@@ -35,14 +36,15 @@ from tests.test_reference import parse
         ("calibrate veriserum --resample", RESAMPLINGS),
         ("calibrate points x.csv --out y.csv --plane", PLANES),
         ("calibrate points x.csv --out y.csv --to", COLUMNS),
-        ("label ultrabones --kind", [kind.value for kind in LabelKind]),
+        ("label ultrabones --kind", [*LABEL_RULES, "both"]),
         ("train seg --labels", LABELS),
         ("train seg --augment", AUGMENTATIONS),
+        ("train seg --loss", LOSSES),
         ("train seg --precision", ["auto", *devices.PRECISIONS]),
         ("train seg --logger", trainer.LOGGERS),
         ("train pose --precision", ["auto", *devices.PRECISIONS]),
-        ("train pose --split", SPLITS),
-        ("train pose --loss", LOSSES),
+        ("train pose --split", SPLIT_RULES),
+        ("train pose --loss", POSE_LOSSES),
         ("evaluate seg --protocol", [*seg_evaluation.PROTOCOLS, "both"]),
         ("evaluate pose --split", pose_evaluation.SIDES),
         ("evaluate pose --pose-frame", [frame.value for frame in PoseFrame]),
@@ -53,9 +55,9 @@ from tests.test_reference import parse
 def test_choices_are_those_of_the_library(medcli: Callable[..., Ran], command: str, choices: list[str]) -> None:
     """Those of modules that are slow to import stand in the command line again: none may be forgotten."""
     verb, task, *_, flag = command.split()
-    shown = re.search(rf"{flag} [<\[](?:list\[)?([^\]>]*)", medcli(verb, task, "--help").out)
+    shown = re.search(rf"{flag} (?:[<\[](?:list\[)?([^\]>]*)|(\S+\|\S+))", medcli(verb, task, "--help").out)
     assert shown is not None
-    assert set(shown[1].split("|")) == set(choices)
+    assert set((shown[1] or shown[2]).split("|")) == set(choices)
     for choice in choices:
         parse([*command.split(), choice])
     with pytest.raises(Exception, match="is not one of"):

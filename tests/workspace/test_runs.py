@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shlex
 from collections.abc import Callable
@@ -15,7 +16,19 @@ from medcli.core.files import write_json, write_text
 from medcli.training.settings import FitSettings, check_same_settings
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.veriserum.pose.settings import PoseSettings
-from medcli.workspace.runs import DAMAGED, FAILED, FINISHED, INTERRUPTED, find_run, find_runs, run_kind
+from medcli.workspace.runs import (
+    DAMAGED,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    LABEL,
+    PREDICT_SEG,
+    commands_of,
+    find_run,
+    find_run_folders,
+    find_runs,
+    run_kind,
+)
 from tests.conftest import Ran
 from tests.support.run_folders import write_evaluation, write_pose_evaluation, write_training
 
@@ -190,3 +203,27 @@ def test_runs_are_listed_newest_first_and_nothing_else_is_one(tmp_path: Path) ->
     assert [run.path.name for run in find_runs(tmp_path)] == ["new", "middle", "old"]
     assert find_runs(tmp_path / "absent") == []
     assert run_kind(tmp_path / "empty") is None
+
+
+def test_a_folder_may_hold_several_runs_and_reports_know_also_labels_and_notes(tmp_path: Path) -> None:
+    record = tmp_path / "record01"
+    record.mkdir()
+    for name in ("labels.json", "predictions.json"):
+        write_json(record / name, {})
+    assert list(commands_of(record)) == [PREDICT_SEG, LABEL]
+    (record / "predictions.json").unlink()
+    assert run_kind(record) is None, "labels lie among the data: medcli info counts them there"
+    (tmp_path / "poses").mkdir()
+    write_json(tmp_path / "poses/refined.medcli-run.json", {})
+    write_evaluation(tmp_path / "a/b/c", "net")
+    assert find_run_folders(tmp_path) == [tmp_path / "poses", record, tmp_path / "a/b/c"]
+
+
+def test_a_training_is_recognised_by_its_result_alone(tmp_path: Path) -> None:
+    folder = write_training(tmp_path / "seg", SEG)
+    (folder / "settings.json").unlink()
+    result = json.loads((folder / "result.json").read_text("utf-8"))
+    write_json(folder / "result.json", {**result, "schema": "medcli.train_seg.v1"})
+    assert run_kind(folder) == "train seg"
+    assert (run := find_run(folder)) is not None
+    assert run.state == FINISHED

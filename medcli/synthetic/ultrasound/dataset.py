@@ -23,14 +23,13 @@ from medcli.synthetic.ultrasound.bmode import Scene, render_bmode
 from medcli.synthetic.ultrasound.bones import SHAPES, Bone, make_bone
 from medcli.synthetic.ultrasound.label_rules import analytic_full_label, analytic_partial_label
 from medcli.ultrabones.dataset.constants import (
-    CALIBRATION_ANGLES_DEG,
-    CALIBRATION_TRANSLATION_MM,
     FRAME_HEIGHT,
     FRAME_WIDTH,
     PIXEL_SPACING_MM,
     SPECIMENS,
 )
 from medcli.ultrabones.dataset.folder_layout import mask_name
+from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE
 
 Layout = Literal["current", "first"]
 MILLISECONDS_A_FRAME = 50
@@ -158,11 +157,6 @@ def merge_meshes(meshes: list[Mesh]) -> Mesh:
     return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
-def calibration() -> NDArray[np.float64]:
-    """Image millimetres to probe marker, (4, 4), as published."""
-    return rigid_transform(CALIBRATION_TRANSLATION_MM, CALIBRATION_ANGLES_DEG, ULTRABONES_EULER)
-
-
 def plan_sweep(leg: Leg, anatomy: str, frames: int, generator: np.random.Generator) -> SyntheticSweep:
     """A free-hand sweep along a bone: the probe looks at its axis, sways and tilts by a few degrees."""
     bone = leg.bones[anatomy]
@@ -182,7 +176,7 @@ def plan_sweep(leg: Leg, anatomy: str, frames: int, generator: np.random.Generat
     in_image = rigid_transform(middle_mm, np.zeros_like(middle_mm), ULTRABONES_EULER)
     gaps = generator.choice([1, 1, 1, 2, 4], len(along)) * MILLISECONDS_A_FRAME
     timestamps = (160_000 + np.cumsum(gaps)).astype(np.int64)
-    poses = leg.to_ct @ to_leg @ in_image @ invert_rigid(calibration())
+    poses = leg.to_ct @ to_leg @ in_image @ invert_rigid(PROBE_FROM_IMAGE)
     return SyntheticSweep(poses, timestamps, shape.length_mm * along)
 
 
@@ -208,7 +202,7 @@ def _write_record(
 
     def write_frame(i: int) -> None:
         own = np.random.default_rng([*key, i])
-        to_image = invert_rigid(sweep.poses[i] @ calibration())
+        to_image = invert_rigid(sweep.poses[i] @ PROBE_FROM_IMAGE)
         full = analytic_full_label(surface.transformed(to_image).triangles, settings.spacing_mm, settings.size)
         partial = analytic_partial_label(full)
         made = {"Labels": partial, "Labels_full": full}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -22,30 +21,17 @@ from medcli.ultrabones.dataset.tracking_table import has_optimized_poses
 from medcli.ultrabones.geometry.bone_meshes import for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.labelling.label_record import (
-    FULL_FOLDER,
-    OVERLAY_FOLDER,
-    PARTIAL_FOLDER,
     FrameLabel,
+    folders_of,
     label_overlay_path,
     label_sweep,
     refuse_other_labels,
     refuse_unless_near,
     refuse_unrefined,
 )
+from medcli.ultrabones.labelling.label_rules import BOTH, rules_of
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refine_record import SweepRefinement, plan_refinement, refine_sweep
-
-
-class LabelKind(Enum):
-    """Which labels to write."""
-
-    FULL = "full"
-    PARTIAL = "partial"
-    BOTH = "both"
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        return {"full": (FULL_FOLDER,), "partial": (PARTIAL_FOLDER,), "both": (FULL_FOLDER, PARTIAL_FOLDER)}[self.value]
 
 
 @dataclass(frozen=True)
@@ -53,7 +39,7 @@ class LabelSettings:
     """What to write, and from what.
 
     Attributes:
-        kind: full labels, partial labels or both.
+        kind: name of a label rule, or ``both`` for full and partial labels.
         poses: ``initial`` or ``optimized``; None takes the optimised ones where the table has them.
         meshes: folder of meshes, None for the specimen's own.
         merged: use the merged mesh of all bones.
@@ -64,7 +50,7 @@ class LabelSettings:
         dry_run: only say what would be done.
     """
 
-    kind: LabelKind = LabelKind.BOTH
+    kind: str = BOTH
     poses: str | None = None
     meshes: Path | None = None
     merged: bool = False
@@ -144,13 +130,14 @@ def label_ultrabones(
     """
     if settings.refine and settings.poses == INITIAL:
         raise UsageError("--refine makes labels from refined poses: leave --poses away, or say --poses optimized")
+    rules_of(settings.kind)  # refuses an unknown one before any work is done
     use_single_threaded_codecs()
     sweeps = find_sweeps(root, specimens, records)
     label = partial(_label_record, settings=settings, workers=workers or usable_cores(), progress=progress)
     labelled, failures = for_each_record(sweeps, settings.meshes, settings.merged, label)
     result = LabelResult(
         root=Path(root),
-        kind=settings.kind.value,
+        kind=settings.kind,
         dry_run=settings.dry_run,
         frames=sum(record.frames for record in labelled),
         written=sum(record.written for record in labelled),
@@ -170,16 +157,14 @@ def _label_record(
     if settings.dry_run:
         return _plan(sweep, surfaces, settings), []
     _require_writable(sweep.folder)
-    refinement = None
+    refinement, rules = None, rules_of(settings.kind)
     if settings.refine:
         if not settings.overwrite:
-            refuse_unrefined(sweep, settings.kind.folders)
+            refuse_unrefined(sweep, folders_of(rules))
         refuse_unless_near(sweep, read_poses(sweep, INITIAL), surfaces)
         refinement = refine_sweep(sweep, surfaces, settings.refine_settings, workers, settings.overwrite, progress)
     poses = read_poses(sweep, OPTIMIZED if settings.refine else settings.poses)
-    labels = label_sweep(
-        sweep, poses, surfaces, settings.kind.folders, settings.overlay, settings.overwrite, workers, progress
-    )
+    labels = label_sweep(sweep, poses, surfaces, rules, settings.overlay, settings.overwrite, workers, progress)
     failures = list(dict.fromkeys(label.failure for label in labels if label.failure))
     if refinement is not None:
         failures = list(dict.fromkeys([*refinement.failures, *failures]))
@@ -197,12 +182,12 @@ def _require_writable(folder: Path) -> None:
 
 def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) -> LabelledRecord:
     """What a run would do, refused where the run would be."""
-    folders = settings.kind.folders
+    folders = folders_of(rules_of(settings.kind))
     poses, refinement = read_poses(sweep, INITIAL if settings.refine else settings.poses), None
     if settings.refine and not settings.overwrite:
         refuse_unrefined(sweep, folders)
     refuse_unless_near(sweep, poses, surfaces)
-    written = (*folders, *([OVERLAY_FOLDER] if settings.overlay else []))
+    written = folders_of(rules_of(settings.kind), settings.overlay)
     known = True
     if settings.refine:
         plan = plan_refinement(sweep, surfaces, settings.refine_settings, settings.overwrite)

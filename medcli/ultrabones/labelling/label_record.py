@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.files import make_output_folder, remove_left_overs
+from medcli.core.files import make_output_folder, remove_leftovers
 from medcli.core.image_io import read_grey, read_size, write_image
-from medcli.core.made_with import differences, fingerprint, refuse_other_options
+from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
@@ -29,9 +29,10 @@ from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
 from medcli.ultrabones.labelling.label_origin import STAMP, UNFINISHED, pose_digest, read_stamps, write_stamps
-from medcli.ultrabones.labelling.label_rules import BAND_MM, full_label, partial_label
+from medcli.ultrabones.labelling.label_rules import LABEL_RULES, LabelRule
+from medcli.ultrabones.labelling.mesh_section import BAND_MM, full_label
 
-FULL_FOLDER, PARTIAL_FOLDER, OVERLAY_FOLDER = "Labels_full", "Labels", "Overlays"
+OVERLAY_FOLDER = "Overlays"
 _WAY_OUT = "give --overwrite to replace them"
 _SEEN_COLOUR, _HIDDEN_COLOUR = (255, 176, 0), (64, 156, 255)
 
@@ -61,7 +62,7 @@ def label_sweep(
     sweep: Sweep,
     poses: Poses,
     surfaces: Sequence[Surface],
-    folders: Sequence[str],
+    rules: Sequence[LabelRule],
     overlay: bool = False,
     overwrite: bool = False,
     workers: int = 1,
@@ -70,7 +71,7 @@ def label_sweep(
     """Label the tracked frames of a sweep.
 
     Args:
-        folders: ``Labels_full``, ``Labels`` or both.
+        rules: which labels.
         overlay: also draw each label over its frame, in ``Overlays``.
 
     Returns:
@@ -81,14 +82,14 @@ def label_sweep(
     """
     frames = [frame for frame in range(len(sweep.timestamps)) if sweep.rows[frame] >= 0]
     refuse_unless_near(sweep, poses, surfaces)
-    written = (*folders, *([OVERLAY_FOLDER] if overlay else []))
+    written = folders_of(rules, overlay)
     with _stamped(sweep, poses, surfaces, written, overwrite):
         for name in written:
-            remove_left_overs(make_output_folder(sweep.folder / name))
+            remove_leftovers(make_output_folder(sweep.folder / name))
 
         def label(frame: int) -> FrameLabel:
             try:
-                return _label_frame(sweep, poses, frame, surfaces, folders, overlay, overwrite)
+                return _label_frame(sweep, poses, frame, surfaces, rules, overlay, overwrite)
             except DataError as error:
                 return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}")
 
@@ -100,13 +101,18 @@ def label_sweep(
     return results
 
 
+def folders_of(rules: Sequence[LabelRule], overlay: bool = False) -> tuple[str, ...]:
+    """Names of the folders in each record that labels, and overlays, are written to."""
+    return (*(rule.folder for rule in rules), *([OVERLAY_FOLDER] if overlay else []))
+
+
 def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
     """Raise :class:`DataError` when labels of unrefined poses are there, before minutes of refining end with that."""
     stamps = read_stamps(sweep.folder / STAMP)
     for name in folders:
         if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
             changed = differences(stamps[name], {"poses": OPTIMIZED})
-            refuse_other_options(sweep.folder / name, changed, _WAY_OUT, DataError)
+            reject_other_options(sweep.folder / name, changed, _WAY_OUT, DataError)
 
 
 def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
@@ -160,21 +166,23 @@ def _label_frame(
     poses: Poses,
     frame: int,
     surfaces: Sequence[Surface],
-    folders: Sequence[str],
+    rules: Sequence[LabelRule],
     overlay: bool,
     overwrite: bool,
 ) -> FrameLabel:
     shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
     full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
-    seen = partial_label(full)
+    seen_by_probe = LABEL_RULES["partial"]
+    labels = {rule.folder: rule.compute(full) for rule in {*rules, seen_by_probe}}
+    seen = labels[seen_by_probe.folder]
     result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
-    for folder in folders:
+    for folder in folders_of(rules):
         path = sweep.folder / folder / mask_name(sweep.timestamps[frame], folder)
         if path.exists() and not overwrite:
             result = replace(result, present=result.present + 1)
         else:
-            write_image(path, full if folder == FULL_FOLDER else seen)
+            write_image(path, labels[folder])
             result = replace(result, written=result.written + 1)
     if overlay:
         path = label_overlay_path(sweep, sweep.timestamps[frame])
@@ -244,7 +252,7 @@ def _refuse_other_labels(
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
         if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
-            refuse_other_options(sweep.folder / name, differences(stamp, wanted), _WAY_OUT, DataError)
+            reject_other_options(sweep.folder / name, differences(stamp, wanted), _WAY_OUT, DataError)
         ours.append(name)
     return ours
 

@@ -25,7 +25,7 @@ from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS
 from medcli.ultrabones.geometry.bone_meshes import find_meshes
 from medcli.ultrabones.labelling import label_record
-from medcli.ultrabones.labelling.label_dataset import LabelKind, LabelSettings, label_ultrabones
+from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refine_record import write_optimized_poses
 from tests.conftest import REPOSITORY
@@ -106,8 +106,8 @@ def test_labels_are_written_once_and_again_only_when_asked(root: Path) -> None:
     assert (np.ptp(overlay.astype(int), axis=2) > 80).any()
 
 
-@pytest.mark.parametrize(("kind", "folders"), [(LabelKind.FULL, {"Labels_full"}), (LabelKind.PARTIAL, {"Labels"})])
-def test_only_the_kind_that_is_asked_for(root: Path, kind: LabelKind, folders: set[str]) -> None:
+@pytest.mark.parametrize(("kind", "folders"), [("full", {"Labels_full"}), ("partial", {"Labels"})])
+def test_only_the_kind_that_is_asked_for(root: Path, kind: str, folders: set[str]) -> None:
     label_ultrabones(root, records=[1], settings=LabelSettings(kind=kind))
     made = {path.name for path in (root / RECORD).iterdir() if path.name.startswith("Labels")}
     assert made == folders

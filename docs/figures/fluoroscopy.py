@@ -1,4 +1,4 @@
-"""Make the fluoroscopy pictures of the documentation: ``python docs/fluoroscopy_pictures.py``.
+"""Make the fluoroscopy figures of the documentation: ``python docs/figures/fluoroscopy.py``.
 
 - ``docs/images/before_after.jpg``: part of what ``medcli demo`` shows of a study.
 - ``docs/images/calibrated_pair.jpg``: both planes of one pair, calibrated, with the outline that the pose, the
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.image_io import read_grey, write_image
 from medcli.core.mesh import read_stl
@@ -30,7 +30,7 @@ from medcli.veriserum.calibration.undistort import CalibrationSettings, calibrat
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import Camera, ImageGrid, InterPlane
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 PAIR = 8
 FEMUR_COLOUR, TIBIA_COLOUR = (255, 150, 30), (60, 190, 255)
 

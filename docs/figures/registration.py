@@ -1,9 +1,9 @@
-"""Make synthetic data for, and the pictures of, `medcli calibrate fit` and `medcli register pose`.
+"""Make synthetic data for, and the figures of, `medcli calibrate fit` and `medcli register pose`.
 
-python docs/pose_fit_pictures.py [FOLDER]
+python docs/figures/registration.py [FOLDER]
 
 Writes a study of 7 pairs, start poses up to 5 mm and 5 degrees off, and a picture of the bead grid for each plane to
-FOLDER (default demo/pose-fit), runs both commands there, and puts the pictures into docs/images.
+FOLDER (default demo/pose-fit), runs both commands there, and puts the figures into docs/images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.cli.app import app
 from medcli.core.image_io import read_rgb, write_image
@@ -24,7 +24,7 @@ from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 
-HERE = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 WIDTH, QUALITY = 900, 62
 
 
@@ -45,11 +45,11 @@ def keep(source: Path, name: str) -> None:
     picture = read_rgb(source)
     height = round(picture.shape[0] * WIDTH / picture.shape[1])
     resized = np.asarray(cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
-    write_image(HERE / "images" / name, resized, QUALITY)
+    write_image(DOCS / "images" / name, resized, QUALITY)
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "demo" / "pose-fit"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS.parent / "demo" / "pose-fit"
     folder.mkdir(parents=True, exist_ok=True)
     make_data(folder)
     grids, table = [f"{plane}={folder / f'grid_{plane}.png'}" for plane in PLANES], folder / "table.csv"

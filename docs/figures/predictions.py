@@ -1,4 +1,4 @@
-"""Make the picture of the prediction section: ``python docs/prediction_pictures.py``.
+"""Make the figure of the prediction section: ``python docs/figures/predictions.py``.
 
 ``docs/images/predict-contact-sheet.jpg``: the contact sheet that ``medcli predict seg --overlay`` leaves, as a smaller
 file. All of it is synthetic: a small network learns from six specimens on one core of the CPU (a few minutes), its best
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded; sums then have one order
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.image_io import read_rgb, write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
@@ -22,7 +22,7 @@ from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.ultrabones.segmentation.train import train_segmentation
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 TRAIN, VALIDATE, PREDICT = (21, 22, 23, 24, 25, 26), (27,), (28,)
 ANATOMIES = ("fibula", "tibia")
 LEARN_FRAMES, PREDICT_FRAMES = 12, 4

@@ -1,4 +1,4 @@
-"""Make the pictures of the labelling section: ``python docs/label_pictures.py [DATA_FOLDER]``.
+"""Make the figures of the labelling section: ``python docs/figures/labels.py [DATA_FOLDER]``.
 
 - ``docs/images/label.jpg``: three frames with their labels at the tracked pose and at the refined one.
 - ``docs/images/reconstruct.jpg``: the visible bone of a whole sweep in CT space.
@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.image_io import read_grey, read_rgb, write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
@@ -25,14 +25,15 @@ from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, find_sweeps
 from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.labelling.label_record import draw_overlay
-from medcli.ultrabones.labelling.label_rules import full_label, partial_label
+from medcli.ultrabones.labelling.label_rules import partial_label
+from medcli.ultrabones.labelling.mesh_section import full_label
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.refine_frame import refine_frame
 from medcli.ultrabones.reconstruction.figure import draw_cloud
 from medcli.ultrabones.reconstruction.point_cloud import surface_distances
 from medcli.ultrabones.reconstruction.reconstruct import back_project
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 SYNTHETIC = SweepSettings(frames=60, optimized_columns=False, pose_error_mm=0.8, pose_error_deg=0.6)
 
 

@@ -1,4 +1,4 @@
-"""Make the ultrasound pictures of the documentation: ``python docs/ultrabones_pictures.py``.
+"""Make the ultrasound figures of the documentation: ``python docs/figures/ultrasound.py``.
 
 - ``docs/images/synthetic_ultrasound.jpg``: frames of three synthetic sweeps and their full and partial labels.
 - ``docs/images/evaluate_curves.png``, ``docs/images/evaluate_examples.jpg``: what ``medcli evaluate`` draws.
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.image_io import read_grey, read_rgb, write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
@@ -25,7 +25,7 @@ from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_s
 from medcli.ultrabones.evaluation.mask_distances import dilate
 from medcli.ultrabones.evaluation.prediction_sources import StoredMasks
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 FULL_COLOUR, PARTIAL_COLOUR = (230, 70, 60), (0, 220, 90)
 
 

@@ -1,6 +1,6 @@
-"""Makes the picture of a report, on a large and on a small screen, with headless Chromium.
+"""Makes the figure of a report, on a large and on a small screen, with headless Chromium.
 
-    medcli demo && python docs/report_pictures.py demo/report.html
+    medcli demo && python docs/figures/report.py demo/report.html
 
 It needs the development packages (``pip install -e '.[dev]'``) and an installed Chromium.
 """
@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from medcli.core.image_io import write_image
 
-TARGET = Path(__file__).parent / "images" / "report.jpg"
+TARGET = Path(__file__).parents[1] / "images" / "report.jpg"
 HEIGHT = 1000
 GAP = 24
 

@@ -1,4 +1,4 @@
-"""Make the augmentation picture of the documentation: ``python docs/training_pictures.py``.
+"""Make the augmentation figure of the documentation: ``python docs/figures/training.py``.
 
 ``docs/images/augmentation.jpg``: one synthetic frame as training may see it, with its thickened label.
 (``docs/images/training_curves.png`` is the ``curves.png`` that ``medcli train seg`` leaves, see the command beside it.)
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.core.image_io import write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
@@ -24,7 +24,7 @@ from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
 from medcli.ultrabones.segmentation.augmentation.trivial import OPERATIONS, augment, draw_plan
 from medcli.ultrabones.segmentation.frame_cache import FrameCache
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 ROWS, COLUMNS = 3, 5
 BONE = (0, 220, 90)
 

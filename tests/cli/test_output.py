@@ -1,0 +1,83 @@
+"""Where words go: results to standard output, the rest to standard error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from medcli.cli.output import Output, say
+
+
+@dataclass(frozen=True)
+class Result:
+    count: int
+    path: Path
+    score: float
+    curve: object
+    failures: list[str] = field(default_factory=list)
+    schema: str = "test.v1"
+
+
+def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(as_json=True)
+    output.line("for people only")
+    output.pairs({"a": 1})
+    output.table(["a"], [[1]])
+    output.finish(Result(np.int64(2), Path("x") / "y", float("nan"), np.array([0.5, np.inf])), lambda _: None)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["curve"] == [0.5, None]
+    assert (shown["count"], shown["score"], shown["schema"]) == (2, None, "test.v1")
+
+
+def test_failures_leave_with_four_and_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    failures = [f"item {i}: broken" for i in range(30)]
+    with pytest.raises(typer.Exit) as left:
+        Output().finish(Result(1, Path(), 0.0, None, failures), lambda result: None)
+    err = capsys.readouterr().err
+    assert left.value.exit_code == 4
+    assert "failed: item 0: broken" in err
+    assert "10 more" in err
+
+
+def test_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(["name", "mm"], [["a", 1.5], ["long name", 22.25]])
+    assert capsys.readouterr().out == "name          mm\na            1.5\nlong name  22.25\n"
+
+
+def test_progress_in_a_log_file_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    from medcli.cli.output import _Lines
+
+    with _Lines(every_s=0.0).task("Working", 10, "images") as advance:
+        advance(4)
+    assert "Working: 4 of 10 images" in capsys.readouterr().err
+    with Output(quiet=True).progress().task("Working", 10) as advance:
+        advance(4)
+    assert capsys.readouterr().err == ""
+
+
+def test_long_lines_are_folded_on_a_terminal_and_whole_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = " ".join(["word"] * 30) + " /a/path/" + "x" * 90
+    say("error: ", text)
+    assert capsys.readouterr().err == f"error: {text}\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    say("error: ", text)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:7] for line in lines] == ["error: ", *["       "] * (len(lines) - 1)]
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1].endswith("x" * 90)
+
+
+def test_long_values_go_on_in_their_column(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("a folder") / ("x" * 90)
+    Output().pairs({"short": 1, "name": "word " * 20, "path": path})
+    first, second, third, last = capsys.readouterr().out.splitlines()
+    assert (first, second[:7], third[:7], last) == ("short  1", "name   ", "       ", f"path   {path}")
+    assert max(len(second), len(third)) <= 80
