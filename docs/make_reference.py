@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -101,7 +101,8 @@ def _shared_tables(commands: list[tuple[str, Any]]) -> str:
 
 
 def _hints(command: Any) -> dict[str, Any]:
-    return get_type_hints(inspect.unwrap(command.callback), include_extras=True)
+    signature = inspect.signature(inspect.unwrap(command.callback), eval_str=True)
+    return {param.name: param.annotation for param in signature.parameters.values()}
 
 
 def _describe(command: Any, path: str) -> str:

@@ -65,14 +65,14 @@ def _print_version(wanted: bool) -> None:
 def root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     pass
 
 
 def main(words: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code.
+    """Run the command line and exit with its status.
 
     0 done; 1 failed; 2 usage; 3 data missing or corrupt; 4 finished, but some items failed; 130 interrupted.
     """
@@ -94,12 +94,12 @@ def main(words: list[str] | None = None) -> None:
 
 
 def _say_interrupted() -> int:
-    print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+    print("interrupted; run the same command again to resume", file=sys.stderr)
     return INTERRUPTED
 
 
 def _stop_on_terminate() -> None:
-    """Treat a cluster's time limit (SIGTERM) and a closed terminal (SIGHUP) like Ctrl-C: end what is begun, leave."""
+    """Treat a cluster's time limit (SIGTERM) and a closed terminal (SIGHUP) like Ctrl-C: clean up and exit."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt

@@ -50,7 +50,7 @@ def veriserum(
         typer.Option("--resample", help="reference: the published pixels; area: anti-aliased, black outside."),
     ] = "reference",
     mask: Annotated[
-        bool, typer.Option("--mask", help="With --resample area: also write where each plane's native image lies.")
+        bool, typer.Option("--mask", help="With --resample area: also write the valid area of each plane.")
     ] = False,
     skip_obsolete: Annotated[
         bool, typer.Option("--skip-obsolete", help="Leave out ids whose pose is marked obsolete.")
@@ -61,7 +61,7 @@ def veriserum(
     """Correct the distortion of every Veriserum image below ROOT.
 
     Writes calibrated_bs_NNNNNN.jpg and calibrated_fs_NNNNNN.jpg, pixel for pixel as the published code does. Images
-    that are there are not made again, so an interrupted run goes on where it stopped.
+    that exist are not computed again, so an interrupted run resumes.
 
     \b
     All images on 12 cores; then a few, sharper, as PNG:
@@ -89,7 +89,7 @@ def veriserum(
 def _show(output: Output, result: CalibrationResult) -> None:
     rows: dict[str, str] = {
         "to do" if result.dry_run else "done": f"{result.done:,} images",
-        "already there": f"{result.skipped:,}",
+        "existing": f"{result.skipped:,}",
         "failed": f"{result.failed:,}",
     }
     if result.obsolete:
@@ -136,7 +136,7 @@ def points(
 def _show_points(output: Output, result: PointsResult) -> None:
     rows = {"points": f"{result.points:,}, to {result.to}", "table": str(result.out)}
     if result.outside:
-        rows["outside"] = f"{result.outside:,} points lie outside of the image (extrapolated or empty)"
+        rows["outside"] = f"{result.outside:,} points are outside the image (extrapolated or empty)"
     output.pairs(rows)
 
 
@@ -147,7 +147,7 @@ def fit(
         list[str],
         typer.Argument(
             metavar="GRID_IMAGE",
-            help="Picture of the bead grid for each plane: bs=FILE fs=FILE, or files with bs or fs in their names.",
+            help="Image of the bead grid for each plane: bs=FILE fs=FILE, or files with bs or fs in their names.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Table of calibrations to add the row to, CSV.")],
@@ -163,12 +163,12 @@ def fit(
     model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = "polynomial",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Measure the distortion from pictures of the bead grid.
+    """Measure the distortion from images of the bead grid.
 
     Writes a row in the published format, which calibrate veriserum --distortion reads. Other rows of the table stay.
 
     \b
-    Both planes of a machine of one's own:
+    Both planes of your own intensifier:
       medcli calibrate fit bs=grid_bs.png fs=grid_fs.png --out table.csv
     """
     from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.checkpoint import Checkpoint
     from medcli.veriserum.pose.checkpoint import PoseCheckpoint
 
-app = App(help="Look at, convert, and make checkpoints.")
+app = App(help="Inspect, convert and create checkpoints.")
 
 
 @app.command("convert")
@@ -29,7 +29,7 @@ def convert(
 ) -> None:
     """Write a pickled network as safetensors.
 
-    Nothing in the file is executed; a file that asks for it is refused.
+    Nothing in the file is executed; a file that requires it is rejected.
     """
     from medcli.ultrabones.segmentation import checkpoint
 
@@ -62,7 +62,7 @@ def show(
     output: Output,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint: .safetensors, or a published .pth.")],
 ) -> None:
-    """Say what a checkpoint is; nothing in it is executed.
+    """Describe a checkpoint; nothing in it is executed.
 
     Of either kind: segmentation networks, also published ones (.pth), and pose networks.
     """

@@ -69,7 +69,7 @@ def ultrabones(
         ),
     ] = None,
     container: Annotated[
-        str | None, typer.Option("--container", help="Azure container.  [default: the one that holds the data]")
+        str | None, typer.Option("--container", help="Azure container.  [default: the one that contains the data]")
     ] = None,
     revision: Revision = "main",
     workers: Workers = 8,
@@ -187,7 +187,7 @@ def _manner(workers: int, timeout: float, retries: int) -> Manner:
 
 
 def _ask_for_licence(licence: str) -> bool:
-    """Ask at a terminal; elsewhere the answer is no, and the library says how to accept."""
+    """Ask at a terminal; elsewhere the answer is no, and the error explains how to accept."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     typer.echo(f"Licence of Veriserum: {licence}", err=True)

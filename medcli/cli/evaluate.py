@@ -38,11 +38,11 @@ def seg(
         typer.Option(
             "--predictions",
             metavar="FOLDER",
-            help="Masks on disk instead: Labels_pred, or another folder of each record.",
+            help="Masks on disk instead of a network: Labels_pred, or another folder of each record.",
         ),
     ] = None,
     labels: Annotated[
-        str, typer.Option("--labels", help="Labels to compare with: partial, full, or a folder such as LabelsManual.")
+        str, typer.Option("--labels", help="Reference labels: partial, full, or a folder such as LabelsManual.")
     ] = "partial",
     protocol: Annotated[
         Literal["paper", "strict", "both"],
@@ -54,10 +54,10 @@ def seg(
     train_specimens: Annotated[
         list[int] | None,
         typer.Option(
-            "--train-specimens", help="Specimens learnt from.  [default: those the network names]", metavar="N"
+            "--train-specimens", help="Specimens trained on.  [default: those stored in the checkpoint]", metavar="N"
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and pictures.")] = options.RUNS
+    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
     / "evaluate"
     / "seg",
     fail_under: Annotated[
@@ -72,10 +72,10 @@ def seg(
     device: options.Device = "auto",
     workers: options.Workers = None,
 ) -> None:
-    """Measure how near predicted bone surfaces lie to the labels.
+    """Measure how close predicted bone surfaces are to the labels.
 
     Precision, recall and F1 at 0.0 to 2.0 mm for all, visible and invisible bone, by the published protocol, by a
-    stricter one, or by both; a table of frames, the curves, and the best, median and worst frames as pictures.
+    stricter one, or by both; a table of frames, the curves, and images of the best, median and worst frames.
 
     \b
     The newest network, on the published test split, by both protocols:
@@ -108,7 +108,7 @@ def seg(
 def _show(output: Output, evaluation: Evaluation) -> None:
     for result in evaluation.results.values():
         _show_result(output, result)
-    output.line(f"tables and pictures in {evaluation.out}")
+    output.line(f"tables and figures in {evaluation.out}")
 
 
 def _show_result(output: Output, result: SegmentationResult) -> None:
@@ -160,30 +160,32 @@ def pose(
     ids: options.Ids = None,
     split: Annotated[
         Literal["test", "val", "train", "all"],
-        typer.Option("--split", help="Side of the network's split, or else of the split by trial."),
+        typer.Option("--split", help="Part of the network's split, or of the split by trial."),
     ] = "test",
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     checkpoint: options.PoseCheckpoint = None,
     predictions: Annotated[
         Path | None,
-        typer.Option("--predictions", help="Table of poses instead, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."),
+        typer.Option(
+            "--predictions", help="Table of poses instead of a network, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."
+        ),
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option("--reference", metavar="manual|FILE", help="Poses to compare with.  [default: the pose table]"),
+        typer.Option("--reference", metavar="manual|FILE", help="Reference poses.  [default: the pose table]"),
     ] = None,
     anatomy: Annotated[
         str | None,
         typer.Option(
             "--anatomy",
             metavar="femur|tibia|ID",
-            help="Implants: femur, tibia or an anatomy_id.  [default: those learnt]",
+            help="Implants: femur, tibia or an anatomy_id.  [default: those trained on]",
         ),
     ] = None,
     calibrated: options.Calibrated = None,
     pose_frame: options.PoseFrame = "world",
     inter_plane: options.InterPlane = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and pictures.")] = options.RUNS
+    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
     / "evaluate"
     / "pose",
     device: options.Device = "auto",
@@ -233,7 +235,7 @@ def _show_pose(output: Output, result: PoseEvaluation) -> None:
     output.line()
     output.line("mean pose: mean error of always guessing the mean of the training pairs")
     output.line("one plane: 50 % and 90 %, published for one plane (Vogl et al. 2022)")
-    output.line(f"tables and pictures in {result.out}")
+    output.line(f"tables and figures in {result.out}")
 
 
 def _pose_row(result: PoseEvaluation, measure: PoseMeasure) -> list[str]:

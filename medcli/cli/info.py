@@ -25,7 +25,7 @@ def info(
     ] = options.WEIGHTS_ROOT,
     runs: Annotated[Path, typer.Option("--runs", help="Folder of runs: trainings, evaluations.")] = options.RUNS,
 ) -> None:
-    """Say what is here, and which command comes next.
+    """List data, checkpoints and runs, and the next command.
 
     Versions, devices, data, checkpoints and runs: what is missing or damaged, how far a training came, and the command
     that goes on with it.

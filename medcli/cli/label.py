@@ -32,7 +32,7 @@ def ultrabones(
         ),
     ] = None,
     refine: Annotated[
-        bool, typer.Option("--refine", help="First refine the poses so that bright pixels lie on the bone.")
+        bool, typer.Option("--refine", help="First refine the poses so that bright pixels coincide with the bone.")
     ] = False,
     kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
@@ -46,7 +46,7 @@ def ultrabones(
     Bone is the surface of the CT mesh within 0.1 mm of the image plane.
 
     Writes Labels_full/ and Labels/ in each record. With --refine also refinement.csv and the _optimized
-    columns of the tracking table, whose first version is kept beside it.
+    columns of the tracking table, whose original is kept.
 
     \b
     Look first at what would be written:
@@ -91,7 +91,7 @@ def _show(output: Output, result: LabelResult) -> None:
         for line in _remarks(record, result.dry_run):
             output.line(f"{record.name}: {line}")
     verb = "would write" if result.dry_run else "wrote"
-    kept = f"; {result.present:,} label files were there" if result.present else ""
+    kept = f"; {result.present:,} label files existed" if result.present else ""
     output.line(f"{verb} {result.written:,} files for {result.frames:,} frames{kept}")
 
 

@@ -33,37 +33,37 @@ Workers = Annotated[
         "--workers",
         min=1,
         max=1024,
-        help="Parallel workers.  [default: one for each usable core]",
+        help="Parallel workers.  [default: one per usable core]",
         envvar="MEDCLI_WORKERS",
     ),
 ]
 Device = Annotated[
     str,
     typer.Option(
-        "--device", help="auto (a GPU if there is one), cpu, cuda or cuda:N.", envvar="MEDCLI_DEVICE", metavar="NAME"
+        "--device", help="auto (a GPU if available), cpu, cuda or cuda:N.", envvar="MEDCLI_DEVICE", metavar="NAME"
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write again what is already there.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
 OUTPUT = {
     "json": typer.Option("--json", help="Print the result as one JSON object on stdout."),
     "quiet": typer.Option("--quiet", "-q", help="No progress and no warnings.", envvar="MEDCLI_QUIET"),
-    "verbose": typer.Option("--verbose", "-v", help="Also print what happens inside.", envvar="MEDCLI_VERBOSE"),
+    "verbose": typer.Option("--verbose", "-v", help="Also print debug messages.", envvar="MEDCLI_VERBOSE"),
 }
 
 
 PoseFrame = Annotated[
     Literal["world", "fs", "source-bs"],
-    typer.Option("--pose-frame", help="Frame that poses are given in; world is that of plane bs."),
+    typer.Option("--pose-frame", help="Coordinate frame of the poses; world is that of plane bs."),
 ]
 InterPlane = Annotated[
-    Path | None, typer.Option("--inter-plane", help="Places of the planes, JSON.  [default: the published ones]")
+    Path | None, typer.Option("--inter-plane", help="Geometry of the planes, JSON.  [default: published]")
 ]
 Calibrated = Annotated[
     Path | None,
     typer.Option(
-        "--calibrated", help="Folder of calibrated images.  [default: ROOT/calibrated, else made from the originals]"
+        "--calibrated", help="Folder of calibrated images.  [default: ROOT/calibrated, else calibrated on the fly]"
     ),
 ]
 Specimens = Annotated[
@@ -84,7 +84,7 @@ PoseTable = Annotated[
 ]
 DistortionTable = Annotated[
     Path | None,
-    typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: those below ROOT]"),
+    typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: the one below ROOT]"),
 ]
 SegCheckpoint = Annotated[
     Path | None, typer.Option("--checkpoint", help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
@@ -102,16 +102,17 @@ PretrainedWeights = Annotated[
     str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
 ]
 Gpus = Annotated[
-    str, typer.Option("--gpus", help="auto (one GPU if there is one), 0 (CPU), or how many.", metavar="auto|N")
+    str, typer.Option("--gpus", help="auto (one GPU if available), 0 (CPU), or the number of GPUs.", metavar="auto|N")
 ]
 Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Number of machines, started by SLURM or torchrun.")]
 Precision = Annotated[
-    Literal["auto", "32", "bf16"], typer.Option("--precision", help="auto: bf16 on a GPU that has it, else 32.")
+    Literal["auto", "32", "bf16"],
+    typer.Option("--precision", help="auto: bf16 on a GPU that supports it, otherwise 32."),
 ]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the network first (torch.compile).")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network (torch.compile).")]
 Resume = Annotated[
     str,
-    typer.Option("--resume", help="auto: go on where the run in --out stopped; or a last.ckpt.", metavar="auto|FILE"),
+    typer.Option("--resume", help="auto: resume the run in --out; or a last.ckpt file.", metavar="auto|FILE"),
 ]
 
 
@@ -133,7 +134,7 @@ def logger_names(loggers: list[Logger] | None) -> tuple[str, ...]:
 
 
 def choice(flag: str, table: Mapping[str, Any], *more: str) -> Any:
-    """An option that takes a name of one of the library's tables, whose entries say what they are (``about``)."""
+    """An option whose choices are the names in a table of the library; each entry describes itself."""
 
     def parse(text: str) -> str:
         names = (*table, *more)

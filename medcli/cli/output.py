@@ -42,7 +42,7 @@ class Output:
         return _Bars() if sys.stderr.isatty() else _Lines()
 
     def hush(self) -> None:
-        """From here on as with ``--quiet``: another process says how the work goes."""
+        """From here on as with ``--quiet``: another process reports the progress."""
         self.quiet = True
         _set_up_logging(logging.ERROR)
 
@@ -52,7 +52,7 @@ class Output:
             _write(text)
 
     def pairs(self, rows: Mapping[str, Any]) -> None:
-        """Names and values in two aligned columns; long texts go on in the second one, paths stay whole."""
+        """Names and values in two aligned columns; long texts wrap within the second column, paths are not broken."""
         width = max((len(name) for name in rows), default=0)
         for name, value in rows.items():
             for number, part in enumerate(_folded(value, _WIDTH - width - 2)):
@@ -73,7 +73,7 @@ class Output:
             _write("  ".join(aligned).rstrip())
 
     def finish(self, result: Any, show: Callable[[Any], None] | None = None) -> None:
-        """Print ``result`` (a dataclass) as JSON or through ``show``; leave with 4 if it lists failures."""
+        """Print ``result`` (a dataclass) as JSON or through ``show``; exit with status 4 if it lists failures."""
         if self.as_json:
             _write(to_json(result))
         elif show is not None:
@@ -182,7 +182,7 @@ def _clock(seconds: float) -> str:
 class _Bars:
     """Progress bars on a terminal: one display for all tasks that run at the same time.
 
-    A task that ends while others go on (one file of many) takes its bar away; the last one stays as a record.
+    The bar of a task that ends while others run (one file of many) disappears; the last one stays visible.
     """
 
     def __init__(self) -> None:

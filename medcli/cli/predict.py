@@ -25,7 +25,7 @@ def seg(
         list[Path] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Pictures, movies (AVI, MP4), DICOM, folders, patterns, records or specimens of the dataset.",
+            help="Images, movies (AVI, MP4), DICOM files, folders, patterns, records or specimens.",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +40,7 @@ def seg(
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write the frames with their masks on them.")] = False,
     threshold: options.Threshold = None,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave frames alone whose mask is there.")
+        bool, typer.Option("--skip-existing", help="Skip frames that already have a mask.")
     ] = False,
     overwrite: Annotated[
         bool,
@@ -58,7 +58,7 @@ def seg(
     Masks are 0/255, of the frame's own size, and named <stem>_label_pred.png; one contact sheet shows some of them.
 
     \b
-    A folder of pictures of one's own, with the newest network:
+    A folder of your own images, with the newest network:
       medcli predict seg scans/ --out masks --overlay
     """
     from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
@@ -91,7 +91,7 @@ def _show(output: Output, done: SegPrediction) -> None:
         "in": folders,
     }
     if done.contact_sheet:
-        rows["look at"] = done.contact_sheet
+        rows["contact sheet"] = done.contact_sheet
     output.pairs(rows)
 
 
@@ -129,7 +129,7 @@ def pose(
     Recordings are calibrated on the fly by the tables below ROOT; calibrated images are taken as they are.
 
     \b
-    Recordings of one's own, with the newest network:
+    Your own recordings, with the newest network:
       medcli predict pose recordings/ --out poses.csv --overlay
     """
     from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
@@ -148,5 +148,5 @@ def _show_pose(output: Output, done: PosePrediction) -> None:
         "table": done.out,
     }
     if done.contact_sheet:
-        rows["look at"] = done.contact_sheet
+        rows["contact sheet"] = done.contact_sheet
     output.pairs(rows)

@@ -35,7 +35,7 @@ def ultrabones(
     ] = 0.0,
     meshes: options.Meshes = None,
     merged: options.Merged = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder of point clouds, pictures and measures.")] = options.RUNS
+    out: Annotated[Path, typer.Option("--out", help="Folder of point clouds, figures and measures.")] = options.RUNS
     / "reconstruct-ultrabones",
     workers: options.Workers = None,
     seed: options.Seed = 0,
@@ -44,10 +44,10 @@ def ultrabones(
 ) -> None:
     """Rebuild the bone surface that each record saw in 3D.
 
-    Writes a .ply, an .xyz and a picture of each record.
+    Writes a .ply file, an .xyz file and a figure for each record.
 
     Distances are exact, from each point to the nearest triangle of the CT meshes; the published metric
-    (nearest of a million random mesh points) stands beside them.
+    (nearest of a million random mesh points) is reported as well.
 
     \b
     From the labels; then from masks that medcli predict seg wrote:
@@ -85,7 +85,7 @@ def _show(output: Output, result: ReconstructResult) -> None:
         output.line("no mask has a bone pixel: no point cloud was written")
         return
     output.line("distances to the CT mesh in mm; publ.: the published metric")
-    output.line(f"point clouds and pictures in {result.out}")
+    output.line(f"point clouds and figures in {result.out}")
 
 
 def _row(record: Reconstruction) -> tuple[str | int, ...]:

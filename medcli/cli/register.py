@@ -56,17 +56,17 @@ def pose(
     ] = 0.4,
     overlays: Annotated[
         Path | None,
-        typer.Option("--overlays", help="Folder for pictures of the outlines before and after.  [default: none drawn]"),
+        typer.Option("--overlays", help="Folder for images of the outlines before and after.  [default: not drawn]"),
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Refine poses by matching the rendered implant to both planes.
 
-    Start poses must be within about 5 mm and 5 degrees. Ids that OUT holds already are not done again.
+    Start poses must be within about 5 mm and 5 degrees. Ids already in OUT are not computed again.
 
     \b
-    From the poses of a network to refined ones, with pictures:
+    Refine the poses predicted by a network, with overlays:
       medcli register pose --start poses.csv --out refined.csv --overlays looks
     """
     from medcli.veriserum.geometry.biplane import PoseFrame
@@ -93,7 +93,7 @@ def pose(
 def _show(output: Output, result: RegisterResult) -> None:
     if result.poses:
         output.table(
-            ["id", "anatomy", "similarity", "", "moved mm", "turned deg"],
+            ["id", "anatomy", "similarity", "", "displacement mm", "rotation deg"],
             [
                 [
                     report.id,
@@ -110,7 +110,7 @@ def _show(output: Output, result: RegisterResult) -> None:
         output.line()
     rows = {
         "done": f"{result.done:,} pairs, {result.seconds:,.1f} s",
-        "already there": f"{result.skipped:,}",
+        "existing": f"{result.skipped:,}",
         "failed": f"{len(result.failures):,}",
         "frame": f"{result.frame}; planes: {result.inter_plane}",
         "poses": str(result.out),

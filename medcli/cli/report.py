@@ -25,7 +25,7 @@ def report(
 ) -> None:
     """Write one HTML page that shows a run to others.
 
-    What was run, with which versions, its numbers, curves, pictures and 3D views.
+    Command, versions, results, curves, images and 3D views of the run.
 
     The page is complete in itself: it needs no network and can be sent by mail. RUN is a folder that train, evaluate,
     predict, calibrate, label, reconstruct, register or demo wrote to.

@@ -38,20 +38,20 @@ def seg(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     train_specimens: Annotated[
         list[int] | None,
-        typer.Option(help="Specimens to learn from.  [default: 1 3-6 9-14, as published]", metavar="N"),
+        typer.Option(help="Training specimens.  [default: 1 3-6 9-14, as published]", metavar="N"),
     ] = None,
     val_specimens: Annotated[
-        list[int] | None, typer.Option(help="Specimens to validate on.  [default: 2 7 8, as published]", metavar="N")
+        list[int] | None, typer.Option(help="Validation specimens.  [default: 2 7 8, as published]", metavar="N")
     ] = None,
     cv: Annotated[
         Literal["loo"] | None,
-        typer.Option(help="loo: leave each training specimen out once; a run for each."),
+        typer.Option(help="loo: leave-one-specimen-out, one run for each."),
     ] = None,
     labels: Annotated[
-        Labels, typer.Option(help="partial: bone that shows; full: also where it lies in shadow.")
+        Labels, typer.Option(help="partial: visible bone surface; full: also bone in acoustic shadow.")
     ] = "partial",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training frames.")] = 100,
-    batch_size: Annotated[int, typer.Option(min=1, help="Frames in a step, on each device.")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of passes over the training frames.")] = 100,
+    batch_size: Annotated[int, typer.Option(min=1, help="Frames per step and device.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate; times 0.8 every 10 epochs.")] = 1e-5,
     arch: options.Arch = "fpn",
     encoder: options.Encoder = "resnet34",
@@ -71,7 +71,7 @@ def seg(
     seed: options.Seed = 42,
     resume: options.Resume = "auto",
     limit_frames: Annotated[
-        int | None, typer.Option(min=1, help="At most so many frames on each side of the split.  [default: all]")
+        int | None, typer.Option(min=1, help="Maximum number of frames in each split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the PNG files in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER]")] = None,
@@ -80,7 +80,7 @@ def seg(
 ) -> None:
     """Train the segmentation of bone in ultrasound.
 
-    Learns from UltraBones100k. The defaults are the published ones. The same command again goes on where it stopped.
+    Trains on UltraBones100k with the published defaults. The same command again resumes an interrupted run.
 
     \b
     A short run on a few frames, without a GPU; then the published one:
@@ -130,20 +130,18 @@ def pose(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     calibrated: options.Calibrated = None,
     anatomy: Annotated[
-        str, typer.Option(help="Implants to learn: femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")
+        str, typer.Option(help="Implants to train on: femur, tibia or an anatomy_id.", metavar="femur|tibia|ID")
     ] = "1",
     split: Annotated[
         Literal["trial", "published"],
-        typer.Option(help="trial: 70/15/15 %, trials whole; published: first 1,000 ids, cut 80/20."),
+        typer.Option(help="trial: 70/15/15 % by trial; published: first 1,000 ids, split 80/20."),
     ] = "trial",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training pairs.")] = 250,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs in a step, on each device.")] = 4,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of passes over the training pairs.")] = 250,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs per step and device.")] = 4,
     lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
     backbone: Annotated[str, typer.Option(help="Classification model of torchvision.")] = "resnext50_32x4d",
     backbone_weights: options.PretrainedWeights = "imagenet",
-    loss: Annotated[
-        str, typer.Option(help=f"{'; '.join(f'{n}: {one.about}' for n, one in POSE_LOSSES.items())}.", metavar="NAME")
-    ] = PUBLISHED_POSE_LOSS,
+    loss: Annotated[str, options.choice("--loss", POSE_LOSSES)] = PUBLISHED_POSE_LOSS,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
@@ -156,7 +154,7 @@ def pose(
     seed: options.Seed = 42,
     resume: options.Resume = "auto",
     limit_pairs: Annotated[
-        int | None, typer.Option(min=1, help="At most so many pairs on each side of the split.  [default: all]")
+        int | None, typer.Option(min=1, help="Maximum number of pairs in each split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the images in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/pose/BACKBONE-ANATOMY]")] = None,

@@ -65,7 +65,7 @@ def tile_sheet(tiles: Sequence[Tile], columns: int = 4) -> NDArray[np.uint8]:
         top, left = _TILE_MARGIN + number // columns * step_y, _TILE_MARGIN + number % columns * step_x
         bottom = top + len(tile.image)
         sheet[top:bottom, left : left + TILE_WIDTH] = tile.image
-        # The end of a caption, which tells names apart, is kept.
+        # The end of a caption, which distinguishes names, is kept.
         text = "".join(character if " " <= character <= "~" else "?" for character in tile.caption)
         text = text if len(text) <= TILE_WIDTH // 7 else "..." + text[3 - TILE_WIDTH // 7 :]
         _print(sheet, text, left, bottom + _TILE_LINE - 5, 0.4)

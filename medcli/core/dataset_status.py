@@ -1,4 +1,4 @@
-"""What a data folder holds, as the surveys of both rooms answer it."""
+"""The contents of a data folder, as reported for both datasets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class DataFolder:
 
     Attributes:
         name: the dataset.
-        root: the folder looked at.
+        root: the folder.
         found: what is there, in words or counts.
         problems: what is missing or wrong, one line each.
-        proposals: the commands that mend it or go on from here.
+        proposals: the commands that complete it or come next.
         usable: UltraBones100k: specimens with labelled and tracked frames, by kind of label.
     """
 

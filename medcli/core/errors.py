@@ -1,7 +1,7 @@
 """The errors that a user can act on.
 
 Each says what was expected, what came, which file, and (as ``hint``) what to do next. The command line catches
-:class:`MedcliError` in one place, prints it in one or two lines and leaves with ``exit_code``; any other
+:class:`MedcliError` in one place, prints it in one or two lines and exits with ``exit_code``; any other
 exception is a bug and keeps its traceback.
 """
 

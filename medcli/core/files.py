@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, left-over parts, and the user's cache folder."""
+"""Files that are either complete or absent: atomic writes, leftover temporary files, and the user's cache folder."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 def part_path(target: Path) -> Path:
-    """The temporary name beside ``target``; it carries host and process, so that left-overs can be told."""
+    """The temporary name next to ``target``; it contains host and process, so that leftovers can be recognised."""
     return target.with_name(f".{target.name}.{_HOST}-{os.getpid()}.part")
 
 
 @contextmanager
 def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside ``target`` and rename it to ``target`` if the block ends well.
+    """Yield a temporary path next to ``target`` and rename it to ``target`` if the block succeeds.
 
     Args:
         target: the final path; its folder must exist. An existing file is replaced in one step.
         durable: also ask the disk to keep the bytes before the rename (survives a power cut, costs some
-            milliseconds a file). Without it the file still is whole or absent after ``kill -9``.
+            milliseconds a file). Without it the file is still complete or absent after ``kill -9``.
 
     The temporary file is removed when the block raises. A link is followed: the file it names is replaced.
 
     Raises:
-        MedcliError: ``target`` is there and is a folder, a device or a pipe.
+        MedcliError: ``target`` exists and is a folder, a device or a pipe.
     """
     target = target.resolve() if target.is_symlink() else target
     if target.exists() and not target.is_file():
-        raise MedcliError(f"cannot write {target}: it is there and is not a regular file")
+        raise MedcliError(f"cannot write {target}: it exists and is not a regular file")
     part = part_path(target)
     try:
         yield part
@@ -56,13 +56,13 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def write_bytes(target: Path, content: bytes | memoryview | Any, durable: bool = True) -> None:
-    """Write ``content`` (any bytes-like object) to ``target`` so that it is whole or absent at any moment."""
+    """Write ``content`` (any bytes-like object) to ``target`` so that it is complete or absent at any moment."""
     with replacing(target, durable) as part:
         part.write_bytes(content)
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, whole or not at all."""
+    """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, completely or not at all."""
     write_bytes(target, text.encode("utf-8"))
 
 
@@ -80,7 +80,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def remove_left_overs(folder: Path) -> int:
+def remove_leftovers(folder: Path) -> int:
     """Remove the temporary files in ``folder`` whose process is gone; return how many.
 
     Parts of other machines (a shared folder on a cluster) are left alone, since whether their process still
@@ -100,7 +100,7 @@ def make_output_folder(folder: Path) -> Path:
     """Create ``folder`` and show that it can be written to.
 
     Raises:
-        MedcliError: it is a file, or not writable; said before any work is done.
+        MedcliError: it is a file, or not writable; raised before any work is done.
     """
     probe = folder / f".write-test.{_HOST}-{os.getpid()}.part"
     try:

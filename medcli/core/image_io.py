@@ -30,7 +30,7 @@ def use_single_threaded_codecs() -> None:
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What a JPEG file says of itself: colour channels, and whether its end is there."""
+    """Header of a JPEG file: number of colour channels, and whether the end marker is present."""
 
     channels: int
     complete: bool
@@ -49,7 +49,7 @@ def read_content(path: Path | str) -> bytes:
     """The bytes of a file.
 
     Raises:
-        DataError: it cannot be read; says why.
+        DataError: it cannot be read, with the reason.
     """
     try:
         return Path(path).read_bytes()
@@ -118,7 +118,7 @@ def write_image(path: Path | str, image: NDArray[np.uint8], quality: int = 95, d
 
 
 def jpeg_header(content: bytes) -> JpegHeader | None:
-    """Walk a JPEG file's segments; None when the bytes are no JPEG file at all."""
+    """Walk a JPEG file's segments; None when the bytes are not a JPEG file."""
     if content[:2] != b"\xff\xd8":
         return None
     position, channels = 2, 0

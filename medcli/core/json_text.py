@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 INLINE = {"inline": True}
-"""Metadata of a dataclass's field with a mapping: its entries stand among the fields of the dataclass."""
+"""Metadata of a dataclass field that is a mapping: its entries are written among the fields of the dataclass."""
 
 
 def to_plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One process at a time: locks that the system lets go when their process ends, however it ends."""
+"""One process at a time: locks that the system releases when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medcli.core.errors import MedcliError
 
 @contextmanager
 def locked(path: Path, busy: Callable[[str], MedcliError] | None = None) -> Iterator[None]:
-    """Hold the lock that the file ``path`` stands for, made where needed and left behind.
+    """Hold the lock represented by the file ``path``, which is created if needed and kept afterwards.
 
     Args:
         busy: makes an error of the number of the process that holds it. None: wait for it, so that processes take
@@ -49,7 +49,7 @@ def folder_in_use(folder: Path, what: str) -> Iterator[None]:
     """
     try:
         path = _lock_of(folder)
-    except OSError:  # a cache folder that cannot be written is no reason not to work
+    except OSError:  # an unwritable cache folder must not stop the work
         yield
         return
 

@@ -1,7 +1,7 @@
-"""What something was made with: a fingerprint of it, what differs from what is asked for now, and the refusal.
+"""The options that a result was made with: fingerprint, comparison with the current options, and the error.
 
-A run never adds to, resumes, or reuses what was made with other options. Whoever leaves something notes beside it what
-it was made with, and the next run compares.
+A run never extends, resumes or reuses a result that was made with other options: every command records its options next
+to its results, and the next run compares.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ def fingerprint(*parts: str | bytes) -> str:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What ``before`` says otherwise than ``now``, one text for each name of ``now``: ``lr was 1e-05, is 0.5``."""
+    """Where ``before`` differs from ``now``, one text for each name in ``now``: ``lr was 1e-05, is 0.5``."""
     return [f"{name} was {before.get(name)}, is {value}" for name, value in now.items() if before.get(name) != value]
 
 
-def refuse_other_options(
-    what: object, differing: Sequence[str], way_out: str, kind: type[MedcliError] = UsageError
+def reject_other_options(
+    what: object, differing: Sequence[str], remedy: str, kind: type[MedcliError] = UsageError
 ) -> None:
-    """Make sure that ``what`` is there was made as asked for now.
+    """Reject an existing result that was made with other options.
 
     Args:
         what: a folder or a file.
-        differing: one text for each option that differs, see :func:`differences`; none: all is well.
-        way_out: what to do otherwise.
+        differing: one text for each option that differs, see :func:`differences`; none: accepted.
+        remedy: what the user can do.
 
     Raises:
-        MedcliError: of ``kind``; names the first options that differ.
+        MedcliError: of ``kind``; lists the first options that differ.
     """
     if differing:
         more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
         named = ", ".join(differing[:_MOST_NAMED]) + more
-        raise kind(f"{what} was made with other options: {named}", way_out)
+        raise kind(f"{what} was made with other options: {named}", remedy)

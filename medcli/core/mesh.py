@@ -50,7 +50,7 @@ class Mesh:
         return bool(len(forward) > 0 and np.array_equal(forward, backward) and np.all(np.diff(forward) > 0))
 
     def transformed(self, matrix: NDArray[np.float64]) -> Mesh:
-        """The mesh moved by a 4 x 4 transform."""
+        """The mesh transformed by a 4 x 4 matrix."""
         from medcli.core.rigid_transforms import transform_points
 
         return Mesh(transform_points(matrix, self.vertices), self.faces)
@@ -99,15 +99,15 @@ def write_stl(mesh: Mesh, path: Path | str) -> None:
 
 
 def _not_stl(path: Path, size: int, count: int) -> str:
-    """Why a file is no mesh; ``count`` triangles are said in its head, -1 when it has none."""
+    """Why a file is not a mesh; ``count`` is the number of triangles in its header, -1 when there is none."""
     if size == 0:
         return f"mesh {path} is empty"
     if count < 0:
-        return f"{path} is not an STL mesh: {size} bytes, a binary one has 84 or more and a text one begins with solid"
+        return f"{path} is not an STL mesh: {size} bytes, a binary one has at least 84 and a text one starts with solid"
     if count == 0:
         return f"mesh {path} holds no triangle"
     wanted = 84 + 50 * count
-    return f"{path} is not an STL mesh or is cut off: {size} bytes, {wanted} expected for the {count} triangles it says"
+    return f"{path} is not an STL mesh or is truncated: {size} bytes, {wanted} expected for {count} triangles"
 
 
 def _parse_ascii(content: bytes, path: Path) -> NDArray[np.float64]:

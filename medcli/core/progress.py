@@ -1,4 +1,4 @@
-"""How library functions tell how far they are, without knowing who listens."""
+"""How library functions report progress, independently of how it is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run came about, beside what it left: ``medcli-run.json``, read by ``medcli report``.
+"""Provenance of a run, next to its results: ``medcli-run.json``, read by ``medcli report``.
 
 The results themselves are in the run's own files, which depend on inputs and options only; command line, versions,
 device and time are in this note, so it is the one file that differs when the same run is made again. Only a run that
@@ -29,7 +29,7 @@ SYNTHETIC = "synthetic.json"
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
 _CODECS = ("opencv-python-headless", "opencv-python")
 _BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
-_LEVELS_TO_MARKER = 5  # a record of UltraBones100k lies four folders below the data folder
+_LEVELS_TO_MARKER = 5  # a record of UltraBones100k is four folders below the data folder
 
 _command: ContextVar[str] = ContextVar("medcli_command", default="")
 logger = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def is_synthetic(root: Path) -> bool:
 
 
 def mark_synthetic(root: Path, settings: Any) -> None:
-    """Say in a data folder that it is made up, and from which settings."""
+    """Mark a data folder as synthetic, with the settings it was generated from."""
     write_json(root / SYNTHETIC, settings)
 
 

@@ -18,7 +18,7 @@ def run_in_threads(function: Callable[[Item], Result], items: Iterable[Item], wo
     """Yield ``function(item)`` for every item, in the order in which they finish.
 
     Items are taken as workers become free, so an endless or huge iterable is fine. When the caller stops early (an
-    exception, Ctrl-C), items that have not begun are dropped and the running ones are waited for.
+    exception, Ctrl-C), pending items are dropped and running ones are completed.
     """
     remaining = iter(items)
     with ThreadPoolExecutor(workers) as pool:

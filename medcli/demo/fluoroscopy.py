@@ -30,14 +30,17 @@ def _calibrate(plan: DemoPlan) -> DemoTask:
         from medcli.demo.calibration_figures import compare
 
         shown = compare(plan.veriserum, out, study_of(plan), done.settings)
-        grids = [
-            plan.save_image(f"grid_{when}.jpg", grid).path
-            for when, grid in zip(("before", "after"), shown.grid, strict=True)
-        ]
-        before, after = shown.error_before, shown.error_after
+        before, after = shown.grid
+        slider = BeforeAfter(
+            plan.save_image("grid_before.jpg", before).path,
+            plan.save_image("grid_after.jpg", after).path,
+            "A quarter of the bead grid of plane bs with straight lines, before and after calibration",
+            "Before calibration the beads deviate from the straight lines; after calibration they lie on them.",
+        )
         numbers = {
             "distortion": f"up to {shown.distortion_mm:.1f} mm, corrected in {done.done + done.skipped} images",
-            "X-ray RMS error to ground truth": f"{before:.1f} grey levels before, {after:.1f} after",
+            "X-ray RMS error to ground truth": f"{shown.error_before:.1f} grey levels before, "
+            f"{shown.error_after:.1f} after",
         }
         image = plan.save_image(
             "calibration.jpg",
@@ -45,11 +48,6 @@ def _calibrate(plan: DemoPlan) -> DemoTask:
             "Bead grid and X-ray pairs in both planes, as recorded and calibrated",
             "As recorded and calibrated. Upper row: bead grid with straight lines. Bright streaks at the rim come from"
             " the published procedure, which replicates edge pixels; --resample area leaves this area black.",
-        )
-        slider = BeforeAfter(
-            *grids,
-            "A quarter of the bead grid of plane bs with straight lines, before and after calibration",
-            "Before calibration the beads deviate from the straight lines; after calibration they lie on them.",
         )
         return StepOutcome(numbers, out, (image,), slider)
 

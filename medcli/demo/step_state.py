@@ -7,9 +7,9 @@ from pathlib import Path
 
 from medcli import __version__
 from medcli.core.errors import MedcliError
-from medcli.core.files import make_output_folder, remove_left_overs, write_json
+from medcli.core.files import make_output_folder, remove_leftovers, write_json
 from medcli.core.json_text import read_object
-from medcli.core.made_with import differences, refuse_other_options
+from medcli.core.made_with import differences, reject_other_options
 from medcli.demo.plan import DemoPlan, DemoTask
 from medcli.demo.result import Step
 from medcli.workspace.demo_folder import SETTINGS
@@ -40,11 +40,11 @@ def prepare(plan: DemoPlan) -> None:
         found = read_object(marker)
         if not expected.keys() <= found.keys():
             raise MedcliError(f"{marker} cannot be read", remedy)
-        refuse_other_options(plan.out, differences(found, expected), remedy)
-    remove_left_overs(plan.out)
+        reject_other_options(plan.out, differences(found, expected), remedy)
+    remove_leftovers(plan.out)
     for folder in (plan.out / STEPS_FOLDER, plan.images):
         folder.mkdir(exist_ok=True)
-        remove_left_overs(folder)
+        remove_leftovers(folder)
 
 
 def finished(plan: DemoPlan, task: DemoTask) -> Step | None:

@@ -79,7 +79,7 @@ class DeviceFrames:
 
 
 def place_frames(frames: HostFrames, device: torch.device) -> Frames:
-    """Put frames onto the GPU if they fit there with room to spare; on a CPU they stay where they are."""
+    """Move frames to the GPU if they fit with a reserve; on a CPU they stay where they are."""
     if device.type != "cuda" or not len(frames):
         return frames
     free, _ = torch.cuda.mem_get_info(device)
@@ -92,7 +92,7 @@ class FrameBatches:
 
     Args:
         frames: what to take the batches from.
-        split: gives the positions of each batch; asked anew at each pass.
+        split: gives the positions of each batch; called at each pass.
     """
 
     def __init__(self, frames: Frames, split: Callable[[], list[Order]]) -> None:

@@ -101,9 +101,9 @@ class RunFiles(pl.Callback):
 
 
 class StopAtNonFiniteLoss(pl.Callback):
-    """Ends a run whose training loss is no number any more, before a checkpoint of its weights is written.
+    """Stops a run whose training loss is no longer finite, before a checkpoint of its weights is written.
 
-    A step's loss is looked at after the next step was started, so that a GPU does not wait for it.
+    The loss of a step is checked after the next step was started, so that a GPU does not wait for it.
     """
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class SeedEachStep(pl.Callback):
 
 
 class ShowProgress(pl.Callback):
-    """Tells a :class:`medcli.core.progress.Progress` about the training frames of the whole run."""
+    """Reports the training frames of the complete run to a :class:`medcli.core.progress.Progress`."""
 
     def __init__(self, progress: Progress, frames_per_epoch: int, epochs: int) -> None:
         self.progress = progress

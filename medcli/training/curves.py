@@ -1,4 +1,4 @@
-"""The training curve as a picture."""
+"""The training curve as a figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Panel = tuple[str, Mapping[str, str]]
 
 
 def plot_curves(target: Path, history: Sequence[Mapping[str, float]], panels: Sequence[Panel]) -> None:
-    """Draw metrics over epochs, one panel beside the other, into a PNG.
+    """Draw metrics over epochs, side by side, into a PNG file.
 
     Args:
         target: the PNG file; its folder exists.

@@ -1,13 +1,13 @@
-"""Frames decoded once into memory-mapped files, so that training reads no pictures.
+"""Frames decoded once into memory-mapped files, so that training decodes no images.
 
 Files in the cache folder, one slot a frame:
 
 - ``frames.tsv``: what each slot holds, one line each (the frame's files);
 - one ``NAME.u8`` for each part of a frame: (slots, H, W) uint8;
-- ``stamps.i64``: (slots, S + 1) int64: the S numbers that tell whether a frame is up to date (modification times and
+- ``stamps.i64``: (slots, S + 1) int64: the S numbers that show whether a frame is up to date (modification times and
   sizes of its files), and the slot's state (0 empty, 1 decoded, 2 unreadable).
 
-A slot's stamp is written after its pixels, so that a build which is killed at any moment goes on where it stopped, and
+A slot's stamp is written after its pixels, so that a build which is killed at any moment can be resumed, and
 a frame whose files changed since is decoded again.
 """
 
@@ -43,8 +43,8 @@ class Decoded:
     """Frames of a store.
 
     Attributes:
-        parts: for each part (n, H, W) uint8, a memory map where the slots lie together in the file, else an object that
-            is read like one (``len``, ``shape``, integers, slices, index arrays).
+        parts: for each part (n, H, W) uint8, a memory map where the slots are contiguous in the file, otherwise an
+            object that is read like one (``len``, ``shape``, integers, slices, index arrays).
         good: (n,) which of the frames asked for could be read.
         bad: the others.
     """
@@ -60,7 +60,7 @@ class DecodedStore:
 
     Attributes:
         folder: created if absent.
-        version: part of the file; a folder of another version is built anew.
+        version: part of the file; a folder of another version is rebuilt.
         parts: name of a part -> shape of its pixels.
         stamp_size: numbers in a frame's stamp.
     """
@@ -87,7 +87,7 @@ class DecodedStore:
             workers: threads that decode; default: one for each usable core.
 
         Raises:
-            MedcliError: no room for the cache, or it cannot be written.
+            MedcliError: not enough disk space for the cache, or it cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / "lock"):
@@ -230,7 +230,7 @@ def _select(source: NDArray[np.uint8], slots: NDArray[np.int64]) -> Any:
 
 
 def _make_room(path: Path, size: int, fresh: bool) -> None:
-    """Grow a file to ``size``; the disk's room is taken now, since a full disk kills a process that writes to a map."""
+    """Grow a file to ``size`` and allocate its disk space: writing to a map on a full disk kills the process."""
     try:
         with path.open("wb" if fresh else "r+b") as file:
             have = file.seek(0, os.SEEK_END)
@@ -243,7 +243,7 @@ def _make_room(path: Path, size: int, fresh: bool) -> None:
                     file.write(block)
     except OSError as error:
         raise MedcliError(
-            f"cannot make room for the frame cache in {path.parent} ({size / 1e9:.1f} GB): {error.strerror or error}",
+            f"no space for the frame cache in {path.parent} ({size / 1e9:.1f} GB): {error.strerror or error}",
             "set MEDCLI_CACHE_DIR to a larger disk, or go without the cache (--no-cache)",
         ) from error
 

@@ -55,7 +55,7 @@ def choose_device(name: str = "auto") -> str:
     """The device that ``--device`` means here: ``auto`` takes a GPU if there is one.
 
     Raises:
-        UsageError: there is no such device.
+        UsageError: the device does not exist.
     """
     import torch
 
@@ -68,7 +68,7 @@ def choose_device(name: str = "auto") -> str:
     if kind != "cuda" or (number and not number.isdecimal()):
         raise UsageError(f"no device '{name}'", "one of auto, cpu, cuda, cuda:N")
     if int(number or 0) >= gpus:
-        raise UsageError(f"device {name} asked for, but this machine has {gpus} GPUs", "use --device cpu")
+        raise UsageError(f"device {name} requested, but this machine has {gpus} GPUs", "use --device cpu")
     return f"cuda:{int(number or 0)}"
 
 
@@ -94,7 +94,7 @@ def _gpu_count(gpus: str) -> int:
         raise UsageError(f"--gpus '{gpus}' is not auto, 0 or a number of GPUs")
     wanted = int(gpus)
     if wanted > present:
-        raise UsageError(f"--gpus {wanted} asked for, but this machine has {_in_words(present)}", _way_out(present))
+        raise UsageError(f"--gpus {wanted} requested, but this machine has {_in_words(present)}", _remedy(present))
     return wanted
 
 
@@ -102,7 +102,7 @@ def _in_words(present: int) -> str:
     return {0: "no GPU that PyTorch can use", 1: "1 GPU"}.get(present, f"{present} GPUs")
 
 
-def _way_out(present: int) -> str:
+def _remedy(present: int) -> str:
     import torch
 
     if present:

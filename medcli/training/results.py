@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunResult:
-    """What every training leaves; the rooms add their own fields.
+    """Results of every training; the datasets' packages add their own fields.
 
     Attributes:
         out: the run's folder.
@@ -37,7 +37,7 @@ def finite(row: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def from_json(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """The result's dataclass again: tuples for lists, and paths where the field's annotation says so."""
+    """The result's dataclass from its JSON: tuples for lists, and paths where the field's annotation requires."""
     annotations = {entry.name: str(entry.type) for entry in dataclasses.fields(kind)}
     known = {name: value for name, value in values.items() if name in annotations}
     return kind(**{name: _as(annotations[name], value) for name, value in known.items()})

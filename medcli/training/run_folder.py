@@ -1,8 +1,8 @@
-"""The folder of a run: what is in it decides whether the run starts, goes on, or is done.
+"""The folder of a run: its contents decide whether the run starts, resumes, or is finished.
 
-``settings.json``; ``last`` and ``best`` checkpoints; ``last.ckpt``, Lightning's own, to go on from; ``metrics.csv``;
-``curves.png`` and ``result.json`` at the end. Each is whole or absent at any moment, and ``last.ckpt`` is written after
-everything else of its epoch: a run that was killed in between repeats that epoch and writes the same again.
+``settings.json``; ``last`` and ``best`` checkpoints; ``last.ckpt``, the Lightning checkpoint to resume from;
+``metrics.csv``; ``curves.png`` and ``result.json`` at the end. Each is complete or absent at any moment, and
+``last.ckpt`` is written last in its epoch: a run that was killed in between repeats that epoch with the same result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder, remove_left_overs
+from medcli.core.files import make_output_folder, remove_leftovers
 from medcli.core.json_text import read_object
 from medcli.training.settings import (
     RESUMED_FROM,
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """How a run begins.
+    """How a run starts.
 
     Attributes:
-        checkpoint: Lightning checkpoint to go on from; None for the first epoch.
+        checkpoint: Lightning checkpoint to resume from; None for the first epoch.
         result: the result of a run that is done already; then there is nothing to do.
     """
 
@@ -51,12 +51,12 @@ class Start:
 def open_run(
     folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False, data: str = ""
 ) -> Start:
-    """Find out how a run in ``folder`` begins, and prepare the folder for it.
+    """Determine how a run in ``folder`` starts, and prepare the folder for it.
 
     Args:
         folder: created if absent.
         settings: saved for a new run, compared with those of a run that is there.
-        resume: ``auto`` goes on where the run in ``folder`` stopped; otherwise a Lightning checkpoint to go on from.
+        resume: ``auto`` resumes the run in ``folder``; otherwise a Lightning checkpoint to resume from.
         overwrite: forget the run that is there.
         data: :func:`medcli.training.settings.data_fingerprint` of what is trained on.
 
@@ -66,7 +66,7 @@ def open_run(
     """
     start = look_at_run(folder, settings, resume, overwrite, data)
     make_output_folder(folder)
-    remove_left_overs(folder)
+    remove_leftovers(folder)
     earlier = _resumed_from(folder, settings, start, data)
     if overwrite:
         for name in _WRITTEN:
@@ -75,7 +75,7 @@ def open_run(
         (folder / RESULT).unlink(missing_ok=True)
         save_settings(folder, settings, data, earlier)
     if start.checkpoint:
-        logger.info("going on from %s", start.checkpoint)
+        logger.info("resuming from %s", start.checkpoint)
     return start
 
 
@@ -93,7 +93,7 @@ def look_at_run(
             raise too_many_epochs(folder, done, settings.epochs)
     if resume != "auto":
         if not Path(resume).is_file():
-            raise UsageError(f"no checkpoint {resume} to go on from", f"give a {RESUMABLE}, or --resume auto")
+            raise UsageError(f"there is no checkpoint {resume} to resume from", f"give a {RESUMABLE}, or --resume auto")
         return Start(checkpoint=Path(resume))
     return Start(checkpoint=folder / RESUMABLE if (folder / RESUMABLE).exists() and not overwrite else None)
 
@@ -102,7 +102,7 @@ def too_many_epochs(where: Path, done: int, asked: int) -> UsageError:
     """The error for a run or checkpoint that has trained for as many epochs as asked, or for more."""
     return UsageError(
         f"{where} has {done} epochs behind it, --epochs {asked} leaves none to train",
-        f"ask for more than {done} epochs, or train anew in another --out or with --overwrite",
+        f"ask for more than {done} epochs, or train again in another --out or with --overwrite",
     )
 
 

@@ -1,6 +1,6 @@
 """Random streams that follow from the seed and from where in the run they are used, not from what was drawn before.
 
-So a run that goes on after an interruption draws what an uninterrupted run draws, and nothing need be saved.
+So a resumed run draws the same numbers as an uninterrupted one, and no random state has to be saved.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings of a run: a frozen dataclass, saved beside what it produced, compared before a run goes on."""
+"""Settings of a run: a frozen dataclass, saved with its results and compared before a run is resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from medcli.core.errors import UsageError
 from medcli.core.files import write_text
 from medcli.core.json_text import read_object, to_plain
-from medcli.core.made_with import differences, fingerprint, refuse_other_options
+from medcli.core.made_with import differences, fingerprint, reject_other_options
 
 SETTINGS_FILE = "settings.json"
 DATA, RESUMED_FROM = "data", "resumed_from"
@@ -20,7 +20,7 @@ DATA, RESUMED_FROM = "data", "resumed_from"
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What every training needs; the rooms add their own fields.
+    """Settings of every training; the datasets' packages add their own fields.
 
     Attributes:
         epochs: passes over the training frames.
@@ -46,9 +46,9 @@ class FitSettings:
 
 
 FREE_TO_CHANGE = frozenset({"epochs", "loggers", "compile", "root", "use_cache"})
-"""Fields that a run may go on with after a change: they do not alter the numbers of the epochs already done.
+"""Fields that may change when a run is resumed: they do not alter the numbers of the finished epochs.
 
-The data folder may move; that it holds the same frames is looked at by their :func:`data_fingerprint`."""
+The data folder may be moved; :func:`data_fingerprint` checks that it contains the same frames."""
 
 
 def as_dict(settings: FitSettings) -> dict[str, Any]:
@@ -94,15 +94,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def check_same_settings(folder: Path, settings: FitSettings, data: str = "") -> None:
-    """Make sure that the run in ``folder`` may go on with ``settings`` and ``data``.
+    """Check that the run in ``folder`` may be resumed with ``settings`` and ``data``.
 
     Raises:
         UsageError: it was started with other settings or on other data; names the first that differ.
     """
-    before, way_out = read_settings(folder), "choose another --out, or start anew with --overwrite"
+    before, remedy = read_settings(folder), "choose another --out, or start again with --overwrite"
     if not before:
-        raise UsageError(f"{folder / SETTINGS_FILE} cannot be read", way_out)
-    refuse_other_options(folder, differing(before, settings, data), way_out)
+        raise UsageError(f"{folder / SETTINGS_FILE} cannot be read", remedy)
+    reject_other_options(folder, differing(before, settings, data), remedy)
 
 
 def differing(before: Mapping[str, Any], settings: FitSettings, data: str) -> list[str]:

@@ -85,10 +85,10 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
 
 
 def check_resumable(path: Path, module: pl.LightningModule) -> None:
-    """Make sure that ``path`` is a Lightning checkpoint for ``module``; executes nothing that the file says.
+    """Check that ``path`` is a Lightning checkpoint for ``module``; executes nothing in the file.
 
     Raises:
-        DataError: it is not; says why.
+        DataError: it is not, with the reason.
     """
     shapes = {name: tensor.shape for name, tensor in _read_resumable(path)["state_dict"].items()}
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
@@ -100,10 +100,10 @@ def check_resumable(path: Path, module: pl.LightningModule) -> None:
 
 
 def epochs_done(path: Path) -> int:
-    """Epochs behind a Lightning checkpoint; executes nothing that the file says.
+    """Finished epochs of a Lightning checkpoint; executes nothing in the file.
 
     Raises:
-        DataError: it is none to go on from.
+        DataError: it cannot be resumed.
     """
     return int(_read_resumable(path)["epoch"]) + 1  # written at the end of an epoch, before it is counted
 
@@ -113,14 +113,14 @@ def _read_resumable(path: Path) -> dict[str, Any]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except OSError as error:
-        raise DataError(f"{path} is not a checkpoint to go on from: {error.strerror or error}", hint) from error
+        raise DataError(f"{path} is not a checkpoint that can be resumed: {error.strerror or error}", hint) from error
     except Exception as error:  # torch.load raises what its formats raise, at length
         reason = "PyTorch cannot read it, or it holds more than numbers"
-        raise DataError(f"{path} is not a checkpoint to go on from: {reason}", hint) from error
+        raise DataError(f"{path} is not a checkpoint that can be resumed: {reason}", hint) from error
     needed = ("state_dict", "optimizer_states", "loops", "epoch")
     missing = [name for name in needed if not isinstance(content, dict) or name not in content]
     if missing:
-        raise DataError(f"{path} is not a checkpoint to go on from: it holds no {', no '.join(missing)}", hint)
+        raise DataError(f"{path} is not a checkpoint that can be resumed: it has no {', no '.join(missing)}", hint)
     return dict(content)
 
 

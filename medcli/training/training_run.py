@@ -1,4 +1,4 @@
-"""One training as both rooms do it: begin or go on, fit, report. A room gives the network, the data and the words."""
+"""The training procedure of both datasets: start or resume, fit, report. Network and data are given by the caller."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TrainingTask:
         data: its batches.
         write_weights: writes the weights of the moment, see :data:`medcli.training.callbacks.WriteWeights`.
         monitor: the metric whose lowest value is the best.
-        panels: what the picture of the run shows.
+        panels: the panels of the training curve.
         failures: frames that cannot be read and take no part, a line each.
     """
 
@@ -80,7 +80,7 @@ class Trained:
     failures: tuple[str, ...] = ()
 
     def fields(self, out: Path) -> dict[str, Any]:
-        """What every result says of its fit, by the fields' names: those of :class:`RunResult`, and how it went."""
+        """The fields of :class:`RunResult` that every training reports."""
         return {
             "out": out,
             "best": out / "best.safetensors",
@@ -96,7 +96,7 @@ class Trained:
 
 
 class Training(ABC, Generic[Result]):
-    """One kind of training: a room says what is learnt from, by which network, and what is reported.
+    """One kind of training: subclasses define the data, the network and the reported results.
 
     Attributes:
         settings: of the run.
@@ -112,7 +112,7 @@ class Training(ABC, Generic[Result]):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Tells whether another run sees the same data, see :func:`medcli.training.settings.data_fingerprint`."""
+        """Identifies the training data, see :func:`medcli.training.settings.data_fingerprint`."""
 
     @abstractmethod
     def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
@@ -120,8 +120,8 @@ class Training(ABC, Generic[Result]):
 
         Args:
             out: folder of the checkpoints.
-            is_new: the run begins; otherwise the network's weights come from its checkpoint.
-            progress: told about frames that are decoded.
+            is_new: a new run; otherwise the network's weights come from its checkpoint.
+            progress: reports decoded frames.
         """
 
     @abstractmethod
@@ -129,7 +129,7 @@ class Training(ABC, Generic[Result]):
         """The result of the run in ``out``."""
 
     def run(self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress) -> Result:
-        """Begin or go on, fit, report; a run that is done is reported again and nothing is computed.
+        """Start or resume, fit, report; for a finished run the result is reported again and nothing is computed.
 
         Raises:
             MedcliError: another process trains in ``out``.
@@ -141,7 +141,7 @@ class Training(ABC, Generic[Result]):
     def _run(self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress) -> Result:
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
-            logger.info("%s is done already: %d epochs; --overwrite trains anew", out, self.settings.epochs)
+            logger.info("%s is already finished: %d epochs; --overwrite trains again", out, self.settings.epochs)
             result: Result = from_json(self.result_type, start.result)
             return result
         note(self.verb, out, self.about, self.settings)
@@ -157,8 +157,8 @@ def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool, data: 
     """Prepare the run's folder (see :func:`medcli.training.run_folder.open_run`); one process does it for all.
 
     Raises:
-        UsageError: see there; also where the checkpoint to go on from leaves no epoch to train. Nothing is changed.
-        DataError: it is no checkpoint to go on from.
+        UsageError: see there; also where the checkpoint leaves no epoch to train. Nothing is changed.
+        DataError: it is not a checkpoint that can be resumed.
     """
     start = look_at_run(out, settings, resume, overwrite, data)
     if start.checkpoint:
@@ -176,7 +176,7 @@ def train(
 
     Raises:
         UsageError: a logger is unknown or not installed.
-        DataError: the checkpoint to go on from does not fit.
+        DataError: the checkpoint does not fit.
         KeyboardInterrupt: interrupted; the epochs done are on disk.
     """
     started = time.monotonic()
@@ -187,7 +187,7 @@ def train(
     run_fit(trainer, task.module, task.data, start.checkpoint)
     best = files.best
     if best is None:  # the run was over, but the weights of its best epoch are gone
-        raise DataError(f"{out / BEST} is missing, and no epoch is left to train", "train anew with --overwrite")
+        raise DataError(f"{out / BEST} is missing, and no epoch is left to train", "train again with --overwrite")
     if trainer.is_global_zero:
         plot_curves(out / CURVES, files.history, task.panels)
     seconds = round(time.monotonic() - started, 3)

@@ -1,4 +1,4 @@
-"""Weights as safetensors files that carry their own description; loading executes nothing that a file says."""
+"""Weights as safetensors files with an embedded description; loading executes nothing in a file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ HEADER_KEY = "medcli"
 
 
 def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
-    """Write the weights of ``model`` with ``description`` (JSON) in the header, and the description beside them.
+    """Write the weights of ``model`` with ``description`` (JSON) in the header, and the description next to them.
 
     Each file is whole or absent at any moment, and the weights' file alone is enough to load. Wrappers of
     ``torch.compile`` are seen through; the model may be on any device and in any memory format.
 
     Args:
-        path: the suffix ``.safetensors`` is added if it is missing; the description goes to ``.json`` beside it.
+        path: the suffix ``.safetensors`` is added if it is missing; the description is also written to ``.json`` next
+            to it.
     """
     from safetensors.torch import save
 
@@ -40,7 +41,7 @@ def read_description(path: Path, hint: str) -> str:
     """The description in a file that :func:`save_weights` wrote, without reading the weights.
 
     Raises:
-        DataError: the file is missing or is not one of ours; ``hint`` says what to do.
+        DataError: the file is missing or was not written by medcli; ``hint`` says what to do.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -92,7 +93,7 @@ def find_newest(runs_root: Path, task: str) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Named tensors of a safetensors file or of a torch state dict; executes nothing that the file says.
+    """Named tensors of a safetensors file or of a torch state dict; executes nothing in the file.
 
     Raises:
         DataError: it is neither.

@@ -226,7 +226,7 @@ def _clean(folder: Folder, wanted: Sequence[Wanted]) -> None:
     """Remove what killed runs left that no run can go on from."""
     for parent in {(folder.root / item.path).parent for item in wanted if item.member}:
         if parent.is_dir():
-            files.remove_left_overs(parent)
+            files.remove_leftovers(parent)
     planning.remove_stale_parts(folder.root, wanted)
 
 

@@ -16,15 +16,15 @@ from medcli.training import devices, trainer
 from medcli.ultrabones.evaluation import evaluate as seg_evaluation
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES
 from medcli.ultrabones.segmentation import inference
-from medcli.ultrabones.segmentation.losses import LOSSES as SEGMENTATION_LOSSES
+from medcli.ultrabones.segmentation.losses import LOSSES
 from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS
-from medcli.veriserum.calibration.distortion_model import PLANES
 from medcli.veriserum.calibration.map_points import COLUMNS
 from medcli.veriserum.calibration.undistortion_map import RESAMPLINGS
+from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.trial_splits import SPLIT_RULES
 from medcli.veriserum.geometry.biplane import PoseFrame
 from medcli.veriserum.pose import evaluate as pose_evaluation
-from medcli.veriserum.pose.losses import LOSSES
-from medcli.veriserum.pose.settings import SPLITS
+from medcli.veriserum.pose.losses import POSE_LOSSES
 from tests.conftest import Ran
 from tests.test_reference import parse
 
@@ -39,12 +39,12 @@ from tests.test_reference import parse
         ("label ultrabones --kind", [*LABEL_RULES, "both"]),
         ("train seg --labels", LABELS),
         ("train seg --augment", AUGMENTATIONS),
-        ("train seg --loss", SEGMENTATION_LOSSES),
+        ("train seg --loss", LOSSES),
         ("train seg --precision", ["auto", *devices.PRECISIONS]),
         ("train seg --logger", trainer.LOGGERS),
         ("train pose --precision", ["auto", *devices.PRECISIONS]),
-        ("train pose --split", SPLITS),
-        ("train pose --loss", LOSSES),
+        ("train pose --split", SPLIT_RULES),
+        ("train pose --loss", POSE_LOSSES),
         ("evaluate seg --protocol", [*seg_evaluation.PROTOCOLS, "both"]),
         ("evaluate pose --split", pose_evaluation.SIDES),
         ("evaluate pose --pose-frame", [frame.value for frame in PoseFrame]),

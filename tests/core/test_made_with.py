@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medcli.core.errors import DataError, UsageError
-from medcli.core.made_with import differences, fingerprint, refuse_other_options
+from medcli.core.made_with import differences, fingerprint, reject_other_options
 
 
 def test_fingerprint_is_of_all_parts_in_their_order() -> None:
@@ -25,12 +25,12 @@ def test_only_what_is_asked_for_now_is_compared() -> None:
 
 @pytest.mark.parametrize("kind", [UsageError, DataError])
 def test_refusal_names_what_differs_and_the_way_out(kind: type[UsageError] | type[DataError]) -> None:
-    refuse_other_options(Path("run"), [], "use --overwrite", kind)
+    reject_other_options(Path("run"), [], "use --overwrite", kind)
     with pytest.raises(kind, match=r"^run was made with other options: size was 1, is 2$") as error:
-        refuse_other_options(Path("run"), ["size was 1, is 2"], "use --overwrite", kind)
+        reject_other_options(Path("run"), ["size was 1, is 2"], "use --overwrite", kind)
     assert error.value.hint == "use --overwrite"
 
 
 def test_many_differences_are_counted() -> None:
     with pytest.raises(UsageError, match=r"options: a, b, c and 2 more$"):
-        refuse_other_options("run", ["a", "b", "c", "d", "e"], "")
+        reject_other_options("run", ["a", "b", "c", "d", "e"], "")

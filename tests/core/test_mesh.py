@@ -71,7 +71,7 @@ def test_ascii(box: Mesh, tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"hello", "not an STL mesh: 5 bytes"),
-        (b"\0" * 80 + (3).to_bytes(4, "little") + b"\0" * 60, "cut off: 144 bytes, 234 expected for the 3 triangles"),
+        (b"\0" * 80 + (3).to_bytes(4, "little") + b"\0" * 60, "truncated: 144 bytes, 234 expected for 3 triangles"),
         (b"\0" * 84, "holds no triangle"),
         (b"solid x\nendsolid x\n", "holds no triangle"),
         (b"solid x\nvertex 1 2 z\nendsolid", "broken ASCII"),

@@ -42,7 +42,7 @@ def test_gpus(gpus: Gpus, present: int, asked: str, expected: Devices) -> None:
 
 def test_one_gpu_asked_for_where_there_is_none_says_what_to_do(gpus: Gpus) -> None:
     gpus(0)
-    with pytest.raises(UsageError, match="--gpus 1 asked for, but this machine has no GPU") as error:
+    with pytest.raises(UsageError, match="--gpus 1 requested, but this machine has no GPU") as error:
         resolve_devices(FitSettings(gpus="1"))
     assert "--gpus 0" in str(error.value.hint)
     gpus(2)

@@ -1,4 +1,4 @@
-"""A run's folder: start, go on, done, other settings, left-overs."""
+"""A run's folder: start, go on, done, other settings, leftovers."""
 
 from __future__ import annotations
 

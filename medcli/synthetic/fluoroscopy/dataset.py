@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError
-from medcli.core.files import csv_text, make_output_folder, remove_left_overs, replacing, usable_cores, write_text
+from medcli.core.files import csv_text, make_output_folder, remove_leftovers, replacing, usable_cores, write_text
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.mesh import write_stl
 from medcli.core.progress import SILENT, Progress
@@ -260,8 +260,8 @@ def _prepare(root: Path, settings: FluoroscopySettings) -> None:
         folder.mkdir(exist_ok=True)
     text = json.dumps(asdict(settings), indent=2) + "\n"
     if marker.is_file() and marker.read_text(encoding="utf-8") == text:
-        remove_left_overs(images)
-        remove_left_overs(root / GRID_FOLDER)
+        remove_leftovers(images)
+        remove_leftovers(root / GRID_FOLDER)
         return
     old = [path for folder in (images, root / GRID_FOLDER) for path in folder.iterdir()]
     if old and not marker.is_file():

@@ -65,7 +65,7 @@ class IndexReport:
     """Counts and problems of an index.
 
     Attributes:
-        root: the folder looked at.
+        root: the folder.
         specimens: their numbers.
         records: number of record folders.
         images: number of frames.

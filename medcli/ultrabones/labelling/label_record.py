@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.files import make_output_folder, remove_left_overs
+from medcli.core.files import make_output_folder, remove_leftovers
 from medcli.core.image_io import read_grey, read_size, write_image
-from medcli.core.made_with import differences, fingerprint, refuse_other_options
+from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
@@ -85,7 +85,7 @@ def label_sweep(
     written = folders_of(rules, overlay)
     with _stamped(sweep, poses, surfaces, written, overwrite):
         for name in written:
-            remove_left_overs(make_output_folder(sweep.folder / name))
+            remove_leftovers(make_output_folder(sweep.folder / name))
 
         def label(frame: int) -> FrameLabel:
             try:
@@ -112,7 +112,7 @@ def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
     for name in folders:
         if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
             changed = differences(stamps[name], {"poses": OPTIMIZED})
-            refuse_other_options(sweep.folder / name, changed, _WAY_OUT, DataError)
+            reject_other_options(sweep.folder / name, changed, _WAY_OUT, DataError)
 
 
 def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
@@ -252,7 +252,7 @@ def _refuse_other_labels(
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
         if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
-            refuse_other_options(sweep.folder / name, differences(stamp, wanted), _WAY_OUT, DataError)
+            reject_other_options(sweep.folder / name, differences(stamp, wanted), _WAY_OUT, DataError)
         ours.append(name)
     return ours
 

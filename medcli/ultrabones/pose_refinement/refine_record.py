@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.files import csv_text, write_bytes, write_text
 from medcli.core.image_io import read_grey
-from medcli.core.made_with import fingerprint, refuse_other_options
+from medcli.core.made_with import fingerprint, reject_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.rigid_transforms import transform_points
 from medcli.core.threads import map_in_threads
@@ -256,7 +256,7 @@ def _image_mark(path: str) -> tuple[int, bytes]:
 def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: Path) -> None:
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
     differing = [f"settings, poses, images or meshes of {len(changed)} frames differ"] if changed else []
-    refuse_other_options(report, differing, "give --overwrite to refine again", DataError)
+    reject_other_options(report, differing, "give --overwrite to refine again", DataError)
 
 
 def _as_row(found: Refinement, key: str) -> Row:

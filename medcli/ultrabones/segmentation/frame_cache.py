@@ -64,7 +64,7 @@ class FrameCache:
             labels: ``partial`` or ``full``.
 
         Raises:
-            MedcliError: no room for the cache, or it cannot be written.
+            MedcliError: not enough disk space for the cache, or it cannot be written.
         """
         keys = _keys(frames, labels)
         store = DecodedStore(folder or default_folder(frames, labels), _VERSION, _PARTS, stamp_size=4)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from medcli.core import image_io
 from medcli.core.errors import DataError, MedcliError, UsageError
-from medcli.core.files import DISK_FULL, make_output_folder, remove_left_overs, usable_cores
-from medcli.core.made_with import refuse_other_options
+from medcli.core.files import DISK_FULL, make_output_folder, remove_leftovers, usable_cores
+from medcli.core.made_with import reject_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import run_in_threads
@@ -164,11 +164,11 @@ def _agree(
         outdated = replaced if differing or not present else set()
         return OutputManifest(options).joined(fingerprints), outdated
     chosen = "images other than the chosen ones stay: choose all of them, or another --out"
-    way_out = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
+    remedy = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
     if present is None:
         unknown = f"{out} holds calibrated images, but no {output_manifest.NAME} that says how they were made"
-        raise UsageError(unknown, way_out)
-    refuse_other_options(out, differing, way_out)
+        raise UsageError(unknown, remedy)
+    reject_other_options(out, differing, remedy)
     return present.joined(fingerprints), set()
 
 
@@ -188,7 +188,7 @@ class _Run:
         for name in outdated:
             (self.out / name).unlink()
         output_manifest.write(self.out, manifest)
-        remove_left_overs(self.out)
+        remove_leftovers(self.out)
         image_io.use_single_threaded_codecs()
         needed = {(job.calibration, plane) for job in self.plan.jobs for plane in job.planes}
         if self.settings.mask:

@@ -8,7 +8,8 @@ corrected grid, X = (column - 800) · 0.225 mm, Y = -(row - 800) · 0.225 mm.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
 from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH
 
@@ -120,13 +121,26 @@ def invert_lattice(model, rows, columns, out):
             out[i, j, 1] = y
 
 
+def intensity(image, values, pixel):
+    """Intensity of a pixel: by its grey level, or what the image holds if that is no whole number."""
+    return values[image[pixel]] if image.dtype.kind == "u" else image[pixel]
+
+
+@overload(intensity)
+def _intensity(image, values, pixel):
+    """The same, decided when a kernel is compiled."""
+    if isinstance(image.dtype, types.Integer):
+        return lambda image, values, pixel: np.float64(values[image[pixel]])
+    return lambda image, values, pixel: np.float64(image[pixel])
+
+
 @njit(nogil=True, cache=True)
 def gather_reference(image, values, nearest, first, second, weight, out):
     """Nearest-pixel correction and bilinear reduction in one pass, in the arithmetic of the published procedure.
 
     Args:
-        image: (1600 · 1664,) unsigned, the native image row by row: an index into ``values`` for each pixel.
-        values: (256,) float32, grey level -> intensity; or any other numbers that ``image`` points to.
+        image: (1600 · 1664,) native image, row by row: grey levels, or float32 intensities.
+        values: (256,) float32, grey level -> intensity; not read where the image holds intensities.
         nearest: (R, R) uint32, native pixel of each grid pixel that is read.
         first, second: (size,) uint32 indices into R of the two neighbours along a side.
         weight: (size,) float32, weight of ``second``.
@@ -140,8 +154,8 @@ def gather_reference(image, values, nearest, first, second, weight, out):
             right = np.float64(weight[j])
             left = np.float64(np.float32(1.0) - weight[j])
             a, b = first[j], second[j]
-            top = values[image[above[a]]] * left + values[image[above[b]]] * right
-            bottom = values[image[below[a]]] * left + values[image[below[b]]] * right
+            top = intensity(image, values, above[a]) * left + intensity(image, values, above[b]) * right
+            bottom = intensity(image, values, below[a]) * left + intensity(image, values, below[b]) * right
             out[i, j] = np.uint8((top * upper + bottom * lower) * 255.0)
 
 

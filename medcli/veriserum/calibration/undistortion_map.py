@@ -17,7 +17,7 @@ import logging
 import math
 import zipfile
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -121,25 +121,25 @@ class ReferenceMap:
             raise ValueError(f"image must be ({NATIVE_HEIGHT}, {NATIVE_WIDTH}), got {image.shape}")
         from medcli.veriserum.calibration import undistortion_kernels
 
-        # An intensity for each pixel: by its grey level, or that of an image that was resized, by its place.
-        indices: NDArray[Any] = image.ravel()
-        values: NDArray[Any] = np.arange(256, dtype=np.float32) / np.float32(255)
+        values = np.arange(256, dtype=np.float32) / np.float32(255)
         if image.dtype == np.uint8:
             values = values / values[int(peak)] if peak > 0 else values
-        else:
-            indices, values = _places(), image.ravel() / np.float32(peak or 1)
+        elif peak > 0:
+            image = image / np.float32(peak)
         if not self.reduction.exact:
-            return self._apply_step_by_step(indices, values)
+            return self._apply_step_by_step(image, values)
         reduction, out = self.reduction, np.empty((self.size, self.size), np.uint8)
         # Unsigned indices: Numba need not ask for each whether it counts from the end, which takes a third of the time.
         nearest = self.nearest.view(np.uint32)
         sides = (reduction.first.view(np.uint32), reduction.second.view(np.uint32), reduction.weight)
-        undistortion_kernels.gather_reference(indices, values, nearest, *sides, out)
+        undistortion_kernels.gather_reference(image.ravel(), values, nearest, *sides, out)
         return out
 
-    def _apply_step_by_step(self, indices: NDArray[Any], values: NDArray[Any]) -> NDArray[np.uint8]:
+    def _apply_step_by_step(self, image: NDArray[Any], values: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The published steps one after the other: at sizes where rounding depends on OpenCV's own arithmetic."""
-        reduced = cv2.resize(values[indices[self.nearest]].astype(np.float64), (self.size, self.size))
+        grid = image.ravel()[self.nearest]
+        intensity = values[grid] if grid.dtype == np.uint8 else grid
+        reduced = cv2.resize(intensity.astype(np.float64), (self.size, self.size))
         return np.asarray((reduced * 255).astype(np.uint8))
 
 
@@ -192,12 +192,6 @@ class AreaMap:
             image, self.corners, self.inside, self.samples, 255 / peak if peak > 0 else 1.0, out
         )
         return out
-
-
-@lru_cache(maxsize=1)
-def _places() -> NDArray[np.uint32]:
-    """(1600 · 1664,): the number of each native pixel."""
-    return np.arange(NATIVE_HEIGHT * NATIVE_WIDTH, dtype=np.uint32)
 
 
 Map = ReferenceMap | AreaMap

@@ -8,7 +8,7 @@ import pytest
 
 from medcli.core.errors import DataError, UsageError
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
-from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS, SPECIMENS, split_code
+from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.splits import (
     PUBLISHED_SPLIT,
@@ -21,14 +21,6 @@ from medcli.ultrabones.dataset.splits import (
     split_frames,
     split_to_begin_with,
 )
-
-
-def test_registry() -> None:
-    assert sorted(SPECIMENS) == list(range(15))
-    assert SPECIMENS[0].first_release_folder == "cadaver00-F230837"
-    assert SPECIMENS[5].first_release_folder == "cadaver05_S232132L"
-    assert (SPECIMENS[7].donor, SPECIMENS[7].side) == ("S232132", "R")
-    assert split_code("X1_new") == ("X1_new", "")
 
 
 def test_published_split_has_donors_on_both_sides() -> None:

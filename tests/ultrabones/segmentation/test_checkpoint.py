@@ -5,16 +5,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError
 from medcli.training.seeds import seed_torch
 from medcli.ultrabones.segmentation import checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
-from medcli.ultrabones.segmentation.inference import choose_device, load_segmenter
 from medcli.ultrabones.segmentation.network import build_model
 from tests.conftest import Ran
 
@@ -85,22 +83,6 @@ def test_an_interrupted_save_keeps_the_old_checkpoint(
     assert sorted(path.name for path in saved.parent.iterdir()) == ["best.json", "best.safetensors"]
 
 
-def test_segmenter_gives_probabilities_of_the_model(saved: Path, model: torch.nn.Module) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (5, 256, 256), dtype=np.uint8)
-    found = load_segmenter(saved, "cpu").predict(images)
-    inputs = (torch.from_numpy(images)[:, None].double() / 255 - METADATA.mean) / METADATA.std
-    with torch.inference_mode():
-        expected = torch.sigmoid(model(inputs.float()))[:, 0].numpy()
-    assert found.shape == (5, 256, 256)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-def test_segmenter_refuses_other_shapes(saved: Path) -> None:
-    with pytest.raises(ValueError, match=r"images must be \(N, 256, 256\) uint8"):
-        load_segmenter(saved, "cpu").predict(np.zeros((2, 64, 64), np.uint8))
-
-
 def test_newest_best(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no checkpoint") as raised:
         checkpoint.find_newest_best(tmp_path)
@@ -134,17 +116,6 @@ def test_later_schema_is_refused(tmp_path: Path, model: torch.nn.Module) -> None
     path = checkpoint.save_checkpoint(tmp_path / "later", model, Metadata(schema="medcli.segmenter.v9"))
     with pytest.raises(DataError, match=r"schema medcli\.segmenter\.v9, expected medcli\.segmenter\.v1"):
         checkpoint.load_model(path)
-
-
-@pytest.mark.parametrize("name", ["cuda:99", "tpu", "cuda:x"])
-def test_devices_that_are_not_here(name: str) -> None:
-    with pytest.raises(UsageError, match=name):
-        choose_device(name)
-
-
-def test_precisions_that_are_not_known(saved: Path) -> None:
-    with pytest.raises(UsageError, match="no precision '16'"):
-        load_segmenter(saved, "cpu", "16")
 
 
 def test_new_network_is_the_one_that_a_training_begins_with(medcli: Callable[..., Ran], tmp_path: Path) -> None:

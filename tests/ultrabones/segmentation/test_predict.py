@@ -26,7 +26,6 @@ from medcli.ultrabones.segmentation.inference import Segmenter
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 from medcli.ultrabones.segmentation.prediction_folders import MANIFEST
-from medcli.ultrabones.segmentation.prediction_inputs import find_sources
 
 ENCODER = "tu-mobilenetv3_small_050"  # quick
 SINGLE = PredictSettings(device="cpu", precision="32")
@@ -314,51 +313,10 @@ def test_dicom_frames_of_all_kinds(weights: Path, network: torch.nn.Module, tmp_
         assert_mask(out / f"{name}_label_pred.png", network, grey[0])
 
 
-def test_dicom_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "scan.dcm").touch()
-    monkeypatch.setattr("medcli.ultrabones.segmentation.prediction_inputs.find_spec", lambda name: None)
-    with pytest.raises(MedcliError, match=r"scan\.dcm is DICOM, which needs pydicom") as raised:
-        find_sources([tmp_path])
-    assert raised.value.hint == "pip install 'medcli[dicom]'"
-
-
-def test_patterns_folders_and_files_mean_each_file_once(scans: Path) -> None:
-    (scans / "deeper").mkdir()
-    image_io.write_image(scans / "deeper" / "scan0.png", picture(0))
-    (scans / "notes.txt").touch()
-    found = find_sources([scans / "*.png", scans, scans / "scan0.png", str(scans / "**" / "scan0.png")])
-    assert [str(source.path.relative_to(scans)) for source in found] == [
-        "scan0.png",
-        str(Path("deeper") / "scan0.png"),
-        "scan1.jpg",
-        "scan2.tif",
-    ]
-    assert found[1].folder == scans / "predictions" / "deeper"
-
-
 def test_own_masks_are_never_inputs(scans: Path, weights: Path) -> None:
     settings = PredictSettings(overlay=True)
     assert predict_seg([scans], weights, settings).frames == 3
     assert predict_seg([scans], weights, settings).frames == 3
-
-
-def test_names_that_would_share_a_mask(scans: Path) -> None:
-    image_io.write_image(scans / "scan0.jpg", picture(0))
-    names = sorted(source.mask_of(None).name for source in find_sources([scans]))
-    assert names == [f"{stem}_label_pred.png" for stem in ("scan0_jpg", "scan0_png", "scan1", "scan2")]
-    (scans / "b").mkdir()
-    image_io.write_image(scans / "b" / "scan2.tif", picture(0))
-    with pytest.raises(UsageError, match="several inputs would write"):
-        find_sources([scans / "scan2.tif", scans / "b" / "scan2.tif"], scans / "out")
-
-
-def test_inputs_that_mean_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no such file or folder: .*missing"):
-        find_sources([tmp_path / "missing.png"])
-    with pytest.raises(UsageError, match="nothing to predict on in "):
-        find_sources([tmp_path])
-    with pytest.raises(UsageError, match=r"nothing to predict on in .*\*\.png"):
-        find_sources([tmp_path / "*.png"])
 
 
 def test_an_interrupted_run_is_finished_by_the_next(

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from medcli.ultrabones.segmentation.train import TrainResult, cross_validate, tr
 REPOSITORY = Path(__file__).parents[3]
 NETWORK = ("--arch", "linknet", "--encoder", "tu-mobilenetv3_small_050", "--encoder-weights", "none")
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+HAS_TENSORBOARD = find_spec("tensorboard") is not None
 TIMING = ("frames_per_second", "seconds")
 
 
@@ -378,7 +380,7 @@ def test_command_as_typed(medcli: Callable[..., Any], data: Path, tmp_path: Path
         "0.1",
         "--logger",
         "csv",
-        "tensorboard",
+        *(["tensorboard"] if HAS_TENSORBOARD else []),
     ]
     words += ["--precision", "bf16"]
     ran = medcli(*words, "--gpus", "0", "--out", tmp_path / "run", "--json")
@@ -387,7 +389,7 @@ def test_command_as_typed(medcli: Callable[..., Any], data: Path, tmp_path: Path
     assert found["schema"] == "medcli.train_seg.v1"
     assert found["train_frames"] == 4
     assert found["device"] == "CPU, bf16-mixed"
-    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+    assert any((tmp_path / "run" / "tensorboard").glob("events.*")) == HAS_TENSORBOARD
     assert "epoch 1/1" in ran.err
     assert "warning: specimens 1 and 4 are two legs of donor F231091" in ran.err
     again = medcli(*words, "--gpus", "0", "--out", tmp_path / "run")
@@ -403,7 +405,7 @@ def test_gpus_without_a_gpu_leaves_with_2(
     monkeypatch.chdir(tmp_path)
     ran = medcli("train", "seg", "--gpus", "1")
     assert ran.code == 2
-    assert ran.err.splitlines()[0] == "error: --gpus 1 asked for, but this machine has no GPU that PyTorch can use"
+    assert ran.err.splitlines()[0] == "error: --gpus 1 requested, but this machine has no GPU that PyTorch can use"
     assert "--gpus 0" in ran.err
 
 

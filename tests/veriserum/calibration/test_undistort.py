@@ -412,7 +412,7 @@ def test_one_file_that_cannot_be_written(veriserum: Path, medcli: Run) -> None:
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--overwrite", "--json")
     result = json.loads(ran.out)
     assert (ran.code, result["done"], result["failed"]) == (4, 7, 1)
-    assert "calibrated_bs_000002.jpg: it is there and is not a regular file" in result["failures"][0]["reason"]
+    assert "calibrated_bs_000002.jpg: it exists and is not a regular file" in result["failures"][0]["reason"]
 
 
 def test_values_beyond_the_header_do_not_shift_columns(veriserum: Path, medcli: Run) -> None:

@@ -13,7 +13,6 @@ from scipy.ndimage import distance_transform_edt, median_filter
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference_v2
 
-from medcli.ultrabones.segmentation.augmentation import filters
 from medcli.ultrabones.segmentation.augmentation import trivial as module
 from medcli.ultrabones.segmentation.augmentation.trivial import (
     CODES,
@@ -201,37 +200,3 @@ def test_same_seed_same_plan() -> None:
     assert np.array_equal(first.operations, again.operations)
     assert np.array_equal(first.magnitudes, again.magnitudes)
     assert not np.array_equal(first.operations, other.operations)
-
-
-@pytest.mark.parametrize("radius", [0, 1, 2, 3, 4, 7])
-def test_thickening_is_a_threshold_of_the_distance_map(radius: int) -> None:
-    random = np.random.default_rng(radius)
-    labels = random.random((3, 1, 40, 50)) < 0.01
-    labels[0, 0, [0, 0, -1, -1], [0, -1, 0, -1]] = True
-    labels[2] = False
-    thick = filters.thicken_batch(torch.from_numpy(labels), radius).numpy()
-    for frame in range(2):
-        assert np.array_equal(thick[frame, 0], distance_transform_edt(~labels[frame, 0]) <= radius)
-    assert not thick[2].any()
-
-
-def test_thickening_reaches_over_a_picture_smaller_than_the_disk() -> None:
-    label = torch.zeros((1, 1, 2, 3), dtype=torch.bool)
-    label[..., 0, 0] = True
-    assert filters.thicken_batch(label, 3).all()
-
-
-def test_median_of_copies_is_the_codec_one() -> None:
-    """The way taken on a GPU equals the one taken on the CPU."""
-    levels = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (2, 1, 30, 41), dtype=np.uint8))
-    expected = torch.stack(
-        [torch.from_numpy(median_filter(frame.numpy(), (1, 7, 7), mode="nearest")) for frame in levels]
-    )
-    assert torch.equal(filters._median_of_copies(levels), expected)
-    assert torch.equal(filters.median_7x7(levels.float() / 255), expected.float() / 255)
-
-
-def test_equalizing_a_flat_picture_changes_nothing() -> None:
-    flat = torch.full((2, 1, 8, 8), 77 / 255)
-    flat[1] = 0
-    assert torch.equal(filters.equalize(flat), flat)

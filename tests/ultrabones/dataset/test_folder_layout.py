@@ -1,0 +1,34 @@
+"""Names of files and folders in the published layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medcli.ultrabones.dataset.folder_layout import find_records, list_timestamps, mask_name, specimen_folder
+
+
+def test_masks_are_named_as_the_dataset_names_them() -> None:
+    kinds = ("Labels", "Labels_full", "Labels_pred", "LabelsManual", "Label_partial_gradient")
+    assert [mask_name(7, kind) for kind in kinds] == [
+        "7_label.png",
+        "7_label.png",
+        "7_label_pred.png",
+        "7-labels.png",
+        "7_label_partial_gradient.png",
+    ]
+
+
+def test_timestamps_of_a_folder(tmp_path: Path) -> None:
+    for name in ("7.png", "007.png", "12_label.PNG", "x.png", ".3.png", "4.txt"):
+        (tmp_path / name).touch()
+    assert list_timestamps(str(tmp_path)) == ({7: "007.png", 12: "12_label.PNG"}, ["7.png", "x.png"])
+    assert list_timestamps(str(tmp_path / "absent")) == ({}, [str(tmp_path / "absent")])
+
+
+def test_a_record_says_what_stands_above_it(tmp_path: Path) -> None:
+    record = tmp_path / "specimen05/ultrasound_records/tibia/record03"
+    (record / "UltrasoundImages").mkdir(parents=True)
+    (found,) = find_records(tmp_path)
+    assert (found.specimen, found.donor, found.anatomy, found.record) == (5, "S232132", "tibia", 3)
+    assert specimen_folder(record) == tmp_path / "specimen05"
+    assert specimen_folder(Path("record03")) is None
