@@ -1,6 +1,6 @@
-"""What a checkpoint is, told from the first bytes of its file: quick, without torch, and without reading weights.
+"""Identify checkpoints from the header of the file: fast, without torch, and without reading weights.
 
-What medcli wrote into the header (:mod:`medcli.training.weights`) says it.
+The description that medcli writes into the header (:mod:`medcli.training.weights`) is enough.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ KINDS = {"medcli.segmenter.v1": SEGMENTATION, "medcli.pose_network.v1": POSE}
 
 @dataclass(frozen=True)
 class Header:
-    """What stands at the beginning of a safetensors file.
+    """The header of a safetensors file.
 
     Attributes:
-        description: what medcli wrote of the network; empty where another program wrote the file.
-        parameters: numbers that the file holds.
+        description: medcli's description of the network; empty if another program wrote the file.
+        parameters: number of parameters in the file.
     """
 
     description: dict[str, Any]
@@ -50,8 +50,8 @@ class FoundCheckpoint:
     Attributes:
         path: the file.
         kind: ``segmentation``, ``pose``, ``other``, or ``damaged``.
-        what: the network, or what is wrong with the file.
-        splits: what the network learnt from, as its description says.
+        what: the network, or the damage of the file.
+        splits: the data split that the network was trained on, from its description.
     """
 
     path: Path
@@ -61,10 +61,10 @@ class FoundCheckpoint:
 
 
 def read_header(path: Path) -> Header:
-    """Read the beginning of a safetensors file, and look whether the rest is as long as it says.
+    """Read the header of a safetensors file, and check that the file has the length that it states.
 
     Raises:
-        DataError: the file is missing, is none, is cut off, or describes its network in a way that cannot be shown.
+        DataError: the file is missing, is not a safetensors file, is truncated, or its description is malformed.
     """
     header = read_safetensors_header(path)
     try:
@@ -75,33 +75,33 @@ def read_header(path: Path) -> Header:
 
 
 def find_checkpoints(weights: Path, of_runs: Iterable[Path]) -> list[FoundCheckpoint]:
-    """The checkpoints in ``weights``, then those ``of_runs``; damaged ones are named as such."""
+    """The checkpoints in ``weights``, then those ``of_runs``; damaged ones are marked as such."""
     paths = sorted(weights.glob(f"*{SUFFIX}")) if weights.is_dir() else []
     return [inspect_checkpoint(path) for path in [*paths, *of_runs]]
 
 
 def inspect_checkpoint(path: Path) -> FoundCheckpoint:
-    """What a checkpoint is; a file that cannot be used is an answer, not an error."""
+    """Identify a checkpoint; an unusable file is reported, not an error."""
     try:
         header = read_header(path)
     except DataError as error:
         return FoundCheckpoint(path, DAMAGED, error.message.replace(f"{path} ", ""))
-    said = header.description
-    anatomies = said.get("anatomies")
+    description = header.description
+    anatomies = description.get("anatomies")
     numbers = [str(number) for number in anatomies if type(number) is int] if isinstance(anatomies, list) else []
     words = {
-        SEGMENTATION: f"{_text(said.get('arch'))} on {_text(said.get('encoder'))}",
-        POSE: f"{_text(said.get('backbone'))}, anatomy {' '.join(numbers) or '?'}",
+        SEGMENTATION: f"{_text(description.get('arch'))} on {_text(description.get('encoder'))}",
+        POSE: f"{_text(description.get('backbone'))}, anatomy {' '.join(numbers) or '?'}",
         OTHER: "weights of another program",
     }[header.kind]
-    splits = said.get("splits")
+    splits = description.get("splits")
     if header.kind == SEGMENTATION and not are_splits(splits or {}):
-        return FoundCheckpoint(path, DAMAGED, "does not describe its network: splits are no lists of specimens")
+        return FoundCheckpoint(path, DAMAGED, "does not describe its network: splits are not lists of specimens")
     return FoundCheckpoint(path, header.kind, words, splits if isinstance(splits, dict) else {})
 
 
 def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
-    """Load a checkpoint of any kind, and say what it is (``medcli checkpoint show``); executes nothing in it.
+    """Load a checkpoint of any kind and describe it (``medcli checkpoint show``); no code in it is executed.
 
     Raises:
         DataError: the file is missing, damaged, hostile, or does not fit the network it names.
