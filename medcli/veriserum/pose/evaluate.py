@@ -153,7 +153,8 @@ def evaluate_pose(
 
 
 def _reference(root: Path, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None) -> tuple[Pairs, str]:
-    trained_on = str(checkpoint.metadata.settings["anatomy"]) if checkpoint else None
+    told = checkpoint.metadata.settings.get("anatomy") if checkpoint else None
+    trained_on = None if told is None else str(told)
     pairs = find_pairs(
         root,
         settings.anatomy or trained_on,
@@ -186,7 +187,7 @@ def _choose(
         chosen, words = present, "all pairs"
     elif settings.split not in SIDES:
         raise UsageError(f"--split '{settings.split}' is not one of {', '.join(SIDES)}")
-    elif splits:
+    elif splits.get(settings.split) is not None:
         chosen = np.intersect1d(from_ranges(str(splits[settings.split])), present)
         words = f"{settings.split} pairs of the checkpoint's split by {splits.get('rule')}"
     else:
