@@ -54,7 +54,8 @@ def read(content: bytes, path: Path) -> Any:
 @pytest.mark.parametrize("container", [as_archive, as_stream])
 @pytest.mark.parametrize(
     ("described", "numbers"),
-    [
+    ids=["cut", "none", "longer", "absent", "elsewhere", "offset", "size", "stride"],
+    argvalues=[
         (tensor(), bytes(7)),
         (tensor(), b""),
         (tensor(storage(length=number(1 << 50))), bytes(8)),

@@ -161,7 +161,8 @@ def _reference(
     study: VeriserumStudy, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None
 ) -> tuple[Pairs, str]:
     """The pairs with their reference poses, and where these come from."""
-    trained_on = str(checkpoint.metadata.settings["anatomy"]) if checkpoint else None
+    anatomy = checkpoint.metadata.settings.get("anatomy") if checkpoint else None
+    trained_on = None if anatomy is None else str(anatomy)
     pairs = find_pairs(study, settings.anatomy or trained_on, need_images=checkpoint is not None)
     if settings.reference is None:
         return pairs, "pose table"
@@ -188,7 +189,7 @@ def _choose(
         chosen, words = present, "all pairs"
     elif settings.split not in SIDES:
         raise UsageError(f"--split '{settings.split}' is not one of {', '.join(SIDES)}")
-    elif splits:
+    elif splits.get(settings.split) is not None:
         chosen = np.intersect1d(from_ranges(str(splits[settings.split])), present)
         words = f"{settings.split} pairs of the checkpoint's split by {splits.get('rule')}"
     else:

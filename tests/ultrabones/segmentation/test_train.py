@@ -217,6 +217,38 @@ def test_resume_from_a_file_that_is_no_checkpoint_says_so(settings: Segmentation
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer_states": "none"},
+        {"optimizer_states": [{"state": 5, "param_groups": []}]},
+        {"loops": {"fit_loop": 5}},
+        {"callbacks": {"RunFiles": {"history": 5}}},
+        {"pytorch-lightning_version": "garbage"},
+        {"lr_schedulers": 7},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_values_that_cannot_be_put_back_are_one_error(
+    changed: dict[str, Any], settings: SegmentationSettings, whole_run: TrainResult, tmp_path: Path
+) -> None:
+    """Plain values, and a network that fits: what Lightning stumbles over is named, and the run can begin anew."""
+    path = tmp_path / "changed.ckpt"
+    torch.save({**torch.load(whole_run.out / "last.ckpt", weights_only=True), **changed}, path)
+    longer = dataclasses.replace(settings, epochs=5)
+    with pytest.raises(DataError, match=r"changed\.ckpt is not a checkpoint that can be resumed: \w+: ") as raised:
+        train_segmentation(longer, tmp_path / "run", resume=str(path))
+    assert "\n" not in raised.value.message
+    assert "--overwrite" in str(raised.value.hint)
+
+
+def test_a_result_that_is_none_is_an_error(settings: SegmentationSettings, tmp_path: Path) -> None:
+    train_segmentation(dataclasses.replace(settings, epochs=1), tmp_path)
+    (tmp_path / "result.json").write_text('{"epochs": 1}')
+    with pytest.raises(DataError, match=r"result\.json is not the result of a training"):
+        train_segmentation(dataclasses.replace(settings, epochs=1), tmp_path)
+
+
 TWO_PROCESSES = """
 import json, os, sys
 from pathlib import Path
