@@ -1,4 +1,4 @@
-"""How an X-ray picture of a knee with metal components comes about, from path lengths to the native 8-bit image.
+"""Simulated X-ray image of a knee with metal components, from path lengths to the native 8-bit image.
 
 Steps: attenuation along each ray (Beer-Lambert, effective coefficients at about 70 kV), an uneven beam, scatter and
 veiling glare, the round field of the intensifier, its blur, the distortion, quantum noise, 8 bits.
@@ -28,13 +28,13 @@ _BLUR_MM = 0.32
 _GLARE_SHARE, _GLARE_MM = 0.16, 28.0
 _DARK = 0.02
 _COARSE, _VERY_COARSE = 2, 16  # soft shapes and glare need no full resolution
-_QUANTA = 2600.0  # detected quanta a pixel at full brightness
+_QUANTA = 2600.0  # detected quanta per pixel at full brightness
 _GRAIN_SPREAD = 0.5  # standard deviation of unit noise after the 3 x 3 Gaussian of sigma 0.6 pixel
 
 
 @dataclass(frozen=True)
 class AttenuatingBody:
-    """Something in the beam: a closed mesh, where it is (4, 4), and how much it attenuates in 1/mm.
+    """An object in the beam: a closed mesh, its pose (4, 4), and its attenuation coefficient in 1/mm.
 
     A negative coefficient hollows out what surrounds it.
     """
@@ -75,7 +75,7 @@ def _shaft(
 
 
 def render_xray(bodies: list[AttenuatingBody], camera: Camera) -> Picture:
-    """The undistorted picture without noise, (1600, 1600) float32 in 0 to 1, on the grid of calibrated images."""
+    """The undistorted, noise-free image, (1600, 1600) float32 in 0 to 1, on the grid of calibrated images."""
     coarse = _attenuation([body for body in bodies if not body.is_sharp], camera, GRID_SIZE // _COARSE)
     attenuation: Picture = cv2.resize(coarse, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
     attenuation += _attenuation([body for body in bodies if body.is_sharp], camera, GRID_SIZE)
@@ -83,7 +83,7 @@ def render_xray(bodies: list[AttenuatingBody], camera: Camera) -> Picture:
 
 
 def detect(attenuation: Picture) -> Picture:
-    """From attenuation (1600, 1600) to the intensifier's picture: beam, glare, blur, round field."""
+    """From attenuation (1600, 1600) to the intensifier's image: beam, glare, blur, round field."""
     primary: Picture = cv2.exp(-attenuation) * _beam()
     small = cv2.resize(primary, None, fx=1 / _VERY_COARSE, fy=1 / _VERY_COARSE, interpolation=cv2.INTER_AREA)
     glare = cv2.GaussianBlur(small, (0, 0), _GLARE_MM / (PIXEL_MM * _VERY_COARSE))
@@ -117,7 +117,7 @@ def _window(body: AttenuatingBody, camera: Camera, grid: ImageGrid) -> tuple[sli
 
 
 def _radius_mm() -> tuple[Picture, Picture, Picture]:
-    """Distance from the middle of the field, and position to the right and up, in millimetres."""
+    """Distance from the centre of the field, and position to the right and up, in millimetres."""
     along = ((np.arange(GRID_SIZE) - GRID_SIZE / 2) * PIXEL_MM).astype(np.float32)
     x, y = np.meshgrid(along, -along)
     return np.sqrt(x * x + y * y), x, y
@@ -139,13 +139,13 @@ def _field() -> Picture:
 
 
 def to_native(picture: Picture, lattice: NDArray[np.float32]) -> Picture:
-    """Distort a picture (1600, 1600) as the intensifier does: native(x, y) = picture at ``lattice[y, x]``."""
+    """Distort an image (1600, 1600) as the intensifier does: native(x, y) = image at ``lattice[y, x]``."""
     outside: Any = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _DARK}
     return cv2.remap(picture, lattice, np.empty(0), cv2.INTER_CUBIC, **outside)
 
 
 def digitise(native: Picture, generator: np.random.Generator, noise: float) -> NDArray[np.uint8]:
-    """Add quantum and electronic noise and make 8 bits of it.
+    """Add quantum and electronic noise and convert to 8 bits.
 
     Args:
         native: (H, W) float32 in 0 to 1.
@@ -153,9 +153,9 @@ def digitise(native: Picture, generator: np.random.Generator, noise: float) -> N
     """
     if noise > 0:
         grain: Picture = generator.standard_normal(native.shape, dtype=np.float32)
-        # The light spreads in the screen, so that neighbouring pixels share part of their noise.
+        # Light spreads in the screen, so that the noise of neighbouring pixels is correlated.
         grain = cv2.GaussianBlur(grain, (3, 3), 0.6)
         spread = np.sqrt(np.maximum(native, 0) / np.float32(_QUANTA) + np.float32(0.004**2))
         native = native + np.float32(noise / _GRAIN_SPREAD) * spread * grain
-    image: Any = cv2.convertScaleAbs(np.maximum(native, 0), alpha=255.0)  # rounds, and ends at 255
+    image: Any = cv2.convertScaleAbs(np.maximum(native, 0), alpha=255.0)  # rounds and saturates at 255
     return np.asarray(image)

@@ -1,4 +1,4 @@
-"""What a Veriserum folder holds (for ``medcli info``)."""
+"""Contents of a Veriserum folder (for ``medcli info``)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from medcli.veriserum.dataset.trial_splits import find_trials
 
 _WHY = "bring the X-ray pairs (asks for the licence; --only csv for the tables)"
 _LEAST_TRIALS = 3
-"""A split by trial needs one for each side."""
+"""A split by trial needs at least one for each of its three parts."""
 
 
 def survey_veriserum(root: Path) -> DataFolder:
-    """Count what is in ``root`` and say what is missing; bad data are a problem in the answer, not an error."""
+    """Count the contents of ``root`` and list what is missing; bad data are reported as problems, not raised."""
     folder = DataFolder("Veriserum", root)
     if not root.is_dir():
         folder.problems.append("the folder is not there")
@@ -81,7 +81,7 @@ def _propose(folder: DataFolder, study: VeriserumStudy, tables: Mapping[str, pd.
 
 
 def _trainable(poses: pd.DataFrame, contents: folder_index.Contents) -> str | None:
-    """The implant of which there are enough trials: 1 as published, else the one with the most pairs, else a group."""
+    """An implant with enough trials: 1 as published, otherwise the one with the most pairs, otherwise a group."""
     if not {"anatomy_id", *folder_index.POSE_COLUMNS} <= set(poses.columns):
         return None
     whole = [number for number, planes in contents.images.items() if len(planes) == 2]

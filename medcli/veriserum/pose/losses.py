@@ -1,4 +1,4 @@
-"""Losses of the pose training, by the names that ``--loss`` takes.
+"""Losses of the pose training, by their names for ``--loss``.
 
 A new loss is one function of estimates and targets and one entry in :data:`POSE_LOSSES`. It must be finite, with a
 finite gradient, for all finite arguments.
@@ -19,22 +19,22 @@ class PoseLoss:
     """One entry of :data:`POSE_LOSSES`.
 
     Attributes:
-        compute: from estimates and targets, (B, 9) float32 each (three millimetres, six numbers of the rotation, those
-            of the estimates not normalised), to the terms of translation and rotation, (B,) each.
-        about: what it is, for the help.
+        compute: from estimates and targets, (B, 9) float32 each (three millimetres, six numbers of the rotation, not
+            normalised in the estimates), to the terms of translation and rotation, (B,) each.
+        about: description for the help.
     """
 
     compute: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     about: str
 
     def __call__(self, estimates: Tensor, targets: Tensor, weights: tuple[float, float]) -> Tensor:
-        """(B,) weighted sums of both terms, in float32 whatever the precision of ``estimates``."""
+        """(B,) weighted sums of both terms, in float32 for any precision of ``estimates``."""
         translation, rotation = self.compute(estimates.float(), targets.float())
         return weights[0] * translation + weights[1] * rotation
 
 
 def smooth_l1_geodesic(estimates: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """SmoothL1 of the translation (its bend at 1 mm, mean over x, y, z), as published, and degrees of the rotation."""
+    """SmoothL1 of the translation (beta 1 mm, mean over x, y, z), as published, and degrees of the rotation."""
     from torch.nn.functional import smooth_l1_loss
 
     translation = smooth_l1_loss(estimates[:, :3], targets[:, :3], reduction="none").mean(dim=1)

@@ -1,4 +1,4 @@
-"""Refine the poses of a whole study by matching implants to both planes (``medcli register pose``)."""
+"""Refine the poses of a study by matching implants to both planes (``medcli register pose``)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PoseReport:
 
     Attributes:
         similarity_before, similarity_after: gradient correlation, mean over both planes, -1 to 1.
-        moved_mm: of the implant's middle; turned_deg: of the implant.
+        moved_mm, turned_deg: displacement of the implant's centre, and rotation of the implant.
     """
 
     id: int
@@ -68,12 +68,12 @@ class PoseReport:
 
 @dataclass(frozen=True)
 class RegisterResult:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
-        done: registered by this run; ``skipped`` were in the file already; ``without_images`` were left out.
-        frame: that poses are given in; inter_plane: where the planes' geometry is from.
-        seconds: of the matching, all workers together side by side.
+        done: registered by this run; ``skipped`` were already in the file; ``without_images`` were omitted.
+        frame: of the poses; inter_plane: origin of the inter-plane geometry.
+        seconds: wall time of the matching with all workers.
     """
 
     out: Path
@@ -101,17 +101,17 @@ def register_poses(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> RegisterResult:
-    """Refine start poses and write them as a CSV file with the published columns and a report in further ones.
+    """Refine start poses and write them to a CSV file with the published columns and report columns.
 
     Args:
         sources: images, tables and implants.
-        out: the CSV file; ids that it holds already are not done again. It is kept up to date during long runs.
+        out: the CSV file; ids already in it are skipped. It is kept up to date during long runs.
         ids: (first, last) ranges; None: every start pose with images that is not obsolete.
         anatomy: only poses of this implant.
-        least_similarity: a result that fits less well is a failure.
-        overlays: folder for pictures of the outlines before and after.
-        workers: pairs at a time; the result is the same to the last bit for any number.
-        overwrite: start the file anew.
+        least_similarity: results below it are failures.
+        overlays: folder for images of the outlines before and after.
+        workers: pairs at a time; the result is bitwise the same for any number.
+        overwrite: replace the file.
 
     Raises:
         DataError: a table is missing, or there is nothing to do.
@@ -148,7 +148,7 @@ def register_poses(
 def _work(
     run: _Run, waiting: list[int], out: Path, rows: dict[int, dict[str, Any]], workers: int, progress: Progress
 ) -> tuple[list[PoseReport], list[PairFailure]]:
-    """Register what is waiting; ``rows`` and the file grow with each result."""
+    """Register the pending pairs; ``rows`` and the file grow with each result."""
     image_io.use_single_threaded_codecs()
     if run.overlays and waiting:
         make_output_folder(run.overlays)
@@ -174,7 +174,7 @@ def _work(
 
 
 class _Run:
-    """The work on one pair, called from several threads."""
+    """Registers one pair at a time; called from several threads."""
 
     def __init__(
         self, starts: StartPoses, settings: MatchingSettings, least_similarity: float, overlays: Path | None
@@ -215,8 +215,8 @@ class _Run:
         )
 
     def row(self, report: PoseReport) -> dict[str, Any]:
-        """The row of the CSV file: what the start's row said, the new pose, and the report."""
-        # Cell by cell, since a row of its own would turn whole numbers into decimal ones.
+        """The row of the CSV file: the start's row with the new pose and the report."""
+        # Cell by cell, since extracting a row would convert integers to floats.
         table = self.starts.table
         start = {name: table.at[report.id, name] for name in table.columns} | {"id": report.id}
         row: dict[str, Any] = {name: start.get(name, "") for name in PUBLISHED_COLUMNS}
@@ -226,7 +226,7 @@ class _Run:
 
 
 def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -> None:
-    """Show that an implant is well on the detector's side of both sources."""
+    """Check that an implant is clearly on the detector's side of both sources."""
     corners = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
     for plane in PLANES:
         depth = corners @ cameras.camera(plane).matrix()[2, :3] + cameras.camera(plane).matrix()[2, 3]

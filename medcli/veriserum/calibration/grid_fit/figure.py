@@ -1,4 +1,4 @@
-"""The picture of a fitted calibration: which beads were used, and how far each is off."""
+"""Figure of a fitted calibration: the beads used, and the residual of each."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _draw_residuals(axis: Any, plane: str, found: GridFit) -> None:
 
 
 def _round_up(value: float) -> float:
-    """The next number of the form 1, 2 or 5 times a power of ten; 0.001 at least."""
+    """The next number of the form 1, 2 or 5 times a power of ten; at least 0.001."""
     value = max(value, 1e-3)
     power = 10.0 ** np.floor(np.log10(value))
     return float(next(step * power for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9)))

@@ -1,7 +1,7 @@
-"""Measure distortion calibrations from pictures of the grid phantom (``medcli calibrate fit``).
+"""Measure distortion calibrations from images of the grid phantom (``medcli calibrate fit``).
 
 The published calibrations were fitted to beads found to whole pixels by a search over 32 numbers (Wang et al.,
-"Veriserum", MICCAI 2025). Here the beads are found to a few hundredths of a pixel and the polynomial is solved for.
+"Veriserum", MICCAI 2025). Here the beads are located to a few hundredths of a pixel and the polynomial is solved for.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LARGE_RESIDUAL_MM = 0.1
 
 @dataclass(frozen=True)
 class PlaneReport:
-    """The fit of one plane in numbers.
+    """Summary of the fit of one plane.
 
     Attributes:
-        beads: recognised; ``missing`` of the phantom's were not, ``not_beads`` spots are none of them.
-        outliers: recognised, but too far off to be used.
-        view: how the picture is held; ``turn_deg`` is its turn, counter-clockwise.
+        beads: recognised beads; ``missing`` of the phantom's were not found, ``not_beads`` spots belong to none.
+        outliers: recognised, but rejected for their residual.
+        view: orientation of the image; ``turn_deg`` is its rotation, counter-clockwise.
         mean_mm, max_mm, mean_px, max_px: residuals of the beads used.
     """
 
@@ -62,8 +62,8 @@ class FitResult:
     Attributes:
         out: the table; ``id`` names its row.
         row: "added", "replaced" or "unchanged".
-        planes: a report for each picture.
-        picture: beads and residual vectors.
+        planes: a report for each image.
+        figure: PNG file of beads and residual vectors.
     """
 
     out: Path
@@ -76,10 +76,10 @@ class FitResult:
 
 
 def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
-    """Which picture shows which plane, from ``bs=PATH`` or from bs or fs in the file's name.
+    """The image of each plane, from ``bs=PATH`` or from bs or fs in the file's name.
 
     Raises:
-        UsageError: a name says neither, or both, or two pictures show one plane.
+        UsageError: a name states neither or both, or two images show the same plane.
     """
     chosen: dict[str, Path] = {}
     for word in words:
@@ -110,20 +110,20 @@ def fit_calibration(
     picture: Path | None = None,
     model: str = PolynomialDistortion.name,
 ) -> FitResult:
-    """Fit the distortion of each plane to a picture of the grid phantom and put it into a table.
+    """Fit the distortion of each plane to an image of the grid phantom and add it to a table.
 
     Args:
-        pictures: plane ("bs", "fs") -> image file; one plane suffices where the row has the other already.
-        out: the table, a CSV file in the published format; other rows stay.
-        number: the row's id; None: that of a row with the same numbers, else one more than the largest.
-        mirrored: accept mirrored pictures; the calibration turns them back.
-        overwrite: replace numbers that are there and differ.
-        picture: PNG file for beads and residuals; None: beside the table, with the id in its name.
+        images: plane ("bs", "fs") -> image file; one plane suffices where the row already has the other.
+        out: the table, a CSV file in the published format; other rows are kept.
+        number: the row's id; None: that of a row with the same numbers, otherwise one more than the largest.
+        mirrored: accept mirrored images; the calibration reverses the mirroring.
+        overwrite: replace existing numbers that differ.
+        figure: PNG file of beads and residuals; None: next to the table, with the id in its name.
         model: a name of :data:`medcli.veriserum.calibration.distortion_model.DISTORTION_MODELS`.
 
     Raises:
-        DataError: a picture does not show the phantom, or the table cannot be read.
-        UsageError: the row is there already, a plane is missing, or there is no such model.
+        DataError: an image does not show the phantom, or the table cannot be read.
+        UsageError: the row already exists, a plane is missing, or there is no such model.
     """
     from medcli.veriserum.calibration.grid_fit.figure import write_fit_picture  # loads matplotlib
 
@@ -157,13 +157,13 @@ def _check_planes(pictures: Mapping[str, Path], table: CalibrationTable, number:
 
 
 def _same_row(table: CalibrationTable, cells: Mapping[str, str]) -> int:
-    """The id of a row that holds these calibrations already, else the next free id."""
+    """The id of a row with the same calibrations, otherwise the next free id."""
     same = (number for number in table.ids() if _has(table.find(number), cells))
     return next(same, max(table.ids(), default=0) + 1)
 
 
 def _put(table: CalibrationTable, number: int, cells: Mapping[str, str], method: str, overwrite: bool) -> str:
-    """Put the calibrations into the table's row and write it, unless they are there already."""
+    """Write the calibrations to the table's row, unless it already has them."""
     row = table.find(number)
     if _has(row, cells):
         return "unchanged"

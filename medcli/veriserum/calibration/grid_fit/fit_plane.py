@@ -1,4 +1,4 @@
-"""Fit the distortion of one plane to a picture of the grid phantom."""
+"""Fit the distortion of one plane to an image of the grid phantom."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class GridFit:
-    """All about the fit of one picture.
+    """The fit of one image with its intermediate results.
 
     Attributes:
-        picture: (1600, 1664) the picture at the native size.
+        image: (1600, 1664) the image at the native size.
         beads: every spot that was found.
         match: which of them are beads of the phantom.
         fit: the calibration.
@@ -51,7 +51,7 @@ def fit_picture_file(
     """Fit the calibration of one plane to an image file.
 
     Raises:
-        DataError: it cannot be read or does not show the phantom; names the file and the plane.
+        DataError: it cannot be read or does not show the phantom.
     """
     image = image_io.read_grey(path)
     if image.shape != (NATIVE_HEIGHT, NATIVE_WIDTH):
@@ -70,10 +70,10 @@ def fit_picture_file(
 
 
 def fit_grid(picture: NDArray[Any], model: type[DistortionModel] = PolynomialDistortion) -> GridFit:
-    """Find the beads in a picture (1600, 1664), recognise them, and fit the distortion.
+    """Detect the beads in an image (1600, 1664), match them to the phantom, and fit the distortion.
 
     Raises:
-        DataError: it does not show the phantom; says what was found.
+        DataError: it does not show the phantom.
     """
     beads = find_beads(picture)
     match = match_grid(beads.centres_px)
