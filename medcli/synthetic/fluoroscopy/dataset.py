@@ -265,7 +265,7 @@ def _prepare(root: Path, settings: FluoroscopySettings) -> None:
         return
     old = [path for folder in (images, root / GRID_FOLDER) for path in folder.iterdir()]
     if old and not marker.is_file():
-        raise MedcliError(f"{root} holds {len(old)} images that are not synthetic", "choose another folder")
+        raise MedcliError(f"{root} contains {len(old)} images that are not synthetic", "choose another folder")
     for path in old:
         path.unlink()
     write_text(marker, text)

@@ -252,13 +252,13 @@ def finite_parts(text: str, counts: list[int]) -> list[NDArray[np.float64]]:
     try:
         parts = [np.array([float(word) for word in part.split(",")]) for part in text.split(";")]
     except ValueError as error:
-        raise DataError(f"distortion calibration is not made of numbers: {error}") from error
+        raise DataError(f"distortion calibration does not consist of numbers: {error}") from error
     found = [len(part) for part in parts]
     if found != counts:
         expected, got = (";".join(map(str, numbers)) for numbers in (counts, found))
         raise DataError(f"distortion calibration must have {expected} numbers, got {got}")
     if not all(np.isfinite(part).all() for part in parts):
-        raise DataError("distortion calibration holds a number that is not finite")
+        raise DataError("distortion calibration contains a number that is not finite")
     return parts
 
 

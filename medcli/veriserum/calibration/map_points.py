@@ -112,7 +112,7 @@ def _planes(table: pd.DataFrame, plane: str | None) -> pd.Series:
     if plane is not None:
         return pd.Series(plane, index=table.index)
     if "plane" not in table.columns:
-        raise UsageError("which plane the points lie in is not said", "add --plane bs, or a column plane")
+        raise UsageError("the plane of the points is not given", "add --plane bs, or a column plane")
     planes = table["plane"].str.strip().str.lower()
     wrong = np.flatnonzero(~planes.isin(PLANES))
     if len(wrong):
@@ -127,7 +127,7 @@ def _calibrations(table: pd.DataFrame, calibration: int | None, study: Veriserum
         return pd.Series(calibration, index=table.index)
     if "id" not in table.columns:
         raise UsageError(
-            "which calibration the points belong to is not said", "add --calibration 3, or a column id (of the pose)"
+            "the calibration of the points is not given", "add --calibration 3, or a column id (of the pose)"
         )
     ids = _numbers(table["id"], "the points")
     numbers = folder_index.whole_numbers(ids.map(study.table(POSES)["distortion_calibration_id"]))

@@ -163,10 +163,10 @@ def _agree(
         # An interruption must not leave images made with other options under the new manifest.
         outdated = replaced if differing or not present else set()
         return OutputManifest(options).joined(fingerprints), outdated
-    chosen = "images other than the chosen ones stay: choose all of them, or another --out"
+    chosen = "images outside the selection would remain: select all of them, or choose another --out"
     remedy = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
     if present is None:
-        unknown = f"{out} holds calibrated images, but no {output_manifest.NAME} that says how they were made"
+        unknown = f"{out} contains calibrated images, but no {output_manifest.NAME} with their options"
         raise UsageError(unknown, remedy)
     reject_other_options(out, differing, remedy)
     return present.joined(fingerprints), set()
@@ -234,7 +234,7 @@ class _Run:
             except OSError as error:
                 if error.errno in DISK_FULL:
                     raise MedcliError(
-                        f"the disk is full: cannot write {target}", "make room and run the same command again"
+                        f"the disk is full: cannot write {target}", "free some space and run the same command again"
                     ) from error
                 failures.append(ImageFailure(job.id, plane, f"cannot write {target.name}: {error.strerror or error}"))
         return job, done, colour, failures

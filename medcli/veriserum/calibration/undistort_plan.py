@@ -144,7 +144,7 @@ def make_plan(
             "name the dataset's folder with --root",
         )
     if contents.duplicates:
-        _LOG.warning("%d images lie in two places; the first of each is used", len(contents.duplicates))
+        _LOG.warning("%d images exist twice; the first of each is used", len(contents.duplicates))
     poses = study.table(POSES)
     plan = UndistortionPlan(study.table_file(POSES), study.table_file(DISTORTIONS), DistortionTable(study))
     ids = folder_index.select_ids(list(contents.images), selection.ids)

@@ -215,7 +215,7 @@ def load_or_build(distortion: DistortionModel, size: int, resampling: str, folde
     try:
         folder = folder or cache_folder("distortion-maps")
     except OSError as error:
-        _LOG.warning("no cache folder, so distortion maps are built anew each time: %s", error)
+        _LOG.warning("no cache folder, so distortion maps are rebuilt each time: %s", error)
         return kind.build(distortion, size)
     path = folder / f"{resampling}-{size}-v{_VERSION}-{distortion.fingerprint[:32]}.npz"
     cached = _load(path, kind, size)
@@ -226,7 +226,7 @@ def load_or_build(distortion: DistortionModel, size: int, resampling: str, folde
         with replacing(path) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **built.arrays)
     except OSError as error:
-        _LOG.warning("cannot keep the distortion map %s, so it is built anew each time: %s", path, error)
+        _LOG.warning("cannot cache the distortion map %s, so it is rebuilt each time: %s", path, error)
     return built
 
 

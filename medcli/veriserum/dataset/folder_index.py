@@ -156,7 +156,7 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     ids = pd.to_numeric(table["id"], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0)
     if not whole.all():
-        _LOG.warning("%s: %d rows without a whole number as id are left out", path, (~whole).sum())
+        _LOG.warning("%s: %d rows without a whole number as id are omitted", path, (~whole).sum())
     table = table[whole].set_index(ids[whole].astype("int64").rename("id")).drop(columns="id")
     repeated = table.index.duplicated()
     if repeated.any():
@@ -214,7 +214,7 @@ def is_obsolete(poses: pd.DataFrame) -> pd.Series:
     marks = pd.to_numeric(poses["obsolete"], errors="coerce")
     words = marks.isna() & poses["obsolete"].notna()
     if words.any():
-        _LOG.warning("obsolete is no number in %d rows of the pose table; they count as replaced", words.sum())
+        _LOG.warning("obsolete is not a number in %d rows of the pose table; they count as replaced", words.sum())
     return (marks.fillna(0) != 0) | words
 
 
@@ -254,11 +254,11 @@ def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
     Raises:
         OSError, ValueError: as pandas does.
     """
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pd.errors.ParserWarning)
         table = pd.read_csv(path, index_col=False, low_memory=False, **settings)
-    if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in said):
-        _LOG.warning("%s: rows have more values than the header has names; the extra ones are left out", path)
+    if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in caught):
+        _LOG.warning("%s: rows have more values than the header has names; the extra ones are ignored", path)
     return pd.DataFrame(table)
 
 

@@ -16,7 +16,7 @@ from medcli.veriserum.dataset.implant_surfaces import KINDS
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import find_trials
 
-_WHY = "bring the X-ray pairs (asks for the licence; --only csv for the tables)"
+_WHY = "download the X-ray pairs (asks for the licence; --only csv for the tables)"
 _LEAST_TRIALS = 3
 """A split by trial needs at least one for each of its three parts."""
 
@@ -25,7 +25,7 @@ def survey_veriserum(root: Path) -> DataFolder:
     """Count the contents of ``root`` and list what is missing; bad data are reported as problems, not raised."""
     folder = DataFolder("Veriserum", root)
     if not root.is_dir():
-        folder.problems.append("the folder is not there")
+        folder.problems.append("the folder does not exist")
         folder.propose("download", _WHY, "veriserum", "--dest", root)
         return folder
     study = VeriserumStudy(root)
@@ -74,7 +74,7 @@ def _propose(folder: DataFolder, study: VeriserumStudy, tables: Mapping[str, pd.
         folder.propose("calibrate", "correct the distortion of the images", "veriserum", "--root", root)
     anatomy = _trainable(poses, contents)
     if anatomy is None:
-        folder.problems.append(f"pairs of fewer than {_LEAST_TRIALS} trials of any implant: too few to train on")
+        folder.problems.append(f"pairs from fewer than {_LEAST_TRIALS} trials for every implant: too few to train on")
         return
     words = () if anatomy == "1" else ("--anatomy", anatomy)
     folder.propose("train", "train the pose of implants", "pose", "--root", root, *words)

@@ -60,7 +60,7 @@ class VeriserumStudy:
         if self.calibrated and not found:
             is_there = self._folder.is_dir()
             fault = (
-                f"{self._folder} holds no calibrated_bs_NNNNNN.jpg"
+                f"{self._folder} contains no calibrated_bs_NNNNNN.jpg"
                 if is_there
                 else f"there is no folder {self._folder}"
             )

@@ -111,7 +111,7 @@ def split_by_trial(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
     names = {int(trial): int(mine.index[mine == trial].min()) for trial in mine.unique()}
     if len(names) < 3:
         raise DataError(
-            f"{len(poses)} pairs are of {len(names)} trials (by {trials.rule}): a split needs three",
+            f"{len(poses)} pairs are from {len(names)} trials (by {trials.rule}): a split needs three",
             "choose another --anatomy, or --split published, which does not keep trials apart",
         )
     order = sorted(names, key=lambda trial: hashlib.sha256(str(names[trial]).encode()).hexdigest())
@@ -181,15 +181,15 @@ def _finish(poses: pd.DataFrame, sides: dict[str, Ids], trials: Trials) -> Trial
     warnings = []
     if shared:
         warnings.append(
-            f"{len(shared)} trials stand on both sides of the split: errors are not those on new recordings"
+            f"{len(shared)} trials are shared between the splits: errors underestimate those on new recordings"
         )
     if leaks:
         warnings.append(
-            f"{leaks} of {len(held_out)} pairs held out are neighbours of training pairs in nearly the same pose"
+            f"{leaks} of {len(held_out)} held-out pairs are neighbours of training pairs in nearly the same pose"
         )
     if trials.rule == RUNS:
         warnings.append(
-            "no column tells the trials; pairs were grouped by runs of consecutive ids, broken at jumps of the pose"
+            "no column identifies the trials; pairs were grouped by runs of consecutive ids, split at jumps of the pose"
         )
     counts = {name: len(found) for name, found in groups.items()}
     return TrialSplit(**sides, rule=trials.rule, trials=counts, leaks=leaks, warnings=tuple(warnings))

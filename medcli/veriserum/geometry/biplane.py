@@ -101,7 +101,7 @@ def read_inter_plane(path: Path | None) -> InterPlane:
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.939693, 0, 0.342020], "vertical": [0, 1, 0]}}'
-        raise DataError(f"{path} is no inter-plane geometry: {error}", f"expected {example}") from error
+        raise DataError(f"{path} is not an inter-plane geometry: {error}", f"expected {example}") from error
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ class SourceIntensifier:
         except KeyError as error:
             raise DataError(f"source-intensifier calibration has no column {error}") from error
         except (TypeError, ValueError) as error:
-            raise DataError(f"source-intensifier calibration {dict(row)} holds a value that is no number") from error
+            raise DataError(
+                f"source-intensifier calibration {dict(row)} contains a value that is not a number"
+            ) from error
         if not np.isfinite(list(values.values())).all() or min(values["sid_bs"], values["sid_fs"]) <= 0:
             raise DataError(f"source-intensifier calibration must be finite, with positive distances, got {values}")
         return cls(**values)
@@ -256,7 +258,7 @@ class Camera:
         corners = np.empty((len(mesh.vertices), 2), dtype=np.int64)
         inverse_depth = np.empty(len(mesh.vertices))
         if project_corners(matrix, mesh.vertices, corners, inverse_depth) <= 0:
-            raise ValueError("the mesh reaches the X-ray source; is its pose in millimetres and in this frame?")
+            raise ValueError("the mesh extends to the X-ray source; is its pose in millimetres and in this frame?")
         image = np.zeros((grid.rows, grid.columns))
         add_triangles(corners, inverse_depth, mesh.faces, signed, image)
         return image

@@ -91,5 +91,5 @@ class PairGeometry:
         """
         number = self._ids[column].get(pose_id)
         if number is None or pd.isna(number):
-            raise DataError(f"{column} is not known", "add the column, or name the pose table with --poses")
+            raise DataError(f"{column} is unknown", "add the column, or name the pose table with --poses")
         return int(number)

@@ -88,7 +88,7 @@ def read_pose_metadata(path: Path) -> PoseMetadata:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not describe a pose network", _HINT) from error
     if not str(schema).startswith(_FAMILY):
-        raise DataError(f"{path} holds another kind of network ({schema}), expected one of medcli train pose")
+        raise DataError(f"{path} contains another kind of network ({schema}), expected one of medcli train pose")
     if schema != SCHEMA:
         raise DataError(f"{path} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
     known = {entry.name for entry in dataclasses.fields(PoseMetadata)}

@@ -94,7 +94,7 @@ def _construct(name: str, state: dict[str, Tensor] | None) -> nn.Module:
     if name not in names:
         close = difflib.get_close_matches(name, names)
         similar = f"; did you mean {', '.join(close)}?" if close else ""
-        raise UsageError(f"no backbone '{name}'{similar}", "a classification model of torchvision, as resnet18")
+        raise UsageError(f"no backbone '{name}'{similar}", "a classification model of torchvision, such as resnet18")
     model: nn.Module = zoo.get_model(name, weights=None)
     if state is not None:
         model.load_state_dict(state)
@@ -125,7 +125,7 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
     ]
     if missing:
         raise DataError(
-            f"{path} does not hold weights of {name}: {len(missing)} of {len(wanted)} missing or of another shape "
+            f"{path} does not contain weights of {name}: {len(missing)} of {len(wanted)} missing or of another shape "
             f"(first: {missing[0]})",
             _WAY_OUT,
         )
@@ -149,5 +149,5 @@ def _find_head(model: nn.Module, name: str) -> tuple[str, nn.Linear]:
     """The classifier's last linear layer and its parent module."""
     linear = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise UsageError(f"backbone '{name}' does not end in a linear layer", "choose another, as resnet18")
+        raise UsageError(f"backbone '{name}' does not end in a linear layer", "choose another, such as resnet18")
     return linear[-1]

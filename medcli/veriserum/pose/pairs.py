@@ -80,7 +80,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
     contents, table = study.contents, study.table(POSES)
     missing = [name for name in (*POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
-        raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: poses cannot be learnt from it")
+        raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: training needs them")
     table = _with_numbers(table)
     anatomies = pd.to_numeric(table["anatomy_id"], errors="coerce")
     wanted = anatomies.notna() if anatomy is None else anatomies.isin(anatomy_ids(anatomy))
@@ -201,7 +201,7 @@ def _find_images(study: VeriserumStudy) -> tuple[Images, str]:
         return found, CALIBRATED
     if found:
         there = len(calibrated_pairs & pairs)
-        _LOG.info("%s holds %d of %d pairs: the originals are used", study.root / "calibrated", there, len(pairs))
+        _LOG.info("%s contains %d of %d pairs: the originals are used", study.root / "calibrated", there, len(pairs))
     return originals, ORIGINALS
 
 
@@ -229,5 +229,5 @@ def _with_numbers(poses: pd.DataFrame) -> pd.DataFrame:
         poses[name] = pd.to_numeric(poses[name], errors="coerce")
     finite = np.isfinite(poses[list(POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)
     if not finite.all():
-        _LOG.warning("%d poses are not six numbers and are left out", (~finite).sum())
+        _LOG.warning("%d poses are not six numbers and are omitted", (~finite).sum())
     return pd.DataFrame(poses[finite])

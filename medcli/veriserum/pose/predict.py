@@ -200,7 +200,7 @@ def _pair(number: int, calibrated: dict[str, str], originals: dict[str, str], ca
     if len(originals) < 2:
         raise DataError("one plane's image is missing: both are needed")
     if pd.isna(calibration):
-        raise DataError("its distortion calibration is not known: name --root, --calibration ID, or calibrate it first")
+        raise DataError("its distortion calibration is unknown: give --root, --calibration ID, or calibrate it first")
     return PairFiles(number, originals["bs"], originals["fs"], int(calibration))
 
 

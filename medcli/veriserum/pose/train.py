@@ -154,10 +154,10 @@ def check_pose_settings(settings: PoseSettings) -> None:
     if len(settings.loss_weights) != 2 or not all(math.isfinite(w) and w >= 0 for w in settings.loss_weights):
         raise UsageError("--loss-weights takes 2 numbers (translation, rotation), not below 0")
     if not any(settings.loss_weights):
-        raise UsageError("--loss-weights 0 0 leaves nothing to learn", "one of them must be above 0")
+        raise UsageError("--loss-weights 0 0 leaves no loss to minimise", "at least one must be above 0")
     check_learning_rate(settings)
     if settings.size < _SMALLEST_SIZE:
-        raise UsageError(f"--size {settings.size} is too small: {_SMALLEST_SIZE} pixels at least")
+        raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")
     anatomy_ids(settings.anatomy)
 
 
@@ -200,7 +200,7 @@ def _tell(pairs: Pairs, split: TrialSplit) -> None:
         split.rule,
     )
     if pairs.incomplete:
-        logger.warning("%d poses are left out: an image or its calibration is missing", pairs.incomplete)
+        logger.warning("%d poses are omitted: an image or its calibration is missing", pairs.incomplete)
     for warning in split.warnings:
         logger.warning("%s", warning)
 

@@ -2,7 +2,8 @@
 
 Gradients are compared: the edges of the metal determine the pose, with little influence of exposure and soft tissue.
 With f and m the weighted gradient images (both directions) of image and rendering, each divided by its norm, the sum of
-squares is |f - m|² = 2 - 2 <f, m>, so least squares over the six parameters of a rigid motion maximise the gradient et al. 1998, IEEE Trans Med Imaging 17:586). The optimiser is Levenberg-Marquardt with finite
+squares is |f - m|² = 2 - 2 <f, m>, so least squares over the six parameters of a rigid motion maximise the gradient
+correlation <f, m> (Penney et al. 1998, IEEE Trans Med Imaging 17:586). The optimiser is Levenberg-Marquardt with finite
 differences, which takes some hundred renderings of a window about the implant where a derivative-free search takes
 thousands. From coarse to fine, blur and window shrink.
 """

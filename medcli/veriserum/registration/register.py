@@ -201,7 +201,7 @@ class _Run:
         if refined.after < self.least_similarity:
             raise DataError(
                 f"the best match has similarity {refined.after:.2f}, less than {self.least_similarity:g}: "
-                "is it the right implant, calibration, frame, and a start within some 5 mm and 5 degrees?"
+                "is it the right implant, calibration, frame, and a start within about 5 mm and 5 degrees?"
             )
         return PoseReport(
             id=number,
@@ -247,7 +247,7 @@ def _read_rows(out: Path) -> dict[int, dict[str, Any]]:
     except (OSError, ValueError) as error:
         reason = str(error)
     raise DataError(
-        f"{out} holds no registered poses: {reason}", "choose another --out, or replace it with --overwrite"
+        f"{out} contains no registered poses: {reason}", "choose another --out, or replace it with --overwrite"
     )
 
 

@@ -96,7 +96,7 @@ class StartPoses:
         """
         row = self.table.loc[[number], list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce")
         if not np.isfinite(row.to_numpy(np.float64)).all():
-            raise DataError(f"its start pose is not made of six numbers: {row.to_numpy()[0].tolist()}")
+            raise DataError(f"its start pose is not six numbers: {row.to_numpy()[0].tolist()}")
         return np.asarray(self.geometry.to_world(np.array([number]), pose_matrices(row))[0])
 
     def pose_cells(self, number: int, pose: NDArray[np.float64]) -> dict[str, float]:
@@ -145,7 +145,7 @@ def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: i
         raise DataError(f"no start pose{what} has images in {starts.study.root}", "check --root, --ids, --start")
     without_images = len(chosen) - len(present)
     if without_images:
-        _LOG.warning("%d start poses have no image and are left out", without_images)
+        _LOG.warning("%d start poses have no image and are omitted", without_images)
     return present, without_images
 
 

@@ -68,9 +68,9 @@ def test_text_round_trip(distortion: PolynomialDistortion) -> None:
     [
         ("1,2;0.2;1,2;1,0,0,1", "32;1;2;4 numbers, got 2;1;2;4"),
         (",".join(["1"] * 32) + ";0.2;1,2", "got 32;1;2"),
-        (",".join(["x"] * 32) + ";0.2;1,2;1,0,0,1", "not made of numbers"),
+        (",".join(["x"] * 32) + ";0.2;1,2;1,0,0,1", "does not consist of numbers"),
         (",".join(["nan"] * 32) + ";0.2;1,2;1,0,0,1", "not finite"),
-        ("", "not made of numbers"),
+        ("", "does not consist of numbers"),
     ],
 )
 def test_broken_text(text: str, said: str) -> None:

@@ -82,8 +82,8 @@ def test_a_folder_in_the_way_of_the_result(veriserum: Path, markers: Path, tmp_p
     [
         ("x,y\n1,2\n", ["--calibration", "4", "--plane", "bs"], 3, "has no column x_px, y_px"),
         ("x_px,y_px\n1,two\n", ["--calibration", "4", "--plane", "bs"], 3, "line 2: y_px is 'two'"),
-        ("x_px,y_px\n1,2\n", ["--calibration", "4"], 2, "which plane"),
-        ("x_px,y_px\n1,2\n", ["--plane", "bs"], 2, "which calibration"),
+        ("x_px,y_px\n1,2\n", ["--calibration", "4"], 2, "the plane of the points"),
+        ("x_px,y_px\n1,2\n", ["--plane", "bs"], 2, "the calibration of the points"),
         (
             "x_px,y_px\n1,2\n",
             ["--plane", "bs", "--calibration", "5"],

@@ -436,7 +436,7 @@ def test_skip_obsolete_with_words_or_without_the_column(veriserum: Path, medcli:
     poses.to_csv(veriserum / POSES, index=False)
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete", "--json")
     assert json.loads(ran.out)["obsolete"] == 4
-    assert "obsolete is no number in 1 rows" in ran.err
+    assert "obsolete is not a number in 1 rows" in ran.err
     poses.drop(columns="obsolete").to_csv(veriserum / POSES, index=False)
     assert "no column obsolete" in medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete").err
 
@@ -445,7 +445,7 @@ def test_duplicates_are_said(veriserum: Path, medcli: Run) -> None:
     write_picture(veriserum / "zz copy" / "bs_000001.jpg", smooth_picture(50))
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0
-    assert "1 images lie in two places" in ran.err
+    assert "1 images exist twice" in ran.err
 
 
 def test_maps_beyond_the_memory_limit_are_loaded_again(veriserum: Path, monkeypatch: pytest.MonkeyPatch) -> None:

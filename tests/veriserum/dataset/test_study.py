@@ -43,7 +43,7 @@ def test_results_beside_the_originals_are_told_by_their_names(root: Path) -> Non
 
 def test_a_folder_that_was_named_must_hold_calibrated_images(root: Path) -> None:
     for folder, said in (
-        (root / "csv_files", "holds no calibrated_bs_NNNNNN.jpg"),
+        (root / "csv_files", "contains no calibrated_bs_NNNNNN.jpg"),
         (root / "none", "there is no folder"),
     ):
         with pytest.raises(DataError, match=said):

@@ -201,7 +201,7 @@ def test_mesh_off_the_image_leaves_it_black(cameras: DualPlane) -> None:
 
 
 def test_mesh_at_the_source_is_refused(cameras: DualPlane) -> None:
-    with pytest.raises(ValueError, match="reaches the X-ray source"):
+    with pytest.raises(ValueError, match="extends to the X-ray source"):
         cameras.bs.path_length(sphere(30, 1), cameras.pose_matrix([0, 0, 1860], [0, 0, 0]), ImageGrid.calibrated(64))
 
 
@@ -262,7 +262,7 @@ def test_calibration_rows() -> None:
     assert SourceIntensifier.from_row(row).sid_bs == 1860.5
     with pytest.raises(DataError, match="no column 'sid_fs'"):
         SourceIntensifier.from_row({name: value for name, value in row.items() if name != "sid_fs"})
-    with pytest.raises(DataError, match="no number"):
+    with pytest.raises(DataError, match="not a number"):
         SourceIntensifier.from_row(row | {"sid_fs": "far"})
     with pytest.raises(DataError, match="positive distances"):
         SourceIntensifier.from_row(row | {"sid_fs": -5})
@@ -295,5 +295,5 @@ def test_inter_plane_geometry_is_read_or_refused(tmp_path: Path) -> None:
     assert planes.bs.normal.tolist() == [0, 0, 1]
     for text in ('{"left": {}}', "[1]", "{", '{"fs": {"centre_mm": [1, 2, 3]}}'):
         path.write_text(text)
-        with pytest.raises(DataError, match="is no inter-plane geometry"):
+        with pytest.raises(DataError, match="is not an inter-plane geometry"):
             read_inter_plane(path)

@@ -38,10 +38,10 @@ def test_what_is_known_is_given_and_what_is_not_is_said(study: VeriserumStudy) -
     assert geometry.implant(7) is geometry.implant(10)
     for ask, number, said in (
         (geometry.cameras, 8, "source-intensifier calibration 2 is not in source_int_calibration_reloaded.csv"),
-        (geometry.cameras, 10, "source_int_calibration_id is not known"),
-        (geometry.cameras, 11, "source_int_calibration_id is not known"),
+        (geometry.cameras, 10, "source_int_calibration_id is unknown"),
+        (geometry.cameras, 11, "source_int_calibration_id is unknown"),
         (geometry.implant, 8, "no surface of anatomy 4"),
-        (geometry.implant, 9, "anatomy_id is not known"),
+        (geometry.implant, 9, "anatomy_id is unknown"),
     ):
         with pytest.raises(DataError, match=said):
             ask(number)
@@ -59,5 +59,5 @@ def test_poses_go_to_the_world_and_back(study: VeriserumStudy, frame: PoseFrame)
 def test_a_frame_needs_the_calibration(study: VeriserumStudy) -> None:
     poses = np.stack([np.eye(4)])
     assert np.array_equal(PairGeometry(study, POSES).to_world(np.array([10]), poses), poses)
-    with pytest.raises(DataError, match="pair 10 in frame fs: source_int_calibration_id is not known"):
+    with pytest.raises(DataError, match="pair 10 in frame fs: source_int_calibration_id is unknown"):
         PairGeometry(study, POSES, frame=PoseFrame.FS).to_world(np.array([10]), poses)

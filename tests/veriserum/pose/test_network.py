@@ -64,7 +64,7 @@ def test_weights_that_do_not_fit_or_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither imagenet, none nor a file"):
         build_pose_network("resnet18", tmp_path / "absent.pth")
     save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "part.safetensors")
-    with pytest.raises(DataError, match="does not hold weights of resnet18") as error:
+    with pytest.raises(DataError, match="does not contain weights of resnet18") as error:
         build_pose_network("resnet18", tmp_path / "part.safetensors")
     assert "--backbone-weights none" in str(error.value.hint)
 

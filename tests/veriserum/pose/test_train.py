@@ -291,7 +291,7 @@ def test_pairs_that_cannot_be_estimated_are_failures(
     assert len(pd.read_csv(tmp_path / "poses.csv")) == 1
     alone = medcli(*words, "--root", tmp_path / "absent")
     assert alone.code == 3
-    assert "distortion calibration is not known" in alone.err
+    assert "distortion calibration is unknown" in alone.err
 
 
 def test_refusals(

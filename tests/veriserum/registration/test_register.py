@@ -112,7 +112,7 @@ def test_what_cannot_be_done_at_all_is_said(
     out.write_text("a,b\n1,2\n")
     wrong = medcli(*words)
     assert wrong.code == 3
-    assert "holds no registered poses" in wrong.err
+    assert "contains no registered poses" in wrong.err
     assert medcli("register", "pose", "--root", study.root, "--out", tmp_path / "x.db").code == 2
 
 

@@ -53,7 +53,7 @@ class View(str, Enum):
     UPRIGHT = "upright"
     LEFT_RIGHT = "mirrored left to right"
     UPSIDE_DOWN = "mirrored top to bottom"
-    TURNED = "turned by 180 degrees"
+    TURNED = "rotated by 180 degrees"
 
     @property
     def is_mirrored(self) -> bool:
@@ -110,7 +110,7 @@ def match_grid(centres_px: Points) -> GridMatch:
     lattice = _fill(points, lattice, pitch)
     if len(lattice) < 0.5 * len(points) or len(lattice) < _LEAST_BEADS:
         raise DataError(
-            f"{len(points)} round dark beads found, but only {len(lattice)} of them on one square lattice "
+            f"{len(points)} round dark beads found, but only {len(lattice)} of them form a square lattice "
             f"(pitch {pitch:.1f} pixels)"
         )
     spots = np.array(sorted(lattice))
@@ -135,11 +135,11 @@ def _pitch_and_turn(points: Points) -> tuple[float, float]:
     angles = np.arctan2(vectors[..., 1], vectors[..., 0])[near]
     direction = np.exp(4j * angles).sum()  # the same for all four neighbours of a square lattice
     if abs(direction) < _LEAST_ORDER * near.size:
-        raise DataError(f"{len(points)} round dark beads found, but they do not lie on a square lattice")
+        raise DataError(f"{len(points)} round dark beads found, but they do not form a square lattice")
     turn = float(np.angle(direction) / 4)
     if abs(np.degrees(turn)) > _MOST_TURN_DEG:
         raise DataError(
-            f"the bead grid is turned by {np.degrees(turn):+.0f} degrees; up to {_MOST_TURN_DEG:.0f} can be told apart"
+            f"the bead grid is rotated by {np.degrees(turn):+.0f} degrees; at most {_MOST_TURN_DEG:.0f} can be resolved"
         )
     return pitch, turn
 
@@ -247,7 +247,7 @@ def _place(nodes: NDArray[np.int64]) -> NDArray[np.int64]:
             f"{number} and one), {outside} do not"
         )
     if inside - others.max() < 8:
-        raise DataError(f"{what}; the phantom's rim is not seen well enough to say where its middle is")
+        raise DataError(f"{what}; too little of the phantom's rim is visible to locate its centre")
     return np.asarray(nodes - first + (np.array(best) - (extent - 1)))
 
 
@@ -261,6 +261,6 @@ def _view(nodes: set[tuple[int, int]]) -> View:
     at = {view: tuple(int(n) for n in MIDDLE + away * view.signs) for view in View}
     seen = [view for view, node in at.items() if node in nodes]
     if len(seen) != 1:
-        what = "is not seen" if not seen else "is not the only one: " + ", ".join(view.value for view in seen)
+        what = "is not visible" if not seen else "is not the only one: " + ", ".join(view.value for view in seen)
         raise DataError(f"{len(nodes)} beads of the grid found, but its orientation bead (at the top left) {what}")
     return seen[0]

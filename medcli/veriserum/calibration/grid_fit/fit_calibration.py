@@ -92,10 +92,10 @@ def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
             path = Path(word)
             named = {found.lower() for found in _PLANE_IN_NAME.findall(path.stem)}
             if len(named) != 1:
-                raise UsageError(f"which plane {word} shows is not said", f"write bs={word} or fs={word}")
+                raise UsageError(f"the plane of {word} is not given", f"write bs={word} or fs={word}")
             plane = named.pop()
         if plane in chosen:
-            raise UsageError(f"two pictures for plane {plane}: {chosen[plane]} and {path}", "fit one calibration a run")
+            raise UsageError(f"two images for plane {plane}: {chosen[plane]} and {path}", "fit one calibration per run")
         chosen[plane] = path
     return {plane: chosen[plane] for plane in PLANES if plane in chosen}
 
@@ -146,13 +146,13 @@ def fit_calibration(
 
 def _check_planes(pictures: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:
     if not pictures:
-        raise UsageError("no picture of the grid phantom", "name one for each plane: bs=grid_bs.png fs=grid_fs.png")
+        raise UsageError("no image of the grid phantom", "name one for each plane: bs=grid_bs.png fs=grid_fs.png")
     row = table.find(number) if number is not None else None
     for plane in PLANES:
         if plane not in pictures and not (row and row[f"distortion_result_{plane}"].strip()):
             raise UsageError(
-                f"no picture for plane {plane}, and a row needs both",
-                f"add {plane}=IMAGE, or name with --id a row of {table.path} that has plane {plane} already",
+                f"no image for plane {plane}, and a row needs both",
+                f"add {plane}=IMAGE, or give the --id of a row of {table.path} that already has plane {plane}",
             )
 
 
@@ -169,7 +169,7 @@ def _put(table: CalibrationTable, number: int, cells: Mapping[str, str], method:
         return "unchanged"
     if row and not overwrite and any(row[name].strip() for name in cells):
         raise UsageError(
-            f"{table.path} has a calibration {number} already, and it differs",
+            f"{table.path} already has a different calibration {number}",
             "replace it with --overwrite, or choose another --id",
         )
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
@@ -201,7 +201,7 @@ def _report(plane: str, path: Path, found: GridFit) -> PlaneReport:
     )
     if report.missing + report.outliers > _MUCH_MISSING * (report.beads + report.missing):
         lost = report.missing + report.outliers
-        _LOG.warning("%s: %d of %d beads are not used; look at the picture", path, lost, report.beads + report.missing)
+        _LOG.warning("%s: %d of %d beads are not used; check the figure", path, lost, report.beads + report.missing)
     if report.mean_mm > _LARGE_RESIDUAL_MM:
         _LOG.warning("%s: the mean residual is %.2f mm; expected below 0.03 mm", path, report.mean_mm)
     return report

@@ -56,14 +56,14 @@ def fit_picture_file(
     image = image_io.read_grey(path)
     if image.shape != (NATIVE_HEIGHT, NATIVE_WIDTH):
         _LOG.warning(
-            "%s has %d x %d pixels; it is fitted at %d x %d, the size that calibrated images are taken at",
+            "%s has %d x %d pixels; it is resized to %d x %d, the native size",
             *(path, image.shape[1], image.shape[0], NATIVE_WIDTH, NATIVE_HEIGHT),
         )
     try:
         found = fit_grid(to_native_size(image), model)
     except DataError as error:
         raise DataError(
-            f"{path}, plane {plane}: {error.message}", error.hint or "the picture must show the whole bead grid"
+            f"{path}, plane {plane}: {error.message}", error.hint or "the image must show the complete bead grid"
         ) from error
     _check_view(found.match.view, f"{path}, plane {plane}", mirrored)
     return found
@@ -83,11 +83,11 @@ def fit_grid(picture: NDArray[Any], model: type[DistortionModel] = PolynomialDis
 
 def _check_view(view: View, name: str, mirrored: bool) -> None:
     if view is View.TURNED:
-        raise DataError(f"{name}: the picture is {view.value}, by its orientation bead", "turn it and try again")
+        raise DataError(f"{name}: the image is {view.value}, by its orientation bead", "rotate it and try again")
     if view.is_mirrored and not mirrored:
         raise DataError(
-            f"{name}: the picture is {view.value} or turned by 90 degrees, by its orientation bead",
-            "turn it; or, if the study's images are mirrored, too, add --mirrored: the calibration turns them back",
+            f"{name}: the image is {view.value} or rotated by 90 degrees, by its orientation bead",
+            "rotate it; or, if the study's images are mirrored as well, add --mirrored: the calibration reverses it",
         )
     if mirrored and not view.is_mirrored:
-        raise DataError(f"{name}: the picture is not mirrored, by its orientation bead", "leave out --mirrored")
+        raise DataError(f"{name}: the image is not mirrored, by its orientation bead", "omit --mirrored")

@@ -62,7 +62,7 @@ def lattice_points(along: int, pitch_px: float, cut: bool = False) -> Points:
         (lattice_points(25, 50.0), "lattice of 25 x 25 beads, 625 in all"),
         (
             np.random.default_rng(0).uniform(100, 1500, (1762, 2)),
-            "1762 round dark beads found, but they do not lie on a square lattice",
+            "1762 round dark beads found, but they do not form a square lattice",
         ),
     ],
 )
@@ -74,7 +74,7 @@ def test_another_phantom_is_named(points: Points, message: str) -> None:
 def test_orientation_bead_missing_or_doubled() -> None:
     pixels, nodes = seen_beads()
     is_orientation = np.all(nodes == phantom.ORIENTATION_BEAD, axis=1)
-    with pytest.raises(DataError, match=r"orientation bead .* is not seen"):
+    with pytest.raises(DataError, match=r"orientation bead .* is not visible"):
         match_grid(pixels[~is_orientation])
     twin = truth()["bs"].inverse(phantom.nodes_to_mm([[39, 39]]))
     with pytest.raises(DataError, match="is not the only one: upright, mirrored left to right"):
@@ -82,7 +82,7 @@ def test_orientation_bead_missing_or_doubled() -> None:
 
 
 def test_a_turn_beyond_recognition_is_said() -> None:
-    with pytest.raises(DataError, match=r"turned by [-+]2\d degrees"):
+    with pytest.raises(DataError, match=r"rotated by [-+]2\d degrees"):
         match_grid(seen_beads(25)[0])
 
 

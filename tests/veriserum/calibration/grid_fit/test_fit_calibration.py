@@ -33,11 +33,11 @@ def test_planes_are_told_by_word_or_name() -> None:
     assert list(chosen) == ["bs", "fs"]
     assert chosen["fs"] == Path("a.png")
     assert images_by_plane(["BS_7.tif"]) == {"bs": Path("BS_7.tif")}
-    with pytest.raises(UsageError, match=r"which plane grid\.png shows is not said"):
+    with pytest.raises(UsageError, match=r"the plane of grid\.png is not given"):
         images_by_plane(["grid.png"])
-    with pytest.raises(UsageError, match="is not said"):
+    with pytest.raises(UsageError, match="is not given"):
         images_by_plane(["absence_offset.png"])
-    with pytest.raises(UsageError, match="two pictures for plane bs"):
+    with pytest.raises(UsageError, match="two images for plane bs"):
         images_by_plane(["bs=a.png", "bs_2.png"])
 
 
@@ -64,12 +64,12 @@ def test_from_grid_pictures_to_calibrated_images(
 
 def test_one_plane_completes_a_row(grids: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "table.csv"
-    with pytest.raises(UsageError, match="no picture for plane fs"):
+    with pytest.raises(UsageError, match="no image for plane fs"):
         fit_calibration({"bs": grids["bs"]}, out)
     assert not out.exists()
     kept = truth()["fs"].to_text()
     out.write_text(f'id,distortion_result_fs,distortion_result_bs\n2,"{kept}","{kept}"\n')
-    with pytest.raises(UsageError, match="has a calibration 2 already"):
+    with pytest.raises(UsageError, match="already has a different calibration 2"):
         fit_calibration({"bs": grids["bs"]}, out, 2)
     assert fit_calibration({"bs": grids["bs"]}, out, 2, overwrite=True).row == "replaced"
     row = CalibrationTable.read(out).find(2)
