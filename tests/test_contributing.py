@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md names files, functions and commands that are there."""
+"""CONTRIBUTING.md refers to existing files, functions and commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.test_reference import parse
 
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8")
 NEW = {"medcli/ultrabones/encoders.py"}
-"""What the page asks to be written."""
+"""Files that the page asks the reader to create."""
 
 
 def in_code() -> list[str]:
@@ -19,19 +19,19 @@ def in_code() -> list[str]:
     ]
 
 
-def test_every_path_is_there() -> None:
+def test_every_path_exists() -> None:
     paths = [text for text in in_code() if re.fullmatch(r"[\w./-]+(/|\.py|\.md)|Makefile", text)]
     assert len(paths) > 30
     assert [path for path in paths if path not in NEW and not (REPOSITORY / path).exists()] == []
 
 
-def test_make_targets_are_those_of_the_makefile() -> None:
+def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"^make ([a-z-]+)", PAGE, re.MULTILINE)) | set(re.findall(r"`make ([a-z-]+)`", PAGE))
     assert {"demo", "test", "test-deep", "docs", "wheel", "benchmark"} == named <= targets
 
 
-def test_commands_can_be_typed() -> None:
+def test_commands_are_valid() -> None:
     commands = [
         text for text in in_code() if text.startswith(("medcli ", ".venv/bin/medcli ")) and "--help" not in text
     ]
@@ -40,7 +40,7 @@ def test_commands_can_be_typed() -> None:
         parse(shlex.split(command)[1:])
 
 
-def test_what_is_to_be_changed_is_where_the_page_says() -> None:
+def test_names_exist_in_the_files_that_the_page_states() -> None:
     """Of each ``name`` of ``file``, or ``name`` in ``file``, the file has the name."""
     pairs = re.findall(r"`(\w+)` (?:of|in)\s+`(medcli/[\w/]+\.py)`", PAGE)
     assert len(pairs) >= 8

@@ -60,6 +60,7 @@ MAY_IMPORT_INSIDE = {
 }
 """The order inside a dataset's package."""
 TESTED_IN = {
+    "training/test_safe_unpickler.py": "training/inert_values",
     "cli/test_app.py": "__main__",
     "core/test_files.py": "core/errors",
     "synthetic/fluoroscopy/test_dataset.py": (
@@ -81,7 +82,6 @@ TESTED_IN = {
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
     "ultrabones/segmentation/test_onnx_export.py": "cli/export",
     "ultrabones/segmentation/test_predict.py": "cli/predict",
-    "ultrabones/segmentation/test_published_checkpoint.py": "ultrabones/segmentation/safe_unpickler",
     "ultrabones/segmentation/test_train.py": "cli/train",
     "veriserum/calibration/grid_fit/test_fit_calibration.py": (
         "veriserum/calibration/grid_fit/figure veriserum/calibration/grid_fit/phantom "

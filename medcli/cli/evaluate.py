@@ -231,7 +231,7 @@ def _show_pose(output: Output, result: PoseEvaluation) -> None:
     )
     output.line()
     header = ["error", "unit", "mean", "50 %", "90 %", "95 %", "mean pose", "one plane"]
-    output.table(header, [_pose_row(result, measure) for measure in POSE_MEASURES])
+    output.table(header, [_pose_row(result, measure) for measure in POSE_MEASURES if measure.is_printed])
     output.line()
     output.line("mean pose: mean error of always guessing the mean of the training pairs")
     output.line("one plane: 50 % and 90 %, published for one plane (Vogl et al. 2022)")

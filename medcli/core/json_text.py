@@ -56,10 +56,33 @@ def to_json(value: Any) -> str:
     return json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
+def parse_json(text: str | bytes, no_doubles: bool = False) -> Any:
+    """What JSON from a file or a server says.
+
+    Args:
+        text: the JSON; bytes are UTF-8.
+        no_doubles: also refuse an object with one key twice, of which readers take different ones.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deeply, or holds a key twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_doubles if no_doubles else None)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object of its JSON has one key twice")
+    return found
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none that can be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes()) if path.is_file() else {}  # a pipe would be waited for without end
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

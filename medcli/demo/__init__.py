@@ -1,7 +1,7 @@
 """The demonstration (``medcli demo``): synthetic copies of both datasets, and every command run on them.
 
-:func:`run_demo` makes the data and runs each command, one step after another, through a function that it is given.
-Nothing heavy is imported before a step needs it.
+:func:`run_demo` makes the data and runs the commands one after another through the function passed to it. Heavy imports
+happen in the step that needs them.
 """
 
 from medcli.demo.plan import DemoPlan, Size

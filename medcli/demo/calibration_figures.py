@@ -1,4 +1,4 @@
-"""Pictures of a synthetic study before and after calibration, and how far each is from the truth."""
+"""Images of a synthetic study before and after calibration, and the error of each to the ground truth."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _LINE_COLOUR = (235, 110, 20)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Calibrated pictures beside those as recorded.
+    """Calibrated images next to the recorded ones.
 
     Attributes:
-        sheet: bead grid and pairs, before and after, (H, W, 3) RGB.
-        error_before, error_after: root mean square difference of the pairs on the sheet from the undistorted,
-            noise-free truth, in grey levels, without and with calibration.
-        distortion_mm: how far the distortion moves a bead of the grid, at most, beyond shift, turn and scale.
-        grid: the bead grid of plane bs before and after under straight lines, two pictures of (S, S, 3) RGB.
+        sheet: contact sheet of bead grid and pairs, before and after, (H, W, 3) RGB.
+        error_before, error_after: root-mean-square error of the pairs on the sheet to the undistorted, noise-free
+            ground truth, in grey levels, without and with calibration.
+        distortion_mm: maximum displacement of a bead by the distortion after removal of the best similarity transform.
+        grid: the bead grid of plane bs with straight reference lines, before and after, two images (S, S, 3) RGB.
     """
 
     sheet: NDArray[np.uint8]
@@ -47,43 +47,43 @@ class Comparison:
 
 
 def compare(root: Path, calibrated: Path, study: Study, settings: CalibrationSettings) -> Comparison:
-    """Put some pairs of a synthetic study before and after calibration beside each other, and beside the truth.
+    """Compare some pairs of a synthetic study before and after calibration with each other and with the ground truth.
 
     Args:
         root: folder of the study.
-        calibrated: where its calibrated images are.
-        study: the truth behind it.
-        settings: how it was calibrated.
+        calibrated: folder of its calibrated images.
+        study: its ground truth.
+        settings: those of the calibration.
     """
     numbers = list(study.frames)[:: study.settings.frames_per_trial][:_ROWS]
     rows = [_pair(root, calibrated, study, number, settings) for number in numbers]
-    apart = f"{_LINE_EVERY * PITCH_MM:.0f} mm"
-    notes = [f"grid phantom, upper left quarter: lines are straight, {apart} apart, through every fifth row of beads"]
-    notes += [_note(study, number) for number in numbers]
+    spacing = f"{_LINE_EVERY * PITCH_MM:.0f} mm"
+    titles = [f"grid phantom, upper left quarter, with straight lines every {spacing} (every fifth row of beads)"]
+    titles += [_title(study, number) for number in numbers]
     headings = [f"plane {plane}, {state}" for plane in PLANES for state in ("as recorded", "calibrated")]
     grids = {plane: _grids(root, study, plane, settings) for plane in PLANES}
     panels = [[_with_lines(_quarter(grid), settings.size) for pair in grids.values() for grid in pair]]
     panels += [[one.panel for one in row] for row in rows]
     before, after = (_root_mean_square([p.error for row in rows for p in row[start::2]]) for start in (0, 1))
     return Comparison(
-        sheet=contact_sheet(panels, headings, notes, _PANEL),
+        sheet=contact_sheet(panels, headings, titles, _PANEL),
         error_before=before,
         error_after=after,
-        distortion_mm=max(_bend_mm(study.calibrations[1].distortion(plane)) for plane in PLANES),
+        distortion_mm=max(_distortion_mm(study.calibrations[1].distortion(plane)) for plane in PLANES),
         grid=tuple(_with_lines(_quarter(grid), settings.size, _SLIDER) for grid in grids["bs"]),  # type: ignore[arg-type]
     )
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """One picture of the sheet, (S, S), and its difference from the truth in grey levels."""
+    """One image of the sheet, (S, S), and its root-mean-square error to the ground truth in grey levels."""
 
     panel: NDArray[np.uint8]
     error: float
 
 
 def _pair(root: Path, calibrated: Path, study: Study, number: int, settings: CalibrationSettings) -> list[_Panel]:
-    """Both planes of a pair, each as recorded and calibrated."""
+    """Both planes of a pair, each as recorded and as calibrated."""
     return [
         panel
         for plane in PLANES
@@ -96,52 +96,52 @@ def _pair(root: Path, calibrated: Path, study: Study, number: int, settings: Cal
 
 
 def _before_and_after(native: NDArray[np.uint8], after: NDArray[np.uint8], truth: NDArray[Any]) -> Iterator[_Panel]:
-    """Calibrating makes an image's brightest pixel white; the picture before and the truth are brightened alike."""
+    """Calibration scales an image's maximum to white; the recorded image and the ground truth are scaled alike."""
     brighten = 255 / native.max()
     size = len(after)
     before = _undistorted_scale(native, size)
     before = cv2.convertScaleAbs(before, alpha=brighten).astype(np.uint8)
     target = truth * 255 * brighten
     in_field = truth > 0.5 * np.median(truth)
-    for picture in (before, after):
-        yield _Panel(picture, float(np.sqrt(np.mean((picture[in_field] - target[in_field]) ** 2))))
+    for image in (before, after):
+        yield _Panel(image, float(np.sqrt(np.mean((image[in_field] - target[in_field]) ** 2))))
 
 
 def _undistorted_scale(native: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The middle (1600, 1600) of a native image at the calibrated images' size: 0.225 mm a pixel, were it straight."""
+    """The middle (1600, 1600) of a native image at the calibrated size: 0.225 mm per pixel without distortion."""
     left = (NATIVE_WIDTH - NATIVE_HEIGHT) // 2
     square = np.ascontiguousarray(native[:, left : left + NATIVE_HEIGHT])
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def _grids(root: Path, study: Study, plane: str, settings: CalibrationSettings) -> list[NDArray[np.uint8]]:
-    """The bead grid of calibration 1 as recorded and calibrated, both on the undistorted scale."""
+    """The bead grid of calibration 1 as recorded and as calibrated, both at the undistorted scale."""
     native = read_grey(root / GRID_FOLDER / f"grid_{plane}_01.png")
     remap = load_or_build(study.calibrations[1].distortion(plane), settings.size, settings.resample)
     brightened = cv2.convertScaleAbs(_undistorted_scale(native, settings.size), alpha=255 / native.max())
     return [brightened.astype(np.uint8), remap.apply(native, float(native.max()))]
 
 
-def _quarter(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The upper left of a picture, where a panel has enough pixels to tell beads from lines."""
-    return picture[: len(picture) // 2, : len(picture) // 2]
+def _quarter(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The upper left quarter of an image, large enough in a panel to distinguish beads from lines."""
+    return image[: len(image) // 2, : len(image) // 2]
 
 
 def _with_lines(grey: NDArray[np.uint8], size: int, panel: int = _PANEL) -> NDArray[np.uint8]:
-    """RGB copy of the upper left of a square picture of ``size`` pixels, lines through every fifth row of beads."""
+    """RGB copy of the upper left of a square image of ``size`` pixels, with lines through every fifth row of beads."""
     large: Any = cv2.resize(grey, (panel, panel), interpolation=cv2.INTER_CUBIC)
-    picture = np.repeat(large[..., None], 3, axis=2)
+    image = np.repeat(large[..., None], 3, axis=2)
     zoom = panel / len(grey)
     for k in range(5):
         on_grid = GRID_SIZE / 2 - k * _LINE_EVERY * PITCH_MM * GRID_SIZE / GRID_SPAN_MM
         at = round(((on_grid + 0.5) * size / GRID_SIZE) * zoom - 0.5)
         if at < panel:
-            picture[at, :] = picture[:, at] = _LINE_COLOUR
-    return picture
+            image[at, :] = image[:, at] = _LINE_COLOUR
+    return image
 
 
-def _bend_mm(distortion: DistortionModel) -> float:
-    """How far a bead lies, at most, from where shift, turn and scale alone would put it."""
+def _distortion_mm(distortion: DistortionModel) -> float:
+    """Maximum distance of a bead from its position under the best similarity transform (shift, rotation, scale)."""
     beads = bead_centres_mm()
     pixels = distortion.inverse(beads)
     seen = np.all((pixels >= 0) & (pixels <= [NATIVE_WIDTH - 1, NATIVE_HEIGHT - 1]), axis=1)
@@ -153,7 +153,7 @@ def _bend_mm(distortion: DistortionModel) -> float:
     return float(np.abs((recorded - terms @ similarity) / similarity[1]).max())
 
 
-def _note(study: Study, number: int) -> str:
+def _title(study: Study, number: int) -> str:
     frame = study.frames[number]
     kind = study.implants[frame.anatomy_id].kind
     return f"pair {number}: trial {frame.measurement_id}, calibration {frame.calibration_id}, {kind} {frame.anatomy_id}"

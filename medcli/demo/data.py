@@ -1,4 +1,4 @@
-"""The data of the demonstration: small synthetic copies of both datasets, in their published layouts."""
+"""The data of the demonstration: small synthetic versions of both datasets in their published layouts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medcli.core.contact_sheet import contact_sheet
 from medcli.core.files import write_text
 from medcli.core.image_io import read_grey
 from medcli.core.run_provenance import SYNTHETIC
-from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, typed
+from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, command_words
 from medcli.demo.result import ResultImage
 from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, FluoroscopySettings, Study, make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
@@ -24,8 +24,8 @@ ANATOMIES = ("fibula", "tibia")
 FRAMES_PER_TRIAL = 3
 IMPLANT = 1
 _STUDY: dict[str, Any] = {"frames_per_trial": FRAMES_PER_TRIAL, "calibrations": 2, "anatomies": (IMPLANT,)}
-_START_OFF = np.repeat([4.0, 4.0], 3)
-"""Start poses of the registration are off the truth by up to this: millimetres, degrees."""
+_START_ERROR = np.repeat([4.0, 4.0], 3)
+"""Maximum error of the registration's start poses, in millimetres and degrees."""
 _PANEL = 300
 
 
@@ -33,14 +33,14 @@ def make_data(plan: DemoPlan) -> DemoTask:
     """The first step."""
     return DemoTask(
         "data",
-        "Make small synthetic copies of both datasets",
-        "Ultrasound sweeps along bones with their CT surfaces and tracked poses, not labelled yet, as UltraBones100k"
-        " has them, and X-ray pairs of a knee implant with poses and calibrations, as Veriserum has them. Nothing is"
-        " downloaded; real data come with medcli download.",
-        typed("demo --out", plan.out, f"{'--quick ' if plan.quick else ''}--seed {plan.seed} --data-only"),
+        "Make small synthetic versions of both datasets",
+        "Unlabelled ultrasound sweeps along bones with CT surfaces and tracked poses, as in UltraBones100k, and X-ray"
+        " pairs of a knee implant with poses and calibrations, as in Veriserum. Nothing is downloaded; medcli download"
+        " fetches the real data.",
+        command_words("demo --out", plan.out, f"{'--quick ' if plan.quick else ''}--seed {plan.seed} --data-only"),
         lambda specimens: _outcome(plan, specimens),
         work=lambda: _make(plan),
-        leaves=(
+        writes=(
             *("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl"),
             *(f"veriserum/{name}/*" for name in (IMAGE_FOLDER, GRID_FOLDER, "csv_files", "veriserum_anatomies")),
         ),
@@ -49,12 +49,12 @@ def make_data(plan: DemoPlan) -> DemoTask:
 
 
 def study_of(plan: DemoPlan) -> Study:
-    """The truth behind the X-ray pairs; makes no file."""
+    """The ground truth of the X-ray pairs; writes no file."""
     return Study(FluoroscopySettings(pairs=plan.size.pairs, seed=plan.seed, **_STUDY))
 
 
 def _make(plan: DemoPlan) -> int:
-    """Make everything that is not there yet; returns the number of specimens."""
+    """Make what is missing; returns the number of specimens."""
     specimens, size = _make_sweeps(plan), plan.size
     made = make_veriserum(plan.veriserum, size.pairs, plan.seed, workers=plan.workers, progress=plan.progress, **_STUDY)
     _write_start_poses(plan, made.study, registered_pairs(made.study, size.registered))
@@ -68,7 +68,7 @@ def _outcome(plan: DemoPlan, specimens: int) -> StepOutcome:
             "ultrasound": f"{len(frames_of(plan))} frames of {specimens} specimens",
             "X-ray": f"{pairs} pairs in {-(-pairs // FRAMES_PER_TRIAL)} trials",
         },
-        pictures=(_look(plan),),
+        images=(_example_sheet(plan),),
     )
 
 
@@ -80,24 +80,24 @@ def frames_of(plan: DemoPlan, specimens: Iterable[int] | None = None) -> list[Pa
 
 def _sizes(plan: DemoPlan) -> dict[int, int]:
     """Frames in each sweep, by specimen."""
-    learn = dict.fromkeys((*plan.size.train_specimens, *VAL_SPECIMENS), plan.size.train_frames)
-    return learn | dict.fromkeys(TEST_SPECIMENS, plan.size.test_frames)
+    training = dict.fromkeys((*plan.size.train_specimens, *VAL_SPECIMENS), plan.size.train_frames)
+    return training | dict.fromkeys(TEST_SPECIMENS, plan.size.test_frames)
 
 
 def _make_sweeps(plan: DemoPlan) -> int:
-    """Make each specimen that is not there yet, whole or not at all; returns how many there are."""
-    sizes, aside = _sizes(plan), plan.out / ".making"
+    """Make each missing specimen, complete or not at all; returns the number of specimens."""
+    sizes, partial = _sizes(plan), plan.out / ".making"
     missing = [number for number in sizes if not (plan.ultrabones / _folder(number)).is_dir()]
     plan.ultrabones.mkdir(exist_ok=True)
     with plan.progress.task("making ultrasound", len(missing), "specimens") as advance:
         for number in missing:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
             settings = SweepSettings(sizes[number], plan.size.frame_scale, optimized_columns=False, labels=False)
-            make_ultrabones(aside, (number,), seed=plan.seed, anatomies=ANATOMIES, settings=settings)
-            (aside / SYNTHETIC).replace(plan.ultrabones / SYNTHETIC)
-            (aside / _folder(number)).rename(plan.ultrabones / _folder(number))
+            make_ultrabones(partial, (number,), seed=plan.seed, anatomies=ANATOMIES, settings=settings)
+            (partial / SYNTHETIC).replace(plan.ultrabones / SYNTHETIC)
+            (partial / _folder(number)).rename(plan.ultrabones / _folder(number))
             advance(1)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
     return len(sizes)
 
 
@@ -106,44 +106,44 @@ def _folder(specimen: int) -> str:
 
 
 def registered_pairs(study: Study, count: int) -> list[int]:
-    """Pairs to register: one of each of the first trials, whose pose is not marked obsolete."""
+    """Pairs to register: one from each of the first trials, without those whose pose is marked obsolete."""
     usable = [number for number, frame in study.frames.items() if not frame.obsolete]
     return usable[::FRAMES_PER_TRIAL][:count]
 
 
 def _write_start_poses(plan: DemoPlan, study: Study, numbers: Iterable[int]) -> None:
-    """Poses near the truth, as a person or a well-trained network gives them."""
+    """Poses near the ground truth, as a person or a well-trained network would give."""
     lines = ["id,tx,ty,tz,rz,rx,ry"]
     for number in numbers:
-        off = np.random.default_rng([plan.seed, number]).uniform(-1, 1, 6) * _START_OFF
+        error = np.random.default_rng([plan.seed, number]).uniform(-1, 1, 6) * _START_ERROR
         row = study.pose_row(number)
-        numbers_now = np.array([row[name] for name in lines[0].split(",")[1:]]) + off
-        lines.append(",".join([str(number), *(f"{value:.4f}" for value in numbers_now)]))
+        start = np.array([row[name] for name in lines[0].split(",")[1:]]) + error
+        lines.append(",".join([str(number), *(f"{value:.4f}" for value in start)]))
     write_text(plan.start_poses, "\n".join(lines) + "\n")
 
 
-def _look(plan: DemoPlan) -> ResultImage:
-    """A frame of each bone, and a pair."""
+def _example_sheet(plan: DemoPlan) -> ResultImage:
+    """A frame of each bone and an X-ray pair."""
     frames = [
         next(iter(plan.ultrabones.glob(f"*/**/{anatomy}/record01/UltrasoundImages/*.png"))) for anatomy in ANATOMIES
     ]
     pair = [plan.veriserum / IMAGE_FOLDER / f"{plane}_000001.jpg" for plane in PLANES]
     headings = [*(f"ultrasound, {anatomy}" for anatomy in ANATOMIES), *(f"X-ray, plane {plane}" for plane in PLANES)]
-    panels = [squared(read_grey(path)) for path in (*frames, *pair)]
-    return plan.picture(
+    panels = [pad_to_square(read_grey(path)) for path in (*frames, *pair)]
+    return plan.save_image(
         "data.jpg",
         contact_sheet([panels], headings, [""], _PANEL),
-        "Two synthetic ultrasound frames of a fibula and a tibia, and both X-ray images of a knee implant",
-        "Frames of a fibula and of a tibia: a bright bone line with a shadow below it. Both planes of an X-ray pair, as"
-        " the intensifiers distort them.",
+        "Synthetic ultrasound frames of a fibula and a tibia, and both X-ray images of a knee implant",
+        "Frames of a fibula and a tibia: a bright bone line with an acoustic shadow below. Both planes of an X-ray"
+        " pair, distorted by the image intensifiers.",
     )
 
 
-def squared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture in the middle of a black square."""
-    height, width = picture.shape[:2]
+def pad_to_square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image in the middle of a black square."""
+    height, width = image.shape[:2]
     side = max(height, width)
-    square = np.zeros((side, side, *picture.shape[2:]), np.uint8)
+    square = np.zeros((side, side, *image.shape[2:]), np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = picture
+    square[top : top + height, left : left + width] = image
     return square

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.demo.data import IMPLANT, registered_pairs, study_of
-from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome, typed
+from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome, command_words
 from medcli.demo.result import BeforeAfter, ResultImage
 from medcli.demo.training import first_and_last
 
@@ -14,7 +14,7 @@ _BACKBONE, _SIZE, _BATCH_SIZE, _LR = "resnet18", 64, 4, 3e-4
 _IMAGES = ("veriserum/veriserum_collection_compressed/*",)
 _CALIBRATED = "veriserum/calibrated/*.jpg"
 _TABLES = "veriserum/csv_files/*.csv"
-_TRANSLATION = (("in plane", "in_plane_bs_mm", "mm"), ("out of plane", "out_of_plane_bs_mm", "mm"))
+_TRANSLATION = (("in-plane", "in_plane_bs_mm", "mm"), ("out-of-plane", "out_of_plane_bs_mm", "mm"))
 _ROTATION = ("rotation", "rotation_deg", "degrees")
 
 
@@ -30,37 +30,35 @@ def _calibrate(plan: DemoPlan) -> DemoTask:
         from medcli.demo.calibration_figures import compare
 
         shown = compare(plan.veriserum, out, study_of(plan), done.settings)
-        before, after = (
-            plan.picture(f"grid_{when}.jpg", grid).path
-            for when, grid in zip(("before", "after"), shown.grid, strict=True)
+        before, after = shown.grid
+        slider = BeforeAfter(
+            plan.save_image("grid_before.jpg", before).path,
+            plan.save_image("grid_after.jpg", after).path,
+            "A quarter of the bead grid of plane bs with straight lines, before and after calibration",
+            "Before calibration the beads deviate from the straight lines; after calibration they lie on them.",
         )
         numbers = {
-            "distortion": f"{shown.distortion_mm:.1f} mm at most, taken out of {done.done + done.skipped} images",
-            "X-ray images off the truth": f"{shown.error_before:.1f} grey levels before, {shown.error_after:.1f} after",
+            "distortion": f"up to {shown.distortion_mm:.1f} mm, corrected in {done.done + done.skipped} images",
+            "X-ray RMS error to ground truth": f"{shown.error_before:.1f} grey levels before, "
+            f"{shown.error_after:.1f} after",
         }
-        picture = plan.picture(
+        image = plan.save_image(
             "calibration.jpg",
             shown.sheet,
             "Bead grid and X-ray pairs in both planes, as recorded and calibrated",
-            "As recorded and calibrated. Upper row: bead grid under straight lines. Light smears at the rim are the"
-            " published procedure's, which repeats the image's edge there; --resample area leaves such places black.",
+            "As recorded and calibrated. Upper row: bead grid with straight lines. Bright streaks at the rim come from"
+            " the published procedure, which replicates edge pixels; --resample area leaves this area black.",
         )
-        slider = BeforeAfter(
-            before,
-            after,
-            "A quarter of the bead grid of plane bs under straight lines, before and after calibration",
-            "Before calibration the beads leave the straight lines; after it they stand on them.",
-        )
-        return StepOutcome(numbers, out, (picture,), slider)
+        return StepOutcome(numbers, out, (image,), slider)
 
     return DemoTask(
         "calibrate",
         "Correct the distortion of the X-ray images",
-        "Image intensifiers bend straight lines by millimetres. The published procedure, bit for bit.",
-        typed("calibrate veriserum --root", plan.veriserum),
+        "Image intensifiers distort straight lines by millimetres. This is the published procedure, bit for bit.",
+        command_words("calibrate veriserum --root", plan.veriserum),
         outcome,
         reads=_IMAGES,
-        leaves=(_CALIBRATED,),
+        writes=(_CALIBRATED,),
         needs=("data",),
         free=plan.parallel,
     )
@@ -72,17 +70,17 @@ def _train(plan: DemoPlan) -> DemoTask:
     def outcome(done: Any) -> StepOutcome:
         numbers = {
             "pose training loss": first_and_last(out / "metrics.csv", "train_loss"),
-            "learned from": f"{done.train_pairs} pairs, {done.epochs} times each",
-            "published setting": "250 epochs of large images: hours on a GPU",
+            "trained on": f"{done.train_pairs} pairs, {done.epochs} epochs",
+            "published settings": "250 epochs on large images: hours on a GPU",
         }
         return StepOutcome(numbers, out)
 
     return DemoTask(
         "train-pose",
-        "Train the pose of a knee implant from both planes",
-        "A few seconds show that the loss falls, not how good such a network gets: the published setting takes hours"
-        " on a GPU.",
-        typed(
+        "Train a network for the pose of a knee implant from both planes",
+        "A few seconds show that the loss decreases, not how accurate such a network becomes: training with the"
+        " published settings takes hours on a GPU.",
+        command_words(
             "train pose --root",
             plan.veriserum,
             f"--anatomy {IMPLANT} --backbone {_BACKBONE} --backbone-weights none --size {_SIZE} --epochs {epochs}",
@@ -91,7 +89,7 @@ def _train(plan: DemoPlan) -> DemoTask:
         ),
         outcome,
         reads=(_CALIBRATED, _TABLES),
-        leaves=("runs/pose/small/*",),
+        writes=("runs/pose/small/*",),
         needs=("calibrate",),
         one_core=True,
     )
@@ -103,20 +101,22 @@ def _evaluate(plan: DemoPlan) -> DemoTask:
     def outcome(done: Any) -> StepOutcome:
         numbers = {}
         for words, name, unit in (_ROTATION, *_TRANSLATION):
-            guess = f"; the mean pose: {done.mean_pose[name].mean:.1f}" if done.mean_pose else ""
-            numbers[f"{words} off by"] = f"{done.errors[name].mean:.1f} {unit}{guess}"
-        numbers["pairs"] = f"{done.pairs} of trials that it never saw"
+            guess = f"; mean pose: {done.mean_pose[name].mean:.1f}" if done.mean_pose else ""
+            numbers[f"{words} error"] = f"{done.errors[name].mean:.1f} {unit}{guess}"
+        numbers["pairs"] = f"{done.pairs} from held-out trials"
         return StepOutcome(numbers, out)
 
     return DemoTask(
         "evaluate-pose",
-        "Evaluate the pose network beside guessing the mean pose",
-        "Mean errors on trials held out. So little training may turn the implant better than a guess does, but hardly"
-        " places it; out of plane, too, a guess can be as good.",
-        typed("evaluate pose --root", plan.veriserum, "--checkpoint", plan.trained_pose, "--device cpu --out", out),
+        "Compare the pose network with always predicting the mean pose",
+        "Mean errors on held-out trials. After so little training the rotation may be better than the mean pose, but"
+        " the position hardly is; out of plane, too, the mean pose can be as good.",
+        command_words(
+            "evaluate pose --root", plan.veriserum, "--checkpoint", plan.trained_pose, "--device cpu --out", out
+        ),
         outcome,
         reads=(_CALIBRATED, _TABLES, plan.relative(plan.trained_pose)),
-        leaves=("runs/evaluate/pose/*",),
+        writes=("runs/evaluate/pose/*",),
         needs=("train-pose",),
     )
 
@@ -136,22 +136,22 @@ def _register(plan: DemoPlan) -> DemoTask:
         before, after = (float(table[f"similarity_{when}"].mean()) for when in ("before", "after"))
         numbers = {
             "registered": f"{len(table)} pairs",
-            "gradient correlation": f"{before:.2f} before, {after:.2f} after (1 is perfect)",
-            "moved by": f"{table['moved_mm'].mean():.1f} mm and {table['turned_deg'].mean():.1f} degrees",
+            "gradient correlation": f"{before:.2f} before, {after:.2f} after (1: perfect)",
+            "mean displacement": f"{table['moved_mm'].mean():.1f} mm and {table['turned_deg'].mean():.1f} degrees",
         }
-        picture = ResultImage(
+        image = ResultImage(
             plan.relative(overlays / f"register_{int(table['id'].iloc[0]):06d}.png"),
             "Outlines of the implant on both X-ray planes at the start and after registration",
             "Outline of the implant at the start pose (orange) and registered (green).",
         )
-        return StepOutcome(numbers, out.parent, (picture,))
+        return StepOutcome(numbers, out.parent, (image,))
 
     return DemoTask(
         "register",
         "Register implants to X-ray pairs",
-        "Moves the implant from a start pose, off by up to 4 mm and 4 degrees a number, until its rendering matches"
-        " both planes.",
-        typed(
+        "Optimises the implant pose, from a start with errors of up to 4 mm and 4 degrees per parameter, until its"
+        " rendering matches both planes.",
+        command_words(
             "register pose --root",
             plan.veriserum,
             "--start",
@@ -163,7 +163,7 @@ def _register(plan: DemoPlan) -> DemoTask:
         ),
         outcome,
         reads=(_CALIBRATED, _TABLES, "start_poses.csv"),
-        leaves=("runs/register/*.csv", "runs/register/overlays/*"),
+        writes=("runs/register/*.csv", "runs/register/overlays/*"),
         needs=("calibrate",),
         free=plan.parallel,
     )
@@ -181,14 +181,14 @@ def _check(plan: DemoPlan) -> DemoTask:
         numbers = {}
         for words, name, unit in (*_TRANSLATION, _ROTATION):
             before, after = start.errors[name].median, done.errors[name].median
-            numbers[f"registered, {words} off by"] = f"{after:.2f} {unit}; at the start {before:.2f}"
+            numbers[f"registered, {words} error"] = f"{after:.2f} {unit}; at the start {before:.2f}"
         return StepOutcome(numbers, out)
 
     return DemoTask(
         "evaluate-registered",
-        "Measure the registered poses",
-        "Compares them with the pose table, which holds the truth here; medians.",
-        typed(
+        "Evaluate the registered poses",
+        "Compares them with the pose table, which contains the ground truth here; median errors.",
+        command_words(
             "evaluate pose --root",
             plan.veriserum,
             "--predictions",
@@ -198,6 +198,6 @@ def _check(plan: DemoPlan) -> DemoTask:
         ),
         outcome,
         reads=(_TABLES, "runs/register/poses.csv"),
-        leaves=("runs/evaluate/registered/*",),
+        writes=("runs/evaluate/registered/*",),
         needs=("register",),
     )

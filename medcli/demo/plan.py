@@ -1,4 +1,4 @@
-"""How large the demonstration is, where its things lie, and what one step of it is."""
+"""The size of the demonstration, its folders, and the definition of one step."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from medcli.demo.training import one_thread
 TRAIN_SPECIMENS = (1, 3, 6, 10, 12, 14)
 VAL_SPECIMENS = (11,)
 TEST_SPECIMENS = (2, 7, 8)
-"""Numbers of the published test split; no donor of these has a leg in training, as some published ones have."""
+"""The published test split; unlike in the published training split, no donor of these has a leg in training."""
 ENCODER = "tu-mobilenetv3_small_050"
 ARCH = "pan"
-"""Of the networks that were tried, the one that learns most in a minute on a CPU: 0.3 million weights."""
+"""Of the networks tried, the most accurate after a minute of training on a CPU: 0.3 million weights."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is made and learned.
+    """How much data is made, and how long is trained.
 
     Attributes:
-        train_specimens: ultrasound specimens to learn from.
+        train_specimens: ultrasound specimens of the training.
         train_frames, test_frames: frames of each sweep; every specimen has a fibula and a tibia.
         frame_scale: size of a frame relative to the published 950 x 811; the view is the same.
-        seg_epochs, pose_epochs: passes of the trainings.
+        seg_epochs, pose_epochs: epochs of the trainings.
         pairs: X-ray pairs; three to a trial.
         registered: pairs that are registered.
-        rebuilt: specimens that are rebuilt in 3D.
+        rebuilt: specimens that are reconstructed in 3D.
     """
 
     train_specimens: tuple[int, ...] = TRAIN_SPECIMENS
@@ -61,7 +61,7 @@ QUICK = Size(
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """One demonstration: its folder as the user named it, and its settings."""
+    """One demonstration: its folder as the user gave it, and its settings."""
 
     out: Path
     quick: bool = False
@@ -86,9 +86,9 @@ class DemoPlan:
         return self.out / "runs"
 
     @property
-    def pictures(self) -> Path:
-        """Pictures that no command leaves."""
-        return self.out / "pictures"
+    def images(self) -> Path:
+        """Images for the report that no command writes."""
+        return self.out / "images"
 
     @property
     def start_poses(self) -> Path:
@@ -110,15 +110,15 @@ class DemoPlan:
 
     @property
     def parallel(self) -> tuple[str, ...]:
-        """``--workers`` as it must be typed."""
+        """The ``--workers`` option, if any."""
         return ("--workers", str(self.workers)) if self.workers else ()
 
-    def picture(self, name: str, pixels: Any, alt: str = "", caption: str = "") -> ResultImage:
+    def save_image(self, name: str, pixels: Any, alt: str = "", caption: str = "") -> ResultImage:
         """Write an image (H, W) or (H, W, 3) RGB, as JPEG, for the report."""
         from medcli.core.image_io import write_image
 
-        write_image(self.pictures / name, pixels, 88)
-        return ResultImage(self.relative(self.pictures / name), alt, caption)
+        write_image(self.images / name, pixels, 88)
+        return ResultImage(self.relative(self.images / name), alt, caption)
 
     def relative(self, path: Path) -> str:
         """``path`` relative to the demonstration's folder, with forward slashes."""
@@ -127,16 +127,16 @@ class DemoPlan:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What a step found out; see :class:`medcli.demo.result.Step`."""
+    """The result of a step; see :class:`medcli.demo.result.Step`."""
 
     numbers: Mapping[str, str]
     folder: Path | None = None
-    pictures: tuple[ResultImage, ...] = ()
+    images: tuple[ResultImage, ...] = ()
     before_after: BeforeAfter | None = None
 
 
 RunCommand = Callable[[Sequence[str | Path]], Any]
-"""Runs a command of medcli, given as the words after ``medcli``, and returns the dataclass that it answers."""
+"""Runs a medcli command, given as the words after ``medcli``, and returns its result dataclass."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,14 @@ class DemoTask:
 
     Attributes:
         name, title, about: see :class:`medcli.demo.result.Step`.
-        words: the command's words after ``medcli``: they are run, and shown to be typed.
-        outcome: what there is to say of the command's answer.
-        reads, leaves: patterns of files below the demonstration's folder. The step is done as long as these are as
-            they were when it ended.
-        needs: names of steps without which it cannot run.
-        free: further words, which do not change what comes out.
-        work: does the step where the command, typed in this folder, does nothing more than that.
-        one_core: PyTorch computes on one core, see :func:`medcli.demo.training.one_thread`.
+        words: the command's words after ``medcli``, both run and shown to the user.
+        outcome: summarises the command's result.
+        reads, writes: glob patterns of files below the demonstration's folder. The step counts as done as long as
+            these files are unchanged since it ended.
+        needs: names of the steps that it depends on.
+        free: further options, which do not affect the result.
+        work: does the step in place of the command, which gives the same result when run in this folder.
+        one_core: limit PyTorch to one core, see :func:`medcli.demo.training.one_thread`.
     """
 
     name: str
@@ -161,7 +161,7 @@ class DemoTask:
     words: tuple[str | Path, ...]
     outcome: Callable[[Any], StepOutcome]
     reads: tuple[str, ...] = ()
-    leaves: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
     work: Callable[[], Any] | None = None
@@ -169,21 +169,21 @@ class DemoTask:
 
     @property
     def command(self) -> str:
-        """As typed into a shell."""
+        """The command line, quoted for a shell."""
         return spell("medcli", *self.words, *self.free)
 
     def run(self, run_command: RunCommand) -> tuple[StepOutcome, tuple[str, ...]]:
-        """What came out, and the items that failed."""
+        """The outcome, and the items that failed."""
         with one_thread() if self.one_core else nullcontext():
-            answer = self.work() if self.work else run_command((*self.words, *self.free))
-        return self.outcome(answer), tuple(map(str, getattr(answer, "failures", ())))
+            result = self.work() if self.work else run_command((*self.words, *self.free))
+        return self.outcome(result), tuple(map(str, getattr(result, "failures", ())))
 
 
-def typed(*parts: str | Path) -> tuple[str | Path, ...]:
-    """The words of a command: texts are cut at their spaces, paths stay whole."""
+def command_words(*parts: str | Path) -> tuple[str | Path, ...]:
+    """The words of a command: texts are split at spaces, paths are not."""
     return tuple(word for part in parts for word in ([part] if isinstance(part, Path) else part.split()))
 
 
 def listed(numbers: Iterable[int]) -> str:
-    """Values of an option: ``2 7 8``."""
+    """The values of an option: ``2 7 8``."""
     return " ".join(map(str, numbers))

@@ -1,4 +1,4 @@
-"""What the demonstration leaves in ``demo.json``: one entry for each step."""
+"""The contents of ``demo.json``: one entry per step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medcli.workspace.demo_folder import SCHEMA
 
 @dataclass(frozen=True)
 class ResultImage:
-    """A picture for the report; ``path`` is relative to the demonstration's folder, with forward slashes."""
+    """An image for the report; ``path`` is relative to the demonstration's folder, with forward slashes."""
 
     path: str
     alt: str
@@ -21,7 +21,7 @@ class ResultImage:
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """Two pictures of the same size, relative to the demonstration's folder."""
+    """Two images of the same size; paths are relative to the demonstration's folder."""
 
     before: str
     after: str
@@ -35,13 +35,13 @@ class Step:
 
     Attributes:
         name: short, unique.
-        title, about: what it does, in a few words and in a few sentences.
-        command: what to type for the same, from the folder in which the demonstration was started.
-        seconds: how long it took when it ran.
-        processor_seconds: processor time of the same, all cores together.
-        folder: what it left, relative to the demonstration's folder; None where that is no single folder.
+        title, about: what it does, in a few words and in one or two sentences.
+        command: the command line of the same, relative to the folder in which the demonstration was started.
+        seconds: elapsed time when it ran.
+        processor_seconds: processor time, summed over all cores.
+        folder: its output folder, relative to the demonstration's folder; None if it has no single one.
         numbers: headline figures, label -> text with units.
-        pictures, before_after: what to look at.
+        images, before_after: images to show.
     """
 
     name: str
@@ -52,21 +52,21 @@ class Step:
     processor_seconds: float
     folder: str | None = None
     numbers: Mapping[str, str] = field(default_factory=dict)
-    pictures: tuple[ResultImage, ...] = ()
+    images: tuple[ResultImage, ...] = ()
     before_after: BeforeAfter | None = None
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> Step:
-        """The step again from what :func:`dataclasses.asdict` made of it.
+        """Build a step from the output of :func:`dataclasses.asdict`.
 
         Raises:
-            TypeError, KeyError: it is none.
+            TypeError, KeyError: it is not a step.
         """
         pair = found["before_after"]
         return Step(
             **{
                 **found,
-                "pictures": tuple(ResultImage(**picture) for picture in found["pictures"]),
+                "images": tuple(ResultImage(**image) for image in found["images"]),
                 "before_after": BeforeAfter(**pair) if pair else None,
             }
         )
@@ -74,19 +74,19 @@ class Step:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What ``medcli demo`` answers, and what stands in ``demo.json``.
+    """The result of ``medcli demo``, saved as ``demo.json``.
 
     Attributes:
         version: of medcli.
         quick: less data and shorter training.
         seed: of the data and of the trainings.
-        seconds: of all steps, when each ran.
-        cores: that this process may use.
+        seconds: sum over all steps of their elapsed time.
+        cores: cores available to this process.
         out: the demonstration's folder.
         report: the HTML page; None where it could not be written.
-        figures: the numbers of the steps that say most, by their names.
-        steps: those that ran, in order.
-        failures: steps, or items of a step, that failed, a line each.
+        figures: the most important numbers of the steps, by name.
+        steps: the steps that ran, in order.
+        failures: steps, or items of a step, that failed; one line each.
     """
 
     version: str

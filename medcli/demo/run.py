@@ -1,4 +1,4 @@
-"""Run the demonstration: one step after another, each done once."""
+"""Run the steps of the demonstration in order, each once."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from medcli.workspace.demo_folder import REPORT, RESULT
 FIGURES = (
     "F1 at 1 mm, untrained, paper",
     "F1 at 1 mm, trained, paper",
-    "from the CT surface, median",
-    "X-ray images off the truth",
-    "registered, in plane off by",
-    "registered, rotation off by",
+    "median distance to the CT surface",
+    "X-ray RMS error to ground truth",
+    "registered, in-plane error",
+    "registered, rotation error",
 )
-"""The numbers that stand at the top of the report."""
+"""The numbers shown at the top of the report."""
 logger = logging.getLogger(__name__)
 
 
 class Listener:
-    """Is told of every step; this one ignores it."""
+    """Is notified of every step; this base class ignores it."""
 
     def begins(self, task: DemoTask, number: int, total: int) -> None:
         """Step ``number`` of ``total`` is about to run."""
 
     def ends(self, step: Step, was_done: bool) -> None:
-        """The step has run, or was done by an earlier run."""
+        """The step has run, or was already done by an earlier run."""
 
     def fails(self, reasons: Sequence[str]) -> None:
-        """The step at hand failed, or parts of it."""
+        """The current step failed, or parts of it."""
 
 
 def run_demo(
@@ -54,25 +54,25 @@ def run_demo(
     listener: Listener | None = None,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Make synthetic copies of both datasets in ``out`` and run every command on them.
+    """Make synthetic versions of both datasets in ``out`` and run every command on them.
 
-    Each step goes on where an interrupted run left it, and one that is done is not done again. A step that fails is
-    recorded, and those that do not need it still run.
+    An interrupted step resumes, and a finished step is not repeated. A step that fails is recorded, and the
+    steps that do not depend on it still run.
 
     Args:
-        out: folder of everything that is made: new, empty, or of a demonstration with the same settings.
-        run_command: runs a command and returns what it answers.
+        out: output folder: new, empty, or of a demonstration with the same settings.
+        run_command: runs a command and returns its result.
         quick: less data and shorter training; the same steps.
-        seed: of the data and of the trainings.
-        workers: threads of the steps that take them; default: one for each usable core.
+        seed: seed of the data and of the trainings.
+        workers: threads of the steps that use them; default: one per usable core.
         data_only: make the data and stop; ``demo.json`` and the report stay as they are.
-        listener: is told of every step.
-        progress: shows how far a step is.
+        listener: is notified of every step.
+        progress: shows the progress within a step.
 
     Raises:
-        MedcliError: the folder cannot be written to, holds files that are not of this demonstration, or another one
-            is at work in it.
-        UsageError: it holds a demonstration with other settings.
+        MedcliError: the folder cannot be written to, contains files that are not of this demonstration, or another
+            one is running in it.
+        UsageError: it contains a demonstration with other settings.
     """
     plan = DemoPlan(Path(out), quick, seed, workers, progress)
     with folder_in_use(plan.out, "demonstration"):
@@ -125,7 +125,7 @@ class _Run:
         try:
             with command_line(task.command):
                 outcome, failures = task.run(self.run_command)
-        except Exception as error:  # whatever it is, the steps that do not need this one can still show what they do
+        except Exception as error:  # whatever it is, steps that do not depend on this one can still run
             logger.debug("step %s", task.name, exc_info=True)
             self._fail(task, [_reason(error)], broken=True)
             return
@@ -169,7 +169,7 @@ def _step(plan: DemoPlan, task: DemoTask, outcome: StepOutcome, seconds: float, 
         processor_seconds=round(processor_seconds, 1),
         folder=plan.relative(outcome.folder) if outcome.folder else None,
         numbers=dict(outcome.numbers),
-        pictures=outcome.pictures,
+        images=outcome.images,
         before_after=outcome.before_after,
     )
 
@@ -179,15 +179,15 @@ def _with_report(plan: DemoPlan, result: DemoResult) -> DemoResult:
     from medcli.report import write_report
 
     report = plan.out / REPORT
-    whole = dataclasses.replace(result, report=report)
-    write_json(plan.out / RESULT, whole)
+    complete = dataclasses.replace(result, report=report)
+    write_json(plan.out / RESULT, complete)
     try:
         write_report(plan.out, report)
-    except Exception as error:  # the results are there, whatever keeps the page from being drawn
+    except Exception as error:  # the results exist even if the page cannot be written
         logger.debug("report", exc_info=True)
-        whole = dataclasses.replace(result, failures=(*result.failures, f"report: {_reason(error)}"))
-        write_json(plan.out / RESULT, whole)
-    return whole
+        complete = dataclasses.replace(result, failures=(*result.failures, f"report: {_reason(error)}"))
+        write_json(plan.out / RESULT, complete)
+    return complete
 
 
 def _reason(error: Exception) -> str:

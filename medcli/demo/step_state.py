@@ -1,4 +1,4 @@
-"""The demonstration's folder: whose it is, and which steps are done."""
+"""The state of the demonstration's folder: what it was made with, and which steps are done."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ _SCHEMA = "medcli.demo-settings.v1"
 
 
 def prepare(plan: DemoPlan) -> None:
-    """Make the folder, or go on in one that a demonstration of the same settings made.
+    """Make the folder, or resume in one of a demonstration with the same settings.
 
     Raises:
-        MedcliError: the folder holds anything else; it is left as it is.
-        UsageError: a demonstration with other settings.
+        MedcliError: the folder contains anything else; it is left unchanged.
+        UsageError: it contains a demonstration with other settings.
     """
-    marker, wanted = plan.out / SETTINGS, {"schema": _SCHEMA, "quick": plan.quick, "seed": plan.seed}
+    marker, expected = plan.out / SETTINGS, {"schema": _SCHEMA, "quick": plan.quick, "seed": plan.seed}
     remedy = "choose another folder with --out, or remove this one"
     if not marker.is_file():
         foreign = sorted(path.name for path in plan.out.iterdir()) if plan.out.is_dir() else []
         if foreign:
             raise MedcliError(
-                f"{plan.out} holds files that are not synthetic ones of this demonstration: {', '.join(foreign[:3])}",
+                f"{plan.out} contains files that are not synthetic data of a demonstration: {', '.join(foreign[:3])}",
                 remedy,
             )
         make_output_folder(plan.out)
-        write_json(marker, wanted)
+        write_json(marker, expected)
     else:
         found = read_object(marker)
-        if not wanted.keys() <= found.keys():
+        if not expected.keys() <= found.keys():
             raise MedcliError(f"{marker} cannot be read", remedy)
-        reject_other_options(plan.out, differences(found, wanted), remedy)
+        reject_other_options(plan.out, differences(found, expected), remedy)
     remove_leftovers(plan.out)
-    for folder in (plan.out / STEPS_FOLDER, plan.pictures):
+    for folder in (plan.out / STEPS_FOLDER, plan.images):
         folder.mkdir(exist_ok=True)
         remove_leftovers(folder)
 
 
 def finished(plan: DemoPlan, task: DemoTask) -> Step | None:
-    """The step as it ran before, if what it read and what it left are as they were then."""
+    """The recorded step, if the files that it read and wrote are unchanged since."""
     found = read_object(_record(plan, task))
     try:
         return Step.from_json(found["step"]) if found.get("state") == _state(plan, task) else None
@@ -57,7 +57,7 @@ def finished(plan: DemoPlan, task: DemoTask) -> Step | None:
 
 
 def remember(plan: DemoPlan, task: DemoTask, step: Step) -> None:
-    """Note that a step is done."""
+    """Record that a step is done."""
     write_json(_record(plan, task), {"state": _state(plan, task), "step": step})
 
 
@@ -66,9 +66,9 @@ def _record(plan: DemoPlan, task: DemoTask) -> Path:
 
 
 def _state(plan: DemoPlan, task: DemoTask) -> str:
-    """A digest of the command and of the names, sizes and times of the step's files."""
-    lines = [__version__, *(_without_place(plan, word) for word in task.words)]
-    for pattern in (*task.reads, *task.leaves):
+    """A digest of the command and of the names, sizes and modification times of the step's files."""
+    lines = [__version__, *(_relative_word(plan, word) for word in task.words)]
+    for pattern in (*task.reads, *task.writes):
         files = sorted(path for path in plan.out.glob(pattern) if path.is_file())
         lines.append(f"{pattern}: {len(files)}")
         for path in files:
@@ -77,6 +77,6 @@ def _state(plan: DemoPlan, task: DemoTask) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _without_place(plan: DemoPlan, word: str | Path) -> str:
-    """A word of the command, paths relative to the folder, which may have been moved or named in another way."""
+def _relative_word(plan: DemoPlan, word: str | Path) -> str:
+    """A word of the command; paths are made relative to the folder, which may have been moved or renamed."""
     return plan.relative(word) if isinstance(word, Path) else word

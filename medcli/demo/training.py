@@ -1,4 +1,4 @@
-"""What both trainings of the demonstration share."""
+"""Helpers shared by both trainings of the demonstration."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let PyTorch compute on one core in the block.
+    """Limit PyTorch to one core within the block.
 
-    Batches of a few small frames gain little from a second one. Where other programs want it, its threads wait for each
-    other most of the time: on a busy machine with two cores the training takes eight times as long.
+    Batches of a few small frames gain little from a second core. Where other programs use it, PyTorch's threads mostly
+    wait for each other: on a busy machine with two cores the training takes eight times as long.
     """
     import torch
 
@@ -26,7 +26,7 @@ def one_thread() -> Iterator[None]:
 
 
 def first_and_last(metrics: Path, name: str) -> str:
-    """A column at the first and at the last epoch, in words."""
+    """The values of a column in the first and in the last epoch, as text."""
     with metrics.open(encoding="utf-8", newline="") as file:
         values = [float(row[name]) for row in csv.DictReader(file)]
     return f"{values[0]:.2f} in the first epoch, {values[-1]:.2f} in the last"

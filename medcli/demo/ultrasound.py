@@ -9,7 +9,7 @@ from typing import Any
 
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.image_io import read_rgb
-from medcli.demo.data import ANATOMIES, frames_of, squared
+from medcli.demo.data import ANATOMIES, frames_of, pad_to_square
 from medcli.demo.plan import (
     ARCH,
     ENCODER,
@@ -18,8 +18,8 @@ from medcli.demo.plan import (
     DemoPlan,
     DemoTask,
     StepOutcome,
+    command_words,
     listed,
-    typed,
 )
 from medcli.demo.result import ResultImage
 from medcli.demo.training import first_and_last
@@ -49,12 +49,12 @@ def _label(plan: DemoPlan) -> DemoTask:
     specimens = (*plan.size.train_specimens, *VAL_SPECIMENS)
     return DemoTask(
         "label",
-        "Label the ultrasound to learn from",
-        "Cuts the bone surfaces of the CT with the image plane of every frame, at the pose that the tracking says.",
-        typed("label ultrabones --root", plan.ultrabones, f"--specimens {listed(specimens)}"),
+        "Label the ultrasound for training",
+        "Intersects the CT bone surfaces with the image plane of every frame at its tracked pose.",
+        command_words("label ultrabones --root", plan.ultrabones, f"--specimens {listed(specimens)}"),
         lambda done: StepOutcome({"labelled": f"{done.frames} frames"}),
         reads=_FRAMES,
-        leaves=_labels_of(specimens),
+        writes=_labels_of(specimens),
         needs=("data",),
         free=plan.parallel,
     )
@@ -62,25 +62,27 @@ def _label(plan: DemoPlan) -> DemoTask:
 
 def _label_refined(plan: DemoPlan) -> DemoTask:
     def outcome(done: Any) -> StepOutcome:
-        moved = [record.refinement for record in done.records if record.refinement]
-        frames = sum(one.refined for one in moved)
-        by = sum(one.moved_mm * one.refined for one in moved) / max(frames, 1)
-        seen = sum(record.visible_share * record.frames for record in done.records) / max(done.frames, 1)
+        refinements = [record.refinement for record in done.records if record.refinement]
+        frames = sum(one.refined for one in refinements)
+        mean_mm = sum(one.moved_mm * one.refined for one in refinements) / max(frames, 1)
+        visible = sum(record.visible_share * record.frames for record in done.records) / max(done.frames, 1)
         numbers = {
-            "poses refined": f"{frames} of {done.frames}, by {by:.2f} mm",
-            "seen by the probe": f"{100 * seen:.0f} % of the bone section",
+            "poses refined": f"{frames} of {done.frames}, by {mean_mm:.2f} mm",
+            "visible to the probe": f"{100 * visible:.0f} % of the bone section",
         }
         return StepOutcome(numbers, done.records[0].folder, (_overlays(plan),))
 
     return DemoTask(
         "label-refined",
-        "Refine the poses of the test specimens, and label them",
-        "Tracking is off by some tenths of a millimetre. The pose of each frame is refined until bright pixels lie on"
-        " the bone (Wu et al. 2025); labels are made from the refined poses.",
-        typed("label ultrabones --root", plan.ultrabones, f"--specimens {listed(TEST_SPECIMENS)} --refine --overlay"),
+        "Refine the poses of the test specimens and label them",
+        "Tracking has errors of some tenths of a millimetre. The pose of each frame is refined until bright pixels lie"
+        " on the bone (Wu et al. 2025); the labels are made from the refined poses.",
+        command_words(
+            "label ultrabones --root", plan.ultrabones, f"--specimens {listed(TEST_SPECIMENS)} --refine --overlay"
+        ),
         outcome,
         reads=_FRAMES,
-        leaves=_labels_of(TEST_SPECIMENS),
+        writes=_labels_of(TEST_SPECIMENS),
         needs=("data",),
         free=plan.parallel,
     )
@@ -92,17 +94,17 @@ def _labels_of(specimens: Iterable[int]) -> tuple[str, ...]:
 
 
 def _overlays(plan: DemoPlan) -> ResultImage:
-    """Labels on a frame of each bone of the first specimens."""
-    rows, notes = [], []
+    """Label overlays of one frame per bone of the first specimens."""
+    rows, titles = [], []
     for specimen in TEST_SPECIMENS[:2]:
         folder = plan.ultrabones / f"specimen{specimen:02d}"
         files = [next(iter(sorted(folder.glob(f"**/{anatomy}/record01/Overlays/*")))) for anatomy in ANATOMIES]
-        rows.append([squared(read_rgb(file)) for file in files])
-        notes.append(f"specimen {specimen}")
-    return plan.picture(
+        rows.append([pad_to_square(read_rgb(file)) for file in files])
+        titles.append(f"specimen {specimen}")
+    return plan.save_image(
         "labels.jpg",
-        contact_sheet(rows, ANATOMIES, notes, _PANEL),
-        "Four ultrasound frames with their labels laid over them",
+        contact_sheet(rows, ANATOMIES, titles, _PANEL),
+        "Four ultrasound frames with their labels overlaid",
         "Labels from the refined poses. Orange: bone that the probe can see (Labels); with blue: the whole section"
         " (Labels_full).",
     )
@@ -115,16 +117,16 @@ def _train(plan: DemoPlan) -> DemoTask:
         numbers = {
             "validation Dice": f"{done.best_metrics['val_dice']:.2f} at best (epoch {done.best_epoch})",
             "training loss": first_and_last(out / "metrics.csv", "train_loss"),
-            "learned from": f"{done.train_frames} frames, {done.epochs} times each",
+            "trained on": f"{done.train_frames} frames, {done.epochs} epochs",
         }
         return StepOutcome(numbers, out)
 
     return DemoTask(
         "train-seg",
-        "Train a bone segmentation",
-        "A small network from random weights, on one core of the CPU. The published one (FPN on ResNet-34, 100 epochs)"
-        " is what medcli train seg trains without these options; it wants a GPU.",
-        typed(
+        "Train a bone segmentation network",
+        "A small network from random weights, on one CPU core. Without these options medcli train seg trains the"
+        " published network (FPN on ResNet-34, 100 epochs), which requires a GPU.",
+        command_words(
             "train seg --root",
             plan.ultrabones,
             f"--train-specimens {listed(size.train_specimens)} --val-specimens {listed(VAL_SPECIMENS)} --arch {ARCH}",
@@ -134,7 +136,7 @@ def _train(plan: DemoPlan) -> DemoTask:
         ),
         outcome,
         reads=(*_FRAMES, _LABELS),
-        leaves=("runs/seg/small/*",),
+        writes=("runs/seg/small/*",),
         needs=("label",),
         one_core=True,
     )
@@ -143,15 +145,15 @@ def _train(plan: DemoPlan) -> DemoTask:
 def _make_untrained(plan: DemoPlan) -> DemoTask:
     return DemoTask(
         "untrained",
-        "Keep the same network untrained, to compare with",
-        "Its weights are those that the training above began with.",
-        typed(
+        "Save the same network untrained for comparison",
+        "Its weights are the initial weights of the training above.",
+        command_words(
             "checkpoint new",
             plan.untrained,
             f"--arch {ARCH} --encoder {ENCODER} --encoder-weights none --seed {plan.seed}",
         ),
         lambda made: StepOutcome({"random weights": f"{made.parameters:,}", "network": f"{ARCH} on {ENCODER}"}),
-        leaves=("runs/untrained.*",),
+        writes=("runs/untrained.*",),
     )
 
 
@@ -161,10 +163,10 @@ def _evaluate(plan: DemoPlan, trained: bool) -> DemoTask:
     out = plan.runs / "evaluate" / f"seg-{which}"
 
     def outcome(done: Any) -> StepOutcome:
-        precision, recall = (_figure(done.paper.curves[key]) for key in ("precision", "recall"))
+        precision, recall = (_value_at_1_mm(done.paper.curves[key]) for key in ("precision", "recall"))
         numbers = {
             **{
-                f"F1 at 1 mm, {which}, {name}": _figure(getattr(done, name).curves["f1"])
+                f"F1 at 1 mm, {which}, {name}": _value_at_1_mm(getattr(done, name).curves["f1"])
                 for name in ("paper", "strict")
             },
             "precision and recall, paper": f"{precision} and {recall}",
@@ -173,14 +175,14 @@ def _evaluate(plan: DemoPlan, trained: bool) -> DemoTask:
         return StepOutcome(numbers, out)
 
     about = (
-        "Measures in millimetres of bone surface, on specimens that the network never saw, by the published protocol"
-        " (paper) and by one that leaves no frame out (strict)."
+        "Distances between bone surfaces in millimetres on held-out specimens, by the published protocol (paper) and by"
+        " one that excludes no frame (strict)."
     )
     return DemoTask(
         f"evaluate-{which}",
         f"Evaluate the {which} network on held-out specimens",
-        about if trained else f"{about} What chance gives: the trained network must do better.",
-        typed(
+        about if trained else f"{about} This is chance level: the trained network must do better.",
+        command_words(
             "evaluate seg --root",
             plan.ultrabones,
             f"--specimens {listed(TEST_SPECIMENS)} --checkpoint",
@@ -190,7 +192,7 @@ def _evaluate(plan: DemoPlan, trained: bool) -> DemoTask:
         ),
         outcome,
         reads=(*_FRAMES, _LABELS, _TRACKING, plan.relative(checkpoint)),
-        leaves=(f"{plan.relative(out)}/*",),
+        writes=(f"{plan.relative(out)}/*",),
         needs=("label-refined", "train-seg" if trained else "untrained"),
         free=plan.parallel,
         one_core=True,
@@ -201,8 +203,8 @@ def _predict(plan: DemoPlan) -> DemoTask:
     return DemoTask(
         "predict-seg",
         "Predict bone in every frame of the test specimens",
-        "Writes a mask of each frame's own size beside it (Labels_pred), as for frames without any label.",
-        typed(
+        "Writes a mask of the frame's size for each frame (Labels_pred); no label is needed.",
+        command_words(
             "predict seg --root",
             plan.ultrabones,
             f"--specimens {listed(TEST_SPECIMENS)} --checkpoint",
@@ -211,7 +213,7 @@ def _predict(plan: DemoPlan) -> DemoTask:
         ),
         lambda done: StepOutcome({"masks": f"{done.frames}, {done.frames_without_bone} without bone"}, plan.ultrabones),
         reads=(*_FRAMES, plan.relative(plan.trained)),
-        leaves=("ultrabones/*/**/Labels_pred/*.png",),
+        writes=("ultrabones/*/**/Labels_pred/*.png",),
         needs=("data", "train-seg"),
         free=plan.parallel,
     )
@@ -226,7 +228,7 @@ def _reconstruct(plan: DemoPlan) -> DemoTask:
         numbers = {"points": f"{points:,} of {len(done.records)} sweeps"}
         if found:
             numbers = {
-                "from the CT surface, median": f"{median(one.median for one in found):.2f} mm",
+                "median distance to the CT surface": f"{median(one.median for one in found):.2f} mm",
                 "95 % of points within": f"{median(one.percentile_95 for one in found):.2f} mm",
                 **numbers,
             }
@@ -234,9 +236,9 @@ def _reconstruct(plan: DemoPlan) -> DemoTask:
 
     return DemoTask(
         "reconstruct",
-        "Rebuild the bones in 3D from the predictions",
-        "Puts every predicted pixel into space by the refined poses and measures how far it lies from the CT surface.",
-        typed(
+        "Reconstruct the bones in 3D from the predictions",
+        "Maps every predicted pixel into CT space by the refined poses and measures its distance to the CT surface.",
+        command_words(
             "reconstruct ultrabones --root",
             plan.ultrabones,
             f"--specimens {listed(plan.size.rebuilt)} --mask Labels_pred --poses optimized --out",
@@ -244,13 +246,13 @@ def _reconstruct(plan: DemoPlan) -> DemoTask:
         ),
         outcome,
         reads=("ultrabones/*/**/Labels_pred/*.png", _TRACKING),
-        leaves=("runs/reconstruct/*",),
+        writes=("runs/reconstruct/*",),
         needs=("label-refined", "predict-seg"),
         free=plan.parallel,
     )
 
 
-def _figure(curves: Mapping[str, list[float]]) -> str:
-    """The value of a curve at 1 mm over all bone; a network that finds nothing has none."""
+def _value_at_1_mm(curves: Mapping[str, list[float]]) -> str:
+    """The value of a curve at 1 mm over all bone; undefined if the network detects nothing."""
     value = curves["all"][_PER_MM]
-    return "none (nothing found)" if math.isnan(value) else f"{value:.3f}"
+    return "none (nothing detected)" if math.isnan(value) else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""One self-contained HTML page for whatever a command left: ``medcli report RUN``."""
+"""One self-contained HTML page for the output of any command: ``medcli report RUN``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ReportResult", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # asked for late, so that ``medcli --help`` need not load what draws
+    if name in __all__:  # imported lazily, so that ``medcli --help`` loads no plotting
         from medcli.report import write
 
         return getattr(write, name)

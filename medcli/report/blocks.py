@@ -1,7 +1,7 @@
-"""The vocabulary of a report: what a page can consist of. One template renders these and nothing else.
+"""The building blocks of a report, all rendered by one template.
 
-All text is plain text and is escaped where it is rendered; the one field that holds markup is :attr:`Chart.panels`,
-which only :mod:`medcli.report.charts` fills.
+Text is plain text and is escaped when rendered; the only field with markup is :attr:`Chart.panels`, filled by
+:mod:`medcli.report.charts`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Note:
-    """A remark that must not be overlooked; ``tone`` is ``info``, ``warning`` or ``failure``."""
+    """A highlighted remark; ``tone`` is ``info``, ``warning`` or ``failure``."""
 
     text: str
     tone: str = "info"
@@ -34,7 +34,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Command:
-    """What was, or can be, typed."""
+    """A command line."""
 
     text: str
     label: str = ""
@@ -43,7 +43,7 @@ class Command:
 
 @dataclass(frozen=True)
 class KeyFigures:
-    """The few numbers that matter: name -> text with unit, shown large."""
+    """The most important numbers: name -> text with unit, shown large."""
 
     figures: Mapping[str, str]
     kind: str = "figures"
@@ -51,7 +51,7 @@ class KeyFigures:
 
 @dataclass(frozen=True)
 class KeyValues:
-    """Names and values; ``folded`` hides them behind the caption until asked for."""
+    """Names and values; ``folded`` collapses them below the caption."""
 
     rows: Mapping[str, str]
     caption: str = ""
@@ -61,13 +61,13 @@ class KeyValues:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text cells; columns that hold numbers only stand right-aligned.
+    """Rows of text cells; columns that contain only numbers are right-aligned.
 
     Attributes:
-        header: one for each column.
+        header: title of each column.
         rows: cells, as many in each row as ``header``; the first names the row.
         caption: what the table shows.
-        folded: hide it behind the caption until asked for.
+        folded: collapse it below the caption.
     """
 
     header: Sequence[str]
@@ -78,7 +78,7 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Whether each column holds numbers only."""
+        """Whether each column contains only numbers."""
         return [
             any(is_number(row[i]) for row in self.rows)
             and all(is_number(row[i]) or row[i] in BLANK for row in self.rows)
@@ -92,14 +92,14 @@ BLANK = ("", "–")
 
 @dataclass(frozen=True)
 class ImageBlock:
-    """A picture inside the page.
+    """An image embedded in the page.
 
     Attributes:
-        source: ``data:`` address.
+        source: ``data:`` URL.
         width, height: pixels.
-        alt: what it shows, for those who do not see it.
+        alt: alternative text.
         caption: shown below it.
-        wide: has small print, so a narrow screen scrolls it rather than shrink it to nothing.
+        wide: contains small text, so a narrow screen scrolls it instead of shrinking it.
     """
 
     source: str
@@ -108,21 +108,21 @@ class ImageBlock:
     alt: str
     caption: str = ""
     wide: bool = False
-    kind: str = "picture"
+    kind: str = "image"
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures side by side, as many as the screen has room for; ``caption`` is common to them."""
+    """Images side by side, as many as fit the screen, with a common ``caption``."""
 
-    pictures: Sequence[ImageBlock]
+    images: Sequence[ImageBlock]
     caption: str = ""
     kind: str = "gallery"
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Two pictures of one size, one over the other, and a slider between them."""
+    """Two superimposed images of the same size with a slider."""
 
     before: ImageBlock
     after: ImageBlock
@@ -133,7 +133,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of a chart's key: colour and line style by number, and what it means."""
+    """One entry of a chart's legend: colour and line style by number, and label."""
 
     style: int
     label: str
@@ -142,7 +142,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels of curves with one key; ``table`` holds the same numbers."""
+    """Panels of curves with one legend; ``table`` contains the same numbers."""
 
     panels: Sequence[Markup]
     keys: Sequence[Key]
@@ -153,16 +153,16 @@ class Chart:
 
 @dataclass(frozen=True)
 class PointCloud:
-    """Points over a mesh, turned by dragging or arrow keys. Lists are base64 of little-endian numbers.
+    """Points over a mesh, rotated by dragging or arrow keys. Arrays are base64 of little-endian numbers.
 
     Attributes:
         points: (N, 3) uint16, each axis 0 to 65535 over the box.
-        values: (N,) uint8, place on the colour scale.
+        values: (N,) uint8, position on the colour scale.
         vertices, faces: (V, 3) uint16 in the same box and (F, 3) uint16; empty without a mesh.
         low_mm, size_mm: corner and edges of the box.
         view: (9,) rotation of the first view, row by row.
         scale: text at the ends of the colour scale.
-        alt, caption: as of a picture.
+        alt, caption: as of an image.
     """
 
     points: str
@@ -184,7 +184,7 @@ Block = Text | Note | Command | KeyFigures | KeyValues | Table | ImageBlock | Ga
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with blocks and further sections below it; ``folded`` hides them behind the heading until asked for."""
+    """A heading with blocks and subsections; ``folded`` collapses them below the heading."""
 
     title: str
     blocks: Sequence[Block] = ()
@@ -196,7 +196,7 @@ _NOT_DIGITS = str.maketrans("", "", ",%()×")
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is a number, with sign, thousands separators, share or plus-minus allowed."""
+    """Whether a cell is a number; sign, thousands separators, percentage and plus-minus are allowed."""
     bare = text.translate(_NOT_DIGITS).replace("\u2212", "-")
     parts = [part for part in bare.replace(" to ", " ").split() if part != "±"]
     try:
@@ -206,7 +206,7 @@ def is_number(text: str) -> bool:
 
 
 def number(value: object, digits: int = 3, unit: str = "") -> str:
-    """A value as a cell: ``–`` where there is none."""
+    """A value as a cell; ``–`` if it is missing."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         return "–"
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Report of ``medcli calibrate veriserum``: what was done, and images before and after."""
+"""Report of ``medcli calibrate veriserum``: options, and images before and after."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey
 from medcli.report.blocks import Block, Compare, KeyValues, Note, Section, Table, number
-from medcli.report.embedded_images import from_array, picture
-from medcli.report.run_files import RunNote, RunReport, duration, failures_note, find, read_json
+from medcli.report.embedded_images import embed_image, from_array
+from medcli.report.run_files import ProvenanceRecord, RunReport, duration, failures_note, find, read_json
 from medcli.workspace.runs import CALIBRATED
 
 _PAIRS_SHOWN = 2
 _ALONE_SHOWN = 2
 _ASPECT = 1664 / 1600
-"""Columns over rows of a native image; its middle square is what a calibrated image shows."""
+"""Columns over rows of a native image; a calibrated image shows its middle square."""
 
 
-def read_calibration(folder: Path, note: RunNote) -> RunReport:
+def read_calibration(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     """The report of calibrated images."""
-    manifest, result = read_json(folder / CALIBRATED), note.result
+    manifest, result = read_json(folder / CALIBRATED), provenance.result
     images = _calibrated(folder)
     options = manifest["options"]
     return RunReport(
@@ -33,14 +33,14 @@ def read_calibration(folder: Path, note: RunNote) -> RunReport:
         lead=f"Distortion of the image intensifiers corrected in {sum(map(len, images.values())):,} images of "
         f"{len(images):,} pairs.",
         figures={
-            "images here": number(sum(map(len, images.values()))),
+            "images in this folder": number(sum(map(len, images.values()))),
             "calibrations": number(len(manifest["calibrations"])),
             "written by the last run": number(result.get("done")),
             "time of the last run": duration(result.get("seconds")),
         },
         notes=failures_note(result, "images"),
         sections=[
-            Section("Before and after", _sliders(folder, images, note)),
+            Section("Before and after", _sliders(folder, images, provenance)),
             Section(
                 "Options and calibrations",
                 [
@@ -49,7 +49,7 @@ def read_calibration(folder: Path, note: RunNote) -> RunReport:
                     Table(
                         ["medcli", "OpenCV"],
                         [[str(one.get("medcli", "–")), str(one.get("opencv", "–"))] for one in manifest["made_with"]],
-                        "Versions that wrote images here",
+                        "Versions that wrote these images",
                     ),
                 ],
             ),
@@ -76,13 +76,13 @@ def _calibrations(calibrations: Mapping[str, Mapping[str, str]]) -> Table:
     )
 
 
-def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], note: RunNote) -> list[Block]:
-    root = find(folder, note.root) or folder.parent
+def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], provenance: ProvenanceRecord) -> list[Block]:
+    root = find(folder, provenance.root) or folder.parent
     originals = _originals(root, folder)
     both = [number_ for number_ in sorted(images) if number_ in originals]
     if not both:
         shown = [
-            picture(
+            embed_image(
                 path,
                 f"Calibrated image of pair {number_}, plane {plane}.",
                 f"Pair {number_}, plane {plane}, calibrated.",
@@ -91,7 +91,7 @@ def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], note: RunNo
             for plane, path in sorted(images[number_].items())
         ]
         return [
-            Note(f"The images as they were recorded are not below {root.name}, so only the calibrated ones are shown."),
+            Note(f"The recorded images are not below {root.name}, so only the calibrated ones are shown."),
             *shown,
         ]
     places = np.unique(np.linspace(0, len(both) - 1, _PAIRS_SHOWN).astype(int))
@@ -122,18 +122,18 @@ def _slider(before: Path | str, after: Path, number_: int, plane: str) -> Block:
     recorded = as_recorded(native, len(corrected))
     what = f"Pair {number_}, plane {plane}"
     caption = f"{what}: as recorded on the left of the slider, calibrated on the right."
-    pictures = [
+    shown = [
         from_array(image, f"{what}, {words}.", "")
         for image, words in (
             (recorded, "as recorded, with the distortion of the image intensifier"),
             (corrected, "calibrated"),
         )
     ]
-    return Compare(pictures[0], pictures[1], caption, ("as recorded", "calibrated"))
+    return Compare(shown[0], shown[1], caption, ("as recorded", "calibrated"))
 
 
 def as_recorded(native: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The middle square of a native image (H, W) at the calibrated size and brightness, so that only places differ."""
+    """The middle square of an image (H, W) at the calibrated size and brightness, so that only the geometry differs."""
     rows, columns = native.shape
     if abs(columns / rows - _ASPECT) < 0.01:
         left = (columns - rows) // 2

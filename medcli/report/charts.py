@@ -1,4 +1,4 @@
-"""Curves as small SVG pictures whose colours are the page's, so that they follow light and dark."""
+"""Curves as small SVG charts in the page's colours, so that they follow light and dark mode."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Curve:
     """One line of a chart.
 
     Attributes:
-        label: what it is.
-        x, y: the same number of values; where ``y`` is not finite the line is broken.
-        low, high: ends of a band around it.
+        label: its name.
+        x, y: the same number of values; the line is interrupted where ``y`` is not finite.
+        low, high: limits of a band around it.
         style: number of its colour, 0 to 5.
-        dashed: drawn with gaps.
-        marked: values to be marked by crosses instead of joined.
+        dashed: draw a dashed line.
+        marked: mark the values by crosses instead of joining them.
     """
 
     label: str
@@ -39,12 +39,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Axes:
-    """What the axes show; ranges of None follow the curves.
+    """Titles and ranges of the axes; ranges of None follow the curves.
 
     Attributes:
-        title: what is drawn upwards, with its unit: read first, it needs no turned head.
-        x: what runs to the right, with its unit.
-        whole_x: ticks at whole numbers only.
+        title: quantity of the y axis, with its unit, written horizontally above the panel.
+        x: quantity of the x axis, with its unit.
+        whole_x: ticks at integers only.
     """
 
     title: str
@@ -55,7 +55,7 @@ class Axes:
 
 
 def draw(axes: Axes, curves: Sequence[Curve], description: str) -> Markup:
-    """One panel as SVG; ``description`` says in words what can be seen."""
+    """One panel as SVG; ``description`` is its alternative text."""
     x_range = axes.x_range or _span([value for curve in curves for value in curve.x], tight=True)
     y_range = axes.y_range or _span([value for curve in curves for value in curve.y])
     plot = _Plot(x_range, y_range)
@@ -73,7 +73,7 @@ def draw(axes: Axes, curves: Sequence[Curve], description: str) -> Markup:
 
 
 class _Plot:
-    """Where a value lies in the picture."""
+    """Maps values to positions in the chart."""
 
     def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
         self.x_range, self.y_range = x_range, y_range
@@ -87,7 +87,7 @@ class _Plot:
         return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:
-        """Lines through points, those outside of the range moved to its edge."""
+        """A polyline through points, clipped to the y range."""
         low, high = self.y_range
         return "M" + "L".join(f"{self.x(x):.1f} {self.y(min(max(y, low), high)):.1f}" for x, y in points)
 
@@ -167,7 +167,7 @@ def ticks(low: float, high: float, whole: bool = False) -> list[float]:
 
 
 def _span(values: Sequence[float], tight: bool = False) -> tuple[float, float]:
-    """A range that holds all finite values; without any, 0 to 1."""
+    """A range that contains all finite values; 0 to 1 if there are none."""
     known = [value for value in values if math.isfinite(value)]
     if not known:
         return 0.0, 1.0
@@ -176,8 +176,8 @@ def _span(values: Sequence[float], tight: bool = False) -> tuple[float, float]:
         return low - 0.5, high + 0.5
     if tight:
         return low, high
-    room = 0.06 * (high - low)
-    return (0.0 if 0 <= low < 0.35 * high else low - room), high + room
+    margin = 0.06 * (high - low)
+    return (0.0 if 0 <= low < 0.35 * high else low - margin), high + margin
 
 
 def _text(value: float) -> str:

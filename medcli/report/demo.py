@@ -1,4 +1,4 @@
-"""Report of ``medcli demo``: its steps, each with the report of the run that it left."""
+"""Report of ``medcli demo``: its steps, each with the report of its run."""
 
 from __future__ import annotations
 
@@ -21,20 +21,17 @@ from medcli.report.blocks import (
     Table,
     Text,
 )
-from medcli.report.embedded_images import NARROW, WIDE, gallery, picture
+from medcli.report.embedded_images import NARROW, WIDE, embed_image, gallery
 from medcli.report.provenance import SETTINGS_CAPTION, how_section
 from medcli.report.run_files import Json, RunReport, duration, failures_note, read_json, to_float
 from medcli.report.runs import runs_in
 from medcli.workspace.demo_folder import RESULT, SCHEMA
 
-_LEAD = (
-    "All steps of medcli on small synthetic copies of both datasets: each with the command a user would type, what "
-    "came out, and how long it took."
-)
+_LEAD = "All steps of medcli on small synthetic versions of both datasets, each with its command, results and time."
 
 
 def is_demo(folder: Path) -> bool:
-    """Whether a folder is one of ``medcli demo``."""
+    """Whether a folder was written by ``medcli demo``."""
     return (folder / RESULT).is_file()
 
 
@@ -63,7 +60,7 @@ def read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
         figures=_figures(content),
         notes=[
             Note(
-                "Everything here is synthetic: it shows that the steps work, not how well they do on real recordings."
+                "All data are synthetic: they show that the steps work, not how accurate they are on real recordings."
             ),
             *failures_note(content, "items"),
         ],
@@ -82,7 +79,7 @@ def read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
 
 
 def _figures(content: Json) -> dict[str, str]:
-    """Steps and time, and the numbers that the demonstration finds most telling."""
+    """Steps and time, and the headline numbers of the demonstration."""
     figures = {"steps": str(len(content["steps"])), "time": duration(to_float(content.get("seconds")))}
     return figures | {str(name): str(value) for name, value in (content.get("figures") or {}).items()}
 
@@ -92,18 +89,16 @@ def _overview(content: Json) -> Block:
         [str(i), str(step["title"]), f"{to_float(step.get('seconds')):.1f}"]
         for i, step in enumerate(content["steps"], 1)
     ]
-    return Table(["step", "what", "seconds"], rows, "Steps in their order; each has a section below, with its command")
+    return Table(["step", "title", "seconds"], rows, "Steps in order; each has a section below, with its command")
 
 
 def _step(folder: Path, step: Json) -> tuple[Section, list[RunReport]]:
     blocks: list[Block] = [Text(str(step["about"]))] if step.get("about") else []
     if step.get("command"):
-        blocks.append(
-            Command(str(step["command"]), f"What a user would type; it took {duration(to_float(step.get('seconds')))}:")
-        )
+        blocks.append(Command(str(step["command"]), f"Command; it took {duration(to_float(step.get('seconds')))}:"))
     if step.get("numbers"):
         blocks.append(KeyFigures({str(name): str(value) for name, value in step["numbers"].items()}))
-    blocks += _pictures(folder, step.get("pictures") or [])
+    blocks += _images(folder, step.get("images") or [])
     if step.get("before_after"):
         blocks.append(_slider(folder, step["before_after"]))
     runs: list[RunReport] = []
@@ -113,13 +108,13 @@ def _step(folder: Path, step: Json) -> tuple[Section, list[RunReport]]:
         except DataError as error:
             blocks.append(Note(error.message, "warning"))
         if not runs and (folder / str(step["folder"])).is_dir():
-            blocks.append(Note(f"The folder {step['folder']} holds no run that this version can read.", "warning"))
+            blocks.append(Note(f"The folder {step['folder']} contains no run that this version can read.", "warning"))
     sections = [_below(run) for run in runs]
     return Section(str(step["title"]), blocks, sections), runs
 
 
 def _below(run: RunReport) -> Section:
-    """What the run's own report holds; versions and licence stand once, at the end of the page."""
+    """The contents of the run's own report; versions and licence are given once, at the end of the page."""
     first: list[Block] = [Text(run.lead), *run.notes]
     if run.known_figures:
         first.append(KeyFigures(run.known_figures))
@@ -129,7 +124,7 @@ def _below(run: RunReport) -> Section:
 
 
 def _tables_folded(section: Section) -> Section:
-    """Curves, pictures and 3D views stay in sight; tables open on demand."""
+    """Collapse tables; curves, images and 3D views stay open."""
     blocks: list[Block] = []
     for block in section.blocks:
         if isinstance(block, Table) or (isinstance(block, KeyValues) and block.caption):
@@ -140,14 +135,14 @@ def _tables_folded(section: Section) -> Section:
     return dataclasses.replace(section, blocks=blocks, sections=[_last_folded(one, below) for one in below])
 
 
-def _last_folded(section: Section, beside: Sequence[Section]) -> Section:
-    """A second and third 3D view beside the first shows nothing new: it opens on demand."""
-    alike = [one for one in beside if any(isinstance(block, PointCloud) for block in one.blocks)]
-    return dataclasses.replace(section, folded=section in alike[1:])
+def _last_folded(section: Section, siblings: Sequence[Section]) -> Section:
+    """Collapse the second and further 3D views: they show nothing new."""
+    similar = [one for one in siblings if any(isinstance(block, PointCloud) for block in one.blocks)]
+    return dataclasses.replace(section, folded=section in similar[1:])
 
 
 def _repeated_folded(sections: Sequence[Section]) -> list[Section]:
-    """Of steps that left runs of one kind, the last shows what came of it: the earlier runs open on demand."""
+    """Of several runs of one kind the last shows the result: collapse the earlier ones."""
     last = {below.title: section.title for section in sections for below in section.sections}
     return [
         dataclasses.replace(
@@ -160,11 +155,11 @@ def _repeated_folded(sections: Sequence[Section]) -> list[Section]:
     ]
 
 
-def _pictures(folder: Path, given: Sequence[Any]) -> list[Block]:
-    """One or two below each other, more side by side."""
+def _images(folder: Path, given: Sequence[Any]) -> list[Block]:
+    """One or two images below each other, more side by side."""
     width = NARROW if len(given) > 2 else WIDE
     shown = [
-        picture(
+        embed_image(
             folder / str(one["path"]),
             str(one.get("alt") or "Image of this step."),
             str(one.get("caption") or ""),
@@ -177,7 +172,7 @@ def _pictures(folder: Path, given: Sequence[Any]) -> list[Block]:
 
 def _slider(folder: Path, given: Json) -> Block:
     alt = str(given.get("alt") or "")
-    halves = [picture(folder / str(given[side]), f"{alt} ({side})".strip()) for side in ("before", "after")]
+    halves = [embed_image(folder / str(given[side]), f"{alt} ({side})".strip()) for side in ("before", "after")]
     for half in halves:
         if not isinstance(half, ImageBlock):
             return half

@@ -1,4 +1,4 @@
-"""Image files as pictures inside a page: no larger than they are shown, and small."""
+"""Image files embedded in a page, reduced to the size at which they are shown."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from medcli.report.blocks import Block, Gallery, ImageBlock, Note
 
 _QUALITY = 82
 WIDE, NARROW = 1280, 720
-"""Pixels across that a picture of the full width, or one of several in a row, can show on a dense screen."""
+"""Width in pixels of a full-width image, and of one of several in a row, on a high-density screen."""
 
 
-def picture(path: Path, alt: str, caption: str = "", width: int = WIDE, wide: bool = False) -> ImageBlock | Note:
-    """An image file as a picture of at most ``width`` columns; a remark where it is missing or damaged."""
+def embed_image(path: Path, alt: str, caption: str = "", width: int = WIDE, wide: bool = False) -> ImageBlock | Note:
+    """Embed an image file with at most ``width`` columns; a remark if it is missing or damaged."""
     if not path.is_file():
-        return Note(f"The picture {path.name} is missing: this run has not written it, or it was removed.", "warning")
+        return Note(f"Image {path.name} is missing: this run has not written it, or it was removed.", "warning")
     try:
         return from_array(read_rgb(path), alt, caption, width, wide, is_drawing=path.suffix.lower() == ".png")
     except DataError as error:
-        return Note(f"The picture {path.name} cannot be shown: {error.message}", "warning")
+        return Note(f"Image {path.name} cannot be shown: {error.message}", "warning")
 
 
 def gallery(shown: Sequence[ImageBlock | Note]) -> list[Block]:
-    """Images side by side; below them what is to be said of those that are missing."""
+    """Images side by side, followed by the remarks on missing ones."""
     images = [one for one in shown if isinstance(one, ImageBlock)]
     return [*([Gallery(images)] if images else []), *(one for one in shown if isinstance(one, Note))]
 
@@ -44,10 +44,10 @@ def from_array(
     wide: bool = False,
     is_drawing: bool = False,
 ) -> ImageBlock:
-    """An image (H, W) or (H, W, 3) RGB as a picture of at most ``width`` columns.
+    """Embed an image (H, W) or (H, W, 3) RGB with at most ``width`` columns.
 
     Args:
-        is_drawing: lines on plain ground, which PNG keeps sharp; taken where that is not much larger.
+        is_drawing: lines on a plain background: use PNG, which keeps them sharp, unless it is much larger.
     """
     small = _fitted(image, width)
     content, kind = encode(small, ".jpg", _QUALITY, sharp_colour=True), "jpeg"

@@ -1,4 +1,4 @@
-"""From sections to one HTML file that needs nothing else: style, script and pictures are inside it."""
+"""Render sections as one self-contained HTML file, including style, script and images."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Page:
     """A report.
 
     Attributes:
-        title: what was run.
+        title: name of the run.
         lead: one or two sentences on it.
-        facts: short remarks under the title: date, version, data.
-        figures: the numbers that matter most.
-        notes: remarks that must not be overlooked.
+        facts: short remarks below the title: date, version, data.
+        figures: the most important numbers.
+        notes: highlighted remarks.
         sections: everything else.
     """
 
@@ -41,7 +41,7 @@ class Page:
 
 @dataclass(frozen=True)
 class ContentsEntry:
-    """A section as the page shows it: with its place among the others."""
+    """A section with its position in the page."""
 
     section: Section
     anchor: str
@@ -72,13 +72,13 @@ def render_page(page: Page) -> str:
 
 
 def is_report(path: Path) -> bool:
-    """Whether a file is a page that :func:`render_page` made."""
+    """Whether a file was written by :func:`render_page`."""
     with path.open("rb") as file:
         return f'<meta name="generator" content="{GENERATOR} '.encode() in file.read(4096)
 
 
 def _policy(style: str, script: str) -> str:
-    """What the page may load: nothing but the pictures, the style and the script in it, told by their hashes."""
+    """The content security policy: only embedded images, and the style and script with these hashes."""
     return (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -96,7 +96,7 @@ def _entries(sections: Sequence[Section], level: int, taken: set[str]) -> Iterat
 
 
 def _anchor(title: str, taken: set[str]) -> str:
-    """A name for links that no other section has."""
+    """A unique name for links to a section."""
     plain = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
     name, number = plain, 1
     while name in taken:

@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 from medcli.core.errors import MedcliError
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, gallery, picture
+from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.point_cloud_view import point_cloud, read_ply
-from medcli.report.run_files import Json, RunNote, RunReport, failures_note, find, read_json, to_float
+from medcli.report.run_files import Json, ProvenanceRecord, RunReport, failures_note, find, read_json, to_float
 from medcli.workspace.runs import LABELS
 
 _LOG = logging.getLogger(__name__)
 OVERLAYS = "Overlays"
 _MOST_RECORDS = 6
-"""Records with a view in 3D; each takes about 300 kB of the page."""
+"""Records with a 3D view; each adds about 300 kB to the page."""
 _MOST_OVERLAYS = 6
 _CURVE_POINTS = 120
 
 
-def read_reconstruction(folder: Path, note: RunNote) -> RunReport:
+def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     """The report of reconstructions."""
     found = {path.stem: record for path in sorted(folder.glob("*.json")) if (record := _reconstruction(path))}
-    result = note.result
-    for record in result.get("records") or []:  # of those without a JSON file of their own: empty, or with failures
+    result = provenance.result
+    for record in result.get("records") or []:  # those without their own JSON file: empty, or with failures
         stem = Path(record["files"][0]).stem if record["files"] else record["name"]
         found.setdefault(stem, record)
     records = list(found.values())
@@ -41,15 +41,15 @@ def read_reconstruction(folder: Path, note: RunNote) -> RunReport:
     largest = max((to_float(one["maximum"]) for _, one in distances), default=float("nan"))
     shown = list(found.items())[:_MOST_RECORDS]
     more = (
-        [Note(f"{len(found) - len(shown)} further records are in the table only.")] if len(found) > len(shown) else []
+        [Note(f"{len(found) - len(shown)} further records are only in the table.")] if len(found) > len(shown) else []
     )
     return RunReport(
         title="Reconstruction of bone in 3D",
-        lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, measured against "
+        lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, compared with "
         "the CT meshes.",
         figures={
             "mean distance to the CT": number(mean, 3, "mm"),
-            "95 % below, at most": number(high, 3, "mm"),
+            "largest 95 % distance": number(high, 3, "mm"),
             "largest distance": number(largest, 3, "mm"),
             "points": number(points),
             "records": number(len(records)),
@@ -57,7 +57,7 @@ def read_reconstruction(folder: Path, note: RunNote) -> RunReport:
         notes=failures_note(result, "frames or records"),
         sections=[
             Section("Distances to the CT bone", [_distances(records), _rebuilt(records)]),
-            *(Section(record["name"], list(_record(folder, stem, record, note))) for stem, record in shown),
+            *(Section(record["name"], list(_record(folder, stem, record, provenance))) for stem, record in shown),
             *([Section("Further records", more)] if more else []),
         ],
     )
@@ -95,17 +95,15 @@ def _rebuilt(records: Sequence[Json]) -> Table:
         ]
         for record in records
     ]
-    header = ["record", "masks", "poses", "frames", "empty", "area seen"]
-    return Table(header, rows, "What was rebuilt. Area seen: share of each bone with a point within 1 mm")
+    header = ["record", "masks", "poses", "frames", "empty", "area covered"]
+    return Table(header, rows, "Reconstructed records. Area covered: share of each bone with a point within 1 mm")
 
 
-def _record(folder: Path, stem: str, record: Json, note: RunNote) -> Iterator[Block]:
+def _record(folder: Path, stem: str, record: Json, provenance: ProvenanceRecord) -> Iterator[Block]:
     if not record["files"]:
-        yield Note("No mask of this record has a pixel, so there is nothing to show.", "warning")
+        yield Note("All masks of this record are empty, so there is nothing to show.", "warning")
         return
-    alt = (
-        f"Points of {record['name']} over the bones in grey, seen along the CT's y, x and z axes, coloured by distance."
-    )
+    alt = f"Points of {record['name']} over the bones in grey, along the CT's y, x and z axes, coloured by distance."
     cloud_file = folder / f"{stem}.ply"
     try:
         points, distances = read_ply(cloud_file)
@@ -116,7 +114,7 @@ def _record(folder: Path, stem: str, record: Json, note: RunNote) -> Iterator[Bl
         from medcli.ultrabones.reconstruction.figure import colour_scale_mm
 
         scale = colour_scale_mm(distances)
-        triangles = _meshes(folder, record, note)
+        triangles = _meshes(folder, record, provenance)
         on = " over the CT bone in grey" if triangles is not None else ""
         yield point_cloud(
             points,
@@ -125,9 +123,9 @@ def _record(folder: Path, stem: str, record: Json, note: RunNote) -> Iterator[Bl
             triangles,
             ("0 mm", f"{scale:g} mm or more"),
             f"Bone of {record['name']} in three dimensions, {len(points):,} points coloured by distance to the CT{on}.",
-            f"Points{on}, coloured by their exact distance to the CT mesh. Drag or use the arrow keys to turn.",
+            f"Points{on}, coloured by their exact distance to the CT mesh. Drag or use the arrow keys to rotate.",
         )
-    yield picture(folder / f"{stem}.png", alt, "The same from three sides.", wide=True)
+    yield embed_image(folder / f"{stem}.png", alt, "The same from three directions.", wide=True)
     if len(points):
         yield _cumulative(distances)
 
@@ -136,17 +134,17 @@ def _cumulative(distances: NDArray[np.float64]) -> Chart:
     shares = np.linspace(0, 100, _CURVE_POINTS)
     values = np.percentile(distances, shares)
     end = float(np.percentile(distances, 99.5)) or 1.0
-    kept = values <= end
+    inside = values <= end
     half, high = np.percentile(distances, [50, 95])
-    curve = Curve("points", values[kept].tolist(), shares[kept].tolist(), style=1)
+    curve = Curve("points", values[inside].tolist(), shares[inside].tolist(), style=1)
     axes = Axes("Points within a distance, %", "mm to the CT bone", (0.0, end), (0, 100))
     words = f"Half of the points lie within {half:.3f} mm, 95 % within {high:.3f} mm."
     return Chart([draw(axes, [curve], words)], [Key(1, "share of the points within a distance")], words)
 
 
-def _meshes(folder: Path, record: Json, note: RunNote) -> NDArray[np.float64] | None:
-    """Triangles (F, 3, 3) of the bones a record was measured against; None where they cannot be found any more."""
-    root = find(folder, note.root)
+def _meshes(folder: Path, record: Json, provenance: ProvenanceRecord) -> NDArray[np.float64] | None:
+    """Triangles (F, 3, 3) of the bones a record was measured against; None if they are no longer found."""
+    root = find(folder, provenance.root)
     if root is None:
         return None
     from medcli.ultrabones.dataset.records import find_sweeps
@@ -156,17 +154,17 @@ def _meshes(folder: Path, record: Json, note: RunNote) -> NDArray[np.float64] | 
         sweep = next((sweep for sweep in find_sweeps(root) if sweep.name == record["name"]), None)
         if sweep is None:
             return None
-        given = find(folder, note.settings.get("meshes"))
-        paths = find_meshes(sweep.folder, sweep.specimen, given, bool(note.settings.get("merged")))
+        given = find(folder, provenance.settings.get("meshes"))
+        paths = find_meshes(sweep.folder, sweep.specimen, given, bool(provenance.settings.get("merged")))
         return np.concatenate([surface.triangles for surface in load_surfaces(paths)])
     except MedcliError as error:
         _LOG.info("no mesh in the report: %s", error.message)
         return None
 
 
-def read_labels(folder: Path, note: RunNote) -> RunReport | None:
-    """The report of labels made below a data folder, a specimen or a record; None where it holds none."""
-    result = note.result
+def read_labels(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
+    """The report of labels below a data folder, a specimen or a record; None if there are none."""
+    result = provenance.result
     stamps = {} if result else {path.parent: read_json(path) for path in sorted(folder.glob(LABELS))}
     if not result and not stamps:
         return None
@@ -174,7 +172,7 @@ def read_labels(folder: Path, note: RunNote) -> RunReport | None:
     refined = [record["refinement"] for record in records if record.get("refinement")]
     return RunReport(
         title="Labels made from CT",
-        lead=f"Labels of tracked ultrasound frames, cut from the CT bone meshes"
+        lead=f"Labels of tracked ultrasound frames, made from the CT bone meshes"
         f"{' after refinement of the poses' if refined else ''}.",
         figures={
             "frames": number(result.get("frames")),
@@ -206,8 +204,8 @@ def _labelled(records: Sequence[Json]) -> Table:
         ]
         for record in records
     ]
-    header = ["record", "bones", "poses", "frames", "written", "kept", "empty", "untracked", "visible %"]
-    return Table(header, rows, "Visible: label pixels that the probe can see, of all label pixels")
+    header = ["record", "bones", "poses", "frames", "written", "existing", "empty", "untracked", "visible %"]
+    return Table(header, rows, "Visible: share of the label pixels that are visible to the probe")
 
 
 def _stamps(stamps: Mapping[Path, Json]) -> Table:
@@ -217,7 +215,7 @@ def _stamps(stamps: Mapping[Path, Json]) -> Table:
         for kind, stamp in kinds.items()
         if isinstance(stamp, dict)
     ]
-    return Table(["record", "labels", "poses", "meshes"], rows, "What the labels were made from")
+    return Table(["record", "labels", "poses", "meshes"], rows, "Poses and meshes of the labels")
 
 
 def _mesh_names(meshes: Any) -> str:
@@ -231,11 +229,11 @@ def _refined(records: Sequence[Json]) -> Table:
         counts = [number(one.get(name)) for name in ("refined", "kept")]
         objective = [number(to_float(one.get(f"objective_{when}")), 0) for when in ("before", "after")]
         rows.append([record["name"], *counts, number(to_float(one.get("moved_mm")), 2), *objective])
-    header = ["record", "refined", "kept", "moved mm", "J before", "J after"]
+    header = ["record", "refined", "unchanged", "displacement mm", "J before", "J after"]
     return Table(
         header,
         rows,
-        "Refinement of the tracked poses: median distance moved; J, the objective, is the smaller the better",
+        "Refinement of the tracked poses: median displacement; J is the objective, lower is better",
     )
 
 
@@ -243,11 +241,9 @@ def _overlays(folder: Path, records: Sequence[Json]) -> list[Block]:
     places = [place for record in records if (place := find(folder, record["folder"]))] or [folder]
     files = [path for place in places for path in sorted((place / OVERLAYS).glob("*.*"))]
     if not files:
-        return [Note("No pictures were drawn: medcli label --overlay draws them.")]
+        return [Note("No overlays were drawn: use medcli label --overlay.")]
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MOST_OVERLAYS).astype(int))]
-    alt = (
-        "Ultrasound frame {} with its labels: what the probe can see in orange, the rest of the bone's section in blue."
-    )
-    shown = [picture(path, alt.format(path.stem), path.stem, NARROW) for path in chosen]
-    legend = "Orange: what the probe can see (Labels); with blue: the whole section (Labels_full)."
+    alt = "Ultrasound frame {} with its labels: bone visible to the probe in orange, the rest of the section in blue."
+    shown = [embed_image(path, alt.format(path.stem), path.stem, NARROW) for path in chosen]
+    legend = "Orange: bone visible to the probe (Labels); orange and blue: the complete section (Labels_full)."
     return [Text(legend), *gallery(shown)]

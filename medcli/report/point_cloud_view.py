@@ -1,4 +1,4 @@
-"""Points and mesh made small enough to travel inside a page."""
+"""Points and mesh reduced to a size that can be embedded in a page."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def point_cloud(
 
 
 def palette() -> list[str]:
-    """Colours of the scale from low to high, as ``#rrggbb``: the one of the reconstruction's picture."""
+    """Colours of the scale from low to high, as ``#rrggbb``, the same as in the figure of the reconstruction."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -64,7 +64,7 @@ def palette() -> list[str]:
 def first_view(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """(3, 3) rotation: the longest extent of points (N, 3) lies across the screen, the shortest along the view."""
     _, _, axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
-    for axis in axes:  # the same side for the same points, whichever sign the decomposition chose
+    for axis in axes:  # the same view for the same points, whatever sign the decomposition returns
         axis *= np.sign(axis[np.argmax(np.abs(axis))])
     if np.linalg.det(axes) < 0:
         axes[2] *= -1
@@ -72,16 +72,16 @@ def first_view(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def crop(triangles: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Those triangles (F, 3, 3) that have a corner in a box."""
+    """The triangles (F, 3, 3) with a corner inside a box."""
     return np.asarray(triangles[np.all((triangles >= low) & (triangles <= high), axis=2).any(axis=1)])
 
 
 def simplify(
     triangles: NDArray[np.float64], most_faces: int = MOST_FACES
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Triangles (F, 3, 3) as vertices (V, 3) and at most ``most_faces`` faces (F', 3): corners of one cell become one.
+    """Triangles (F, 3, 3) as vertices (V, 3) and at most ``most_faces`` faces (F', 3): corners in one cell are merged.
 
-    The cell grows until the faces are few enough; faces that lost a corner vanish.
+    The cell size grows until the faces are few enough; degenerate faces are removed.
     """
     if not len(triangles):
         return np.empty((0, 3)), np.empty((0, 3), np.int64)
@@ -95,15 +95,15 @@ def simplify(
         count = np.bincount(index)
         vertices = np.stack([np.bincount(index, corners[:, i]) / count for i in range(3)], axis=1)
         faces = index.reshape(-1, 3)
-        whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-        faces = np.unique(_smallest_first(faces[whole]), axis=0)
+        intact = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+        faces = np.unique(_smallest_first(faces[intact]), axis=0)
         if len(faces) <= most_faces and len(vertices) <= _FULL:
             return vertices, faces
         cell *= 1.25
 
 
 def _smallest_first(faces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Faces turned so that each begins with its smallest vertex; which way round they go stays."""
+    """Faces rotated to begin with their smallest vertex; the orientation is unchanged."""
     if not len(faces):
         return faces
     order = (np.argmin(faces, axis=1)[:, None] + np.arange(3)) % 3
@@ -128,7 +128,9 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         points = np.stack([rows[axis] for axis in "xyz"], axis=1).astype(np.float64)
         return points, rows["distance"].astype(np.float64)
     except (OSError, ValueError, KeyError, StopIteration, IndexError) as error:
-        raise DataError(f"{path} is not a point cloud of medcli reconstruct: {error!r}", "rebuild it") from error
+        raise DataError(
+            f"{path} is not a point cloud of medcli reconstruct: {error!r}", "run medcli reconstruct again"
+        ) from error
 
 
 def _pack(values: NDArray[np.generic] | Sequence[float], kind: str) -> str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, gallery, picture
+from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.run_files import (
     Json,
-    RunNote,
+    ProvenanceRecord,
     RunReport,
     column,
     duration,
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
 
 EVALUATED = "medcli.evaluate.pose.v1"
 _MOST_ROWS = 40
-_MOST_PICTURES = 6
+_MOST_IMAGES = 6
 
 
-def read_pose_evaluation(folder: Path, note: RunNote) -> RunReport | None:
-    """The report of an evaluation of poses; None where the folder holds none."""
+def read_pose_evaluation(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
+    """The report of an evaluation of poses; None if the folder contains none."""
     result = read_json(folder / EVALUATION)
     if result.get("schema") != EVALUATED:
         return None
-    sheet = picture(
+    sheet = embed_image(
         folder / "overlays.jpg",
-        "The best, median and worst pair, both planes each, with the implant's outline by reference in blue and by the "
-        "estimate in orange.",
+        "The best, median and worst pair, both planes each, with the implant's outline at the reference pose in blue "
+        "and at the estimated pose in orange.",
         "Outline of the implant: reference in blue, estimate in orange. Ranked by translation in mm plus rotation in "
         "degrees.",
     )
     return RunReport(
         title="Evaluation of implant poses",
-        lead=f"How far the poses of {result['source']} are from the reference ({result['reference']}): "
+        lead=f"Errors of the poses of {result['source']} to the reference ({result['reference']}): "
         f"{result['pairs']:,} pairs, {result['split']}.",
         figures={
             **{
@@ -70,7 +70,7 @@ def read_pose_evaluation(folder: Path, note: RunNote) -> RunReport | None:
 
 
 def _measures(result: Json, is_main: bool = False) -> list[PoseMeasure]:
-    """The measures that an evaluation has, all or the main ones."""
+    """The measures of an evaluation, all or the main ones."""
     from medcli.veriserum.pose.metrics import POSE_MEASURES
 
     return [one for one in POSE_MEASURES if one.name in result["errors"] and (one.is_main or not is_main)]
@@ -91,8 +91,8 @@ def _table(result: Json) -> Table:
         rows.append([measure.title, _sign(measure), *cells, always, single])
     header = ["error", "unit", "mean", "median", "90 %", "95 %", "mean pose", "one plane"]
     caption = (
-        "Mean pose: mean error of always guessing the mean of the training pairs. One plane: median and 90 % published "
-        "for a single plane (Vogl et al. 2022)."
+        "Mean pose: mean error when always predicting the mean of the training pairs. One plane: median and 90 % "
+        "published for a single plane (Vogl et al. 2022)."
     )
     return Table(header, rows, caption)
 
@@ -107,7 +107,7 @@ def _about(result: Json) -> KeyValues:
 def _distributions(folder: Path, result: Json) -> Iterator[Block]:
     rows = read_rows(folder / "pairs.csv")
     if not rows:
-        yield Note("The table pairs.csv is missing: it holds the errors of each pair.", "warning")
+        yield Note("The table pairs.csv with the errors of each pair is missing.", "warning")
         return
     panels, keys, style = [], [], 1
     for title in dict.fromkeys(one.panel for one in _measures(result, is_main=True)):
@@ -125,7 +125,7 @@ def _distributions(folder: Path, result: Json) -> Iterator[Block]:
             what, _, unit = str(title).rpartition(", ")
             axes = Axes(f"{what[:1].upper()}{what[1:]}, % of pairs below", unit, y_range=(0, 100))
             panels.append(draw(axes, drawn, f"{'; '.join(words)}."))
-    yield Chart(panels, keys, "Share of the pairs whose error is below a value.", _percentiles(result))
+    yield Chart(panels, keys, "Share of the pairs with an error below a value.", _percentiles(result))
 
 
 def _shares(count: int) -> list[float]:
@@ -140,15 +140,15 @@ def _percentiles(result: Json) -> Table:
     return Table(["error", "50 % below", "90 % below", "95 % below"], rows, "Numbers of these curves", folded=True)
 
 
-def read_estimated(folder: Path, note: RunNote) -> RunReport:
-    """The report of the table of estimated poses beside a note."""
-    result, rows = note.result, read_rows(note.table)
+def read_estimated(folder: Path, provenance: ProvenanceRecord) -> RunReport:
+    """The report of a table of estimated poses with a provenance record."""
+    result, rows = provenance.result, read_rows(provenance.table)
     sheet = find(folder, result.get("contact_sheet"))
     alt = "X-ray pairs, both planes each, with the outline of the implant at its estimated pose in orange."
-    shown: list[Block] = [picture(sheet, alt, "Outline of the implant at its estimated pose.")] if sheet else []
+    shown: list[Block] = [embed_image(sheet, alt, "Outline of the implant at its estimated pose.")] if sheet else []
     return RunReport(
         title="Estimated implant poses",
-        lead=f"Poses of {len(rows):,} pairs in {note.table.name}, by {result.get('checkpoint', 'a network')}.",
+        lead=f"Poses of {len(rows):,} pairs in {provenance.table.name}, by {result.get('checkpoint', 'a network')}.",
         figures={
             "pairs": number(len(rows)),
             "time": duration(result.get("seconds")),
@@ -157,7 +157,7 @@ def read_estimated(folder: Path, note: RunNote) -> RunReport:
         notes=failures_note(result, "pairs"),
         sections=[
             Section("Poses", [_poses(rows)]),
-            Section("Outlines", shown or [Note("No outlines were drawn: medcli predict pose --overlay draws them.")]),
+            Section("Outlines", shown or [Note("No outlines were drawn: use medcli predict pose --overlay.")]),
         ],
     )
 
@@ -176,21 +176,21 @@ def _poses(rows: Sequence[Mapping[str, str]]) -> Block:
     )
 
 
-def read_registered(folder: Path, note: RunNote) -> RunReport:
-    """The report of the table of registered poses beside a note."""
-    result, rows = note.result, read_rows(note.table)
+def read_registered(folder: Path, provenance: ProvenanceRecord) -> RunReport:
+    """The report of a table of registered poses with a provenance record."""
+    result, rows = provenance.result, read_rows(provenance.table)
     before, after = column(rows, "similarity_before"), column(rows, "similarity_after")
-    moved, angle = column(rows, "moved_mm"), column(rows, "turned_deg")
+    displacement, rotation = column(rows, "moved_mm"), column(rows, "turned_deg")
     return RunReport(
         title="Registration of implant poses",
         lead=f"Poses of {len(rows):,} pairs refined by matching the rendered implant to both planes "
-        f"({note.table.name}).",
+        f"({provenance.table.name}).",
         figures={
             "pairs": number(len(rows)),
             "similarity at the start, median": number(_median(before)),
             "similarity after, median": number(_median(after)),
-            "moved, median": number(_median(moved), 2, "mm"),
-            "turned, median": number(_median(angle), 2, "°"),
+            "displacement, median": number(_median(displacement), 2, "mm"),
+            "rotation, median": number(_median(rotation), 2, "°"),
         },
         notes=failures_note(result, "pairs"),
         sections=[
@@ -224,7 +224,7 @@ def _matches(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
     ]
     more = f", the {_MOST_ROWS} worst of {len(rows):,}" if len(rows) > _MOST_ROWS else ""
     yield Table(
-        ["id", "anatomy", "start", "after", "moved mm", "turned °"],
+        ["id", "anatomy", "start", "after", "displacement mm", "rotation °"],
         shown,
         f"Pairs from the worst match to the best{more}",
     )
@@ -234,10 +234,10 @@ def _outlines(folder: Path, result: Json) -> list[Block]:
     place = find(folder, result.get("overlays"))
     files = sorted(place.glob("register_*.png")) if place else []
     if not files:
-        return [Note("No outlines were drawn: medcli register pose --overlays FOLDER draws them.")]
-    step = max(1, math.ceil(len(files) / _MOST_PICTURES))
+        return [Note("No outlines were drawn: use medcli register pose --overlays FOLDER.")]
+    step = max(1, math.ceil(len(files) / _MOST_IMAGES))
     shown = [
-        picture(
+        embed_image(
             path,
             f"Both planes of pair {_id_of(path)} with the implant's outline at the start and after registration.",
             f"Pair {_id_of(path)}",

@@ -1,4 +1,4 @@
-"""Read what a run left: tolerant of what is missing, clear about what is damaged."""
+"""Read the files of a run: tolerate missing ones, report damaged ones."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a report says of one run.
+    """The report of one run.
 
     Attributes:
-        title: what was run.
-        lead: a sentence or two on it.
-        figures: the numbers that matter most, with units.
-        notes: what must not be overlooked.
+        title: name of the run.
+        lead: one or two sentences on it.
+        figures: the most important numbers, with units.
+        notes: highlighted remarks.
         sections: the results.
-        settings: what was asked for, where the run keeps it apart from the note.
-        seconds: how long it took, where the note does not say it.
-        dataset: ``UltraBones100k`` or ``Veriserum``; :func:`medcli.report.runs.runs_in` says which.
-        origin: content of the :class:`RunNote`, from there, too.
+        settings: the settings, if the run saves them outside its provenance record.
+        seconds: elapsed time, if it is not in the provenance record.
+        dataset: ``UltraBones100k`` or ``Veriserum``, set by :func:`medcli.report.runs.runs_in`.
+        origin: content of the :class:`ProvenanceRecord`, set there, too.
     """
 
     title: str
@@ -50,10 +50,10 @@ class RunReport:
 
 
 def read_json(path: Path) -> Json:
-    """A JSON file that holds an object.
+    """A JSON file that contains an object.
 
     Raises:
-        DataError: it cannot be read, or holds something else.
+        DataError: it cannot be read, or contains something else.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -62,15 +62,15 @@ def read_json(path: Path) -> Json:
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}", "remove it, and run the command that wrote it again") from error
     if not isinstance(found, dict):
-        raise DataError(f"{path} holds {type(found).__name__}, expected an object", "run the command again")
+        raise DataError(f"{path} contains {type(found).__name__}, expected an object", "run the command again")
     return found
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none where there is no file.
+    """The rows of a CSV file; none if the file does not exist.
 
     Raises:
-        DataError: it is no text.
+        DataError: it is not a text file.
     """
     if not path.is_file():
         return []
@@ -82,12 +82,12 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def column(rows: Sequence[Mapping[str, str]], name: str) -> list[float]:
-    """A column as numbers, NaN where a cell is empty or no number."""
+    """A column as numbers, NaN where a cell is empty or not a number."""
     return [to_float(row.get(name, "")) for row in rows]
 
 
 def to_float(value: Any) -> float:
-    """A number; NaN for whatever is none."""
+    """A number; NaN for anything else."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -95,8 +95,8 @@ def to_float(value: Any) -> float:
 
 
 @dataclass(frozen=True)
-class RunNote:
-    """What a run left of how it came about, see :mod:`medcli.core.run_provenance`; empty where there is no note."""
+class ProvenanceRecord:
+    """The provenance record of a run, see :mod:`medcli.core.run_provenance`; empty if it does not exist."""
 
     path: Path = Path()
     content: Json = field(default_factory=dict)
@@ -108,36 +108,36 @@ class RunNote:
 
     @property
     def result(self) -> Json:
-        """What the command answered; empty where it is in a file of its own."""
+        """The result of the command; empty if it is in a separate file."""
         return self.content.get("result") or {}
 
     @property
     def settings(self) -> Json:
-        """What was asked for."""
+        """The settings of the run."""
         return self.content.get("settings") or {}
 
     @property
     def root(self) -> Any:
-        """The data folder as it was called; None where there is none."""
+        """The data folder as it was given; None if there is none."""
         return (self.content.get("data") or {}).get("root")
 
     @property
     def table(self) -> Path:
-        """The table that the note stands beside."""
+        """The table that the record belongs to."""
         return self.path.with_name(self.path.name.removesuffix(f".{NAME}") + ".csv")
 
 
-NO_NOTE = RunNote()
+NO_PROVENANCE = ProvenanceRecord()
 
 
-def read_notes(folder: Path) -> list[RunNote]:
-    """The notes of runs in a folder."""
-    notes = [RunNote(path, read_json(path)) for path in sorted(folder.glob(f"*{NAME}"))]
-    return [note for note in notes if note.content.get("schema") == SCHEMA and note.content.get("verb")]
+def read_provenance(folder: Path) -> list[ProvenanceRecord]:
+    """The provenance records in a folder."""
+    records = [ProvenanceRecord(path, read_json(path)) for path in sorted(folder.glob(f"*{NAME}"))]
+    return [one for one in records if one.content.get("schema") == SCHEMA and one.content.get("verb")]
 
 
 def find(folder: Path, path: Any) -> Path | None:
-    """A file or folder that a run names: as it is named, or, where the run has moved, near the run's folder."""
+    """A file or folder that a run refers to: at its path, or, if the run was moved, near the run's folder."""
     if not path:
         return None
     named = Path(str(path))
@@ -146,7 +146,7 @@ def find(folder: Path, path: Any) -> Path | None:
 
 
 def failures_note(result: Mapping[str, Any], what: str) -> list[Note]:
-    """The items of a result that failed as one remark; none where nothing failed."""
+    """The failed items of a result as one remark; none if nothing failed."""
     failures = result.get("failures")
     if not failures:
         return []
@@ -160,7 +160,7 @@ def failures_note(result: Mapping[str, Any], what: str) -> list[Note]:
 
 
 def sentence(text: str) -> str:
-    """A remark as a run words it, with a capital letter and a full stop."""
+    """A remark of a run with a capital letter and a full stop."""
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
 

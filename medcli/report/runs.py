@@ -1,4 +1,4 @@
-"""Which runs a folder holds, and who reads each: a reader for each command that leaves a run."""
+"""The runs in a folder, and the reader of each kind of run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from medcli.core.errors import DataError
 from medcli.report import calibration, labels_and_bones, pose, segmentation, training
-from medcli.report.run_files import NO_NOTE, RunNote, RunReport, read_notes
+from medcli.report.run_files import NO_PROVENANCE, ProvenanceRecord, RunReport, read_provenance
 from medcli.workspace import runs
 
-Reader = Callable[[Path, RunNote], RunReport | None]
+Reader = Callable[[Path, ProvenanceRecord], RunReport | None]
 _ULTRABONES, _VERISERUM = "UltraBones100k", "Veriserum"
 READERS: Mapping[str, tuple[Reader, str]] = {
     runs.TRAIN_SEG: (training.read_training, _ULTRABONES),
@@ -26,19 +26,17 @@ READERS: Mapping[str, tuple[Reader, str]] = {
     runs.PREDICT_POSE: (pose.read_estimated, _VERISERUM),
     runs.REGISTER: (pose.read_registered, _VERISERUM),
 }
-"""What reads the files of each command, and whose data it works on, in the order of the report."""
-_BY_NOTE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_POSE, runs.REGISTER)
-"""Commands whose note alone makes a report: their files may lie elsewhere, or be several tables."""
-LOOKED_FOR = (
-    f"{', '.join(f'{kind.leaves} ({kind.verb})' for kind in runs.KINDS)}, *medcli-run.json, or demo.json (demo)"
-)
+"""The reader and the dataset of each command, in the order of the report."""
+_BY_PROVENANCE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_POSE, runs.REGISTER)
+"""Commands reported from the provenance record alone: their files may be elsewhere, or be several tables."""
+LOOKED_FOR = f"{', '.join(f'{kind.files} ({kind.verb})' for kind in runs.KINDS)}, *medcli-run.json, or demo.json (demo)"
 
 
 def runs_in(folder: Path) -> list[RunReport]:
-    """The runs whose files lie in ``folder`` itself, or in its ``calibrated``; none where there are none.
+    """The runs with files in ``folder`` itself or in its ``calibrated``.
 
     Raises:
-        DataError: a file of a run is damaged, or holds what its command does not write.
+        DataError: a file of a run is damaged, or has unexpected contents.
     """
     try:
         found = list(_runs_in(folder))
@@ -54,13 +52,13 @@ def runs_in(folder: Path) -> list[RunReport]:
 
 
 def _runs_in(folder: Path) -> Iterator[RunReport]:
-    notes, commands = read_notes(folder), set(runs.commands_of(folder))
+    records, commands = read_provenance(folder), set(runs.commands_of(folder))
     for command, (read, dataset) in READERS.items():
-        own = [note for note in notes if command.startswith(note.verb)]
-        if command not in commands and not (own and command in _BY_NOTE):
+        own = [record for record in records if command.startswith(record.verb)]
+        if command not in commands and not (own and command in _BY_PROVENANCE):
             continue
-        for note in own or [NO_NOTE]:
-            run = read(folder, note)
+        for provenance in own or [NO_PROVENANCE]:
+            run = read(folder, provenance)
             if run is not None:
-                seconds = note.result.get("seconds") if run.seconds is None else run.seconds
-                yield dataclasses.replace(run, dataset=dataset, origin=note.content, seconds=seconds)
+                seconds = provenance.result.get("seconds") if run.seconds is None else run.seconds
+                yield dataclasses.replace(run, dataset=dataset, origin=provenance.content, seconds=seconds)

@@ -9,8 +9,17 @@ from typing import Any
 
 from medcli.report.blocks import Block, Chart, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, gallery, picture
-from medcli.report.run_files import Json, RunNote, RunReport, duration, failures_note, find, read_json, to_float
+from medcli.report.embedded_images import NARROW, embed_image, gallery
+from medcli.report.run_files import (
+    Json,
+    ProvenanceRecord,
+    RunReport,
+    duration,
+    failures_note,
+    find,
+    read_json,
+    to_float,
+)
 from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, scalar_measures
 from medcli.workspace.runs import EVALUATION, MASKS
 
@@ -18,15 +27,15 @@ EVALUATED = "medcli.evaluate.seg.v1"
 _EXAMPLE_TITLES = {"best": "Best frames", "median": "Median frames", "worst": "Worst frames"}
 _COLOURS = "Label in green, outline of the prediction in pink."
 _PROTOCOLS = {
-    "paper": "Published protocol: everything at 256 x 256 pixels, the label thickened to 3 pixels, frames without any "
-    "prediction left out.",
-    "strict": "Strict protocol: native pixels with their true spacing, the label as it is, and every labelled frame "
-    "counts; a frame without prediction has recall and F1 of 0.",
+    "paper": "Published protocol: 256 x 256 pixels, labels thickened to 3 pixels, frames without any prediction "
+    "excluded.",
+    "strict": "Strict protocol: native pixels with their true spacing, unmodified labels, every labelled frame "
+    "included; a frame without prediction has recall and F1 of 0.",
 }
 
 
-def read_segmentation_evaluation(folder: Path, note: RunNote) -> RunReport | None:
-    """The report of an evaluation of segmentations; None where the folder holds none."""
+def read_segmentation_evaluation(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
+    """The report of an evaluation of segmentations; None if the folder contains none."""
     results = results_of(read_json(folder / EVALUATION))
     if not results:
         return None
@@ -34,7 +43,7 @@ def read_segmentation_evaluation(folder: Path, note: RunNote) -> RunReport | Non
     frames = f"{first['frames']:,} frames of specimens {_words(first['specimens'])}"
     return RunReport(
         title="Evaluation of a bone segmentation",
-        lead=f"How near predicted bone surfaces lie to the labels: {frames}; predictions from {first['source']}, "
+        lead=f"Distances of predicted bone surfaces to the labels: {frames}; predictions from {first['source']}, "
         f"compared with {_labels(first['labels'])}.",
         figures=_figures(results),
         notes=[*_notes(first), *failures_note(first, "frames")],
@@ -43,7 +52,7 @@ def read_segmentation_evaluation(folder: Path, note: RunNote) -> RunReport | Non
 
 
 def results_of(content: Json) -> dict[str, Json]:
-    """The results of an ``evaluation.json`` by protocol; none where it is of something else."""
+    """The results of an ``evaluation.json`` by protocol; none if it is of another kind."""
     if content.get("schema") == EVALUATED:
         return {str(content["protocol"]): content}
     found = {name: content[name] for name in ("paper", "strict") if isinstance(content.get(name), dict)}
@@ -69,23 +78,23 @@ def _figures(results: dict[str, Json]) -> dict[str, str]:
 
 
 def _measured(result: Json, measures: Sequence[Measure]) -> list[Measure]:
-    """Those that a result has: one of an earlier version lacks what has come since."""
+    """The measures that a result contains; one of an earlier version may lack some."""
     return [measure for measure in measures if measure.key in result]
 
 
 def _notes(result: Json) -> Iterator[Note]:
     for overlap in result.get("donor_overlap") or []:
-        train, test = (_words(overlap[side]) for side in ("train", "test"))
+        train, test = (_words(overlap[split]) for split in ("train", "test"))
         yield Note(
-            f"Donor {overlap['donor']} has a leg on both sides: specimen {train} in training, {test} in test. Results "
-            "on it are not those of a new person.",
+            f"Donor {overlap['donor']} is shared between the splits: specimen {train} in training, {test} in test. "
+            "Results on it are not results on an unseen person.",
             "warning",
         )
     if result.get("donor_overlap") is None:
-        yield Note("It is not known what the predictions' network was trained on, so overlap of donors is not checked.")
+        yield Note("The training data of the network are unknown, so donor overlap is not checked.")
     if result["frames_without_prediction"]:
         yield Note(
-            f"Nothing was predicted in {result['frames_without_prediction']:,} of the frames counted.", "warning"
+            f"Nothing was predicted in {result['frames_without_prediction']:,} of the frames included.", "warning"
         )
 
 
@@ -147,7 +156,7 @@ def _table(result: Json) -> Table:
         for k in LISTED
     ]
     shown = ", with 95 % intervals over specimens" if interval else ""
-    caption = f"Mean over frames{shown}; visible bone is brighter than grey {result['visible_grey']:g}"
+    caption = f"Mean over frames{shown}; visible bone is brighter than grey value {result['visible_grey']:g}"
     return Table(["bone", "within mm", *(measure.title for measure in measures)], rows, caption)
 
 
@@ -162,14 +171,14 @@ def _scalar(result: Json, measure: Measure) -> str:
 def _counts(result: Json) -> Table:
     rows = [
         *([one.title_with_unit, _scalar(result, one)] for one in _measured(result, scalar_measures())),
-        ["frames counted", number(result["frames"])],
-        ["frames left out", number(result["frames_skipped"])],
+        ["frames included", number(result["frames"])],
+        ["frames excluded", number(result["frames_skipped"])],
         ["frames without prediction", number(result["frames_without_prediction"])],
     ]
     rate = to_float(result["false_positive_rate"])
     if rate == rate:
-        rows.append(["frames without bone in which some was found, %", number(100 * rate, 1)])
-    return Table(["measure", "value"], rows, "Other measures; distances run both ways between the surfaces")
+        rows.append(["frames without bone in which bone was predicted, %", number(100 * rate, 1)])
+    return Table(["measure", "value"], rows, "Other measures; distances are symmetric between the surfaces")
 
 
 def _specimens(result: Json) -> Table:
@@ -187,15 +196,15 @@ def _specimens(result: Json) -> Table:
     ]
     titles = [measure.title for measure in shares]
     header = ["specimen", "donor", "frames", *titles, *(measure.title_with_unit for measure in others)]
-    return Table(header, rows, f"Each specimen by itself; {', '.join(titles[:-1])} and {titles[-1]} within 1 mm")
+    return Table(header, rows, f"Each specimen separately; {', '.join(titles[:-1])} and {titles[-1]} within 1 mm")
 
 
 def _examples(folder: Path) -> Section:
     titles_file = folder / "examples" / "examples.json"
     if not titles_file.is_file():
-        sheet = picture(
+        sheet = embed_image(
             folder / "examples.png",
-            "The best, median and worst frames with label and prediction drawn in.",
+            "The best, median and worst frames with label and prediction overlaid.",
             _COLOURS,
             wide=True,
         )
@@ -211,12 +220,12 @@ def _examples(folder: Path) -> Section:
 
 def _example(path: Path, rank: str, title: str) -> ImageBlock | Note:
     alt = f"Ultrasound frame with label and prediction, one of the {rank} frames: {title}."
-    return picture(path, alt, title, NARROW)
+    return embed_image(path, alt, title, NARROW)
 
 
-def read_prediction(folder: Path, note: RunNote) -> RunReport:
+def read_prediction(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     """The report of predicted masks."""
-    manifest, result = folder / MASKS, note.result
+    manifest, result = folder / MASKS, provenance.result
     made = read_json(manifest) if manifest.is_file() else {}
     frames = result.get("frames")
     figures = {
@@ -227,8 +236,8 @@ def read_prediction(folder: Path, note: RunNote) -> RunReport:
     if not result:
         figures = {"masks in this folder": number(sum(1 for _ in folder.glob("*_label_pred.png")))}
     sheet = find(folder, result.get("contact_sheet") or folder / "predictions_contact_sheet.jpg")
-    alt = "Frames of this run, spread over it, each with the predicted bone laid over in orange."
-    shown: list[Block] = [picture(sheet, alt, "Predicted bone in orange.", wide=True)] if sheet else []
+    alt = "Frames sampled from this run, each with the predicted bone overlaid in orange."
+    shown: list[Block] = [embed_image(sheet, alt, "Predicted bone in orange.", wide=True)] if sheet else []
     return RunReport(
         title="Predicted bone surfaces",
         lead=f"A mask for each ultrasound frame, by {made.get('network') or result.get('checkpoint') or 'a network'}.",
@@ -247,13 +256,13 @@ def _network(made: Json, result: Json) -> Table:
         ["checkpoint", str(made.get("checkpoint") or result.get("checkpoint") or "–")],
         ["its SHA-256", str(made.get("checkpoint_sha256") or "–")],
         ["network", str(made.get("network") or "–")],
-        ["bone where the probability is above", f"{made.get('threshold', result.get('threshold', '–'))}"],
+        ["probability threshold of bone", f"{made.get('threshold', result.get('threshold', '–'))}"],
         ["precision", str(made.get("precision") or result.get("precision") or "–")],
         ["time", duration(result.get("seconds"))],
-        ["masks kept from before", number(result.get("frames_skipped"))],
+        ["existing masks kept", number(result.get("frames_skipped"))],
         ["folders of masks", ", ".join(map(str, folders[:8])) + (" …" if len(folders) > 8 else "") or "–"],
     ]
-    return Table(["what", "value"], rows, "What made the masks")
+    return Table(["item", "value"], rows, "Network and settings of the masks")
 
 
 def _labels(name: str) -> str:

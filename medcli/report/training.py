@@ -1,4 +1,4 @@
-"""Reports of ``medcli train seg`` and ``medcli train pose``, done or still under way, and of cross-validation."""
+"""Reports of ``medcli train seg`` and ``medcli train pose``, finished or still running, and of cross-validation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Ta
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.run_files import (
     Json,
-    RunNote,
+    ProvenanceRecord,
     RunReport,
     column,
     duration,
@@ -51,8 +51,8 @@ _PANELS: Mapping[str, Sequence[tuple[str, str, Mapping[str, str]]]] = {
 _MOST_ROWS = 200
 
 
-def read_training(folder: Path, note: RunNote) -> RunReport | None:
-    """The report of a training; None where the folder holds none."""
+def read_training(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
+    """The report of a training; None if the folder contains none."""
     result, settings = _read_if_there(folder / RESULT), _read_if_there(folder / SETTINGS_FILE)
     schema = result.get("schema") or (_POSE if "backbone" in settings else _SEG if "encoder" in settings else "")
     if schema not in _PANELS:
@@ -81,9 +81,9 @@ def _read_if_there(path: Path) -> Json:
 
 def _lead(settings: Json, result: Json, history: Sequence[Any], is_pose: bool) -> str:
     network = settings.get("backbone") if is_pose else f"{settings.get('arch')} on {settings.get('encoder')}"
-    pieces = "pairs" if is_pose else "frames"
+    items = "pairs" if is_pose else "frames"
     done = result.get("epochs") or len(history)
-    size = f", trained on {result[f'train_{pieces}']:,} {pieces}" if f"train_{pieces}" in result else ""
+    size = f", trained on {result[f'train_{items}']:,} {items}" if f"train_{items}" in result else ""
     return f"{network}{size} for {done} of {settings.get('epochs', '?')} epochs."
 
 
@@ -113,9 +113,11 @@ def _notes(result: Json, settings: Json, history: Sequence[Any]) -> list[Note]:
         state = (
             f"{len(history)} of {settings.get('epochs', '?')} epochs are done" if history else "no epoch is done yet"
         )
-        text = f"This run has not ended: {state}. It is still under way or was interrupted; the same command goes on."
+        text = (
+            f"This run is not finished: {state}. It is still running or was interrupted; the same command resumes it."
+        )
         notes.insert(0, Note(text, "info"))
-    notes += [Note(f"Goes on from another run: {text}") for text in settings.get("resumed_from") or []]
+    notes += [Note(f"Resumed from another run: {text}") for text in settings.get("resumed_from") or []]
     return notes
 
 
@@ -154,14 +156,17 @@ def _epochs(history: Sequence[Mapping[str, str]]) -> Table:
 def _validation(result: Json, history: Sequence[Mapping[str, str]]) -> list[Block]:
     if not result:
         return [Note("The table of the best epoch is written at the end of the run.")]
-    guess = result.get("mean_pose_metrics") or {}
+    mean_pose = result.get("mean_pose_metrics") or {}
     best, last = result["best_metrics"], result["last_metrics"]
     names = [name for name in _NAMES if name in best and name != "train_loss"]
     header = ["measure", f"best (epoch {result['best_epoch']})", f"last (epoch {result['epochs']})"]
-    if guess:
+    if mean_pose:
         header.append("always the mean pose")
     rows = [
-        [_NAMES[name], *(number(to_float(row.get(name))) for row in ([best, last, guess] if guess else [best, last]))]
+        [
+            _NAMES[name],
+            *(number(to_float(row.get(name))) for row in ([best, last, mean_pose] if mean_pose else [best, last])),
+        ]
         for name in names
     ]
     return [Table(header, rows, "Validation of the weights in best.safetensors and last.safetensors")]
@@ -175,7 +180,7 @@ def _split(result: Json, settings: Json) -> KeyValues:
         "validation frames": _count(result.get("val_frames")),
         "training pairs": _count(result.get("train_pairs")),
         "validation pairs": _count(result.get("val_pairs")),
-        "test pairs, which took no part": _count(result.get("test_pairs")),
+        "test pairs, not used": _count(result.get("test_pairs")),
         "trials kept together by": str(result.get("split_rule") or ""),
         "images": str(result.get("images") or ""),
         "frames and their digest": str(settings.get("data") or ""),
@@ -183,8 +188,8 @@ def _split(result: Json, settings: Json) -> KeyValues:
     return KeyValues({name: text for name, text in rows.items() if text})
 
 
-def read_cross_validation(folder: Path, note: RunNote) -> RunReport | None:
-    """The report of a cross-validation; None where it has not ended."""
+def read_cross_validation(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
+    """The report of a cross-validation; None if it is not finished."""
     result = _read_if_there(folder / RESULT)
     if not result:
         return None
@@ -203,7 +208,7 @@ def read_cross_validation(folder: Path, note: RunNote) -> RunReport | None:
     mean = result["mean_metrics"]
     return RunReport(
         title="Cross-validation of a bone segmentation network",
-        lead=f"{len(folds)} trainings, each validated on the one specimen that it did not see.",
+        lead=f"{len(folds)} trainings, each validated on the specimen left out.",
         figures={
             "mean validation Dice": number(mean.get("val_dice")),
             "mean distance": number(mean.get("val_chamfer_mm"), 2, "mm"),
@@ -214,7 +219,7 @@ def read_cross_validation(folder: Path, note: RunNote) -> RunReport | None:
             for text in dict.fromkeys(w for fold in folds for w in fold["warnings"])
         ],
         sections=[
-            Section("Folds", [Table(header, rows, "Best epoch of each fold; each fold has a report of its own, too")])
+            Section("Folds", [Table(header, rows, "Best epoch of each fold; each fold also has a separate report")])
         ],
         seconds=sum(to_float(fold["seconds"]) for fold in folds),
     )

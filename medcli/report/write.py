@@ -24,7 +24,7 @@ _MOST_NAMED = 8
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What was written.
+    """The written report.
 
     Attributes:
         folder: the run's folder.
@@ -33,7 +33,7 @@ class ReportResult:
         runs: titles of the runs in it.
         sections: titles of its sections.
         bytes: size of the page.
-        seconds: time it took.
+        seconds: elapsed time.
     """
 
     folder: Path
@@ -47,16 +47,16 @@ class ReportResult:
 
 
 def write_report(folder: Path, out: Path | None = None, overwrite: bool = False) -> ReportResult:
-    """Write one HTML page, complete in itself, on the run in ``folder``.
+    """Write one self-contained HTML page on the run in ``folder``.
 
     Args:
         folder: of a run, finished or not, or of ``medcli demo``.
-        out: the file to write; default ``folder/report.html``. A report that is there is replaced.
-        overwrite: also replace a file that is no report.
+        out: the file to write; default ``folder/report.html``. An existing report is replaced.
+        overwrite: also replace a file that is not a report.
 
     Raises:
-        DataError: there is no such folder, it holds no run (says what was looked for, and names the runs below it), or
-            a file of the run is damaged.
+        DataError: the folder does not exist or contains no run (the message lists what was looked for and the runs
+            below it), or a file of the run is damaged.
         UsageError: ``out`` is another file.
         MedcliError: ``out`` cannot be written.
     """
@@ -65,7 +65,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     out = out or folder / REPORT
     if out.is_file() and not overwrite and not is_report(out):
         raise UsageError(
-            f"{out} is there and is not a medcli report", "choose another --out, or replace it with --overwrite"
+            f"{out} exists and is not a medcli report", "choose another --out, or replace it with --overwrite"
         )
     text = render_page(page)
     make_output_folder(out.parent)
@@ -87,10 +87,10 @@ def sections_of(folder: Path) -> list[Section]:
 
 
 def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
-    """The report of a folder before it is HTML, and the runs in it; see :func:`write_report` for errors."""
+    """The report of a folder before rendering, and the runs in it; see :func:`write_report` for errors."""
     if not folder.is_dir():
-        named = "a file" if folder.exists() else "not there"
-        raise DataError(f"no folder {folder}: it is {named}", "name the folder of a run, such as runs/seg/fpn-resnet34")
+        reason = "is a file" if folder.exists() else "does not exist"
+        raise DataError(f"no folder {folder}: it {reason}", "name the folder of a run, such as runs/seg/fpn-resnet34")
     if is_demo(folder):
         demo, runs = _read_demo(folder)
         return _page(demo, [*demo.sections, how_section(demo), data_section(runs, synthetic=True)]), [demo, *runs]
@@ -138,7 +138,7 @@ def _no_run(folder: Path) -> DataError:
     below = find_run_folders(folder)[:_MOST_NAMED]
     if below:
         commands = "; ".join(spell("medcli", "report", place) for place in below)
-        return DataError(f"{folder} is no run itself, but these are: type one of", commands)
+        return DataError(f"{folder} is not a run, but these folders below it are: use one of", commands)
     return DataError(
-        f"{folder} holds no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to"
+        f"{folder} contains no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to"
     )

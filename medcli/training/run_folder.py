@@ -116,7 +116,8 @@ def _resumed_from(folder: Path, settings: FitSettings, start: Start, data: str) 
     if start.checkpoint is None:
         return []
     if is_own_checkpoint(folder, start.checkpoint):
-        return list(read_settings(folder).get(RESUMED_FROM) or [])
+        earlier = read_settings(folder).get(RESUMED_FROM)
+        return [str(path) for path in earlier] if isinstance(earlier, list) else []
     before = read_settings(start.checkpoint.parent)
     changes = differing(before, settings, data) if before else []
     if changes:

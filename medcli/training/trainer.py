@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import logging
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +16,12 @@ import torch
 
 from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.training.devices import Devices
+from medcli.training.safe_unpickler import read_pickled_model
 from medcli.training.settings import FitSettings
+from medcli.training.stored_zip import printable
 
 LOGGERS = ("csv", "tensorboard")
+_MOST_EPOCHS = 1_000_000_000
 _NO_VARIANCE = "Expected more than 1 value per channel"
 
 
@@ -63,7 +68,7 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=None if start is None else str(start))
+            trainer.fit(module, datamodule=data, **_resuming(trainer, start))
         except SystemExit as leaving:  # Lightning turns Ctrl-C into an exit of its own
             if trainer.interrupted:
                 raise KeyboardInterrupt from leaving
@@ -81,7 +86,30 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
                     "a batch of one frame is too small for the batch normalisation of this network",
                     "use --batch-size 2 or more and at least two training frames, or another network",
                 ) from error
+            if start is not None and _is_restoring(error):
+                reason = f"{type(error).__name__}: {printable(str(error))}"
+                raise DataError(
+                    f"{start} is not a checkpoint that can be resumed: {reason}",
+                    "give another run's last.ckpt, or train again with --overwrite",
+                ) from error
             raise
+
+
+def _resuming(trainer: pl.Trainer, start: Path | None) -> dict[str, Any]:
+    """What ``trainer.fit`` is told of the checkpoint: to take plain values only, where its version can be told so."""
+    if start is None:
+        return {}
+    plain = {"weights_only": True} if "weights_only" in inspect.signature(trainer.fit).parameters else {}
+    return {"ckpt_path": str(start.absolute()), **plain}  # a relative path may look like an address
+
+
+def _is_restoring(error: BaseException) -> bool:
+    """Whether ``error`` was raised while Lightning put a checkpoint's values back into their places."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(
+        frame.f_code.co_filename.endswith("checkpoint_connector.py") and "rest" in frame.f_code.co_name
+        for frame in frames
+    )
 
 
 def check_resumable(path: Path, module: pl.LightningModule) -> None:
@@ -90,7 +118,7 @@ def check_resumable(path: Path, module: pl.LightningModule) -> None:
     Raises:
         DataError: it is not, with the reason.
     """
-    shapes = {name: tensor.shape for name, tensor in _read_resumable(path)["state_dict"].items()}
+    shapes = {name: tensor.shape for name, tensor in _read_resumable(path, whole=True)["state_dict"].items()}
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     if shapes != expected:
         wrong = next(iter(sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))))
@@ -108,10 +136,22 @@ def epochs_done(path: Path) -> int:
     return int(_read_resumable(path)["epoch"]) + 1  # written at the end of an epoch, before it is counted
 
 
-def _read_resumable(path: Path) -> dict[str, Any]:
+def _read_resumable(path: Path, whole: bool = False) -> dict[str, Any]:
+    """What a Lightning checkpoint holds; ``whole`` also compares the checksums of its numbers.
+
+    torch's own reader of plain values can be kept busy without end, so it gets only what the bounded one went through.
+    """
     hint = "give a run's last.ckpt"
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        pickled = read_pickled_model(path)
+        if whole:
+            pickled.check_numbers()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except DataError as error:
+        reason = error.message.replace(f"{path} ", "")
+        raise DataError(f"{path} is not a checkpoint that can be resumed: it {reason}", hint) from error
     except OSError as error:
         raise DataError(f"{path} is not a checkpoint that can be resumed: {error.strerror or error}", hint) from error
     except Exception as error:  # torch.load raises what its formats raise, at length
@@ -121,6 +161,11 @@ def _read_resumable(path: Path) -> dict[str, Any]:
     missing = [name for name in needed if not isinstance(content, dict) or name not in content]
     if missing:
         raise DataError(f"{path} is not a checkpoint that can be resumed: it has no {', no '.join(missing)}", hint)
+    state, epoch = content["state_dict"], content["epoch"]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise DataError(f"{path} is not a checkpoint that can be resumed: its state_dict holds more than tensors", hint)
+    if type(epoch) is not int or not 0 <= epoch < _MOST_EPOCHS:
+        raise DataError(f"{path} is not a checkpoint that can be resumed: its epoch is not the number of one", hint)
     return dict(content)
 
 

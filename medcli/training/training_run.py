@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,8 +142,8 @@ class Training(ABC, Generic[Result]):
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
             logger.info("%s is already finished: %d epochs; --overwrite trains again", out, self.settings.epochs)
-            result: Result = from_json(self.result_type, start.result)
-            return result
+            finished: Result = _read_back(out, self.result_type, start.result)
+            return finished
         note(self.verb, out, self.about, self.settings)
         task = self.prepare(out, start.checkpoint is None, progress)
         trained = train(task, self.settings, devices, out, start, progress)
@@ -151,6 +151,13 @@ class Training(ABC, Generic[Result]):
         finish(out, result)
         note(self.verb, out, self.about, self.settings, trained.device)
         return result
+
+
+def _read_back(out: Path, kind: type[Any], values: Mapping[str, Any]) -> Any:
+    try:
+        return from_json(kind, values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{out / RESULT} is not the result of a training", "train again with --overwrite") from error
 
 
 def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool, data: str) -> Start:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError
 from medcli.core.files import write_bytes, write_text
+from medcli.training.inert_values import StandIn
+from medcli.training.safe_unpickler import TensorRecord, read_pickled_model
+from medcli.training.safetensors_header import read_safetensors_header
+from medcli.training.stored_zip import printable
 
 if TYPE_CHECKING:
     import torch
 
 SUFFIX = ".safetensors"
 HEADER_KEY = "medcli"
+Network = TypeVar("Network", bound="torch.nn.Module")
 
 
 def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
@@ -43,32 +49,72 @@ def read_description(path: Path, hint: str) -> str:
     Raises:
         DataError: the file is missing or was not written by medcli; ``hint`` says what to do.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "pt") as content:
-            header = content.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read checkpoint {path}: {error}", hint) from error
-    if HEADER_KEY not in header:
+        header = read_safetensors_header(path, hint)
+    except DataError as error:
+        raise DataError(f"cannot read checkpoint: {error.message}", hint) from error
+    if HEADER_KEY not in header.metadata:
         raise DataError(f"{path} holds weights but no description of a network", hint)
-    return str(header[HEADER_KEY])
+    return header.metadata[HEADER_KEY]
 
 
-def load_into(model: torch.nn.Module, path: Path, network: str) -> None:
-    """Load the weights of ``path`` into ``model``; ``network`` names it in errors.
+def build_and_load(build: Callable[[], Network], path: Path, network: str) -> Network:
+    """The network of ``path``, a safetensors file: built by ``build``, with the weights of the file.
+
+    A file of a few bytes may name a network of many gigabytes. So the network is first built without memory, where that
+    can be done, and compared with what the file holds.
+
+    Args:
+        network: names it in errors.
 
     Raises:
-        DataError: they do not fit.
+        DataError: there is no such network, or the weights do not fit.
     """
-    from safetensors.torch import load_file
+    import torch
 
+    shapes = read_safetensors_header(path).shapes
     try:
-        model.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[1] if len(lines) > 1 else lines[0]
-        raise DataError(f"{path} does not fit the network it names ({network}): {reason}") from error
+        with torch.device("meta"):
+            outline = build()
+    except Exception:  # some networks cannot be built so, each fails in its own way
+        outline = None
+    if outline is not None:
+        _check_shapes(shapes, outline, path, network)
+    try:
+        model = build()
+    except UsageError as error:
+        raise DataError(f"{path} names a network that cannot be built: {error.message}", error.hint) from error
+    load_state(model, _load_safetensors(path), path, network)
+    return model
+
+
+def load_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path, network: str) -> None:
+    """Give ``model`` the weights ``state``, which were read from ``path``; ``network`` names it in errors.
+
+    Raises:
+        DataError: names, shapes or types do not fit, or numbers are not finite.
+    """
+    _check_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, model, path, network)
+    for name, wanted in model.state_dict().items():
+        given = state[name]
+        if given.is_complex() or given.is_floating_point() != wanted.is_floating_point():
+            raise DataError(f"{path} does not fit {network}: {name} is of type {str(given.dtype)[6:]}")
+        if given.is_floating_point() and not given.isfinite().all():
+            raise DataError(f"{path} is damaged: {name} holds numbers that are not finite")
+    model.load_state_dict(state)
+
+
+def _check_shapes(given: Mapping[str, tuple[int, ...]], model: torch.nn.Module, path: Path, network: str) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    different = [name for name in {**wanted, **given} if wanted.get(name) != given.get(name)]
+    if different:
+        first = different[0]
+        words = "is missing" if first not in given else "has another shape"
+        words = words if first in wanted else "is not part of it"
+        raise DataError(
+            f"{path} does not fit the network it names ({network}): {printable(first)} {words} "
+            f"(of {len(different)} that differ)"
+        )
 
 
 def find_newest(runs_root: Path, task: str) -> Path:
@@ -92,26 +138,49 @@ def find_newest(runs_root: Path, task: str) -> Path:
     return max(found, key=lambda path: (path.stat().st_mtime_ns, path))
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, most_bytes: int = 8 << 30) -> dict[str, torch.Tensor]:
     """Named tensors of a safetensors file or of a torch state dict; executes nothing in the file.
 
+    Args:
+        path: what begins as a safetensors file, or as a file of torch.save.
+        most_bytes: refuse files whose tensors take more, before they are read.
+
     Raises:
-        DataError: it is neither.
+        DataError: it is neither, is damaged, or too large.
     """
-    import torch
+    if path.suffix == SUFFIX:
+        read_safetensors_header(path)
+        return _load_safetensors(path)
+    pickled = read_pickled_model(path)
+    content = pickled.root
+    if isinstance(content, StandIn):
+        raise DataError(
+            f"{path} is not a torch state dict but a whole {printable(content.origin)}: save its state_dict()"
+        )
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, TensorRecord) for name, value in content.items()
+    ):
+        raise DataError(f"{path} holds no state dict (a mapping of names to tensors)")
+    found = sum(record.count * record.storage.item_size for record in content.values())
+    if found > most_bytes:
+        raise DataError(f"{path} holds tensors of {found:,} bytes, many more than the network that they are for")
+    return pickled.tensors(content)
+
+
+def most_bytes_for(model: torch.nn.Module) -> int:
+    """Bytes that a file of weights for ``model`` may hold: also of a larger network that contains it."""
+    return int(10 * sum(tensor.nbytes for tensor in model.state_dict().values())) + (1 << 30)
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        if path.suffix == SUFFIX:
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    except Exception as error:  # torch.load raises what its formats raise
-        raise DataError(f"{path} is not a torch state dict: {str(error).splitlines()[0]}") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise DataError(f"{path} holds no state dict (a mapping of names to tensors)")
-    return content
+        return load_file(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise DataError(f"{path} is damaged: {printable(str(error))}") from error

@@ -1,19 +1,20 @@
-"""What a checkpoint is, told from the first bytes of its file: quick, without torch, and without reading weights.
+"""Identify checkpoints from the header of the file: fast, without torch, and without reading weights.
 
-A safetensors file begins with the length of its header (8 bytes, little-endian) and the header as JSON: the place of
-each tensor, and under ``__metadata__`` what medcli wrote there (:mod:`medcli.training.weights`).
+The description that medcli writes into the header (:mod:`medcli.training.weights`) is enough.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError
+from medcli.training.checkpoint_file import check_checkpoint_file
+from medcli.training.description import are_splits, parse_description
+from medcli.training.safetensors_header import read_safetensors_header
+from medcli.training.stored_zip import printable
 from medcli.training.weights import HEADER_KEY, SUFFIX
 
 if TYPE_CHECKING:
@@ -22,16 +23,15 @@ if TYPE_CHECKING:
 
 SEGMENTATION, POSE, OTHER, DAMAGED = "segmentation", "pose", "other", "damaged"
 KINDS = {"medcli.segmenter.v1": SEGMENTATION, "medcli.pose_network.v1": POSE}
-_LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
 
 
 @dataclass(frozen=True)
 class Header:
-    """What stands at the beginning of a safetensors file.
+    """The header of a safetensors file.
 
     Attributes:
-        description: what medcli wrote of the network; empty where another program wrote the file.
-        parameters: numbers that the file holds.
+        description: medcli's description of the network; empty if another program wrote the file.
+        parameters: number of parameters in the file.
     """
 
     description: dict[str, Any]
@@ -50,8 +50,8 @@ class FoundCheckpoint:
     Attributes:
         path: the file.
         kind: ``segmentation``, ``pose``, ``other``, or ``damaged``.
-        what: the network, or what is wrong with the file.
-        splits: what the network learnt from, as its description says.
+        what: the network, or the damage of the file.
+        splits: the data split that the network was trained on, from its description.
     """
 
     path: Path
@@ -61,55 +61,47 @@ class FoundCheckpoint:
 
 
 def read_header(path: Path) -> Header:
-    """Read the beginning of a safetensors file, and look whether the rest is as long as it says.
+    """Read the header of a safetensors file, and check that the file has the length that it states.
 
     Raises:
-        DataError: the file is missing, is none, or is cut off.
+        DataError: the file is missing, is not a safetensors file, is truncated, or its description is malformed.
     """
+    header = read_safetensors_header(path)
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
-                raise DataError(f"{path} is no safetensors file, or it is cut off ({size:,} bytes)")
-            header = json.loads(file.read(length))
-        tensors = {name: value for name, value in header.items() if name != "__metadata__"}
-        needed = 8 + length + max((value["data_offsets"][1] for value in tensors.values()), default=0)
-        description = json.loads(header.get("__metadata__", {}).get(HEADER_KEY, "{}"))
-        parameters = sum(math.prod(value["shape"]) for value in tensors.values())
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise DataError(f"{path} is no safetensors file: its header cannot be read") from error
-    if size < needed:
-        raise DataError(f"{path} is cut off: {size:,} of {needed:,} bytes are there")
-    return Header(description if isinstance(description, dict) else {}, parameters)
+        description = parse_description(header.metadata.get(HEADER_KEY, "{}"))
+    except ValueError as error:
+        raise DataError(f"{path} does not describe its network: {error}") from error
+    return Header(description, header.parameters)
 
 
 def find_checkpoints(weights: Path, of_runs: Iterable[Path]) -> list[FoundCheckpoint]:
-    """The checkpoints in ``weights``, then those ``of_runs``; damaged ones are named as such."""
+    """The checkpoints in ``weights``, then those ``of_runs``; damaged ones are marked as such."""
     paths = sorted(weights.glob(f"*{SUFFIX}")) if weights.is_dir() else []
     return [inspect_checkpoint(path) for path in [*paths, *of_runs]]
 
 
 def inspect_checkpoint(path: Path) -> FoundCheckpoint:
-    """What a checkpoint is; a file that cannot be used is an answer, not an error."""
+    """Identify a checkpoint; an unusable file is reported, not an error."""
     try:
         header = read_header(path)
     except DataError as error:
         return FoundCheckpoint(path, DAMAGED, error.message.replace(f"{path} ", ""))
-    said = header.description
+    description = header.description
+    anatomies = description.get("anatomies")
+    numbers = [str(number) for number in anatomies if type(number) is int] if isinstance(anatomies, list) else []
     words = {
-        SEGMENTATION: f"{said.get('arch')} on {said.get('encoder')}",
-        POSE: f"{said.get('backbone')}, anatomy {' '.join(map(str, said.get('anatomies') or ['?']))}",
+        SEGMENTATION: f"{_text(description.get('arch'))} on {_text(description.get('encoder'))}",
+        POSE: f"{_text(description.get('backbone'))}, anatomy {' '.join(numbers) or '?'}",
         OTHER: "weights of another program",
     }[header.kind]
-    splits = said.get("splits")
+    splits = description.get("splits")
+    if header.kind == SEGMENTATION and not are_splits(splits or {}):
+        return FoundCheckpoint(path, DAMAGED, "does not describe its network: splits are not lists of specimens")
     return FoundCheckpoint(path, header.kind, words, splits if isinstance(splits, dict) else {})
 
 
 def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
-    """Load a checkpoint of any kind, and say what it is (``medcli checkpoint show``); executes nothing in it.
+    """Load a checkpoint of any kind and describe it (``medcli checkpoint show``); no code in it is executed.
 
     Raises:
         DataError: the file is missing, damaged, hostile, or does not fit the network it names.
@@ -117,8 +109,11 @@ def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
     from medcli.ultrabones.segmentation import checkpoint as segmentation
     from medcli.veriserum.pose import checkpoint as pose
 
-    if not path.is_file():
-        raise DataError(f"no checkpoint {path}", "name a .safetensors file, or a published .pth")
+    check_checkpoint_file(path, "name a .safetensors file, or a published .pth")
     if path.suffix == SUFFIX and read_header(path).kind == POSE:
         return pose.describe_pose_checkpoint(path)
     return segmentation.describe_segmentation_checkpoint(path)
+
+
+def _text(value: Any) -> str:
+    return printable(value) if isinstance(value, str) else "?"

@@ -1,17 +1,16 @@
-"""The folder of ``medcli demo``: the files that it is known by, how far it came, and how to go on with it."""
+"""The folder of ``medcli demo``: its files, its state, and the command that resumes it."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcli.core.json_text import read_object
+from medcli.core.json_text import parse_json, read_object
 from medcli.core.shell import spell
 
 RESULT, SETTINGS, REPORT = "demo.json", "demo-settings.json", "report.html"
-SCHEMA = "medcli.demo.v2"
-"""Of ``demo.json``."""
+SCHEMA = "medcli.demo.v3"
+"""Schema of ``demo.json``."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,9 @@ class Demo:
 
     Attributes:
         path: the folder.
-        finished: whether all of it is there.
-        report: its page, None where there is none.
-        resume: the command that goes on with it; None where it is done.
+        finished: whether it is complete.
+        report: its report, None if there is none.
+        resume: the command that resumes it; None if it is finished.
     """
 
     path: Path
@@ -31,22 +30,22 @@ class Demo:
     resume: str | None = None
 
 
-def look_at_demo(folder: Path) -> Demo | None:
-    """The demonstration in ``folder``, if it holds any file of one."""
+def find_demo(folder: Path) -> Demo | None:
+    """The demonstration in ``folder``; None if the folder is empty or missing."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
     try:
-        finished = isinstance(json.loads((folder / RESULT).read_text(encoding="utf-8")), dict)
+        finished = (folder / RESULT).is_file() and isinstance(parse_json((folder / RESULT).read_bytes()), dict)
     except (OSError, ValueError):
         finished = False
     report = folder / REPORT
-    return Demo(folder, finished, report if report.is_file() else None, None if finished else _again(folder))
+    return Demo(folder, finished, report if report.is_file() else None, None if finished else _resume_command(folder))
 
 
-def _again(folder: Path) -> str | None:
-    """``medcli demo`` as it was begun in ``folder``; None where that cannot be told."""
-    begun = read_object(folder / SETTINGS)
-    if not {"quick", "seed"} <= begun.keys():
+def _resume_command(folder: Path) -> str | None:
+    """The ``medcli demo`` command that was started in ``folder``; None if it is unknown."""
+    started = read_object(folder / SETTINGS)
+    if not {"quick", "seed"} <= started.keys():
         return None
-    seed = ["--seed", begun["seed"]] if begun["seed"] else []
-    return spell("medcli", "demo", *(["--quick"] if begun["quick"] else []), *seed)
+    seed = ["--seed", started["seed"]] if started["seed"] else []
+    return spell("medcli", "demo", *(["--quick"] if started["quick"] else []), *seed)

@@ -1,4 +1,4 @@
-"""What is on this machine: versions, devices, data, checkpoints, runs, and what to do next (``medcli info``)."""
+"""Versions, devices, data, checkpoints and runs on this machine, and the next commands (``medcli info``)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from medcli.core.dataset_status import DataFolder
 from medcli.core.files import usable_cores
 from medcli.core.shell import Proposal
 from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
-from medcli.workspace.demo_folder import Demo, look_at_demo
-from medcli.workspace.next_commands import Here, next_steps
+from medcli.workspace.demo_folder import Demo, find_demo
+from medcli.workspace.next_commands import Workspace, next_steps
 from medcli.workspace.runs import Run, find_runs
 
 PACKAGES = (
@@ -39,14 +39,14 @@ _MOST_RUNS, _MOST_CHECKPOINTS = 10, 10
 
 @dataclass(frozen=True)
 class Inventory:
-    """The answer of ``medcli info``.
+    """The result of ``medcli info``.
 
     Attributes:
         data: both data folders.
         checkpoints: published ones, then the best of each run.
-        runs: the newest first.
-        demo: the demonstration's folder; None where there is none.
-        next: what to do next, the most useful first.
+        runs: newest first.
+        demo: the demonstration's folder; None if there is none.
+        next: proposed commands, the most useful first.
     """
 
     version: str
@@ -75,7 +75,9 @@ class Inventory:
         lines += [*_list("checkpoints", map(_checkpoint_lines, self.checkpoints), _MOST_CHECKPOINTS)]
         lines += [*_list("runs", map(_run_lines, self.runs), _MOST_RUNS)]
         if self.demo:
-            state = f"see {self.demo.report}" if self.demo.report else "made" if self.demo.finished else "not finished"
+            state = (
+                f"see {self.demo.report}" if self.demo.report else "finished" if self.demo.finished else "not finished"
+            )
             lines += ["", f"demonstration in {self.demo.path}: {state}"]
         wrapped = [part for line in lines for part in _wrap(line)]
         return "\n".join([*wrapped, *(line for step in self.next for line in _step_lines(step))])
@@ -87,13 +89,13 @@ def take_inventory(
     runs_root: Path = Path("runs"),
     weights_root: Path = Path("data/weights"),
 ) -> Inventory:
-    """Look at this machine, the data folders, weights and runs; what is absent or damaged is reported, no error."""
+    """Inspect this machine, data folders, weights and runs; missing or damaged items are reported, not raised."""
     from medcli.ultrabones.dataset import status as ultrabones
     from medcli.veriserum.dataset import status as veriserum
 
     runs = find_runs(runs_root)
     checkpoints = find_checkpoints(weights_root, [run.checkpoint for run in runs if run.checkpoint])
-    demo = look_at_demo(DEMO)
+    demo = find_demo(DEMO)
     data = [ultrabones.survey_ultrabones(ultrabones_root), veriserum.survey_veriserum(veriserum_root)]
     return Inventory(
         version=__version__,
@@ -106,12 +108,12 @@ def take_inventory(
         checkpoints=checkpoints,
         runs=runs,
         demo=demo,
-        next=next_steps(Here(data[0], data[1], runs_root, runs, checkpoints, demo)),
+        next=next_steps(Workspace(data[0], data[1], runs_root, runs, checkpoints, demo)),
     )
 
 
 def find_devices() -> list[str]:
-    """Names of the devices torch can compute on; the CPU is always there."""
+    """Names of the devices available to torch, always including the CPU."""
     import torch
 
     gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""The command that goes on with a training that stopped, from the ``settings.json`` in its folder."""
+"""The command that resumes an interrupted training, from the ``settings.json`` in its folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from medcli.core.shell import spell
 
 _FIRST = ("root",)
-"""Said in any case, and before the rest: where the data are."""
+"""Always given, and before the others."""
 _SPELLED = {"loggers": "--logger"}
 _NO_CACHE = "use_cache"
 
 
 def resume_command(task: str, folder: Path, saved: Mapping[str, Any]) -> str:
-    """``medcli train seg --root … --out …`` with every option that is not the default.
+    """``medcli train seg --root … --out …`` with every option that differs from its default.
 
     Args:
         task: ``seg`` or ``pose``.
@@ -27,13 +27,13 @@ def resume_command(task: str, folder: Path, saved: Mapping[str, Any]) -> str:
 
 
 def resume_cross_validation(folder: Path, folds: Sequence[Mapping[str, Any]]) -> str:
-    """The same for ``--cv loo``, which keeps the settings in its folds; ``folds`` are in the order of their names."""
-    whole = {**folds[0], "train_specimens": _all_specimens(folds), "val_specimens": None}
-    return spell("medcli", "train", "seg", "--cv", "loo", *_options("seg", whole), "--out", folder)
+    """The same for ``--cv loo``, which saves the settings in its folds; ``folds`` are sorted by name."""
+    all_folds = {**folds[0], "train_specimens": _all_specimens(folds), "val_specimens": None}
+    return spell("medcli", "train", "seg", "--cv", "loo", *_options("seg", all_folds), "--out", folder)
 
 
 def _all_specimens(folds: Sequence[Mapping[str, Any]]) -> list[int]:
-    """What is left out in turn, in an order of which each fold's training specimens are the rest."""
+    """The specimens of the cross-validation, in an order consistent with the training specimens of each fold."""
     left_out, others = folds[0]["val_specimens"][0], list(folds[0]["train_specimens"])
     orders = [[*others[:i], left_out, *others[i:]] for i in range(len(others) + 1)]
     fitting = (order for order in orders if all(_is_fold_of(order, fold) for fold in folds))
@@ -45,7 +45,7 @@ def _is_fold_of(order: list[int], fold: Mapping[str, Any]) -> bool:
 
 
 def _options(task: str, saved: Mapping[str, Any]) -> list[str]:
-    """Values that differ from the defaults; also those whose default the environment may set otherwise."""
+    """Values that differ from the defaults, and those whose default is overridden by the environment."""
     words: list[str] = []
     for name, default in _defaults(task).items():
         value = saved.get(name)

@@ -1,17 +1,15 @@
-"""The kinds of runs, and the runs below a folder: what each is, how far it came, its headline number.
+"""Find the runs below a folder: kind, state and headline number of each.
 
-A run is recognised by the files that it leaves. :data:`KINDS` says how, for ``medcli info`` and ``medcli report``; the
-report has a reader for each command (:mod:`medcli.report.runs`). Reading is tolerant: a file that is damaged makes its
-run ``damaged``, nothing more. Nothing heavy is imported.
+A run is recognised by its output files. :data:`KINDS` defines how, for ``medcli info`` and ``medcli report``; the
+report has a reader for each command (:mod:`medcli.report.runs`). Reading is tolerant: a damaged file marks its run
+``damaged`` and raises nothing. No heavy library is imported.
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,9 +19,10 @@ from typing import Any
 from medcli.core.errors import DataError
 from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
-from medcli.core.run_provenance import NAME as NOTE
+from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
 from medcli.training.settings import SETTINGS_FILE, read_settings
+from medcli.training.stored_zip import is_archive
 from medcli.workspace.resume import resume_command, resume_cross_validation
 
 TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"
@@ -42,7 +41,7 @@ _SCHEMAS = {
     "medcli.train_seg_cv.v1": CROSS_VALIDATION,
 }
 _NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION)
-"""Commands below whose folders lies no other run, but often thousands of files."""
+"""Commands whose folders contain no other run, but often thousands of files."""
 _POSE_COLUMNS = {"id", "tx", "ty", "tz", "rz", "rx", "ry"}
 _DEEPEST, _MOST_FOLDERS = 4, 5000
 
@@ -52,16 +51,16 @@ class Run:
     """One run.
 
     Attributes:
-        path: its folder, or the one table that it left.
+        path: its folder, or its table.
         kind: the command that made it, such as ``train seg``.
-        state: ``finished``, ``under way`` (a process of this machine is at it), ``interrupted``, ``failed`` (before
-            anything was done) or ``damaged``.
-        detail: how far it came, or what is wrong.
-        headline: its number of most interest, in words; empty where there is none yet.
+        state: ``finished``, ``under way`` (a process on this machine is running it), ``interrupted``, ``failed``
+            (before the first epoch) or ``damaged``.
+        detail: its progress, or what is wrong.
+        headline: its most important number as text; empty if there is none yet.
         changed: local time of its last change, ISO.
-        checkpoint: the weights of its best epoch, None where there are none.
+        checkpoint: the weights of its best epoch, None if there are none.
         source: what an evaluation evaluated: a checkpoint or a folder or table of predictions.
-        resume: the command that goes on with it; None where nothing is left to do.
+        resume: the command that resumes it; None if it is finished.
     """
 
     path: Path
@@ -76,39 +75,39 @@ class Run:
 
 
 def find_runs(root: Path) -> list[Run]:
-    """Every run below ``root``, the one changed last first; empty where there is no such folder."""
+    """Every run below ``root``, latest change first; empty if the folder does not exist."""
     found = [run for path in _places(root) if (run := find_run(path)) is not None]
     return sorted(found, key=lambda run: (run.changed, str(run.path)), reverse=True)
 
 
 def run_kind(path: Path) -> str | None:
-    """The command that made a folder or table, for those that ``medcli info`` lists; None where it is no run.
+    """The command that made a folder or table, for those that ``medcli info`` lists; None if it is not a run.
 
-    A run of training whose settings cannot be read is a ``train seg``, unless its folder stands in one named ``pose``.
+    A training whose settings cannot be read counts as ``train seg``, unless its parent folder is named ``pose``.
     """
-    return next((command for command in commands_of(path) if command in _LOOKS), None)
+    return next((command for command in commands_of(path) if command in _READERS), None)
 
 
 def commands_of(path: Path) -> Iterator[str]:
-    """The commands that left the files in a folder, or the table ``path``."""
+    """The commands that wrote the files in a folder, or the table ``path``."""
     yield from (command for kind in KINDS if (command := kind.recognise(path)))
 
 
 def find_run(path: Path) -> Run | None:
-    """The run that a folder or table holds; None where it holds none."""
+    """The run in a folder or table; None if there is none."""
     kind = run_kind(path)
     if kind is None:
         return None
     try:
-        return _LOOKS[kind](path, kind)
+        return _READERS[kind](path, kind)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, DataError):
         return Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
 
 
 def find_run_folders(root: Path) -> list[Path]:
-    """Folders below ``root`` with files of a run in them, or with a run's note; the nearest first."""
+    """Folders below ``root`` with files of a run or a provenance record; the nearest first."""
     places = [place for place in _places(root) if place.is_dir()]
-    found = [place for place in places if any(commands_of(place)) or any(place.glob(f"*{NOTE}"))]
+    found = [place for place in places if any(commands_of(place)) or any(place.glob(f"*{PROVENANCE}"))]
     return sorted(found, key=lambda place: (len(place.parts), place))
 
 
@@ -142,8 +141,8 @@ def _training(folder: Path, kind: str) -> Run:
         return Run(folder, kind, UNDER_WAY, f"epoch {len(rows)} of {saved['epochs']}", "", changed, best)
     command = resume_command(kind.split()[1], folder, saved)
     if not rows:
-        return Run(folder, kind, FAILED, "no epoch was finished", "", changed, best, resume=command)
-    resumable = zipfile.is_zipfile(folder / RESUMABLE)
+        return Run(folder, kind, FAILED, "no epoch was completed", "", changed, best, resume=command)
+    resumable = is_archive(folder / RESUMABLE)
     detail = f"epoch {len(rows)} of {saved['epochs']}"
     if not resumable:
         detail, command = f"{detail}; {RESUMABLE} is missing or damaged", f"{command} --overwrite"
@@ -184,7 +183,7 @@ def _evaluate_pose(folder: Path, kind: str) -> Run:
 
 
 def _predict_seg(folder: Path, kind: str) -> Run:
-    made = json.loads((folder / MASKS).read_text(encoding="utf-8"))
+    made = read_object(folder / MASKS)
     masks = sum(entry.name.endswith("_label_pred.png") for entry in os.scandir(folder))
     return Run(folder, kind, FINISHED, f"{masks:,} masks", "", _changed(folder, MASKS), source=made["checkpoint"])
 
@@ -211,7 +210,7 @@ def _poses(path: Path, kind: str) -> Run:
     return Run(path, kind, FINISHED, f"{len(rows):,} poses", headline, _changed(path))
 
 
-_LOOKS: Mapping[str, Callable[[Path, str], Run]] = {
+_READERS: Mapping[str, Callable[[Path, str], Run]] = {
     TRAIN_SEG: _training,
     TRAIN_POSE: _training,
     CROSS_VALIDATION: _cross_validation,
@@ -223,7 +222,7 @@ _LOOKS: Mapping[str, Callable[[Path, str], Run]] = {
     RECONSTRUCT: _reconstruct,
     CALIBRATE: _calibrate,
 }
-"""What ``medcli info`` lists; labels lie among the data, and are counted with them."""
+"""What ``medcli info`` lists; labels are stored with the data, and are counted there."""
 
 
 def _trained(folder: Path) -> str | None:
@@ -257,29 +256,29 @@ def _poses_written(path: Path) -> str | None:
     return REGISTER if "similarity_after" in columns else PREDICT_POSE
 
 
-def _left(name: str, command: str) -> Callable[[Path], str | None]:
+def _with_file(name: str, command: str) -> Callable[[Path], str | None]:
     return lambda folder: command if (folder / name).is_file() else None
 
 
 @dataclass(frozen=True)
 class RunKind:
-    """A kind of run: ``recognise`` names the command whose files (``leaves``, in words) are in a folder, or None."""
+    """A kind of run: ``recognise`` returns the command whose files (``files``, as text) are in a folder, or None."""
 
     verb: str
-    leaves: str
+    files: str
     recognise: Callable[[Path], str | None]
 
 
 KINDS = (
     RunKind("train", f"{SETTINGS_FILE} or {RESULT}", _trained),
     RunKind("evaluate", EVALUATION, _evaluated),
-    RunKind("predict seg", MASKS, _left(MASKS, PREDICT_SEG)),
-    RunKind("calibrate", CALIBRATED, _left(CALIBRATED, CALIBRATE)),
-    RunKind("label", LABELS, _left(LABELS, LABEL)),
+    RunKind("predict seg", MASKS, _with_file(MASKS, PREDICT_SEG)),
+    RunKind("calibrate", CALIBRATED, _with_file(CALIBRATED, CALIBRATE)),
+    RunKind("label", LABELS, _with_file(LABELS, LABEL)),
     RunKind("reconstruct", "a record's .json", _rebuilt),
     RunKind("predict pose, register", "a table of poses", _poses_written),
 )
-"""Every kind of run, in the order in which a folder that could be several is asked."""
+"""Every kind of run, in the order in which a folder is tested."""
 
 
 def _folds(folder: Path) -> list[Path]:
@@ -298,7 +297,9 @@ def _evaluation(folder: Path) -> dict[str, Any]:
 
 
 def _metrics(folder: Path) -> list[dict[str, float]]:
-    """The whole rows of ``metrics.csv``."""
+    """The complete rows of ``metrics.csv``."""
+    if not (folder / METRICS).is_file():
+        return []
     try:
         with (folder / METRICS).open(newline="", encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

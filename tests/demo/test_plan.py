@@ -1,4 +1,4 @@
-"""A step of the demonstration states its command once: what is shown is what is run."""
+"""A step of the demonstration runs exactly the command that it shows."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 import pytest
 
 from medcli.core.image_io import read_grey
-from medcli.demo.plan import FULL, QUICK, DemoPlan, DemoTask, StepOutcome, listed, typed
+from medcli.demo.plan import FULL, QUICK, DemoPlan, DemoTask, StepOutcome, command_words, listed
 
 
 @dataclass(frozen=True)
-class Answer:
+class Result:
     frames: int
     failures: tuple[object, ...] = ()
 
 
 def task(**more: Any) -> DemoTask:
-    words = typed("label ultrabones --root", Path("my demo"), "--specimens 2 7")
+    words = command_words("label ultrabones --root", Path("my demo"), "--specimens 2 7")
     return DemoTask("a", "A", "About.", words, lambda done: StepOutcome({"frames": f"{done.frames}"}), **more)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="its shells quote by other signs")
+@pytest.mark.skipif(sys.platform == "win32", reason="its shells quote differently")
 def test_the_command_that_is_shown_is_the_one_that_is_run() -> None:
     ran: list[str] = []
 
-    def run(words: Any) -> Answer:
+    def run(words: Any) -> Result:
         ran.extend(map(str, words))
-        return Answer(3, (ValueError("broken"), "missing"))
+        return Result(3, (ValueError("broken"), "missing"))
 
     one = task(free=("--workers", "2"))
     outcome, failures = one.run(run)
@@ -42,10 +42,10 @@ def test_the_command_that_is_shown_is_the_one_that_is_run() -> None:
 
 
 def test_a_step_can_do_its_work_itself() -> None:
-    def refuse(words: Any) -> None:
+    def reject(words: Any) -> None:
         raise AssertionError(words)
 
-    outcome, failures = task(work=lambda: Answer(5)).run(refuse)
+    outcome, failures = task(work=lambda: Result(5)).run(reject)
     assert (outcome.numbers, failures) == ({"frames": "5"}, ())
 
 
@@ -55,7 +55,7 @@ def test_sizes_and_places(tmp_path: Path) -> None:
     assert plan.relative(plan.trained) == "runs/seg/small/best.safetensors"
     assert (plan.parallel, DemoPlan(tmp_path).parallel) == (("--workers", "3"), ())
     assert listed(plan.size.rebuilt) == "2"
-    plan.pictures.mkdir()
-    shown = plan.picture("grey.jpg", np.full((8, 8), 90, np.uint8), "alt", "caption")
-    assert (shown.path, shown.alt, shown.caption) == ("pictures/grey.jpg", "alt", "caption")
+    plan.images.mkdir()
+    shown = plan.save_image("grey.jpg", np.full((8, 8), 90, np.uint8), "alt", "caption")
+    assert (shown.path, shown.alt, shown.caption) == ("images/grey.jpg", "alt", "caption")
     assert abs(int(read_grey(tmp_path / shown.path)[4, 4]) - 90) <= 1

@@ -1,4 +1,4 @@
-"""A step stands in ``demo.json`` as it ran."""
+"""Steps are written to ``demo.json`` and read back."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def test_a_step_is_read_as_it_was_written(pair: BeforeAfter | None) -> None:
     assert Step.from_json(json.loads(json.dumps(dataclasses.asdict(step)))) == step
 
 
-def test_what_is_no_step_is_refused() -> None:
+def test_other_objects_are_rejected() -> None:
     with pytest.raises((KeyError, TypeError)):
         Step.from_json({"name": "a"})

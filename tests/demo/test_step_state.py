@@ -1,4 +1,4 @@
-"""Whose folder it is, and which steps are done."""
+"""The state of the demonstration's folder: what it was made with, and which steps are done."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def made(out: Path) -> tuple[DemoPlan, DemoTask, Step]:
     plan = DemoPlan(out)
     prepare(plan)
     words = ("info", out / "data")
-    task = DemoTask("a", "A", "About.", words, lambda _: StepOutcome({}), reads=("in/*",), leaves=("left",))
-    step = Step("a", "A", "About.", task.command, 1.5, 1.0, pictures=(ResultImage("x.jpg", "alt", "caption"),))
+    task = DemoTask("a", "A", "About.", words, lambda _: StepOutcome({}), reads=("in/*",), writes=("written",))
+    step = Step("a", "A", "About.", task.command, 1.5, 1.0, images=(ResultImage("x.jpg", "alt", "caption"),))
     return plan, task, step
 
 
-def test_a_step_is_done_as_long_as_its_files_are_as_they_were(tmp_path: Path) -> None:
+def test_a_step_is_done_as_long_as_its_files_are_unchanged(tmp_path: Path) -> None:
     plan, task, step = made(tmp_path / "demo")
     assert finished(plan, task) is None
-    (plan.out / "left").write_text("x", "utf-8")
+    (plan.out / "written").write_text("x", "utf-8")
     remember(plan, task, step)
     assert finished(plan, task) == step
     (plan.out / "in").mkdir()
@@ -41,7 +41,7 @@ def test_the_folder_may_move(tmp_path: Path) -> None:
     assert finished(DemoPlan(moved), task) == step
 
 
-def test_other_folders_are_left_alone(tmp_path: Path) -> None:
+def test_other_folders_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with pytest.raises(MedcliError, match="mine"):
         prepare(DemoPlan(tmp_path))

@@ -1,4 +1,4 @@
-"""What both trainings of the demonstration share."""
+"""Helpers shared by both trainings of the demonstration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of tables: which are numbers, and how a value is written."""
+"""Cells of tables: recognition and formatting of numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medcli.report.blocks import Table, is_number, number
 
 
 @pytest.mark.parametrize("text", ["1", "−0.5", "1,234", "0.88 (0.85 to 0.91)", "12 %", "25"])
-def test_numbers_are_told_from_words(text: str) -> None:
+def test_numbers_are_distinguished_from_words(text: str) -> None:
     assert is_number(text)
     assert not is_number(f"{text} mm")
     assert not is_number("nan")

@@ -1,4 +1,4 @@
-"""Curves stay inside their axes, break where a value is missing, and take their colours from the page."""
+"""Curves stay inside their axes, are interrupted at missing values, and use the colours of the page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_ticks_are_round_few_and_inside(low: float, high: float) -> None:
     assert ticks(1, 4, whole=True) == [1, 2, 3, 4]
 
 
-def test_a_curve_is_broken_where_a_value_is_missing_and_stays_inside() -> None:
+def test_a_curve_is_interrupted_at_a_missing_value_and_stays_inside() -> None:
     curve = Curve("loss", [0, 1, 2, 3, 4], [0.1, 0.2, math.nan, 9.0, -9.0], style=2)
     drawn = ElementTree.fromstring(draw(Axes("Loss <1>", "epoch", y_range=(0, 1)), [curve], "It falls."))
     lines = [node.attrib["d"] for node in drawn.iter("path") if node.attrib["class"] == "line s2"]
@@ -34,10 +34,10 @@ def test_a_curve_is_broken_where_a_value_is_missing_and_stays_inside() -> None:
     assert drawn.attrib["aria-label"] == "Loss <1>. It falls."
 
 
-def test_curves_take_their_colours_from_the_page() -> None:
+def test_curves_use_the_colours_of_the_page() -> None:
     drawn = draw(Axes("a", "b"), [Curve("c", [0, 1], [0, 1], [0, 0.9], [0.1, 1.1], style=1)], "d")
     assert "band s1" in drawn
-    assert not re.search(r"#[0-9a-f]{3}|rgb|style=", drawn), "a colour of its own would not follow dark mode"
+    assert not re.search(r"#[0-9a-f]{3}|rgb|style=", drawn), "a fixed colour would not follow dark mode"
 
 
 def test_a_curve_without_values_leaves_empty_axes() -> None:

@@ -1,4 +1,4 @@
-"""Images inside a page: no larger than they are shown; what is missing is said."""
+"""Embedded images are no larger than they are shown; missing ones are reported."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from medcli.report.blocks import Note
-from medcli.report.embedded_images import from_array, picture
+from medcli.report.embedded_images import embed_image, from_array
 
 
-def test_pictures_are_no_larger_than_shown(tmp_path: Path) -> None:
+def test_images_are_no_larger_than_shown(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (600, 2400, 3), np.uint8)
-    made = from_array(image, "alt", width=800)
-    assert (made.width, made.height) == (800, 200)
+    embedded = from_array(image, "alt", width=800)
+    assert (embedded.width, embedded.height) == (800, 200)
     flat = from_array(np.full((50, 50, 3), 255, np.uint8), "alt", is_drawing=True)
     assert flat.source.startswith("data:image/png;base64,")
     (tmp_path / "x.png").write_bytes(b"no image")
     for name in ("x.png", "absent.png"):
-        remark = picture(tmp_path / name, "alt")
+        remark = embed_image(tmp_path / name, "alt")
         assert isinstance(remark, Note)
         assert name in remark.text

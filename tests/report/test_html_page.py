@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing else: escaped, with contents, and a policy of what it may load."""
+"""One self-contained HTML file: escaped text, a table of contents and a content security policy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_all_text_is_escaped() -> None:
     assert "&lt;script&gt;" in text
 
 
-def test_headings_anchors_and_contents_fit_together() -> None:
+def test_headings_anchors_and_contents_agree() -> None:
     deep = Section("Same", [Text("x")], [Section("Same", [Text("y")], [Section("???", [Text("z")])])])
     text = page([deep, Section("Same", [Text("x")])])
     assert re.findall(r"<h(\d)", text) == ["1", "2", "3", "4", "2"]
@@ -38,7 +38,7 @@ def test_headings_anchors_and_contents_fit_together() -> None:
     assert set(re.findall(r'<a href="#([^"]+)"', text)) <= {*anchors, "content"}
 
 
-def test_the_policy_names_what_is_in_the_page() -> None:
+def test_the_policy_lists_the_contents_of_the_page() -> None:
     import hashlib
 
     text = page()
@@ -53,13 +53,13 @@ def test_the_policy_names_what_is_in_the_page() -> None:
     assert " style=" not in text
 
 
-def test_not_a_medical_device_stands_at_top_and_bottom() -> None:
+def test_not_a_medical_device_is_stated_at_top_and_bottom() -> None:
     text = page()
     at = [match.start() for match in re.finditer("Not a medical device", text)]
     assert at[0] < text.index("<h1") < text.index("<main") < at[-1]
 
 
-def test_a_report_is_known_by_its_generator(tmp_path: Path) -> None:
+def test_a_report_is_recognised_by_its_generator(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(page(), "utf-8")
     (tmp_path / "b.html").write_text("<html>medcli report</html>", "utf-8")
     assert is_report(tmp_path / "a.html")

@@ -1,4 +1,4 @@
-"""Points and meshes are made small without losing their shape."""
+"""Points and meshes are reduced without losing their shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.report_folders import reconstruction
 from tests.support.solids import tube
 
 
-def test_a_simpler_mesh_keeps_its_shape() -> None:
+def test_a_simplified_mesh_keeps_its_shape() -> None:
     triangles = tube(10, 60).triangles
     vertices, faces = simplify(triangles, 2000)
     assert 200 < len(faces) <= 2000
@@ -34,7 +34,7 @@ def test_the_first_view_lies_along_the_longest_extent() -> None:
     assert np.ptp(points @ view[0]) > np.ptp(points @ view[1]) > np.ptp(points @ view[2])
 
 
-def test_points_travel_inside_the_page_and_few_enough() -> None:
+def test_embedded_points_are_accurate_and_limited_in_number() -> None:
     points = np.random.default_rng(0).uniform(-5, 5, (30_000, 3)) + np.array([100.0, 0, 0])
     values = np.linspace(0, 1, len(points))
     cloud = point_cloud(

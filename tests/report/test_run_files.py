@@ -1,4 +1,4 @@
-"""What a run left is read tolerantly where something is missing, and named where it is damaged."""
+"""The files of a run: missing ones are tolerated, damaged ones are reported."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import pytest
 
 from medcli.core.errors import DataError
 from medcli.report.run_files import (
-    NO_NOTE,
+    NO_PROVENANCE,
     column,
     duration,
     failures_note,
     find,
     read_json,
-    read_notes,
+    read_provenance,
     read_rows,
     sentence,
 )
 from tests.support import report_folders
 
 
-def test_a_note_says_how_the_run_came_about(tmp_path: Path) -> None:
-    path = report_folders.note(tmp_path, "register pose", {"seconds": 2.0}).rename(tmp_path / "poses.medcli-run.json")
+def test_provenance_records_are_read(tmp_path: Path) -> None:
+    path = report_folders.provenance(tmp_path, "register pose", {"seconds": 2.0}).rename(
+        tmp_path / "poses.medcli-run.json"
+    )
     report_folders.write(tmp_path / "other.medcli-run.json", {"schema": "another", "verb": "x"})
-    (note,) = read_notes(tmp_path)
-    assert (note.path, note.verb, note.root, note.settings) == (path, "register pose", "data", {"seed": 4321})
-    assert (note.result, note.table) == ({"seconds": 2.0}, tmp_path / "poses.csv")
-    assert (NO_NOTE.result, NO_NOTE.settings, NO_NOTE.root) == ({}, {}, None)
+    (record,) = read_provenance(tmp_path)
+    assert (record.path, record.verb, record.root, record.settings) == (path, "register pose", "data", {"seed": 4321})
+    assert (record.result, record.table) == ({"seconds": 2.0}, tmp_path / "poses.csv")
+    assert (NO_PROVENANCE.result, NO_PROVENANCE.settings, NO_PROVENANCE.root) == ({}, {}, None)
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
+def test_damaged_files_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     for content in ("{", "[]"):
         path.write_text(content, "utf-8")
@@ -50,13 +52,13 @@ def test_missing_cells_and_files_are_no_error(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "none.csv") == []
 
 
-def test_what_a_run_names_is_found_where_the_run_has_moved(tmp_path: Path) -> None:
+def test_referenced_files_are_found_after_the_run_was_moved(tmp_path: Path) -> None:
     folder = tmp_path / "study" / "runs"
     (folder / "overlays").mkdir(parents=True)
     (tmp_path / "study" / "data").mkdir()
     assert find(folder, "/was/elsewhere/overlays") == folder / "overlays"
     assert find(folder, "data") == tmp_path / "study" / "data"
-    assert find(folder, "nowhere") is find(folder, None) is None
+    assert find(folder, "absent") is find(folder, None) is None
 
 
 def test_words() -> None:

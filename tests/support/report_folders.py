@@ -1,4 +1,4 @@
-"""Small folders as the commands leave them, written by hand where running the command would take long."""
+"""Small folders like those that the commands write, written directly where running the command would take long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write(path: Path, content: Any) -> Path:
     return path
 
 
-def note(folder: Path, verb: str, result: Any = None, synthetic: bool = False, **more: Any) -> Path:
+def provenance(folder: Path, verb: str, result: Any = None, synthetic: bool = False, **more: Any) -> Path:
     content = {
         "schema": "medcli.run.v1",
         "verb": verb,
@@ -147,8 +147,8 @@ def demo(folder: Path) -> Path:
     write_image(folder / "after.png", np.full((40, 40), 220, np.uint8))
     reconstruction(folder / "runs/bone", points=3000)
     write(folder / "runs/evaluate/evaluation.json", evaluation())
-    note(folder / "runs/evaluate", "evaluate seg", synthetic=True)
-    step = {"about": "About it.", "command": "medcli x", "seconds": 1.0, "numbers": {"F1": "0.9"}, "pictures": []}
+    provenance(folder / "runs/evaluate", "evaluate seg", synthetic=True)
+    step = {"about": "About it.", "command": "medcli x", "seconds": 1.0, "numbers": {"F1": "0.9"}, "images": []}
     slider = {"before": "before.png", "after": "after.png", "alt": "A grid", "caption": "Before and after."}
     steps = [
         {**step, "title": "Calibrate", "folder": None, "before_after": slider},
@@ -156,5 +156,5 @@ def demo(folder: Path) -> Path:
         {**step, "title": "Rebuild", "folder": "runs/bone", "before_after": None},
     ]
     content = {"version": "9.8.7", "quick": True, "seed": 0, "seconds": 3.0, "cores": 2, "steps": steps, "failures": []}
-    write(folder / "demo.json", {**content, "schema": "medcli.demo.v2"})
+    write(folder / "demo.json", {**content, "schema": "medcli.demo.v3"})
     return folder

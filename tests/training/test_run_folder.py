@@ -102,13 +102,20 @@ def test_checkpoint_with_as_many_epochs_as_asked_is_refused_in_a_new_folder(tmp_
         begin(old, dataclasses.replace(SETTINGS, epochs=2), "auto", False, "")
 
 
-@pytest.mark.parametrize("content", [b"no archive", b""])
-def test_file_that_is_no_checkpoint_is_refused_in_plain_words(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no archive", "it is a text file, not a checkpoint"),
+        (b"", "it is empty (0 bytes): it was cut off, or never written"),
+        (b"\x80\x02", "it is not a checkpoint that torch.save wrote, or is damaged: its pickle is cut off"),
+    ],
+)
+def test_file_that_is_no_checkpoint_is_refused_in_plain_words(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "some.ckpt"
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
         begin(tmp_path / "run", SETTINGS, str(path), False, "")
-    assert error.value.message.endswith("PyTorch cannot read it, or it holds more than numbers")
+    assert error.value.message.startswith(f"{path} is not a checkpoint that can be resumed: {words}")
     assert not (tmp_path / "run").exists()
 
 

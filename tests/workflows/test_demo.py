@@ -1,4 +1,4 @@
-"""The demonstration: one quick run that all tests look at, and one full run in the deep tests."""
+"""The demonstration: one quick run inspected by all tests, and one full run in the deep tests."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def make(place: Path, *words: str) -> Made:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("MEDCLI_CACHE_DIR", str(place / "cache"))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as exited:
             main(["demo", *words])
     folder = place / "demo"
     found = json.loads((folder / "demo.json").read_text("utf-8")) if (folder / "demo.json").is_file() else {}
-    return Made(folder, Ran(int(left.value.code or 0), out.getvalue(), err.getvalue()), found)
+    return Made(folder, Ran(int(exited.value.code or 0), out.getvalue(), err.getvalue()), found)
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("quick"), "--quick")
 
 
-def test_every_step_runs_and_says_how(quick: Made) -> None:
+def test_every_step_runs_and_is_described(quick: Made) -> None:
     assert quick.ran.code == 0, quick.ran.err
-    assert quick.result["schema"] == "medcli.demo.v2"
+    assert quick.result["schema"] == "medcli.demo.v3"
     assert quick.result["quick"] is True
     assert quick.result["failures"] == []
     assert [step["name"] for step in quick.result["steps"]] == STEPS
@@ -78,12 +78,12 @@ def test_every_step_runs_and_says_how(quick: Made) -> None:
         assert step["seconds"] >= 0
         assert step["command"].startswith("medcli ")
         assert step["folder"] is None or (quick.folder / step["folder"]).is_dir()
-        for picture in step["pictures"]:
-            assert min(read_rgb(quick.folder / picture["path"]).shape[:2]) > 100
-            assert picture["alt"]
-            assert picture["caption"]
+        for image in step["images"]:
+            assert min(read_rgb(quick.folder / image["path"]).shape[:2]) > 100
+            assert image["alt"]
+            assert image["caption"]
         if step["before_after"]:
-            pair = [read_rgb(quick.folder / step["before_after"][side]) for side in ("before", "after")]
+            pair = [read_rgb(quick.folder / step["before_after"][when]) for when in ("before", "after")]
             assert pair[0].shape == pair[1].shape
     assert [step["name"] for step in quick.result["steps"] if step["before_after"]] == ["calibrate"]
 
@@ -92,7 +92,7 @@ def test_output_is_for_a_narrow_terminal(quick: Made) -> None:
     lines = quick.ran.out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "\x1b" not in quick.ran.out + quick.ran.err
-    assert lines[0] == "[1/14] Make small synthetic copies of both datasets"
+    assert lines[0] == "[1/14] Make small synthetic versions of both datasets"
     assert any(line.startswith("report ") and line.endswith(str(Path("demo/report.html"))) for line in lines)
     copied = quick.ran.out.replace(" \\\n     ", "")
     for step in quick.result["steps"]:
@@ -101,7 +101,7 @@ def test_output_is_for_a_narrow_terminal(quick: Made) -> None:
             assert re.search(rf"^    {re.escape(name)} +{re.escape(value)}$", quick.ran.out, re.MULTILINE)
 
 
-def test_network_has_learned(quick: Made) -> None:
+def test_network_is_trained(quick: Made) -> None:
     trained, untrained = quick.f1_at_1_mm("trained"), quick.f1_at_1_mm("untrained")
     for protocol in ("paper", "strict"):
         assert trained[protocol] > 0.6 > 0.3 > (untrained[protocol] or 0)
@@ -109,12 +109,12 @@ def test_network_has_learned(quick: Made) -> None:
         assert shown == f"{trained[protocol]:.3f}"
 
 
-def test_calibration_comes_near_the_truth_and_registration_too(quick: Made) -> None:
-    before, after = numbers_in(quick.step("calibrate")["numbers"]["X-ray images off the truth"])
+def test_calibration_and_registration_approach_the_ground_truth(quick: Made) -> None:
+    before, after = numbers_in(quick.step("calibrate")["numbers"]["X-ray RMS error to ground truth"])
     assert after < 6  # noise alone is 3 to 5 grey levels
     assert before > 3 * after
     assert 1 < numbers_in(quick.step("calibrate")["numbers"]["distortion"])[0] < 15
-    after_mm, before_mm = numbers_in(quick.step("evaluate-registered")["numbers"]["registered, in plane off by"])
+    after_mm, before_mm = numbers_in(quick.step("evaluate-registered")["numbers"]["registered, in-plane error"])
     assert after_mm < 0.2 < 1 < before_mm
     first, last = numbers_in(quick.step("train-pose")["numbers"]["pose training loss"])
     assert last < first
@@ -128,16 +128,16 @@ def test_report_is_written(quick: Made) -> None:
     page = (quick.folder / "report.html").read_text("utf-8")
     for step in quick.result["steps"]:
         assert step["title"] in page
-    assert "holds no run that this version can read" not in page
+    assert "contains no run that this version can read" not in page
 
 
-def test_second_run_does_nothing_again(quick: Made) -> None:
+def test_second_run_repeats_nothing(quick: Made) -> None:
     def state() -> dict[Path, int]:
-        kept = {path for path in quick.folder.rglob("*") if path.is_file()} - {
+        files = {path for path in quick.folder.rglob("*") if path.is_file()} - {
             quick.folder / "demo.json",
             quick.folder / "report.html",
         }
-        return {path: path.stat().st_mtime_ns for path in kept}
+        return {path: path.stat().st_mtime_ns for path in files}
 
     before = state()
     again = make(quick.folder.parent, "--quick", "--workers", "1")
@@ -159,7 +159,7 @@ def test_data_alone_are_there_already(quick: Made) -> None:
     ("words", "differing"),
     [([], "quick was True, is False"), (["--quick", "--seed", "1"], "seed was 0, is 1")],
 )
-def test_other_settings_in_the_same_folder_are_refused(quick: Made, words: list[str], differing: str) -> None:
+def test_other_settings_in_the_same_folder_are_rejected(quick: Made, words: list[str], differing: str) -> None:
     ran = make(quick.folder.parent, *words).ran
     assert ran.code == 2
     assert f"demo was made with other options: {differing}" in ran.err
@@ -191,7 +191,7 @@ def test_printed_commands_can_be_copied(command: str) -> None:
 
 
 class TestRunner:
-    """How steps follow each other, with steps that write a word each."""
+    """The order of the steps, with steps that each write one word."""
 
     @pytest.fixture
     def ran(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -208,7 +208,7 @@ class TestRunner:
                     raise self.broken[name]
                 (plan.out / name).write_text(name)
 
-            def outcome(answer: None) -> StepOutcome:
+            def outcome(result: None) -> StepOutcome:
                 return StepOutcome({"word": name})
 
             words = ("info", plan.out)
@@ -225,11 +225,11 @@ class TestRunner:
         self, ran: list[str], medcli: Callable[..., Ran], tmp_path: Path
     ) -> None:
         self.broken["b"] = ValueError("no such luck")
-        left = medcli("demo", "--out", tmp_path / "x")
-        assert left.code == 4
+        ran_once = medcli("demo", "--out", tmp_path / "x")
+        assert ran_once.code == 4
         assert ran == ["a", "b", "d"]
-        assert "failed: b: ValueError: no such luck" in left.err
-        assert "failed: c: not run: it needs step b" in left.err
+        assert "failed: b: ValueError: no such luck" in ran_once.err
+        assert "failed: c: not run: it needs step b" in ran_once.err
         found = json.loads((tmp_path / "x/demo.json").read_text("utf-8"))
         assert [step["name"] for step in found["steps"]] == ["a", "d"]
         assert len(found["failures"]) == 2
@@ -238,17 +238,17 @@ class TestRunner:
         assert medcli("demo", "--out", tmp_path / "x").code == 0
         assert ran == ["a", "b", "d", "b", "c"]
 
-    def test_goes_on_after_an_interruption(self, ran: list[str], medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    def test_resumes_after_an_interruption(self, ran: list[str], medcli: Callable[..., Ran], tmp_path: Path) -> None:
         self.broken["c"] = KeyboardInterrupt()
         assert medcli("demo", "--out", tmp_path / "x").code == 130
         self.broken.clear()
         assert medcli("demo", "--out", tmp_path / "x").code == 0
         assert ran == ["a", "b", "c", "c", "d"]
 
-    def test_what_changed_is_done_again(self, ran: list[str], tmp_path: Path) -> None:
+    def test_changed_steps_are_repeated(self, ran: list[str], tmp_path: Path) -> None:
         seen = Seen()
         run_demo(tmp_path / "x", no_command, listener=seen)
-        (tmp_path / "x/b").write_text("changed by somebody")
+        (tmp_path / "x/b").write_text("changed")
         run_demo(tmp_path / "x", no_command, listener=seen)
         assert ran == ["a", "b", "c", "d", "b", "c"]
         assert seen.done == ["a", "d"]
@@ -264,7 +264,7 @@ def no_command(words: Any) -> None:
 
 
 class Seen(Listener):
-    """Remembers which steps were done by an earlier run."""
+    """Records which steps were done by an earlier run."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -281,8 +281,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.mark.deep
 @pytest.mark.timeout(1200)
-def test_full_demonstration_learns_well(full: Made) -> None:
-    """The promise of the demonstration: F1 at 1 mm of 0.8 and more on specimens that were held out."""
+def test_full_demonstration_is_accurate(full: Made) -> None:
+    """The promise of the demonstration: F1 at 1 mm of 0.8 and more on held-out specimens."""
     assert full.ran.code == 0, full.ran.err
     trained, untrained = full.f1_at_1_mm("trained"), full.f1_at_1_mm("untrained")
     assert min(trained.values()) >= 0.8
@@ -291,7 +291,7 @@ def test_full_demonstration_learns_well(full: Made) -> None:
 
 @pytest.mark.deep
 @pytest.mark.timeout(1200)
-def test_printed_commands_give_what_the_demonstration_gave(
+def test_printed_commands_reproduce_the_demonstration(
     full: Made, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(full.folder.parent)
@@ -305,7 +305,7 @@ def test_printed_commands_give_what_the_demonstration_gave(
 
 
 def contents(folder: Path) -> dict[Path, str]:
-    """A digest of every file, but of what says when: notes on how a command was typed last, and times of masks."""
+    """A digest of every file, except provenance records (command and time) and the times of masks."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith("medcli-run.json")]
     return {path.relative_to(folder): digest(path) for path in files}
 

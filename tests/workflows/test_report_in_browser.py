@@ -52,7 +52,7 @@ CHECKS = """() => {
     headings,
     jumps: headings.filter((level, i) => i && level > headings[i - 1] + 1),
     repeated: ids.filter((id, i) => ids.indexOf(id) !== i),
-    pictures: [...document.images].map((i) => [i.alt.length > 5, i.naturalWidth > 0]),
+    images: [...document.images].map((i) => [i.alt.length > 5, i.naturalWidth > 0]),
     unscoped: [...document.querySelectorAll("th")].filter((h) => !["col", "row"].includes(h.scope)).length,
     headless: [...document.querySelectorAll("table")].filter((t) => !t.querySelector("thead th")).length,
     nameless: [...document.querySelectorAll("button, input, canvas, a, svg[role=img]")].filter((e) => !named(e)).length,
@@ -87,7 +87,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "demo.json").read_text("utf-8").replace('"About it."', re.sub(r"^", '"', report_folders.EVIL) + '"')
     )
     (folder / "demo.json").write_text(content, "utf-8")
-    report_folders.note(folder / "runs/bone", "reconstruct", {"records": [], "failures": [report_folders.EVIL]})
+    report_folders.provenance(folder / "runs/bone", "reconstruct", {"records": [], "failures": [report_folders.EVIL]})
     return write_report(folder).out
 
 
@@ -112,7 +112,7 @@ class Opened:
     def __exit__(self, *error: Any) -> None:
         self.context.close()
 
-    def picture(self, selector: str) -> np.ndarray:
+    def embed_image(self, selector: str) -> np.ndarray:
         return decode_grey(self.page.locator(selector).first.screenshot(), selector)
 
     def press(self, selector: str, *keys: str) -> None:
@@ -132,8 +132,8 @@ def test_it_loads_alone_and_in_peace(browser: Any, report: Path) -> None:
         assert checks["language"] == "en"
         assert checks["headings"][0] == 1
         assert checks["headings"].count(1) == 1
-        assert len(checks["pictures"]) == 3
-        assert all(described and loaded for described, loaded in checks["pictures"])
+        assert len(checks["images"]) == 3
+        assert all(described and loaded for described, loaded in checks["images"])
         for name in ("jumps", "repeated"):
             assert checks[name] == [], name
         for name in ("unscoped", "headless", "nameless", "small", "wide"):
@@ -141,15 +141,15 @@ def test_it_loads_alone_and_in_peace(browser: Any, report: Path) -> None:
 
 
 def test_the_slider_moves_by_keyboard_and_changes_what_is_shown(browser: Any, report: Path) -> None:
-    """The picture before is dark, the one after bright."""
+    """The image before is dark, the one after bright."""
     with Opened(browser, report) as opened:
-        start = opened.picture(".compare .stage")
+        start = opened.screenshot(".compare .stage")
         assert start[60:-60, 60:200].mean() < 60
         assert start[60:-60, -200:-60].mean() > 200
         opened.press(".compare input", "Home")
-        assert opened.picture(".compare .stage")[60:-60, 60:200].mean() > 200
+        assert opened.screenshot(".compare .stage")[60:-60, 60:200].mean() > 200
         opened.press(".compare input", "End")
-        assert opened.picture(".compare .stage")[60:-60, -200:-60].mean() < 60
+        assert opened.screenshot(".compare .stage")[60:-60, -200:-60].mean() < 60
         opened.press(".compare input", "ArrowLeft", "ArrowLeft")
         assert opened.page.locator(".compare input").get_attribute("aria-valuetext") == "98 %"
         assert opened.page.locator(".compare label").inner_text().startswith("Share shown of")
@@ -157,16 +157,16 @@ def test_the_slider_moves_by_keyboard_and_changes_what_is_shown(browser: Any, re
 
 def test_the_view_turns_by_keyboard_and_by_dragging(browser: Any, report: Path) -> None:
     with Opened(browser, report) as opened:
-        opened.press("canvas")  # the ring around what has the focus is in every picture
-        start = opened.picture("canvas")
+        opened.press("canvas")  # the ring around what has the focus is in every screenshot
+        start = opened.screenshot("canvas")
         assert np.mean(np.abs(start.astype(int) - np.median(start)) > 30) > 0.005, "the points are drawn"
         opened.press("canvas", "ArrowLeft", "ArrowLeft", "ArrowUp")
-        turned = opened.picture("canvas")
-        assert np.mean(turned != start) > 0.003
+        rotated = opened.screenshot("canvas")
+        assert np.mean(rotated != start) > 0.003
         opened.press("canvas", "+")
-        assert np.mean(opened.picture("canvas") != turned) > 0.003
+        assert np.mean(opened.screenshot("canvas") != rotated) > 0.003
         opened.press("canvas", "Home")
-        assert np.mean(opened.picture("canvas") != start) < 0.001, "Home brings the first view back"
+        assert np.mean(opened.screenshot("canvas") != start) < 0.001, "Home restores the first view"
         opened.page.locator("canvas").scroll_into_view_if_needed()
         box = opened.page.locator("canvas").bounding_box()
         opened.page.mouse.move(box["x"] + 200, box["y"] + 100)
@@ -174,7 +174,7 @@ def test_the_view_turns_by_keyboard_and_by_dragging(browser: Any, report: Path) 
         opened.page.mouse.move(box["x"] + 300, box["y"] + 140, steps=4)
         opened.page.mouse.up()
         opened.press("canvas")
-        assert np.mean(opened.picture("canvas") != start) > 0.003
+        assert np.mean(opened.screenshot("canvas") != start) > 0.003
         assert opened.complaints == []
 
 
@@ -201,7 +201,7 @@ def test_a_phone_shows_all_without_moving_sideways(browser: Any, report: Path) -
         assert opened.page.evaluate("visualViewport.width") == 360
 
 
-def test_the_first_key_leads_to_the_results_and_print_shows_both_pictures(browser: Any, report: Path) -> None:
+def test_the_first_key_leads_to_the_results_and_print_shows_both_images(browser: Any, report: Path) -> None:
     with Opened(browser, report) as opened:
         opened.page.keyboard.press("Tab")
         assert opened.page.evaluate("document.activeElement.className") == "skip"
@@ -212,7 +212,7 @@ def test_the_first_key_leads_to_the_results_and_print_shows_both_pictures(browse
         assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
 
 
-def test_without_script_all_pictures_are_there(browser: Any, report: Path) -> None:
+def test_without_script_all_images_are_shown(browser: Any, report: Path) -> None:
     with Opened(browser, report, java_script_enabled=False) as opened:
         for selector in (".compare .before img", ".compare .after img", "noscript", "pre"):
             assert opened.page.locator(selector).first.is_visible(), selector

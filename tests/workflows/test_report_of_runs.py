@@ -1,4 +1,4 @@
-"""From folders to reports: which runs are recognised, what is said of them, and what happens with broken ones."""
+"""From folders to reports: recognised runs, their contents, and damaged ones."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def titles(sections: list[Section]) -> list[str]:
 
 
 def text_of(folder: Path) -> str:
-    """The page, without the marks that keep the words of a command whole."""
+    """The page, without the spans that keep the words of a command together."""
     return re.sub(r"</?span>", "", write_report(folder).out.read_text("utf-8"))
 
 
 def test_evaluation_by_both_protocols(tmp_path: Path) -> None:
     both = {name: report_folders.evaluation(name) for name in ("paper", "strict")}
     report_folders.write(tmp_path / "evaluation.json", both)
-    report_folders.note(tmp_path, "evaluate seg")
+    report_folders.provenance(tmp_path, "evaluate seg")
     sections = sections_of(tmp_path)
     assert titles(sections)[:3] == [
         "Results, paper protocol",
@@ -62,22 +62,22 @@ def test_evaluation_by_both_protocols(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_synthetic_data_are_said_to_be(tmp_path: Path, synthetic: bool) -> None:
+def test_synthetic_data_are_marked(tmp_path: Path, synthetic: bool) -> None:
     report_folders.write(tmp_path / "evaluation.json", report_folders.evaluation())
-    report_folders.note(tmp_path, "evaluate seg", synthetic=synthetic)
+    report_folders.provenance(tmp_path, "evaluate seg", synthetic=synthetic)
     text = text_of(tmp_path)
     assert ("are synthetic" in text) is synthetic
-    assert ("its licence holds for them" in text) is not synthetic
+    assert ("its licence applies to them" in text) is not synthetic
 
 
-def test_a_run_without_a_note_has_licence_and_citation_all_the_same(tmp_path: Path) -> None:
+def test_a_run_without_provenance_record_still_has_licence_and_citation(tmp_path: Path) -> None:
     report_folders.write(tmp_path / "evaluation.json", report_folders.evaluation())
     text = text_of(tmp_path)
-    assert "left no note" in text
+    assert "has no provenance record" in text
     assert "Computers in Biology and Medicine" in text
 
 
-def test_training_done(tmp_path: Path) -> None:
+def test_finished_training(tmp_path: Path) -> None:
     page, _ = page_of(report_folders.training(tmp_path))
     assert page.figures is not None
     assert page.figures.figures["validation Dice, epoch 3"] == "0.600"
@@ -89,12 +89,12 @@ def test_training_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
-def test_training_under_way(tmp_path: Path, epochs: int) -> None:
+def test_running_training(tmp_path: Path, epochs: int) -> None:
     page, _ = page_of(report_folders.training(tmp_path, epochs, done=False))
-    assert "has not ended" in page.notes[0].text
+    assert "is not finished" in page.notes[0].text
     assert ("2 of 5 epochs" in page.notes[0].text) is (epochs == 2)
     assert len([block for block in blocks_in(page.sections) if isinstance(block, Chart)]) == (epochs > 0)
-    assert "has not ended" in text_of(tmp_path)
+    assert "is not finished" in text_of(tmp_path)
 
 
 def test_pose_training_and_cross_validation(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_pose_training_and_cross_validation(tmp_path: Path) -> None:
     assert [row[0] for row in table.rows] == ["2", "2", "mean"]
 
 
-def test_reconstruction_with_and_without_its_pictures(tmp_path: Path) -> None:
+def test_reconstruction_with_and_without_its_images(tmp_path: Path) -> None:
     report_folders.reconstruction(tmp_path)
     sections = sections_of(tmp_path)
     assert [type(block).__name__ for block in sections[1].blocks] == ["PointCloud", "ImageBlock", "Chart"]
@@ -121,7 +121,7 @@ def test_reconstruction_with_and_without_its_pictures(tmp_path: Path) -> None:
     assert [type(block).__name__ for block in sections[1].blocks] == ["Note", "Note"]
 
 
-def test_calibration_shows_recorded_images_beside_calibrated_ones(tmp_path: Path) -> None:
+def test_calibration_shows_recorded_and_calibrated_images(tmp_path: Path) -> None:
     manifest = {
         "options": {"size": 64},
         "calibrations": {"1": {"bs": "ab"}},
@@ -132,7 +132,7 @@ def test_calibration_shows_recorded_images_beside_calibrated_ones(tmp_path: Path
         write_image(tmp_path / "calibrated" / f"calibrated_{plane}_000003.jpg", np.full((64, 64), 200, np.uint8))
     assert "only the calibrated ones" in text_of(tmp_path)
     native = np.zeros((200, 208), np.uint8)
-    native[:, :4] = 250  # beside the middle square, which alone is shown
+    native[:, :4] = 250  # outside the middle square, which alone is shown
     native[:, 4:] = 100
     for plane in ("bs", "fs"):
         write_image(tmp_path / f"{plane}_000003.jpg", native)
@@ -146,13 +146,13 @@ def test_tables_of_poses(tmp_path: Path) -> None:
     rows += [f"{i},1,0,0,0,0,0,0,0.2,0.{9 - i},3,2" for i in range(1, 4)]
     (tmp_path / "poses.csv").write_text("\n".join(rows) + "\n", "utf-8")
     result = {"failures": [{"id": 9, "reason": "no implant"}], "overlays": None}
-    report_folders.note(tmp_path, "register pose", result).rename(tmp_path / "poses.medcli-run.json")
+    report_folders.provenance(tmp_path, "register pose", result).rename(tmp_path / "poses.medcli-run.json")
     page, _ = page_of(tmp_path)
     assert page.figures is not None
     assert page.figures.figures["similarity after, median"] == "0.700"
     assert page.notes[0].items == ["id 9, reason no implant"]
     (tmp_path / "poses.medcli-run.json").rename(tmp_path / "x.medcli-run.json")
-    report_folders.note(tmp_path, "predict pose", {}).rename(tmp_path / "poses.medcli-run.json")
+    report_folders.provenance(tmp_path, "predict pose", {}).rename(tmp_path / "poses.medcli-run.json")
     page, runs = page_of(tmp_path)
     assert page.title.startswith("2 runs in ")
     assert [run.title for run in runs] == ["Estimated implant poses", "Registration of implant poses"]
@@ -185,7 +185,7 @@ def test_demo_shows_its_steps_and_their_runs(tmp_path: Path) -> None:
     assert result.bytes < 1_000_000
 
 
-def test_a_broken_step_does_not_spoil_the_demo(tmp_path: Path) -> None:
+def test_a_damaged_step_does_not_affect_the_others(tmp_path: Path) -> None:
     report_folders.demo(tmp_path)
     (tmp_path / "runs/evaluate/evaluation.json").write_text("{", "utf-8")
     (tmp_path / "before.png").unlink()
@@ -198,7 +198,7 @@ def test_a_broken_step_does_not_spoil_the_demo(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "{", "[1]", '"x"', '{"schema": "medcli.evaluate.seg.v1", "protocol": "strict"}']
 )
-def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, content: str) -> None:
     (tmp_path / "evaluation.json").write_text(content, "utf-8")
     with pytest.raises(DataError) as caught:
         write_report(tmp_path)
@@ -206,14 +206,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-def test_no_run_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no run.*evaluation\.json.*demo\.json"):
+def test_the_error_without_a_run_lists_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"contains no run.*evaluation\.json.*demo\.json"):
         write_report(tmp_path)
     with pytest.raises(DataError, match="no folder"):
         write_report(tmp_path / "absent")
 
 
-def test_runs_below_are_named_with_the_command_to_type(tmp_path: Path, medcli: Any) -> None:
+def test_runs_below_are_listed_with_their_command(tmp_path: Path, medcli: Any) -> None:
     report_folders.training(tmp_path / "seg" / "my run")
     report_folders.write(tmp_path / "evaluate" / "seg" / "evaluation.json", report_folders.evaluation())
     ran = medcli("report", tmp_path)
@@ -238,12 +238,12 @@ def test_own_report_is_replaced_and_no_other_file(tmp_path: Path, medcli: Any) -
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_names_and_failures_cannot_run(tmp_path: Path) -> None:
+def test_names_and_failures_cannot_execute_script(tmp_path: Path) -> None:
     report_folders.write(
         tmp_path / "evaluation.json",
         report_folders.evaluation(source=report_folders.EVIL, failures=(report_folders.EVIL,)),
     )
-    report_folders.note(
+    report_folders.provenance(
         tmp_path, "evaluate seg", command=f"medcli evaluate {report_folders.EVIL}", device=report_folders.EVIL
     )
     text = text_of(tmp_path)
@@ -252,7 +252,7 @@ def test_names_and_failures_cannot_run(tmp_path: Path) -> None:
     assert text.count("&lt;script&gt;window.evil") >= 3
 
 
-def test_real_commands_leave_what_the_report_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_reads_the_output_of_real_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny synthetic data through the commands' library functions."""
     from medcli.core.run_provenance import command_line
     from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
@@ -267,7 +267,7 @@ def test_real_commands_leave_what_the_report_reads(tmp_path: Path, monkeypatch: 
         evaluate_segmentation(data, StoredMasks("Labels_pred"), chosen, tmp_path / "evaluation")
     sections = sections_of(tmp_path / "evaluation")
     galleries = [block for block in blocks_in(sections) if isinstance(block, Gallery)]
-    assert [len(gallery.pictures) for gallery in galleries] == [3, 3, 3]
+    assert [len(gallery.images) for gallery in galleries] == [3, 3, 3]
     text = text_of(tmp_path / "evaluation")
     assert "medcli evaluate --protocol both" in text
     assert "are synthetic" in text

@@ -1,4 +1,4 @@
-"""What a checkpoint is, told without torch; damaged files are named."""
+"""Checkpoints are identified without torch; damaged files are reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.conftest import Ran
 from tests.support.run_folders import write_checkpoint
 
 
-def test_kinds_are_told_from_the_header(tmp_path: Path) -> None:
+def test_kinds_are_detected_from_the_header(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2, 3), "b": torch.zeros(())}, tmp_path / "c.safetensors")
     write_checkpoint(tmp_path / "a.safetensors")
     own = write_checkpoint(tmp_path / "best.safetensors", is_pose=True)
@@ -42,11 +42,11 @@ def test_kinds_are_told_from_the_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 7, 60, -1])
-def test_a_checkpoint_that_is_cut_off_is_named(tmp_path: Path, length: int) -> None:
+def test_a_truncated_checkpoint_is_reported(tmp_path: Path, length: int) -> None:
     path = write_checkpoint(tmp_path / "a.safetensors")
     path.write_bytes(path.read_bytes()[:length])
     assert inspect_checkpoint(path).kind == DAMAGED
-    with pytest.raises(DataError, match=r"cut off") as raised:
+    with pytest.raises(DataError, match=r"truncated") as raised:
         read_header(path)
     assert str(path) in raised.value.message
 
@@ -77,12 +77,16 @@ def test_show_knows_pose_networks(medcli: Callable[..., Ran], tmp_path: Path) ->
     assert "another kind of network" in refused.err
 
 
-def test_show_of_what_is_none(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+def test_show_of_other_files(medcli: Callable[..., Ran], tmp_path: Path) -> None:
     cut = write_checkpoint(tmp_path / "cut.safetensors", is_pose=True)
     cut.write_bytes(cut.read_bytes()[:-4])
     other = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, other)
-    for path, words in ((cut, "is cut off"), (other, "no description of a network"), (tmp_path / "x", "no checkpoint")):
+    for path, words in (
+        (cut, "is truncated"),
+        (other, "no description of a network"),
+        (tmp_path / "x", "no checkpoint"),
+    ):
         ran = medcli("checkpoint", "show", path)
         assert (ran.code, ran.out) == (3, "")
         assert words in ran.err

@@ -1,4 +1,4 @@
-"""How far a demonstration came, and the command that goes on with it."""
+"""The state of a demonstration, and the command that resumes it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from medcli.workspace.demo_folder import look_at_demo
+from medcli.workspace.demo_folder import find_demo
 
 
-def test_none_begun_and_finished(tmp_path: Path) -> None:
+def test_absent_started_and_finished(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    assert look_at_demo(folder) is None
+    assert find_demo(folder) is None
     folder.mkdir()
-    assert look_at_demo(folder) is None
+    assert find_demo(folder) is None
     (folder / "demo-settings.json").write_text('{"quick": false, "seed": 7}', "utf-8")
-    assert (begun := look_at_demo(folder)) is not None
-    assert (begun.finished, begun.report, begun.resume) == (False, None, "medcli demo --seed 7")
+    assert (started := find_demo(folder)) is not None
+    assert (started.finished, started.report, started.resume) == (False, None, "medcli demo --seed 7")
     (folder / "demo.json").write_text("{}", "utf-8")
     (folder / "report.html").touch()
-    assert (made := look_at_demo(folder)) is not None
-    assert (made.finished, made.report, made.resume) == (True, folder / "report.html", None)
+    assert (finished := find_demo(folder)) is not None
+    assert (finished.finished, finished.report, finished.resume) == (True, folder / "report.html", None)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"quick": true}'])
 def test_damaged_files_are_no_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "demo-settings.json").write_text(content, "utf-8")
     (tmp_path / "demo.json").write_text(content[:1], "utf-8")
-    assert (found := look_at_demo(tmp_path)) is not None
+    assert (found := find_demo(tmp_path)) is not None
     assert (found.finished, found.resume) == (False, None)

@@ -1,4 +1,4 @@
-"""``medcli info`` proposes commands that work as printed, whatever is there."""
+"""``medcli info`` proposes commands that work as printed, in any state of the workspace."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def veriserum(here: Path) -> Path:
 
 @pytest.fixture
 def proposed(medcli: Callable[..., Ran]) -> Callable[..., list[str]]:
-    """The proposed commands; each can be typed, and the text shows each on a line of its own."""
+    """The proposed commands; each can be typed, and the text shows each on a separate line."""
 
     def look(*words: str) -> list[str]:
         found: dict[str, Any] = json.loads(medcli("info", *words, "--json").out)
@@ -69,7 +69,7 @@ def proposed(medcli: Callable[..., Ran]) -> Callable[..., list[str]]:
     return look
 
 
-def test_nothing_is_here(here: Path, proposed: Callable[..., list[str]]) -> None:
+def test_empty_folder(here: Path, proposed: Callable[..., list[str]]) -> None:
     assert proposed() == ["medcli demo", *DOWNLOADS]
     (here / "demo").mkdir()
     (here / "demo/veriserum").mkdir()
@@ -80,7 +80,7 @@ def test_nothing_is_here(here: Path, proposed: Callable[..., list[str]]) -> None
 
 @pytest.mark.usefixtures("ultrabones")
 def test_ultrabones_only(here: Path, proposed: Callable[..., list[str]]) -> None:
-    assert not any("download ultrabones" in command for command in proposed())  # real specimens beside made-up ones
+    assert not any("download ultrabones" in command for command in proposed())  # real specimens next to synthetic ones
     (here / "data/ultrabones/synthetic.json").unlink()
     commands = proposed()
     assert commands == [
@@ -128,14 +128,14 @@ def test_from_training_to_report(here: Path, proposed: Callable[..., list[str]])
 
 
 @pytest.mark.usefixtures("ultrabones")
-def test_a_better_network_is_evaluated_beside_the_old_evaluation(proposed: Callable[..., list[str]]) -> None:
+def test_a_new_network_is_evaluated_next_to_the_old_evaluation(proposed: Callable[..., list[str]]) -> None:
     write_evaluation(Path("runs/evaluate/seg"), "another.safetensors")
     write_training(SEG_RUN, SegmentationSettings(epochs=3))
     assert f"{EVALUATE_SEG} --out runs/evaluate/seg-fpn-resnet34" in proposed()
 
 
 @pytest.mark.usefixtures("ultrabones")
-def test_a_network_is_not_evaluated_on_what_it_learnt_from(proposed: Callable[..., list[str]]) -> None:
+def test_a_network_is_not_evaluated_on_its_training_data(proposed: Callable[..., list[str]]) -> None:
     write_training(SEG_RUN, SegmentationSettings(epochs=3), split={"train": [2, 7], "val": [8]})
     assert EVALUATE_SEG.replace("2 7 8", "8") in proposed()
 
@@ -154,7 +154,7 @@ def test_a_training_that_failed_at_once_is_not_proposed_again(proposed: Callable
     assert proposed()[0] == TRAIN_SEG
 
 
-def test_what_is_here_is_shown(here: Path, medcli: Callable[..., Ran]) -> None:
+def test_data_runs_and_checkpoints_are_shown(here: Path, medcli: Callable[..., Ran]) -> None:
     write_training(SEG_RUN, SegmentationSettings(epochs=3))
     write_evaluation(Path("runs/evaluate/seg"), SEG_RUN / "best.safetensors")
     later = time.time() + 60
@@ -168,7 +168,7 @@ def test_what_is_here_is_shown(here: Path, medcli: Callable[..., Ran]) -> None:
         f"  {SEG_RUN}\n    train seg, finished ",
         "    best validation Dice 0.750 (epoch 2 of 3)\n",
         "    F1 at 1 mm 0.400, Dice 0.625 (paper)\n",
-        "  data/weights/cut.safetensors\n    damaged: is cut off",
+        "  data/weights/cut.safetensors\n    damaged: is truncated",
         "… 4 more; --json lists all",
     ):
         assert words in text, words
@@ -177,7 +177,7 @@ def test_what_is_here_is_shown(here: Path, medcli: Callable[..., Ran]) -> None:
     assert found["runs"][0]["headline"].startswith("F1 at 1 mm")
 
 
-def test_looking_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_inventory_imports_nothing_heavy(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 os.chdir({str(tmp_path)!r})
@@ -192,15 +192,15 @@ print([name for name in heavy if name in sys.modules])
     assert ran.stdout.strip() == "[]", ran.stdout + ran.stderr
 
 
-def test_a_demonstration_goes_on_as_it_was_begun(here: Path, proposed: Callable[..., list[str]]) -> None:
+def test_a_demonstration_resumes_with_its_settings(here: Path, proposed: Callable[..., list[str]]) -> None:
     (here / "demo").mkdir()
     (here / "demo/demo-settings.json").write_text('{"quick": true, "seed": 3}', "utf-8")
     assert proposed()[0] == "medcli demo --quick --seed 3"
 
 
 @pytest.mark.usefixtures("ultrabones")
-def test_a_network_is_evaluated_on_the_data_it_was_validated_on(here: Path, proposed: Callable[..., list[str]]) -> None:
-    """Where they are in no usual place."""
+def test_a_network_is_evaluated_on_its_validation_data(here: Path, proposed: Callable[..., list[str]]) -> None:
+    """Where they are not in the default folder."""
     (here / "data/ultrabones").rename(here / "example")
     write_training(SEG_RUN, SegmentationSettings(root=Path("example"), labels="full", epochs=3))
     command = next(command for command in proposed() if "evaluate seg" in command)

@@ -1,4 +1,4 @@
-"""Runs are told by the files they leave, and the command that goes on with one is the one that began it."""
+"""Runs are recognised by their files, and the command that resumes one is the one that started it."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ SEG = SegmentationSettings(
 POSE = PoseSettings(epochs=4, anatomy="femur", size=64, backbone="resnet18", calibrated=Path("sharp"), seed=3)
 
 
-def begun_by(
+def started_by(
     command: str | None, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, target: str
 ) -> tuple[FitSettings, Path]:
     """Settings and folder that a training command stands for, without training."""
     given: list[Any] = []
 
-    def note(settings: FitSettings, folder: Path, *_: object) -> None:
+    def record(settings: FitSettings, folder: Path, *_: object) -> None:
         given.extend([settings, folder])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(target, note)
+    monkeypatch.setattr(target, record)
     assert command is not None
     ran = medcli(*shlex.split(command)[1:])
     assert ran.code == 130, ran.err
@@ -76,7 +76,7 @@ def begun_by(
         ),
     ],
 )
-def test_an_interrupted_training_is_resumed_by_the_command_that_began_it(
+def test_an_interrupted_training_is_resumed_by_the_command_that_started_it(
     settings: FitSettings,
     target: str,
     headline: str,
@@ -89,7 +89,7 @@ def test_an_interrupted_training_is_resumed_by_the_command_that_began_it(
     assert run is not None
     epochs = 3 if settings is SEG else 2
     assert (run.state, run.detail, run.headline) == (INTERRUPTED, f"epoch {epochs} of {settings.epochs}", headline)
-    again, where = begun_by(run.resume, medcli, monkeypatch, target)
+    again, where = started_by(run.resume, medcli, monkeypatch, target)
     assert (again, where) == (settings, folder)
     check_same_settings(folder, again, "some data")
 
@@ -102,11 +102,11 @@ def test_the_environment_does_not_change_what_is_resumed(
     monkeypatch.setenv("MEDCLI_ULTRABONES_ROOT", "elsewhere")
     run = find_run(folder)
     assert run is not None
-    again, _ = begun_by(run.resume, medcli, monkeypatch, "medcli.ultrabones.segmentation.train.train_segmentation")
+    again, _ = started_by(run.resume, medcli, monkeypatch, "medcli.ultrabones.segmentation.train.train_segmentation")
     assert again == SEG
 
 
-def test_an_interrupted_cross_validation_is_resumed_as_a_whole(
+def test_an_interrupted_cross_validation_is_resumed(
     tmp_path: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = dataclasses.replace(SEG, train_specimens=(5, 3, 90))
@@ -118,7 +118,7 @@ def test_an_interrupted_cross_validation_is_resumed_as_a_whole(
         write_training(tmp_path / f"loo/specimen{left_out:02d}", fold, finished=number == 0)
     (run,) = find_runs(tmp_path)
     assert (run.kind, run.state, run.detail) == ("train seg --cv loo", INTERRUPTED, "1 of 3 folds")
-    again, where = begun_by(run.resume, medcli, monkeypatch, "medcli.ultrabones.segmentation.train.cross_validate")
+    again, where = started_by(run.resume, medcli, monkeypatch, "medcli.ultrabones.segmentation.train.cross_validate")
     assert isinstance(again, SegmentationSettings)
     assert where == tmp_path / "loo"
     for left_out, fold in folds.items():  # as cross_validate makes them
@@ -126,7 +126,7 @@ def test_an_interrupted_cross_validation_is_resumed_as_a_whole(
         assert dataclasses.replace(again, train_specimens=others, val_specimens=(left_out,)) == fold
 
 
-def test_how_far_a_training_came(tmp_path: Path) -> None:
+def test_state_of_a_training(tmp_path: Path) -> None:
     done = find_run(write_training(tmp_path / "done", SEG))
     assert done is not None
     assert (done.state, done.resume, done.checkpoint) == (FINISHED, None, tmp_path / "done/best.safetensors")
@@ -150,7 +150,7 @@ def test_how_far_a_training_came(tmp_path: Path) -> None:
     assert (run.state, run.resume) == (DAMAGED, None)
 
 
-def test_what_the_other_commands_leave(tmp_path: Path) -> None:
+def test_runs_of_the_other_commands(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "evaluate/seg", "net.safetensors")
     write_evaluation(tmp_path / "evaluate/both", "net.safetensors", both=True)
     write_pose_evaluation(tmp_path / "evaluate/pose", "poses.csv")
@@ -185,7 +185,7 @@ def test_what_the_other_commands_leave(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema": "medcli.evaluate.pose.v1"}'])
-def test_damaged_files_are_an_answer_not_an_error(tmp_path: Path, content: bytes) -> None:
+def test_damaged_files_are_reported_not_raised(tmp_path: Path, content: bytes) -> None:
     write_evaluation(tmp_path / "one", "net")
     (tmp_path / "one/evaluation.json").write_bytes(content)
     write_training(tmp_path / "two", SEG)
@@ -195,7 +195,7 @@ def test_damaged_files_are_an_answer_not_an_error(tmp_path: Path, content: bytes
     assert {run.path.name: run.state for run in find_runs(tmp_path)} == {"one": DAMAGED, "two": DAMAGED}
 
 
-def test_runs_are_listed_newest_first_and_nothing_else_is_one(tmp_path: Path) -> None:
+def test_runs_are_listed_newest_first_and_nothing_else_is_listed(tmp_path: Path) -> None:
     for age, name in enumerate(("new", "middle", "old")):
         folder = write_evaluation(tmp_path / name, "net")
         os.utime(folder / "evaluation.json", (1e9 - 1000 * age,) * 2)
@@ -205,14 +205,14 @@ def test_runs_are_listed_newest_first_and_nothing_else_is_one(tmp_path: Path) ->
     assert run_kind(tmp_path / "empty") is None
 
 
-def test_a_folder_may_hold_several_runs_and_reports_know_also_labels_and_notes(tmp_path: Path) -> None:
+def test_a_folder_may_contain_several_runs_and_reports_include_labels_and_provenance(tmp_path: Path) -> None:
     record = tmp_path / "record01"
     record.mkdir()
     for name in ("labels.json", "predictions.json"):
         write_json(record / name, {})
     assert list(commands_of(record)) == [PREDICT_SEG, LABEL]
     (record / "predictions.json").unlink()
-    assert run_kind(record) is None, "labels lie among the data: medcli info counts them there"
+    assert run_kind(record) is None, "labels are stored with the data: medcli info counts them there"
     (tmp_path / "poses").mkdir()
     write_json(tmp_path / "poses/refined.medcli-run.json", {})
     write_evaluation(tmp_path / "a/b/c", "net")

@@ -1,6 +1,6 @@
 "use strict";
-// Three small helpers: copy buttons, before/after sliders, and views of points in space. Without them the page still
-// shows everything: both pictures side by side, and a picture of the points.
+// Copy buttons, before/after sliders, and interactive point clouds. Without JavaScript the page still shows everything:
+// both images side by side, and a static image of the points.
 
 for (const box of document.querySelectorAll(".command")) {
   const text = box.querySelector("pre");
@@ -112,7 +112,7 @@ class View {
     this.ask();
   }
 
-  // The first view fills the picture; later ones keep its scale, so that turning does not change sizes.
+  // The first view fills the canvas; later views keep its scale, so that rotation does not change sizes.
   fit() {
     const m = this.matrix;
     let [wide, tall] = [1e-6, 1e-6];
@@ -124,7 +124,7 @@ class View {
     this.half = Math.max(wide, tall * 1.6) * 1.08;
   }
 
-  // The normals of the faces around a vertex, large faces counting more.
+  // Area-weighted mean of the normals of the faces around a vertex.
   vertexNormals() {
     const [v, f] = [this.vertices, this.faces];
     const normals = new Float64Array(v.length);
@@ -142,7 +142,7 @@ class View {
     return normals;
   }
 
-  // Light from the upper left, both sides alike: a mesh may be open.
+  // Light from the upper left, two-sided because a mesh may be open.
   light() {
     const [m, n] = [this.matrix, this.normals];
     const [x, y, z] = [0, 1, 2].map((k) => -0.35 * m[k] + 0.45 * m[3 + k] + 0.82 * m[6 + k]);
@@ -189,9 +189,9 @@ class View {
       tools.append(button);
       return button;
     };
-    const room = document.createElement("span");
-    room.className = "room";
-    tools.append(room);
+    const spacer = document.createElement("span");
+    spacer.className = "spacer";
+    tools.append(spacer);
     if (this.faces.length) {
       add("CT bone", "Show the CT bone", (button) => {
         this.bone = !this.bone;
@@ -199,8 +199,8 @@ class View {
         this.ask();
       }).setAttribute("aria-pressed", "true");
     }
-    add("↑", "Turn up", () => this.turn(0, -Math.PI / 12));
-    add("↓", "Turn down", () => this.turn(0, Math.PI / 12));
+    add("↑", "Rotate up", () => this.turn(0, -Math.PI / 12));
+    add("↓", "Rotate down", () => this.turn(0, Math.PI / 12));
     add("−", "Zoom out", () => this.enlarge(1 / 1.25));
     add("+", "Zoom in", () => this.enlarge(1.25));
     add("Reset", "Reset the view", () => this.reset());
@@ -216,7 +216,7 @@ class View {
     requestAnimationFrame(() => { this.waiting = false; this.draw(); });
   }
 
-  // Everything is drawn into one picture with a depth for each pixel, so that the bone hides what is behind it.
+  // Everything is drawn into one image with a depth buffer, so that the bone hides what is behind it.
   draw() {
     const canvas = this.canvas;
     const dense = Math.min(devicePixelRatio || 1, 2);
@@ -224,14 +224,14 @@ class View {
     const height = Math.max(1, Math.round(width / 1.6));
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     const context = canvas.getContext("2d");
-    const picture = context.createImageData(width, height);
-    const pixels = new Uint32Array(picture.data.buffer);
+    const image = context.createImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
     const depth = new Float32Array(width * height).fill(-Infinity);
     const scale = width / (2 * this.half) * this.zoom;
     const target = { width, height, pixels, depth, scale };
     if (this.bone) this.drawFaces(target);
     this.drawPoints(target, Math.max(2, Math.round(2.2 * dense * Math.sqrt(this.zoom))));
-    context.putImageData(picture, 0, 0);
+    context.putImageData(image, 0, 0);
     this.drawAxes(context, width, height, dense);
   }
 
@@ -278,7 +278,7 @@ class View {
   drawPoints(target, side) {
     const { width, height, pixels, depth } = target;
     const at = this.project(this.points, target);
-    const nearer = 0.006 * this.radius; // points lie on the bone; drawn a little nearer, they are seen on it
+    const nearer = 0.006 * this.radius; // points lie on the bone; drawn slightly nearer, they stay visible
     for (let i = 0; i < at.length; i += 3) {
       const [left, top, z] = [Math.round(at[i] - side / 2), Math.round(at[i + 1] - side / 2), at[i + 2] + nearer];
       const [r, g, b] = this.palette[this.values[i / 3]];

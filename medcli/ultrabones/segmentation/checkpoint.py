@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import UsageError
 from medcli.core.files import make_output_folder
+from medcli.training.checkpoint_file import check_checkpoint_file
 from medcli.training.seeds import seed_torch
-from medcli.training.weights import SUFFIX, find_newest, load_into, read_description, save_weights
+from medcli.training.weights import SUFFIX, build_and_load, find_newest, read_description, save_weights
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER, NO_WEIGHTS, build_model
 from medcli.ultrabones.segmentation.published_checkpoint import load_upstream
@@ -72,14 +73,12 @@ def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
         DataError: the file is missing, damaged, hostile, or does not fit the network it names.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"no checkpoint {path}", "train one: medcli train seg")
+    check_checkpoint_file(path, "train one: medcli train seg")
     if path.suffix != SUFFIX:
         return load_upstream(path)
     metadata = read_metadata(path)
-    model = build_model(metadata.arch, metadata.encoder)
-    load_into(model, path, f"{metadata.arch} on {metadata.encoder}")
-    return model.eval(), metadata
+    network = f"{metadata.arch} on {metadata.encoder}"
+    return build_and_load(lambda: build_model(metadata.arch, metadata.encoder), path, network).eval(), metadata
 
 
 def find_newest_best(runs_root: Path = Path("runs")) -> Path:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import DataError
 from medcli.core.json_text import to_json
+from medcli.training.description import NAME, OBJECT, TEXT, Rule, are_splits, between, read_described, whole
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER
 
@@ -60,16 +58,21 @@ class Metadata:
         """Read a description back; fields of a later version are left out.
 
         Raises:
-            DataError: it is no description, or of a schema that this version does not know.
+            DataError: it is no description, of a schema that this version does not know, or a field is not what it
+                must be.
         """
-        try:
-            values = json.loads(text)
-            schema = values["schema"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{name} does not describe a segmentation network") from error
-        if not str(schema).startswith(_FAMILY):
-            raise DataError(f"{name} holds another kind of network ({schema}), expected one of medcli train seg")
-        if schema != SCHEMA:
-            raise DataError(f"{name} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
-        known = {entry.name for entry in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in values.items() if key in known})
+        return cls(**read_described(text, _FAMILY, SCHEMA, _RULES, name, "segmentation"))
+
+
+_RULES: dict[str, Rule] = {
+    "arch": NAME,
+    "encoder": NAME,
+    "mean": between(0, 1),
+    "std": between(1e-4, 1e4),
+    "input_size": whole(32, 8192),
+    "threshold": between(0, 1),
+    "settings": OBJECT,
+    "splits": ("a JSON object with lists of specimens", are_splits),
+    "metrics": OBJECT,
+    **dict.fromkeys(("source", "licence", "citation", "medcli_version", "schema"), TEXT),
+}

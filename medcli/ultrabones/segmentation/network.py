@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError, UsageError
-from medcli.training.weights import read_tensors
+from medcli.training.weights import most_bytes_for, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +56,8 @@ def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
 
     if arch.lower() not in smp.MODEL_ARCHITECTURES_MAPPING:
         raise UsageError(f"no architecture '{arch}'", f"one of: {', '.join(smp.MODEL_ARCHITECTURES_MAPPING)}")
+    if ":" in encoder:  # timm would look for it on a server or in a folder, also when a checkpoint's header says so
+        raise UsageError(f"encoder '{encoder}' is a place, not a name", "tu-NAME for any model that timm has built in")
     if not encoder.startswith("tu-") and encoder not in smp.encoders.get_encoder_names():
         raise UsageError(f"no encoder '{encoder}'{_similar(encoder)}", "or tu-NAME for any model of timm")
     try:
@@ -110,7 +112,7 @@ def _similar(encoder: str) -> str:
 
 
 def _load_encoder(encoder: Any, path: Path, name: str) -> None:
-    state = _encoder_state(read_tensors(path), encoder.state_dict(), path)
+    state = _encoder_state(read_tensors(path, most_bytes_for(encoder)), encoder.state_dict(), path)
     wanted = encoder.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
     wrong = [key for key in state if key not in wanted or wanted[key].shape != state[key].shape]

@@ -6,14 +6,18 @@ recognised from the names and shapes of the weights; a network built here then t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError
+from medcli.training.inert_values import StandIn
+from medcli.training.safe_unpickler import PickledModel, TensorRecord, read_pickled_model
+from medcli.training.stored_zip import printable
+from medcli.training.weights import load_state
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER, build_model
-from medcli.ultrabones.segmentation.safe_unpickler import PickledModel, StandIn, TensorRecord, read_pickled_model
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
 Shapes = Mapping[str, tuple[int, ...]]
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 _WRAPPERS = ("module.", "model.", "_orig_mod.")
+_MOST_WRAPPED = 5  # mappings around a state dict
+_MOST_TENSORS = 20_000  # the largest network has 1,400
+_DEEPEST = 100  # modules inside one another; networks have some ten levels
+_LONGEST_WALK = 4_000_000  # characters of the names of all tensors and modules; the largest network has 0.1 million
 
 
 def load_upstream(path: Path) -> tuple[torch.nn.Module, Metadata]:
@@ -35,13 +43,10 @@ def load_upstream(path: Path) -> tuple[torch.nn.Module, Metadata]:
             is known here.
     """
     pickled = read_pickled_model(path)
-    state = {name: pickled.tensor(record) for name, record in _without_wrappers(_records(pickled)).items()}
-    arch, encoder = recognise({name: tuple(tensor.shape) for name, tensor in state.items()}, path)
+    records = _without_wrappers(_records(pickled))
+    arch, encoder = recognise({name: record.size for name, record in records.items()}, path)  # before numbers are read
     model = build_model(arch, encoder)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise DataError(f"{path} does not fit {arch} on {encoder}: {str(error).splitlines()[-1].strip()}") from error
+    load_state(model, pickled.tensors(records), path, f"{arch} on {encoder}")
     return model.eval(), Metadata(arch=arch, encoder=encoder, source=f"{path.name} (pickled network)")
 
 
@@ -60,43 +65,70 @@ def recognise(shapes: Shapes, path: Path) -> tuple[str, str]:
     encoder_shapes = {name: shape for name, shape in shapes.items() if name.startswith("encoder.")}
     if not encoder_shapes:
         raise DataError(f"{path} holds no network of segmentation_models_pytorch: no weights of an encoder")
-    for encoder in _encoders():
+    for encoder in _encoders({edge for shape in encoder_shapes.values() for edge in shape}):
         if _encoder_fits(encoder, encoder_shapes):
             for arch in smp.MODEL_ARCHITECTURES_MAPPING:
                 if _fits(arch, encoder, shapes):
                     return arch, encoder
             raise DataError(f"{path} has the encoder {encoder}, but no architecture with its defaults fits the rest")
-    first = next(shape for shape in encoder_shapes.values() if len(shape) == 4)
-    channels = f"; its first layer takes {first[1]} channels, expected 1" if first[1] != 1 else ""
+    first = next((shape[1] for shape in encoder_shapes.values() if len(shape) == 4), 1)
+    channels = f"; its first layer takes {first} channels, expected 1" if first != 1 else ""
     raise DataError(f"{path} holds a network of no known encoder{channels}")
 
 
 def _records(pickled: PickledModel) -> dict[str, TensorRecord]:
     """Names and records of all parameters and persistent buffers."""
     root = pickled.root
-    while isinstance(root, Mapping) and any(key in root for key in _STATE_KEYS):
-        root = next(root[key] for key in _STATE_KEYS if key in root)
+    for _ in range(_MOST_WRAPPED):  # a mapping may also contain itself
+        inner = next((root[key] for key in _STATE_KEYS if key in root), None) if isinstance(root, dict) else None
+        root = inner if isinstance(inner, (dict, StandIn)) else root
     if isinstance(root, StandIn):
-        found = dict(_walk(root, "", ()))
-    elif isinstance(root, Mapping):
-        found = {name: value for name, value in root.items() if isinstance(value, TensorRecord)}
+        found = _Walk(pickled.path).records_of(root)
+    elif isinstance(root, dict):
+        found = {name: record for name, record in root.items() if isinstance(name, str) and _is_record(record)}
     else:
         found = {}
     if not found:
         raise DataError(f"{pickled.path} holds no network: {_describe(root)} without weights")
+    if len(found) > _MOST_TENSORS:
+        raise DataError(f"{pickled.path} holds {len(found):,} tensors, no network has more than {_MOST_TENSORS:,}")
     return found
 
 
-def _walk(module: Any, prefix: str, parents: tuple[int, ...]) -> Iterator[tuple[str, TensorRecord]]:
-    if not isinstance(module, StandIn) or id(module) in parents:
-        return
-    transient = module.attribute("_non_persistent_buffers_set") or set()
-    for group in ("_parameters", "_buffers"):
-        for name, value in (module.attribute(group) or {}).items():
-            if isinstance(value, TensorRecord) and not (group == "_buffers" and name in transient):
-                yield f"{prefix}{name}", value
-    for name, child in (module.attribute("_modules") or {}).items():
-        yield from _walk(child, f"{prefix}{name}.", (*parents, id(module)))
+class _Walk:
+    """Through the modules of a pickled network; modules that contain one another cannot make it long."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = _LONGEST_WALK
+
+    def records_of(self, module: StandIn) -> dict[str, TensorRecord]:
+        """Records of the parameters and persistent buffers, by name."""
+        return dict(self._walk(module, "", ()))
+
+    def _walk(self, module: StandIn, prefix: str, parents: tuple[int, ...]) -> Iterator[tuple[str, TensorRecord]]:
+        if id(module) in parents:
+            return
+        if len(parents) > _DEEPEST:
+            raise DataError(f"{self._path} holds modules nested more than {_DEEPEST} deep, as no network does")
+        transient = module.attribute("_non_persistent_buffers_set")
+        for group in ("_parameters", "_buffers"):
+            left_out = transient if group == "_buffers" and isinstance(transient, set) else ()
+            for name, value in self._items(module, group, prefix):
+                if isinstance(value, TensorRecord) and name not in left_out:
+                    yield f"{prefix}{name}", value
+        for name, child in self._items(module, "_modules", prefix):
+            if isinstance(child, StandIn):
+                yield from self._walk(child, f"{prefix}{name}.", (*parents, id(module)))
+
+    def _items(self, module: StandIn, group: str, prefix: str) -> Iterator[tuple[str, Any]]:
+        items = module.attribute(group)
+        for name, value in items.items() if isinstance(items, dict) else ():
+            self._left -= 1 + len(prefix) + (len(name) if isinstance(name, str) else 0)
+            if self._left < 0:
+                raise DataError(f"{self._path} holds more modules than any network has, or modules inside one another")
+            if isinstance(name, str):
+                yield name, value
 
 
 def _without_wrappers(records: dict[str, TensorRecord]) -> dict[str, TensorRecord]:
@@ -108,35 +140,49 @@ def _without_wrappers(records: dict[str, TensorRecord]) -> dict[str, TensorRecor
 
 
 def _fits(arch: str, encoder: str, shapes: Shapes) -> bool:
-    import torch
-
-    try:
-        with torch.device("meta"):
-            model = build_model(arch, encoder)
-    except Exception:  # some pairs cannot be built at all, and each says so in its own way
-        return False
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == shapes
+    return _outline(arch, encoder) == shapes
 
 
 def _encoder_fits(encoder: str, shapes: Shapes) -> bool:
+    return _outline(None, encoder) == shapes
+
+
+@functools.cache
+def _outline(arch: str | None, encoder: str) -> Shapes | None:
+    """Names and shapes of the weights of a network, or of an encoder alone; None where it cannot be built so."""
     import segmentation_models_pytorch as smp
     import torch
 
     try:
         with torch.device("meta"):
-            model = smp.encoders.get_encoder(encoder, in_channels=1, weights=None)
-    except Exception:  # an encoder that its package no longer provides
-        return False
-    return {f"encoder.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()} == shapes
+            if arch is not None:
+                model, prefix = build_model(arch, encoder), ""
+            else:
+                model, prefix = smp.encoders.get_encoder(encoder, in_channels=1, weights=None), "encoder."
+    except Exception:  # some pairs cannot be built at all, and each says so in its own way
+        return None
+    return {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def _encoders() -> list[str]:
-    """Names of the encoders, the ResNets, which nearly every published network has, first."""
+def _encoders(edges: Collection[int]) -> list[str]:
+    """Names of the encoders whose numbers of channels are among ``edges``; ResNets, which nearly all have, first."""
     import segmentation_models_pytorch as smp
 
     names = [name for name in smp.encoders.get_encoder_names() if not name.startswith("timm-")]  # renamed to tu-
-    return sorted(names, key=lambda name: not name.startswith("res"))
+    fitting = [name for name in names if {0, *edges}.issuperset(_channels(name))]
+    return sorted(fitting, key=lambda name: not name.startswith("res"))
+
+
+def _channels(encoder: str) -> list[int]:
+    """Channels of the outputs of an encoder, but of its input; none where its package does not say."""
+    from segmentation_models_pytorch.encoders import encoders
+
+    return list(encoders[encoder]["params"].get("out_channels") or ())[1:]
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, TensorRecord)
 
 
 def _describe(root: Any) -> str:
-    return root.origin if isinstance(root, StandIn) else type(root).__name__
+    return printable(root.origin) if isinstance(root, StandIn) else type(root).__name__

@@ -95,7 +95,7 @@ def train_segmentation(
         settings: see :class:`SegmentationSettings`.
         out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there goes on, with the same
             numbers as if it had not stopped; one that is done is reported again and nothing is computed.
-        resume: ``auto``, or a Lightning checkpoint to go on from.
+        resume: ``auto``, or a Lightning checkpoint to resume from.
         overwrite: forget the run in ``out``.
         progress: told about training frames.
 

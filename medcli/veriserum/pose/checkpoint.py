@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import DataError
 from medcli.core.json_text import to_json
-from medcli.training.weights import load_into, read_description, save_weights
+from medcli.training.checkpoint_file import check_checkpoint_file
+from medcli.training.description import NAME, OBJECT, TEXT, Rule, is_finite_number, list_of, read_described, whole
+from medcli.training.weights import build_and_load, read_description, save_weights
 from medcli.veriserum.pose.network import PoseNetwork, build_pose_network
 
 _FAMILY = "medcli.pose_network."
@@ -20,6 +21,8 @@ SCHEMA = f"{_FAMILY}v1"
 CITATION = "Wang et al., Veriserum, MICCAI 2025, doi:10.3929/ethz-b-000701146"
 LICENCE = "In Copyright - Non-Commercial Use Permitted (trained on Veriserum)"
 _HINT = "use one that medcli train pose wrote"
+_MOST_IDS = 10_000_000  # a hundred times as many as are published
+_RANGES = re.compile(r"(\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,12 @@ def read_pose_metadata(path: Path) -> PoseMetadata:
     Raises:
         DataError: the file is missing or is not a pose checkpoint.
     """
-    if not path.is_file():
-        raise DataError(f"no checkpoint {path}", "train one: medcli train pose")
-    try:
-        values = json.loads(read_description(path, _HINT))
-        schema = values["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not describe a pose network", _HINT) from error
-    if not str(schema).startswith(_FAMILY):
-        raise DataError(f"{path} contains another kind of network ({schema}), expected one of medcli train pose")
-    if schema != SCHEMA:
-        raise DataError(f"{path} is of schema {schema}, expected {SCHEMA}", "a newer medcli may read it")
-    known = {entry.name for entry in dataclasses.fields(PoseMetadata)}
-    lists = {name: tuple(values[name]) for name in ("anatomies", "mean_pose")}
-    return PoseMetadata(**({key: value for key, value in values.items() if key in known} | lists))
+    check_checkpoint_file(path, "train one: medcli train pose")
+    values = read_described(read_description(path, _HINT), _FAMILY, SCHEMA, _RULES, path, "pose")
+    missing = [name for name in ("backbone", "size", "anatomies", "mean_pose") if name not in values]
+    if missing:
+        raise DataError(f"{path} does not describe a pose network: no {', no '.join(missing)}", _HINT)
+    return PoseMetadata(**values | {name: tuple(values[name]) for name in ("anatomies", "mean_pose")})
 
 
 def load_pose_network(path: Path) -> tuple[PoseNetwork, PoseMetadata]:
@@ -103,10 +98,8 @@ def load_pose_network(path: Path) -> tuple[PoseNetwork, PoseMetadata]:
         DataError: the file is missing, damaged, or does not fit its network.
     """
     metadata = read_pose_metadata(path)
-    network = build_pose_network(metadata.backbone)
-    load_into(network, path, metadata.backbone)
-    network.eval()
-    return network, metadata
+    network = build_and_load(lambda: build_pose_network(metadata.backbone), path, metadata.backbone)
+    return network.eval(), metadata
 
 
 def describe_pose_checkpoint(path: Path) -> PoseCheckpoint:
@@ -117,3 +110,32 @@ def describe_pose_checkpoint(path: Path) -> PoseCheckpoint:
     """
     network, metadata = load_pose_network(path)
     return PoseCheckpoint(path, sum(parameter.numel() for parameter in network.parameters()), metadata)
+
+
+def _are_splits(value: Any) -> bool:
+    if not isinstance(value, dict) or not list_of(str, value.get("warnings")):
+        return False
+    return all(_are_ranges(value.get(side, "")) for side in ("train", "val", "test"))
+
+
+def _are_ranges(value: Any) -> bool:
+    """Whether ``value`` is ids as ranges, not more than can be."""
+    if not isinstance(value, str) or not _RANGES.fullmatch(value):
+        return False
+    spans = [part.partition("-") for part in value.split(",") if part]
+    return sum(max(0, int(last or first) - int(first)) + 1 for first, _, last in spans) <= _MOST_IDS
+
+
+_RULES: dict[str, Rule] = {
+    "backbone": NAME,
+    "size": whole(32, 8192),
+    "anatomies": ("a list of anatomy_id", lambda value: isinstance(value, list) and list_of(int, value)),
+    "mean_pose": (
+        "six numbers",
+        lambda value: isinstance(value, list) and len(value) == 6 and all(is_finite_number(number) for number in value),
+    ),
+    "settings": OBJECT,
+    "splits": ("a JSON object with ids as ranges", _are_splits),
+    "metrics": OBJECT,
+    **dict.fromkeys(("images", "source", "licence", "citation", "medcli_version", "schema"), TEXT),
+}

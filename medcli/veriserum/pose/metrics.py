@@ -88,6 +88,7 @@ class PoseMeasure:
         panel: its panel in the figure of distributions, None: none.
         is_main: one of the few that summarise an evaluation; the report shows them first.
         single_plane: percentile -> published error of deep single-plane implant pose, to compare with.
+        is_printed: in the command's table, too, and not only in files and the report.
     """
 
     name: str
@@ -96,6 +97,7 @@ class PoseMeasure:
     panel: str | None = None
     is_main: bool = False
     single_plane: Mapping[int, float] = field(default_factory=dict)
+    is_printed: bool = True
 
     @property
     def unit(self) -> str:
@@ -120,7 +122,7 @@ POSE_MEASURES = [
     ),
     PoseMeasure("in_plane_fs_mm", "in plane fs", lambda p: _in_plane(p.in_fs_mm)),
     PoseMeasure("out_of_plane_fs_mm", "out of plane fs", lambda p: np.abs(p.in_fs_mm[:, 2])),
-    PoseMeasure("distance_mm", "distance in space", lambda p: np.linalg.norm(p.away_mm, axis=1)),
+    PoseMeasure("distance_mm", "distance in space", lambda p: np.linalg.norm(p.away_mm, axis=1), is_printed=False),
     PoseMeasure("rotation_deg", "rotation", PoseComparison.rotation_deg, _ROTATION, True, {50: 2.0, 90: 4.0}),
     PoseMeasure("rz_deg", "rz", lambda p: p.angles_deg[:, 0], _ROTATION),
     PoseMeasure("rx_deg", "rx", lambda p: p.angles_deg[:, 1], _ROTATION),

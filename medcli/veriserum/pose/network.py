@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medcli.core.errors import DataError, UsageError
-from medcli.training.weights import read_tensors
+from medcli.training.weights import most_bytes_for, read_tensors
 
 BACKBONE = "resnext50_32x4d"
 NO_WEIGHTS = "none"
@@ -115,7 +115,7 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
     """Load everything but the classifier's last layer."""
     if not path.is_file():
         raise DataError(f"backbone weights '{path}' are neither imagenet, none nor a file", _WAY_OUT)
-    given = {key.removeprefix("backbone."): value for key, value in read_tensors(path).items()}
+    given = {key.removeprefix("backbone."): value for key, value in read_tensors(path, most_bytes_for(model)).items()}
     head, _ = _find_head(model, name)
     wanted = {key: value for key, value in model.state_dict().items() if not key.startswith(f"{head}.")}
     missing = [

@@ -85,9 +85,7 @@ def shrink_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (size, size), interpolation=resampling), np.uint8)
 
 
-def read_together(
-    reader: PairReader, files: Sequence[PairFiles], workers: int | None = None
-) -> tuple[list[int], Planes, list[str]]:
+def read_together(reader: PairReader, files: Sequence[PairFiles]) -> tuple[list[int], Planes, list[str]]:
     """Read several pairs on all cores.
 
     Returns:
@@ -102,7 +100,7 @@ def read_together(
             return error
 
     good, planes, failures = [], [], []
-    for i, result in enumerate(map_in_threads(read, files, workers or usable_cores())):
+    for i, result in enumerate(map_in_threads(read, files, usable_cores())):
         if isinstance(result, DataError):
             failures.append(f"pair {files[i].id}: {result.message}")
         else:

@@ -15,27 +15,16 @@ from medcli.core import image_io
 from medcli.core.errors import DataError
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter
+from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
-from medcli.veriserum.dataset.folder_index import (
-    DISTORTIONS,
-    POSE_COLUMNS,
-    POSES,
-    SOURCES,
-    TableKind,
-    expected_name,
-    is_obsolete,
-    locate,
-    read_table,
-    select_ids,
-    whole_numbers,
-)
+from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
 from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 
 _LOG = logging.getLogger(__name__)
-POSE_FILE = TableKind("poses file", "poses", ("id", *POSE_COLUMNS), "--start")
+POSE_FILE = folder_index.TableKind("poses file", "poses", ("id", *POSE_COLUMNS), "--start")
 _ON_THE_FLY_SIZE = 512
 _FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 _CARRIED = ("obsolete", "update_timestamp")
@@ -120,7 +109,7 @@ class StartPoses:
             return image
         native = self.study.contents.images.get(number, {}).get(plane)
         if native is None:
-            raise DataError(f"the image {expected_name(number, plane)} is missing")
+            raise DataError(f"the image {folder_index.expected_name(number, plane)} is missing")
         model = self._distortions.get(self.geometry.number(number, "distortion_calibration_id"), plane)
         return self._undistorter.map_of(model).apply(image_io.read_grey(native), 0.0)
 
@@ -135,10 +124,10 @@ def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: i
     Raises:
         DataError: none is left.
     """
-    table = starts.table[~is_obsolete(starts.table)]
+    table = starts.table[~folder_index.is_obsolete(starts.table)]
     if anatomy is not None:
         table = table[table["anatomy_id"] == anatomy]
-    chosen = select_ids(table.index.tolist(), ids)
+    chosen = folder_index.select_ids(table.index.tolist(), ids)
     present = chosen if ids else [number for number in chosen if starts.has_images(number)]
     if not present:
         what = f" of anatomy {anatomy}" if anatomy is not None else ""
@@ -154,13 +143,13 @@ def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
     if file is None:
         table, path = study.table(POSES).copy(), study.table_file(POSES)
     else:
-        table, path = _filled(read_table(file, POSE_FILE), study), file
+        table, path = _filled(folder_index.read_table(file, POSE_FILE), study), file
     missing = [name for name in (*POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}")
     for name in _FROM_POSE_TABLE:
         if name in table.columns:  # whole numbers, even if some are missing
-            table[name] = whole_numbers(table[name])
+            table[name] = folder_index.whole_numbers(table[name])
     return table
 
 
@@ -170,7 +159,7 @@ def _filled(table: pd.DataFrame, study: VeriserumStudy) -> pd.DataFrame:
     The pose table also states whether an id is obsolete.
     """
     absent = [name for name in _FROM_POSE_TABLE if name not in table.columns]
-    if not absent and not study.files.get(POSES) and locate(study.contents, POSES) is None:
+    if not absent and not study.files.get(POSES) and folder_index.locate(study.contents, POSES) is None:
         return table
     known = study.table(POSES)
     for name in (*_FROM_POSE_TABLE, *_CARRIED):

@@ -212,7 +212,7 @@ def test_run_goes_on_for_more_epochs_as_if_asked_for_at_once(
 def test_resume_from_a_file_that_is_no_checkpoint_says_so(settings: SegmentationSettings, tmp_path: Path) -> None:
     path = tmp_path / "hostile.ckpt"
     torch.save({"state_dict": _Hostile(tmp_path / "made")}, path)
-    with pytest.raises(DataError, match="not a checkpoint to go on from"):
+    with pytest.raises(DataError, match="not a checkpoint that can be resumed"):
         train_segmentation(settings, tmp_path / "run", resume=str(path))
     assert not (tmp_path / "made").exists()
 
