@@ -1,4 +1,4 @@
-"""A small Veriserum folder made of random smooth pictures and invented calibrations."""
+"""A small Veriserum folder made of random smooth images and invented calibrations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from tests.conftest import MadeOnce
-from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
+from tests.support.made_veriserum import make_distortion, smooth_image, write_tables, write_test_image
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[i
     ids = [1, 2, 3, 4]
     for number in ids:
         for offset, plane in enumerate(("bs", "fs")):
-            write_picture(root / "images" / f"{plane}_{number:06d}.jpg", smooth_picture(2 * number + offset))
+            write_test_image(root / "images" / f"{plane}_{number:06d}.jpg", smooth_image(2 * number + offset))
     write_tables(root, ids, distortions)
     return root
 

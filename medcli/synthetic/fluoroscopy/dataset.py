@@ -131,7 +131,7 @@ class Study:
         """Both cameras of pair ``number``."""
         return DualPlane.from_calibration(self.calibrations[self.frames[number].calibration_id].source)
 
-    def truth(self, number: int, plane: str, size: int = 1600) -> xray.Picture:
+    def truth(self, number: int, plane: str, size: int = 1600) -> xray.Image:
         """The undistorted, noise-free image that calibrating pair ``number`` should give.
 
         Args:
@@ -149,8 +149,8 @@ class Study:
         bodies += [
             xray.AttenuatingBody(i.mesh, frame.knee.of(i.kind), xray.METAL_PER_MM, is_sharp=True) for i in implants
         ]
-        picture = xray.render_xray(bodies, self.cameras(number).camera(plane))
-        return picture if size == len(picture) else cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+        image = xray.render_xray(bodies, self.cameras(number).camera(plane))
+        return image if size == len(image) else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
     def native(self, number: int, plane: str) -> NDArray[np.uint8]:
         """The native image (1600, 1664) of a pair: the ground truth, distorted, with noise."""
@@ -226,30 +226,30 @@ def make_veriserum(
     _write_tables(root, study)
     for implant in study.implants.values():
         write_stl(implant.mesh, root / "veriserum_anatomies" / f"ana_{implant.anatomy_id:06d}.stl")
-    pictures = _pictures(root, study)
-    missing = [path for path in pictures if not path.exists()]
+    files = _image_files(root, study)
+    missing = [path for path in files if not path.exists()]
     use_single_threaded_codecs()
     with progress.task("making images", len(missing), "images") as advance:
-        make = partial(_write_picture, pictures)
+        make = partial(_write_file, files)
         for _ in run_in_threads(make, missing, workers or usable_cores()):
             advance(1)
-    return SyntheticVeriserum(root, study, len(missing), len(pictures) - len(missing))
+    return SyntheticVeriserum(root, study, len(missing), len(files) - len(missing))
 
 
-def _pictures(root: Path, study: Study) -> dict[Path, Callable[[], NDArray[np.uint8]]]:
+def _image_files(root: Path, study: Study) -> dict[Path, Callable[[], NDArray[np.uint8]]]:
     """Every image file of a study, and the function that renders it."""
-    pictures: dict[Path, Callable[[], NDArray[np.uint8]]] = {}
+    files: dict[Path, Callable[[], NDArray[np.uint8]]] = {}
     for number in study.calibrations:
         for plane in PLANES:
-            pictures[root / GRID_FOLDER / f"grid_{plane}_{number:02d}.png"] = partial(study.grid, number, plane)
+            files[root / GRID_FOLDER / f"grid_{plane}_{number:02d}.png"] = partial(study.grid, number, plane)
     for number in study.frames:
         for plane in PLANES:
-            pictures[root / IMAGE_FOLDER / f"{plane}_{number:06d}.jpg"] = partial(study.native, number, plane)
-    return pictures
+            files[root / IMAGE_FOLDER / f"{plane}_{number:06d}.jpg"] = partial(study.native, number, plane)
+    return files
 
 
-def _write_picture(pictures: Mapping[Path, Callable[[], NDArray[np.uint8]]], path: Path) -> None:
-    write_image(path, pictures[path](), _JPEG_QUALITY)
+def _write_file(files: Mapping[Path, Callable[[], NDArray[np.uint8]]], path: Path) -> None:
+    write_image(path, files[path](), _JPEG_QUALITY)
 
 
 def _prepare(root: Path, settings: FluoroscopySettings) -> None:

@@ -20,7 +20,7 @@ from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM
 _LEAD_PER_MM, _PLATE = 1.1, 0.25
 
 
-def grid_picture(present: NDArray[np.bool_] | None = None) -> xray.Picture:
+def undistorted_grid(present: NDArray[np.bool_] | None = None) -> xray.Image:
     """The undistorted, noise-free image of the phantom, (1600, 1600) float32.
 
     Args:
@@ -57,5 +57,5 @@ def grid_image(
     present = bead_presence()
     present &= generator.random(present.shape) >= missing_share
     present[ORIENTATION_BEAD] = True
-    native = xray.to_native(grid_picture(present), distortion.grid_positions().astype(np.float32))
+    native = xray.to_native(undistorted_grid(present), distortion.grid_positions().astype(np.float32))
     return xray.digitise(native, generator, noise)

@@ -19,7 +19,7 @@ from medcli.synthetic.fluoroscopy.solids import loft
 from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM
 from medcli.veriserum.geometry.biplane import Camera, ImageGrid
 
-Picture = NDArray[Any]
+Image = NDArray[Any]
 """(H, W) float32, 0 to 1."""
 
 METAL_PER_MM, BONE_PER_MM, SOFT_PER_MM = 0.17, 0.016, 0.006
@@ -74,28 +74,28 @@ def _shaft(
     return loft(np.stack(rings))
 
 
-def render_xray(bodies: list[AttenuatingBody], camera: Camera) -> Picture:
+def render_xray(bodies: list[AttenuatingBody], camera: Camera) -> Image:
     """The undistorted, noise-free image, (1600, 1600) float32 in 0 to 1, on the grid of calibrated images."""
     coarse = _attenuation([body for body in bodies if not body.is_sharp], camera, GRID_SIZE // _COARSE)
-    attenuation: Picture = cv2.resize(coarse, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
+    attenuation: Image = cv2.resize(coarse, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
     attenuation += _attenuation([body for body in bodies if body.is_sharp], camera, GRID_SIZE)
     return detect(attenuation)
 
 
-def detect(attenuation: Picture) -> Picture:
+def detect(attenuation: Image) -> Image:
     """From attenuation (1600, 1600) to the intensifier's image: beam, glare, blur, round field."""
-    primary: Picture = cv2.exp(-attenuation) * _beam()
+    primary: Image = cv2.exp(-attenuation) * _beam()
     small = cv2.resize(primary, None, fx=1 / _VERY_COARSE, fy=1 / _VERY_COARSE, interpolation=cv2.INTER_AREA)
     glare = cv2.GaussianBlur(small, (0, 0), _GLARE_MM / (PIXEL_MM * _VERY_COARSE))
-    picture: Picture = cv2.GaussianBlur(primary, (0, 0), _BLUR_MM / PIXEL_MM)
-    picture *= 1 - _GLARE_SHARE
-    picture += _GLARE_SHARE * cv2.resize(glare, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
-    picture *= _field()
-    picture += np.float32(_DARK)
-    return picture
+    image: Image = cv2.GaussianBlur(primary, (0, 0), _BLUR_MM / PIXEL_MM)
+    image *= 1 - _GLARE_SHARE
+    image += _GLARE_SHARE * cv2.resize(glare, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
+    image *= _field()
+    image += np.float32(_DARK)
+    return image
 
 
-def _attenuation(bodies: list[AttenuatingBody], camera: Camera, size: int) -> Picture:
+def _attenuation(bodies: list[AttenuatingBody], camera: Camera, size: int) -> Image:
     """Sum of coefficient times path length, (size, size)."""
     grid = ImageGrid.calibrated(size)
     total = np.zeros((size, size), np.float32)
@@ -116,7 +116,7 @@ def _window(body: AttenuatingBody, camera: Camera, grid: ImageGrid) -> tuple[sli
     return slice(int(first[1]), int(last[1])), slice(int(first[0]), int(last[0]))
 
 
-def _radius_mm() -> tuple[Picture, Picture, Picture]:
+def _radius_mm() -> tuple[Image, Image, Image]:
     """Distance from the centre of the field, and position to the right and up, in millimetres."""
     along = ((np.arange(GRID_SIZE) - GRID_SIZE / 2) * PIXEL_MM).astype(np.float32)
     x, y = np.meshgrid(along, -along)
@@ -124,7 +124,7 @@ def _radius_mm() -> tuple[Picture, Picture, Picture]:
 
 
 @lru_cache(maxsize=1)
-def _beam() -> Picture:
+def _beam() -> Image:
     """Brightness of the open beam: less towards the rim (vignetting) and towards the anode (heel effect)."""
     radius, x, y = _radius_mm()
     share = radius / np.float32(FIELD_RADIUS_MM)
@@ -132,19 +132,19 @@ def _beam() -> Picture:
 
 
 @lru_cache(maxsize=1)
-def _field() -> Picture:
+def _field() -> Image:
     """1 inside the intensifier's round field, 0 outside, with a soft rim."""
     radius, _, _ = _radius_mm()
     return np.asarray(np.clip((np.float32(FIELD_RADIUS_MM) - radius) / np.float32(0.8) + np.float32(0.5), 0, 1))
 
 
-def to_native(picture: Picture, lattice: NDArray[np.float32]) -> Picture:
+def to_native(image: Image, lattice: NDArray[np.float32]) -> Image:
     """Distort an image (1600, 1600) as the intensifier does: native(x, y) = image at ``lattice[y, x]``."""
     outside: Any = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _DARK}
-    return cv2.remap(picture, lattice, np.empty(0), cv2.INTER_CUBIC, **outside)
+    return cv2.remap(image, lattice, np.empty(0), cv2.INTER_CUBIC, **outside)
 
 
-def digitise(native: Picture, generator: np.random.Generator, noise: float) -> NDArray[np.uint8]:
+def digitise(native: Image, generator: np.random.Generator, noise: float) -> NDArray[np.uint8]:
     """Add quantum and electronic noise and convert to 8 bits.
 
     Args:
@@ -152,7 +152,7 @@ def digitise(native: Picture, generator: np.random.Generator, noise: float) -> N
         noise: factor on the noise; 0 for none, 1 for a usual dose.
     """
     if noise > 0:
-        grain: Picture = generator.standard_normal(native.shape, dtype=np.float32)
+        grain: Image = generator.standard_normal(native.shape, dtype=np.float32)
         # Light spreads in the screen, so that the noise of neighbouring pixels is correlated.
         grain = cv2.GaussianBlur(grain, (3, 3), 0.6)
         spread = np.sqrt(np.maximum(native, 0) / np.float32(_QUANTA) + np.float32(0.004**2))

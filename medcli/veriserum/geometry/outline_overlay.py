@@ -30,7 +30,7 @@ def outline(camera: Camera, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGr
 
 
 def draw_planes(
-    pictures: Mapping[str, NDArray[Any]],
+    images: Mapping[str, NDArray[Any]],
     cameras: DualPlane,
     mesh: Mesh,
     poses: Sequence[tuple[NDArray[np.float64], Colour]],
@@ -47,9 +47,9 @@ def draw_planes(
         (S, S, 3) uint8, RGB, of each plane in the order of ``images``; S is at least 640.
     """
     sides = []
-    for plane, picture in pictures.items():
-        size = max(_LEAST_SIZE, picture.shape[0])
-        grey = np.asarray(picture, np.uint8)
+    for plane, image in images.items():
+        size = max(_LEAST_SIZE, image.shape[0])
+        grey = np.asarray(image, np.uint8)
         if grey.shape[0] != size:
             grey = np.asarray(cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
         grid = ImageGrid.calibrated(size)

@@ -25,7 +25,7 @@ from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import Camera, DualPlane, ImageGrid
 
-Picture = NDArray[Any]
+Image = NDArray[Any]
 """(H, W) float32."""
 Matrix = NDArray[np.float64]
 Numbers = NDArray[np.float64]
@@ -87,7 +87,7 @@ class Refined:
     Attributes:
         pose: (4, 4) implant to world.
         before, after: gradient correlation, mean over the planes, of start and result at the finest level, -1 to 1.
-        moved_mm, turned_deg: displacement of the implant's centre, and rotation of the implant.
+        displacement_mm, rotation_deg: displacement of the implant's centre, and rotation of the implant.
         per_mm: fitted attenuation of the metal, 1/mm.
         evaluations: number of renderings of both planes.
     """
@@ -95,8 +95,8 @@ class Refined:
     pose: Matrix
     before: float
     after: float
-    moved_mm: float
-    turned_deg: float
+    displacement_mm: float
+    rotation_deg: float
     per_mm: float
     evaluations: int
 
@@ -105,11 +105,11 @@ class Matcher:
     """The objective at one level: one implant, the cameras and the two images."""
 
     def __init__(
-        self, pictures: Mapping[str, Picture], cameras: DualPlane, mesh: Mesh, around: Sequence[Matrix], level: Level
+        self, images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, around: Sequence[Matrix], level: Level
     ) -> None:
         self.mesh = mesh
         self.planes = [
-            _PlaneMatcher(picture, cameras.camera(plane), mesh, around, level) for plane, picture in pictures.items()
+            _PlaneMatcher(image, cameras.camera(plane), mesh, around, level) for plane, image in images.items()
         ]
         self.evaluations = 0
 
@@ -127,17 +127,17 @@ class Matcher:
 class _PlaneMatcher:
     """One plane's window."""
 
-    def __init__(self, picture: Picture, camera: Camera, mesh: Mesh, around: Sequence[Matrix], level: Level) -> None:
+    def __init__(self, image: Image, camera: Camera, mesh: Mesh, around: Sequence[Matrix], level: Level) -> None:
         self.camera, self.mesh = camera, mesh
         whole = ImageGrid.calibrated(level.size)
         self.blur = level.blur_mm / whole.pixel_mm
         margin = int(np.ceil((level.reach_mm + 2 * level.blur_mm) / whole.pixel_mm)) + 2
         self.grid, first = _window(camera, mesh, around, whole, margin)
-        image = _cropped(_resized(picture, level.size), first, self.grid)
+        image = _cropped(_resized(image, level.size), first, self.grid)
         self.weight = self._weight(around, level.reach_mm / whole.pixel_mm)
         self.fixed = self._gradients(image)
 
-    def _weight(self, around: Sequence[Matrix], reach: float) -> Picture:
+    def _weight(self, around: Sequence[Matrix], reach: float) -> Image:
         """Square root of the weight: 1 near the implant at any of the poses, falling to 0 within ``reach`` pixels."""
         seen = np.zeros((self.grid.rows, self.grid.columns), dtype=bool)
         for pose in around:
@@ -149,12 +149,12 @@ class _PlaneMatcher:
     def moving(self, pose: Matrix, per_mm: float) -> NDArray[np.float32]:
         """Weighted gradients of the rendering, of norm 1, (N,)."""
         length = self.camera.path_length(self.mesh, pose, self.grid)
-        transmission: Picture = cv2.exp(length * np.float32(-per_mm))
+        transmission: Image = cv2.exp(length * np.float32(-per_mm))
         values = self._gradients(transmission)
         # An empty rendering must not match better than one in a wrong place.
         return values if values.any() else -self.fixed
 
-    def _gradients(self, image: Picture) -> NDArray[np.float32]:
+    def _gradients(self, image: Image) -> NDArray[np.float32]:
         smooth = cv2.GaussianBlur(image, (0, 0), self.blur, borderType=cv2.BORDER_REPLICATE)
         parts = [
             (self.weight * cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3, borderType=cv2.BORDER_REPLICATE)).ravel()
@@ -166,7 +166,7 @@ class _PlaneMatcher:
 
 
 def refine(
-    pictures: Mapping[str, Picture],
+    images: Mapping[str, Image],
     cameras: DualPlane,
     mesh: Mesh,
     start: Matrix,
@@ -187,17 +187,17 @@ def refine(
     settings = settings or MatchingSettings()
     pose, per_mm, evaluations = start, settings.per_mm, 0
     for level in settings.levels:
-        matcher = Matcher(pictures, cameras, mesh, [pose], level)
+        matcher = Matcher(images, cameras, mesh, [pose], level)
         pose, per_mm = _least_squares(matcher, pose, per_mm, level, settings.most_evaluations)
         evaluations += matcher.evaluations
-    finest = Matcher(pictures, cameras, mesh, [start, pose], settings.levels[-1])
+    finest = Matcher(images, cameras, mesh, [start, pose], settings.levels[-1])
     middle = np.append(mesh.bounds.mean(axis=0), 1.0)
     return Refined(
         pose=pose,
         before=finest.correlation(start, per_mm),
         after=finest.correlation(pose, per_mm),
-        moved_mm=float(np.linalg.norm((pose - start) @ middle)),
-        turned_deg=float(rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)),
+        displacement_mm=float(np.linalg.norm((pose - start) @ middle)),
+        rotation_deg=float(rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)),
         per_mm=per_mm,
         evaluations=evaluations,
     )
@@ -296,15 +296,15 @@ def _window(
     return grid, (int(first[0]), int(first[1]))
 
 
-def _resized(picture: Picture, size: int) -> Picture:
-    image = picture.astype(np.float32)
+def _resized(image: Image, size: int) -> Image:
+    image = image.astype(np.float32)
     if image.shape == (size, size):
         return image
     shrinks = image.shape[0] > size
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def _cropped(image: Picture, first: tuple[int, int], grid: ImageGrid) -> Picture:
+def _cropped(image: Image, first: tuple[int, int], grid: ImageGrid) -> Image:
     """The window of an image, extended by its edge pixels."""
     columns = np.clip(first[0] + np.arange(grid.columns), 0, image.shape[1] - 1)
     rows = np.clip(first[1] + np.arange(grid.rows), 0, image.shape[0] - 1)

@@ -31,7 +31,7 @@ from medcli.veriserum.registration.start_poses import Sources, StartPoses, selec
 
 _LOG = logging.getLogger(__name__)
 _START_COLUMNS = tuple(f"start_{name}" for name in folder_index.POSE_COLUMNS)
-_REPORT_COLUMNS = ("similarity_before", "similarity_after", "moved_mm", "turned_deg")
+_REPORT_COLUMNS = ("similarity_before", "similarity_after", "displacement_mm", "rotation_deg")
 _KEEP_EVERY_S = 20.0
 _LEAST_DEPTH_MM = 200.0
 
@@ -53,7 +53,7 @@ class PoseReport:
 
     Attributes:
         similarity_before, similarity_after: gradient correlation, mean over both planes, -1 to 1.
-        moved_mm, turned_deg: displacement of the implant's centre, and rotation of the implant.
+        displacement_mm, rotation_deg: displacement of the implant's centre, and rotation of the implant.
     """
 
     id: int
@@ -62,8 +62,8 @@ class PoseReport:
     result: dict[str, float]
     similarity_before: float
     similarity_after: float
-    moved_mm: float
-    turned_deg: float
+    displacement_mm: float
+    rotation_deg: float
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ class _Run:
             result=starts.pose_cells(number, refined.pose),
             similarity_before=round(refined.before, 5),
             similarity_after=round(refined.after, 5),
-            moved_mm=round(refined.moved_mm, 5),
-            turned_deg=round(refined.turned_deg, 5),
+            displacement_mm=round(refined.displacement_mm, 5),
+            rotation_deg=round(refined.rotation_deg, 5),
         )
 
     def row(self, report: PoseReport) -> dict[str, Any]:

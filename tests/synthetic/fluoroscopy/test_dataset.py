@@ -23,7 +23,7 @@ from medcli.synthetic.fluoroscopy.dataset import (
     SyntheticVeriserum,
     make_veriserum,
 )
-from medcli.synthetic.fluoroscopy.grid_phantom import grid_image, grid_picture
+from medcli.synthetic.fluoroscopy.grid_phantom import grid_image, undistorted_grid
 from medcli.synthetic.fluoroscopy.motion import draw_trial, pose_cells
 from medcli.synthetic.fluoroscopy.xray import FIELD_RADIUS_MM
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
@@ -165,7 +165,7 @@ def test_files_alone_place_the_implant_on_its_shadow(made: SyntheticVeriserum, p
         )
         length = cameras.camera(plane).path_length(implant, matrix, ImageGrid.calibrated(800))
         assert np.sum(length > 0) > 5_000
-        # Logarithm of brightness against path length: where the model says thick metal, the picture is dark.
+        # Logarithm of brightness against path length: where the model says thick metal, the image is dark.
         thick, near = length > 8, cv2.dilate((length > 0).astype(np.uint8), np.ones((21, 21))) > 0
         just_outside = near & (cv2.dilate((length > 0).astype(np.uint8), np.ones((5, 5))) == 0)
         assert np.median(image[thick]) < 0.45 * np.median(image[just_outside])
@@ -173,7 +173,7 @@ def test_files_alone_place_the_implant_on_its_shadow(made: SyntheticVeriserum, p
         assert image[thick].mean() < 0.8 * image[shifted].mean()
 
 
-def test_pictures_look_like_fluoroscopy(made: SyntheticVeriserum) -> None:
+def test_images_look_like_fluoroscopy(made: SyntheticVeriserum) -> None:
     for path in sorted((made.root / IMAGE_FOLDER).iterdir()):
         image = read_grey(path)
         assert image[:40, :40].mean() < 12  # dark outside the round field
@@ -272,11 +272,11 @@ def test_grid_phantom_has_its_beads_where_it_says() -> None:
 
 def test_undistorted_beads_stand_at_their_pixels_in_every_direction() -> None:
     """Column 800 + X / 0.225, row 800 - Y / 0.225: a bead up, down, left and right of the middle."""
-    picture = 1 - grid_picture()
+    image = 1 - undistorted_grid()
     for x_mm, y_mm in ((70, 0), (-70, 0), (0, 70), (0, -70), (0, 0)):
         column, row = 800 + x_mm / 0.225, 800 - y_mm / 0.225
         top, left = round(row) - 9, round(column) - 9
-        weights = np.clip(picture[top : top + 19, left : left + 19] - 0.5, 0, None)
+        weights = np.clip(image[top : top + 19, left : left + 19] - 0.5, 0, None)
         rows, columns = np.mgrid[top : top + 19, left : left + 19]
         centre = (weights * columns).sum() / weights.sum(), (weights * rows).sum() / weights.sum()
         assert np.allclose(centre, (column, row), atol=0.06)

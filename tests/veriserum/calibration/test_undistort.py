@@ -22,7 +22,7 @@ from medcli.veriserum.calibration import undistort as module
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
 from tests.conftest import Ran
-from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
+from tests.support.made_veriserum import make_distortion, smooth_image, write_tables, write_test_image
 from tests.support.published_veriserum import correct_pair, nearest_native_pixels
 
 Run = Callable[..., Ran]
@@ -90,7 +90,7 @@ def test_ids_and_planes_are_chosen(veriserum: Path, medcli: Run) -> None:
 
 def test_the_other_plane_decides_on_the_scaling(veriserum: Path, tmp_path: Path) -> None:
     """Only bs is wanted, but whether it is scaled depends on fs being black."""
-    write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
+    write_test_image(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
     calibrate(veriserum, tmp_path / "one", selection=ImageSelection(ids=[(1, 1)], planes=["bs"]))
     calibrate(veriserum, tmp_path / "both", selection=ImageSelection(ids=[(1, 1)]))
     name = "calibrated_bs_000001.jpg"
@@ -100,7 +100,7 @@ def test_the_other_plane_decides_on_the_scaling(veriserum: Path, tmp_path: Path)
 def test_black_plane_leaves_both_unscaled(
     veriserum: Path, distortions: dict[int, PolynomialDistortion], tmp_path: Path
 ) -> None:
-    write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
+    write_test_image(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
     calibrate(veriserum, tmp_path / "out", CalibrationSettings(format="png"), ImageSelection(ids=[(1, 1)]))
     for plane, expected in expect(veriserum, distortions[4], 1).items():
         result = image_io.read_grey(tmp_path / "out" / f"calibrated_{plane}_000001.png")
@@ -131,9 +131,9 @@ def test_database_instead_of_csv(veriserum: Path, tmp_path: Path) -> None:
 
 def test_png_and_tif_inputs_below_other_folders(veriserum: Path, tmp_path: Path) -> None:
     for plane, suffix in (("bs", ".PNG"), ("fs", ".tif")):
-        picture = smooth_picture(77)
+        image = smooth_image(77)
         (veriserum / "more" / "deep").mkdir(parents=True, exist_ok=True)
-        content = cv2.imencode(suffix.lower(), picture)[1].tobytes()
+        content = cv2.imencode(suffix.lower(), image)[1].tobytes()
         (veriserum / "more" / "deep" / f"{plane}_000005{suffix}").write_bytes(content)
     poses = pd.read_csv(veriserum / POSES)
     poses.loc[len(poses)] = {**poses.iloc[0].to_dict(), "id": 5}
@@ -155,10 +155,10 @@ def test_area_with_mask(veriserum: Path, medcli: Run) -> None:
     words = ("--resample", "area", "--mask", "--size", "100", "--ids", "1")
     assert medcli("calibrate", "veriserum", "--root", veriserum, *words).code == 0
     mask = image_io.read_grey(veriserum / "calibrated/mask_bs_calibration_04.png")
-    picture = image_io.read_grey(veriserum / "calibrated/calibrated_bs_000001.jpg")
-    assert mask.shape == picture.shape == (100, 100)
+    image = image_io.read_grey(veriserum / "calibrated/calibrated_bs_000001.jpg")
+    assert mask.shape == image.shape == (100, 100)
     assert set(np.unique(mask)) == {0, 255}
-    assert picture[mask == 0].mean() < 10 < picture[mask == 255].mean()
+    assert image[mask == 0].mean() < 10 < image[mask == 255].mean()
     refused = medcli("calibrate", "veriserum", "--root", veriserum, "--mask")
     assert refused.code == 2
     assert "area" in refused.err
@@ -328,8 +328,8 @@ def test_broken_calibration(veriserum: Path, medcli: Run, text: str, said: str) 
 
 
 def test_colour_jpeg_is_read_as_grey(veriserum: Path, medcli: Run) -> None:
-    colour = np.stack([smooth_picture(1), smooth_picture(2), smooth_picture(3)], axis=-1)
-    write_picture(veriserum / "images/bs_000001.jpg", colour)
+    colour = np.stack([smooth_image(1), smooth_image(2), smooth_image(3)], axis=-1)
+    write_test_image(veriserum / "images/bs_000001.jpg", colour)
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--json")
     assert ran.code == 0
     assert json.loads(ran.out)["colour"] == 1
@@ -442,7 +442,7 @@ def test_skip_obsolete_with_words_or_without_the_column(veriserum: Path, medcli:
 
 
 def test_duplicates_are_said(veriserum: Path, medcli: Run) -> None:
-    write_picture(veriserum / "zz copy" / "bs_000001.jpg", smooth_picture(50))
+    write_test_image(veriserum / "zz copy" / "bs_000001.jpg", smooth_image(50))
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0
     assert "1 images exist twice" in ran.err

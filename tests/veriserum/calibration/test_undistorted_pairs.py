@@ -10,10 +10,10 @@ import pytest
 from medcli.veriserum.calibration import undistorted_pairs
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter, to_native_size
 from medcli.veriserum.calibration.undistortion_map import AreaMap, ReferenceMap
-from tests.support.made_veriserum import make_distortion, smooth_picture
+from tests.support.made_veriserum import make_distortion, smooth_image
 
 MODELS = {"bs": make_distortion(1), "fs": make_distortion(2)}
-PAIR = {"bs": smooth_picture(1), "fs": smooth_picture(2)}
+PAIR = {"bs": smooth_image(1), "fs": smooth_image(2)}
 BLACK = np.zeros((1600, 1664), np.uint8)
 
 

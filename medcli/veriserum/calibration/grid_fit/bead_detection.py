@@ -16,7 +16,7 @@ from scipy import ndimage
 from medcli.veriserum.calibration.grid_fit.phantom import BEAD_RADIUS_MM
 from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM
 
-Picture = NDArray[Any]
+Image = NDArray[Any]
 """(H, W) float32."""
 
 BEAD_RADIUS_PX = BEAD_RADIUS_MM * GRID_SIZE / GRID_SPAN_MM
@@ -83,26 +83,26 @@ def find_beads(image: NDArray[Any]) -> Beads:
     return beads.chosen(good)
 
 
-def local_darkness(image: NDArray[Any]) -> tuple[Picture, NDArray[np.bool_]]:
+def local_darkness(image: NDArray[Any]) -> tuple[Image, NDArray[np.bool_]]:
     """Fraction of the local brightness that is missing, (H, W) float32, and the field of view, (H, W)."""
-    picture = image.astype(np.float32)
-    smooth: Picture = cv2.GaussianBlur(picture, (0, 0), _SMOOTHING_PX)
+    values = image.astype(np.float32)
+    smooth: Image = cv2.GaussianBlur(values, (0, 0), _SMOOTHING_PX)
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_CLOSING_PX, _CLOSING_PX))
-    around: Picture = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, element)
+    around: Image = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, element)
     # The closing follows the crests of the noise; averaged, it is the background brightness of a bead.
     around = cv2.GaussianBlur(around, (0, 0), _SMOOTHING_PX * 2)
     bright = float(np.percentile(around, 95))
     if bright <= 0:
-        return np.zeros_like(picture), np.zeros(picture.shape, dtype=bool)
+        return np.zeros_like(values), np.zeros(values.shape, dtype=bool)
     field = around > _FIELD_SHARE * bright
-    darkness: Picture = 1 - picture / np.maximum(around, _FIELD_SHARE * bright)
+    darkness: Image = 1 - values / np.maximum(around, _FIELD_SHARE * bright)
     return darkness, field
 
 
-def _peaks(darkness: Picture, field: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _peaks(darkness: Image, field: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Row and column of the strongest responses to a bead's shape, (M, 2), a window away from the border."""
     inner, outer = BEAD_RADIUS_PX * 0.6, BEAD_RADIUS_PX * 1.4
-    response: Picture = cv2.GaussianBlur(darkness, (0, 0), inner) - cv2.GaussianBlur(darkness, (0, 0), outer)
+    response: Image = cv2.GaussianBlur(darkness, (0, 0), inner) - cv2.GaussianBlur(darkness, (0, 0), outer)
     size = 2 * round(BEAD_RADIUS_PX) + 1
     highest = cv2.dilate(response, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     is_peak = (response >= highest) & (response > 0.2 * _LEAST_DARKNESS) & field
@@ -112,7 +112,7 @@ def _peaks(darkness: Picture, field: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.argwhere(is_peak)
 
 
-def _measure(darkness: Picture, peaks: NDArray[np.int64]) -> tuple[Beads, NDArray[np.float64]]:
+def _measure(darkness: Image, peaks: NDArray[np.int64]) -> tuple[Beads, NDArray[np.float64]]:
     """Centres, widths and contrasts of the spots about the peaks, and how elongated they are, (M,)."""
     along = np.arange(-_WINDOW_PX, _WINDOW_PX + 1)
     patches = darkness[peaks[:, 0, None, None] + along[:, None], peaks[:, 1, None, None] + along].astype(np.float64)

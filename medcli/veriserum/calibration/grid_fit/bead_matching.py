@@ -76,14 +76,14 @@ class GridMatch:
         spots: (K,) indices of the spots.
         nodes: (K, 2) the corresponding nodes of the phantom, from the left and from below.
         view: orientation of the image.
-        turn_deg: rotation of the image relative to the phantom, counter-clockwise.
+        rotation_deg: rotation of the image relative to the phantom, counter-clockwise.
         pitch_px: mean distance of neighbouring beads.
     """
 
     spots: NDArray[np.int64]
     nodes: NDArray[np.int64]
     view: View
-    turn_deg: float
+    rotation_deg: float
     pitch_px: float
 
     @property

@@ -20,7 +20,7 @@ _ARROW_PX = 70
 """Length in native pixels of the arrow in the key."""
 
 
-def write_fit_picture(path: Path, fits: Mapping[str, GridFit]) -> None:
+def write_fit_figure(path: Path, fits: Mapping[str, GridFit]) -> None:
     """Write a PNG file: for each plane the beads on the image above, the residual vectors below."""
     figure = Figure(figsize=(_INCHES * len(fits), 1.95 * _INCHES), dpi=_DPI, layout="constrained")
     axes = figure.subplots(2, len(fits), squeeze=False)
@@ -33,7 +33,7 @@ def write_fit_picture(path: Path, fits: Mapping[str, GridFit]) -> None:
 
 
 def _draw_beads(axis: Any, plane: str, found: GridFit) -> None:
-    axis.imshow(found.picture, cmap="gray", interpolation="antialiased")
+    axis.imshow(found.image, cmap="gray", interpolation="antialiased")
     used, centres = found.fit.used, found.centres_px
     is_orientation = np.all(found.match.nodes == ORIENTATION_BEAD, axis=1)
     unmatched = np.setdiff1d(np.arange(len(found.beads)), found.match.spots)

@@ -20,7 +20,7 @@ from medcli.core.errors import UsageError
 from medcli.core.files import make_output_folder
 from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
-from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_picture_file
+from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_image_file
 from medcli.veriserum.dataset.detector import PLANES
 
 _LOG = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class PlaneReport:
     Attributes:
         beads: recognised beads; ``missing`` of the phantom's were not found, ``not_beads`` spots belong to none.
         outliers: recognised, but rejected for their residual.
-        view: orientation of the image; ``turn_deg`` is its rotation, counter-clockwise.
+        view: orientation of the image; ``rotation_deg`` is its rotation, counter-clockwise.
         mean_mm, max_mm, mean_px, max_px: residuals of the beads used.
     """
 
@@ -48,7 +48,7 @@ class PlaneReport:
     not_beads: int
     outliers: int
     view: str
-    turn_deg: float
+    rotation_deg: float
     mean_mm: float
     max_mm: float
     mean_px: float
@@ -70,7 +70,7 @@ class FitResult:
     id: int
     row: str
     planes: list[PlaneReport]
-    picture: Path
+    figure: Path
     seconds: float
     schema: str = "medcli.calibrate-fit.v1"
 
@@ -101,13 +101,13 @@ def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
 
 
 def fit_calibration(
-    pictures: Mapping[str, Path],
+    images: Mapping[str, Path],
     out: Path,
     number: int | None = None,
     *,
     mirrored: bool = False,
     overwrite: bool = False,
-    picture: Path | None = None,
+    figure: Path | None = None,
     model: str = PolynomialDistortion.name,
 ) -> FitResult:
     """Fit the distortion of each plane to an image of the grid phantom and add it to a table.
@@ -125,31 +125,31 @@ def fit_calibration(
         DataError: an image does not show the phantom, or the table cannot be read.
         UsageError: the row already exists, a plane is missing, or there is no such model.
     """
-    from medcli.veriserum.calibration.grid_fit.figure import write_fit_picture  # loads matplotlib
+    from medcli.veriserum.calibration.grid_fit.figure import write_fit_figure  # loads matplotlib
 
     started = time.perf_counter()
     if model not in DISTORTION_MODELS:
         raise UsageError(f"--model '{model}' is not one of {', '.join(DISTORTION_MODELS)}")
     table = CalibrationTable.read(out)
-    _check_planes(pictures, table, number)
+    _check_planes(images, table, number)
     make_output_folder(out.parent)
     chosen = DISTORTION_MODELS[model]
-    fits = {plane: fit_picture_file(plane, path, mirrored, chosen) for plane, path in pictures.items()}
+    fits = {plane: fit_image_file(plane, path, mirrored, chosen) for plane, path in images.items()}
     cells = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
     number = _same_row(table, cells) if number is None else number
     row = _put(table, number, cells, _METHODS.get(model, f"medcli bead centroids, {model} model"), overwrite)
-    picture = picture or out.with_name(f"{out.stem}_{number:02d}.png")
-    write_fit_picture(make_output_folder(picture.parent) / picture.name, fits)
-    planes = [_report(plane, pictures[plane], found) for plane, found in fits.items()]
-    return FitResult(out, number, row, planes, picture, round(time.perf_counter() - started, 3))
+    figure = figure or out.with_name(f"{out.stem}_{number:02d}.png")
+    write_fit_figure(make_output_folder(figure.parent) / figure.name, fits)
+    planes = [_report(plane, images[plane], found) for plane, found in fits.items()]
+    return FitResult(out, number, row, planes, figure, round(time.perf_counter() - started, 3))
 
 
-def _check_planes(pictures: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:
-    if not pictures:
+def _check_planes(images: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:
+    if not images:
         raise UsageError("no image of the grid phantom", "name one for each plane: bs=grid_bs.png fs=grid_fs.png")
     row = table.find(number) if number is not None else None
     for plane in PLANES:
-        if plane not in pictures and not (row and row[f"distortion_result_{plane}"].strip()):
+        if plane not in images and not (row and row[f"distortion_result_{plane}"].strip()):
             raise UsageError(
                 f"no image for plane {plane}, and a row needs both",
                 f"add {plane}=IMAGE, or give the --id of a row of {table.path} that already has plane {plane}",
@@ -193,7 +193,7 @@ def _report(plane: str, path: Path, found: GridFit) -> PlaneReport:
         not_beads=len(found.beads) - len(match.spots),
         outliers=int((~fit.used).sum()),
         view=match.view.value,
-        turn_deg=round(match.turn_deg, 3),
+        rotation_deg=round(match.rotation_deg, 3),
         mean_mm=round(float(mm.mean()), 5),
         max_mm=round(float(mm.max()), 5),
         mean_px=round(float(px.mean()), 4),

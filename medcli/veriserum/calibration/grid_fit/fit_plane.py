@@ -34,7 +34,7 @@ class GridFit:
         fit: the calibration.
     """
 
-    picture: NDArray[Any]
+    image: NDArray[Any]
     beads: Beads
     match: GridMatch
     fit: RobustFit
@@ -45,7 +45,7 @@ class GridFit:
         return self.beads.centres_px[self.match.spots]
 
 
-def fit_picture_file(
+def fit_image_file(
     plane: str, path: Path, mirrored: bool = False, model: type[DistortionModel] = PolynomialDistortion
 ) -> GridFit:
     """Fit the calibration of one plane to an image file.
@@ -69,16 +69,16 @@ def fit_picture_file(
     return found
 
 
-def fit_grid(picture: NDArray[Any], model: type[DistortionModel] = PolynomialDistortion) -> GridFit:
+def fit_grid(image: NDArray[Any], model: type[DistortionModel] = PolynomialDistortion) -> GridFit:
     """Detect the beads in an image (1600, 1664), match them to the phantom, and fit the distortion.
 
     Raises:
         DataError: it does not show the phantom.
     """
-    beads = find_beads(picture)
+    beads = find_beads(image)
     match = match_grid(beads.centres_px)
     fit = fit_distortion(model, beads.centres_px[match.spots], nodes_to_mm(match.nodes))
-    return GridFit(picture, beads, match, fit)
+    return GridFit(image, beads, match, fit)
 
 
 def _check_view(view: View, name: str, mirrored: bool) -> None:

@@ -8,10 +8,10 @@ import pytest
 from medcli.core.errors import DataError
 from medcli.veriserum.calibration.grid_fit import phantom
 from medcli.veriserum.calibration.grid_fit.bead_matching import View, match_grid
-from tests.support.grid_pictures import Points, seen_beads, truth
+from tests.support.grid_images import Points, seen_beads, truth
 
 
-@pytest.mark.parametrize("turn_deg", [-10, -4, 0, 10])
+@pytest.mark.parametrize("rotation_deg", [-10, -4, 0, 10])
 @pytest.mark.parametrize(
     ("flip", "view"),
     [
@@ -21,8 +21,8 @@ from tests.support.grid_pictures import Points, seen_beads, truth
         ((-1, -1), View.TURNED),
     ],
 )
-def test_every_bead_is_recognised_in_any_view(turn_deg: float, flip: tuple[int, int], view: View) -> None:
-    pixels, nodes = seen_beads(turn_deg, flip)
+def test_every_bead_is_recognised_in_any_view(rotation_deg: float, flip: tuple[int, int], view: View) -> None:
+    pixels, nodes = seen_beads(rotation_deg, flip)
     order = np.random.default_rng(0).permutation(len(pixels))
     match = match_grid(pixels[order])
     assert match.view is view

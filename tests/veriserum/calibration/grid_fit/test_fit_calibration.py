@@ -1,4 +1,4 @@
-"""``medcli calibrate fit``: from pictures of the bead grid to a table, and to calibrated images."""
+"""``medcli calibrate fit``: from images of the bead grid to a table, and to calibrated images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationT
 from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
 from medcli.veriserum.dataset.detector import PLANES
 from tests.conftest import Ran
-from tests.support.grid_pictures import largest_map_error, native, truth
+from tests.support.grid_images import largest_map_error, native, truth
 from tests.support.made_veriserum import write_tables
 
 
@@ -41,7 +41,7 @@ def test_planes_are_told_by_word_or_name() -> None:
         images_by_plane(["bs=a.png", "bs_2.png"])
 
 
-def test_from_grid_pictures_to_calibrated_images(
+def test_from_grid_images_to_calibrated_images(
     medcli: Callable[..., Ran], grids: dict[str, Path], veriserum: Path, tmp_path: Path
 ) -> None:
     """The fitted table is read by the command that corrects images; fitting again changes nothing."""
@@ -52,7 +52,7 @@ def test_from_grid_pictures_to_calibrated_images(
     assert (ran.code, result["row"], result["id"]) == (0, "added", 4)
     assert [plane["plane"] for plane in result["planes"]] == ["bs", "fs"]
     assert all(plane["mean_mm"] < 0.03 and plane["max_px"] < 0.5 for plane in result["planes"])
-    assert cv2.imread(result["picture"]).shape[1] > 1000
+    assert cv2.imread(result["figure"]).shape[1] > 1000
     before = out.read_bytes()
     again = medcli("calibrate", "fit", grids["bs"], grids["fs"], "--out", out)
     assert (again.code, out.read_bytes()) == (0, before)
@@ -78,7 +78,7 @@ def test_one_plane_completes_a_row(grids: dict[str, Path], tmp_path: Path) -> No
     assert largest_map_error(PolynomialDistortion.from_text(row["distortion_result_bs"]), truth()["bs"]) < 0.05
 
 
-def test_mirrored_pictures_are_recognised(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+def test_mirrored_images_are_recognised(medcli: Callable[..., Ran], tmp_path: Path) -> None:
     for plane in PLANES:
         cv2.imwrite(str(tmp_path / f"{plane}.png"), native(plane)[:, ::-1])
     words = ("calibrate", "fit", tmp_path / "bs.png", tmp_path / "fs.png", "--out", tmp_path / "table.csv")
@@ -95,7 +95,7 @@ def test_mirrored_pictures_are_recognised(medcli: Callable[..., Ran], tmp_path: 
     assert np.allclose(fitted, truth()["bs"]([1663, 0] + pixels * [-1, 1]), atol=0.05)
 
 
-def test_wrong_pictures_leave_with_three(medcli: Callable[..., Ran], tmp_path: Path, grids: dict[str, Path]) -> None:
+def test_wrong_images_leave_with_three(medcli: Callable[..., Ran], tmp_path: Path, grids: dict[str, Path]) -> None:
     cv2.imwrite(str(tmp_path / "flat_bs.png"), np.full((1600, 1664), 140, np.uint8))
     ran = medcli("calibrate", "fit", tmp_path / "flat_bs.png", grids["fs"], "--out", tmp_path / "table.csv")
     assert ran.code == 3
