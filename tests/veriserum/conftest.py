@@ -20,7 +20,7 @@ def distortions() -> dict[int, PolynomialDistortion]:
 
 @pytest.fixture(scope="session")
 def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[int, PolynomialDistortion]) -> Path:
-    """What :func:`veriserum` is copied from. Not to be changed."""
+    """The source of the copies of :func:`veriserum`. Not to be changed."""
     root = tmp_path_factory.mktemp("made") / "veriserum"
     ids = [1, 2, 3, 4]
     for number in ids:
@@ -32,7 +32,7 @@ def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[i
 
 @pytest.fixture
 def veriserum(made_veriserum: Path, tmp_path: Path) -> Path:
-    """Four pairs, ids 1 to 4, images in a folder of their own, names of folders with a blank and an umlaut."""
+    """Four pairs, ids 1 to 4, images in a separate folder, folder names with a blank and an accent."""
     return Path(shutil.copytree(made_veriserum, tmp_path / "Véri serum"))
 
 

@@ -1,4 +1,4 @@
-"""``medcli calibrate veriserum``: exact, resumable and clear."""
+"""``medcli calibrate veriserum``: pixels, resumption and messages."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_ids_and_planes_are_chosen(veriserum: Path, medcli: Run) -> None:
     assert names == ["calibrated_bs_000001.jpg", "calibrated_bs_000002.jpg", "calibrated_bs_000004.jpg"]
 
 
-def test_the_other_plane_decides_on_the_scaling(veriserum: Path, tmp_path: Path) -> None:
-    """Only bs is wanted, but whether it is scaled depends on fs being black."""
+def test_the_other_plane_determines_the_scaling(veriserum: Path, tmp_path: Path) -> None:
+    """Only bs is selected, but its scaling depends on whether fs is black."""
     write_test_image(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
     calibrate(veriserum, tmp_path / "one", selection=ImageSelection(ids=[(1, 1)], planes=["bs"]))
     calibrate(veriserum, tmp_path / "both", selection=ImageSelection(ids=[(1, 1)]))
@@ -159,12 +159,14 @@ def test_area_with_mask(veriserum: Path, medcli: Run) -> None:
     assert mask.shape == image.shape == (100, 100)
     assert set(np.unique(mask)) == {0, 255}
     assert image[mask == 0].mean() < 10 < image[mask == 255].mean()
-    refused = medcli("calibrate", "veriserum", "--root", veriserum, "--mask")
-    assert refused.code == 2
-    assert "area" in refused.err
+    rejected = medcli("calibrate", "veriserum", "--root", veriserum, "--mask")
+    assert rejected.code == 2
+    assert "area" in rejected.err
 
 
-def test_manifest_names_what_made_the_images(veriserum: Path, distortions: dict[int, PolynomialDistortion]) -> None:
+def test_manifest_records_options_and_calibrations(
+    veriserum: Path, distortions: dict[int, PolynomialDistortion]
+) -> None:
     calibrate(veriserum)
     manifest = json.loads((veriserum / "calibrated/medcli_calibration.json").read_text())
     assert manifest["options"] == {"size": 512, "format": "jpg", "resample": "reference", "quality": 95}
@@ -173,12 +175,12 @@ def test_manifest_names_what_made_the_images(veriserum: Path, distortions: dict[
     assert "Non-Commercial" in manifest["derived_from"]
 
 
-def test_a_folder_is_not_filled_in_two_ways(veriserum: Path, medcli: Run) -> None:
+def test_images_with_other_options_are_not_added_to_a_folder(veriserum: Path, medcli: Run) -> None:
     calibrate(veriserum)
     made = contents_of(veriserum / "calibrated")
-    refused = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256")
-    assert refused.code == 2
-    assert "made with other options: size was 512, is 256" in refused.err
+    rejected = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256")
+    assert rejected.code == 2
+    assert "made with other options: size was 512, is 256" in rejected.err
     part = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256", "--ids", "1", "--overwrite")
     assert part.code == 2, "the other images in the folder would stay as they are"
     assert contents_of(veriserum / "calibrated") == made
@@ -189,7 +191,7 @@ def test_a_folder_is_not_filled_in_two_ways(veriserum: Path, medcli: Run) -> Non
 def test_interrupted_overwrite_leaves_no_old_image_under_the_new_manifest(
     veriserum: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after the first new image, then run again without --overwrite: all images are made in the new way."""
+    """Killed after the first new image, then run again without --overwrite: all images have the new options."""
     calibrate(veriserum, veriserum / "whole", CalibrationSettings(quality=30))
     calibrate(veriserum)
 
@@ -203,7 +205,7 @@ def test_interrupted_overwrite_leaves_no_old_image_under_the_new_manifest(
     assert contents_of(veriserum / "calibrated") == contents_of(veriserum / "whole")
 
 
-def test_overwrite_in_the_same_way_keeps_images_until_they_are_replaced(
+def test_overwrite_keeps_images_until_they_are_replaced(
     veriserum: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calibrate(veriserum)
@@ -226,13 +228,13 @@ def test_images_of_unknown_origin_are_not_added_to(veriserum: Path, medcli: Run,
     assert medcli("calibrate", "veriserum", "--root", veriserum, "--overwrite").code == 0
 
 
-def test_results_beside_the_originals(veriserum: Path, medcli: Run) -> None:
+def test_results_next_to_the_originals(veriserum: Path, medcli: Run) -> None:
     for _ in range(2):
         assert medcli("calibrate", "veriserum", "--root", veriserum, "--out", veriserum).code == 0
     assert len(list(veriserum.glob("calibrated_*.jpg"))) == 8
 
 
-def test_mask_of_a_folder_that_is_done(veriserum: Path) -> None:
+def test_mask_of_a_finished_folder(veriserum: Path) -> None:
     calibrate(veriserum, settings=CalibrationSettings(resample="area"))
     result = calibrate(veriserum, settings=CalibrationSettings(resample="area", mask=True))
     assert (result.done, result.skipped) == (0, 8)
@@ -247,7 +249,7 @@ def test_changed_calibration_is_noticed(veriserum: Path, medcli: Run) -> None:
     assert "calibration 9, plane" in ran.err
 
 
-# Bad input: each is one clear line, and the other images go on.
+# Bad input: one clear line each, and the other images continue.
 
 
 def failing_run(medcli: Run, root: Path) -> tuple[dict, Ran]:
@@ -271,7 +273,7 @@ def check_one_failure(medcli: Run, root: Path, number: int, plane: str, said: st
     assert said in plain.err
 
 
-def test_cut_off_jpeg(veriserum: Path, medcli: Run) -> None:
+def test_truncated_jpeg(veriserum: Path, medcli: Run) -> None:
     path = veriserum / "images/bs_000002.jpg"
     path.write_bytes(path.read_bytes()[:-5000])
     check_one_failure(medcli, veriserum, 2, "bs", "is cut off")
@@ -371,7 +373,7 @@ def test_tables_that_are_not_tables(veriserum: Path, medcli: Run, tmp_path: Path
     assert (ran.code, "there is no file" in ran.err) == (3, True)
 
 
-def test_no_id_among_the_wanted(veriserum: Path, medcli: Run) -> None:
+def test_no_id_is_selected(veriserum: Path, medcli: Run) -> None:
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--ids", "100-200")
     assert ran.code == 3
     assert "none of the 4 ids" in ran.err
@@ -384,8 +386,10 @@ def test_output_that_cannot_be_written(veriserum: Path, medcli: Run, tmp_path: P
     assert "cannot write to" in ran.err
 
 
-def test_full_disk_stops_and_is_gone_on_from(veriserum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is full after three images: they stay, nothing half-written does, and a later run ends the work."""
+def test_full_disk_stops_and_a_later_run_resumes(
+    veriserum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full after three images: they are kept, no partial file remains, and a later run resumes."""
     calibrate(veriserum, tmp_path / "whole")
     original, written = files.write_bytes, []
 
@@ -422,7 +426,7 @@ def test_values_beyond_the_header_do_not_shift_columns(veriserum: Path, medcli: 
     assert medcli("calibrate", "veriserum", "--root", veriserum, "--json").code == 0
 
 
-def test_two_pose_tables_are_said(veriserum: Path, medcli: Run) -> None:
+def test_two_pose_tables_are_reported(veriserum: Path, medcli: Run) -> None:
     (veriserum / "csv_files/veriserum_pose_a_older.csv").write_text((veriserum / POSES).read_text())
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0
@@ -441,7 +445,7 @@ def test_skip_obsolete_with_words_or_without_the_column(veriserum: Path, medcli:
     assert "no column obsolete" in medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete").err
 
 
-def test_duplicates_are_said(veriserum: Path, medcli: Run) -> None:
+def test_duplicates_are_reported(veriserum: Path, medcli: Run) -> None:
     write_test_image(veriserum / "zz copy" / "bs_000001.jpg", smooth_image(50))
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0

@@ -95,7 +95,7 @@ def test_reduction_reads_what_opencv_reads(size: int) -> None:
         np.testing.assert_allclose(left + right, cv2.resize(row, (size, 1))[0], atol=1e-4)
 
 
-def test_reduction_refuses_a_size_beyond_the_grid() -> None:
+def test_reduction_rejects_a_size_beyond_the_grid() -> None:
     with pytest.raises(ValueError, match="1 to 1600"):
         Reduction.to_size(1601)
 

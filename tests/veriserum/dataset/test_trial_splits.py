@@ -1,4 +1,4 @@
-"""Which pairs are one trial by each rule, splits that keep trials whole, and the check for leaks."""
+"""Grouping of pairs into trials by each rule, splits by trial, and the check for leaks."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_runs_end_at_gaps_and_at_another_anatomy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("trials", "frames"), [(3, 5), (4, 3), (10, 20), (50, 7)])
-def test_split_keeps_trials_whole_and_uses_every_pair_once(tmp_path: Path, trials: int, frames: int) -> None:
+def test_split_does_not_divide_trials_and_uses_every_pair_once(tmp_path: Path, trials: int, frames: int) -> None:
     poses = make_poses(trials, frames)
     poses["measurement_id"] = poses["trial"]
     found = find_trials(poses, nothing(tmp_path))
@@ -123,7 +123,7 @@ def test_two_trials_cannot_be_split(tmp_path: Path) -> None:
         split_by_trial(poses, find_trials(poses, nothing(tmp_path)))
 
 
-def test_published_split_is_in_id_order_and_said_to_leak(tmp_path: Path) -> None:
+def test_published_split_is_in_id_order_and_reported_to_leak(tmp_path: Path) -> None:
     poses = make_poses(60, 20)
     poses["measurement_id"] = poses["trial"]
     split = split_as_published(poses.drop(index=range(1, 11)), find_trials(poses, nothing(tmp_path)))

@@ -1,4 +1,4 @@
-"""Poses from two planes: recovery of known truth."""
+"""Poses from two planes: recovery of the ground truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_minimise_solves_a_problem_with_a_known_answer() -> None:
     assert np.allclose(minimise(residuals, 3, 100), [0.3, -0.3, 0.4], atol=1e-2)
 
 
-def test_a_turn_leaves_the_middle_where_it_is() -> None:
+def test_a_rotation_keeps_the_centre_fixed() -> None:
     pose = np.eye(4)
     pose[:3, 3] = [3, 4, 400]
     middle = np.array([10.0, -5, 2])
@@ -48,7 +48,7 @@ def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriseru
     assert matcher.correlation(pose, 0.2) == pytest.approx(1, abs=1e-5)
     away = matcher.correlation(moved(pose, np.array([1.0, 0, 0, 0, 0, 0]), np.zeros(3)), 0.2)
     assert away < 0.9
-    # An implant that has left the window is the worst match, not half a good one.
+    # An implant outside the window is the worst match.
     assert matcher.correlation(moved(pose, np.array([0, 300.0, 0, 0, 0, 0]), np.zeros(3)), 0.2) == pytest.approx(-1)
     # Brightness and contrast of the image do not matter.
     brighter = {plane: 40 + 150 * image for plane, image in images.items()}
@@ -84,7 +84,7 @@ def test_the_truth_is_recovered_in_the_median() -> None:
     assert angle <= 0.5
 
 
-def test_an_implant_beside_the_image_is_said(study: SyntheticVeriserum) -> None:
+def test_an_implant_outside_the_image_is_reported(study: SyntheticVeriserum) -> None:
     made = study.study
     frame = made.frames[1]
     pose = frame.knee.of("femur").copy()

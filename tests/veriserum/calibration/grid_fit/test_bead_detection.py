@@ -1,4 +1,4 @@
-"""The beads of the grid phantom in made and empty images."""
+"""The beads of the grid phantom in synthetic and empty images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_flat_image_has_no_beads(level: int) -> None:
     assert len(find_beads(np.full((1600, 1664), level, np.uint8))) == 0
 
 
-def test_vignetting_and_noise_are_no_beads() -> None:
+def test_vignetting_and_noise_are_not_detected_as_beads() -> None:
     generator = np.random.default_rng(0)
     no_beads = np.zeros((45, 45), dtype=bool)
     image = undistorted_grid(no_beads) + 0.03 * generator.standard_normal((1600, 1600))

@@ -37,7 +37,7 @@ def test_missing_and_spurious_beads_do_not_confuse(seed: int) -> None:
     pixels, nodes = seen_beads(generator.uniform(-10, 10))
     kept = generator.random(len(nodes)) > 0.2
     kept |= np.all(nodes == phantom.ORIENTATION_BEAD, axis=1)
-    # A torn-out patch, too: the lattice has to be carried on around it.
+    # A missing patch as well: the lattice must continue around it.
     kept &= np.linalg.norm(nodes - [25, 20], axis=1) > 3.5
     spurious = generator.uniform(200, 1400, (90, 2))
     points = np.concatenate([pixels[kept] + generator.normal(0, 0.3, (kept.sum(), 2)), spurious])
@@ -66,7 +66,7 @@ def lattice_points(along: int, pitch_px: float, cut: bool = False) -> Points:
         ),
     ],
 )
-def test_another_phantom_is_named(points: Points, message: str) -> None:
+def test_another_phantom_is_described(points: Points, message: str) -> None:
     with pytest.raises(DataError, match=message):
         match_grid(points)
 
@@ -81,7 +81,7 @@ def test_orientation_bead_missing_or_doubled() -> None:
         match_grid(np.concatenate([pixels, twin]))
 
 
-def test_a_turn_beyond_recognition_is_said() -> None:
+def test_a_rotation_beyond_recognition_is_reported() -> None:
     with pytest.raises(DataError, match=r"rotated by [-+]2\d degrees"):
         match_grid(seen_beads(25)[0])
 

@@ -28,7 +28,7 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {plane: folder / f"grid_{plane}.png" for plane in PLANES}
 
 
-def test_planes_are_told_by_word_or_name() -> None:
+def test_planes_are_recognised_by_word_or_name() -> None:
     chosen = images_by_plane(["fs=a.png", "x/grid_bs_01.png"])
     assert list(chosen) == ["bs", "fs"]
     assert chosen["fs"] == Path("a.png")
@@ -82,10 +82,10 @@ def test_mirrored_images_are_recognised(medcli: Callable[..., Ran], tmp_path: Pa
     for plane in PLANES:
         cv2.imwrite(str(tmp_path / f"{plane}.png"), native(plane)[:, ::-1])
     words = ("calibrate", "fit", tmp_path / "bs.png", tmp_path / "fs.png", "--out", tmp_path / "table.csv")
-    refused = medcli(*words)
-    assert refused.code == 3
-    assert "mirrored left to right" in refused.err
-    assert "--mirrored" in refused.err
+    rejected = medcli(*words)
+    assert rejected.code == 3
+    assert "mirrored left to right" in rejected.err
+    assert "--mirrored" in rejected.err
     assert not (tmp_path / "table.csv").exists()
     assert medcli(*words, "--mirrored").code == 0
     row = CalibrationTable.read(tmp_path / "table.csv").find(1)
@@ -95,7 +95,7 @@ def test_mirrored_images_are_recognised(medcli: Callable[..., Ran], tmp_path: Pa
     assert np.allclose(fitted, truth()["bs"]([1663, 0] + pixels * [-1, 1]), atol=0.05)
 
 
-def test_wrong_images_leave_with_three(medcli: Callable[..., Ran], tmp_path: Path, grids: dict[str, Path]) -> None:
+def test_wrong_images_exit_with_status_3(medcli: Callable[..., Ran], tmp_path: Path, grids: dict[str, Path]) -> None:
     cv2.imwrite(str(tmp_path / "flat_bs.png"), np.full((1600, 1664), 140, np.uint8))
     ran = medcli("calibrate", "fit", tmp_path / "flat_bs.png", grids["fs"], "--out", tmp_path / "table.csv")
     assert ran.code == 3

@@ -18,7 +18,7 @@ from tests.support.grid_images import largest_map_error, native, truth
 
 
 @pytest.mark.parametrize("plane", PLANES)
-def test_a_fit_gives_the_true_map_back(plane: str) -> None:
+def test_a_fit_recovers_the_true_map(plane: str) -> None:
     found = fit_grid(native(plane))
     lengths = np.linalg.norm(found.fit.residuals_mm[found.fit.used], axis=1)
     assert found.match.view is View.UPRIGHT
@@ -29,7 +29,7 @@ def test_a_fit_gives_the_true_map_back(plane: str) -> None:
 
 
 @pytest.mark.parametrize("rotation_deg", [-10, 10])
-def test_a_turned_image_is_fitted_as_well(rotation_deg: float) -> None:
+def test_a_rotated_image_is_fitted_as_well(rotation_deg: float) -> None:
     middle = (831.5, 799.5)
     turn = cv2.getRotationMatrix2D(middle, rotation_deg, 0.93)
     turned = cv2.warpAffine(native("bs"), turn, (1664, 1600), flags=cv2.INTER_CUBIC, borderValue=5)
@@ -65,7 +65,7 @@ def test_every_published_calibration_is_recovered(real_data: Path, row: int, pla
     assert largest <= 0.05
 
 
-def test_images_of_another_size_are_taken_as_calibrated_images_are(tmp_path: Path) -> None:
+def test_images_of_another_size_are_resized_to_the_native_size(tmp_path: Path) -> None:
     small = cv2.resize(native("bs"), (1248, 1200), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(tmp_path / "small.png"), small)
     found = fit_image_file("bs", tmp_path / "small.png")
