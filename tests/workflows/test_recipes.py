@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from medcli.core.image_io import read_grey
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.training.losses import TrainingLoss
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.evaluation import metrics
 from medcli.ultrabones.evaluation.metrics import FrameComparison, Measure
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES, LabelRule
-from medcli.ultrabones.segmentation.losses import LOSSES, SegmentationLoss
+from medcli.ultrabones.segmentation.losses import LOSSES
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -92,7 +93,7 @@ def mean_square(logits: torch.Tensor, labels: torch.Tensor, _: torch.Tensor, wei
 def test_a_new_loss_trains_by_its_name(
     data: Path, tmp_path: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(LOSSES, "mse", SegmentationLoss(mean_square, {"MSE": 1.0}, "mean squared error"))
+    monkeypatch.setitem(LOSSES, "mse", TrainingLoss(mean_square, {"MSE": 1.0}, "mean squared error"))
     words = ["train", "seg", "--root", data, "--train-specimens", 2, "--val-specimens", 7, "--gpus", 0, "--epochs", 1]
     words += ["--arch", "linknet", "--encoder", "tu-mobilenetv3_small_050", "--encoder-weights", "none"]
     words += ["--batch-size", 3, "--out", tmp_path / "run"]

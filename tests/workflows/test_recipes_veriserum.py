@@ -21,8 +21,9 @@ from medcli.core import image_io
 from medcli.synthetic.fluoroscopy import xray
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.fluoroscopy.grid_phantom import undistorted_grid
+from medcli.training.losses import TrainingLoss
 from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, DistortionModel, Points, as_points
-from medcli.veriserum.pose.losses import POSE_LOSSES, PoseLoss
+from medcli.veriserum.pose.losses import POSE_LOSSES
 from medcli.veriserum.pose.metrics import POSE_MEASURES, PoseMeasure
 from tests.conftest import Ran
 from tests.support.made_veriserum import make_distortion, smooth_image, write_tables, write_test_image
@@ -172,14 +173,19 @@ def test_a_metric_of_your_own_is_shown_everywhere(study: Path, tmp_path: Path, m
 # -- a pose loss: one function and one entry --------------------------------------------------------------------------
 
 
-def squared(estimates: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    return ((estimates - targets)[:, :3] ** 2).mean(dim=1), ((estimates - targets)[:, 3:] ** 2).mean(dim=1)
+def squared(estimates: Tensor, targets: Tensor, translation: float, rotation: float) -> Tensor:
+    away = (estimates - targets) ** 2
+    return translation * away[:, :3].mean(dim=1) + rotation * away[:, 3:].mean(dim=1)
 
 
 def test_a_loss_of_your_own_is_chosen_by_name(
     study: Path, tmp_path: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(POSE_LOSSES, "squared", PoseLoss(squared, "squares of all nine numbers"))
+    monkeypatch.setitem(
+        POSE_LOSSES,
+        "squared",
+        TrainingLoss(squared, {"translation": 1.0, "rotation": 1.0}, "squares of all nine numbers"),
+    )
     words = ["--anatomy", "femur", "--size", "32", "--backbone", "shufflenet_v2_x0_5", "--backbone-weights", "none"]
     words += ["--epochs", "1", "--gpus", "0", "--loss", "squared", "--out", tmp_path / "run", "--json"]
     ran = medcli("train", "pose", "--root", study, *words)

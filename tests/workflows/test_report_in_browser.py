@@ -112,7 +112,7 @@ class Opened:
     def __exit__(self, *error: Any) -> None:
         self.context.close()
 
-    def embed_image(self, selector: str) -> np.ndarray:
+    def screenshot(self, selector: str) -> np.ndarray:
         return decode_grey(self.page.locator(selector).first.screenshot(), selector)
 
     def press(self, selector: str, *keys: str) -> None:
@@ -152,7 +152,7 @@ def test_the_slider_moves_by_keyboard_and_changes_what_is_shown(browser: Any, re
         assert opened.screenshot(".compare .stage")[60:-60, -200:-60].mean() < 60
         opened.press(".compare input", "ArrowLeft", "ArrowLeft")
         assert opened.page.locator(".compare input").get_attribute("aria-valuetext") == "98 %"
-        assert opened.page.locator(".compare label").inner_text().startswith("Share shown of")
+        assert opened.page.locator(".compare label").inner_text().startswith("Visible share of")
 
 
 def test_the_view_turns_by_keyboard_and_by_dragging(browser: Any, report: Path) -> None:

@@ -83,7 +83,7 @@ def test_show_of_other_files(medcli: Callable[..., Ran], tmp_path: Path) -> None
     other = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, other)
     for path, words in (
-        (cut, "is truncated"),
+        (cut, "is cut off"),
         (other, "no description of a network"),
         (tmp_path / "x", "no checkpoint"),
     ):

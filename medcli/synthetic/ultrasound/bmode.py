@@ -1,4 +1,4 @@
-"""B-mode pictures of a bone under soft tissue: gel, skin, fat, fascia, muscle, speckle, bone interface and shadow.
+"""B-mode images of a bone under soft tissue: gel, skin, fat, fascia, muscle, speckle, bone interface and shadow.
 
 A linear probe looks down along each column. Amplitudes are built in this order and then log-compressed: echogenicity
 of the layers, times speckle (the envelope of filtered complex noise), times attenuation with depth, times what the bone
@@ -65,7 +65,7 @@ def render_bmode(
     height: int,
     generator: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """A picture (height, columns) of the bone surface at ``bone_rows``.
+    """An image (height, columns) of the bone surface at ``bone_rows``.
 
     Args:
         bone_rows: (columns,) row of the first bone surface under each column, NaN where there is none.
@@ -93,9 +93,9 @@ def render_bmode(
     amplitude *= 1 - 0.75 * _edge_loss(across, scene, travel_mm)
     amplitude *= _transmission(depth, bone_mm, scene.leak, spacing_mm)
     amplitude += _bone_echo(depth, bone_mm, across, scene, travel_mm) * (0.45 + 0.55 * speckle)
-    picture = _compress(amplitude, scene.gain_db)
-    _draw_screen(picture, spacing_mm, scene, across, travel_mm)
-    return picture
+    image = _compress(amplitude, scene.gain_db)
+    _draw_screen(image, spacing_mm, scene, across, travel_mm)
+    return image
 
 
 def _layers(scene: Scene, across: NDArray[np.float64], travel_mm: float) -> tuple[FloatImage, FloatImage]:
@@ -218,14 +218,14 @@ def _compress(amplitude: FloatImage, gain_db: float) -> NDArray[np.uint8]:
 
 
 def _draw_screen(
-    picture: NDArray[np.uint8], spacing_mm: float, scene: Scene, across: NDArray[np.float64], travel_mm: float
+    image: NDArray[np.uint8], spacing_mm: float, scene: Scene, across: NDArray[np.float64], travel_mm: float
 ) -> None:
     """What the scanner adds: the transducer's line at the top, and the depth marker and edge at the right."""
-    height, width = picture.shape
+    height, width = image.shape
     line_mm = 0.45 + 0.12 * scene.wave(3, across * 0.5, travel_mm)
     depth = (np.arange(max(int(1.1 / spacing_mm), 1), dtype=np.float32) * np.float32(spacing_mm))[:, None]
-    top = picture[: len(depth)]
+    top = image[: len(depth)]
     line = 190 * _interface(depth, line_mm.astype(np.float32), 0.05, 0.06)
     np.copyto(top, np.clip(np.maximum(top * (depth > line_mm + 0.1), line), 0, 255).astype(np.uint8))
-    picture[int(0.445 * height) : int(0.56 * height), min(int(0.9868 * width), width - 1)] = 200
-    picture[:, -1] = 40
+    image[int(0.445 * height) : int(0.56 * height), min(int(0.9868 * width), width - 1)] = 200
+    image[:, -1] = 40

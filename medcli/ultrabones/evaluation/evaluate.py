@@ -1,6 +1,6 @@
 """How good a segmentation is, on frames with labels: ``medcli evaluate seg``.
 
-Frames are decoded, resized and measured on all cores; a model's forward passes run in between. The picture is decoded
+Frames are decoded, resized and measured on all cores; a model's forward passes run in between. The image is decoded
 here and not taken from the frame cache, since which pixels are *visible* depends on grey values before rounding.
 """
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 PROTOCOLS = ("paper", "strict")
 _BATCH = 64
 _PLAUSIBLE_SPACING_MM = (0.005, 5.0)
-"""Edges that a pixel of an ultrasound picture can have; published: 0.05392."""
+"""Edges that a pixel of an ultrasound image can have; published: 0.05392."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def evaluate_segmentation(
         root: the data folder.
         source: where predictions come from (``prediction_sources.StoredMasks`` or ``Model``).
         settings: what is evaluated and how.
-        out: folder for ``evaluation.json``, a table of frames, and pictures; None writes nothing.
+        out: folder for ``evaluation.json``, a table of frames, and images; None writes nothing.
         workers: threads; default: one for each usable core.
         progress: shows how far it is.
 
@@ -255,9 +255,9 @@ def _write(
         f"{rank}: specimen {row.specimen} {row.anatomy} record {row.record}, {row.timestamp}; F1 {value:.2f}"
         for (rank, _, value), row in zip(ranked, chosen.itertuples(), strict=True)
     ]
-    pictures = list(zip(chosen["image"].tolist(), loaded, source.predict(loaded), titles, strict=True))
-    draw_segmentation_examples(pictures, out / "examples.png")
-    write_examples(pictures, out / "examples")
+    images = list(zip(chosen["image"].tolist(), loaded, source.predict(loaded), titles, strict=True))
+    draw_segmentation_examples(images, out / "examples.png")
+    write_examples(images, out / "examples")
 
 
 def rank_frames(scores: Sequence[FrameScore | None], count: int = 3) -> list[tuple[str, int, float]]:

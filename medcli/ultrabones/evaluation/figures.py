@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: the three panels of the paper, and frames with label and prediction drawn in."""
+"""Images of an evaluation: the three panels of the paper, and frames with label and prediction drawn in."""
 
 from __future__ import annotations
 
@@ -52,33 +52,33 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
     _save(figure, path, dpi=110)
 
 
-def draw_segmentation_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], path: Path) -> None:
+def draw_segmentation_examples(images: Sequence[tuple[str, LoadedFrame, Prediction, str]], path: Path) -> None:
     """Frames with the label (green) and the outline of the prediction (pink), three in a row, as a PNG.
 
     Args:
-        pictures: image path, frame, prediction and title of each.
+        images: image path, frame, prediction and title of each.
         path: the PNG.
     """
     from matplotlib.figure import Figure
 
-    rows = max((len(pictures) + 2) // 3, 1)
+    rows = max((len(images) + 2) // 3, 1)
     figure = Figure(figsize=(12, 3.75 * rows))
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.7 / (3.75 * rows), wspace=0.02, hspace=0.12)
     grid: Any = figure.subplots(rows, 3, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
-    for axes, (image, frame, prediction, title) in zip(grid.ravel(), pictures, strict=False):
+    for axes, (image, frame, prediction, title) in zip(grid.ravel(), images, strict=False):
         axes.imshow(overlay_label_and_prediction(read_grey(image), frame.label, prediction.native))
         axes.set_title(title, fontsize=8)
     figure.suptitle("label green, prediction outlined in pink", fontsize=10)
     _save(figure, path, dpi=100)
 
 
-def write_examples(pictures: Sequence[tuple[str, LoadedFrame, Prediction, str]], folder: Path) -> None:
+def write_examples(images: Sequence[tuple[str, LoadedFrame, Prediction, str]], folder: Path) -> None:
     """The same frames one by one as JPEG files, with their titles in ``examples.json``."""
     make_output_folder(folder)
     titles = {}
-    for number, (image, frame, prediction, title) in enumerate(pictures, 1):
+    for number, (image, frame, prediction, title) in enumerate(images, 1):
         name = f"{number:02d}.jpg"
         write_image(folder / name, _small_overlay(read_grey(image), frame.label, prediction.native), quality=90)
         titles[name] = title
@@ -100,7 +100,7 @@ def _small_overlay(
 def overlay_label_and_prediction(
     grey: NDArray[np.uint8], label: NDArray[np.bool_], prediction: NDArray[np.bool_], width: int | None = None
 ) -> NDArray[np.uint8]:
-    """An RGB picture (H, W, 3) of a frame with its label and, a little apart, the outline of its prediction."""
+    """An RGB image (H, W, 3) of a frame with its label and, a little apart, the outline of its prediction."""
     width = width or max(round(max(grey.shape) / 400), 1)
     rim = dilate(prediction, 2 * width) & ~dilate(prediction, width)
     return overlay_masks(grey, (rim, _PREDICTION_COLOUR), (label, _LABEL_COLOUR))

@@ -145,7 +145,7 @@ class Model:
 
 
 def load_frame(row: int, image: str, label: str) -> LoadedFrame:
-    """Read picture and label of one frame.
+    """Read image and label of one frame.
 
     Raises:
         DataError: one of them is missing or damaged, or their sizes differ.

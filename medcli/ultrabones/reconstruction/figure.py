@@ -1,4 +1,4 @@
-"""The picture of a reconstruction: points from three sides, coloured by their distance to the CT mesh."""
+"""The image of a reconstruction: points from three sides, coloured by their distance to the CT mesh."""
 
 from __future__ import annotations
 

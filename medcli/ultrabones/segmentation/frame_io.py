@@ -1,4 +1,4 @@
-"""One frame read from its files: the picture at 256 x 256, and masks at 256 x 256 or at their own size."""
+"""One frame read from its files: the image at 256 x 256, and masks at 256 x 256 or at their own size."""
 
 from __future__ import annotations
 

@@ -56,10 +56,10 @@ class SegmentationModule(pl.LightningModule):
         if self.settings.augment == "trivial":
             place = (self.current_epoch, batch_idx, self.global_rank)
             plan = draw_plan(len(images), random_stream(self.settings.seed, *place))
-            pictures, bones = augment(images, labels, plan)
+            inputs, bones = augment(images, labels, plan)
         else:
-            pictures, bones = to_unit(images), as_bone(labels)
-        loss = self._loss(self(normalise_unit(pictures)), bones)
+            inputs, bones = to_unit(images), as_bone(labels)
+        loss = self._loss(self(normalise_unit(inputs)), bones)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 

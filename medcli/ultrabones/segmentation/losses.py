@@ -1,41 +1,18 @@
 """Losses of the segmentation training, by the names that ``--loss`` takes.
 
-A new loss is one function of logits, labels, skeletons and the weights of its terms, and one entry in :data:`LOSSES`.
-It must be finite for every batch, also where augmentation pushed the bone out of all frames.
+A new loss is one function of logits, labels and skeletons, (B, 1, H, W) float32 each, and the weights of its terms, and
+one entry in :data:`LOSSES`. It must be finite for every batch, also where augmentation pushed the bone out of all
+frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from medcli.training.losses import TrainingLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class SegmentationLoss:
-    """One entry of :data:`LOSSES`.
-
-    Attributes:
-        compute: from logits, labels and skeletons, (B, 1, H, W) float32 each, and one weight a term, to a scalar.
-        terms: the terms by name, with their default weights, in the order of ``--loss-weights``.
-        about: what it is, for the help.
-    """
-
-    compute: Callable[..., Tensor]
-    terms: Mapping[str, float]
-    about: str
-
-    def __call__(self, logits: Tensor, labels: Tensor, skeletons: Tensor, weights: Sequence[float]) -> Tensor:
-        """The loss of a batch, a scalar, computed in float32 whatever the precision of ``logits``.
-
-        Args:
-            logits, labels, skeletons: (B, 1, H, W); labels and skeletons are 0 or 1 of any type.
-            weights: one for each of ``terms``.
-        """
-        return self.compute(logits.float(), labels.float(), skeletons.float(), *weights)
 
 
 def published_loss(
@@ -63,12 +40,12 @@ def dice_focal_loss(logits: Tensor, labels: Tensor, skeletons: Tensor, dice: flo
     return dice * dice_loss(logits, labels) + focal * focal_loss
 
 
-LOSSES: dict[str, SegmentationLoss] = {
-    "published": SegmentationLoss(
+LOSSES: dict[str, TrainingLoss] = {
+    "published": TrainingLoss(
         published_loss, {"Dice": 1.0, "BCE": 1.0, "skeleton": 0.1}, "Dice, cross-entropy and skeleton term"
     ),
-    "dice-bce": SegmentationLoss(dice_bce_loss, {"Dice": 1.0, "BCE": 1.0}, "Dice and cross-entropy"),
-    "dice-focal": SegmentationLoss(dice_focal_loss, {"Dice": 1.0, "focal": 1.0}, "Dice and focal loss"),
+    "dice-bce": TrainingLoss(dice_bce_loss, {"Dice": 1.0, "BCE": 1.0}, "Dice and cross-entropy"),
+    "dice-focal": TrainingLoss(dice_focal_loss, {"Dice": 1.0, "focal": 1.0}, "Dice and focal loss"),
 }
 PUBLISHED = "published"
 

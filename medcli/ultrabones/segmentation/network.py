@@ -32,7 +32,7 @@ def build_model(arch: str = ARCH, encoder: str = ENCODER, encoder_weights: str |
         encoder: one of its encoders, as ``resnet34``; ``tu-NAME`` takes any timm model.
         encoder_weights: None (or "none") for random weights; the name of published weights ("imagenet"), which are
             downloaded once; or a local file, a torch state dict or safetensors, of an encoder with 3 or 1 input
-            channels. Weights of 3 channels are summed over them, which answers to a grey picture as they would.
+            channels. Weights of 3 channels are summed over them, which answers to a grey image as they would.
 
     Raises:
         UsageError: no such architecture or encoder.

@@ -95,7 +95,7 @@ class SegPrediction:
         frames_skipped: frames whose mask was there.
         frames_without_bone: masks written that hold no bone.
         folders: where the masks are.
-        contact_sheet: a picture of some of them, None when nothing was predicted.
+        contact_sheet: an image of some of them, None when nothing was predicted.
         seconds: for reading, predicting and writing, without loading the network.
         failures: what could not be predicted on, one line each.
     """
@@ -268,9 +268,9 @@ class _Run:
     def _write(self, frame: InputFrame, grey: NDArray[np.uint8], mask: NDArray[np.uint8], shown: bool) -> None:
         frame.mask.parent.mkdir(exist_ok=True)  # frames of a movie have a folder of their own
         if self.settings.overlay:
-            picture = prediction_overlay_path(frame.mask)
-            picture.parent.mkdir(exist_ok=True)
-            write_image(picture, overlay_masks(grey, (mask > 0, _BONE_COLOUR), opacity=_OPACITY), _OVERLAY_QUALITY)
+            image = prediction_overlay_path(frame.mask)
+            image.parent.mkdir(exist_ok=True)
+            write_image(image, overlay_masks(grey, (mask > 0, _BONE_COLOUR), opacity=_OPACITY), _OVERLAY_QUALITY)
         write_image(frame.mask, mask)  # last: the mask says that the frame is done
         tile = _make_tile(grey, mask, frame.name) if shown else None
         with self._count:

@@ -53,7 +53,7 @@ class InputSource:
         return "movie" if suffix in MOVIE_SUFFIXES else "still" if suffix in image_io.SUFFIXES else "dicom"
 
     def mask_of(self, number: int | None) -> Path:
-        """The mask's path: of a still picture, or of frame ``number`` of a file with several frames."""
+        """The mask's path: of a still image, or of frame ``number`` of a file with several frames."""
         if number is None:
             return self.folder / f"{self.stem}{MASK_ENDING}"
         return self.folder / self.stem / f"{self.stem}_{number:06d}{MASK_ENDING}"
@@ -72,7 +72,7 @@ class InputFrame:
 class FrameReader:
     """Goes through the frames of sources, one after the other; a file that cannot be opened is noted, not fatal.
 
-    Still pictures are only read when the frame is; movies are decoded while going through them.
+    Still images are only read when the frame is; movies are decoded while going through them.
 
     Attributes:
         skip_existing: leave out frames whose mask is already there.
@@ -244,10 +244,10 @@ def _movie_pages(path: Path) -> Iterator[Page]:
 
 
 def _retrieve(movie: Any, path: Path) -> Grey:
-    found, picture = movie.retrieve()
+    found, image = movie.retrieve()
     if not found:
         raise DataError(f"{path} has a frame that cannot be decoded")
-    return _as_grey(picture, reverse=True)
+    return _as_grey(image, reverse=True)
 
 
 def _tiff_pages(path: Path) -> Iterator[Page]:
@@ -268,7 +268,7 @@ def _dicom_pages(path: Path) -> Iterator[Page]:
     except Exception as error:  # pydicom raises what its codecs raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(error, pydicom.errors.InvalidDicomError):
-            raise DataError(f"{path} is no picture, movie or DICOM file, or it is damaged") from error
+            raise DataError(f"{path} is no image, movie or DICOM file, or it is damaged") from error
         raise DataError(f"{path} cannot be read as DICOM: {reason}") from error
     colour = int(content.get("SamplesPerPixel", 1)) > 1
     frames = pixels if pixels.ndim == (4 if colour else 3) else pixels[None]
@@ -303,11 +303,11 @@ def _through_palette(frame: Any, content: Any) -> Any:
         raise DataError(f"{content.filename} has a colour palette that cannot be read: {error}") from error
 
 
-def _as_grey(picture: Any, reverse: bool = False) -> Grey:
+def _as_grey(image: Any, reverse: bool = False) -> Grey:
     """Grey of (H, W), (H, W, 1) or (H, W, 3) uint8 in RGB, or BGR with ``reverse``."""
-    if picture.ndim == 3 and picture.shape[2] == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY if reverse else cv2.COLOR_RGB2GRAY)
-    return np.ascontiguousarray(picture.reshape(picture.shape[:2]), np.uint8)
+    if image.ndim == 3 and image.shape[2] == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if reverse else cv2.COLOR_RGB2GRAY)
+    return np.ascontiguousarray(image.reshape(image.shape[:2]), np.uint8)
 
 
 _PAGES: dict[str, Callable[[Path], Iterator[Page]]] = {

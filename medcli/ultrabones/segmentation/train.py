@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
+from medcli.training.losses import check_loss
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
@@ -180,19 +180,10 @@ def check_segmentation_settings(settings: SegmentationSettings) -> None:
     for name, value, allowed in (
         ("--labels", settings.labels, LABELS),
         ("--augment", settings.augment, AUGMENTATIONS),
-        ("--loss", settings.loss, LOSSES),
     ):
         if value not in allowed:
             raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
-    terms = LOSSES[settings.loss].terms
-    if len(settings.loss_weights) != len(terms):
-        wanted, came = f"{len(terms)} numbers ({', '.join(terms)})", len(settings.loss_weights)
-        raise UsageError(f"--loss-weights takes {wanted} for --loss {settings.loss}, got {came}")
-    if not all(math.isfinite(weight) and weight >= 0 for weight in settings.loss_weights) or not any(
-        settings.loss_weights
-    ):
-        weights = " ".join(f"{weight:g}" for weight in settings.loss_weights)
-        raise UsageError(f"--loss-weights {weights}: expected finite numbers, none below 0 and one at least above")
+    check_loss(LOSSES, settings.loss, settings.loss_weights)
     check_learning_rate(settings)
 
 

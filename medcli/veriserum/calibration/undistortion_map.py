@@ -196,6 +196,7 @@ class AreaMap:
 
 Map = ReferenceMap | AreaMap
 _KINDS: dict[str, type[ReferenceMap] | type[AreaMap]] = {"reference": ReferenceMap, "area": AreaMap}
+RESAMPLINGS = tuple(_KINDS)
 
 
 def load_or_build(distortion: DistortionModel, size: int, resampling: str, folder: Path | None = None) -> Map:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
+from medcli.training.losses import check_loss
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
@@ -149,12 +149,7 @@ def check_pose_settings(settings: PoseSettings) -> None:
     Raises:
         UsageError: names the option, its value, and what is expected.
     """
-    if settings.loss not in POSE_LOSSES:
-        raise UsageError(f"--loss '{settings.loss}' is not one of {', '.join(POSE_LOSSES)}")
-    if len(settings.loss_weights) != 2 or not all(math.isfinite(w) and w >= 0 for w in settings.loss_weights):
-        raise UsageError("--loss-weights takes 2 numbers (translation, rotation), not below 0")
-    if not any(settings.loss_weights):
-        raise UsageError("--loss-weights 0 0 leaves no loss to minimise", "at least one must be above 0")
+    check_loss(POSE_LOSSES, settings.loss, settings.loss_weights)
     check_learning_rate(settings)
     if settings.size < _SMALLEST_SIZE:
         raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")

@@ -273,7 +273,7 @@ class TestCommand:
             assert ran.code == 0
             assert "5 masks in Labels have pixels but none of value 255" in " ".join(ran.err.split())
             assert "no point cloud was written" in ran.out
-            assert "point clouds and pictures" not in ran.out
+            assert "point clouds and figures" not in ran.out
             assert not (tmp_path / "out").exists()
 
     def test_no_frame_can_be_used(self, root: Path, tmp_path: Path, medcli: Callable) -> None:

@@ -131,7 +131,7 @@ def test_training_learns(pose_study: Path, tmp_path: Path) -> None:
         ({"size": 8}, UsageError, "--size 8 is too small"),
         ({"split": "frames"}, UsageError, "--split 'frames'"),
         ({"backbone": "resnext"}, UsageError, "no backbone 'resnext'"),
-        ({"gpus": "1"}, UsageError, "--gpus 1 asked for"),
+        ({"gpus": "1"}, UsageError, "--gpus 1 requested"),
         ({"root": Path("nowhere")}, DataError, "no folder nowhere"),
         ({"calibrated": Path("nowhere")}, DataError, "no folder nowhere"),
     ],
@@ -187,7 +187,7 @@ def test_train_command(medcli: Callable[..., Any], pose_study: Path, tmp_path: P
     assert "originals, calibrated on the fly" in ran.err
     again = medcli(*words)
     assert again.code == 0
-    assert "is done already" in again.err
+    assert "is already finished" in again.err
     assert "mean pose" in again.out
 
 

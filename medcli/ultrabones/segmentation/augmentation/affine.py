@@ -1,6 +1,6 @@
-"""Sample pictures and labels through one affine map a frame: a compiled kernel on the CPU, torch on a GPU.
+"""Sample images and labels through one affine map a frame: a compiled kernel on the CPU, torch on a GPU.
 
-Coordinates are pixels from the centre of the picture, x right, y down; pixel (row 0, column 0) of a 256 x 256 picture
+Coordinates are pixels from the centre of the image, x right, y down; pixel (row 0, column 0) of a 256 x 256 image
 lies at (-127.5, -127.5).
 """
 
@@ -16,19 +16,19 @@ from torch.nn import functional
 
 
 def warp(images: Tensor, labels: Tensor, maps: Tensor, crops: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample pictures and labels once; 0 where the map or any crop leaves the picture.
+    """Sample images and labels once; 0 where the map or any crop leaves the image.
 
     Args:
-        images: (B, 1, H, W) float32, sampled bilinearly, as if the picture went on with zeros.
+        images: (B, 1, H, W) float32, sampled bilinearly, as if the image went on with zeros.
         labels: (B, 1, H, W) bool, sampled at the nearest pixel.
         maps: (B, 2, 3) float32, from a pixel of the result to where its value is taken from.
-        crops: (B, C, 2, 3) float32, maps of the same kind; a pixel that one of them takes out of the picture is lost.
+        crops: (B, C, 2, 3) float32, maps of the same kind; a pixel that one of them takes out of the image is lost.
     """
     if images.device.type != "cpu":
         return warp_by_torch(images, labels, maps, crops)
     parts = (images.contiguous(), labels.contiguous(), maps.contiguous(), crops.contiguous())
-    pictures, bones = _warp(*(part.numpy() for part in parts))
-    return torch.from_numpy(pictures), torch.from_numpy(bones)
+    warped, bones = _warp(*(part.numpy() for part in parts))
+    return torch.from_numpy(warped), torch.from_numpy(bones)
 
 
 def warp_by_torch(images: Tensor, labels: Tensor, maps: Tensor, crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,7 @@ def warp_by_torch(images: Tensor, labels: Tensor, maps: Tensor, crops: Tensor) -
 
 
 def _positions(maps: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """Where ``maps`` (B, 2, 3) take the pixels of a picture: x and y from its centre, (B, H, W) each."""
+    """Where ``maps`` (B, 2, 3) take the pixels of an image: x and y from its centre, (B, H, W) each."""
     columns = torch.arange(width, device=maps.device, dtype=maps.dtype) - (width - 1) / 2
     rows = torch.arange(height, device=maps.device, dtype=maps.dtype) - (height - 1) / 2
     along = maps[:, :, :1] * columns + maps[:, :, 2:]
@@ -58,7 +58,7 @@ def _positions(maps: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
 @njit(nogil=True, cache=True)
 def _warp(images: Any, labels: Any, maps: Any, crops: Any) -> Any:
     frames, _, height, width = images.shape
-    pictures = np.zeros_like(images)
+    warped = np.zeros_like(images)
     bones = np.zeros_like(labels)
     middle_x, middle_y = np.float32(0.5 * (width - 1)), np.float32(0.5 * (height - 1))
     for frame in range(frames):
@@ -71,11 +71,11 @@ def _warp(images: Any, labels: Any, maps: Any, crops: Any) -> Any:
             for column in range(first, last):
                 x = np.float32(column) - middle_x
                 source_x, source_y = a * x + start_x, d * x + start_y
-                pictures[frame, 0, row, column] = _bilinear(images[frame, 0], source_x, source_y)
+                warped[frame, 0, row, column] = _bilinear(images[frame, 0], source_x, source_y)
                 near_x, near_y = int(np.rint(source_x)), int(np.rint(source_y))
                 if 0 <= near_x < width and 0 <= near_y < height:
                     bones[frame, 0, row, column] = labels[frame, 0, near_y, near_x]
-    return pictures, bones
+    return warped, bones
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -98,7 +98,7 @@ def _bilinear(image: Any, x: Any, y: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def _kept(crops: Any, y: Any, width: int, height: int) -> Any:
-    """First column, and the one after the last, that every crop leaves inside the picture in the row at ``y``."""
+    """First column, and the one after the last, that every crop leaves inside the image in the row at ``y``."""
     low, high = -1e9, 1e9
     for crop in range(len(crops)):
         for axis, size in ((0, width), (1, height)):

@@ -32,7 +32,7 @@ def equalize(images: Tensor) -> Tensor:
     """Equalise each frame's histogram of 256 grey values, as PIL and torchvision define it.
 
     With h the counts and s = (pixels - count of the highest value present) // 255, value v becomes
-    min((sum of h below v + s // 2) // s, 255); a picture with s = 0 stays as it is.
+    min((sum of h below v + s // 2) // s, 255); an image with s = 0 stays as it is.
     """
     levels = to_levels(images)
     frames = len(levels)

@@ -1,9 +1,9 @@
 """Training augmentation on whole batches: "TrivialTransform" of Wu et al., Comput. Biol. Med. 194 (2025) 110435.
 
-Every frame draws 5 of 14 operations without replacement, in random order. The published loader resamples the picture
+Every frame draws 5 of 14 operations without replacement, in random order. The published loader resamples the image
 once for each geometric operation, in Python, frame by frame. Here
 
-* all geometric operations of a frame become **one** affine map, applied with one sampling for the picture (bilinear)
+* all geometric operations of a frame become **one** affine map, applied with one sampling for the image (bilinear)
   and one for the label (nearest), at the place of the frame's *first* geometric operation. What an earlier operation
   pushed over the edge stays lost, as in the published order;
 * intensity operations run in the order drawn, each on the part of the batch that drew it.
@@ -11,8 +11,8 @@ once for each geometric operation, in Python, frame by frame. Here
 So a frame whose geometric operations follow each other directly equals the published sequence up to the rounding of
 the repeated resampling; intensity operations drawn *between* two geometric ones act after both instead.
 
-Coordinates of the maps: pixels from the centre of the picture, x right, y down; pixel (row 0, column 0) of a 256 x 256
-picture lies at (-127.5, -127.5).
+Coordinates of the maps: pixels from the centre of the image, x right, y down; pixel (row 0, column 0) of a 256 x 256
+image lies at (-127.5, -127.5).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ MAGNITUDES = {
     "contrast": (0.5, 1.5),
     "gaussian_blur": (0.1, 2.0),
 }
-"""Ranges that magnitudes are drawn from uniformly: degrees, shares of the picture's side (rounded to whole pixels),
+"""Ranges that magnitudes are drawn from uniformly: degrees, shares of the image's side (rounded to whole pixels),
 factors, and the blur's standard deviation in pixels."""
 
 
@@ -98,21 +98,21 @@ def augment(images: Tensor, labels: Tensor, plan: AugmentationPlan) -> tuple[Ten
     Returns:
         Images (B, 1, H, W) float32 in [0, 1] and labels (B, 1, H, W) bool.
     """
-    pictures, bones = to_unit(images), as_bone(labels)
-    maps, crops = compose(plan, (pictures.shape[-1], pictures.shape[-2]))
+    inputs, bones = to_unit(images), as_bone(labels)
+    maps, crops = compose(plan, (inputs.shape[-1], inputs.shape[-2]))
     first = first_geometric(plan.operations)
     for slot in range(plan.operations.shape[1]):
         moved = np.flatnonzero(first == slot)
         if len(moved):
-            rows = _on_device(moved, pictures)
-            moving = (_on_device(maps[moved], pictures), _on_device(crops[moved], pictures))
-            pictures[rows], bones[rows] = warp(pictures[rows], bones[rows], *moving)
+            rows = _on_device(moved, inputs)
+            moving = (_on_device(maps[moved], inputs), _on_device(crops[moved], inputs))
+            inputs[rows], bones[rows] = warp(inputs[rows], bones[rows], *moving)
         for name, change in INTENSITY.items():
             drawn = np.flatnonzero(plan.operations[:, slot] == CODES[name])
             if len(drawn):
-                rows = _on_device(drawn, pictures)
-                pictures[rows] = change(pictures[rows], _on_device(plan.magnitudes[drawn, slot], pictures))
-    return pictures, bones
+                rows = _on_device(drawn, inputs)
+                inputs[rows] = change(inputs[rows], _on_device(plan.magnitudes[drawn, slot], inputs))
+    return inputs, bones
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ def compose(plan: AugmentationPlan, size: tuple[int, int]) -> tuple[NDArray[np.f
 
     Returns:
         The composed map from result to source (B, 2, 3), and the crops (B, C, 2, 3): maps from the result into the
-        pictures between the operations; a pixel that lies outside any of them was lost on the way. Frames with fewer
+        images between the operations; a pixel that lies outside any of them was lost on the way. Frames with fewer
         than C crops are filled with the identity, which loses nothing.
     """
     single = sampling_maps(plan, size)
@@ -224,5 +224,5 @@ INTENSITY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "equalize": lambda images, _: equalize(images),
     "median_blur": lambda images, _: median_7x7(images),
 }
-"""Operations that change the picture's (b, 1, H, W) values in [0, 1] only. Identity changes nothing, and neither does
+"""Operations that change the image's (b, 1, H, W) values in [0, 1] only. Identity changes nothing, and neither does
 saturation on grey."""
