@@ -38,7 +38,7 @@ _SHARED_WORDS = """\
 ## What all commands have in common
 
 Results go to standard output; progress, warnings and errors go to standard error. A command that was interrupted is
-given again as it was: it goes on where it stopped.
+repeated as it was: it resumes.
 
 An option that takes several values (`N ...` below) takes them in any way: `--specimens 2 7 8`, `--specimens 2,7,8`,
 `--specimens 2-5` or the option repeated. Paths are relative to the working folder; folders that do not exist are made.

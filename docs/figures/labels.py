@@ -61,7 +61,8 @@ def draw_refinement(path: Path, sweep: Sweep, poses: Poses, surfaces: list[Surfa
     for frame in (1, len(sweep.timestamps) * 2 // 3 + 1, len(sweep.timestamps) - 5):
         image, spacing = read_grey(sweep.images[frame]), float(poses.spacing_mm[frame])
         found = refine_frame(image, poses.pose[frame], spacing, surfaces, field, sweep.timestamps[frame])
-        print(f"frame {frame}: {found.reason or f'moved {found.moved_mm:.2f} mm, {found.moved_deg:.2f} degrees'}")
+        change = f"moved {found.displacement_mm:.2f} mm, {found.rotation_deg:.2f} degrees"
+        print(f"frame {frame}: {found.reason or change}")
         labels = [full_label(surfaces, pose, spacing)[0] for pose in (poses.pose[frame], found.pose)]
         columns.append(np.vstack([draw_overlay(image, label, partial_label(label)) for label in labels]))
     picture = cv2.resize(np.hstack(columns), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)

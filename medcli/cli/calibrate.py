@@ -157,7 +157,7 @@ def fit(
     mirrored: Annotated[
         bool, typer.Option("--mirrored", help="The study's images are mirrored, as this one is; turn them back.")
     ] = False,
-    picture: Annotated[
+    figure: Annotated[
         Path | None, typer.Option("--picture", help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = "polynomial",
@@ -179,7 +179,7 @@ def fit(
         number,
         mirrored=mirrored,
         overwrite=overwrite,
-        picture=picture,
+        figure=figure,
         model=model,
     )
     output.finish(result, lambda done: _show_fit(output, done))
@@ -187,14 +187,14 @@ def fit(
 
 def _show_fit(output: Output, result: FitResult) -> None:
     output.table(
-        ["plane", "beads", "missing", "outliers", "turn deg", "mean mm", "max mm", "mean px", "max px"],
+        ["plane", "beads", "missing", "outliers", "rotation deg", "mean mm", "max mm", "mean px", "max px"],
         [
             [
                 report.plane,
                 report.beads,
                 report.missing,
                 report.outliers,
-                *(f"{report.turn_deg:+.2f}", f"{report.mean_mm:.4f}", f"{report.max_mm:.4f}"),
+                *(f"{report.rotation_deg:+.2f}", f"{report.mean_mm:.4f}", f"{report.max_mm:.4f}"),
                 *(f"{report.mean_px:.3f}", f"{report.max_px:.3f}"),
             ]
             for report in result.planes
@@ -202,5 +202,5 @@ def _show_fit(output: Output, result: FitResult) -> None:
     )
     output.line()
     mirrored = [f"{report.plane} {report.view}" for report in result.planes if report.view != "upright"]
-    rows = {"calibration": f"{result.id}, {result.row}", "table": str(result.out), "picture": str(result.picture)}
+    rows = {"calibration": f"{result.id}, {result.row}", "table": str(result.out), "figure": str(result.figure)}
     output.pairs(rows | ({"view": ", ".join(mirrored)} if mirrored else {}) | {"time": f"{result.seconds:.1f} s"})

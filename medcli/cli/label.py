@@ -102,7 +102,7 @@ def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
         lines.append(f"would refine {moved.computed} poses, into refinement.csv and the tracking table")
     elif moved is not None and not moved.foreign and not dry_run:
         gain = f", J {moved.objective_before:,.0f} to {moved.objective_after:,.0f}" if moved.refined else ""
-        lines.append(f"{moved.refined} poses refined (median {moved.moved_mm:.2f} mm{gain}), {moved.kept} kept")
+        lines.append(f"{moved.refined} poses refined (median {moved.displacement_mm:.2f} mm{gain}), {moved.kept} kept")
     if len(record.bones) > 1 and any(record.missed.values()):
         lines.append("frames missed by " + ", ".join(f"{bone}: {n}" for bone, n in record.missed.items()))
     if record.untracked:

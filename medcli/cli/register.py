@@ -100,7 +100,7 @@ def _show(output: Output, result: RegisterResult) -> None:
                     report.anatomy_id,
                     f"{report.similarity_before:.3f} ->",
                     f"{report.similarity_after:.3f}",
-                    *(round(report.moved_mm, 2), round(report.turned_deg, 2)),
+                    *(round(report.displacement_mm, 2), round(report.rotation_deg, 2)),
                 ]
                 for report in result.poses[:_MOST_ROWS]
             ],

@@ -164,7 +164,7 @@ def pose(
     """Train the pose of knee implants from two X-ray planes.
 
     Learns from Veriserum: both planes in; three translations and six numbers of the rotation out. The same command
-    again goes on where it stopped.
+    again resumes an interrupted run.
     """
     from medcli.training.devices import is_first_process
     from medcli.veriserum.pose.settings import PoseSettings

@@ -137,7 +137,7 @@ def _register(plan: DemoPlan) -> DemoTask:
         numbers = {
             "registered": f"{len(table)} pairs",
             "gradient correlation": f"{before:.2f} before, {after:.2f} after (1: perfect)",
-            "mean displacement": f"{table['moved_mm'].mean():.1f} mm and {table['turned_deg'].mean():.1f} degrees",
+            "mean displacement": f"{table['displacement_mm'].mean():.1f} mm, {table['rotation_deg'].mean():.1f} deg",
         }
         image = ResultImage(
             plan.relative(overlays / f"register_{int(table['id'].iloc[0]):06d}.png"),

@@ -64,7 +64,7 @@ def _label_refined(plan: DemoPlan) -> DemoTask:
     def outcome(done: Any) -> StepOutcome:
         refinements = [record.refinement for record in done.records if record.refinement]
         frames = sum(one.refined for one in refinements)
-        mean_mm = sum(one.moved_mm * one.refined for one in refinements) / max(frames, 1)
+        mean_mm = sum(one.displacement_mm * one.refined for one in refinements) / max(frames, 1)
         visible = sum(record.visible_share * record.frames for record in done.records) / max(done.frames, 1)
         numbers = {
             "poses refined": f"{frames} of {done.frames}, by {mean_mm:.2f} mm",

@@ -228,7 +228,7 @@ def _refined(records: Sequence[Json]) -> Table:
         one = record.get("refinement") or {}
         counts = [number(one.get(name)) for name in ("refined", "kept")]
         objective = [number(to_float(one.get(f"objective_{when}")), 0) for when in ("before", "after")]
-        rows.append([record["name"], *counts, number(to_float(one.get("moved_mm")), 2), *objective])
+        rows.append([record["name"], *counts, number(to_float(one.get("displacement_mm")), 2), *objective])
     header = ["record", "refined", "unchanged", "displacement mm", "J before", "J after"]
     return Table(
         header,

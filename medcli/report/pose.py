@@ -180,7 +180,7 @@ def read_registered(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     """The report of a table of registered poses with a provenance record."""
     result, rows = provenance.result, read_rows(provenance.table)
     before, after = column(rows, "similarity_before"), column(rows, "similarity_after")
-    displacement, rotation = column(rows, "moved_mm"), column(rows, "turned_deg")
+    displacement, rotation = column(rows, "displacement_mm"), column(rows, "rotation_deg")
     return RunReport(
         title="Registration of implant poses",
         lead=f"Poses of {len(rows):,} pairs refined by matching the rendered implant to both planes "
@@ -217,7 +217,7 @@ def _matches(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
     )
     keys = [Key(2, "at the start", True), Key(3, "after registration")]
     yield Chart([draw(axes, curves, words)], keys, "Mean over both planes; 1 is a perfect match.")
-    names = {"similarity_before": 3, "similarity_after": 3, "moved_mm": 2, "turned_deg": 2}
+    names = {"similarity_before": 3, "similarity_after": 3, "displacement_mm": 2, "rotation_deg": 2}
     shown = [
         [r.get("id", ""), r.get("anatomy_id", ""), *(number(to_float(r.get(n)), d) for n, d in names.items())]
         for r in ranked[:_MOST_ROWS]

@@ -217,7 +217,7 @@ def _disk_errors(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in files.DISK_FULL:
             raise MedcliError(
-                f"the disk of {root} is full", "make room, then run the same command again to go on where it stopped"
+                f"the disk of {root} is full", "free some space, then run the same command again to resume"
             ) from error
         raise MedcliError(f"cannot write {error.filename or root}: {error.strerror or error}") from error
 

@@ -204,9 +204,7 @@ class _Run:
         if isinstance(fault, Refused) and self.source.one_credential:
             raise DataError(f"access refused: {fault}", "what has arrived is kept; see `medcli download --help`")
         if hopeless:
-            raise DataError(
-                f"the source cannot be reached: {fault}", "run the same command again to go on where it stopped"
-            )
+            raise DataError(f"the source cannot be reached: {fault}", "run the same command again to resume")
 
 
 class _Countdown:

@@ -1,1 +1,1 @@
-"""Room two: Veriserum, knee implants in dual-plane fluoroscopy."""
+"""Veriserum: knee implants in dual-plane fluoroscopy."""

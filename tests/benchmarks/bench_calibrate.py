@@ -35,7 +35,7 @@ from medcli.core.files import usable_cores, write_bytes
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.calibration import output_manifest
 from medcli.veriserum.calibration.undistort import CalibrationSettings, calibrate
-from tests.support.made_veriserum import make_distortion, smooth_picture, write_tables
+from tests.support.made_veriserum import make_distortion, smooth_image, write_tables
 from tests.support.published_veriserum import correct_pair, mapped_pixels
 
 ROUNDS = 5
@@ -43,7 +43,7 @@ ROUNDS = 5
 
 def make_folder(root: Path, pairs: int) -> None:
     """Pairs of files with six different pictures of about the size of real ones."""
-    contents = [image_io.encode(smooth_picture(seed), ".jpg", 90).tobytes() for seed in range(6)]
+    contents = [image_io.encode(smooth_image(seed), ".jpg", 90).tobytes() for seed in range(6)]
     root.mkdir(parents=True)
     for number in range(1, pairs + 1):
         for offset, plane in enumerate(("bs", "fs")):

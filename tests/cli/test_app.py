@@ -130,7 +130,7 @@ def test_info(medcli: Callable[..., Ran], tmp_path: Path) -> None:
     assert (ran.code, shown["version"], shown["devices"][-1]) == (0, __version__, "cpu")
     assert any(folder["name"] == "Veriserum" for folder in shown["data"])
     plain = medcli("info", "--veriserum-root", tmp_path / "none")
-    assert "problem: the folder is not there" in plain.out
+    assert "problem: the folder does not exist" in plain.out
     assert "next: medcli download veriserum" in plain.out
 
 

@@ -1,4 +1,4 @@
-"""Parts of a small Veriserum folder: random smooth pictures and invented calibrations."""
+"""Parts of a small Veriserum folder: random smooth images and invented calibrations."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def make_distortion(seed: int) -> PolynomialDistortion:
 
 
 @lru_cache(maxsize=20)
-def smooth_picture(seed: int, shape: tuple[int, int] = (NATIVE_HEIGHT, NATIVE_WIDTH)) -> NDArray[np.uint8]:
+def smooth_image(seed: int, shape: tuple[int, int] = (NATIVE_HEIGHT, NATIVE_WIDTH)) -> NDArray[np.uint8]:
     """(H, W) uint8 with structure at every scale and no saturation."""
     rng = np.random.default_rng(seed)
     coarse = cv2.resize(rng.random((13, 17), np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC)
     fine = cv2.GaussianBlur(rng.random(shape, np.float32), (0, 0), 1.5)
-    picture = 40 + 120 * coarse + 200 * (fine - 0.5)
-    return picture.clip(1, rng.integers(180, 250)).astype(np.uint8)
+    image = 40 + 120 * coarse + 200 * (fine - 0.5)
+    return image.clip(1, rng.integers(180, 250)).astype(np.uint8)
 
 
 def write_tables(root: Path, ids: list[int], distortions: dict[int, PolynomialDistortion]) -> None:
@@ -62,9 +62,9 @@ def write_tables(root: Path, ids: list[int], distortions: dict[int, PolynomialDi
     table.to_csv(folder / "distortion_calibration_reloaded.csv", index=False)
 
 
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+def write_test_image(path: Path, image: NDArray[np.uint8]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, picture)[1])
+    path.write_bytes(cv2.imencode(path.suffix, image)[1])
 
 
 def write_study(root: Path, anatomies: Sequence[int], measurements: Sequence[int]) -> Path:

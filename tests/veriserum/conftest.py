@@ -1,4 +1,4 @@
-"""A small Veriserum folder made of random smooth pictures and invented calibrations."""
+"""A small Veriserum folder made of random smooth images and invented calibrations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from tests.conftest import MadeOnce
-from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
+from tests.support.made_veriserum import make_distortion, smooth_image, write_tables, write_test_image
 
 
 @pytest.fixture(scope="session")
@@ -20,19 +20,19 @@ def distortions() -> dict[int, PolynomialDistortion]:
 
 @pytest.fixture(scope="session")
 def made_veriserum(tmp_path_factory: pytest.TempPathFactory, distortions: dict[int, PolynomialDistortion]) -> Path:
-    """What :func:`veriserum` is copied from. Not to be changed."""
+    """The source of the copies of :func:`veriserum`. Not to be changed."""
     root = tmp_path_factory.mktemp("made") / "veriserum"
     ids = [1, 2, 3, 4]
     for number in ids:
         for offset, plane in enumerate(("bs", "fs")):
-            write_picture(root / "images" / f"{plane}_{number:06d}.jpg", smooth_picture(2 * number + offset))
+            write_test_image(root / "images" / f"{plane}_{number:06d}.jpg", smooth_image(2 * number + offset))
     write_tables(root, ids, distortions)
     return root
 
 
 @pytest.fixture
 def veriserum(made_veriserum: Path, tmp_path: Path) -> Path:
-    """Four pairs, ids 1 to 4, images in a folder of their own, names of folders with a blank and an umlaut."""
+    """Four pairs, ids 1 to 4, images in a separate folder, folder names with a blank and an accent."""
     return Path(shutil.copytree(made_veriserum, tmp_path / "Véri serum"))
 
 

@@ -14,7 +14,7 @@ import pytest
 from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.veriserum.calibration.undistort import calibrate
 from tests.conftest import REPOSITORY
-from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
+from tests.support.made_veriserum import make_distortion, smooth_image, write_tables, write_test_image
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 PAIRS = 20
@@ -24,10 +24,10 @@ PAIRS = 20
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty pairs, and their whole result in ``whole``."""
     root = tmp_path_factory.mktemp("interrupted")
-    pictures = [smooth_picture(seed) for seed in range(3)]
+    images = [smooth_image(seed) for seed in range(3)]
     for number in range(1, PAIRS + 1):
         for offset, plane in enumerate(("bs", "fs")):
-            write_picture(root / f"{plane}_{number:06d}.jpg", pictures[(number + offset) % 3])
+            write_test_image(root / f"{plane}_{number:06d}.jpg", images[(number + offset) % 3])
     write_tables(root, list(range(1, PAIRS + 1)), {1: make_distortion(1), 2: make_distortion(2)})
     calibrate(root, root / "whole")
     return root

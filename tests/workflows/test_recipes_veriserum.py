@@ -20,13 +20,13 @@ from torch import Tensor
 from medcli.core import image_io
 from medcli.synthetic.fluoroscopy import xray
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
-from medcli.synthetic.fluoroscopy.grid_phantom import grid_picture
+from medcli.synthetic.fluoroscopy.grid_phantom import undistorted_grid
 from medcli.training.losses import TrainingLoss
 from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, DistortionModel, Points, as_points
 from medcli.veriserum.pose.losses import POSE_LOSSES
 from medcli.veriserum.pose.metrics import POSE_MEASURES, PoseMeasure
 from tests.conftest import Ran
-from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
+from tests.support.made_veriserum import make_distortion, smooth_image, write_tables, write_test_image
 from tests.support.published_veriserum import correct_pair
 from tests.veriserum.calibration.test_undistortion_map import slow_area
 
@@ -89,10 +89,10 @@ def slow_reference(pair: dict[str, np.ndarray], models: dict[str, DistortionMode
 
 
 def test_a_model_of_your_own_is_fitted_and_undistorts(brown: None, tmp_path: Path, medcli: Run) -> None:
-    """From pictures of the bead grid to a table, and from the table to the images, by the commands alone."""
+    """From images of the bead grid to a table, and from the table to the images, by the commands alone."""
     generator = np.random.default_rng(0)
     for plane, model in TRUTH.items():
-        native = xray.to_native(grid_picture(), model.grid_positions().astype(np.float32))
+        native = xray.to_native(undistorted_grid(), model.grid_positions().astype(np.float32))
         image_io.write_image(tmp_path / f"grid_{plane}.png", xray.digitise(native, generator, 1.0))
     table = tmp_path / "table.csv"
     words = ("calibrate", "fit", tmp_path / "grid_bs.png", tmp_path / "grid_fs.png", "--out", table, "--id", "4")
@@ -106,10 +106,10 @@ def test_a_model_of_your_own_is_fitted_and_undistorts(brown: None, tmp_path: Pat
         np.testing.assert_allclose(model(inside_grid), TRUTH[plane](inside_grid), atol=0.02)
         np.testing.assert_allclose(model.inverse(model(inside_grid)), inside_grid, atol=1e-6)
 
-    pair, root = {plane: smooth_picture(20 + offset) for offset, plane in enumerate(TRUTH)}, tmp_path / "study"
+    pair, root = {plane: smooth_image(20 + offset) for offset, plane in enumerate(TRUTH)}, tmp_path / "study"
     write_tables(root, [1], {4: make_distortion(4)})
-    for plane, picture in pair.items():
-        write_picture(root / f"{plane}_000001.png", picture)
+    for plane, image in pair.items():
+        write_test_image(root / f"{plane}_000001.png", image)
     words = ("calibrate", "veriserum", "--root", root, "--distortion", table, "--format", "png")
     ran = medcli(*words, "--size", SIZE, "--out", tmp_path / "reference")
     assert ran.code == 0, ran.err

@@ -142,7 +142,7 @@ def test_calibration_shows_recorded_and_calibrated_images(tmp_path: Path) -> Non
 
 
 def test_tables_of_poses(tmp_path: Path) -> None:
-    rows = ["id,anatomy_id,tx,ty,tz,rz,rx,ry,similarity_before,similarity_after,moved_mm,turned_deg"]
+    rows = ["id,anatomy_id,tx,ty,tz,rz,rx,ry,similarity_before,similarity_after,displacement_mm,rotation_deg"]
     rows += [f"{i},1,0,0,0,0,0,0,0.2,0.{9 - i},3,2" for i in range(1, 4)]
     (tmp_path / "poses.csv").write_text("\n".join(rows) + "\n", "utf-8")
     result = {"failures": [{"id": 9, "reason": "no implant"}], "overlays": None}

@@ -1,7 +1,7 @@
-"""Made-up calibrations of a two-plane fluoroscope, with the effects and the sizes of real image intensifiers.
+"""Synthetic calibrations of a two-plane fluoroscope, with effects of the size found in real image intensifiers.
 
 An image intensifier's curved input screen magnifies outwards (pincushion distortion), the Earth's magnetic field turns
-the picture more at the rim than in the middle (spiral distortion), and its lenses tilt it slightly. The numbers differ
+the image more at the rim than in the middle (spiral distortion), and its optics tilt it slightly. The numbers differ
 between the two planes and drift a little from one calibration to the next.
 """
 
@@ -63,7 +63,7 @@ class Calibration:
 
 
 def draw_calibrations(count: int, seed: int) -> list[Calibration]:
-    """``count`` calibrations with ids 1 to ``count``: drifts about one machine drawn from ``seed``."""
+    """``count`` calibrations with ids 1 to ``count``, drifting about one machine drawn from ``seed``."""
     machine = np.random.default_rng([seed, 1])
     bases = {plane: _draw_machine(machine) for plane in ("bs", "fs")}
     feet = machine.normal([3.0, -6.0, -11.0, 1.5], 1.0)
@@ -79,7 +79,7 @@ def draw_calibrations(count: int, seed: int) -> list[Calibration]:
 
 
 def _draw_machine(generator: np.random.Generator) -> dict[str, float]:
-    """What one intensifier does to its picture; lengths in millimetres."""
+    """Distortion parameters of one intensifier; lengths in millimetres."""
     return {
         "scale": generator.uniform(0.221, 0.229),
         "turn_deg": generator.uniform(0.4, 1.1),
@@ -95,7 +95,7 @@ def _draw_machine(generator: np.random.Generator) -> dict[str, float]:
 
 
 def _distortion(machine: Mapping[str, float], drift: np.random.Generator) -> PolynomialDistortion:
-    """One measurement of a machine: its numbers with a drift of a percent, and what noise leaves in higher orders."""
+    """One measurement of a machine: its parameters with a drift of one percent, and noise in the higher orders."""
     now = {name: value * (1 + drift.normal(0, 0.01)) for name, value in machine.items()}
     now["scale"] = machine["scale"] * (1 + drift.normal(0, 1e-4))
     now["gain"] = machine["gain"] + drift.normal(0, 5e-4)
@@ -115,6 +115,6 @@ def _distortion(machine: Mapping[str, float], drift: np.random.Generator) -> Pol
     angle = np.deg2rad(now["turn_deg"])
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     middle = np.array([NATIVE_WIDTH, -NATIVE_HEIGHT]) / 2
-    # The middle of the image lies near the middle of the field; the constant terms above take part in this.
+    # The centre of the image is near the centre of the field; the constant terms above contribute to this.
     translation = np.array([now["off_x"], now["off_y"]]) - 4 - now["scale"] * rotation @ middle
     return PolynomialDistortion(np.concatenate([x.ravel(), y.ravel()]), float(now["scale"]), translation, rotation)

@@ -1,16 +1,16 @@
-"""Synthetic Veriserum data: image pairs with known truth, in the published layout.
+"""Synthetic Veriserum data: image pairs with ground truth, in the published layout.
 
 ::
 
     ROOT/veriserum_collection_compressed/bs_000001.jpg, fs_000001.jpg, …      native 1664 x 1600, grey
-    ROOT/csv_files/veriserum_pose_reloaded_refined_all.csv                    one row an id
+    ROOT/csv_files/veriserum_pose_reloaded_refined_all.csv                    one row per id
     ROOT/csv_files/distortion_calibration_reloaded.csv, source_int_calibration_reloaded.csv
     ROOT/veriserumSqlite3_refined.db                                          the same tables
     ROOT/veriserum_anatomies/ana_000001.stl, …                                2 femoral, 5 tibial components
     ROOT/grid_phantom/grid_bs_01.png, …                                       bead grid of each calibration
 
-The data are made from a seed alone: the same settings give the same pictures on any number of workers, and
-:class:`Study` gives the undistorted, noise-free picture of any pair again.
+The data depend on a seed alone: the same settings give the same images for any number of workers, and
+:class:`Study` reproduces the undistorted, noise-free image of any pair.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ _JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class FluoroscopySettings:
-    """What a synthetic study is made of.
+    """Settings of a synthetic study.
 
     Attributes:
         pairs: number of image pairs, ids 1 to ``pairs``.
-        seed: of every draw.
+        seed: of the random numbers.
         frames_per_trial: consecutive pairs of one motion, which share their ``measurement_id``.
-        calibrations: number of calibrations; trials take them in turn.
-        anatomies: ``anatomy_id`` of the trials in turn (1, 2 femora; 3 to 7 tibiae).
-        companion: show the other component of the knee, too, at its own place.
+        calibrations: number of calibrations, used by the trials in rotation.
+        anatomies: ``anatomy_id`` used by the trials in rotation (1, 2 femora; 3 to 7 tibiae).
+        companion: also show the other component of the knee.
         noise: factor on the noise; 0 for none.
-        obsolete_every: every so manieth pose is marked obsolete; 0 for none.
+        obsolete_every: every n-th pose is marked obsolete; 0 for none.
     """
 
     pairs: int = 24
@@ -75,14 +75,14 @@ class FluoroscopySettings:
 
     def __post_init__(self) -> None:
         if min(self.pairs, self.frames_per_trial, self.calibrations) < 1 or not self.anatomies:
-            raise ValueError(f"pairs, frames a trial, calibrations and anatomies must be at least one, got {self}")
+            raise ValueError(f"pairs, frames per trial, calibrations and anatomies must be at least one, got {self}")
         if not set(self.anatomies) <= set(range(1, 8)):
             raise ValueError(f"anatomies are 1 to 7, got {self.anatomies}")
 
 
 @dataclass(frozen=True)
 class SyntheticPair:
-    """One image pair: its numbers in the tables and where both components are."""
+    """One image pair: its row in the tables and the poses of both components."""
 
     id: int
     measurement_id: int
@@ -95,7 +95,7 @@ class SyntheticPair:
 
 @dataclass(frozen=True)
 class Study:
-    """A synthetic study: all that is known of it; pictures are rendered when asked for."""
+    """A synthetic study with its ground truth; images are rendered on request."""
 
     settings: FluoroscopySettings
 
@@ -131,8 +131,8 @@ class Study:
         """Both cameras of pair ``number``."""
         return DualPlane.from_calibration(self.calibrations[self.frames[number].calibration_id].source)
 
-    def truth(self, number: int, plane: str, size: int = 1600) -> xray.Picture:
-        """The undistorted picture without noise that calibrating pair ``number`` should give.
+    def truth(self, number: int, plane: str, size: int = 1600) -> xray.Image:
+        """The undistorted, noise-free image that calibrating pair ``number`` should give.
 
         Args:
             number: the pose id.
@@ -149,18 +149,18 @@ class Study:
         bodies += [
             xray.AttenuatingBody(i.mesh, frame.knee.of(i.kind), xray.METAL_PER_MM, is_sharp=True) for i in implants
         ]
-        picture = xray.render_xray(bodies, self.cameras(number).camera(plane))
-        return picture if size == len(picture) else cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+        image = xray.render_xray(bodies, self.cameras(number).camera(plane))
+        return image if size == len(image) else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
     def native(self, number: int, plane: str) -> NDArray[np.uint8]:
-        """The native image (1600, 1664) of a pair: the truth, distorted, with noise."""
+        """The native image (1600, 1664) of a pair: the ground truth, distorted, with noise."""
         calibration = self.calibrations[self.frames[number].calibration_id]
         distorted = xray.to_native(self.truth(number, plane), _lattice(calibration.distortion(plane)))
         generator = np.random.default_rng([self.settings.seed, 3, number, PLANES.index(plane)])
         return xray.digitise(distorted, generator, self.settings.noise)
 
     def grid(self, calibration_id: int, plane: str) -> NDArray[np.uint8]:
-        """The native image (1600, 1664) of the bead grid that a calibration stands for."""
+        """The native image (1600, 1664) of the bead grid for a calibration."""
         generator = np.random.default_rng([self.settings.seed, 4, calibration_id, PLANES.index(plane)])
         distortion = self.calibrations[calibration_id].distortion(plane)
         return grid_image(distortion, generator, self.settings.noise)
@@ -187,10 +187,10 @@ class SyntheticVeriserum:
     """A synthetic study on disk.
 
     Attributes:
-        root: its folder, which the Veriserum commands take as ``--root``.
-        study: the truth behind it.
-        written: image files written now.
-        skipped: image files that were there already.
+        root: its folder, the ``--root`` of the Veriserum commands.
+        study: its ground truth.
+        written: number of image files written by this run.
+        skipped: number of image files that already existed.
     """
 
     root: Path
@@ -210,15 +210,15 @@ def make_veriserum(
 ) -> SyntheticVeriserum:
     """Write a synthetic study in the published layout.
 
-    Images that are there from the same settings stay; those of other settings are made anew.
+    Existing images with the same settings are kept; those with other settings are replaced.
 
     Args:
-        root: the folder, created if need be.
+        root: the folder, created if necessary.
         pairs, seed: see :class:`FluoroscopySettings`, which has further ``settings``.
-        workers: threads; default: one for each usable core.
+        workers: number of threads; default: one per usable core.
 
     Raises:
-        MedcliError: the folder holds images that are not synthetic, or is not writable.
+        MedcliError: the folder contains images that are not synthetic, or is not writable.
     """
     root = Path(root)
     study = Study(FluoroscopySettings(pairs=pairs, seed=seed, **settings))
@@ -226,34 +226,34 @@ def make_veriserum(
     _write_tables(root, study)
     for implant in study.implants.values():
         write_stl(implant.mesh, root / "veriserum_anatomies" / f"ana_{implant.anatomy_id:06d}.stl")
-    pictures = _pictures(root, study)
-    missing = [path for path in pictures if not path.exists()]
+    files = _image_files(root, study)
+    missing = [path for path in files if not path.exists()]
     use_single_threaded_codecs()
     with progress.task("making images", len(missing), "images") as advance:
-        make = partial(_write_picture, pictures)
+        make = partial(_write_file, files)
         for _ in run_in_threads(make, missing, workers or usable_cores()):
             advance(1)
-    return SyntheticVeriserum(root, study, len(missing), len(pictures) - len(missing))
+    return SyntheticVeriserum(root, study, len(missing), len(files) - len(missing))
 
 
-def _pictures(root: Path, study: Study) -> dict[Path, Callable[[], NDArray[np.uint8]]]:
-    """Every image file of a study, and what makes it."""
-    pictures: dict[Path, Callable[[], NDArray[np.uint8]]] = {}
+def _image_files(root: Path, study: Study) -> dict[Path, Callable[[], NDArray[np.uint8]]]:
+    """Every image file of a study, and the function that renders it."""
+    files: dict[Path, Callable[[], NDArray[np.uint8]]] = {}
     for number in study.calibrations:
         for plane in PLANES:
-            pictures[root / GRID_FOLDER / f"grid_{plane}_{number:02d}.png"] = partial(study.grid, number, plane)
+            files[root / GRID_FOLDER / f"grid_{plane}_{number:02d}.png"] = partial(study.grid, number, plane)
     for number in study.frames:
         for plane in PLANES:
-            pictures[root / IMAGE_FOLDER / f"{plane}_{number:06d}.jpg"] = partial(study.native, number, plane)
-    return pictures
+            files[root / IMAGE_FOLDER / f"{plane}_{number:06d}.jpg"] = partial(study.native, number, plane)
+    return files
 
 
-def _write_picture(pictures: Mapping[Path, Callable[[], NDArray[np.uint8]]], path: Path) -> None:
-    write_image(path, pictures[path](), _JPEG_QUALITY)
+def _write_file(files: Mapping[Path, Callable[[], NDArray[np.uint8]]], path: Path) -> None:
+    write_image(path, files[path](), _JPEG_QUALITY)
 
 
 def _prepare(root: Path, settings: FluoroscopySettings) -> None:
-    """Make the folders; take away the images of other settings, but never ones that were not made here."""
+    """Create the folders; remove synthetic images with other settings, but never any other images."""
     images, marker = root / IMAGE_FOLDER, root / _SETTINGS_FILE
     make_output_folder(root)
     for folder in (images, root / GRID_FOLDER, root / "csv_files", root / "veriserum_anatomies"):
@@ -265,7 +265,7 @@ def _prepare(root: Path, settings: FluoroscopySettings) -> None:
         return
     old = [path for folder in (images, root / GRID_FOLDER) for path in folder.iterdir()]
     if old and not marker.is_file():
-        raise MedcliError(f"{root} holds {len(old)} images that are not synthetic", "choose another folder")
+        raise MedcliError(f"{root} contains {len(old)} images that are not synthetic", "choose another folder")
     for path in old:
         path.unlink()
     write_text(marker, text)
@@ -289,9 +289,9 @@ def _write_tables(root: Path, study: Study) -> None:
 
 
 def _write_database(path: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """A sqlite3 database with one table for each name; column types are left to the values."""
+    """A sqlite3 database with one table for each name; column types follow from the values."""
     with replacing(path) as part:
-        part.unlink(missing_ok=True)  # of a process that was killed
+        part.unlink(missing_ok=True)  # left by a killed process
         connection = sqlite3.connect(part)
         try:
             for table, rows in tables.items():

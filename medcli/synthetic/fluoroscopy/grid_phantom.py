@@ -1,4 +1,4 @@
-"""X-ray pictures of the bead-grid phantom (``grid_fit.phantom``), as a distorting intensifier shows it."""
+"""X-ray images of the bead-grid phantom (``grid_fit.phantom``), distorted by an intensifier."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM
 _LEAD_PER_MM, _PLATE = 1.1, 0.25
 
 
-def grid_picture(present: NDArray[np.bool_] | None = None) -> xray.Picture:
-    """The undistorted picture of the phantom without noise, (1600, 1600) float32.
+def undistorted_grid(present: NDArray[np.bool_] | None = None) -> xray.Image:
+    """The undistorted, noise-free image of the phantom, (1600, 1600) float32.
 
     Args:
-        present: (45, 45) the beads to show; default: :func:`bead_presence`.
+        present: (45, 45) which beads are present; default: :func:`bead_presence`.
     """
     shown = bead_presence() if present is None else present
     along = (np.arange(GRID_SIZE) - GRID_SIZE / 2) * PIXEL_MM
@@ -37,7 +37,7 @@ def grid_picture(present: NDArray[np.bool_] | None = None) -> xray.Picture:
 def _nearest_bead(
     along_mm: NDArray[np.floating],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """Index of the nearest bead along one side, squared distance from it in mm², and whether it is on the phantom."""
+    """Index of the nearest bead along one axis, squared distance from it in mm², and whether it is on the phantom."""
     nearest = np.rint(along_mm / PITCH_MM).astype(np.int64)
     squared = ((along_mm - nearest * PITCH_MM) ** 2).astype(np.float32)
     return np.clip(nearest + MIDDLE, 0, BEADS_ALONG - 1), squared, np.abs(nearest) <= MIDDLE
@@ -50,12 +50,12 @@ def grid_image(
 
     Args:
         distortion: of the intensifier.
-        generator: of noise and of the choice of missing beads.
+        generator: of the noise and the choice of missing beads.
         noise: factor on the noise.
-        missing_share: share of the beads left out, 0 to 1; the orientation bead stays.
+        missing_share: fraction of the beads left out, 0 to 1; the orientation bead is kept.
     """
     present = bead_presence()
     present &= generator.random(present.shape) >= missing_share
     present[ORIENTATION_BEAD] = True
-    native = xray.to_native(grid_picture(present), distortion.grid_positions().astype(np.float32))
+    native = xray.to_native(undistorted_grid(present), distortion.grid_positions().astype(np.float32))
     return xray.digitise(native, generator, noise)

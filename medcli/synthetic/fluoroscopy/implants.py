@@ -1,12 +1,12 @@
-"""Knee implants made by code: closed metal bodies with the shapes and sizes of total knee components.
+"""Parametric knee implants: closed metal bodies with the shapes and sizes of total knee components.
 
-No manufacturer's design is copied: the shapes come from a few numbers each. Axes of every implant: x medial-lateral
-(right), y proximal (up), z anterior; lengths in millimetres; the origin lies inside the component. Surfaces are closed,
+No manufacturer's design is copied: a few parameters define each shape. Axes of every implant: x medial-lateral
+(right), y proximal (up), z anterior; lengths in millimetres; the origin is inside the component. Surfaces are closed,
 faces outward, 5,000 to 20,000 triangles.
 
 The femoral component is one shell: a J-shaped outer surface with two condyles, a notch between them and a groove in
 front, over the five flat cuts of the bone. The tibial component is one body of stacked rings: stem, two fins, tray with
-a raised rim. Pegs are closed bodies of their own, sunk 0.2 mm into the metal.
+a raised rim. Pegs are separate closed bodies, sunk 0.2 mm into the metal.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class TibialShape:
         depth: of the tray, anterior-posterior.
         plate: thickness of the tray without its rim.
         rim: height of the rim that holds the insert.
-        notch: depth of the posterior hollow for the cruciate ligament.
+        notch: depth of the posterior notch for the cruciate ligament.
         stem: length of the stem below the tray.
         stem_radius: at the tray; the tip is a quarter thinner.
-        fin: reach of the two fins to either side at the tray.
-        fin_angle_deg: the fins' angle backwards from the medial-lateral axis.
+        fin: length of the two fins to either side at the tray.
+        fin_angle_deg: posterior angle of the fins from the medial-lateral axis.
         pegs: number of pegs below the tray (0, 2 or 4).
     """
 
@@ -113,7 +113,7 @@ def femoral_component(shape: FemoralShape) -> Mesh:
     """The closed surface of a femoral component; the origin is midway over the distal cut."""
     u, v, is_metal = _femoral_grid(shape)
     profile = _along(_bone_cuts(shape), u)
-    # The condyles stand out, the groove between them and the rounded sides stand back.
+    # The condyles protrude; the groove between them and the rounded sides are recessed.
     condyle = np.exp(-(((np.abs(v) - 0.55) / 0.38) ** 2))
     thickness = (0.72 + 0.28 * condyle) * np.sqrt(np.clip(1 - (np.abs(v) / 1.03) ** 8, 0.1, 1))
     surface = profile + (_along(_joint_surface(shape), u) - profile) * thickness[..., None]
@@ -131,10 +131,10 @@ def femoral_component(shape: FemoralShape) -> Mesh:
 
 
 def _femoral_grid(shape: FemoralShape) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """The grid of the shell: where its points lie along (R, C) and across (R, C), and which cells are metal.
+    """The grid of the shell: coordinates of its points along (R, C) and across (R, C), and which cells are metal.
 
     ``along`` runs from 0 at the top of the flange to 1 at the tips of the posterior condyles, ``across`` from -1 to 1.
-    The lines beside the notch follow its border, so that the border is smooth.
+    The lines next to the notch follow its border, so that the border is smooth.
     """
     front, lines, side, middle = 0.54, 61, 20, 10
     along = np.linspace(0, 1, lines)[:, None]
@@ -169,7 +169,7 @@ def _joint_surface(shape: FemoralShape) -> Array:
 
 
 def _along(curve: Array, share: Array) -> Array:
-    """Points (..., 2) at a share (...) of the length of a curve (N, 2)."""
+    """Points (..., 2) at a fraction (...) of the length of a curve (N, 2)."""
     lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
     return np.stack([np.interp(share * lengths[-1], lengths, curve[:, i]) for i in (0, 1)], axis=-1)
 
@@ -182,7 +182,7 @@ def _box_housing(shape: FemoralShape) -> Mesh:
     y = np.array([_SUNK_MM - 1.0, shape.box - wall, shape.box])
     z = np.array([back, front - wall, front])
     filled = np.ones((3, 2, 2), dtype=bool)
-    filled[1, 0, 0] = False  # the room the cam of the insert moves in
+    filled[1, 0, 0] = False  # the space in which the cam of the insert moves
     return blocks(x, y, z, filled)
 
 
@@ -246,7 +246,7 @@ def _stem_with_fins(radius: float, reach: float, half: float, back_angle: float,
     else:
         spread = np.linspace(-joint, joint, 15)
         fin = radius * np.stack([np.cos(spread), np.sin(spread)], 1)
-    # Fin right, front arc, fin left, back arc; the fins point backwards (-z) by back_angle.
+    # Right fin, front arc, left fin, back arc; the fins point backwards (-z) by back_angle.
     start, stop = -back_angle + joint, np.pi + back_angle - joint
     front = np.linspace(start, stop, 60)[1:-1]
     behind = np.linspace(stop + 2 * joint, 2 * np.pi + start - 2 * joint, 60)[1:-1]
@@ -264,5 +264,5 @@ def _stem_with_fins(radius: float, reach: float, half: float, back_angle: float,
 
 
 def _turn(angle: float) -> Array:
-    """Turns row vectors (N, 2) counter-clockwise."""
+    """Matrix that rotates row vectors (N, 2) counter-clockwise."""
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

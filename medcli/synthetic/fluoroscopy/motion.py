@@ -12,7 +12,7 @@ from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 from medcli.veriserum.dataset.pose_tables import pose_numbers
 
 CROSSING_MM = (0.0, 0.0, 381.0)
-"""Where the axes of the two planes cross (published inter-plane geometry); the knee moves about this place."""
+"""Where the axes of the two planes cross (published inter-plane geometry); the knee moves about this point."""
 _FRAME_S = 1 / 25
 _STRIDE_S = 1.1
 _ABOVE_TRAY_MM = 21.0
@@ -38,7 +38,7 @@ def knee_flexion_deg(phase: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def draw_trial(frames: int, generator: np.random.Generator) -> list[KneePose]:
-    """One trial: consecutive frames at 25 per second of a walking knee, seen roughly from the side by plane bs."""
+    """One trial: consecutive frames at 25 per second of a walking knee in a roughly lateral view on plane bs."""
     phase = generator.uniform(0, 1) + np.arange(frames) * _FRAME_S / _STRIDE_S
     flexion = knee_flexion_deg(phase % 1)
     heading = generator.choice([-1, 1]) * generator.uniform(65, 115)
@@ -58,7 +58,7 @@ def draw_trial(frames: int, generator: np.random.Generator) -> list[KneePose]:
 
 
 def _femur_on_tibia(flexion_deg: float) -> NDArray[np.float64]:
-    """The femoral component in the tibial component's coordinates: flexed about x, rolled back and turned outwards."""
+    """The femoral component in the tibial component's coordinates: flexed about x, rolled back, rotated externally."""
     relative = np.eye(4)
     angles = [-0.08 * flexion_deg, -flexion_deg, 1.0]
     relative[:3, :3] = Rotation.from_euler("YXZ", angles, degrees=True).as_matrix()
@@ -67,5 +67,5 @@ def _femur_on_tibia(flexion_deg: float) -> NDArray[np.float64]:
 
 
 def pose_cells(matrix: NDArray[np.float64]) -> dict[str, float]:
-    """The columns tx ty tz (mm) and rz rx ry (degrees) of a pose, with as many digits as the tables carry."""
+    """The columns tx ty tz (mm) and rz rx ry (degrees) of a pose, with as many digits as the published tables have."""
     return {name: round(value, 5) for name, value in zip(POSE_COLUMNS, pose_numbers(matrix).tolist(), strict=True)}

@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 
 def join(meshes: list[Mesh]) -> Mesh:
-    """Several meshes as one, their parts side by side."""
+    """Several meshes combined into one."""
     offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
     return Mesh(vertices, np.concatenate([mesh.faces + offset for mesh, offset in zip(meshes, offsets, strict=True)]))

@@ -1,4 +1,4 @@
-"""How an X-ray picture of a knee with metal components comes about, from path lengths to the native 8-bit image.
+"""Simulated X-ray image of a knee with metal components, from path lengths to the native 8-bit image.
 
 Steps: attenuation along each ray (Beer-Lambert, effective coefficients at about 70 kV), an uneven beam, scatter and
 veiling glare, the round field of the intensifier, its blur, the distortion, quantum noise, 8 bits.
@@ -19,7 +19,7 @@ from medcli.synthetic.fluoroscopy.solids import loft
 from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM
 from medcli.veriserum.geometry.biplane import Camera, ImageGrid
 
-Picture = NDArray[Any]
+Image = NDArray[Any]
 """(H, W) float32, 0 to 1."""
 
 METAL_PER_MM, BONE_PER_MM, SOFT_PER_MM = 0.17, 0.016, 0.006
@@ -28,13 +28,13 @@ _BLUR_MM = 0.32
 _GLARE_SHARE, _GLARE_MM = 0.16, 28.0
 _DARK = 0.02
 _COARSE, _VERY_COARSE = 2, 16  # soft shapes and glare need no full resolution
-_QUANTA = 2600.0  # detected quanta a pixel at full brightness
+_QUANTA = 2600.0  # detected quanta per pixel at full brightness
 _GRAIN_SPREAD = 0.5  # standard deviation of unit noise after the 3 x 3 Gaussian of sigma 0.6 pixel
 
 
 @dataclass(frozen=True)
 class AttenuatingBody:
-    """Something in the beam: a closed mesh, where it is (4, 4), and how much it attenuates in 1/mm.
+    """An object in the beam: a closed mesh, its pose (4, 4), and its attenuation coefficient in 1/mm.
 
     A negative coefficient hollows out what surrounds it.
     """
@@ -74,28 +74,28 @@ def _shaft(
     return loft(np.stack(rings))
 
 
-def render_xray(bodies: list[AttenuatingBody], camera: Camera) -> Picture:
-    """The undistorted picture without noise, (1600, 1600) float32 in 0 to 1, on the grid of calibrated images."""
+def render_xray(bodies: list[AttenuatingBody], camera: Camera) -> Image:
+    """The undistorted, noise-free image, (1600, 1600) float32 in 0 to 1, on the grid of calibrated images."""
     coarse = _attenuation([body for body in bodies if not body.is_sharp], camera, GRID_SIZE // _COARSE)
-    attenuation: Picture = cv2.resize(coarse, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
+    attenuation: Image = cv2.resize(coarse, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
     attenuation += _attenuation([body for body in bodies if body.is_sharp], camera, GRID_SIZE)
     return detect(attenuation)
 
 
-def detect(attenuation: Picture) -> Picture:
-    """From attenuation (1600, 1600) to the intensifier's picture: beam, glare, blur, round field."""
-    primary: Picture = cv2.exp(-attenuation) * _beam()
+def detect(attenuation: Image) -> Image:
+    """From attenuation (1600, 1600) to the intensifier's image: beam, glare, blur, round field."""
+    primary: Image = cv2.exp(-attenuation) * _beam()
     small = cv2.resize(primary, None, fx=1 / _VERY_COARSE, fy=1 / _VERY_COARSE, interpolation=cv2.INTER_AREA)
     glare = cv2.GaussianBlur(small, (0, 0), _GLARE_MM / (PIXEL_MM * _VERY_COARSE))
-    picture: Picture = cv2.GaussianBlur(primary, (0, 0), _BLUR_MM / PIXEL_MM)
-    picture *= 1 - _GLARE_SHARE
-    picture += _GLARE_SHARE * cv2.resize(glare, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
-    picture *= _field()
-    picture += np.float32(_DARK)
-    return picture
+    image: Image = cv2.GaussianBlur(primary, (0, 0), _BLUR_MM / PIXEL_MM)
+    image *= 1 - _GLARE_SHARE
+    image += _GLARE_SHARE * cv2.resize(glare, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_LINEAR)
+    image *= _field()
+    image += np.float32(_DARK)
+    return image
 
 
-def _attenuation(bodies: list[AttenuatingBody], camera: Camera, size: int) -> Picture:
+def _attenuation(bodies: list[AttenuatingBody], camera: Camera, size: int) -> Image:
     """Sum of coefficient times path length, (size, size)."""
     grid = ImageGrid.calibrated(size)
     total = np.zeros((size, size), np.float32)
@@ -116,15 +116,15 @@ def _window(body: AttenuatingBody, camera: Camera, grid: ImageGrid) -> tuple[sli
     return slice(int(first[1]), int(last[1])), slice(int(first[0]), int(last[0]))
 
 
-def _radius_mm() -> tuple[Picture, Picture, Picture]:
-    """Distance from the middle of the field, and position to the right and up, in millimetres."""
+def _radius_mm() -> tuple[Image, Image, Image]:
+    """Distance from the centre of the field, and position to the right and up, in millimetres."""
     along = ((np.arange(GRID_SIZE) - GRID_SIZE / 2) * PIXEL_MM).astype(np.float32)
     x, y = np.meshgrid(along, -along)
     return np.sqrt(x * x + y * y), x, y
 
 
 @lru_cache(maxsize=1)
-def _beam() -> Picture:
+def _beam() -> Image:
     """Brightness of the open beam: less towards the rim (vignetting) and towards the anode (heel effect)."""
     radius, x, y = _radius_mm()
     share = radius / np.float32(FIELD_RADIUS_MM)
@@ -132,30 +132,30 @@ def _beam() -> Picture:
 
 
 @lru_cache(maxsize=1)
-def _field() -> Picture:
+def _field() -> Image:
     """1 inside the intensifier's round field, 0 outside, with a soft rim."""
     radius, _, _ = _radius_mm()
     return np.asarray(np.clip((np.float32(FIELD_RADIUS_MM) - radius) / np.float32(0.8) + np.float32(0.5), 0, 1))
 
 
-def to_native(picture: Picture, lattice: NDArray[np.float32]) -> Picture:
-    """Distort a picture (1600, 1600) as the intensifier does: native(x, y) = picture at ``lattice[y, x]``."""
+def to_native(image: Image, lattice: NDArray[np.float32]) -> Image:
+    """Distort an image (1600, 1600) as the intensifier does: native(x, y) = image at ``lattice[y, x]``."""
     outside: Any = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _DARK}
-    return cv2.remap(picture, lattice, np.empty(0), cv2.INTER_CUBIC, **outside)
+    return cv2.remap(image, lattice, np.empty(0), cv2.INTER_CUBIC, **outside)
 
 
-def digitise(native: Picture, generator: np.random.Generator, noise: float) -> NDArray[np.uint8]:
-    """Add quantum and electronic noise and make 8 bits of it.
+def digitise(native: Image, generator: np.random.Generator, noise: float) -> NDArray[np.uint8]:
+    """Add quantum and electronic noise and convert to 8 bits.
 
     Args:
         native: (H, W) float32 in 0 to 1.
         noise: factor on the noise; 0 for none, 1 for a usual dose.
     """
     if noise > 0:
-        grain: Picture = generator.standard_normal(native.shape, dtype=np.float32)
-        # The light spreads in the screen, so that neighbouring pixels share part of their noise.
+        grain: Image = generator.standard_normal(native.shape, dtype=np.float32)
+        # Light spreads in the screen, so that the noise of neighbouring pixels is correlated.
         grain = cv2.GaussianBlur(grain, (3, 3), 0.6)
         spread = np.sqrt(np.maximum(native, 0) / np.float32(_QUANTA) + np.float32(0.004**2))
         native = native + np.float32(noise / _GRAIN_SPREAD) * spread * grain
-    image: Any = cv2.convertScaleAbs(np.maximum(native, 0), alpha=255.0)  # rounds, and ends at 255
+    image: Any = cv2.convertScaleAbs(np.maximum(native, 0), alpha=255.0)  # rounds and saturates at 255
     return np.asarray(image)

@@ -24,7 +24,7 @@ def survey_ultrabones(root: Path) -> DataFolder:
     """Count what is in ``root`` and say what is missing or wrong; bad data are a problem of the answer, no error."""
     folder = DataFolder("UltraBones100k", root)
     if not root.is_dir():
-        folder.problems.append("the folder is not there")
+        folder.problems.append("the folder does not exist")
         folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
         return folder
     frames, report = scan_frames(root)

@@ -56,8 +56,8 @@ class Refinement:
         refined: whether the pose was changed.
         reason: why it was not, empty when it was.
         pose: (6,), the pose to use: refined, or as tracked.
-        moved_mm: distance that the marker's origin moved.
-        moved_deg: angle of the rotation between the two poses.
+        displacement_mm: distance that the marker's origin moved.
+        rotation_deg: angle of the rotation between the two poses.
         j_before: J of the tracked pose by exact distances, NaN where it was not computed.
         j_after: J of ``pose``, likewise.
     """
@@ -66,8 +66,8 @@ class Refinement:
     refined: bool
     reason: str
     pose: NDArray[np.float64]
-    moved_mm: float = 0.0
-    moved_deg: float = 0.0
+    displacement_mm: float = 0.0
+    rotation_deg: float = 0.0
     j_before: float = float("nan")
     j_after: float = float("nan")
 
@@ -128,8 +128,8 @@ def refine_frame(
     if not after < before:
         return Refinement(timestamp, False, "no better pose found", pose, j_before=before, j_after=before)
     turned = probe_to_ct(pose)[:3, :3].T @ probe_to_ct(found)[:3, :3]
-    moved_mm = float(np.linalg.norm(found[:3] - pose[:3]))
-    return Refinement(timestamp, True, "", found, moved_mm, float(rotation_angle_deg(turned)), before, after)
+    displacement_mm = float(np.linalg.norm(found[:3] - pose[:3]))
+    return Refinement(timestamp, True, "", found, displacement_mm, float(rotation_angle_deg(turned)), before, after)
 
 
 def exact_objective(

@@ -45,7 +45,7 @@ REPORT = "refinement.csv"
 ORIGINAL_ENDING = "_original"
 """Of the name of the tracking table as it was."""
 REPORT_COLUMNS = (
-    "timestamp", "status", "reason", "moved_mm", "moved_deg", "j_before", "j_after", *POSE_COLUMNS, "key",
+    "timestamp", "status", "reason", "displacement_mm", "rotation_deg", "j_before", "j_after", *POSE_COLUMNS, "key",
 )  # fmt: skip
 _SAVE_EVERY_S = 10.0
 _TAIL = 32  # Adler-32 and CRC of the pixels, and the end chunk
@@ -64,7 +64,7 @@ class SweepRefinement:
         refined: frames whose pose was changed.
         kept: frames whose pose stays as tracked; the report says why.
         computed: frames refined or looked at by this run; the others were done before.
-        moved_mm: median distance that refined poses moved.
+        displacement_mm: median distance that refined poses moved.
         objective_before: sum of J over refined frames, as tracked.
         objective_after: the same at the refined poses.
         foreign: the table already had optimised poses that this command did not make; they were left alone.
@@ -74,7 +74,7 @@ class SweepRefinement:
     refined: int = 0
     kept: int = 0
     computed: int = 0
-    moved_mm: float = 0.0
+    displacement_mm: float = 0.0
     objective_before: float = 0.0
     objective_after: float = 0.0
     foreign: bool = False
@@ -261,8 +261,8 @@ def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: P
 
 def _as_row(found: Refinement, key: str) -> Row:
     numbers = {
-        "moved_mm": found.moved_mm,
-        "moved_deg": found.moved_deg,
+        "displacement_mm": found.displacement_mm,
+        "rotation_deg": found.rotation_deg,
         "j_before": found.j_before,
         "j_after": found.j_after,
         **dict(zip(POSE_COLUMNS, found.pose.tolist(), strict=True)),
@@ -300,7 +300,7 @@ def _summary(done: dict[int, Row], computed: int, failures: Sequence[str]) -> Sw
         refined=len(refined),
         kept=len(done) - len(refined),
         computed=computed,
-        moved_mm=float(np.median([float(row["moved_mm"]) for row in refined])) if refined else 0.0,
+        displacement_mm=float(np.median([float(row["displacement_mm"]) for row in refined])) if refined else 0.0,
         objective_before=sum(float(row["j_before"]) for row in refined),
         objective_after=sum(float(row["j_after"]) for row in refined),
         failures=tuple(failures),

@@ -27,7 +27,7 @@ SUFFIXES = image_io.SUFFIXES | MOVIE_SUFFIXES | DICOM_SUFFIXES
 PREDICTED_FOLDER = "Labels_pred"
 PLAIN_FOLDER = "predictions"
 MASK_ENDING = "_label_pred.png"
-_PICTURE_FOLDERS = frozenset({PLAIN_FOLDER, "overlays"})
+_IMAGE_FOLDERS = frozenset({PLAIN_FOLDER, "overlays"})
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _folder(path: Path, out: Path | None) -> Iterator[InputSource]:
         return
     for file in sorted(path.rglob("*")):
         within = file.relative_to(path)
-        if _is_wanted(file) and not _PICTURE_FOLDERS.intersection(within.parts[:-1]):
+        if _is_wanted(file) and not _IMAGE_FOLDERS.intersection(within.parts[:-1]):
             yield InputSource(file, (out or path / PLAIN_FOLDER) / within.parent, file.stem)
 
 

@@ -4,7 +4,7 @@ Pixels are column x and row y of the native image, the centre of the top-left pi
 measured from the image centre, x to the right, y up.
 
 A new model is one subclass of :class:`DistortionModel`, a frozen dataclass of numbers with ``__call__`` and
-``from_estimate``, and its entry in :data:`DISTORTION_MODELS`. Its name begins its text in a calibration table
+``from_estimate``, and its entry in :data:`DISTORTION_MODELS`. Its text in a calibration table starts with its name
 (``brown:0.225,1e-6``); the published polynomial, whose text has no name, is the default.
 """
 
@@ -37,13 +37,13 @@ _FAR_OUTSIDE_PX = -1e6
 _GRID_CENTRE = GRID_SIZE / 2
 _PIXEL_TO_MM = np.array([PIXEL_MM, -PIXEL_MM])
 _BLOCKS = 16
-"""Parts of an image that are evaluated one after the other, so that the work takes little memory."""
+"""Number of blocks that an image is evaluated in, to limit memory."""
 
 
 class DistortionModel(ABC):
     """A distortion calibration of one plane; call it to map pixels (N, 2) to millimetres (N, 2).
 
-    A subclass that has faster or more exact ways than these general ones overrides them.
+    A subclass overrides these general methods where it has faster or more exact ones.
     """
 
     name: ClassVar[str]
@@ -51,7 +51,7 @@ class DistortionModel(ABC):
     @classmethod
     @abstractmethod
     def from_estimate(cls, points_px: Points, points_mm: Points) -> Self:
-        """The model that maps points (N, 2) best to where they truly are (N, 2)."""
+        """The model that best maps points (N, 2) to their true positions (N, 2)."""
 
     @abstractmethod
     def __call__(self, points_px: ArrayLike) -> Points:
@@ -62,13 +62,13 @@ class DistortionModel(ABC):
         """Read the text of a calibration table.
 
         Raises:
-            DataError: another number of numbers, or one that is not finite.
+            DataError: wrong number of values, or one that is not finite.
         """
         (numbers,) = finite_parts(text.partition(":")[2], [len(fields(cls))])  # type: ignore[arg-type]
         return cls(*numbers.tolist())
 
     def to_text(self) -> str:
-        """The text of a calibration table; :meth:`from_text` gives the same numbers back."""
+        """The text of a calibration table; :meth:`from_text` recovers the same numbers."""
         numbers = (float(getattr(self, entry.name)) for entry in fields(self))  # type: ignore[arg-type]
         return f"{self.name}:" + ",".join(map(repr, numbers))
 
@@ -78,7 +78,7 @@ class DistortionModel(ABC):
         return hashlib.sha256(self.to_text().encode()).hexdigest()
 
     def residuals(self, points_px: Points, points_mm: Points) -> Points:
-        """Mapped minus true places, (N, 2) millimetres."""
+        """Mapped minus true positions, (N, 2) millimetres."""
         return self(points_px) - points_mm
 
     def jacobian(self, points_px: ArrayLike) -> NDArray[np.float64]:
@@ -114,15 +114,15 @@ class DistortionModel(ABC):
         return np.where(found[:, None], points, np.nan)
 
     def check_invertible(self, name: str = "distortion calibration") -> None:
-        """Show that the map keeps one orientation and does not collapse anywhere in a native image.
+        """Check that the map keeps one orientation and does not collapse anywhere in a native image.
 
         Raises:
-            DataError: it folds or collapses; ``name`` says which calibration.
+            DataError: it folds or collapses; the message starts with ``name``.
         """
         determinant = np.linalg.det(self.jacobian(_image_points(65)))
         least = np.median(np.abs(determinant)) * _LEAST_RELATIVE_DETERMINANT
         if least == 0 or not (np.all(determinant > least) or np.all(determinant < -least)):
-            raise DataError(f"{name} is not invertible over the image: it maps different pixels to one place")
+            raise DataError(f"{name} is not invertible over the image: it maps different pixels to one point")
 
     def grid_positions(self) -> NDArray[np.float64]:
         """(1600, 1664, 2): column and row of the corrected grid that each native pixel maps to."""
@@ -215,7 +215,7 @@ class PolynomialDistortion(DistortionModel):
         return positions
 
     def _packed(self) -> NDArray[np.float64]:
-        """(39,): the numbers as the kernels take them."""
+        """(39,): the numbers in the order the kernels expect."""
         return np.concatenate([self.coefficients, [self.scale], self.translation_mm, self.rotation.ravel()])
 
     def _to_plane(self, points_px: Points) -> Points:
@@ -232,10 +232,10 @@ DISTORTION_MODELS: dict[str, type[DistortionModel]] = {model.name: model for mod
 
 
 def parse_distortion(text: str) -> DistortionModel:
-    """The calibration that a text of a calibration table stands for.
+    """The calibration described by a text of a calibration table.
 
     Raises:
-        DataError: no such model, or the text is not made of its numbers.
+        DataError: no such model, or the text does not contain its numbers.
     """
     name, colon, _ = text.partition(":")
     if colon and name not in DISTORTION_MODELS:
@@ -247,18 +247,18 @@ def finite_parts(text: str, counts: list[int]) -> list[NDArray[np.float64]]:
     """The numbers of a text, parts separated by semicolons and numbers by commas.
 
     Raises:
-        DataError: they are not as many as ``counts`` says, or one is not finite.
+        DataError: their number differs from ``counts``, or one is not finite.
     """
     try:
         parts = [np.array([float(word) for word in part.split(",")]) for part in text.split(";")]
     except ValueError as error:
-        raise DataError(f"distortion calibration is not made of numbers: {error}") from error
+        raise DataError(f"distortion calibration does not consist of numbers: {error}") from error
     found = [len(part) for part in parts]
     if found != counts:
         expected, got = (";".join(map(str, numbers)) for numbers in (counts, found))
         raise DataError(f"distortion calibration must have {expected} numbers, got {got}")
     if not all(np.isfinite(part).all() for part in parts):
-        raise DataError("distortion calibration holds a number that is not finite")
+        raise DataError("distortion calibration contains a number that is not finite")
     return parts
 
 
@@ -275,7 +275,7 @@ def as_points(points: ArrayLike) -> Points:
 
 
 def _image_points(count: int) -> Points:
-    """(count², 2): pixels evenly over a native image."""
+    """(count², 2): pixels distributed evenly over a native image."""
     return _mesh(np.linspace(0, NATIVE_WIDTH - 1, count), np.linspace(0, NATIVE_HEIGHT - 1, count))
 
 

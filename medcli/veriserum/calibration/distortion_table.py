@@ -10,7 +10,7 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 
 
 class DistortionTable:
-    """The distortion calibration table; each calibration is read and checked when first asked for, and kept."""
+    """The distortion calibration table; each calibration is read and checked on first use, and kept."""
 
     def __init__(self, study: VeriserumStudy) -> None:
         self._study = study
@@ -20,7 +20,7 @@ class DistortionTable:
         """The calibration ``number`` of plane ``bs`` or ``fs``.
 
         Raises:
-            DataError: there is no table, the id is not in it, or what it says is no calibration or cannot be inverted.
+            DataError: there is no table, the id is not in it, or its text is not an invertible calibration.
         """
         return self._read((number, plane))
 

@@ -22,11 +22,11 @@ COLUMNS = {"px": ("x_px", "y_px"), "mm": ("x_mm", "y_mm")}
 
 @dataclass(frozen=True)
 class PointsResult:
-    """What was mapped.
+    """Result of mapping the points of a file.
 
     Attributes:
         points: rows of the file.
-        outside: points that lie outside of the native image: extrapolated, or empty where no pixel maps to them.
+        outside: points outside the native image: extrapolated, or empty where no pixel maps to them.
     """
 
     out: Path
@@ -46,7 +46,7 @@ def map_points(
     distortion: Path | None = None,
     poses: Path | None = None,
 ) -> PointsResult:
-    """Map points from pixels to millimetres or back and write them beside the columns that were there.
+    """Map points from pixels to millimetres or back and write them as further columns.
 
     Args:
         source: CSV file with columns x_px, y_px (or x_mm, y_mm for ``to="px"``).
@@ -58,7 +58,7 @@ def map_points(
 
     Raises:
         DataError: a file cannot be read, or a column or a calibration is missing.
-        UsageError: neither an option nor a column says which plane or calibration.
+        UsageError: neither an option nor a column states the plane or the calibration.
     """
     table = _read_points(source, to)
     study = VeriserumStudy(root, files={POSES: poses, DISTORTIONS: distortion})
@@ -112,7 +112,7 @@ def _planes(table: pd.DataFrame, plane: str | None) -> pd.Series:
     if plane is not None:
         return pd.Series(plane, index=table.index)
     if "plane" not in table.columns:
-        raise UsageError("which plane the points lie in is not said", "add --plane bs, or a column plane")
+        raise UsageError("the plane of the points is not given", "add --plane bs, or a column plane")
     planes = table["plane"].str.strip().str.lower()
     wrong = np.flatnonzero(~planes.isin(PLANES))
     if len(wrong):
@@ -122,12 +122,12 @@ def _planes(table: pd.DataFrame, plane: str | None) -> pd.Series:
 
 
 def _calibrations(table: pd.DataFrame, calibration: int | None, study: VeriserumStudy) -> pd.Series:
-    """The calibration's id of each point."""
+    """The calibration id of each point."""
     if calibration is not None:
         return pd.Series(calibration, index=table.index)
     if "id" not in table.columns:
         raise UsageError(
-            "which calibration the points belong to is not said", "add --calibration 3, or a column id (of the pose)"
+            "the calibration of the points is not given", "add --calibration 3, or a column id (of the pose)"
         )
     ids = _numbers(table["id"], "the points")
     numbers = folder_index.whole_numbers(ids.map(study.table(POSES)["distortion_calibration_id"]))

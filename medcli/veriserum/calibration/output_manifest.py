@@ -1,7 +1,7 @@
-"""What the images in a calibrated folder were made with: ``medcli_calibration.json`` beside them.
+"""The options and calibrations of the images in a calibrated folder: its ``medcli_calibration.json``.
 
 It is written before the first image and depends on the inputs and options only, so an interrupted run that is run again
-leaves the same bytes as one whole run. It also keeps a folder from holding images made in different ways.
+leaves the same bytes as an uninterrupted run. It also prevents images with different options in one folder.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Calibrations = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class OutputManifest:
-    """How the images of a folder were made.
+    """Options and calibrations of the images of a folder.
 
     Attributes:
-        options: what decides the pixels: size, format, quality, resampling.
+        options: those that affect the pixels: size, format, quality, resampling.
         calibrations: of every image.
-        made_with: versions of medcli and OpenCV that wrote images here.
+        made_with: versions of medcli and OpenCV that wrote the images.
     """
 
     options: dict[str, Any]
@@ -41,7 +41,7 @@ class OutputManifest:
     made_with: list[dict[str, str]] = field(default_factory=list)
 
     def joined(self, calibrations: Calibrations) -> OutputManifest:
-        """This manifest with the calibrations of further images, made by this version."""
+        """This manifest with the calibrations of further images, written by this version."""
         every = {key: dict(planes) for key, planes in self.calibrations.items()}
         for key, planes in calibrations.items():
             every.setdefault(key, {}).update(planes)
@@ -50,7 +50,7 @@ class OutputManifest:
         return OutputManifest(self.options, every, versions)
 
     def differing(self, options: Mapping[str, Any], calibrations: Calibrations) -> list[str]:
-        """What is in the way of images made now standing beside those of this manifest, one text each."""
+        """Reasons why new images must not be added to those of this manifest, one text each."""
         numbers = [
             f"calibration {key}, plane {plane}, had other numbers"
             for key, planes in calibrations.items()
@@ -91,7 +91,7 @@ def read(out: Path) -> OutputManifest | None:
 
 
 def write(out: Path, manifest: OutputManifest) -> None:
-    """Write the manifest, if it is not there already."""
+    """Write the manifest unless it exists."""
     path, text = out / NAME, manifest.to_text()
     if not path.exists() or path.read_text("utf-8") != text:
         write_text(path, text)

@@ -1,7 +1,7 @@
 """Correct the distortion of every image of a Veriserum folder (``medcli calibrate veriserum``).
 
 The result of ``resample="reference"`` equals the published procedure bit for bit: intensities divided by the plane's
-maximum (if both planes have any), each pixel of a 1600 x 1600 grid takes the nearest mapped native pixel, bilinear
+maximum (if neither plane is black), each pixel of a 1600 x 1600 grid takes the nearest mapped native pixel, bilinear
 reduction to 512 x 512, truncation to 8 bits.
 """
 
@@ -39,21 +39,21 @@ from medcli.veriserum.dataset.publication import ABOUT
 
 __all__ = ["CalibrationResult", "CalibrationSettings", "ImageFailure", "ImageSelection", "calibrate", "output_name"]
 _LOG = logging.getLogger(__name__)
-_MAPS_IN_MEMORY = 6  # jobs are sorted by calibration, so two planes of one or two calibrations are in use
-_MAPS_AT_A_TIME = 4  # a map takes 50 MB while it is built
+_MAPS_IN_MEMORY = 6  # jobs are sorted by calibration, so only two planes of one or two calibrations are in use
+_MAPS_AT_A_TIME = 4  # building a map takes 50 MB
 
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What a run did; counts are images.
+    """Result of a run; counts are images.
 
     Attributes:
-        done: written by this run (in a dry run: that would be written).
-        skipped: already there.
+        done: written by this run (in a dry run: to be written).
+        skipped: already existing.
         poses, distortion: the tables that were read.
-        obsolete: left out because the pose is marked obsolete.
-        colour: colour images, which were read as grey.
-        calibrations: ids of the calibrations in use.
+        obsolete: omitted because the pose is marked obsolete.
+        colour: colour images that were read as grey.
+        calibrations: ids of the calibrations used.
         seconds, images_per_second: of the calibration itself, without the preparation.
     """
 
@@ -89,17 +89,17 @@ def calibrate(
 
     Args:
         root: folder with images and tables (in any subfolder).
-        out: where ``calibrated_bs_NNNNNN.jpg`` go; default ``root/calibrated``.
+        out: folder for ``calibrated_bs_NNNNNN.jpg``; default ``root/calibrated``.
         settings: size, format and resampling.
         selection: ids, planes and tables.
-        workers: threads; default: one for each usable core.
-        overwrite: make images again that are there.
+        workers: number of threads; default: one per usable core.
+        overwrite: replace existing images.
         dry_run: plan only; write nothing.
 
     Raises:
         DataError: no images, no tables, or tables that cannot be read.
         MedcliError: the output folder cannot be written to, or the disk is full.
-        UsageError: the output folder holds images made with other options.
+        UsageError: the output folder contains images made with other options.
     """
     settings, selection = settings or CalibrationSettings(), selection or ImageSelection()
     out = out or root / "calibrated"
@@ -143,11 +143,11 @@ def _result(root: Path, run: _Run, dry_run: bool, seconds: float) -> Calibration
 def _agree(
     out: Path, plan: UndistortionPlan, settings: CalibrationSettings, overwrite: bool
 ) -> tuple[OutputManifest, set[str]]:
-    """The manifest of the folder with the images made now, and the names of images that must go first.
+    """The manifest of the folder after this run, and the names of images that must be deleted first.
 
     Raises:
-        UsageError: images that stay were made in another way.
-        DataError: images stay, and the manifest that says how they were made cannot be read.
+        UsageError: images that remain were made with other options.
+        DataError: images remain, and their manifest cannot be read.
     """
     options, fingerprints = settings.pixel_options, plan.fingerprints()
     replaced = plan.there & plan.targets(settings)  # only with overwrite
@@ -160,20 +160,20 @@ def _agree(
         present = None
     differing = present.differing(options, fingerprints) if present else []
     if not staying:
-        # An interruption must not leave images that were made in another way under the new manifest.
+        # An interruption must not leave images made with other options under the new manifest.
         outdated = replaced if differing or not present else set()
         return OutputManifest(options).joined(fingerprints), outdated
-    chosen = "images other than the chosen ones stay: choose all of them, or another --out"
+    chosen = "images outside the selection would remain: select all of them, or choose another --out"
     remedy = chosen if overwrite else "use --overwrite to make all of them again, or another --out"
     if present is None:
-        unknown = f"{out} holds calibrated images, but no {output_manifest.NAME} that says how they were made"
+        unknown = f"{out} contains calibrated images, but no {output_manifest.NAME} with their options"
         raise UsageError(unknown, remedy)
     reject_other_options(out, differing, remedy)
     return present.joined(fingerprints), set()
 
 
 class _Run:
-    """The work itself, shared by the threads."""
+    """The calibration of pairs, shared by the threads."""
 
     def __init__(self, out: Path, settings: CalibrationSettings, plan: UndistortionPlan, workers: int) -> None:
         self.out, self.settings, self.plan, self.workers = out, settings, plan, workers
@@ -183,7 +183,7 @@ class _Run:
         self.colour = 0
 
     def prepare(self, manifest: OutputManifest, outdated: set[str], progress: Progress) -> None:
-        """Everything before the first image: folder, manifest, maps."""
+        """Prepare folder, manifest and maps before the first image."""
         make_output_folder(self.out)
         for name in outdated:
             (self.out / name).unlink()
@@ -220,7 +220,7 @@ class _Run:
             _LOG.warning("%d colour images were read as grey", self.colour)
 
     def _do(self, job: Job) -> tuple[Job, int, int, list[ImageFailure]]:
-        """Calibrate one pair; a plane that fails does not keep the other from being done."""
+        """Calibrate one pair; the planes fail independently."""
         sources, colour, failures = _read_pair(job)
         models = {plane: self.plan.distortions.get(job.calibration, plane) for plane in job.planes}
         done = 0
@@ -234,16 +234,16 @@ class _Run:
             except OSError as error:
                 if error.errno in DISK_FULL:
                     raise MedcliError(
-                        f"the disk is full: cannot write {target}", "make room and run the same command again"
+                        f"the disk is full: cannot write {target}", "free some space and run the same command again"
                     ) from error
                 failures.append(ImageFailure(job.id, plane, f"cannot write {target.name}: {error.strerror or error}"))
         return job, done, colour, failures
 
 
 def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[ImageFailure]]:
-    """Both planes of a pair, since the published scaling asks whether both show anything.
+    """Both planes of a pair, since the published scaling depends on whether either is black.
 
-    A plane that is missing or unreadable counts as one that does: the other is scaled by its own maximum.
+    A missing or unreadable plane counts as not black: the other is scaled by its own maximum.
     """
     sources: dict[str, NDArray[np.uint8]] = {}
     failures, colour = [], 0

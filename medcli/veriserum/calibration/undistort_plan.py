@@ -1,4 +1,4 @@
-"""What a calibration run has to do: found out from names and tables alone, before any image is opened."""
+"""Plan of a calibration run, from file names and tables alone, before any image is opened."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """What decides the pixels of the result; the defaults are the published ones.
+    """Options that affect the pixels of the result; the defaults are the published ones.
 
     Attributes:
         size: output pixels along each side, 1 to 1600.
@@ -47,13 +47,13 @@ class CalibrationSettings:
 
 @dataclass(frozen=True)
 class ImageSelection:
-    """Which data are worked on.
+    """Selection of the data.
 
     Attributes:
-        poses, distortion: files of the tables; None: the ones found below the root.
+        poses, distortion: files of the tables; None: those found below the root.
         ids: (first, last) ranges, both included; None: all.
         planes: "bs", "fs" or both.
-        skip_obsolete: leave out ids whose pose is marked obsolete.
+        skip_obsolete: omit ids whose pose is marked obsolete.
     """
 
     poses: Path | None = None
@@ -77,7 +77,7 @@ class ImageFailure:
 
 @dataclass(frozen=True)
 class Job:
-    """One pair: what there is of it, and what is wanted."""
+    """One pair: the available files and the images to make."""
 
     id: int
     images: dict[str, str]
@@ -87,17 +87,17 @@ class Job:
 
 @dataclass
 class UndistortionPlan:
-    """What is to be done, and what is known not to work before anything is read.
+    """Images to make, and failures known before any image is read.
 
     Attributes:
         pose_file, table_file: where poses and distortion calibrations were read from.
         distortions: the calibrations.
         jobs: pairs with images to make, sorted by calibration and id.
         failures: images that cannot be made, and why.
-        skipped: images that are there already.
-        obsolete: images left out because their pose is marked obsolete.
-        keys: (calibration id, plane) of every image, those that are there included.
-        there: names of all calibrated images in the output folder.
+        skipped: images that already exist.
+        obsolete: images omitted because their pose is marked obsolete.
+        keys: (calibration id, plane) of every image, including existing ones.
+        existing: names of all calibrated images in the output folder.
     """
 
     pose_file: Path
@@ -135,7 +135,7 @@ def output_name(number: int, plane: str, settings: CalibrationSettings) -> str:
 def make_plan(
     root: Path, out: Path, settings: CalibrationSettings, selection: ImageSelection, overwrite: bool
 ) -> UndistortionPlan:
-    """Decide for every wanted image whether it is to be made, is there, or cannot be made."""
+    """Determine for every requested image whether it is to be made, exists, or cannot be made."""
     study = VeriserumStudy(root, out, files={POSES: selection.poses, DISTORTIONS: selection.distortion})
     contents = study.contents
     if not contents.images:
@@ -144,7 +144,7 @@ def make_plan(
             "name the dataset's folder with --root",
         )
     if contents.duplicates:
-        _LOG.warning("%d images lie in two places; the first of each is used", len(contents.duplicates))
+        _LOG.warning("%d images exist twice; the first of each is used", len(contents.duplicates))
     poses = study.table(POSES)
     plan = UndistortionPlan(study.table_file(POSES), study.table_file(DISTORTIONS), DistortionTable(study))
     ids = folder_index.select_ids(list(contents.images), selection.ids)
@@ -202,7 +202,7 @@ class _Planner:
         return self.calibrations[number]
 
     def _check(self, number: int, plane: str, files: dict[str, str], calibration: int) -> None:
-        """Show that there are an image and a calibration."""
+        """Check that the image and its calibration exist."""
         if plane not in files:
             other = Path(next(iter(files.values()))).name
             raise DataError(

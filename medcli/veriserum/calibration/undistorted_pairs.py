@@ -1,4 +1,4 @@
-"""Undistort images on the fly: one way for all commands, with the maps in use kept in memory."""
+"""Undistort images on the fly, for all commands, keeping the maps in use in memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 
 
 class Undistorter:
-    """Undistorts images to one size in one way; may be used from several threads at once.
+    """Undistorts images to one size with one resampling; thread-safe.
 
     Args:
         size: pixels along each side of the results.
         resampling: ``reference`` or ``area``, see :mod:`medcli.veriserum.calibration.undistortion_map`.
-        most_maps: so many maps are kept in memory; the others wait in the cache folder. The published calibrations
+        most_maps: number of maps kept in memory; others are in the cache folder. The published calibrations
             take 20.
     """
 
@@ -38,11 +38,11 @@ class Undistorter:
         """Undistort a pair as published: each plane is divided by its maximum if no plane is black.
 
         Args:
-            images: plane -> grey image (H, W) of any size, also of planes that only decide on the scaling.
+            images: plane -> grey image (H, W) of any size, also of planes that only determine the scaling.
             models: plane -> calibration, of the planes to undistort.
 
         Returns:
-            plane -> (size, size) of the planes that are in both.
+            plane -> (size, size) for planes that are in both.
         """
         if self.resampling == "reference":
             images = {plane: to_native_size(image) for plane, image in images.items()}
@@ -62,7 +62,7 @@ class Undistorter:
                 self._kept.move_to_end(key)
                 return self._kept[key]
             building = self._building[key]
-        with building:  # the others wait for the first one's map
+        with building:  # other threads wait for this map
             with self._lock:
                 if key in self._kept:
                     return self._kept[key]
@@ -75,13 +75,13 @@ class Undistorter:
 
 
 def to_native_size(image: NDArray[np.uint8]) -> NDArray[Any]:
-    """An image of another size as the published procedure takes it: float32 / 255, bilinear to 1664 x 1600.
+    """An image of any size as the published procedure expects it: float32 / 255, bilinear to 1664 x 1600.
 
     Args:
         image: (H, W) uint8.
 
     Returns:
-        (1600, 1664): ``image`` itself if it has that size, else float32 in 0 to 1.
+        (1600, 1664): ``image`` itself if it has that size, otherwise float32 in 0 to 1.
     """
     if image.shape == (NATIVE_HEIGHT, NATIVE_WIDTH):
         return image

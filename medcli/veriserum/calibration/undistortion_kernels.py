@@ -1,4 +1,4 @@
-"""Numba kernels of the distortion correction; each has a slow, obvious twin in the tests.
+"""Numba kernels of the distortion correction; the tests compare each with a slow reference implementation.
 
 ``model`` is a published calibration as one array of 39 numbers: coefficients (32), S, T (2), R (4).
 Coordinates (x, y) are pixel columns and rows of the native image; targets are pixel columns and rows of the
@@ -52,7 +52,7 @@ def solve(model, column, row, x, y):
         column_0, row_0 = column - column_0, row - row_0
         step_x = (d * column_0 - b * row_0) / determinant
         step_y = (a * row_0 - c * column_0) / determinant
-        # Far outside the image the cubic terms grow; a bounded step keeps the walk on its branch.
+        # Far outside the image the cubic terms grow; a bounded step keeps the iteration on its branch.
         step_x = min(max(step_x, -200.0), 200.0)
         step_y = min(max(step_y, -200.0), 200.0)
         x += step_x
@@ -64,7 +64,7 @@ def solve(model, column, row, x, y):
 
 @njit(nogil=True, cache=True)
 def map_pixels(model, positions):
-    """Column and row of the corrected grid of every native pixel: positions (1600, 1664, 2) float64 receives them."""
+    """Write column and row of the corrected grid of every native pixel to ``positions`` (1600, 1664, 2) float64."""
     for y in range(positions.shape[0]):
         for x in range(positions.shape[1]):
             positions[y, x, 0], positions[y, x, 1] = to_grid(model, x, y)
@@ -79,8 +79,8 @@ def nearest_pixels(positions, rows, columns, out):
         rows, columns: (R,), (C,) grid rows and columns, ascending.
         out: (R, C) int32, receives y · 1664 + x.
 
-    From the neighbour's solution, a walk to the best of the eight neighbours until none is better ends at the nearest
-    one. Outside the mapped image the walk goes along the image's edge.
+    Starting from the neighbour's solution, a walk to the best of the eight neighbours ends at the nearest
+    pixel. Outside the mapped image the walk follows the image's edge.
     """
     start_x, start_y = positions.shape[1] // 2, positions.shape[0] // 2
     for i in range(len(rows)):
@@ -110,7 +110,7 @@ def walk_to_nearest(positions, column, row, x, y):
 
 @njit(nogil=True, cache=True)
 def invert_lattice(model, rows, columns, out):
-    """Native positions of a lattice of grid positions: out (R, C, 2) float32 receives x, y; no rounding."""
+    """Write the native positions x, y of a lattice of grid positions to ``out`` (R, C, 2) float32; no rounding."""
     start_x, start_y = solve(model, columns[0], rows[0], (NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2)
     for i in range(len(rows)):
         x, y = solve(model, columns[0], rows[i], start_x, start_y)
@@ -122,13 +122,13 @@ def invert_lattice(model, rows, columns, out):
 
 
 def intensity(image, values, pixel):
-    """Intensity of a pixel: by its grey level, or what the image holds if that is no whole number."""
+    """Intensity of a pixel: looked up by its grey level, or the image's value if it is not an integer."""
     return values[image[pixel]] if image.dtype.kind == "u" else image[pixel]
 
 
 @overload(intensity)
 def _intensity(image, values, pixel):
-    """The same, decided when a kernel is compiled."""
+    """The same, selected when a kernel is compiled."""
     if isinstance(image.dtype, types.Integer):
         return lambda image, values, pixel: np.float64(values[image[pixel]])
     return lambda image, values, pixel: np.float64(image[pixel])
@@ -140,7 +140,7 @@ def gather_reference(image, values, nearest, first, second, weight, out):
 
     Args:
         image: (1600 · 1664,) native image, row by row: grey levels, or float32 intensities.
-        values: (256,) float32, grey level -> intensity; not read where the image holds intensities.
+        values: (256,) float32, grey level -> intensity; not read if the image contains intensities.
         nearest: (R, R) uint32, native pixel of each grid pixel that is read.
         first, second: (size,) uint32 indices into R of the two neighbours along a side.
         weight: (size,) float32, weight of ``second``.
@@ -166,8 +166,8 @@ def gather_area(image, corners, inside, samples, gain, out):
     Args:
         image: (H, W) uint8, any size.
         corners: (size + 1, size + 1, 2) float32 native positions x, y of the output pixels' corners.
-        inside: (size, size) bool, footprint wholly inside the image.
-        samples: the footprint is read at samples x samples places, bilinearly.
+        inside: (size, size) bool, footprint completely inside the image.
+        samples: the footprint is sampled at samples x samples points, bilinearly.
         gain: factor on the mean before it is rounded.
         out: (size, size) uint8.
     """

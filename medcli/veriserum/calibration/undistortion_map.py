@@ -1,14 +1,14 @@
-"""Maps from the corrected grid to the native image: built once for each calibration, plane and size, then kept.
+"""Maps from the corrected grid to the native image: built once per calibration, plane and size, then cached.
 
-Two kinds, named for the resampling they serve:
+Two kinds, named after their resampling:
 
 - :class:`ReferenceMap`: the published procedure. Each pixel of the 1600 x 1600 grid takes the nearest native pixel,
   then the grid is reduced bilinearly. Only the grid pixels that the reduction reads are mapped.
-- :class:`AreaMap`: each output pixel takes the mean over its footprint in the native image; what lies outside the
+- :class:`AreaMap`: each output pixel takes the mean over its footprint in the native image; everything outside the
   image is black.
 
-The kernels are imported where they are used: Numba takes half a second to load, and a run that finds all its images
-made needs none of it.
+The kernels are imported where they are used: Numba takes half a second to load, and a run whose images all
+exist does not need it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _VERSION = 1  # part of the file names: raise it when the numbers in a map chang
 
 @dataclass(frozen=True)
 class Reduction:
-    """How a bilinear reduction from 1600 to ``size`` pixels reads one side of the grid, in OpenCV's convention.
+    """Bilinear reduction of one axis of the grid from 1600 to ``size`` pixels, in OpenCV's convention.
 
     Attributes:
         lines: (R,) the grid rows (or columns) that are read, ascending.
         first, second: (size,) indices into ``lines`` of the two neighbours of each output pixel.
         weight: (size,) float32 weight of the second neighbour.
         exact: the weights are short binary fractions, so that every product and sum of the reduction is exact in
-            float64 and all ways of computing it agree bit for bit. True of 512, 256, 1024, 800, 1600, ….
+            float64 and the order of computation does not matter. True for 512, 256, 1024, 800, 1600, ….
     """
 
     lines: NDArray[np.int64]
@@ -84,7 +84,7 @@ class ReferenceMap:
 
     @classmethod
     def build(cls, distortion: DistortionModel, size: int) -> ReferenceMap:
-        """Find the nearest native pixel of each grid pixel that the reduction reads; 0.2 to 0.4 s, 50 MB meanwhile."""
+        """Find the nearest native pixel of each grid pixel that the reduction reads; takes 0.2 to 0.4 s and 50 MB."""
         from medcli.veriserum.calibration import undistortion_kernels
 
         lines = Reduction.to_size(size).lines.astype(np.float64)
@@ -112,7 +112,7 @@ class ReferenceMap:
 
         Args:
             image: (1600, 1664) uint8, or float32 in 0 to 1 if it was resized to that size.
-            peak: intensity that becomes white, on the image's own scale; 0 leaves the intensities as they are.
+            peak: intensity that becomes white, on the image's scale; 0: intensities unchanged.
 
         Returns:
             (size, size) uint8.
@@ -129,14 +129,14 @@ class ReferenceMap:
         if not self.reduction.exact:
             return self._apply_step_by_step(image, values)
         reduction, out = self.reduction, np.empty((self.size, self.size), np.uint8)
-        # Unsigned indices: Numba need not ask for each whether it counts from the end, which takes a third of the time.
+        # Unsigned indices: Numba then skips the check for negative ones, which takes a third of the time.
         nearest = self.nearest.view(np.uint32)
         sides = (reduction.first.view(np.uint32), reduction.second.view(np.uint32), reduction.weight)
         undistortion_kernels.gather_reference(image.ravel(), values, nearest, *sides, out)
         return out
 
     def _apply_step_by_step(self, image: NDArray[Any], values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The published steps one after the other: at sizes where rounding depends on OpenCV's own arithmetic."""
+        """The published steps one after the other, for sizes where rounding depends on OpenCV's arithmetic."""
         grid = image.ravel()[self.nearest]
         intensity = values[grid] if grid.dtype == np.uint8 else grid
         reduced = cv2.resize(intensity.astype(np.float64), (self.size, self.size))
@@ -172,14 +172,14 @@ class AreaMap:
 
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
-        """(size, size): the whole footprint lies in the native image; the field of view."""
+        """(size, size): the field of view: pixels whose footprint is completely in the native image."""
         x, y = self.corners[..., 0], self.corners[..., 1]
         in_image = (x >= -0.5) & (x <= NATIVE_WIDTH - 0.5) & (y >= -0.5) & (y <= NATIVE_HEIGHT - 0.5)
         return in_image[:-1, :-1] & in_image[1:, :-1] & in_image[:-1, 1:] & in_image[1:, 1:]
 
     @cached_property
     def samples(self) -> int:
-        """Places along each side of a footprint to read: at least one a native pixel."""
+        """Samples along each side of a footprint: at least one per native pixel."""
         edges = np.concatenate([np.diff(self.corners, axis=axis).reshape(-1, 2) for axis in (0, 1)])
         return max(1, int(np.ceil(np.median(np.abs(edges).max(axis=1)))))
 
@@ -200,22 +200,22 @@ RESAMPLINGS = tuple(_KINDS)
 
 
 def load_or_build(distortion: DistortionModel, size: int, resampling: str, folder: Path | None = None) -> Map:
-    """Give the map from the cache folder, or build it and keep it there.
+    """The map from the cache folder, or a new one that is added to it.
 
-    A cached file that is damaged (its checksum fails, its arrays do not fit) is built again. A cache that cannot be
+    A damaged cache file (its checksum fails, its arrays do not fit) is rebuilt. A cache that cannot be
     written to costs time, not the result.
 
     Args:
         distortion: the calibration; its numbers are part of the file's name.
         size: output pixels along each side, 1 to 1600.
         resampling: "reference" or "area".
-        folder: where maps are kept; default: the user's cache folder.
+        folder: the cache folder; default: the user's.
     """
     kind = _KINDS[resampling]
     try:
         folder = folder or cache_folder("distortion-maps")
     except OSError as error:
-        _LOG.warning("no cache folder, so distortion maps are built anew each time: %s", error)
+        _LOG.warning("no cache folder, so distortion maps are rebuilt each time: %s", error)
         return kind.build(distortion, size)
     path = folder / f"{resampling}-{size}-v{_VERSION}-{distortion.fingerprint[:32]}.npz"
     cached = _load(path, kind, size)
@@ -226,7 +226,7 @@ def load_or_build(distortion: DistortionModel, size: int, resampling: str, folde
         with replacing(path) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **built.arrays)
     except OSError as error:
-        _LOG.warning("cannot keep the distortion map %s, so it is built anew each time: %s", path, error)
+        _LOG.warning("cannot cache the distortion map %s, so it is rebuilt each time: %s", path, error)
     return built
 
 

@@ -1,4 +1,4 @@
-"""The two image planes: their names, the size of their images, and the grid that corrected images lie on."""
+"""The two image planes: their names, the size of their images, and the grid of corrected images."""
 
 from __future__ import annotations
 

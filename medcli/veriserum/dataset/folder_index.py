@@ -1,8 +1,8 @@
-"""What a Veriserum folder holds: images by id and plane, implant surfaces, and the tables of poses and calibrations.
+"""Contents of a Veriserum folder: images by id and plane, implant surfaces, and the tables of poses and calibrations.
 
-Images are named ``bs_NNNNNN`` and ``fs_NNNNNN`` (calibrated ones ``calibrated_bs_NNNNNN``) and may lie in any folder
+Images are named ``bs_NNNNNN`` and ``fs_NNNNNN`` (calibrated ones ``calibrated_bs_NNNNNN``) and may be in any folder
 below the root. A table is a CSV file of the published name, or a table of the published sqlite database; a user may
-have either or both. Column names are compared without regard to case.
+have either or both. Column names are case-insensitive.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class TableKind:
 
     Attributes:
         title: its name in messages.
-        csv_prefix: how the names of its CSV files begin.
-        columns: the columns that it must have; they also tell it among a database's tables.
+        csv_prefix: prefix of the names of its CSV files.
+        columns: the columns that it must have; they also identify it among a database's tables.
         option: the command-line option that names the file.
     """
 
@@ -68,11 +68,11 @@ Images = dict[int, dict[str, str]]
 
 @dataclass(frozen=True)
 class Contents:
-    """What was found below ``root``.
+    """Files found below ``root``.
 
     Attributes:
         images, calibrated: images as recorded and calibrated ones, id -> plane ("bs", "fs") -> path.
-        duplicates: images left out because another file of the same id and plane was found first.
+        duplicates: images ignored because another file of the same id and plane was found first.
         surfaces: ``anatomy_id`` -> STL file, the first of each in the order of paths.
         csv_files, databases: candidates for tables, in the order of their paths.
     """
@@ -91,7 +91,7 @@ def scan(root: Path, leave_out: Path | None = None) -> Contents:
 
     Args:
         root: the dataset's folder.
-        leave_out: a folder below it that is not walked (where results go).
+        leave_out: a folder below it that is not walked (the output folder).
 
     Raises:
         DataError: ``root`` is not a folder.
@@ -132,7 +132,7 @@ def _add(contents: Contents, folder: str, name: str) -> None:
 
 
 def locate(contents: Contents, kind: TableKind) -> Path | None:
-    """The file that holds a table: a CSV file of the published name, else a database that has the table."""
+    """The file of a table: a CSV file of the published name, otherwise a database that contains the table."""
     named = [path for path in contents.csv_files if path.name.lower().startswith(kind.csv_prefix)]
     if len(named) > 1:
         others = ", ".join(str(path) for path in named[1:])
@@ -145,10 +145,10 @@ def locate(contents: Contents, kind: TableKind) -> Path | None:
 def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     """Read a table from a CSV file or a sqlite database, with column names in lower case and ``id`` as the index.
 
-    Rows whose id is no whole number are left out with a warning; of rows with one id the first is kept.
+    Rows whose id is not a whole number are omitted with a warning; of rows with the same id the first is kept.
 
     Raises:
-        DataError: the file cannot be read, or is not this table; says which columns are missing.
+        DataError: the file cannot be read, or is not this table; lists the missing columns.
     """
     table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
     table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
@@ -156,7 +156,7 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     ids = pd.to_numeric(table["id"], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0)
     if not whole.all():
-        _LOG.warning("%s: %d rows without a whole number as id are left out", path, (~whole).sum())
+        _LOG.warning("%s: %d rows without a whole number as id are omitted", path, (~whole).sum())
     table = table[whole].set_index(ids[whole].astype("int64").rename("id")).drop(columns="id")
     repeated = table.index.duplicated()
     if repeated.any():
@@ -177,7 +177,7 @@ def _check_columns(path: Path, table: pd.DataFrame, kind: TableKind) -> None:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Which trial each measurement belongs to: ``measurement_id`` -> trial, by a database's column."""
+    """The trial of each measurement: ``measurement_id`` -> trial, by a database's column."""
 
     trials: dict[int, int]
     column: str
@@ -188,7 +188,7 @@ def read_measurements(contents: Contents, columns: Sequence[str]) -> Measurement
     """The trial of each measurement, from the first database that has a table ``measurements`` with such a column.
 
     Args:
-        contents: says which databases there are.
+        contents: lists the databases.
         columns: names that the column may have, the preferred one first.
     """
     for path in contents.databases:
@@ -214,12 +214,12 @@ def is_obsolete(poses: pd.DataFrame) -> pd.Series:
     marks = pd.to_numeric(poses["obsolete"], errors="coerce")
     words = marks.isna() & poses["obsolete"].notna()
     if words.any():
-        _LOG.warning("obsolete is no number in %d rows of the pose table; they count as replaced", words.sum())
+        _LOG.warning("obsolete is not a number in %d rows of the pose table; they count as replaced", words.sum())
     return (marks.fillna(0) != 0) | words
 
 
 def select_ids(ids: Sequence[int], ranges: Sequence[tuple[int, int]] | None) -> list[int]:
-    """The ids, sorted, that lie in one of the (first, last) ranges, both included; all without ranges."""
+    """The sorted ids within any of the (first, last) ranges, both included; all without ranges."""
     if ranges is None:
         return sorted(ids)
     return sorted(number for number in ids if any(first <= number <= last for first, last in ranges))
@@ -237,28 +237,28 @@ def parse_name(name: str) -> tuple[bool, str, int] | None:
 
 
 def whole_numbers(column: pd.Series) -> pd.Series:
-    """A column of ids as whole numbers (Int64); cells that are none are missing."""
+    """A column of ids as whole numbers (Int64); other cells become missing."""
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
     return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**53)).astype("Int64")
 
 
 def whole_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Columns of ids as :func:`whole_numbers`; where the table has no such column, all its cells are missing."""
+    """Columns of ids as :func:`whole_numbers`; a column that the table lacks is all missing."""
     found = table.reindex(columns=list(names))
     return pd.DataFrame({name: whole_numbers(found[name]) for name in names}, index=table.index)
 
 
 def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
-    """pandas' ``read_csv``, which never takes a column for row names; values beyond the header are said, not shifted.
+    """pandas' ``read_csv`` without inferring row names; values beyond the header cause a warning, not a shift.
 
     Raises:
         OSError, ValueError: as pandas does.
     """
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pd.errors.ParserWarning)
         table = pd.read_csv(path, index_col=False, low_memory=False, **settings)
-    if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in said):
-        _LOG.warning("%s: rows have more values than the header has names; the extra ones are left out", path)
+    if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in caught):
+        _LOG.warning("%s: rows have more values than the header has names; the extra ones are ignored", path)
     return pd.DataFrame(table)
 
 
@@ -286,13 +286,13 @@ def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
 def _has_table(path: Path, kind: TableKind) -> bool:
     try:
         return _find_table(path, kind) is not None
-    except DataError as error:  # some other program's *.db file
+    except DataError as error:  # a *.db file of another program
         _LOG.debug("%s", error.message)
         return False
 
 
 def _find_table(path: Path, kind: TableKind) -> str | None:
-    """The database's table that has the columns; among several the one whose name is the shortest (``Poses``)."""
+    """The database's table with these columns; of several, the one with the shortest name (``Poses``)."""
     try:
         with _connect(path) as connection:
             rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")

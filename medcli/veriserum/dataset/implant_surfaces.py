@@ -1,4 +1,4 @@
-"""Implant surfaces by ``anatomy_id``, which of them are femora and tibiae, and the outline that an X-ray shows."""
+"""Implant surfaces by ``anatomy_id``, their classification as femur or tibia, and their outline in X-ray images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = {"femur": (1, 2), "tibia": (3, 4, 5, 6, 7)}
 
 
 def anatomy_ids(name: str) -> tuple[int, ...]:
-    """The ``anatomy_id`` that ``femur``, ``tibia`` or a number stands for.
+    """The ``anatomy_id`` values for ``femur``, ``tibia`` or a number.
 
     Raises:
         UsageError: it is none of these.
@@ -32,7 +32,7 @@ def anatomy_ids(name: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Implant:
-    """A surface whose outline can be asked for.
+    """An implant's surface and its outline as seen from a point.
 
     Attributes:
         mesh: closed, millimetres.
@@ -47,7 +47,7 @@ class Implant:
 
     @cached_property
     def _edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(E, 2) vertices of each edge and (E, 2) the two faces beside it."""
+        """(E, 2) vertices of each edge and (E, 2) its two adjacent faces."""
         faces = np.asarray(self.mesh.faces, np.int64)
         edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
         owner = np.tile(np.arange(len(faces)), 3)
@@ -60,10 +60,10 @@ class Implant:
         """Points where rays from a source touch the surface: vertices of edges between lit and unlit faces.
 
         Args:
-            source_mm: (3,), the source in the implant's own coordinates.
+            source_mm: (3,), the source in the implant's coordinates.
 
         Returns:
-            (N, 3) millimetres, in the implant's own coordinates; the outer outline and that of inner rims.
+            (N, 3) millimetres, in the implant's coordinates; the outer outline and those of inner rims.
         """
         first = self.mesh.vertices[self.mesh.faces[:, 0]]
         is_lit = np.einsum("ij,ij->i", self._normals, source_mm - first) > 0
@@ -73,10 +73,10 @@ class Implant:
 
 @dataclass(eq=False)
 class Surfaces:
-    """The implants of a folder; a surface is read when first asked for, and kept.
+    """The implants of a folder; each surface is read on first use, and kept.
 
     Attributes:
-        root: where surfaces were looked for.
+        root: the folder that was searched.
         files: ``anatomy_id`` -> STL file.
     """
 

@@ -1,4 +1,4 @@
-"""Poses as tables have them: as matrices and back, and tables beside the dataset's own (predictions, references)."""
+"""Conversion of table poses to matrices and back, and further pose tables (predictions, references)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PUBLISHED_COLUMNS = (
 
 
 def pose_matrices(poses: pd.DataFrame) -> NDArray[np.float64]:
-    """(N, 4, 4) of the rows of a pose table, in the frame that the table uses."""
+    """(N, 4, 4) transforms of the rows of a pose table, in the table's frame."""
     return matrices_of(poses[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64))
 
 
@@ -45,16 +45,16 @@ def matrices_of(numbers: ArrayLike) -> NDArray[np.float64]:
 
 def pose_numbers(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     """The inverse of :func:`matrices_of`: (..., 6) of (..., 4, 4)."""
-    # The order is VERISERUM_EULER, written out for the type checker.
+    # The order is VERISERUM_EULER, spelled out for the type checker.
     angles = Rotation.from_matrix(matrices[..., :3, :3].reshape(-1, 3, 3)).as_euler("ZXY", degrees=True)
     return np.concatenate([matrices[..., :3, 3], angles.reshape(*matrices.shape[:-2], 3)], axis=-1)
 
 
 def read_predictions(path: Path, kind: folder_index.TableKind = PREDICTIONS) -> pd.DataFrame:
-    """Poses by id from a CSV file or a database; rows without six finite numbers are left out.
+    """Poses by id from a CSV file or a database; rows without six finite numbers are omitted.
 
     Raises:
-        DataError: no such file, or it is no table of poses.
+        DataError: the file does not exist or is not a table of poses.
     """
     table = folder_index.read_table(path, kind).copy()
     for name in folder_index.POSE_COLUMNS:
@@ -63,15 +63,15 @@ def read_predictions(path: Path, kind: folder_index.TableKind = PREDICTIONS) -> 
 
 
 def read_reference(study: VeriserumStudy, wanted: str) -> tuple[pd.DataFrame, str]:
-    """Reference poses by id, and where they come from.
+    """Reference poses by id, and their origin.
 
     Args:
         study: the dataset.
-        wanted: a file; or ``manual``: poses placed by hand, from a CSV file whose name says so, or from the rows of the
-            pose table whose column ``manual`` is set.
+        wanted: a file; or ``manual``: manually placed poses, from a CSV file with that word in its name, or from the
+            rows of the pose table whose column ``manual`` is set.
 
     Raises:
-        DataError: there are none; says where they were looked for.
+        DataError: there are none.
     """
     if wanted != MANUAL:
         return read_predictions(Path(wanted), REFERENCE), wanted

@@ -1,4 +1,4 @@
-"""Where Veriserum is published, and what its file names say. Wang et al., MICCAI 2025."""
+"""Where Veriserum is published, and its file names. Wang et al., MICCAI 2025."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medcli.core.run_provenance import DatasetCitation
 
 BASE_URL = "https://www.research-collection.ethz.ch"
 ITEM = "20.500.11850/701146,10.3929/ethz-b-000701146"
-"""The handle, and the DOI should the handle not be known."""
+"""The handle, and the DOI in case the handle is not found."""
 TABLES_REPOSITORY = "wjh19990923/veriserum"
 TABLES_COMMIT = "2b35e34"
 TABLES_FOLDER = "csv_files"
@@ -27,7 +27,7 @@ _DATABASE = frozenset({".db", ".sqlite", ".sqlite3"})
 
 
 class Part(str, Enum):
-    """Parts of the data set that ``--only`` chooses from."""
+    """Parts of the dataset that ``--only`` selects."""
 
     IMAGES = "images"
     DATABASE = "database"
@@ -36,11 +36,11 @@ class Part(str, Enum):
 
 
 FOLDERS = {Part.IMAGES: "images/", Part.DATABASE: "", Part.CSV: "csv_files/", Part.ANATOMIES: "veriserum_anatomies/"}
-"""Where each part goes below the destination."""
+"""Subfolder of each part in the destination."""
 
 
 def part_of(name: str) -> Part | None:
-    """What a file is, from its name; None for what the data set does not consist of (a read-me, a licence)."""
+    """The part that a file belongs to, from its name; None for other files (a read-me, a licence)."""
     base = PurePosixPath(name).name
     suffix = PurePosixPath(base).suffix.lower()
     if _IMAGE.fullmatch(base):

@@ -1,4 +1,4 @@
-"""Read once, use often: tables, surfaces and calibrations that many pairs share."""
+"""Cache for tables, surfaces and calibrations that many pairs share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class Remembered(Generic[Key, Value]):
-    """What a function gives for a key, computed when first asked for; a ``DataError`` is remembered and raised again.
+    """A function's value for a key, computed on first use; a ``DataError`` is remembered and raised again.
 
     May be called from several threads; the function may then run more than once for a key.
     """

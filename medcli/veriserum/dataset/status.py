@@ -1,4 +1,4 @@
-"""What a Veriserum folder holds (for ``medcli info``)."""
+"""Contents of a Veriserum folder (for ``medcli info``)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from medcli.veriserum.dataset.implant_surfaces import KINDS
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import find_trials
 
-_WHY = "bring the X-ray pairs (asks for the licence; --only csv for the tables)"
+_WHY = "download the X-ray pairs (asks for the licence; --only csv for the tables)"
 _LEAST_TRIALS = 3
-"""A split by trial needs one for each side."""
+"""A split by trial needs at least one for each of its three parts."""
 
 
 def survey_veriserum(root: Path) -> DataFolder:
-    """Count what is in ``root`` and say what is missing; bad data are a problem in the answer, not an error."""
+    """Count the contents of ``root`` and list what is missing; bad data are reported as problems, not raised."""
     folder = DataFolder("Veriserum", root)
     if not root.is_dir():
-        folder.problems.append("the folder is not there")
+        folder.problems.append("the folder does not exist")
         folder.propose("download", _WHY, "veriserum", "--dest", root)
         return folder
     study = VeriserumStudy(root)
@@ -74,14 +74,14 @@ def _propose(folder: DataFolder, study: VeriserumStudy, tables: Mapping[str, pd.
         folder.propose("calibrate", "correct the distortion of the images", "veriserum", "--root", root)
     anatomy = _trainable(poses, contents)
     if anatomy is None:
-        folder.problems.append(f"pairs of fewer than {_LEAST_TRIALS} trials of any implant: too few to train on")
+        folder.problems.append(f"pairs from fewer than {_LEAST_TRIALS} trials for every implant: too few to train on")
         return
     words = () if anatomy == "1" else ("--anatomy", anatomy)
     folder.propose("train", "train the pose of implants", "pose", "--root", root, *words)
 
 
 def _trainable(poses: pd.DataFrame, contents: folder_index.Contents) -> str | None:
-    """The implant of which there are enough trials: 1 as published, else the one with the most pairs, else a group."""
+    """An implant with enough trials: 1 as published, otherwise the one with the most pairs, otherwise a group."""
     if not {"anatomy_id", *folder_index.POSE_COLUMNS} <= set(poses.columns):
         return None
     whole = [number for number, planes in contents.images.items() if len(planes) == 2]

@@ -1,4 +1,4 @@
-"""A Veriserum folder, opened once and passed on: its images, tables, implants and trials."""
+"""A Veriserum folder: its images, tables, implants and trials."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CALIBRATED_FOLDER = "calibrated"
 
 @dataclass(eq=False)
 class VeriserumStudy:
-    """What lies in a folder is listed when first asked for, and read once.
+    """A folder's contents, listed on first use and read once.
 
     Attributes:
         root: the dataset's folder.
-        calibrated: folder of calibrated images; None: ``root/calibrated``, if it is there.
+        calibrated: folder of calibrated images; None: ``root/calibrated``, if it exists.
         implants: folder of ``ana_NNNNNN.stl``; None: anywhere below ``root``.
-        files: tables that the user named; the others are found below ``root``.
+        files: tables given by the user; the others are found below ``root``.
     """
 
     root: Path
@@ -36,11 +36,11 @@ class VeriserumStudy:
     def __post_init__(self) -> None:
         self._tables = Remembered(self._read)
         self._folder = self.calibrated or self.root / CALIBRATED_FOLDER
-        self._is_beside = self._folder.resolve() == self.root.resolve()  # calibrated images are told by their names
+        self._is_beside = self._folder.resolve() == self.root.resolve()  # calibrated images are recognised by name
 
     @cached_property
     def contents(self) -> Contents:
-        """What lies below ``root``, without the folder of calibrated images.
+        """Contents of ``root`` without the folder of calibrated images.
 
         Raises:
             DataError: ``root`` is not a folder.
@@ -49,10 +49,10 @@ class VeriserumStudy:
 
     @cached_property
     def calibrated_images(self) -> Images:
-        """The calibrated images in the folder for them and below; none where there is no ``root/calibrated``.
+        """The calibrated images in their folder and below; none if there is no ``root/calibrated``.
 
         Raises:
-            DataError: the user named another folder, which is not there or has none.
+            DataError: another folder was given, and it does not exist or contains none.
         """
         if self._is_beside:
             return self.contents.calibrated
@@ -60,7 +60,7 @@ class VeriserumStudy:
         if self.calibrated and not found:
             is_there = self._folder.is_dir()
             fault = (
-                f"{self._folder} holds no calibrated_bs_NNNNNN.jpg"
+                f"{self._folder} contains no calibrated_bs_NNNNNN.jpg"
                 if is_there
                 else f"there is no folder {self._folder}"
             )
@@ -74,10 +74,10 @@ class VeriserumStudy:
         return Surfaces(folder, contents.surfaces)
 
     def table(self, kind: TableKind) -> pd.DataFrame:
-        """A table by id, from the file that the user named or the one found.
+        """A table by id, from the file given by the user or the one found.
 
         Raises:
-            DataError: none was named or found, or it cannot be read.
+            DataError: none was given or found, or it cannot be read.
         """
         return self._tables(kind)[0]
 

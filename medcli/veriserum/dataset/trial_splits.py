@@ -1,8 +1,8 @@
-"""Which pairs belong to one trial, and splits that keep trials whole.
+"""Grouping of pairs into trials, and splits that do not divide trials.
 
-Consecutive pairs of a recording differ by a fraction of a millimetre. Where neighbours stand on both sides of a split,
-an error says how well a network remembers, not how well it does on a new recording. So splits are by trial, and
-which column told the trials is part of every result.
+Consecutive pairs of a recording differ by a fraction of a millimetre. If neighbours are shared between the splits,
+an error measures memorisation rather than performance on a new recording. So splits are by trial, and
+the column that defines the trials is part of every result.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ RUNS = "runs of consecutive ids"
 PUBLISHED_IDS, PUBLISHED_SHARE = 1000, 0.8
 VAL_SHARE = TEST_SHARE = 0.15
 _TINY = 2
-"""A group of so few pairs is no recording: a table with one measurement a pair says nothing about trials."""
+"""A group of this size or less is not a recording: one measurement per pair does not identify trials."""
 _NEAR_MM, _NEAR_DEG = 5.0, 5.0
-"""Neighbouring frames of a trial are nearer to each other than this (25 frames a second and more)."""
+"""Neighbouring frames of a trial are closer to each other than this (at 25 frames per second or more)."""
 
 Ids = NDArray[np.int64]
 
@@ -41,7 +41,7 @@ class Trials:
 
     Attributes:
         of: id -> number of its trial.
-        rule: the column that tells, or :data:`RUNS`.
+        rule: the column that defines the trials, or :data:`RUNS`.
     """
 
     of: pd.Series
@@ -50,14 +50,14 @@ class Trials:
 
 @dataclass(frozen=True)
 class TrialSplit:
-    """Pose ids by side.
+    """Pose ids of each split.
 
     Attributes:
         train, val, test: ids in ascending order.
-        rule: what kept trials together.
-        trials: how many trials each side has.
+        rule: how trials were defined.
+        trials: number of trials in each split.
         leaks: validation and test pairs whose neighbour in a recording is a training pair.
-        warnings: what to keep in mind when quoting metrics.
+        warnings: limitations of the metrics.
     """
 
     train: Ids
@@ -79,11 +79,11 @@ def find_trials(poses: pd.DataFrame, contents: folder_index.Contents) -> Trials:
 
     Args:
         poses: as :func:`medcli.veriserum.dataset.folder_index.read_table` gives it.
-        contents: where a database with a table of measurements may be.
+        contents: lists databases that may have a table of measurements.
 
-    ``measurement_id`` is taken where its groups are recordings. Where most of them hold one or two pairs, a trial id is
-    taken: a column of the pose table, else of the database's table of measurements. Where there is none, runs of
-    consecutive ids are trials; a run ends where anatomy or calibration changes, or the pose jumps.
+    ``measurement_id`` is used if its groups are recordings. If most of them contain one or two pairs, a trial id is
+    used: a column of the pose table, or of the database's table of measurements. If there is none, runs of
+    consecutive ids are trials; a run ends when the anatomy or calibration changes or the pose jumps.
     """
     if "measurement_id" in poses.columns and not _is_tiny(poses["measurement_id"]):
         return Trials(_numbered(poses["measurement_id"]), "measurement_id")
@@ -100,9 +100,9 @@ def find_trials(poses: pd.DataFrame, contents: folder_index.Contents) -> Trials:
 
 
 def split_by_trial(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
-    """70 % of the pairs for training, 15 % for validation and 15 % for testing, whole trials each.
+    """70 % of the pairs for training, 15 % for validation and 15 % for testing, by complete trials.
 
-    Trials are taken in the order of a hash of their first id, so that the split of a dataset is always the same.
+    Trials are assigned in the order of a hash of their first id, so that the split of a dataset is reproducible.
 
     Raises:
         DataError: fewer than three trials.
@@ -111,7 +111,7 @@ def split_by_trial(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
     names = {int(trial): int(mine.index[mine == trial].min()) for trial in mine.unique()}
     if len(names) < 3:
         raise DataError(
-            f"{len(poses)} pairs are of {len(names)} trials (by {trials.rule}): a split needs three",
+            f"{len(poses)} pairs are from {len(names)} trials (by {trials.rule}): a split needs three",
             "choose another --anatomy, or --split published, which does not keep trials apart",
         )
     order = sorted(names, key=lambda trial: hashlib.sha256(str(names[trial]).encode()).hexdigest())
@@ -137,11 +137,11 @@ def split_as_published(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
 
 
 SPLIT_RULES = {"trial": split_by_trial, "published": split_as_published}
-"""Every way to split, by its name."""
+"""Every split rule by name."""
 
 
 def count_leaks(poses: pd.DataFrame, train: Ids, other: Ids) -> int:
-    """How many of ``other`` have a training pair right before or after them with nearly the same pose."""
+    """Number of ``other`` pairs directly before or after a training pair with nearly the same pose."""
     if not set(folder_index.POSE_COLUMNS) <= set(poses.columns):
         return 0
     in_train = set(train.tolist())
@@ -181,28 +181,28 @@ def _finish(poses: pd.DataFrame, sides: dict[str, Ids], trials: Trials) -> Trial
     warnings = []
     if shared:
         warnings.append(
-            f"{len(shared)} trials stand on both sides of the split: errors are not those on new recordings"
+            f"{len(shared)} trials are shared between the splits: errors underestimate those on new recordings"
         )
     if leaks:
         warnings.append(
-            f"{leaks} of {len(held_out)} pairs held out are neighbours of training pairs in nearly the same pose"
+            f"{leaks} of {len(held_out)} held-out pairs are neighbours of training pairs in nearly the same pose"
         )
     if trials.rule == RUNS:
         warnings.append(
-            "no column tells the trials; pairs were grouped by runs of consecutive ids, broken at jumps of the pose"
+            "no column identifies the trials; pairs were grouped by runs of consecutive ids, split at jumps of the pose"
         )
     counts = {name: len(found) for name, found in groups.items()}
     return TrialSplit(**sides, rule=trials.rule, trials=counts, leaks=leaks, warnings=tuple(warnings))
 
 
 def _is_tiny(groups: pd.Series) -> bool:
-    """Whether most pairs are in groups of one or two, or in none."""
+    """Whether most pairs are in groups of one or two, or in no group."""
     sizes = groups.map(groups.value_counts())
     return bool((sizes.fillna(0) <= _TINY).mean() > 0.5)
 
 
 def _numbered(groups: pd.Series) -> pd.Series:
-    """Groups as whole numbers from 0; a pair without one is a group of its own."""
+    """Groups as whole numbers from 0; a pair without one forms a separate group."""
     numbers, names = pd.factorize(groups)
     alone = numbers < 0
     numbers = numbers.astype(np.int64)
@@ -224,7 +224,7 @@ def _runs(poses: pd.DataFrame) -> pd.Series:
 
 
 def _steps(here: pd.DataFrame, there: pd.DataFrame) -> NDArray[np.float64]:
-    """How far poses lie apart, row by row: below 1 they are nearly the same in place and direction."""
+    """Distance between poses, row by row: below 1 they are nearly the same in position and orientation."""
     one, other = (side[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64) for side in (here, there))
     away_mm = np.linalg.norm(one[:, :3] - other[:, :3], axis=1)
     turns = [Rotation.from_euler(VERISERUM_EULER, side[:, 3:], degrees=True) for side in (one, other)]

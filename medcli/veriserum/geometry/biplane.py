@@ -1,21 +1,21 @@
-"""The X-ray geometry of Veriserum's two planes, and pictures of implants in it.
+"""The X-ray geometry of Veriserum's two planes, and the rendering of implants.
 
-Conventions, stated here once (lengths in millimetres):
+Conventions (lengths in millimetres):
 
-- **World**: plane *bs* lies at the origin with its normal along +z, towards its source, and its vertical along +y.
+- **World**: plane *bs* is at the origin with its normal along +z, towards its source, and its vertical along +y.
   Seen from the source, x runs right and y up.
 - **A plane** has a centre c, a unit normal n towards its source and a unit vertical v; its horizontal is h = v x n.
-  Its source stands at c + pp_h h + pp_v v + sid n, with the principal point (pp_h, pp_v) and the source-intensifier
+  Its source is at c + pp_h h + pp_v v + sid n, with the principal point (pp_h, pp_v) and the source-intensifier
   distance sid of the ``source_int_calibration`` table.
-- **Plane fs** by the published default: c = (360, 0, 250), v = (0, 1, 0), n = (0, 0, 1) turned by -70 degrees about y.
-- **A pose** (tx ty tz, rz rx ry) maps an implant's STL coordinates to the world: p_world = Rz Rx Ry p_stl + t. Should a
-  recording use another frame, :class:`PoseFrame` names it; an overlay on a real image decides.
+- **Plane fs** by the published default: c = (360, 0, 250), v = (0, 1, 0), n = (0, 0, 1) rotated by -70 degrees about y.
+- **A pose** (tx ty tz, rz rx ry) maps an implant's STL coordinates to the world: p_world = Rz Rx Ry p_stl + t. Other
+  frames that a recording may use are listed in :class:`PoseFrame`; check with an overlay on a real image.
 - **Images** are the calibrated ones: 1600 x 1600 pixels of 0.225 mm, pixel (column, row) at h = (column - 800) 0.225
   and v = (800 - row) 0.225. A smaller image follows the convention of resizing: its pixel covers 1600 / size of these,
-  so that its centre stands at h = ((column + 0.5) 1600 / size - 0.5 - 800) 0.225.
+  so that its centre is at h = ((column + 0.5) 1600 / size - 0.5 - 800) 0.225.
 
-A closed mesh is rendered by its boundary alone: along each ray, the depths where it leaves minus the depths where it
-enters are the length inside.
+A closed mesh is rendered from its surface alone: the path length along a ray is the sum of its exit depths minus the
+sum of its entry depths.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM, PLANES
 
 @dataclass(frozen=True)
 class Plane:
-    """Where an image plane stands in the world: centre, unit normal towards the source, unit vertical, each (3,)."""
+    """An image plane in the world: centre, unit normal towards the source, unit vertical, each (3,)."""
 
     centre_mm: NDArray[np.float64]
     normal: NDArray[np.float64]
@@ -75,17 +75,17 @@ def _published_fs_plane() -> Plane:
 
 @dataclass(frozen=True)
 class InterPlane:
-    """How the two planes stand to each other; the default is the published one."""
+    """Relative geometry of the two planes; the default is the published one."""
 
     bs: Plane = field(default_factory=lambda: Plane(np.zeros(3), np.array([0.0, 0, 1]), np.array([0.0, 1, 0])))
     fs: Plane = field(default_factory=_published_fs_plane)
 
 
 def read_inter_plane(path: Path | None) -> InterPlane:
-    """Where the planes stand, from a JSON file; None: the published places.
+    """The inter-plane geometry from a JSON file; None: the published geometry.
 
-    The file holds ``{"fs": {"centre_mm": [x, y, z], "normal": [x, y, z], "vertical": [x, y, z]}}`` and ``bs`` likewise;
-    a plane that is left out stands where it was published.
+    The file contains ``{"fs": {"centre_mm": [x, y, z], "normal": [x, y, z], "vertical": [x, y, z]}}``, likewise for
+    ``bs``; a plane that is omitted has its published geometry.
 
     Raises:
         DataError: it cannot be read or is not of this form.
@@ -101,7 +101,7 @@ def read_inter_plane(path: Path | None) -> InterPlane:
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.939693, 0, 0.342020], "vertical": [0, 1, 0]}}'
-        raise DataError(f"{path} is no inter-plane geometry: {error}", f"expected {example}") from error
+        raise DataError(f"{path} is not an inter-plane geometry: {error}", f"expected {example}") from error
 
 
 @dataclass(frozen=True)
@@ -120,23 +120,25 @@ class SourceIntensifier:
         """From a table row with the published column names.
 
         Raises:
-            DataError: a column is missing or no number, or a distance is not positive.
+            DataError: a column is missing or not a number, or a distance is not positive.
         """
         try:
             values = {name: float(row[name]) for name in cls.__dataclass_fields__}
         except KeyError as error:
             raise DataError(f"source-intensifier calibration has no column {error}") from error
         except (TypeError, ValueError) as error:
-            raise DataError(f"source-intensifier calibration {dict(row)} holds a value that is no number") from error
+            raise DataError(
+                f"source-intensifier calibration {dict(row)} contains a value that is not a number"
+            ) from error
         if not np.isfinite(list(values.values())).all() or min(values["sid_bs"], values["sid_fs"]) <= 0:
             raise DataError(f"source-intensifier calibration must be finite, with positive distances, got {values}")
         return cls(**values)
 
 
 class PoseFrame(str, Enum):
-    """The frame a pose maps to.
+    """The coordinate frame of a pose.
 
-    ``world`` is plane bs's (the published default); ``fs`` is plane fs's own (h, v, n at its centre); ``source-bs`` has
+    ``world`` is plane bs's (the published default); ``fs`` is plane fs's (h, v, n at its centre); ``source-bs`` has
     world axes with the origin at the bs source, so that implants have negative z.
     """
 
@@ -147,7 +149,7 @@ class PoseFrame(str, Enum):
 
 @dataclass(frozen=True)
 class ImageGrid:
-    """Where pixels lie on the detector: (column, row) at h = left_mm + column pixel_mm, v = top_mm - row pixel_mm."""
+    """Pixel positions on the detector: (column, row) at h = left_mm + column pixel_mm, v = top_mm - row pixel_mm."""
 
     columns: int
     rows: int
@@ -165,7 +167,7 @@ class ImageGrid:
         return cls(size, size, ratio * PIXEL_MM, first_mm, -first_mm)
 
     def cropped(self, first_column: int, first_row: int, columns: int, rows: int) -> ImageGrid:
-        """The part of this grid that starts at a pixel; it may reach over the edges."""
+        """The part of this grid that starts at a pixel; it may extend beyond the edges."""
         left_mm = self.left_mm + first_column * self.pixel_mm
         return replace(
             self, columns=columns, rows=rows, left_mm=left_mm, top_mm=self.top_mm - first_row * self.pixel_mm
@@ -181,11 +183,11 @@ class ImageGrid:
 
 @dataclass(frozen=True)
 class Camera:
-    """One plane's perspective: rays from the source to the points of the image plane.
+    """Perspective projection of one plane: rays from the source to the points of the image plane.
 
     Attributes:
-        plane: where the image plane stands.
-        principal_point_mm: (2,), foot of the source on the plane, right and up.
+        plane: the image plane.
+        principal_point_mm: (2,), orthogonal projection of the source onto the plane, right and up.
         distance_mm: from the source to the plane, along the normal.
     """
 
@@ -223,7 +225,7 @@ class Camera:
         return projected[:, :2] / projected[:, 2:]
 
     def path_length(self, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid) -> NDArray[np.float32]:
-        """Millimetres of each pixel's ray that lie inside a closed mesh.
+        """Path length of each pixel's ray inside a closed mesh, in millimetres.
 
         Args:
             mesh: closed, faces outward; several closed parts may be in one mesh (where they overlap, lengths add).
@@ -231,10 +233,10 @@ class Camera:
             grid: the pixels.
 
         Returns:
-            (rows, columns) float32; 0 where the ray passes by.
+            (rows, columns) float32; 0 where the ray misses the mesh.
 
         Raises:
-            ValueError: the mesh reaches the source.
+            ValueError: the mesh extends to the source.
         """
         from medcli.veriserum.geometry.rasterizer import along_rays  # loads Numba
 
@@ -245,7 +247,7 @@ class Camera:
         return length
 
     def silhouette(self, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid) -> NDArray[np.bool_]:
-        """Pixels whose ray meets the mesh, (rows, columns); arguments and errors as :meth:`path_length`."""
+        """Pixels whose ray hits the mesh, (rows, columns); arguments and errors as :meth:`path_length`."""
         return self._accumulate(mesh, pose, grid, signed=False) > 0
 
     def _accumulate(self, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid, signed: bool) -> NDArray[np.float64]:
@@ -256,7 +258,7 @@ class Camera:
         corners = np.empty((len(mesh.vertices), 2), dtype=np.int64)
         inverse_depth = np.empty(len(mesh.vertices))
         if project_corners(matrix, mesh.vertices, corners, inverse_depth) <= 0:
-            raise ValueError("the mesh reaches the X-ray source; is its pose in millimetres and in this frame?")
+            raise ValueError("the mesh extends to the X-ray source; is its pose in millimetres and in this frame?")
         image = np.zeros((grid.rows, grid.columns))
         add_triangles(corners, inverse_depth, mesh.faces, signed, image)
         return image
@@ -284,7 +286,7 @@ class DualPlane:
         return self.bs if plane == "bs" else self.fs
 
     def frame_to_world(self, frame: PoseFrame) -> NDArray[np.float64]:
-        """(4, 4): from the frame that poses are given in to the world."""
+        """(4, 4): from the frame of the poses to the world."""
         if frame is PoseFrame.FS:
             return self.fs.plane.to_world
         matrix = np.eye(4)

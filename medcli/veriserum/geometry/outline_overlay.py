@@ -14,15 +14,15 @@ from medcli.core.overlays import Colour, overlay_masks
 from medcli.veriserum.geometry.biplane import Camera, DualPlane, ImageGrid
 
 BEFORE, AFTER = (255, 140, 0), (0, 220, 90)
-"""Colours (red, green, blue) of the outline at the start and of the result."""
+"""Colours (red, green, blue) of the outlines at the start pose and of the result."""
 REFERENCE, ESTIMATE = (0, 190, 255), (255, 140, 0)
-"""Colours of the outline by the reference pose and by the estimated one."""
+"""Colours of the outlines by the reference pose and by the estimated one."""
 _LEAST_SIZE = 640
-"""Overlays are at least so wide, so that a line one pixel thick hides little."""
+"""Minimum width of overlays, so that a line one pixel thick hides little."""
 
 
 def outline(camera: Camera, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid) -> NDArray[np.bool_]:
-    """Pixels (rows, columns) on the rim of a projected mesh, just inside it; its holes have rims, too."""
+    """Pixels (rows, columns) on the inner rim of a projected mesh, including the rims of holes."""
     seen = camera.silhouette(mesh, pose, grid).astype(np.uint8)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     inner = cv2.erode(seen, cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)
@@ -30,26 +30,26 @@ def outline(camera: Camera, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGr
 
 
 def draw_planes(
-    pictures: Mapping[str, NDArray[Any]],
+    images: Mapping[str, NDArray[Any]],
     cameras: DualPlane,
     mesh: Mesh,
     poses: Sequence[tuple[NDArray[np.float64], Colour]],
 ) -> list[NDArray[np.uint8]]:
-    """Each plane with outlines drawn on it.
+    """The image of each plane with outlines drawn on it.
 
     Args:
-        pictures: plane ("bs", "fs") -> calibrated image (S, S), 8 bits.
+        images: plane ("bs", "fs") -> calibrated image (S, S), 8 bits.
         cameras: of the recording.
         mesh: the implant, millimetres.
-        poses: (4, 4) implant to world, and a colour (red, green, blue); later ones are drawn over earlier ones.
+        poses: (4, 4) implant to world, and a colour (red, green, blue); later ones are drawn on top.
 
     Returns:
-        (S, S, 3) uint8, RGB, of each plane in the order of ``pictures``; S is 640 at least.
+        (S, S, 3) uint8, RGB, of each plane in the order of ``images``; S is at least 640.
     """
     sides = []
-    for plane, picture in pictures.items():
-        size = max(_LEAST_SIZE, picture.shape[0])
-        grey = np.asarray(picture, np.uint8)
+    for plane, image in images.items():
+        size = max(_LEAST_SIZE, image.shape[0])
+        grey = np.asarray(image, np.uint8)
         if grey.shape[0] != size:
             grey = np.asarray(cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
         grid = ImageGrid.calibrated(size)

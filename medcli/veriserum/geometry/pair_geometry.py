@@ -1,4 +1,4 @@
-"""Cameras and implants of pairs with poses: what it takes to compare poses in the world and on the detectors."""
+"""Cameras and implants of pairs with poses, to compare poses in the world and on the detectors."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PairGeometry:
     Args:
         study: the dataset.
         poses: rows by pose id with ``anatomy_id`` and the ids of the calibrations.
-        planes: where the planes stand; the published geometry by default.
-        frame: the frame that poses are given in.
+        planes: the inter-plane geometry; the published one by default.
+        frame: the frame of the poses.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class PairGeometry:
         """Both cameras of a pair.
 
         Raises:
-            DataError: its source-intensifier calibration is not known.
+            DataError: its source-intensifier calibration is unknown.
         """
         return self._cameras(self.number(pose_id, "source_int_calibration_id"))
 
@@ -52,15 +52,15 @@ class PairGeometry:
         """The implant of a pair.
 
         Raises:
-            DataError: it is not known, or it has no surface that can be read.
+            DataError: it is unknown, or its surface cannot be read.
         """
         return self._study.surfaces.implant(self.number(pose_id, "anatomy_id"))
 
     def to_world(self, ids: Ids, poses: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Poses (N, 4, 4) from the frame that they are given in to the world.
+        """Poses (N, 4, 4) from their frame to the world.
 
         Raises:
-            DataError: the frame needs a calibration that is not known.
+            DataError: the frame needs a calibration that is unknown.
         """
         return np.stack([self._frame(number) @ pose for number, pose in zip(ids.tolist(), poses, strict=True)])
 
@@ -84,12 +84,12 @@ class PairGeometry:
             raise DataError(f"pair {pose_id} in frame {self.frame.value}: {error.message}", error.hint) from error
 
     def number(self, pose_id: int, column: str) -> int:
-        """What stands in a column of ids.
+        """The value in a column of ids.
 
         Raises:
-            DataError: nothing, or no whole number.
+            DataError: it is missing or not a whole number.
         """
         number = self._ids[column].get(pose_id)
         if number is None or pd.isna(number):
-            raise DataError(f"{column} is not known", "add the column, or name the pose table with --poses")
+            raise DataError(f"{column} is unknown", "add the column, or name the pose table with --poses")
         return int(number)

@@ -1,9 +1,9 @@
-"""The rasteriser beneath :mod:`medcli.veriserum.geometry.biplane`.
+"""The rasteriser of :mod:`medcli.veriserum.geometry.biplane`.
 
 Corners are snapped to 1/65536 pixel and edges are tested in whole numbers with the top-left rule, so that a pixel on an
-edge that two triangles share belongs to exactly one of them. Snapping moves a corner for all its triangles alike, so a
-closed mesh stays closed: at every pixel the triangles facing the source and those facing away balance exactly, and no
-streak or leak can appear.
+edge that two triangles share belongs to exactly one of them. Snapping moves a corner in all its triangles, so a
+closed mesh stays closed: at every pixel the triangles facing the source and those facing away balance exactly, without
+streaks or leaks.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 
 _STEPS = 65536
-"""Steps a pixel. The factor 2^16 leaves room for images and meshes 2^13 pixels wide: edge functions stay below 2^62."""
+"""Steps per pixel. With the factor 2^16, edge functions of images and meshes 2^13 pixels wide stay below 2^62."""
 _FARTHEST = float(1 << 13)
-"""Corners farther out than this many pixels are moved to this distance; they are outside of every image."""
+"""Corners are clipped to this distance in pixels; beyond it they are outside every image."""
 
 
 @njit(nogil=True, cache=True)
@@ -30,8 +30,8 @@ def project_corners(matrix: Any, vertices: Any, corners: Any, inverse_depth: Any
         inverse_depth: (V,) float64, written: 1 / w.
 
     Returns:
-        the smallest depth; not positive when a vertex is level with the source or behind it (what is written then has
-        no meaning).
+        the smallest depth; not positive when a vertex is level with the source or behind it (the output is then
+        undefined).
     """
     nearest = np.inf
     for i in range(vertices.shape[0]):
@@ -54,7 +54,7 @@ def add_triangles(corners: Any, inverse_depth: Any, faces: Any, signed: bool, im
 
     Args:
         corners: (V, 2) int64, column and row in 1/65536 pixel.
-        inverse_depth: (V,) float64, one over the depth, which is what varies linearly over a projected triangle.
+        inverse_depth: (V,) float64, one over the depth, which varies linearly over a projected triangle.
         faces: (F, 3) int64.
         signed: subtract where a triangle faces the source (the ray enters), add where it faces away (the ray leaves);
             otherwise add everywhere.
@@ -76,7 +76,7 @@ def along_rays(depths: Any, first_mm: Any, pixel_mm: float, distance_mm: float, 
 
     Args:
         depths: (H, W) float64, millimetres.
-        first_mm: (2,) the first pixel's place on the detector, right and up from the principal point.
+        first_mm: (2,) position of the first pixel on the detector, right and up from the principal point.
         pixel_mm: pixel size; rows run down.
         distance_mm: from the source to the detector.
         lengths: (H, W) float32, written.
@@ -106,8 +106,7 @@ def _add_triangle(corners: Any, inverse_depth: Any, triangle: Any, area: int, si
     right_a, right_b, right_c = (by - cy) * _STEPS, (cy - ay) * _STEPS, (ay - by) * _STEPS
     down_a, down_b, down_c = (cx - bx) * _STEPS, (ax - cx) * _STEPS, (bx - ax) * _STEPS
     least_a, least_b, least_c = _least(bx, by, cx, cy), _least(cx, cy, ax, ay), _least(ax, ay, bx, by)
-    # Inside, at_b / area and at_c / area are weights between 0 and 1: the depth stays between those of the corners
-    # however thin the triangle.
+    # Inside, at_b / area and at_c / area are weights between 0 and 1: the depth stays between those of the corners,
     base = inverse_depth[a]
     slope_b, slope_c = (inverse_depth[b] - base) / area, (inverse_depth[c] - base) / area
     for row in range(first_row, last_row + 1):

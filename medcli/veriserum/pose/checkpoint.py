@@ -1,4 +1,4 @@
-"""Pose checkpoints: safetensors weights that carry their own description (:mod:`medcli.training.weights`)."""
+"""Pose checkpoints: safetensors weights with an embedded description (:mod:`medcli.training.weights`)."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _RANGES = re.compile(r"(\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*)?", re.ASCII)
 
 @dataclass(frozen=True)
 class PoseMetadata:
-    """What one must know of a pose network besides its weights.
+    """Description of a pose network.
 
     Attributes:
-        backbone: name as :func:`medcli.veriserum.pose.network.build_pose_network` takes it.
+        backbone: name for :func:`medcli.veriserum.pose.network.build_pose_network`.
         size: rows and columns of each plane, pixels.
         anatomies: ``anatomy_id`` that it was trained on.
-        mean_pose: tx ty tz (mm) and rz rx ry (degrees) of the mean of its training pairs: what one would guess
-            without looking.
-        images: ``calibrated`` or ``originals``, what it was trained on.
-        settings: the options of the training that made it.
-        splits: ids of ``train``, ``val`` and ``test`` as ranges, the rule that kept trials apart, warnings.
-        metrics: what validation said of these weights.
+        mean_pose: tx ty tz (mm) and rz rx ry (degrees), mean of its training pairs: the baseline estimate
+            without an image.
+        images: kind of its training images, ``calibrated`` or ``originals``.
+        settings: the options of its training.
+        splits: ids of ``train``, ``val`` and ``test`` as ranges, the rule that defined the trials, warnings.
+        metrics: validation metrics of these weights.
     """
 
     backbone: str
@@ -58,12 +58,12 @@ class PoseMetadata:
 
 @dataclass(frozen=True)
 class PoseCheckpoint:
-    """What ``medcli checkpoint show`` answers of a pose network.
+    """Result of ``medcli checkpoint show`` for a pose network.
 
     Attributes:
         path: the file.
-        parameters: number of trained numbers.
-        metadata: what it says of itself.
+        parameters: number of trained parameters.
+        metadata: its description.
     """
 
     path: Path
@@ -73,7 +73,7 @@ class PoseCheckpoint:
 
 
 def save_pose_checkpoint(path: Path, network: PoseNetwork, metadata: PoseMetadata) -> Path:
-    """Write weights and description; each file is whole or absent at any moment."""
+    """Write weights and description, each atomically."""
     return save_weights(path, network, to_json(metadata))
 
 
@@ -81,7 +81,7 @@ def read_pose_metadata(path: Path) -> PoseMetadata:
     """The description in a checkpoint, without reading the weights.
 
     Raises:
-        DataError: the file is missing, or is no pose checkpoint.
+        DataError: the file is missing or is not a pose checkpoint.
     """
     check_checkpoint_file(path, "train one: medcli train pose")
     values = read_described(read_description(path, _HINT), _FAMILY, SCHEMA, _RULES, path, "pose")
@@ -95,7 +95,7 @@ def load_pose_network(path: Path) -> tuple[PoseNetwork, PoseMetadata]:
     """The network of a checkpoint, on the CPU and in evaluation mode, and its description.
 
     Raises:
-        DataError: the file is missing, damaged, or does not fit the network it names.
+        DataError: the file is missing, damaged, or does not fit its network.
     """
     metadata = read_pose_metadata(path)
     network = build_and_load(lambda: build_pose_network(metadata.backbone), path, metadata.backbone)
@@ -103,7 +103,7 @@ def load_pose_network(path: Path) -> tuple[PoseNetwork, PoseMetadata]:
 
 
 def describe_pose_checkpoint(path: Path) -> PoseCheckpoint:
-    """Load a pose checkpoint and say what it is.
+    """Load and describe a pose checkpoint.
 
     Raises:
         DataError: see :func:`load_pose_network`.

@@ -20,12 +20,12 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Estimates:
-    """Poses of some pairs, and what went wrong with the others.
+    """Poses of pairs, and the failures of the others.
 
     Attributes:
         ids: (N,) of the pairs with a pose.
-        poses: (N, 4, 4) implant to the frame that poses are given in.
-        failures: a line for each of the others.
+        poses: (N, 4, 4) implant to the frame of the poses.
+        failures: one line for each of the others.
     """
 
     ids: Ids
@@ -36,13 +36,13 @@ class Estimates:
 def estimate(
     predictor: PosePredictor, reader: PairReader, files: Sequence[PairFiles], title: str, progress: Progress
 ) -> Estimates:
-    """Estimate the poses of pairs; those that cannot be read are failures.
+    """Estimate the poses of pairs; unreadable pairs are failures.
 
     Args:
         predictor: the network.
-        reader: of the size that the network takes.
-        files: one pair at least.
-        title, progress: what is going on, and who is told of every pair.
+        reader: of the network's input size.
+        files: at least one pair.
+        title, progress: name of the task, and receiver of its progress.
     """
     ids: list[int] = []
     poses, failures = [], []
@@ -61,7 +61,7 @@ def estimates_from_table(predictions: Path, ids: Ids) -> Estimates:
     """The poses of ``ids`` in a table of poses, see :func:`medcli.veriserum.dataset.pose_tables.read_predictions`.
 
     Raises:
-        DataError: no such file, or it is no table of poses.
+        DataError: the file does not exist or is not a table of poses.
     """
     table = read_predictions(predictions)
     there = ids[np.isin(ids, table.index.to_numpy())]

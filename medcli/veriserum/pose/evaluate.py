@@ -1,4 +1,4 @@
-"""How good poses are, on pairs with reference poses: ``medcli evaluate pose``."""
+"""Errors of poses on pairs with reference poses: ``medcli evaluate pose``."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _OVERLAY_SIZE = 512
 
 @dataclass(frozen=True)
 class PoseEvaluationSettings:
-    """What is evaluated.
+    """Settings of an evaluation.
 
     Attributes:
-        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; None: what the checkpoint was trained on, else all.
-        split: ``test``, ``val``, ``train`` or ``all``: a side of the checkpoint's split, or of the split by trial.
-        ids: (first, last) ranges, both included, instead of a side.
+        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; None: those the checkpoint was trained on, or all.
+        split: ``test``, ``val``, ``train`` or ``all``: of the checkpoint's splits, or of the splits by trial.
+        ids: (first, last) ranges, both included, instead of a split.
         reference: ``manual``, or a file with poses; None: the pose table.
-        frame: the frame that poses are given in.
+        frame: the frame of the poses.
         calibrated: folder of calibrated images.
-        inter_plane: JSON file with the places of the planes; None: the published ones.
+        inter_plane: JSON file with the inter-plane geometry; None: the published one.
     """
 
     anatomy: str | None = None
@@ -59,22 +59,22 @@ class PoseEvaluationSettings:
 
 @dataclass(frozen=True)
 class PoseEvaluation:
-    """What ``medcli evaluate pose`` answers; millimetres and degrees, a value that does not exist is NaN.
+    """Result of ``medcli evaluate pose``; millimetres and degrees, missing values are NaN.
 
     Attributes:
         source: the checkpoint or the table of predictions.
-        reference: where the reference poses come from.
-        pairs: evaluated.
-        anatomies: pairs of each ``anatomy_id``.
-        split: which pairs, and by which rule they were split.
-        leaks: pairs whose neighbour in a recording, in nearly the same pose, is a training pair.
+        reference: origin of the reference poses.
+        pairs: number of evaluated pairs.
+        anatomies: number of pairs per ``anatomy_id``.
+        split: the evaluated split and its rule.
+        leaks: pairs with a neighbouring training pair of the same recording in nearly the same pose.
         errors: measure -> summary, see :data:`medcli.veriserum.pose.metrics.POSE_MEASURES`.
-        mean_pose: the same of always guessing the mean pose of the training pairs; None if it is not known.
+        mean_pose: the same for the mean pose of the training pairs as estimate; None if unknown.
         single_plane: published errors of deep single-plane pose by percentile, to compare with.
-        geometry: the planes' geometry that was used.
+        geometry: the inter-plane geometry used.
         out: folder with ``evaluation.json``, ``pairs.csv``, ``errors.png`` and ``overlays.jpg``.
-        warnings: what to keep in mind.
-        failures: pairs that could not be evaluated, a line each.
+        warnings: limitations of the results.
+        failures: pairs that could not be evaluated, one line each.
     """
 
     source: str
@@ -108,13 +108,13 @@ def evaluate_pose(
         root: the dataset's folder.
         checkpoint: a network that estimates the poses; or
         predictions: a table of estimated poses with columns id, tx, ty, tz, rz, rx, ry.
-        settings: what is evaluated.
+        settings: selection and references.
         out: folder for results; None writes nothing.
-        name: of the checkpoint, for the result.
+        name: of the checkpoint, in the result.
 
     Raises:
         DataError: nothing to evaluate.
-        UsageError: not one source of poses.
+        UsageError: not exactly one source of poses.
     """
     if (checkpoint is None) == (predictions is None):
         raise UsageError("give either --checkpoint or --predictions")
@@ -178,7 +178,7 @@ def _reference(
 def _choose(
     pairs: Pairs, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None
 ) -> tuple[Ids, str, Ids | None]:
-    """Ids to evaluate, in words which they are, and the training's ids if they are known."""
+    """Ids to evaluate, their description, and the training ids if known."""
     present = pairs.poses.index.to_numpy(np.int64)
     splits = checkpoint.metadata.splits if checkpoint else {}
     train = from_ranges(str(splits["train"])) if splits.get("train") else None
@@ -203,7 +203,7 @@ def _choose(
 def _estimates(
     ids: Ids, pairs: Pairs, checkpoint: PosePredictor | None, predictions: Path | None, progress: Progress
 ) -> Estimates:
-    """The poses to evaluate, by the network or else from the table."""
+    """The poses to evaluate, from the network or the table."""
     if checkpoint is not None:
         found = estimate(checkpoint, pairs.reader(checkpoint.metadata.size), pairs.select(ids), "evaluating", progress)
     else:
@@ -215,7 +215,7 @@ def _estimates(
 
 
 def _compare(found: Estimates, pairs: Pairs, world: PairGeometry) -> tuple[PoseComparison, list[str]]:
-    """The estimates beside the references, and what of their geometry is missing."""
+    """Estimates with references, and reasons for missing geometry."""
     missing: list[str] = []
 
     def known(ask: Callable[[int], Known]) -> list[Known | None]:
@@ -248,7 +248,7 @@ def _errors(poses: PoseComparison, pairs: Pairs, ids: Ids) -> pd.DataFrame:
 
 
 def _warn(leaks: int, pairs: int, missing: Sequence[str]) -> tuple[str, ...]:
-    """Say what to keep in mind, and return it."""
+    """Log the limitations of the results, and return them."""
     warnings = [f"no outline errors: {reason}" for reason in missing]
     if leaks:
         near = f"{leaks} of {pairs} pairs are neighbours of training pairs: errors on new recordings are larger"
@@ -259,7 +259,7 @@ def _warn(leaks: int, pairs: int, missing: Sequence[str]) -> tuple[str, ...]:
 
 
 def _draw(out: Path, errors: pd.DataFrame, guess: pd.DataFrame | None, poses: PoseComparison, pairs: Pairs) -> None:
-    """How errors are distributed, and the best, median and worst pair that has images, cameras and an implant."""
+    """Draw error distributions, and overlays of the best, median and worst pair with images, cameras and implant."""
     from medcli.veriserum.pose.figures import draw_errors, draw_pose_examples, rank
 
     draw_errors(errors, guess, out / "errors.png")

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation of poses: how errors are distributed, and the implant drawn on some pairs."""
+"""Figures of a pose evaluation: distributions of errors, and overlays of the implant on some pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medcli.veriserum.pose.metrics import POSE_MEASURES
 from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 
 Example = tuple[str, PairFiles, Mesh, DualPlane, Sequence[NDArray[np.float64]]]
-"""Note, files, surface, cameras, and poses of reference and estimate (4, 4), implant to world."""
+"""Caption, files, surface, cameras, and poses of reference and estimate (4, 4), implant to world."""
 
 
 def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) -> None:
@@ -28,7 +28,7 @@ def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) 
 
     Args:
         errors: see :func:`medcli.veriserum.pose.metrics.pose_errors`.
-        guess: the same of the mean pose.
+        guess: the same for the mean pose.
         target: a PNG file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -58,7 +58,7 @@ def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) 
 
 
 def draw_pose_examples(examples: Sequence[Example], reader: PairReader, target: Path) -> None:
-    """Pairs with the implant's outline by reference and estimate, a row each, as one picture."""
+    """Pairs with the implant's outlines by reference and estimate, one row each, as one image."""
     rows, notes = [], []
     for note, files, mesh, cameras, (reference, estimate) in examples:
         planes = reader.read(files)
@@ -71,7 +71,7 @@ def draw_pose_examples(examples: Sequence[Example], reader: PairReader, target: 
 
 
 def rank(errors: pd.DataFrame) -> list[tuple[str, int]]:
-    """Ids of the best, middle and worst pair by translation in mm plus rotation in degrees; fewer of few pairs."""
+    """Ids of the best, median and worst pair by translation in mm plus rotation in degrees; fewer of few pairs."""
     order = (errors["distance_mm"] + errors["rotation_deg"]).sort_values(kind="stable").index.tolist()
     places = {"best": 0, "median": (len(order) - 1) // 2, "worst": len(order) - 1}
     chosen = {place: words for words, place in reversed(places.items())}

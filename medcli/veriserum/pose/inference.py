@@ -1,4 +1,4 @@
-"""A trained network that turns calibrated pairs into poses."""
+"""Inference of poses from calibrated pairs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from medcli.veriserum.pose.rotation_6d import six_to_matrix
 
 
 class PosePredictor:
-    """Poses of pairs, by a network on one device.
+    """Estimates poses of pairs by a network on one device.
 
     Attributes:
         metadata: the checkpoint's description.
-        device: where the network runs, as ``cpu`` or ``cuda:0``.
+        device: device of the network, such as ``cpu`` or ``cuda:0``.
         batch_size: pairs in one forward pass.
     """
 
@@ -40,7 +40,7 @@ class PosePredictor:
             planes: (N, 2, S, S) uint8, bs and fs, as :class:`medcli.veriserum.pose.pair_images.PairReader` gives them.
 
         Returns:
-            (N, 4, 4), implant to the frame of the pose table it was trained on.
+            (N, 4, 4), implant to the frame of the training's pose table.
         """
         size = self.metadata.size
         if planes.ndim != 4 or planes.shape[1:] != (2, size, size) or planes.dtype != np.uint8:
@@ -64,8 +64,8 @@ def load_predictor(path: Path, device: str = "auto", batch_size: int | None = No
     """A network ready to predict.
 
     Raises:
-        DataError: no checkpoint there, or it is damaged.
-        UsageError: this machine has no such device.
+        DataError: the checkpoint does not exist or is damaged.
+        UsageError: the device does not exist.
     """
     choose_device(device)  # before the weights are read
     return PosePredictor(*load_pose_network(path), device, batch_size)

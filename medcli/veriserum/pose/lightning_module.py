@@ -1,4 +1,4 @@
-"""The pose network under training: loss, optimiser, and what validation logs."""
+"""The pose network in training: loss, optimiser and validation metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PoseModule(pl.LightningModule):
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)
         self.settings, self._loss = settings, POSE_LOSSES[settings.loss]
-        # Outside of the module's own children, so that the state dict keeps its plain names.
+        # Not registered as a child module, so that the names in the state dict stay plain.
         self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
         self._totals = Totals()
 
@@ -48,7 +48,7 @@ class PoseModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.settings.lr  # and not that of the run whose checkpoint this one went on from
+            group["lr"] = self.settings.lr  # not that of the resumed checkpoint
 
     def on_validation_epoch_start(self) -> None:
         self._totals = Totals()

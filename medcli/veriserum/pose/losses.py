@@ -1,7 +1,7 @@
-"""Losses of the pose training, by the names that ``--loss`` takes.
+"""Losses of the pose training, by their names for ``--loss``.
 
 A new loss is one function of estimates and targets, (B, 9) float32 each (three millimetres, six numbers of the
-rotation, those of the estimates not normalised), and the weights of its terms, to the loss of each pair (B,); and one
+rotation, not normalised in the estimates), and the weights of its terms, to the loss of each pair (B,); and one
 entry in :data:`POSE_LOSSES`. It must be finite, with a finite gradient, for all finite arguments.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def smooth_l1_geodesic(estimates: Tensor, targets: Tensor, translation: float, rotation: float) -> Tensor:
-    """SmoothL1 of the translation (its bend at 1 mm, mean over x, y, z), as published, and degrees of the rotation."""
+    """SmoothL1 of the translation (beta 1 mm, mean over x, y, z), as published, and degrees of the rotation."""
     from torch.nn.functional import smooth_l1_loss
 
     away = smooth_l1_loss(estimates[:, :3], targets[:, :3], reduction="none").mean(dim=1)

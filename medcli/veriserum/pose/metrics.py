@@ -1,12 +1,12 @@
-"""Errors of estimated poses, in the terms that X-ray registration is judged by.
+"""Errors of estimated poses, as usual in X-ray registration.
 
 With plane coordinates (h to the right, v up, n towards the source; see ``geometry.biplane``), an error
-of translation has an *in-plane* part (h, v), which one image shows well, and an *out-of-plane* part (n), which it
-hardly shows. Rotation errors are the geodesic angle between both rotations, and the differences of the Euler angles
+of translation has an *in-plane* part (h, v), to which one image is sensitive, and an *out-of-plane* part (n), to which
+it is not. Rotation errors are the geodesic angle between both rotations, and the differences of the Euler angles
 rz, rx, ry. The *outline* error is the mean distance on the detector, in millimetres, between the projections of the
 implant's outline points by estimate and reference (the mean projection distance of van de Kraats et al. 2005).
 
-A new measure is one entry of :data:`POSE_MEASURES`: files, tables, figures and the report show it by that.
+A new measure is one entry of :data:`POSE_MEASURES`; files, tables, figures and the report then include it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PoseComparison:
-    """Estimated and reference poses of N pairs, and what is known of each pair.
+    """Estimated and reference poses of N pairs, with their implants and cameras.
 
     Attributes:
         estimates, references: (N, 4, 4), implant to world.
-        implants, cameras: of each pair, None where they are not known; empty: of none.
-        planes: how the planes stand; the published geometry by default.
+        implants, cameras: of each pair, None where unknown; empty: all unknown.
+        planes: the inter-plane geometry; the published one by default.
     """
 
     estimates: Values
@@ -60,7 +60,7 @@ class PoseComparison:
 
     @cached_property
     def angles_deg(self) -> Values:
-        """(N, 3) differences of rz, rx, ry, the short way round, without sign."""
+        """(N, 3) absolute differences of rz, rx, ry, at most 180 degrees."""
         difference = pose_numbers(self.estimates)[:, 3:] - pose_numbers(self.references)[:, 3:]
         return np.abs((difference + 180) % 360 - 180)
 
@@ -69,7 +69,7 @@ class PoseComparison:
         return rotation_angle_deg(self.estimates[:, :3, :3] @ np.swapaxes(self.references[:, :3, :3], 1, 2))
 
     def outline_mm(self, plane: str) -> Values:
-        """(N,) outline errors on a plane; NaN where implant or cameras are not known."""
+        """(N,) outline errors on a plane; NaN where implant or cameras are unknown."""
         errors = np.full(len(self.estimates), np.nan)
         for i, (implant, both) in enumerate(zip(self.implants, self.cameras, strict=True)):
             if implant is not None and both is not None:
@@ -79,14 +79,14 @@ class PoseComparison:
 
 @dataclass(frozen=True)
 class PoseMeasure:
-    """One measure of the error of a pose, without sign.
+    """One unsigned error measure of a pose.
 
     Attributes:
-        name: in files; its end, ``_mm`` or ``_deg``, is the unit.
+        name: in files; its suffix, ``_mm`` or ``_deg``, is the unit.
         title: in tables and figures.
-        errors: (N,) of the N pairs of a comparison; NaN where it is not known.
-        panel: the panel of the figure of distributions that shows it, None: none.
-        is_main: among the few that sum up an evaluation, which the report shows first.
+        errors: (N,) of the N pairs of a comparison; NaN where unknown.
+        panel: its panel in the figure of distributions, None: none.
+        is_main: one of the few that summarise an evaluation; the report shows them first.
         single_plane: percentile -> published error of deep single-plane implant pose, to compare with.
         is_printed: in the command's table, too, and not only in files and the report.
     """
@@ -146,12 +146,12 @@ class Summary:
 
 
 def pose_errors(poses: PoseComparison) -> pd.DataFrame:
-    """A row a pose, a column for each of :data:`POSE_MEASURES`."""
+    """One row per pose, one column for each of :data:`POSE_MEASURES`."""
     return pd.DataFrame({measure.name: measure.errors(poses) for measure in POSE_MEASURES})
 
 
 def outline_error_mm(implant: Implant, camera: Camera, estimate: Values, reference: Values) -> float:
-    """Mean distance at the detector between the outline's points as estimate and reference project them.
+    """Mean distance at the detector between the outline's points projected by estimate and reference.
 
     Args:
         implant: the surface.

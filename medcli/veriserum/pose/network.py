@@ -1,7 +1,7 @@
-"""Pose networks: a torchvision backbone by name, both planes in, nine numbers out.
+"""Pose networks: a torchvision backbone by name, from both planes to nine numbers.
 
-Input: (B, 3, S, S), the channels being plane bs, plane fs and zeros, as published; so that weights trained on colour
-pictures fit unchanged. Output: (B, 9), the translation in millimetres and the first two rows of the rotation matrix.
+Input: (B, 3, S, S), the channels being plane bs, plane fs and zeros, as published, so that weights trained on colour
+images fit unchanged. Output: (B, 9), the translation in millimetres and the first two rows of the rotation matrix.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from medcli.training.weights import most_bytes_for, read_tensors
 BACKBONE = "resnext50_32x4d"
 NO_WEIGHTS = "none"
 GREY_MEAN, GREY_STD = 0.449, 0.226
-"""Mean and standard deviation of ImageNet's pictures in grey, which its weights expect."""
+"""Mean and standard deviation of ImageNet in grey, which its weights expect."""
 OUTPUTS = 9
 _WAY_OUT = (
     "give a local file of backbone weights (--backbone-weights FILE) or start untrained (--backbone-weights none)"
@@ -27,7 +27,7 @@ _WAY_OUT = (
 
 
 class PoseNetwork(nn.Module):
-    """A backbone with a head of nine numbers, which are offsets from ``mean`` in units of ``scale``.
+    """A backbone with a head of nine outputs, which are offsets from ``mean`` in units of ``scale``.
 
     Args:
         backbone: (B, 3, S, S) to (B, 9).
@@ -43,7 +43,7 @@ class PoseNetwork(nn.Module):
         self.register_buffer("scale", torch.ones(OUTPUTS))
 
     def start_from(self, mean: Tensor, scale: Tensor) -> None:
-        """Set the pose (9,) that an untrained network gives, and the unit (9,) of each output."""
+        """Set the output (9,) of an untrained network, and the unit (9,) of each output."""
         self.mean.copy_(mean)
         self.scale.copy_(scale)
 
@@ -62,13 +62,13 @@ def build_pose_network(backbone: str = BACKBONE, weights: str | Path = NO_WEIGHT
     """A network on a torchvision classifier, whose last linear layer is replaced.
 
     Args:
-        backbone: a classification model of torchvision, as ``resnext50_32x4d`` or ``resnet18``.
+        backbone: a classification model of torchvision, such as ``resnext50_32x4d`` or ``resnet18``.
         weights: ``none``; ``imagenet`` (downloaded once by torchvision); or a local file, a torch state dict or
-            safetensors, of that classifier or of one of our own pose networks.
+            safetensors, of that classifier or of a pose network of medcli.
 
     Raises:
         UsageError: no such backbone.
-        DataError: the weights cannot be had (no internet) or do not fit; never falls back silently.
+        DataError: the weights are not available (no internet) or do not fit; never falls back silently.
     """
     model = _construct(backbone, None)
     if str(weights).lower() == "imagenet":
@@ -80,10 +80,10 @@ def build_pose_network(backbone: str = BACKBONE, weights: str | Path = NO_WEIGHT
 
 
 def backbone_names() -> list[str]:
-    """Names that ``build_pose_network`` takes."""
+    """Names accepted by ``build_pose_network``."""
     import torchvision.models as zoo
 
-    with_helpers = ("googlenet", "inception_v3")  # their training needs losses of their own
+    with_helpers = ("googlenet", "inception_v3")  # their training needs auxiliary losses
     return [name for name in zoo.list_models(module=zoo) if name not in with_helpers]
 
 
@@ -94,7 +94,7 @@ def _construct(name: str, state: dict[str, Tensor] | None) -> nn.Module:
     if name not in names:
         close = difflib.get_close_matches(name, names)
         similar = f"; did you mean {', '.join(close)}?" if close else ""
-        raise UsageError(f"no backbone '{name}'{similar}", "a classification model of torchvision, as resnet18")
+        raise UsageError(f"no backbone '{name}'{similar}", "a classification model of torchvision, such as resnet18")
     model: nn.Module = zoo.get_model(name, weights=None)
     if state is not None:
         model.load_state_dict(state)
@@ -106,7 +106,7 @@ def _download(name: str) -> dict[str, Tensor]:
 
     try:
         return dict(zoo.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False, check_hash=True))
-    except Exception as error:  # a download fails in the ways of several libraries
+    except Exception as error:  # several libraries raise their own errors in a download
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"cannot get the imagenet weights of {name}: {reason}", _WAY_OUT) from error
 
@@ -125,7 +125,7 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
     ]
     if missing:
         raise DataError(
-            f"{path} does not hold weights of {name}: {len(missing)} of {len(wanted)} missing or of another shape "
+            f"{path} does not contain weights of {name}: {len(missing)} of {len(wanted)} missing or of another shape "
             f"(first: {missing[0]})",
             _WAY_OUT,
         )
@@ -135,7 +135,7 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
 def _replace_head(model: nn.Module, name: str) -> None:
     path, last = _find_head(model, name)
     head = nn.Linear(last.in_features, OUTPUTS)
-    nn.init.zeros_(head.weight)  # so that an untrained network gives the mean pose
+    nn.init.zeros_(head.weight)  # an untrained network then gives the mean pose
     nn.init.zeros_(head.bias)
     parent, _, leaf = path.rpartition(".")
     owner: Any = model.get_submodule(parent)
@@ -146,8 +146,8 @@ def _replace_head(model: nn.Module, name: str) -> None:
 
 
 def _find_head(model: nn.Module, name: str) -> tuple[str, nn.Linear]:
-    """The classifier's last linear layer and its place."""
+    """The classifier's last linear layer and its parent module."""
     linear = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise UsageError(f"backbone '{name}' does not end in a linear layer", "choose another, as resnet18")
+        raise UsageError(f"backbone '{name}' does not end in a linear layer", "choose another, such as resnet18")
     return linear[-1]

@@ -1,7 +1,7 @@
-"""Image pairs as a network sees them: calibrated, both planes stacked, small.
+"""Image pairs as network input: calibrated, reduced, both planes stacked.
 
-Pairs come from calibrated images, or from the originals: these are calibrated on the fly by the published procedure at
-512 x 512 pixels, and then reduced like calibrated files. So a network trained on the one can be applied to the other.
+Pairs are read from calibrated images or from the originals, which are calibrated on the fly by the published procedure
+at 512 x 512 pixels and then reduced like calibrated files. A network trained on either can be applied to the other.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PairFiles:
 
 
 class PairReader:
-    """Reads pairs; may be used from several threads at once.
+    """Reads pairs; thread-safe.
 
     Args:
         size: pixels along each side of the result.
@@ -68,7 +68,7 @@ class PairReader:
         return np.stack([shrink_image(images[plane], self.size) for plane in PLANES])
 
     def fingerprint(self, calibration: int | None, plane: str) -> int:
-        """A number that changes with the calibration's numbers; 0 for calibrated images, -1 where there is none."""
+        """Hash of the calibration; 0 for calibrated images, -1 if there is none."""
         if calibration is None:
             return 0
         try:
@@ -89,7 +89,7 @@ def read_together(reader: PairReader, files: Sequence[PairFiles]) -> tuple[list[
     """Read several pairs on all cores.
 
     Returns:
-        Positions in ``files`` that could be read, their planes (n, 2, S, S), and a line for each of the others.
+        Positions in ``files`` that could be read, their planes (n, 2, S, S), and one line for each of the others.
     """
     use_single_threaded_codecs()
 

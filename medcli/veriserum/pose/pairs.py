@@ -1,4 +1,4 @@
-"""Veriserum pairs with their poses, for training and evaluation: which there are, how they are split, their pixels."""
+"""Veriserum pairs with their poses, for training and evaluation: selection, splits and pixels."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Pairs:
     """Pairs that have both images and a pose.
 
     Attributes:
-        study: the dataset they are of.
+        study: their dataset.
         poses: the pose table's rows of these pairs, by id in ascending order.
         files: id -> files.
         source: ``calibrated`` or ``originals``.
         distortions: the calibrations of originals.
-        trials: which pairs belong together.
-        obsolete, incomplete: rows left out as obsolete, or because an image or calibration is missing.
+        trials: the trial of each pair.
+        obsolete, incomplete: rows omitted as obsolete, or because an image or calibration is missing.
     """
 
     study: VeriserumStudy
@@ -67,12 +67,12 @@ class Pairs:
 
 
 def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: bool = True) -> Pairs:
-    """Find the pairs of an anatomy; obsolete rows are left out.
+    """Find the pairs of an anatomy; obsolete rows are omitted.
 
     Args:
-        study: the dataset; its calibrated images are used if it was told where they are or has all, else the originals.
+        study: the dataset; its calibrated images are used if their folder was given or is complete, else the originals.
         anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; None: all.
-        need_images: leave out pairs without both images; otherwise all rows stay, whatever images there are.
+        need_images: omit pairs without both images; otherwise all rows are kept.
 
     Raises:
         DataError: no images, no pose table, or no pair of that anatomy.
@@ -80,7 +80,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
     contents, table = study.contents, study.table(POSES)
     missing = [name for name in (*POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
-        raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: poses cannot be learnt from it")
+        raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: training needs them")
     table = _with_numbers(table)
     anatomies = pd.to_numeric(table["anatomy_id"], errors="coerce")
     wanted = anatomies.notna() if anatomy is None else anatomies.isin(anatomy_ids(anatomy))
@@ -101,7 +101,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
             "download them: medcli download veriserum",
         )
     if source == ORIGINALS and files:
-        study.table(DISTORTIONS)  # that it is missing is said now, and once
+        study.table(DISTORTIONS)  # raises once, here, if it is missing
     kept = chosen.loc[list(files)] if need_images else chosen
     left_out = int((wanted & obsolete).sum()), len(chosen) - len(kept)
     return Pairs(study, kept, files, source, DistortionTable(study), find_trials(table, contents), *left_out)
@@ -127,7 +127,7 @@ def targets_of(poses: pd.DataFrame) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class SplitPairs:
-    """Both sides of a training, ready to be batched: planes (N, 2, S, S) uint8 and targets (N, 9) float32."""
+    """Training and validation data, ready to be batched: planes (N, 2, S, S) uint8 and targets (N, 9) float32."""
 
     train: HostFrames
     val: HostFrames
@@ -135,12 +135,12 @@ class SplitPairs:
 
 
 def open_pairs(settings: PoseSettings, pairs: Pairs, split: TrialSplit, progress: Progress = SILENT) -> SplitPairs:
-    """Open the pairs of a split: from the cache, which decodes what it does not hold yet, or from the images.
+    """Open the pairs of a split: from the cache, which decodes missing pairs, or from the images.
 
     Several processes may call this at once; one decodes and the others wait.
 
     Raises:
-        DataError: not one pair of a side can be read.
+        DataError: no pair of a split can be read.
     """
     sides, failures = [], []
     for name in ("train", "val"):
@@ -154,7 +154,7 @@ def open_pairs(settings: PoseSettings, pairs: Pairs, split: TrialSplit, progress
 
 
 def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: TrialSplit) -> str:
-    """Tells whether another run sees the same pairs: their ids and poses, and the sizes of their images."""
+    """Fingerprint of the pairs of a run: their ids and poses, and the sizes of their images."""
     sides = [spread(ids, settings.limit_pairs) for ids in (split.train, split.val)]
     ids = np.concatenate(sides)
     targets = targets_of(pairs.poses.loc[ids])
@@ -181,7 +181,7 @@ def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progres
 
 
 def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]:
-    """(N, 6): time and size of both images, and the numbers of both planes' calibration."""
+    """(N, 6): time and size of both images, and the hashes of both planes' calibrations."""
     rows = [
         [*file_stamp(item.bs), *file_stamp(item.fs), *(reader.fingerprint(item.calibration, side) for side in PLANES)]
         for item in files
@@ -201,7 +201,7 @@ def _find_images(study: VeriserumStudy) -> tuple[Images, str]:
         return found, CALIBRATED
     if found:
         there = len(calibrated_pairs & pairs)
-        _LOG.info("%s holds %d of %d pairs: the originals are used", study.root / "calibrated", there, len(pairs))
+        _LOG.info("%s contains %d of %d pairs: the originals are used", study.root / "calibrated", there, len(pairs))
     return originals, ORIGINALS
 
 
@@ -223,11 +223,11 @@ def _match(poses: pd.DataFrame, images: Images, source: str) -> dict[int, PairFi
 
 
 def _with_numbers(poses: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose pose is six finite numbers, as such."""
+    """The rows whose pose consists of six finite numbers, as numbers."""
     poses = poses.copy()
     for name in POSE_COLUMNS:
         poses[name] = pd.to_numeric(poses[name], errors="coerce")
     finite = np.isfinite(poses[list(POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)
     if not finite.all():
-        _LOG.warning("%d poses are not six numbers and are left out", (~finite).sum())
+        _LOG.warning("%d poses are not six numbers and are omitted", (~finite).sum())
     return pd.DataFrame(poses[finite])

@@ -35,18 +35,18 @@ from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 
 _LOG = logging.getLogger(__name__)
 _COPIED = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
-"""Columns of the result that the pose table knows."""
+"""Columns of the result that are copied from the pose table."""
 _SHEET_PAIRS = 6
 _OVERLAY_SIZE = 512
 
 
 @dataclass(frozen=True)
 class PosePredictSettings:
-    """How poses are estimated.
+    """Settings of an estimation of poses.
 
     Attributes:
         calibration: id of the distortion calibration of originals without a row in a pose table.
-        anatomy: ``anatomy_id`` of pairs without a row in a pose table; None: the network's, if it has one only.
+        anatomy: ``anatomy_id`` of pairs without a row in a pose table; None: the network's, if it has only one.
         overlay: draw the implant's outline on every pair.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: pairs in one forward pass; None: by device.
@@ -61,16 +61,16 @@ class PosePredictSettings:
 
 @dataclass(frozen=True)
 class PosePrediction:
-    """What ``medcli predict pose`` did.
+    """Result of ``medcli predict pose``.
 
     Attributes:
         out: the table of poses, with the published columns.
-        checkpoint, device: what estimated them, and where.
-        pairs: estimated.
-        overlays: folder of the pictures, None without ``--overlay``.
-        contact_sheet: some of the pictures on one sheet.
-        seconds: of reading, estimating and writing.
-        failures: pairs without a pose, a line each.
+        checkpoint, device: the network and its device.
+        pairs: number of estimated pairs.
+        overlays: folder of the overlays, None without ``--overlay``.
+        contact_sheet: some of the overlays on one sheet.
+        seconds: for reading, estimating and writing.
+        failures: pairs without a pose, one line each.
     """
 
     out: Path
@@ -96,9 +96,9 @@ def predict_pose(
 
     Args:
         inputs: images (either plane of a pair, as recorded or calibrated) or folders; none: all of ``root``.
-        out: CSV file to write; replaced as a whole.
+        out: CSV file to write; replaced if it exists.
         checkpoint: the network; None: the newest ``runs/pose/*/best.safetensors``.
-        root: folder with the tables: originals are calibrated by the pose table's calibration.
+        root: folder with the tables: originals are calibrated with the pose table's calibration.
 
     Raises:
         DataError: no pair among the inputs, or none could be read.
@@ -138,7 +138,7 @@ def predict_pose(
 
 
 def _known(study: VeriserumStudy) -> pd.DataFrame:
-    """What the pose table says of the pairs, whole numbers by id; empty where there is none."""
+    """The pose table's ids of the pairs, whole numbers by id; empty if there is no table."""
     try:
         table = study.table(POSES)
     except DataError as error:
@@ -150,7 +150,7 @@ def _known(study: VeriserumStudy) -> pd.DataFrame:
 def _find(
     inputs: Sequence[Path], study: VeriserumStudy, known: pd.DataFrame, settings: PosePredictSettings
 ) -> tuple[dict[int, PairFiles], list[str]]:
-    """Pairs among the inputs by id, in its order; calibrated images are taken where both kinds of a pair are there."""
+    """Pairs among the inputs in the order of ids; of a pair in both kinds the calibrated images are used."""
     calibrated: Images = {}
     originals: Images = {}
     for path in inputs:
@@ -185,7 +185,7 @@ def _merge(into: dict[int, dict[str, str]], found: dict[int, dict[str, str]]) ->
 
 
 def _with_partner(path: Path, parsed: tuple[bool, str, int]) -> dict[str, str]:
-    """The file, and the other plane's beside it if it is there."""
+    """The file, and the other plane's next to it if it exists."""
     planes = {parsed[1]: str(path)}
     for beside in sorted(path.parent.iterdir()):
         other = parse_name(beside.name)
@@ -200,7 +200,7 @@ def _pair(number: int, calibrated: dict[str, str], originals: dict[str, str], ca
     if len(originals) < 2:
         raise DataError("one plane's image is missing: both are needed")
     if pd.isna(calibration):
-        raise DataError("its distortion calibration is not known: name --root, --calibration ID, or calibrate it first")
+        raise DataError("its distortion calibration is unknown: give --root, --calibration ID, or calibrate it first")
     return PairFiles(number, originals["bs"], originals["fs"], int(calibration))
 
 
@@ -211,7 +211,7 @@ def _rows(
     predictor: PosePredictor,
     settings: PosePredictSettings,
 ) -> pd.DataFrame:
-    """The table to write; cells that are not known stay empty, so the same pairs give the same file."""
+    """The table to write; unknown cells stay empty, so the same pairs give the same file."""
     trained_on = predictor.metadata.anatomies
     default = settings.anatomy or (trained_on[0] if len(trained_on) == 1 else None)
     ids = [item.id for item in done]
@@ -237,7 +237,7 @@ def _draw(
     failures: list[str],
     progress: Progress,
 ) -> tuple[Path | None, Path | None]:
-    """An image a pair with the implant's outline, and some of them on one sheet."""
+    """One image per pair with the implant's outline, and some of them on one sheet."""
     folder = make_output_folder(out.with_name(f"{out.stem}_overlays"))
     shown: list[tuple[list[NDArray[np.uint8]], str]] = []
     pick = {int(i) for i in np.linspace(0, len(done) - 1, min(_SHEET_PAIRS, len(done)))}

@@ -1,8 +1,8 @@
 """Rotations as six numbers, and the angle between rotations, for training with torch.
 
 The six numbers are the first two *rows* of the matrix (Zhou et al., "On the continuity of rotation representations in
-neural networks", CVPR 2019): any six numbers but parallel ones give a rotation by Gram-Schmidt, without the jumps that
-Euler angles and quaternions have.
+neural networks", CVPR 2019): any two non-parallel rows give a rotation by Gram-Schmidt, without the discontinuities of
+Euler angles and quaternions.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _SMALLEST = 1e-6
 
 
 def six_to_matrix(six: Tensor) -> Tensor:
-    """(..., 6) to (..., 3, 3) rotations: rows made perpendicular and of unit length, the third their cross product.
+    """(..., 6) to (..., 3, 3) rotations: rows orthonormalised, the third their cross product.
 
-    Computed in float32 at least, whatever the precision of ``six``.
+    Computed at least in float32 for any precision of ``six``.
     """
     six = six if six.dtype == torch.float64 else six.float()
     first = functional.normalize(six[..., :3], dim=-1, eps=_SMALLEST)
@@ -30,7 +30,7 @@ def angle_between(one: Tensor, other: Tensor) -> Tensor:
     """Geodesic angle in radians, 0 to pi, between rotations (..., 3, 3); its gradient is finite everywhere.
 
     For R = one other^T: atan2(sin, cos) with 2 sin = |(R32 - R23, R13 - R31, R21 - R12)| and 2 cos = trace(R) - 1.
-    The arccosine of the trace, often used, has an infinite gradient at 0 and pi and loses half of the digits there.
+    The common arccosine of the trace has an infinite gradient at 0 and pi and loses half of the digits there.
     """
     relative = one @ other.transpose(-1, -2)
     axis = torch.stack(

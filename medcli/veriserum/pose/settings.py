@@ -1,4 +1,4 @@
-"""Settings of a pose training; the defaults are the published ones where they are known."""
+"""Settings of a pose training; the defaults are the published ones where known."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from medcli.veriserum.pose.network import BACKBONE
 
 @dataclass(frozen=True)
 class PoseSettings(FitSettings):
-    """What :func:`medcli.veriserum.pose.train.train_pose` does; see :class:`FitSettings` for the rest.
+    """Settings of :func:`medcli.veriserum.pose.train.train_pose`; see :class:`FitSettings` for the others.
 
     Attributes:
         root: folder of Veriserum.
-        calibrated: folder of calibrated images; None: ``root/calibrated`` if it holds any, else the originals are
-            calibrated on the fly.
+        calibrated: folder of calibrated images; None: ``root/calibrated`` if it contains any, otherwise the originals
+            are calibrated on the fly.
         anatomy: ``femur``, ``tibia``, or an ``anatomy_id`` (published: 1).
-        split: ``trial``, or ``published``: the first 1,000 ids in their order, cut 80 to 20.
+        split: ``trial``, or ``published``: the first 1,000 ids in their order, split 80/20.
         size: pixels along each side of a plane.
         backbone: a classification model of torchvision.
         backbone_weights: ``imagenet``, ``none``, or a local file.
         loss: a name of :data:`medcli.veriserum.pose.losses.POSE_LOSSES`.
         loss_weights: of the translation (mm) and of the rotation (degrees).
-        limit_pairs: at most so many training and so many validation pairs, evenly over all; None: all.
+        limit_pairs: maximum number of training and of validation pairs, evenly over all; None: all.
         use_cache: read decoded pairs from the cache; otherwise decode the images in every epoch.
     """
 

@@ -49,17 +49,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainPoseResult(RunResult):
-    """What a training leaves; see :class:`RunResult` for the rest.
+    """Result of a training; see :class:`RunResult` for the other fields.
 
     Attributes:
-        mean_pose_metrics: the same errors of always guessing the mean pose of the training pairs.
-        train_pairs, val_pairs, test_pairs: how many; the test pairs take no part.
+        mean_pose_metrics: the same errors with the mean pose of the training pairs as estimate.
+        train_pairs, val_pairs, test_pairs: their numbers; the test pairs are not used.
         images: ``calibrated`` or ``originals``.
-        split_rule: what kept trials together.
-        warnings: what to keep in mind when quoting the metrics.
-        device: what it was trained on, and in which precision.
-        seconds: time of this process; of a run that went on, since then.
-        failures: pairs that cannot be read and took no part.
+        split_rule: how trials were defined.
+        warnings: limitations of the metrics.
+        device: device and precision of the training.
+        seconds: time of this process; of a resumed run, since then.
+        failures: unreadable pairs, which were not used.
     """
 
     mean_pose_metrics: dict[str, float]
@@ -82,16 +82,16 @@ def train_pose(
 
     Args:
         settings: see :class:`PoseSettings`.
-        out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there goes on, with the same
-            numbers as if it had not stopped; one that is done is reported again and nothing is computed.
+        out: folder of the run, see :mod:`medcli.training.run_folder`. An interrupted run is resumed, with the same
+            numbers as an uninterrupted one; a finished run is reported again and nothing is computed.
         resume: ``auto``, or a Lightning checkpoint to resume from.
-        overwrite: forget the run in ``out``.
-        progress: told about training pairs.
+        overwrite: discard the run in ``out``.
+        progress: reports training pairs.
 
     Raises:
         UsageError: settings contradict each other, this machine, or the run in ``out``.
         DataError: images, tables or backbone weights are missing.
-        KeyboardInterrupt: interrupted; the epochs done are on disk.
+        KeyboardInterrupt: interrupted; the finished epochs are on disk.
     """
     check_pose_settings(settings)
     devices = resolve_devices(settings)
@@ -111,7 +111,7 @@ class _PoseTraining(Training[TrainPoseResult]):
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Of the training pairs, (4, 4)."""
+        """Mean pose of the training pairs, (4, 4)."""
         return mean_pose(self.pairs.poses.loc[self.split.train])
 
     def fingerprint(self) -> str:
@@ -144,15 +144,15 @@ class _PoseTraining(Training[TrainPoseResult]):
 
 
 def check_pose_settings(settings: PoseSettings) -> None:
-    """Look at the values that no other part looks at.
+    """Check the values that are not checked elsewhere.
 
     Raises:
-        UsageError: names the option, what came, and what is expected.
+        UsageError: names the option, its value, and what is expected.
     """
     check_loss(POSE_LOSSES, settings.loss, settings.loss_weights)
     check_learning_rate(settings)
     if settings.size < _SMALLEST_SIZE:
-        raise UsageError(f"--size {settings.size} is too small: {_SMALLEST_SIZE} pixels at least")
+        raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")
     anatomy_ids(settings.anatomy)
 
 
@@ -166,7 +166,7 @@ def mean_pose(poses: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def mean_pose_metrics(poses: pd.DataFrame, mean: NDArray[np.float64]) -> dict[str, float]:
-    """The validation's errors of guessing ``mean`` for every row of ``poses``."""
+    """Validation errors of ``mean`` as the estimate for every row of ``poses``."""
     matrices = pose_matrices(poses)
     away = matrices[:, :3, 3] - mean[:3, 3]
     turned = Rotation.from_matrix(matrices[:, :3, :3]) * Rotation.from_matrix(mean[:3, :3]).inv()
@@ -195,7 +195,7 @@ def _tell(pairs: Pairs, split: TrialSplit) -> None:
         split.rule,
     )
     if pairs.incomplete:
-        logger.warning("%d poses are left out: an image or its calibration is missing", pairs.incomplete)
+        logger.warning("%d poses are omitted: an image or its calibration is missing", pairs.incomplete)
     for warning in split.warnings:
         logger.warning("%s", warning)
 

@@ -1,11 +1,11 @@
 """Refine the pose of an implant by matching its rendering to both X-ray planes.
 
-What is compared are gradients: edges of metal are where two planes say most about a pose, and neither the exposure nor
-the soft parts around matter much. With f and m the weighted gradient images (both directions) of image and rendering,
-each divided by its norm, the sum of squares |f - m|² = 2 - 2 <f, m>, so that least squares over the six numbers of a
-rigid motion maximise the gradient correlation <f, m> (Penney et al. 1998, IEEE Trans Med Imaging 17:586). That is
-Levenberg and Marquardt's method, with derivatives by differences: some hundred renderings of a window about the implant
-where a search without derivatives takes thousands. From coarse to fine, blur and window shrink.
+Gradients are compared: the edges of the metal determine the pose, with little influence of exposure and soft tissue.
+With f and m the weighted gradient images (both directions) of image and rendering, each divided by its norm, the sum of
+squares is |f - m|² = 2 - 2 <f, m>, so least squares over the six parameters of a rigid motion maximise the gradient
+correlation <f, m> (Penney et al. 1998, IEEE Trans Med Imaging 17:586). The optimiser is Levenberg-Marquardt with finite
+differences, which takes some hundred renderings of a window about the implant where a derivative-free search takes
+thousands. From coarse to fine, blur and window shrink.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import Camera, DualPlane, ImageGrid
 
-Picture = NDArray[Any]
+Image = NDArray[Any]
 """(H, W) float32."""
 Matrix = NDArray[np.float64]
 Numbers = NDArray[np.float64]
 
 _LEAST_PIXELS = 12
-"""An implant must cover this many pixels along each side to be matched."""
+"""Minimum extent of an implant in pixels along each side."""
 _FIRST_DAMPING, _MOST_DAMPING, _TINY = 1e-3, 1e4, 1e-12
 _LEAST_GAIN, _LEAST_STEP, _MOST_STEP = 1e-5, 5e-3, 5.0
 _ATTENUATION_STEP = 0.1
@@ -41,13 +41,13 @@ _DARK_CORRELATION = 1e-12
 
 @dataclass(frozen=True)
 class Level:
-    """One step from coarse to fine.
+    """One resolution level, from coarse to fine.
 
     Attributes:
         size: pixels along each side of the calibrated image.
         blur_mm: standard deviation at the detector of the blur of image and rendering.
-        reach_mm: how far from the implant's outline, at the detector, the image counts.
-        step: millimetres and degrees, of the differences for derivatives and so of the change sought.
+        reach_mm: distance from the implant's outline, at the detector, within which the image is compared.
+        step: millimetres and degrees, step of the finite differences and unit of the unknowns.
     """
 
     size: int
@@ -60,19 +60,19 @@ LEVELS = (
     Level(256, 4.0, 14.0, 1.0),
     Level(256, 2.0, 9.0, 0.5),
     Level(512, 1.0, 5.0, 0.25),
-    Level(1024, 0.4, 2.5, 0.3),  # finer than most images: the rendering's pixels matter less then
+    Level(1024, 0.4, 2.5, 0.3),  # finer than most images, to reduce the effect of the rendering's pixels
 )
 
 
 @dataclass(frozen=True)
 class MatchingSettings:
-    """How a pose is refined.
+    """Settings of a refinement.
 
     Attributes:
         levels: from coarse to fine.
-        per_mm: where the attenuation of the implant's metal, in 1/mm, starts; it is fitted along with the pose, for it
+        per_mm: start value of the attenuation of the implant's metal, in 1/mm; it is fitted with the pose, since it
             depends on alloy, tube voltage and glare.
-        most_evaluations: of the residuals (without those for derivatives), at each level.
+        most_evaluations: maximum evaluations of the residuals (without those for derivatives) per level.
     """
 
     levels: Sequence[Level] = LEVELS
@@ -87,29 +87,29 @@ class Refined:
     Attributes:
         pose: (4, 4) implant to world.
         before, after: gradient correlation, mean over the planes, of start and result at the finest level, -1 to 1.
-        moved_mm: how far the middle of the implant moved; turned_deg: by how much it turned.
-        per_mm: attenuation of the metal that fits best, 1/mm.
-        evaluations: renderings of both planes.
+        displacement_mm, rotation_deg: displacement of the implant's centre, and rotation of the implant.
+        per_mm: fitted attenuation of the metal, 1/mm.
+        evaluations: number of renderings of both planes.
     """
 
     pose: Matrix
     before: float
     after: float
-    moved_mm: float
-    turned_deg: float
+    displacement_mm: float
+    rotation_deg: float
     per_mm: float
     evaluations: int
 
 
 class Matcher:
-    """One implant, the cameras and the two images: says how well a pose fits at one level."""
+    """The objective at one level: one implant, the cameras and the two images."""
 
     def __init__(
-        self, pictures: Mapping[str, Picture], cameras: DualPlane, mesh: Mesh, around: Sequence[Matrix], level: Level
+        self, images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, around: Sequence[Matrix], level: Level
     ) -> None:
         self.mesh = mesh
         self.planes = [
-            _PlaneMatcher(picture, cameras.camera(plane), mesh, around, level) for plane, picture in pictures.items()
+            _PlaneMatcher(image, cameras.camera(plane), mesh, around, level) for plane, image in images.items()
         ]
         self.evaluations = 0
 
@@ -127,34 +127,34 @@ class Matcher:
 class _PlaneMatcher:
     """One plane's window."""
 
-    def __init__(self, picture: Picture, camera: Camera, mesh: Mesh, around: Sequence[Matrix], level: Level) -> None:
+    def __init__(self, image: Image, camera: Camera, mesh: Mesh, around: Sequence[Matrix], level: Level) -> None:
         self.camera, self.mesh = camera, mesh
         whole = ImageGrid.calibrated(level.size)
         self.blur = level.blur_mm / whole.pixel_mm
         margin = int(np.ceil((level.reach_mm + 2 * level.blur_mm) / whole.pixel_mm)) + 2
         self.grid, first = _window(camera, mesh, around, whole, margin)
-        image = _cropped(_resized(picture, level.size), first, self.grid)
+        image = _cropped(_resized(image, level.size), first, self.grid)
         self.weight = self._weight(around, level.reach_mm / whole.pixel_mm)
         self.fixed = self._gradients(image)
 
-    def _weight(self, around: Sequence[Matrix], reach: float) -> Picture:
-        """Root of the weight: 1 near the implant at one of the poses, falling to 0 within ``reach`` pixels."""
+    def _weight(self, around: Sequence[Matrix], reach: float) -> Image:
+        """Square root of the weight: 1 near the implant at any of the poses, falling to 0 within ``reach`` pixels."""
         seen = np.zeros((self.grid.rows, self.grid.columns), dtype=bool)
         for pose in around:
             seen |= self.camera.silhouette(self.mesh, pose, self.grid)
-        # Not OpenCV's distance transform: called from several threads at once, it gives other numbers now and then.
+        # Not OpenCV's distance transform, which occasionally gives other numbers when called from several threads.
         distance = ndimage.distance_transform_edt(~seen)
         return np.sqrt(np.clip(2 - 2 * distance / reach, 0, 1)).astype(np.float32)
 
     def moving(self, pose: Matrix, per_mm: float) -> NDArray[np.float32]:
         """Weighted gradients of the rendering, of norm 1, (N,)."""
         length = self.camera.path_length(self.mesh, pose, self.grid)
-        transmission: Picture = cv2.exp(length * np.float32(-per_mm))
+        transmission: Image = cv2.exp(length * np.float32(-per_mm))
         values = self._gradients(transmission)
-        # A rendering that shows nothing must not count as a better match than one in a wrong place.
+        # An empty rendering must not match better than one in a wrong place.
         return values if values.any() else -self.fixed
 
-    def _gradients(self, image: Picture) -> NDArray[np.float32]:
+    def _gradients(self, image: Image) -> NDArray[np.float32]:
         smooth = cv2.GaussianBlur(image, (0, 0), self.blur, borderType=cv2.BORDER_REPLICATE)
         parts = [
             (self.weight * cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=3, borderType=cv2.BORDER_REPLICATE)).ravel()
@@ -166,7 +166,7 @@ class _PlaneMatcher:
 
 
 def refine(
-    pictures: Mapping[str, Picture],
+    images: Mapping[str, Image],
     cameras: DualPlane,
     mesh: Mesh,
     start: Matrix,
@@ -175,11 +175,11 @@ def refine(
     """Refine a pose.
 
     Args:
-        pictures: plane ("bs", "fs") -> calibrated image (S, S), any brightness; one plane suffices, but says little
-            about the direction along its rays.
+        images: plane ("bs", "fs") -> calibrated image (S, S), any brightness; one plane suffices, but hardly
+            determines the position along its rays.
         cameras: of the recording.
         mesh: the implant, closed, millimetres.
-        start: (4, 4) implant to world, a few millimetres and degrees from the truth.
+        start: (4, 4) implant to world, within a few millimetres and degrees of the true pose.
 
     Raises:
         DataError: the implant is not in the images at the start.
@@ -187,29 +187,29 @@ def refine(
     settings = settings or MatchingSettings()
     pose, per_mm, evaluations = start, settings.per_mm, 0
     for level in settings.levels:
-        matcher = Matcher(pictures, cameras, mesh, [pose], level)
+        matcher = Matcher(images, cameras, mesh, [pose], level)
         pose, per_mm = _least_squares(matcher, pose, per_mm, level, settings.most_evaluations)
         evaluations += matcher.evaluations
-    finest = Matcher(pictures, cameras, mesh, [start, pose], settings.levels[-1])
+    finest = Matcher(images, cameras, mesh, [start, pose], settings.levels[-1])
     middle = np.append(mesh.bounds.mean(axis=0), 1.0)
     return Refined(
         pose=pose,
         before=finest.correlation(start, per_mm),
         after=finest.correlation(pose, per_mm),
-        moved_mm=float(np.linalg.norm((pose - start) @ middle)),
-        turned_deg=float(rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)),
+        displacement_mm=float(np.linalg.norm((pose - start) @ middle)),
+        rotation_deg=float(rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)),
         per_mm=per_mm,
         evaluations=evaluations,
     )
 
 
 def moved(pose: Matrix, motion: NDArray[np.float64], middle_mm: NDArray[np.float64]) -> Matrix:
-    """A pose moved in the world.
+    """A pose after a rigid motion in the world.
 
     Args:
         pose: (4, 4) implant to world.
-        motion: (6,) millimetres along x, y, z; degrees of a rotation vector, about the point that follows.
-        middle_mm: (3,) in the implant's coordinates; a turn about it leaves it where it is.
+        motion: (6,) millimetres along x, y, z; rotation vector in degrees, about ``middle_mm``.
+        middle_mm: (3,) centre of rotation in the implant's coordinates.
     """
     result = np.eye(4)
     result[:3, :3] = Rotation.from_rotvec(motion[3:], degrees=True).as_matrix() @ pose[:3, :3]
@@ -218,9 +218,9 @@ def moved(pose: Matrix, motion: NDArray[np.float64], middle_mm: NDArray[np.float
 
 
 def _least_squares(matcher: Matcher, start: Matrix, per_mm: float, level: Level, most: int) -> tuple[Matrix, float]:
-    """The best pose and attenuation at one level: its seven numbers as one problem."""
+    """The best pose and attenuation at one level, seven unknowns."""
     middle = matcher.mesh.bounds.mean(axis=0)
-    # Six numbers of the motion, and the logarithm of the attenuation's change in units that are as large as they are.
+    # Six parameters of the motion, and the logarithm of the attenuation's change, scaled to similar magnitude.
     steps = np.append(np.full(6, level.step), _ATTENUATION_STEP)
 
     def attenuation(change: float) -> float:
@@ -235,15 +235,15 @@ def _least_squares(matcher: Matcher, start: Matrix, per_mm: float, level: Level,
 
 
 def minimise(residuals: Callable[[Numbers], Numbers], count: int, most: int) -> Numbers:
-    """Least squares by Levenberg and Marquardt's method, starting from zeros.
+    """Least squares by the Levenberg-Marquardt method, starting from zeros.
 
-    Sums run in one fixed order, without the threads of a linear algebra library: the same numbers come out to the last
-    bit whatever else the process does. That is why SciPy's ``least_squares`` is not used.
+    Sums are computed in a fixed order, without a threaded linear algebra library, so results are bitwise reproducible.
+    That is why SciPy's ``least_squares`` is not used.
 
     Args:
-        residuals: (count,) float64 -> (N,) float64; the unknowns are in units of about the change sought.
-        count: of unknowns.
-        most: iterations.
+        residuals: (count,) float64 -> (N,) float64; the unknowns are in units of the expected change.
+        count: number of unknowns.
+        most: maximum number of iterations.
 
     Returns:
         (count,) the unknowns.
@@ -251,7 +251,7 @@ def minimise(residuals: Callable[[Numbers], Numbers], count: int, most: int) -> 
     numbers, damping = np.zeros(count), _FIRST_DAMPING
     current = residuals(numbers)
     cost = _dot(current, current)
-    # Differences as wide as a unit and not smaller: a rendering's pixels make small ones uneven.
+    # Finite differences with a step of one unit: smaller ones are noisy because of the rendering's pixels.
     halves = np.eye(count) / 2
     for _ in range(most):
         slopes = np.stack([residuals(numbers + half) - residuals(numbers - half) for half in halves])
@@ -272,7 +272,7 @@ def minimise(residuals: Callable[[Numbers], Numbers], count: int, most: int) -> 
 
 
 def _dot(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Sum of products in float64, in an order that depends on the length alone."""
+    """Sum of products in float64, in an order that depends only on the length."""
     return float(np.sum(np.multiply(a, b, dtype=np.float64)))
 
 
@@ -282,7 +282,7 @@ def _window(
     """The part of the image about the implant at some poses, and its first column and row.
 
     Raises:
-        DataError: it is not in the image, or hardly.
+        DataError: it is not in the image, or too small.
     """
     places = [mesh.vertices @ pose[:3, :3].T + pose[:3, 3] for pose in around]
     pixels = whole.to_pixels(camera.project(np.concatenate(places)))
@@ -296,16 +296,16 @@ def _window(
     return grid, (int(first[0]), int(first[1]))
 
 
-def _resized(picture: Picture, size: int) -> Picture:
-    image = picture.astype(np.float32)
+def _resized(image: Image, size: int) -> Image:
+    image = image.astype(np.float32)
     if image.shape == (size, size):
         return image
     shrinks = image.shape[0] > size
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def _cropped(image: Picture, first: tuple[int, int], grid: ImageGrid) -> Picture:
-    """The window of an image; beyond the edges the edge pixel."""
+def _cropped(image: Image, first: tuple[int, int], grid: ImageGrid) -> Image:
+    """The window of an image, extended by its edge pixels."""
     columns = np.clip(first[0] + np.arange(grid.columns), 0, image.shape[1] - 1)
     rows = np.clip(first[1] + np.arange(grid.rows), 0, image.shape[0] - 1)
     return np.ascontiguousarray(image[rows[:, None], columns])

@@ -1,4 +1,4 @@
-"""Refine the poses of a whole study by matching implants to both planes (``medcli register pose``)."""
+"""Refine the poses of a study by matching implants to both planes (``medcli register pose``)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from medcli.veriserum.registration.start_poses import Sources, StartPoses, selec
 
 _LOG = logging.getLogger(__name__)
 _START_COLUMNS = tuple(f"start_{name}" for name in folder_index.POSE_COLUMNS)
-_REPORT_COLUMNS = ("similarity_before", "similarity_after", "moved_mm", "turned_deg")
+_REPORT_COLUMNS = ("similarity_before", "similarity_after", "displacement_mm", "rotation_deg")
 _KEEP_EVERY_S = 20.0
 _LEAST_DEPTH_MM = 200.0
 
@@ -53,7 +53,7 @@ class PoseReport:
 
     Attributes:
         similarity_before, similarity_after: gradient correlation, mean over both planes, -1 to 1.
-        moved_mm: of the implant's middle; turned_deg: of the implant.
+        displacement_mm, rotation_deg: displacement of the implant's centre, and rotation of the implant.
     """
 
     id: int
@@ -62,18 +62,18 @@ class PoseReport:
     result: dict[str, float]
     similarity_before: float
     similarity_after: float
-    moved_mm: float
-    turned_deg: float
+    displacement_mm: float
+    rotation_deg: float
 
 
 @dataclass(frozen=True)
 class RegisterResult:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
-        done: registered by this run; ``skipped`` were in the file already; ``without_images`` were left out.
-        frame: that poses are given in; inter_plane: where the planes' geometry is from.
-        seconds: of the matching, all workers together side by side.
+        done: registered by this run; ``skipped`` were already in the file; ``without_images`` were omitted.
+        frame: of the poses; inter_plane: origin of the inter-plane geometry.
+        seconds: wall time of the matching with all workers.
     """
 
     out: Path
@@ -101,17 +101,17 @@ def register_poses(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> RegisterResult:
-    """Refine start poses and write them as a CSV file with the published columns and a report in further ones.
+    """Refine start poses and write them to a CSV file with the published columns and report columns.
 
     Args:
         sources: images, tables and implants.
-        out: the CSV file; ids that it holds already are not done again. It is kept up to date during long runs.
+        out: the CSV file; ids already in it are skipped. It is kept up to date during long runs.
         ids: (first, last) ranges; None: every start pose with images that is not obsolete.
         anatomy: only poses of this implant.
-        least_similarity: a result that fits less well is a failure.
-        overlays: folder for pictures of the outlines before and after.
-        workers: pairs at a time; the result is the same to the last bit for any number.
-        overwrite: start the file anew.
+        least_similarity: results below it are failures.
+        overlays: folder for images of the outlines before and after.
+        workers: pairs at a time; the result is bitwise the same for any number.
+        overwrite: replace the file.
 
     Raises:
         DataError: a table is missing, or there is nothing to do.
@@ -148,7 +148,7 @@ def register_poses(
 def _work(
     run: _Run, waiting: list[int], out: Path, rows: dict[int, dict[str, Any]], workers: int, progress: Progress
 ) -> tuple[list[PoseReport], list[PairFailure]]:
-    """Register what is waiting; ``rows`` and the file grow with each result."""
+    """Register the pending pairs; ``rows`` and the file grow with each result."""
     image_io.use_single_threaded_codecs()
     if run.overlays and waiting:
         make_output_folder(run.overlays)
@@ -174,7 +174,7 @@ def _work(
 
 
 class _Run:
-    """The work on one pair, called from several threads."""
+    """Registers one pair at a time; called from several threads."""
 
     def __init__(
         self, starts: StartPoses, settings: MatchingSettings, least_similarity: float, overlays: Path | None
@@ -201,7 +201,7 @@ class _Run:
         if refined.after < self.least_similarity:
             raise DataError(
                 f"the best match has similarity {refined.after:.2f}, less than {self.least_similarity:g}: "
-                "is it the right implant, calibration, frame, and a start within some 5 mm and 5 degrees?"
+                "is it the right implant, calibration, frame, and a start within about 5 mm and 5 degrees?"
             )
         return PoseReport(
             id=number,
@@ -210,13 +210,13 @@ class _Run:
             result=starts.pose_cells(number, refined.pose),
             similarity_before=round(refined.before, 5),
             similarity_after=round(refined.after, 5),
-            moved_mm=round(refined.moved_mm, 5),
-            turned_deg=round(refined.turned_deg, 5),
+            displacement_mm=round(refined.displacement_mm, 5),
+            rotation_deg=round(refined.rotation_deg, 5),
         )
 
     def row(self, report: PoseReport) -> dict[str, Any]:
-        """The row of the CSV file: what the start's row said, the new pose, and the report."""
-        # Cell by cell, since a row of its own would turn whole numbers into decimal ones.
+        """The row of the CSV file: the start's row with the new pose and the report."""
+        # Cell by cell, since extracting a row would convert integers to floats.
         table = self.starts.table
         start = {name: table.at[report.id, name] for name in table.columns} | {"id": report.id}
         row: dict[str, Any] = {name: start.get(name, "") for name in PUBLISHED_COLUMNS}
@@ -226,7 +226,7 @@ class _Run:
 
 
 def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -> None:
-    """Show that an implant is well on the detector's side of both sources."""
+    """Check that an implant is clearly on the detector's side of both sources."""
     corners = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
     for plane in PLANES:
         depth = corners @ cameras.camera(plane).matrix()[2, :3] + cameras.camera(plane).matrix()[2, 3]
@@ -247,7 +247,7 @@ def _read_rows(out: Path) -> dict[int, dict[str, Any]]:
     except (OSError, ValueError) as error:
         reason = str(error)
     raise DataError(
-        f"{out} holds no registered poses: {reason}", "choose another --out, or replace it with --overwrite"
+        f"{out} contains no registered poses: {reason}", "choose another --out, or replace it with --overwrite"
     )
 
 

@@ -1,4 +1,4 @@
-"""Start poses of a registration, with the images, cameras and implants that are matched."""
+"""Start poses of a registration, with images, cameras and implants."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _CARRIED = ("obsolete", "update_timestamp")
 
 @dataclass(frozen=True)
 class Sources:
-    """Where things are; None: found below ``root``.
+    """Input files and folders; None: found below ``root``.
 
     Attributes:
         start: CSV file of start poses; None: the pose table.
-        calibrated: folder of calibrated images; what is not there is calibrated from the native images.
+        calibrated: folder of calibrated images; missing ones are calibrated from the native images.
         implants: folder of ``ana_NNNNNN.stl``.
-        inter_plane: JSON file with the places of the planes; None: the published ones.
+        inter_plane: JSON file with the inter-plane geometry; None: the published one.
     """
 
     root: Path
@@ -53,11 +53,11 @@ class Sources:
 
 
 class StartPoses:
-    """The start poses of a study, and what belongs to them; images are read pair by pair.
+    """The start poses of a study with their geometry; images are read pair by pair.
 
     Attributes:
         study: the dataset.
-        table: the start poses by id, with what the pose table knows of them.
+        table: the start poses by id, completed from the pose table.
         geometry: cameras and implants.
 
     Raises:
@@ -68,7 +68,7 @@ class StartPoses:
         files = {POSES: sources.poses, DISTORTIONS: sources.distortion, SOURCES: sources.source_calibration}
         self.study = VeriserumStudy(sources.root, sources.calibrated, sources.implants, files)
         self.table = _start_poses(self.study, sources.start)
-        self.study.table(SOURCES)  # that it is missing is said now, and once
+        self.study.table(SOURCES)  # raises once, here, if it is missing
         self.geometry = PairGeometry(self.study, self.table, read_inter_plane(sources.inter_plane), sources.frame)
         self._distortions = DistortionTable(self.study)
         self._undistorter = Undistorter(_ON_THE_FLY_SIZE, "area")
@@ -85,11 +85,11 @@ class StartPoses:
         """
         row = self.table.loc[[number], list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce")
         if not np.isfinite(row.to_numpy(np.float64)).all():
-            raise DataError(f"its start pose is not made of six numbers: {row.to_numpy()[0].tolist()}")
+            raise DataError(f"its start pose is not six numbers: {row.to_numpy()[0].tolist()}")
         return np.asarray(self.geometry.to_world(np.array([number]), pose_matrices(row))[0])
 
     def pose_cells(self, number: int, pose: NDArray[np.float64]) -> dict[str, float]:
-        """The columns tx … ry of a pose (4, 4) implant to world, in the frame that the start poses are in."""
+        """The columns tx … ry of a pose (4, 4) implant to world, in the frame of the start poses."""
         values = pose_numbers(self.geometry.from_world(number, pose))
         return {name: round(value, 6) for name, value in zip(POSE_COLUMNS, values.tolist(), strict=True)}
 
@@ -115,10 +115,10 @@ class StartPoses:
 
 
 def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: int | None) -> tuple[list[int], int]:
-    """The ids to work on, and how many were left out because they have no image.
+    """The ids to register, and the number omitted because they have no image.
 
     Args:
-        ids: (first, last) ranges, both included; those are wanted even where images are missing. None: all with images.
+        ids: (first, last) ranges, both included; these are kept even if images are missing. None: all with images.
         anatomy: only poses of this implant; None: all.
 
     Raises:
@@ -134,12 +134,12 @@ def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: i
         raise DataError(f"no start pose{what} has images in {starts.study.root}", "check --root, --ids, --start")
     without_images = len(chosen) - len(present)
     if without_images:
-        _LOG.warning("%d start poses have no image and are left out", without_images)
+        _LOG.warning("%d start poses have no image and are omitted", without_images)
     return present, without_images
 
 
 def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
-    """Start poses with what the pose table knows of their ids."""
+    """Start poses completed from the pose table."""
     if file is None:
         table, path = study.table(POSES).copy(), study.table_file(POSES)
     else:
@@ -148,15 +148,15 @@ def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}")
     for name in _FROM_POSE_TABLE:
-        if name in table.columns:  # whole numbers, also where some are not known
+        if name in table.columns:  # whole numbers, even if some are missing
             table[name] = folder_index.whole_numbers(table[name])
     return table
 
 
 def _filled(table: pd.DataFrame, study: VeriserumStudy) -> pd.DataFrame:
-    """Start poses of a file; columns that it lacks and cells that are empty come from the pose table.
+    """Start poses of a file; missing columns and empty cells are filled from the pose table.
 
-    Whether an id is obsolete is the pose table's to say, too.
+    The pose table also states whether an id is obsolete.
     """
     absent = [name for name in _FROM_POSE_TABLE if name not in table.columns]
     if not absent and not study.files.get(POSES) and folder_index.locate(study.contents, POSES) is None:
@@ -166,6 +166,6 @@ def _filled(table: pd.DataFrame, study: VeriserumStudy) -> pd.DataFrame:
         if name in known.columns:
             of_table = known[name].reindex(table.index)
             own = table[name] if name in table.columns else of_table
-            # A column that is empty all over has another type, which would turn whole numbers into decimal ones.
+            # An entirely empty column has another type, which would convert integers to floats.
             table[name] = of_table if own.isna().all() else own.where(own.notna(), of_table)
     return table

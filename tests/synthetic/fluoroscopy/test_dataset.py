@@ -1,4 +1,4 @@
-"""Synthetic Veriserum data: the published layout, known truth, and the same bytes whatever happens."""
+"""Synthetic Veriserum data: published layout, ground truth and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from medcli.synthetic.fluoroscopy.dataset import (
     SyntheticVeriserum,
     make_veriserum,
 )
-from medcli.synthetic.fluoroscopy.grid_phantom import grid_image, grid_picture
+from medcli.synthetic.fluoroscopy.grid_phantom import grid_image, undistorted_grid
 from medcli.synthetic.fluoroscopy.motion import draw_trial, pose_cells
 from medcli.synthetic.fluoroscopy.xray import FIELD_RADIUS_MM
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
@@ -92,7 +92,7 @@ def test_columns_are_those_of_the_real_tables(made: SyntheticVeriserum, real_dat
         assert set(read_table(made.root, name)[0]) == set(expected)
 
 
-def test_again_writes_nothing_and_other_settings_start_anew(tmp_path: Path) -> None:
+def test_a_second_run_writes_nothing_and_other_settings_replace_all(tmp_path: Path) -> None:
     first = make_veriserum(tmp_path, pairs=2, seed=1, workers=1, calibrations=1)
     before = images(tmp_path)
     again = make_veriserum(tmp_path, pairs=2, seed=1, workers=2, calibrations=1)
@@ -106,7 +106,7 @@ def test_again_writes_nothing_and_other_settings_start_anew(tmp_path: Path) -> N
     assert images(tmp_path)["bs_000001.jpg"] != before["bs_000001.jpg"]
 
 
-def test_never_removes_images_it_did_not_make(tmp_path: Path) -> None:
+def test_images_of_another_origin_are_never_removed(tmp_path: Path) -> None:
     (tmp_path / IMAGE_FOLDER).mkdir()
     (tmp_path / IMAGE_FOLDER / "bs_000001.jpg").write_bytes(b"precious")
     with pytest.raises(MedcliError, match="not synthetic"):
@@ -147,7 +147,7 @@ def test_correcting_restores_the_truth_and_not_correcting_does_not() -> None:
 
 
 @pytest.mark.parametrize("plane", PLANES)
-def test_files_alone_place_the_implant_on_its_shadow(made: SyntheticVeriserum, plane: str) -> None:
+def test_files_alone_predict_the_position_of_the_metal(made: SyntheticVeriserum, plane: str) -> None:
     """Pose table, source table, distortion table and STL, read back, predict where the metal is."""
     for pose in read_table(made.root, "veriserum_pose_reloaded_refined_all"):
         calibrations = read_table(made.root, "distortion_calibration_reloaded")
@@ -165,7 +165,7 @@ def test_files_alone_place_the_implant_on_its_shadow(made: SyntheticVeriserum, p
         )
         length = cameras.camera(plane).path_length(implant, matrix, ImageGrid.calibrated(800))
         assert np.sum(length > 0) > 5_000
-        # Logarithm of brightness against path length: where the model says thick metal, the picture is dark.
+        # Logarithm of brightness against path length: where the predicted metal is thick, the image is dark.
         thick, near = length > 8, cv2.dilate((length > 0).astype(np.uint8), np.ones((21, 21))) > 0
         just_outside = near & (cv2.dilate((length > 0).astype(np.uint8), np.ones((5, 5))) == 0)
         assert np.median(image[thick]) < 0.45 * np.median(image[just_outside])
@@ -173,7 +173,7 @@ def test_files_alone_place_the_implant_on_its_shadow(made: SyntheticVeriserum, p
         assert image[thick].mean() < 0.8 * image[shifted].mean()
 
 
-def test_pictures_look_like_fluoroscopy(made: SyntheticVeriserum) -> None:
+def test_images_look_like_fluoroscopy(made: SyntheticVeriserum) -> None:
     for path in sorted((made.root / IMAGE_FOLDER).iterdir()):
         image = read_grey(path)
         assert image[:40, :40].mean() < 12  # dark outside the round field
@@ -234,7 +234,7 @@ def test_calibrations_are_usable_and_like_real_ones() -> None:
             assert np.abs(centre).max() < 12
             assert top[1] > 150
             assert left[0] < -150 < 150 < right[0]
-            # Further from straight than a pixel by far, nearer than a centimetre.
+            # The distortion is much larger than a pixel and smaller than a centimetre.
             bend = distortion([[832 + 500, 800 - 500]])[0] - (
                 centre + (right - centre + top - centre) * [500 / 831, 500 / 800]
             )
@@ -243,14 +243,14 @@ def test_calibrations_are_usable_and_like_real_ones() -> None:
     assert first.bs.to_text() != second.bs.to_text() != second.fs.to_text()
 
 
-def test_settings_that_make_no_sense() -> None:
+def test_invalid_settings_are_rejected() -> None:
     with pytest.raises(ValueError, match="at least one"):
         FluoroscopySettings(pairs=0)
     with pytest.raises(ValueError, match="1 to 7"):
         FluoroscopySettings(anatomies=(1, 8))
 
 
-def test_grid_phantom_has_its_beads_where_it_says() -> None:
+def test_grid_phantom_has_its_beads_at_the_stated_positions() -> None:
     present = bead_presence()
     assert present.sum() == 45 * 45 - 4 * sum(range(1, 12)) + 1
     assert present[:, 44].sum() == present[0].sum() == 45 - 2 * 11
@@ -270,13 +270,13 @@ def test_grid_phantom_has_its_beads_where_it_says() -> None:
     assert 0.2 < gone.mean() < 0.4
 
 
-def test_undistorted_beads_stand_at_their_pixels_in_every_direction() -> None:
-    """Column 800 + X / 0.225, row 800 - Y / 0.225: a bead up, down, left and right of the middle."""
-    picture = 1 - grid_picture()
+def test_undistorted_beads_are_at_their_pixels_in_every_direction() -> None:
+    """Column 800 + X / 0.225, row 800 - Y / 0.225: a bead above, below, left and right of the centre."""
+    image = 1 - undistorted_grid()
     for x_mm, y_mm in ((70, 0), (-70, 0), (0, 70), (0, -70), (0, 0)):
         column, row = 800 + x_mm / 0.225, 800 - y_mm / 0.225
         top, left = round(row) - 9, round(column) - 9
-        weights = np.clip(picture[top : top + 19, left : left + 19] - 0.5, 0, None)
+        weights = np.clip(image[top : top + 19, left : left + 19] - 0.5, 0, None)
         rows, columns = np.mgrid[top : top + 19, left : left + 19]
         centre = (weights * columns).sum() / weights.sum(), (weights * rows).sum() / weights.sum()
         assert np.allclose(centre, (column, row), atol=0.06)

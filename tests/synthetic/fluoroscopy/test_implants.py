@@ -1,4 +1,4 @@
-"""The made-up components: closed, outward, of real sizes, and different from each other."""
+"""The synthetic components: closed, faces outward, realistic sizes, and different from each other."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_displaced_pose_comes_back(scene: tuple[np.ndarray, list[Surface], Dis
     assert found.reason == ""
     assert found.j_after < found.j_before
     assert np.abs(found.pose - TRUE - OFF).max() <= 1.0
-    assert found.moved_mm == pytest.approx(np.linalg.norm(found.pose[:3] - TRUE[:3] - OFF[:3]))
+    assert found.displacement_mm == pytest.approx(np.linalg.norm(found.pose[:3] - TRUE[:3] - OFF[:3]))
     rows, columns = np.nonzero(partial_label(full_label(surfaces, TRUE)[0]))
     before, after = (surfaces[0].distances(pixels_to_ct(x, columns, rows, S)).mean() for x in (TRUE + OFF, found.pose))
     assert before > 0.4
@@ -138,7 +138,7 @@ def test_a_frame_that_does_not_show_the_bone_is_left_alone(scene, change, reason
     assert not found.refined
     assert found.reason == reason
     assert np.array_equal(found.pose, TRUE + OFF)
-    assert found.moved_mm == 0
+    assert found.displacement_mm == 0
 
 
 def test_a_frame_far_from_the_bone_is_left_alone(scene: tuple[np.ndarray, list[Surface], DistanceField]) -> None:

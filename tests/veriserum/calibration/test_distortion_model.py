@@ -68,9 +68,9 @@ def test_text_round_trip(distortion: PolynomialDistortion) -> None:
     [
         ("1,2;0.2;1,2;1,0,0,1", "32;1;2;4 numbers, got 2;1;2;4"),
         (",".join(["1"] * 32) + ";0.2;1,2", "got 32;1;2"),
-        (",".join(["x"] * 32) + ";0.2;1,2;1,0,0,1", "not made of numbers"),
+        (",".join(["x"] * 32) + ";0.2;1,2;1,0,0,1", "does not consist of numbers"),
         (",".join(["nan"] * 32) + ";0.2;1,2;1,0,0,1", "not finite"),
-        ("", "not made of numbers"),
+        ("", "does not consist of numbers"),
     ],
 )
 def test_broken_text(text: str, said: str) -> None:
@@ -78,10 +78,10 @@ def test_broken_text(text: str, said: str) -> None:
         PolynomialDistortion.from_text(text)
 
 
-def test_folding_map_is_refused(distortion: PolynomialDistortion) -> None:
+def test_folding_map_is_rejected(distortion: PolynomialDistortion) -> None:
     distortion.check_invertible()
     folding = distortion.coefficients.copy()
-    folding[8] = 0.01  # u² in X: turns back within the image
+    folding[8] = 0.01  # u² in X: folds within the image
     broken = PolynomialDistortion(folding, distortion.scale, distortion.translation_mm, distortion.rotation)
     with pytest.raises(DataError, match="calibration 7 is not invertible"):
         broken.check_invertible("calibration 7")
@@ -90,7 +90,7 @@ def test_folding_map_is_refused(distortion: PolynomialDistortion) -> None:
         flat.check_invertible()
 
 
-def test_wrong_shapes_are_refused(distortion: PolynomialDistortion) -> None:
+def test_wrong_shapes_are_rejected(distortion: PolynomialDistortion) -> None:
     with pytest.raises(ValueError, match=r"got \(3,\)"):
         distortion(np.zeros(3))
     with pytest.raises(ValueError, match="must be"):

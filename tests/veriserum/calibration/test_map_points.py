@@ -31,7 +31,7 @@ def markers(tmp_path: Path) -> Path:
     return tmp_path / "markers.csv"
 
 
-def test_there_and_back(
+def test_round_trip_through_files(
     veriserum: Path, distortions: dict[int, PolynomialDistortion], markers: Path, tmp_path: Path, medcli: Run
 ) -> None:
     """Calibration and plane are those of each row: ids 1 and 2 use calibrations 4 and 9."""
@@ -58,7 +58,7 @@ def test_one_calibration_for_all(
     np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")[["x_mm", "y_mm"]], expected, atol=1e-9)
 
 
-def test_other_columns_stay_as_they_are(veriserum: Path, tmp_path: Path, medcli: Run) -> None:
+def test_other_columns_are_unchanged(veriserum: Path, tmp_path: Path, medcli: Run) -> None:
     source, out = tmp_path / "points.csv", tmp_path / "new folder" / "out.csv"
     source.write_text("name,X_px,Y_PX,note\n007,1,2,NA\n008,,5,\n009,-5000,3,far\n")
     words = ("--calibration", "4", "--plane", "bs", "--root", veriserum, "--json")
@@ -71,7 +71,9 @@ def test_other_columns_stay_as_they_are(veriserum: Path, tmp_path: Path, medcli:
     assert lines[2][4:] == ["", ""]
 
 
-def test_a_folder_in_the_way_of_the_result(veriserum: Path, markers: Path, tmp_path: Path, medcli: Run) -> None:
+def test_a_folder_with_the_name_of_the_result_is_reported(
+    veriserum: Path, markers: Path, tmp_path: Path, medcli: Run
+) -> None:
     ran = medcli("calibrate", "points", markers, "--out", tmp_path, "--root", veriserum)
     assert ran.code == 1
     assert "is not a regular file" in ran.err
@@ -82,8 +84,8 @@ def test_a_folder_in_the_way_of_the_result(veriserum: Path, markers: Path, tmp_p
     [
         ("x,y\n1,2\n", ["--calibration", "4", "--plane", "bs"], 3, "has no column x_px, y_px"),
         ("x_px,y_px\n1,two\n", ["--calibration", "4", "--plane", "bs"], 3, "line 2: y_px is 'two'"),
-        ("x_px,y_px\n1,2\n", ["--calibration", "4"], 2, "which plane"),
-        ("x_px,y_px\n1,2\n", ["--plane", "bs"], 2, "which calibration"),
+        ("x_px,y_px\n1,2\n", ["--calibration", "4"], 2, "the plane of the points"),
+        ("x_px,y_px\n1,2\n", ["--plane", "bs"], 2, "the calibration of the points"),
         (
             "x_px,y_px\n1,2\n",
             ["--plane", "bs", "--calibration", "5"],

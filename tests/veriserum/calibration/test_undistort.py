@@ -1,4 +1,4 @@
-"""``medcli calibrate veriserum``: exact, resumable and clear."""
+"""``medcli calibrate veriserum``: pixels, resumption and messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medcli.veriserum.calibration import undistort as module
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
 from tests.conftest import Ran
-from tests.support.made_veriserum import make_distortion, smooth_picture, write_picture, write_tables
+from tests.support.made_veriserum import make_distortion, smooth_image, write_tables, write_test_image
 from tests.support.published_veriserum import correct_pair, nearest_native_pixels
 
 Run = Callable[..., Ran]
@@ -88,9 +88,9 @@ def test_ids_and_planes_are_chosen(veriserum: Path, medcli: Run) -> None:
     assert names == ["calibrated_bs_000001.jpg", "calibrated_bs_000002.jpg", "calibrated_bs_000004.jpg"]
 
 
-def test_the_other_plane_decides_on_the_scaling(veriserum: Path, tmp_path: Path) -> None:
-    """Only bs is wanted, but whether it is scaled depends on fs being black."""
-    write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
+def test_the_other_plane_determines_the_scaling(veriserum: Path, tmp_path: Path) -> None:
+    """Only bs is selected, but its scaling depends on whether fs is black."""
+    write_test_image(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
     calibrate(veriserum, tmp_path / "one", selection=ImageSelection(ids=[(1, 1)], planes=["bs"]))
     calibrate(veriserum, tmp_path / "both", selection=ImageSelection(ids=[(1, 1)]))
     name = "calibrated_bs_000001.jpg"
@@ -100,7 +100,7 @@ def test_the_other_plane_decides_on_the_scaling(veriserum: Path, tmp_path: Path)
 def test_black_plane_leaves_both_unscaled(
     veriserum: Path, distortions: dict[int, PolynomialDistortion], tmp_path: Path
 ) -> None:
-    write_picture(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
+    write_test_image(veriserum / "images/fs_000001.jpg", np.zeros((1600, 1664), np.uint8))
     calibrate(veriserum, tmp_path / "out", CalibrationSettings(format="png"), ImageSelection(ids=[(1, 1)]))
     for plane, expected in expect(veriserum, distortions[4], 1).items():
         result = image_io.read_grey(tmp_path / "out" / f"calibrated_{plane}_000001.png")
@@ -131,9 +131,9 @@ def test_database_instead_of_csv(veriserum: Path, tmp_path: Path) -> None:
 
 def test_png_and_tif_inputs_below_other_folders(veriserum: Path, tmp_path: Path) -> None:
     for plane, suffix in (("bs", ".PNG"), ("fs", ".tif")):
-        picture = smooth_picture(77)
+        image = smooth_image(77)
         (veriserum / "more" / "deep").mkdir(parents=True, exist_ok=True)
-        content = cv2.imencode(suffix.lower(), picture)[1].tobytes()
+        content = cv2.imencode(suffix.lower(), image)[1].tobytes()
         (veriserum / "more" / "deep" / f"{plane}_000005{suffix}").write_bytes(content)
     poses = pd.read_csv(veriserum / POSES)
     poses.loc[len(poses)] = {**poses.iloc[0].to_dict(), "id": 5}
@@ -155,16 +155,18 @@ def test_area_with_mask(veriserum: Path, medcli: Run) -> None:
     words = ("--resample", "area", "--mask", "--size", "100", "--ids", "1")
     assert medcli("calibrate", "veriserum", "--root", veriserum, *words).code == 0
     mask = image_io.read_grey(veriserum / "calibrated/mask_bs_calibration_04.png")
-    picture = image_io.read_grey(veriserum / "calibrated/calibrated_bs_000001.jpg")
-    assert mask.shape == picture.shape == (100, 100)
+    image = image_io.read_grey(veriserum / "calibrated/calibrated_bs_000001.jpg")
+    assert mask.shape == image.shape == (100, 100)
     assert set(np.unique(mask)) == {0, 255}
-    assert picture[mask == 0].mean() < 10 < picture[mask == 255].mean()
-    refused = medcli("calibrate", "veriserum", "--root", veriserum, "--mask")
-    assert refused.code == 2
-    assert "area" in refused.err
+    assert image[mask == 0].mean() < 10 < image[mask == 255].mean()
+    rejected = medcli("calibrate", "veriserum", "--root", veriserum, "--mask")
+    assert rejected.code == 2
+    assert "area" in rejected.err
 
 
-def test_manifest_names_what_made_the_images(veriserum: Path, distortions: dict[int, PolynomialDistortion]) -> None:
+def test_manifest_records_options_and_calibrations(
+    veriserum: Path, distortions: dict[int, PolynomialDistortion]
+) -> None:
     calibrate(veriserum)
     manifest = json.loads((veriserum / "calibrated/medcli_calibration.json").read_text())
     assert manifest["options"] == {"size": 512, "format": "jpg", "resample": "reference", "quality": 95}
@@ -173,12 +175,12 @@ def test_manifest_names_what_made_the_images(veriserum: Path, distortions: dict[
     assert "Non-Commercial" in manifest["derived_from"]
 
 
-def test_a_folder_is_not_filled_in_two_ways(veriserum: Path, medcli: Run) -> None:
+def test_images_with_other_options_are_not_added_to_a_folder(veriserum: Path, medcli: Run) -> None:
     calibrate(veriserum)
     made = contents_of(veriserum / "calibrated")
-    refused = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256")
-    assert refused.code == 2
-    assert "made with other options: size was 512, is 256" in refused.err
+    rejected = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256")
+    assert rejected.code == 2
+    assert "made with other options: size was 512, is 256" in rejected.err
     part = medcli("calibrate", "veriserum", "--root", veriserum, "--size", "256", "--ids", "1", "--overwrite")
     assert part.code == 2, "the other images in the folder would stay as they are"
     assert contents_of(veriserum / "calibrated") == made
@@ -189,7 +191,7 @@ def test_a_folder_is_not_filled_in_two_ways(veriserum: Path, medcli: Run) -> Non
 def test_interrupted_overwrite_leaves_no_old_image_under_the_new_manifest(
     veriserum: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after the first new image, then run again without --overwrite: all images are made in the new way."""
+    """Killed after the first new image, then run again without --overwrite: all images have the new options."""
     calibrate(veriserum, veriserum / "whole", CalibrationSettings(quality=30))
     calibrate(veriserum)
 
@@ -203,7 +205,7 @@ def test_interrupted_overwrite_leaves_no_old_image_under_the_new_manifest(
     assert contents_of(veriserum / "calibrated") == contents_of(veriserum / "whole")
 
 
-def test_overwrite_in_the_same_way_keeps_images_until_they_are_replaced(
+def test_overwrite_keeps_images_until_they_are_replaced(
     veriserum: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calibrate(veriserum)
@@ -226,13 +228,13 @@ def test_images_of_unknown_origin_are_not_added_to(veriserum: Path, medcli: Run,
     assert medcli("calibrate", "veriserum", "--root", veriserum, "--overwrite").code == 0
 
 
-def test_results_beside_the_originals(veriserum: Path, medcli: Run) -> None:
+def test_results_next_to_the_originals(veriserum: Path, medcli: Run) -> None:
     for _ in range(2):
         assert medcli("calibrate", "veriserum", "--root", veriserum, "--out", veriserum).code == 0
     assert len(list(veriserum.glob("calibrated_*.jpg"))) == 8
 
 
-def test_mask_of_a_folder_that_is_done(veriserum: Path) -> None:
+def test_mask_of_a_finished_folder(veriserum: Path) -> None:
     calibrate(veriserum, settings=CalibrationSettings(resample="area"))
     result = calibrate(veriserum, settings=CalibrationSettings(resample="area", mask=True))
     assert (result.done, result.skipped) == (0, 8)
@@ -247,7 +249,7 @@ def test_changed_calibration_is_noticed(veriserum: Path, medcli: Run) -> None:
     assert "calibration 9, plane" in ran.err
 
 
-# Bad input: each is one clear line, and the other images go on.
+# Bad input: one clear line each, and the other images continue.
 
 
 def failing_run(medcli: Run, root: Path) -> tuple[dict, Ran]:
@@ -271,7 +273,7 @@ def check_one_failure(medcli: Run, root: Path, number: int, plane: str, said: st
     assert said in plain.err
 
 
-def test_cut_off_jpeg(veriserum: Path, medcli: Run) -> None:
+def test_truncated_jpeg(veriserum: Path, medcli: Run) -> None:
     path = veriserum / "images/bs_000002.jpg"
     path.write_bytes(path.read_bytes()[:-5000])
     check_one_failure(medcli, veriserum, 2, "bs", "is cut off")
@@ -328,8 +330,8 @@ def test_broken_calibration(veriserum: Path, medcli: Run, text: str, said: str) 
 
 
 def test_colour_jpeg_is_read_as_grey(veriserum: Path, medcli: Run) -> None:
-    colour = np.stack([smooth_picture(1), smooth_picture(2), smooth_picture(3)], axis=-1)
-    write_picture(veriserum / "images/bs_000001.jpg", colour)
+    colour = np.stack([smooth_image(1), smooth_image(2), smooth_image(3)], axis=-1)
+    write_test_image(veriserum / "images/bs_000001.jpg", colour)
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--json")
     assert ran.code == 0
     assert json.loads(ran.out)["colour"] == 1
@@ -371,7 +373,7 @@ def test_tables_that_are_not_tables(veriserum: Path, medcli: Run, tmp_path: Path
     assert (ran.code, "there is no file" in ran.err) == (3, True)
 
 
-def test_no_id_among_the_wanted(veriserum: Path, medcli: Run) -> None:
+def test_no_id_is_selected(veriserum: Path, medcli: Run) -> None:
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--ids", "100-200")
     assert ran.code == 3
     assert "none of the 4 ids" in ran.err
@@ -384,8 +386,10 @@ def test_output_that_cannot_be_written(veriserum: Path, medcli: Run, tmp_path: P
     assert "cannot write to" in ran.err
 
 
-def test_full_disk_stops_and_is_gone_on_from(veriserum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is full after three images: they stay, nothing half-written does, and a later run ends the work."""
+def test_full_disk_stops_and_a_later_run_resumes(
+    veriserum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full after three images: they are kept, no partial file remains, and a later run resumes."""
     calibrate(veriserum, tmp_path / "whole")
     original, written = files.write_bytes, []
 
@@ -422,7 +426,7 @@ def test_values_beyond_the_header_do_not_shift_columns(veriserum: Path, medcli: 
     assert medcli("calibrate", "veriserum", "--root", veriserum, "--json").code == 0
 
 
-def test_two_pose_tables_are_said(veriserum: Path, medcli: Run) -> None:
+def test_two_pose_tables_are_reported(veriserum: Path, medcli: Run) -> None:
     (veriserum / "csv_files/veriserum_pose_a_older.csv").write_text((veriserum / POSES).read_text())
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0
@@ -436,16 +440,16 @@ def test_skip_obsolete_with_words_or_without_the_column(veriserum: Path, medcli:
     poses.to_csv(veriserum / POSES, index=False)
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete", "--json")
     assert json.loads(ran.out)["obsolete"] == 4
-    assert "obsolete is no number in 1 rows" in ran.err
+    assert "obsolete is not a number in 1 rows" in ran.err
     poses.drop(columns="obsolete").to_csv(veriserum / POSES, index=False)
     assert "no column obsolete" in medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete").err
 
 
-def test_duplicates_are_said(veriserum: Path, medcli: Run) -> None:
-    write_picture(veriserum / "zz copy" / "bs_000001.jpg", smooth_picture(50))
+def test_duplicates_are_reported(veriserum: Path, medcli: Run) -> None:
+    write_test_image(veriserum / "zz copy" / "bs_000001.jpg", smooth_image(50))
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0
-    assert "1 images lie in two places" in ran.err
+    assert "1 images exist twice" in ran.err
 
 
 def test_maps_beyond_the_memory_limit_are_loaded_again(veriserum: Path, monkeypatch: pytest.MonkeyPatch) -> None:

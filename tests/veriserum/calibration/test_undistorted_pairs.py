@@ -1,4 +1,4 @@
-"""Pairs undistorted on the fly, and the maps that are kept for it."""
+"""Pairs undistorted on the fly, and the cached maps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from medcli.veriserum.calibration import undistorted_pairs
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter, to_native_size
 from medcli.veriserum.calibration.undistortion_map import AreaMap, ReferenceMap
-from tests.support.made_veriserum import make_distortion, smooth_picture
+from tests.support.made_veriserum import make_distortion, smooth_image
 
 MODELS = {"bs": make_distortion(1), "fs": make_distortion(2)}
-PAIR = {"bs": smooth_picture(1), "fs": smooth_picture(2)}
+PAIR = {"bs": smooth_image(1), "fs": smooth_image(2)}
 BLACK = np.zeros((1600, 1664), np.uint8)
 
 
@@ -28,7 +28,7 @@ def test_each_plane_is_divided_by_its_maximum_unless_one_is_black() -> None:
     assert not beside_black["fs"].any()
 
 
-def test_a_plane_that_is_not_wanted_decides_on_the_scaling_alone() -> None:
+def test_a_plane_that_is_not_selected_only_determines_the_scaling() -> None:
     undistorter = Undistorter(64)
     only = {"bs": MODELS["bs"]}
     assert list(undistorter.pair(PAIR, only)) == ["bs"]
@@ -39,20 +39,20 @@ def test_a_plane_that_is_not_wanted_decides_on_the_scaling_alone() -> None:
     assert undistorter.pair({"fs": PAIR["fs"]}, only) == {}
 
 
-def test_area_takes_images_of_any_size() -> None:
+def test_area_accepts_images_of_any_size() -> None:
     small = PAIR["bs"][::2, ::2]
     found = Undistorter(64, "area").pair({"bs": small}, {"bs": MODELS["bs"]})["bs"]
     np.testing.assert_array_equal(found, AreaMap.build(MODELS["bs"], 64).apply(small, float(small.max())))
 
 
-def test_an_image_of_the_native_size_is_left_as_it_is() -> None:
+def test_an_image_of_the_native_size_is_unchanged() -> None:
     assert to_native_size(PAIR["bs"]) is PAIR["bs"]
     resized = to_native_size(PAIR["bs"][::2, ::2])
     assert (resized.shape, resized.dtype) == ((1600, 1664), np.float32)
     assert 0 <= resized.min() < resized.max() <= 1
 
 
-def test_a_map_is_made_once_for_all_threads_and_the_oldest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_map_is_built_once_for_all_threads_and_the_oldest_is_dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
     def build(model: object, size: int, resampling: str) -> ReferenceMap:

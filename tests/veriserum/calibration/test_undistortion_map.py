@@ -13,7 +13,7 @@ from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.undistorted_pairs import to_native_size
 from medcli.veriserum.calibration.undistortion_map import AreaMap, Reduction, ReferenceMap, load_or_build
 from medcli.veriserum.dataset.detector import PLANES
-from tests.support.made_veriserum import make_distortion, smooth_picture
+from tests.support.made_veriserum import make_distortion, smooth_image
 from tests.support.published_veriserum import correct_pair, nearest_native_pixels
 
 
@@ -37,9 +37,9 @@ def test_nearest_pixel_of_the_whole_grid(distortion: PolynomialDistortion, neare
 def test_reference_equals_the_published_pixels(
     distortion: PolynomialDistortion, nearest: np.ndarray, size: int
 ) -> None:
-    picture = smooth_picture(5)
-    expected = correct_pair({"bs": picture, "fs": picture}, {"bs": nearest, "fs": nearest}, size)["bs"]
-    result = ReferenceMap.build(distortion, size).apply(picture, picture.max())
+    image = smooth_image(5)
+    expected = correct_pair({"bs": image, "fs": image}, {"bs": nearest, "fs": nearest}, size)["bs"]
+    result = ReferenceMap.build(distortion, size).apply(image, image.max())
     np.testing.assert_array_equal(result, expected)
 
 
@@ -47,15 +47,15 @@ def test_reference_equals_the_published_pixels(
 def test_reference_equals_the_published_pixels_for_other_input_sizes(
     distortion: PolynomialDistortion, nearest: np.ndarray, shape: tuple[int, int]
 ) -> None:
-    picture = smooth_picture(6, shape)
-    expected = correct_pair({"bs": picture, "fs": picture}, {"bs": nearest, "fs": nearest})["bs"]
-    resized = to_native_size(picture)
+    image = smooth_image(6, shape)
+    expected = correct_pair({"bs": image, "fs": image}, {"bs": nearest, "fs": nearest})["bs"]
+    resized = to_native_size(image)
     result = ReferenceMap.build(distortion, 512).apply(resized, resized.max())
     np.testing.assert_array_equal(result, expected)
 
 
 def test_reference_without_scaling(distortion: PolynomialDistortion, nearest: np.ndarray) -> None:
-    pair = {"bs": smooth_picture(7), "fs": np.zeros((1600, 1664), np.uint8)}
+    pair = {"bs": smooth_image(7), "fs": np.zeros((1600, 1664), np.uint8)}
     expected = correct_pair(pair, {"bs": nearest, "fs": nearest})
     built = ReferenceMap.build(distortion, 512)
     np.testing.assert_array_equal(built.apply(pair["bs"], 0), expected["bs"])
@@ -77,9 +77,9 @@ def check_published_calibrations(real_data: Path, cases: list[tuple[str, int]]) 
         model = PolynomialDistortion.from_text(table[f"distortion_result_{plane}"][row])
         tree = nearest_native_pixels(model)
         for size, shape in ((512, (1600, 1664)), (512, (900, 1000)), (333, (1600, 1664))):
-            picture = smooth_picture(row, shape)
-            expected = correct_pair({"bs": picture, "fs": picture}, {"bs": tree, "fs": tree}, size)["bs"]
-            source = to_native_size(picture)
+            image = smooth_image(row, shape)
+            expected = correct_pair({"bs": image, "fs": image}, {"bs": tree, "fs": tree}, size)["bs"]
+            source = to_native_size(image)
             np.testing.assert_array_equal(ReferenceMap.build(model, size).apply(source, source.max()), expected)
 
 
@@ -95,31 +95,31 @@ def test_reduction_reads_what_opencv_reads(size: int) -> None:
         np.testing.assert_allclose(left + right, cv2.resize(row, (size, 1))[0], atol=1e-4)
 
 
-def test_reduction_refuses_a_size_beyond_the_grid() -> None:
+def test_reduction_rejects_a_size_beyond_the_grid() -> None:
     with pytest.raises(ValueError, match="1 to 1600"):
         Reduction.to_size(1601)
 
 
-def slow_area(picture: np.ndarray, distortion: PolynomialDistortion, size: int, i: int, j: int) -> float:
+def slow_area(image: np.ndarray, distortion: PolynomialDistortion, size: int, i: int, j: int) -> float:
     """Mean over a fine lattice of the footprint of output pixel (i, j), by the model's own inverse."""
     offsets = (np.arange(32) + 0.5) / 32
     columns, rows = np.meshgrid((j + offsets) * 1600 / size - 0.5, (i + offsets) * 1600 / size - 0.5)
     points_mm = np.stack([(columns.ravel() - 800) * 0.225, -(rows.ravel() - 800) * 0.225], axis=1)
     x, y = distortion.inverse(points_mm).T
     x, y = x.astype(np.float32)[None], y.astype(np.float32)[None]
-    values = cv2.remap(picture.astype(np.float64), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = cv2.remap(image.astype(np.float64), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return float(values.mean())
 
 
 @pytest.mark.parametrize("size", [64, 512, 1600])
 def test_area_equals_a_fine_integral(distortion: PolynomialDistortion, size: int) -> None:
-    picture = cv2.GaussianBlur(smooth_picture(8), (0, 0), 2)
+    image = cv2.GaussianBlur(smooth_image(8), (0, 0), 2)
     area = AreaMap.build(distortion, size)
-    result = area.apply(picture, 0)
+    result = area.apply(image, 0)
     rng = np.random.default_rng(0)
     inside = np.argwhere(area.inside)
     for i, j in inside[rng.integers(0, len(inside), 40)]:
-        assert abs(result[i, j] - slow_area(picture, distortion, size, i, j)) <= 1.5
+        assert abs(result[i, j] - slow_area(image, distortion, size, i, j)) <= 1.5
 
 
 def test_area_is_black_outside_and_scaled_inside(distortion: PolynomialDistortion) -> None:
@@ -143,10 +143,10 @@ def test_area_field_of_view_is_where_a_native_pixel_maps(distortion: PolynomialD
 
 
 def test_area_of_another_input_size_is_nearly_the_same(distortion: PolynomialDistortion) -> None:
-    picture = cv2.GaussianBlur(smooth_picture(9), (0, 0), 6)
-    half = cv2.resize(picture, (832, 800), interpolation=cv2.INTER_AREA)
+    image = cv2.GaussianBlur(smooth_image(9), (0, 0), 6)
+    half = cv2.resize(image, (832, 800), interpolation=cv2.INTER_AREA)
     area = AreaMap.build(distortion, 256)
-    difference = area.apply(picture, 0).astype(float) - area.apply(half, 0)
+    difference = area.apply(image, 0).astype(float) - area.apply(half, 0)
     assert np.abs(difference).mean() < 1
 
 

@@ -1,4 +1,4 @@
-"""What many pairs share is computed once, and a fault is told again."""
+"""Shared values are computed once, and an error is raised again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medcli.core.errors import DataError
 from medcli.veriserum.dataset.remembered import Remembered
 
 
-def test_values_and_faults_are_computed_once() -> None:
+def test_values_and_errors_are_computed_once() -> None:
     asked: list[int] = []
 
     def halve(number: int) -> int:

@@ -14,7 +14,7 @@ from tests.conftest import Ran
 from tests.support.made_veriserum import write_study
 
 
-def test_counts_problems_and_what_comes_next(veriserum: Path) -> None:
+def test_counts_problems_and_next_commands(veriserum: Path) -> None:
     (veriserum / "images/fs_000003.jpg").unlink()
     found = survey_veriserum(veriserum)
     assert found.found["images"] == "4 bs and 3 fs of 4 ids"
@@ -24,7 +24,7 @@ def test_counts_problems_and_what_comes_next(veriserum: Path) -> None:
     assert found.proposals[0].command == spell("medcli", "download", "veriserum", "--dest", veriserum)
 
 
-def test_proposes_to_calibrate_and_counts_what_is_done(veriserum: Path, medcli: Callable[..., Ran]) -> None:
+def test_proposes_to_calibrate_and_counts_calibrated_images(veriserum: Path, medcli: Callable[..., Ran]) -> None:
     columns = "id,principalp_h_fs,principalp_v_fs,principalp_h_bs,principalp_v_bs,sid_fs,sid_bs"
     (veriserum / "source_int_calibration.csv").write_text(f"{columns}\n1,0,0,0,0,1800,1800\n")
     (proposal,) = survey_veriserum(veriserum).proposals
@@ -50,10 +50,10 @@ def test_absent_folder(tmp_path: Path) -> None:
         ((1, 1, 1, 3, 3, 3, 3, 3, 3), (1, 1, 1, 2, 2, 2, 3, 3, 3), None),
     ],
 )
-def test_proposes_a_training_that_can_begin(
+def test_proposes_a_training_that_can_start(
     tmp_path: Path, anatomies: tuple[int, ...], measurements: tuple[int, ...], words: str | None
 ) -> None:
-    """As many trials as a split needs, of one implant or of a group; a pair without an image does not count."""
+    """Enough trials for a split, of one implant or of a group; pairs without an image do not count."""
     write_study(tmp_path, anatomies, measurements)
     commands = [step.command for step in survey_veriserum(tmp_path).proposals if step.step == "train"]
     assert commands == ([] if words is None else [f"medcli train pose --root {tmp_path}{words}"])

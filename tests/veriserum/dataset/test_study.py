@@ -34,19 +34,19 @@ def test_images_and_surfaces_are_listed_apart(root: Path) -> None:
     assert VeriserumStudy(root, implants=root / "csv_files").surfaces.files == {}
 
 
-def test_results_beside_the_originals_are_told_by_their_names(root: Path) -> None:
+def test_results_next_to_the_originals_are_recognised_by_name(root: Path) -> None:
     (root / "calibrated_bs_000002.jpg").touch()
     study = VeriserumStudy(root, root)
     assert sorted(study.calibrated_images) == [1, 2]
     assert sorted(study.contents.images) == [1, 2, 9]
 
 
-def test_a_folder_that_was_named_must_hold_calibrated_images(root: Path) -> None:
-    for folder, said in (
-        (root / "csv_files", "holds no calibrated_bs_NNNNNN.jpg"),
+def test_a_given_folder_must_contain_calibrated_images(root: Path) -> None:
+    for folder, expected in (
+        (root / "csv_files", "contains no calibrated_bs_NNNNNN.jpg"),
         (root / "none", "there is no folder"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=expected):
             VeriserumStudy(root, folder).calibrated_images  # noqa: B018
     (root / "calibrated").rename(root / "elsewhere")
     assert VeriserumStudy(root).calibrated_images == {}
@@ -63,7 +63,7 @@ def test_a_table_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
 original = folder_index._read_csv
 
 
-def test_a_table_that_was_named_is_taken(root: Path, tmp_path: Path) -> None:
+def test_a_given_table_is_used(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no pose table in"):
         VeriserumStudy(tmp_path / "study/calibrated").table(POSES)
     named = root / "csv_files/source_int_calibration_reloaded.csv"

@@ -1,4 +1,4 @@
-"""Which pairs are one trial by each rule, splits that keep trials whole, and the check for leaks."""
+"""Grouping of pairs into trials by each rule, splits by trial, and the check for leaks."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_without_any_column_runs_of_ids_broken_at_jumps_are_trials(tmp_path: Pat
     trials = find_trials(poses, nothing(tmp_path))
     assert trials.rule == RUNS
     assert same_groups(trials.of, poses["trial"])
-    assert any("no column tells the trials" in warning for warning in split_by_trial(poses, trials).warnings)
+    assert any("no column identifies the trials" in warning for warning in split_by_trial(poses, trials).warnings)
 
 
 def test_runs_end_at_gaps_and_at_another_anatomy(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_runs_end_at_gaps_and_at_another_anatomy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("trials", "frames"), [(3, 5), (4, 3), (10, 20), (50, 7)])
-def test_split_keeps_trials_whole_and_uses_every_pair_once(tmp_path: Path, trials: int, frames: int) -> None:
+def test_split_does_not_divide_trials_and_uses_every_pair_once(tmp_path: Path, trials: int, frames: int) -> None:
     poses = make_poses(trials, frames)
     poses["measurement_id"] = poses["trial"]
     found = find_trials(poses, nothing(tmp_path))
@@ -119,18 +119,18 @@ def test_split_keeps_trials_whole_and_uses_every_pair_once(tmp_path: Path, trial
 def test_two_trials_cannot_be_split(tmp_path: Path) -> None:
     poses = make_poses(2, 20)
     poses["measurement_id"] = poses["trial"]
-    with pytest.raises(DataError, match="40 pairs are of 2 trials"):
+    with pytest.raises(DataError, match="40 pairs are from 2 trials"):
         split_by_trial(poses, find_trials(poses, nothing(tmp_path)))
 
 
-def test_published_split_is_in_id_order_and_said_to_leak(tmp_path: Path) -> None:
+def test_published_split_is_in_id_order_and_reported_to_leak(tmp_path: Path) -> None:
     poses = make_poses(60, 20)
     poses["measurement_id"] = poses["trial"]
     split = split_as_published(poses.drop(index=range(1, 11)), find_trials(poses, nothing(tmp_path)))
     assert (split.train[0], split.train[-1], split.val[0], split.val[-1]) == (11, 810, 811, 1010)
     assert np.array_equal(split.val, split.test)
     assert split.leaks == 1  # id 811 follows id 810 in one motion
-    assert "1 trials stand on both sides" in split.warnings[0]
+    assert "1 trials are shared between the splits" in split.warnings[0]
 
 
 def test_split_by_frame_is_found_to_leak() -> None:

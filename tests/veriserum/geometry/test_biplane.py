@@ -1,4 +1,4 @@
-"""The two X-ray cameras and the renderer: against rays shot one by one, against analytic lengths, and on edges."""
+"""The two X-ray cameras and the renderer: against single rays, against analytic lengths, and on edges."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def rays(camera: Camera, grid: ImageGrid) -> np.ndarray:
 
 
 def slow_path_length(mesh: Mesh, camera: Camera, grid: ImageGrid) -> tuple[np.ndarray, np.ndarray]:
-    """The renderer's twin: Möller and Trumbore's test of every ray against every triangle, lengths and hits."""
+    """Reference renderer: Möller-Trumbore test of every ray against every triangle, lengths and hits."""
     directions = rays(camera, grid).reshape(-1, 3)
     length, hits = np.zeros(len(directions)), np.zeros(len(directions), dtype=int)
     for a, b, c in mesh.triangles:
@@ -111,7 +111,7 @@ def test_sphere_has_its_analytic_lengths(cameras: DualPlane, plane: str) -> None
     squared = to_centre @ to_centre - (rays(camera, grid) @ to_centre) ** 2
     expected = 2 * np.sqrt(np.clip(radius**2 - squared, 0, None))
     rendered = camera.path_length(sphere(radius, 5), pose, grid)
-    # The polyhedron lies up to 0.02 mm inside the sphere; near the rim that becomes much longer along the ray.
+    # The polyhedron is up to 0.02 mm inside the sphere; near the rim the difference along the ray is much larger.
     well_inside = squared < (0.9 * radius) ** 2
     assert well_inside.sum() > 4000
     assert np.abs(rendered - expected)[well_inside].max() < 0.15
@@ -154,7 +154,7 @@ def test_every_ray_enters_as_often_as_it_leaves(cameras: DualPlane, plane: str) 
 
 
 def test_a_hole_in_the_mesh_does_leak(cameras: DualPlane) -> None:
-    """The test above can fail: without one face entries and exits no longer balance."""
+    """Counter-check: without one face, entries and exits do not balance."""
     mesh, grid, camera = sphere(30, 2), ImageGrid.calibrated(512), cameras.bs
     corners, inverse = np.empty((len(mesh.vertices), 2), np.int64), np.empty(len(mesh.vertices))
     project_corners(
@@ -200,8 +200,8 @@ def test_mesh_off_the_image_leaves_it_black(cameras: DualPlane) -> None:
         assert not length[:300, :300].any()
 
 
-def test_mesh_at_the_source_is_refused(cameras: DualPlane) -> None:
-    with pytest.raises(ValueError, match="reaches the X-ray source"):
+def test_mesh_at_the_source_is_rejected(cameras: DualPlane) -> None:
+    with pytest.raises(ValueError, match="extends to the X-ray source"):
         cameras.bs.path_length(sphere(30, 1), cameras.pose_matrix([0, 0, 1860], [0, 0, 0]), ImageGrid.calibrated(64))
 
 
@@ -213,7 +213,7 @@ def test_default_planes_are_the_published_ones() -> None:
     np.testing.assert_allclose(planes.fs.centre_mm, [360, 0, 250])
 
 
-def test_source_stands_over_the_principal_point(cameras: DualPlane) -> None:
+def test_source_is_above_the_principal_point(cameras: DualPlane) -> None:
     np.testing.assert_allclose(cameras.bs.source_mm, [2.7, -6.1, 1860])
     plane = cameras.fs.plane
     expected = plane.centre_mm - 10.2 * plane.horizontal + 1.9 * plane.vertical + 1851 * plane.normal
@@ -251,7 +251,7 @@ def test_pose_frames(cameras: DualPlane) -> None:
     np.testing.assert_allclose(at_source, world)
     in_fs = cameras.pose_matrix(*numbers, frame=PoseFrame.FS)
     np.testing.assert_allclose(in_fs, cameras.fs.plane.to_world @ world)
-    # R = Rz Rx Ry: a turn about y alone leaves the implant's y axis alone.
+    # R = Rz Rx Ry: a rotation about y alone does not change the implant's y axis.
     np.testing.assert_allclose(cameras.pose_matrix([0, 0, 0], [0, 0, 33])[:3, 1], [0, 1, 0], atol=1e-12)
     many = cameras.pose_matrix(np.zeros((5, 3)), np.zeros((5, 3)), PoseFrame.FS)
     assert many.shape == (5, 4, 4)
@@ -262,7 +262,7 @@ def test_calibration_rows() -> None:
     assert SourceIntensifier.from_row(row).sid_bs == 1860.5
     with pytest.raises(DataError, match="no column 'sid_fs'"):
         SourceIntensifier.from_row({name: value for name, value in row.items() if name != "sid_fs"})
-    with pytest.raises(DataError, match="no number"):
+    with pytest.raises(DataError, match="not a number"):
         SourceIntensifier.from_row(row | {"sid_fs": "far"})
     with pytest.raises(DataError, match="positive distances"):
         SourceIntensifier.from_row(row | {"sid_fs": -5})
@@ -282,12 +282,12 @@ def test_real_source_calibrations_make_cameras(real_data) -> None:  # type: igno
     for _, row in table.iterrows():
         pair = DualPlane.from_calibration(SourceIntensifier.from_row(row))
         assert 1800 < pair.bs.source_mm[2] < 1900
-        # Both sources see the place where the planes' axes cross near the middle of their images.
+        # Both sources project the crossing point of the planes' axes near the centre of their images.
         for camera in (pair.bs, pair.fs):
             assert np.linalg.norm(camera.project([CROSSING])) < 12
 
 
-def test_inter_plane_geometry_is_read_or_refused(tmp_path: Path) -> None:
+def test_inter_plane_geometry_is_read_or_rejected(tmp_path: Path) -> None:
     path = tmp_path / "planes.json"
     path.write_text('{"fs": {"centre_mm": [1, 2, 3], "normal": [1, 0, 0], "vertical": [0, 1, 0]}}')
     planes = read_inter_plane(path)
@@ -295,5 +295,5 @@ def test_inter_plane_geometry_is_read_or_refused(tmp_path: Path) -> None:
     assert planes.bs.normal.tolist() == [0, 0, 1]
     for text in ('{"left": {}}', "[1]", "{", '{"fs": {"centre_mm": [1, 2, 3]}}'):
         path.write_text(text)
-        with pytest.raises(DataError, match="is no inter-plane geometry"):
+        with pytest.raises(DataError, match="is not an inter-plane geometry"):
             read_inter_plane(path)

@@ -21,7 +21,7 @@ def test_the_outline_is_the_rim_of_the_silhouette() -> None:
     assert 50 < rim.sum() < seen.sum()
 
 
-def test_images_are_enlarged_and_later_outlines_lie_on_top() -> None:
+def test_images_are_enlarged_and_later_outlines_are_on_top() -> None:
     made = Study(FluoroscopySettings(pairs=1, seed=1, frames_per_trial=1))
     mesh, pose = made.implants[made.frames[1].anatomy_id].mesh, made.frames[1].knee.of("femur")
     images = {plane: np.full((64, 64), 90, np.uint8) for plane in PLANES}

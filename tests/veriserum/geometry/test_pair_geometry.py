@@ -19,7 +19,7 @@ from tests.support.made_veriserum import write_study
 
 @pytest.fixture
 def study(tmp_path: Path) -> VeriserumStudy:
-    """Of calibration 1 the sources are known, of anatomy 3 the surface."""
+    """The sources of calibration 1 and the surface of anatomy 3 are known."""
     root = write_study(tmp_path / "study", [3], [1])
     write_stl(make_implants()[2].mesh, root / "ana_000003.stl")
     return VeriserumStudy(root)
@@ -31,24 +31,24 @@ POSES = pd.DataFrame(
 )
 
 
-def test_what_is_known_is_given_and_what_is_not_is_said(study: VeriserumStudy) -> None:
+def test_known_geometry_is_returned_and_unknown_is_reported(study: VeriserumStudy) -> None:
     geometry = PairGeometry(study, POSES)
     assert geometry.cameras(7) is geometry.cameras(9)
     assert geometry.cameras(7).bs.distance_mm == 1800
     assert geometry.implant(7) is geometry.implant(10)
-    for ask, number, said in (
+    for ask, number, expected in (
         (geometry.cameras, 8, "source-intensifier calibration 2 is not in source_int_calibration_reloaded.csv"),
-        (geometry.cameras, 10, "source_int_calibration_id is not known"),
-        (geometry.cameras, 11, "source_int_calibration_id is not known"),
+        (geometry.cameras, 10, "source_int_calibration_id is unknown"),
+        (geometry.cameras, 11, "source_int_calibration_id is unknown"),
         (geometry.implant, 8, "no surface of anatomy 4"),
-        (geometry.implant, 9, "anatomy_id is not known"),
+        (geometry.implant, 9, "anatomy_id is unknown"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=expected):
             ask(number)
 
 
 @pytest.mark.parametrize("frame", list(PoseFrame))
-def test_poses_go_to_the_world_and_back(study: VeriserumStudy, frame: PoseFrame) -> None:
+def test_poses_round_trip_through_the_world(study: VeriserumStudy, frame: PoseFrame) -> None:
     geometry, pose = PairGeometry(study, POSES, frame=frame), np.eye(4)
     pose[:3, 3] = [1, 2, 300]
     (world,) = geometry.to_world(np.array([7]), pose[None])
@@ -59,5 +59,5 @@ def test_poses_go_to_the_world_and_back(study: VeriserumStudy, frame: PoseFrame)
 def test_a_frame_needs_the_calibration(study: VeriserumStudy) -> None:
     poses = np.stack([np.eye(4)])
     assert np.array_equal(PairGeometry(study, POSES).to_world(np.array([10]), poses), poses)
-    with pytest.raises(DataError, match="pair 10 in frame fs: source_int_calibration_id is not known"):
+    with pytest.raises(DataError, match="pair 10 in frame fs: source_int_calibration_id is unknown"):
         PairGeometry(study, POSES, frame=PoseFrame.FS).to_world(np.array([10]), poses)

@@ -1,4 +1,4 @@
-"""The losses of the pose training: their values, and at the hard places."""
+"""The losses of the pose training: values and singular cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pose_loss = POSE_LOSSES[PUBLISHED_POSE_LOSS]
 
 
 def turned(angle_deg: float) -> torch.Tensor:
-    """(1, 9) pose turned about a slanted axis."""
+    """(1, 9) pose rotated about an oblique axis."""
     axis = np.array([1.0, 2.0, -2.0]) / 3
     matrix = torch.from_numpy(Rotation.from_rotvec(np.radians(angle_deg) * axis).as_matrix())
     return torch.cat([torch.zeros(3), matrix[:2].reshape(6).float()])[None]
@@ -29,7 +29,7 @@ def test_angle_is_right_and_its_gradient_finite_everywhere(angle: float) -> None
     assert bool(torch.isfinite(estimate.grad).all())
     assert float(estimate.grad.abs().max()) < 1e3
     if 0.01 <= angle <= 179.0:
-        assert float(estimate.grad.abs().max()) > 1  # it still says which way to turn
+        assert float(estimate.grad.abs().max()) > 1  # it still gives the direction of the rotation
 
 
 @pytest.mark.parametrize("name", POSE_LOSSES)
@@ -46,7 +46,7 @@ def test_loss_is_finite_for_parallel_rows_and_in_half_precision(name: str) -> No
 def test_weights_are_of_a_millimetre_and_of_a_degree() -> None:
     target, estimate = turned(0.0), turned(20.0)
     estimate[0, :3] = torch.tensor([10.0, 0.0, 0.0])
-    translation = (10 - 0.5) / 3  # SmoothL1 beyond its bend at 1 mm, mean over the axes
+    translation = (10 - 0.5) / 3  # SmoothL1 beyond beta 1 mm, mean over the axes
     assert pose_loss(estimate, target, (1.0, 0.0)).item() == pytest.approx(translation, rel=1e-5)
     assert pose_loss(estimate, target, (0.0, 1.0)).item() == pytest.approx(20, abs=1e-3)
     assert pose_loss(estimate, target, (2.0, 0.5)).item() == pytest.approx(2 * translation + 10, abs=1e-3)

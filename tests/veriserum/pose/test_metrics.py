@@ -25,7 +25,7 @@ def implant() -> Implant:
 
 
 def moved(by_mm: list[float], by_deg: list[float]) -> NDArray[np.float64]:
-    """POSE with an error of translation, and turned in its place about the world's axes."""
+    """POSE with an error of translation, and rotated in place about the world's axes."""
     change = rigid_transform([0, 0, 0], by_deg, VERISERUM_EULER)
     pose = POSE.copy()
     pose[:3, :3] = change[:3, :3] @ POSE[:3, :3]
@@ -33,7 +33,7 @@ def moved(by_mm: list[float], by_deg: list[float]) -> NDArray[np.float64]:
     return pose
 
 
-def test_translation_is_taken_apart_by_plane() -> None:
+def test_translation_is_decomposed_by_plane() -> None:
     planes = InterPlane()
     along_bs, along_fs = 7.0 * planes.bs.normal, 7.0 * planes.fs.normal
     estimates = np.stack(
@@ -56,12 +56,12 @@ def test_rotation_is_the_geodesic_angle(angle: float) -> None:
     assert errors["rx_deg"][0] == pytest.approx(0, abs=1e-6)
 
 
-def test_euler_angles_differ_the_short_way_round() -> None:
+def test_euler_angle_differences_are_at_most_180_degrees() -> None:
     one, other = (rigid_transform([0, 0, 0], [angle, 10.0, 20.0], VERISERUM_EULER)[None] for angle in (179.0, -179.0))
     assert pose_errors(PoseComparison(one, other))["rz_deg"][0] == pytest.approx(2)
 
 
-def test_outline_lies_on_the_rim_of_the_silhouette(implant: Implant) -> None:
+def test_outline_is_on_the_rim_of_the_silhouette(implant: Implant) -> None:
     """Every point of the outer rim is near an outline point, and no outline point is outside of the silhouette."""
     grid = ImageGrid.calibrated(1600)
     for camera in (CAMERAS.bs, CAMERAS.fs):
@@ -83,7 +83,7 @@ def test_outline_error_of_known_movements(implant: Implant) -> None:
     beside = outline_error_mm(implant, CAMERAS.bs, moved([2.0, 0, 0], [0, 0, 0]), POSE)
     assert beside == pytest.approx(2 * magnification, rel=0.03)
     deeper = outline_error_mm(implant, CAMERAS.bs, moved([0, 0, 2.0], [0, 0, 0]), POSE)
-    assert deeper < 0.1 * beside  # one plane hardly sees depth
+    assert deeper < 0.1 * beside  # one plane is hardly sensitive to depth
     assert outline_error_mm(implant, CAMERAS.fs, moved([0, 0, 2.0], [0, 0, 0]), POSE) > 0.8 * beside
 
 

@@ -1,4 +1,4 @@
-"""Pose networks by name, their head, and where weights come from."""
+"""Pose networks by name, their head, and the sources of weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_input_is_both_planes_and_zeros() -> None:
     assert not found[0, 2].any()
 
 
-def test_published_backbone_is_there() -> None:
+def test_published_backbone_exists() -> None:
     assert {"resnext50_32x4d", "resnet18"} <= set(backbone_names())
 
 
@@ -60,16 +60,16 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
     assert torch.equal(again.state_dict()["backbone.conv1.weight"], source.state_dict()["conv1.weight"])
 
 
-def test_weights_that_do_not_fit_or_are_not_there(tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_or_are_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither imagenet, none nor a file"):
         build_pose_network("resnet18", tmp_path / "absent.pth")
     save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "part.safetensors")
-    with pytest.raises(DataError, match="does not hold weights of resnet18") as error:
+    with pytest.raises(DataError, match="does not contain weights of resnet18") as error:
         build_pose_network("resnet18", tmp_path / "part.safetensors")
     assert "--backbone-weights none" in str(error.value.hint)
 
 
-def test_no_internet_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_internet_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: object, **kwargs: object) -> None:
         raise OSError("<urlopen error [Errno -2] Name or service not known>\nmore")
 

@@ -1,4 +1,4 @@
-"""Pairs for training: which are found, where their pixels come from, and the cache."""
+"""Pairs for training: selection, sources of their pixels, and the cache."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_anatomy_by_number_and_kind(pose_study: Path) -> None:
         find_pairs(VeriserumStudy(pose_study), "knee")
 
 
-def test_obsolete_incomplete_and_broken_rows_are_left_out(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_obsolete_incomplete_and_broken_rows_are_omitted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = find_pairs(VeriserumStudy(root), "1").poses.index.tolist()
     change_poses(root, {(before[0], "obsolete"): 1, (before[1], "tx"): "nothing"})
     next(root.rglob(f"fs_{before[2]:06d}.jpg")).unlink()
@@ -93,7 +93,7 @@ def test_targets_are_translation_and_two_rows() -> None:
     assert pose_matrices(poses)[0, :3, :3] @ [1, 0, 0] == pytest.approx([0, 1, 0])
 
 
-def test_cache_decodes_once_and_again_what_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_decodes_once_and_changed_pairs_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = PairReader.read
     done: list[int] = []
 
@@ -126,7 +126,7 @@ def test_cache_decodes_once_and_again_what_changed(root: Path, monkeypatch: pyte
     assert done == [split.train[0]]
 
 
-def test_an_image_that_cannot_be_read_is_left_out_and_named(root: Path) -> None:
+def test_an_unreadable_image_is_omitted_and_reported(root: Path) -> None:
     pairs = find_pairs(VeriserumStudy(root), "femur")
     split = choose_pairs(pairs)
     broken = int(split.train[0])

@@ -1,4 +1,4 @@
-"""Six numbers for a rotation and the angle between rotations: against SciPy."""
+"""Six-number rotations and the angle between rotations, against SciPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def random_rotations(count: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(Rotation.random(count, random_state=seed).as_matrix())
 
 
-def test_six_numbers_are_the_first_two_rows_and_give_the_matrix_back() -> None:
+def test_six_numbers_are_the_first_two_rows_and_recover_the_matrix() -> None:
     matrices = random_rotations(50)
     six = matrices[:, :2].reshape(-1, 6)
     assert torch.equal(six[:, :3], matrices[:, 0])

@@ -1,4 +1,4 @@
-"""Pose training, evaluation and prediction as wholes on small synthetic data, as commands and from Python."""
+"""Complete pose training, evaluation and prediction on small synthetic data, as commands and from Python."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Sums in the same order everywhere, and no quarrel over the cores of a busy machine."""
+    """One thread: sums in a fixed order, and no competition for the cores of a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -67,7 +67,7 @@ def metrics_of(folder: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if name not in TIMING} for row in csv.DictReader(file)]
 
 
-def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainPoseResult) -> None:
+def test_run_writes_checkpoints_metrics_curve_and_result(whole_run: TrainPoseResult) -> None:
     names = {path.name for path in whole_run.out.iterdir()}
     weights = {f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safetensors", "json")}
     assert names == weights | {"last.ckpt", "metrics.csv", "curves.png", "settings.json", "result.json", RUN_NOTE}
@@ -81,7 +81,7 @@ def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainPoseRes
     assert whole_run.images == "originals"
 
 
-def test_checkpoint_says_what_it_was_trained_on(whole_run: TrainPoseResult, pose_study: Path) -> None:
+def test_checkpoint_describes_its_training_data(whole_run: TrainPoseResult, pose_study: Path) -> None:
     metadata = read_pose_metadata(whole_run.best)
     pairs = find_pairs(VeriserumStudy(pose_study), "femur")
     sides = [from_ranges(metadata.splits[name]) for name in ("train", "val", "test")]
@@ -93,7 +93,7 @@ def test_checkpoint_says_what_it_was_trained_on(whole_run: TrainPoseResult, pose
     assert "Non-Commercial" in metadata.licence
 
 
-def test_interrupted_run_goes_on_with_the_same_numbers(
+def test_interrupted_run_resumes_with_the_same_numbers(
     whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
 ) -> None:
     settings = small(pose_study)
@@ -107,14 +107,14 @@ def test_interrupted_run_goes_on_with_the_same_numbers(
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_second_start_of_a_done_run_computes_nothing(whole_run: TrainPoseResult, pose_study: Path) -> None:
+def test_second_start_of_a_finished_run_computes_nothing(whole_run: TrainPoseResult, pose_study: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in whole_run.out.iterdir()}
     assert train_pose(small(pose_study), whole_run.out) == whole_run
     assert {path.name: path.stat().st_mtime_ns for path in whole_run.out.iterdir()} == before
 
 
 def test_training_learns(pose_study: Path, tmp_path: Path) -> None:
-    """On the pairs learnt from, errors fall well below those of the mean pose."""
+    """On the training pairs, errors fall well below those of the mean pose."""
     settings = dataclasses.replace(small(pose_study), epochs=30, lr=1e-2)
     result = train_pose(settings, tmp_path)
     losses = [float(row["train_loss"]) for row in metrics_of(result.out)]
@@ -136,7 +136,7 @@ def test_training_learns(pose_study: Path, tmp_path: Path) -> None:
         ({"calibrated": Path("nowhere")}, DataError, "no folder nowhere"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(
+def test_errors_are_reported_in_one_line(
     pose_study: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -149,12 +149,12 @@ def test_what_cannot_be_done_is_said_in_one_line(
         train_pose(dataclasses.replace(small(pose_study), **change), tmp_path)
 
 
-def test_other_settings_do_not_go_on_in_the_same_folder(whole_run: TrainPoseResult, pose_study: Path) -> None:
+def test_other_settings_do_not_resume_in_the_same_folder(whole_run: TrainPoseResult, pose_study: Path) -> None:
     with pytest.raises(UsageError, match="batch_size was 4, is 5"):
         train_pose(dataclasses.replace(small(pose_study), batch_size=5), whole_run.out)
 
 
-def test_train_command_as_typed(medcli: Callable[..., Any], pose_study: Path, tmp_path: Path) -> None:
+def test_train_command(medcli: Callable[..., Any], pose_study: Path, tmp_path: Path) -> None:
     words = [
         "train",
         "pose",
@@ -250,7 +250,7 @@ def test_evaluation_of_a_checkpoint_agrees_with_that_of_its_predictions(
     assert of_model.leaks == 0
     assert of_model.mean_pose is not None
     done = predict_pose([], tmp_path / "poses.csv", whole_run.best, pose_study)
-    assert done.pairs == 21  # tibiae, too: whose they are is the table's business
+    assert done.pairs == 21  # tibiae as well: the table states the implant
     ids = from_ranges(predictor.metadata.splits["test"])
     settings = PoseEvaluationSettings(anatomy="femur", ids=[(int(i), int(i)) for i in ids])
     of_table = evaluate_pose(pose_study, predictions=tmp_path / "poses.csv", settings=settings)
@@ -291,10 +291,10 @@ def test_pairs_that_cannot_be_estimated_are_failures(
     assert len(pd.read_csv(tmp_path / "poses.csv")) == 1
     alone = medcli(*words, "--root", tmp_path / "absent")
     assert alone.code == 3
-    assert "distortion calibration is not known" in alone.err
+    assert "distortion calibration is unknown" in alone.err
 
 
-def test_refusals(
+def test_invalid_commands_are_rejected(
     medcli: Callable[..., Any], tmp_path: Path, pose_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Synthetic pairs that all tests of the registration share."""
+"""Synthetic pairs for all tests of the registration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poses from two planes: recovery of known truth."""
+"""Poses from two planes: recovery of the ground truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_minimise_solves_a_problem_with_a_known_answer() -> None:
     assert np.allclose(minimise(residuals, 3, 100), [0.3, -0.3, 0.4], atol=1e-2)
 
 
-def test_a_turn_leaves_the_middle_where_it_is() -> None:
+def test_a_rotation_keeps_the_centre_fixed() -> None:
     pose = np.eye(4)
     pose[:3, 3] = [3, 4, 400]
     middle = np.array([10.0, -5, 2])
@@ -43,15 +43,15 @@ def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriseru
     mesh, cameras = made.implants[frame.anatomy_id].mesh, made.cameras(1)
     pose = frame.knee.of("femur")
     grid = ImageGrid.calibrated(LEVELS[-1].size)
-    pictures = {plane: np.exp(-0.2 * cameras.camera(plane).path_length(mesh, pose, grid)) for plane in ("bs", "fs")}
-    matcher = Matcher(pictures, cameras, mesh, [pose], LEVELS[-1])
+    images = {plane: np.exp(-0.2 * cameras.camera(plane).path_length(mesh, pose, grid)) for plane in ("bs", "fs")}
+    matcher = Matcher(images, cameras, mesh, [pose], LEVELS[-1])
     assert matcher.correlation(pose, 0.2) == pytest.approx(1, abs=1e-5)
     away = matcher.correlation(moved(pose, np.array([1.0, 0, 0, 0, 0, 0]), np.zeros(3)), 0.2)
     assert away < 0.9
-    # An implant that has left the window is the worst match, not half a good one.
+    # An implant outside the window is the worst match.
     assert matcher.correlation(moved(pose, np.array([0, 300.0, 0, 0, 0, 0]), np.zeros(3)), 0.2) == pytest.approx(-1)
     # Brightness and contrast of the image do not matter.
-    brighter = {plane: 40 + 150 * picture for plane, picture in pictures.items()}
+    brighter = {plane: 40 + 150 * image for plane, image in images.items()}
     assert Matcher(brighter, cameras, mesh, [pose], LEVELS[-1]).correlation(pose, 0.2) == pytest.approx(1, abs=1e-4)
 
 
@@ -73,9 +73,9 @@ def test_the_truth_is_recovered_in_the_median() -> None:
     found = []
     for number in study.frames:
         frame = study.frames[number]
-        pictures = {plane: study.truth(number, plane, 512) for plane in ("bs", "fs")}
+        images = {plane: study.truth(number, plane, 512) for plane in ("bs", "fs")}
         mesh = study.implants[frame.anatomy_id].mesh
-        result = refine(pictures, study.cameras(number), mesh, shaken(study, number, generator))
+        result = refine(images, study.cameras(number), mesh, shaken(study, number, generator))
         away, angle = errors(study, number, result.pose)
         found.append([*np.abs(away), angle])
     x, y, z, angle = np.median(found, axis=0)
@@ -84,11 +84,11 @@ def test_the_truth_is_recovered_in_the_median() -> None:
     assert angle <= 0.5
 
 
-def test_an_implant_beside_the_image_is_said(study: SyntheticVeriserum) -> None:
+def test_an_implant_outside_the_image_is_reported(study: SyntheticVeriserum) -> None:
     made = study.study
     frame = made.frames[1]
     pose = frame.knee.of("femur").copy()
     pose[0, 3] += 400
-    pictures = {plane: np.zeros((256, 256), np.float32) for plane in ("bs", "fs")}
+    images = {plane: np.zeros((256, 256), np.float32) for plane in ("bs", "fs")}
     with pytest.raises(DataError, match="the implant is not in the image at its start pose"):
-        refine(pictures, made.cameras(1), made.implants[frame.anatomy_id].mesh, pose)
+        refine(images, made.cameras(1), made.implants[frame.anatomy_id].mesh, pose)

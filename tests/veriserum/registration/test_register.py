@@ -24,7 +24,7 @@ POSE = ["tx", "ty", "tz", "rz", "rx", "ry"]
 
 @pytest.fixture
 def start(study: SyntheticVeriserum, tmp_path: Path) -> Path:
-    """Start poses away from the truth: only id and pose, the rest is in the study's pose table."""
+    """Perturbed start poses: only id and pose, the rest is in the study's pose table."""
     table = pd.read_csv(study.root / "csv_files" / "veriserum_pose_reloaded_refined_all.csv")
     generator = np.random.default_rng(4)
     table[POSE] += generator.uniform(-3, 3, (len(table), 6))
@@ -81,12 +81,12 @@ def test_calibrated_images_are_preferred(medcli: Callable[..., Ran], study: Synt
     assert angle < 0.6
 
 
-def test_one_pair_fails_and_the_rest_goes_on(
+def test_one_pair_fails_and_the_others_continue(
     medcli: Callable[..., Ran], study: SyntheticVeriserum, tmp_path: Path
 ) -> None:
     table = pd.read_csv(study.root / "csv_files" / "veriserum_pose_reloaded_refined_all.csv")
     rows = pd.concat([table, table.iloc[[0]].assign(id=77)])
-    rows.loc[rows["id"] == 2, ["tx", "rz"]] += [60, 70]  # far off: nothing to hold on to
+    rows.loc[rows["id"] == 2, ["tx", "rz"]] += [60, 70]  # too far away to converge
     rows.loc[rows["id"] == 3, "anatomy_id"] = 99
     rows.to_csv(tmp_path / "start.csv", index=False)
     out = tmp_path / "poses.csv"
@@ -101,7 +101,7 @@ def test_one_pair_fails_and_the_rest_goes_on(
     assert pd.read_csv(out)["id"].tolist() == [1]
 
 
-def test_what_cannot_be_done_at_all_is_said(
+def test_invalid_inputs_are_reported(
     medcli: Callable[..., Ran], study: SyntheticVeriserum, start: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "poses.csv"
@@ -112,11 +112,11 @@ def test_what_cannot_be_done_at_all_is_said(
     out.write_text("a,b\n1,2\n")
     wrong = medcli(*words)
     assert wrong.code == 3
-    assert "holds no registered poses" in wrong.err
+    assert "contains no registered poses" in wrong.err
     assert medcli("register", "pose", "--root", study.root, "--out", tmp_path / "x.db").code == 2
 
 
-def test_a_pose_behind_a_source_is_said(study: SyntheticVeriserum, tmp_path: Path) -> None:
+def test_a_pose_behind_a_source_is_reported(study: SyntheticVeriserum, tmp_path: Path) -> None:
     pd.DataFrame([{"id": 1, "tx": 0, "ty": 0, "tz": 1900, "rz": 0, "rx": 0, "ry": 0}]).to_csv(tmp_path / "s.csv")
     result = register_poses(Sources(study.root, tmp_path / "s.csv"), tmp_path / "poses.csv")
     assert "at or behind the source of plane bs" in result.failures[0].reason

@@ -1,4 +1,4 @@
-"""Start poses: what the pose table adds to them, and the frame that they are given in."""
+"""Start poses: completion from the pose table, and their frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POSE = ["tx", "ty", "tz", "rz", "rx", "ry"]
 
 
 def test_start_poses_are_filled_from_the_pose_table(study: SyntheticVeriserum, tmp_path: Path) -> None:
-    """Also where a column is there but empty; and an obsolete id stays obsolete."""
+    """Also if a column exists but is empty; an obsolete id stays obsolete."""
     root = tmp_path / "study"
     shutil.copytree(study.root, root)
     file = root / "csv_files" / "veriserum_pose_reloaded_refined_all.csv"
@@ -36,7 +36,7 @@ def test_start_poses_are_filled_from_the_pose_table(study: SyntheticVeriserum, t
 
 
 @pytest.mark.parametrize("frame", [PoseFrame.FS, PoseFrame.SOURCE_BS])
-def test_poses_in_another_frame_come_back_in_it(study: SyntheticVeriserum, tmp_path: Path, frame: PoseFrame) -> None:
+def test_poses_in_another_frame_are_returned_in_it(study: SyntheticVeriserum, tmp_path: Path, frame: PoseFrame) -> None:
     plain = StartPoses(Sources(study.root))
     row = StartPoses(Sources(study.root, frame=frame)).pose_cells(1, plain.pose(1))
     assert abs(row["tz"] - plain.table.loc[1, "tz"]) > 10

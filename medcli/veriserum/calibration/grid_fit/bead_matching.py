@@ -1,10 +1,10 @@
-"""Say which bead of the grid phantom each spot is: correspondences that survive missing and spurious beads.
+"""Match spots to the beads of the grid phantom, robustly against missing and spurious beads.
 
-1. The pitch and the turn of a square lattice from the vectors to each spot's neighbours.
-2. The lattice grown from the most regular spot to its neighbours and theirs, each step taken along the sides found so
-   far, so that distortion does not add up; gaps are crossed by a polynomial through what has been found.
-3. The lattice shifted until it fits the phantom's octagon, which says where its middle is.
-4. The orientation bead beside one of the octagon's four slanted sides, which says how the picture is held.
+1. The pitch and the rotation of a square lattice from the vectors to each spot's neighbours.
+2. The lattice, grown from the most regular spot to its neighbours and theirs, each step along the sides found so
+   far, so that distortion does not accumulate; gaps are bridged by a polynomial through the spots found.
+3. The lattice, shifted until it fits the phantom's octagon, which gives its centre.
+4. The orientation bead next to one of the octagon's four slanted sides, which gives the orientation of the image.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Points = NDArray[np.float64]
 
 _LEAST_BEADS = 300
 _LEAST_SHARE = 0.6
-"""Share of the octagon's beads that must be seen, so that its place is beyond doubt."""
+"""Fraction of the octagon's beads that must be visible for an unambiguous position."""
 _MOST_OUTSIDE_SHARE = 0.03
 _STEP_TOLERANCE = 0.25
-"""How far from its predicted place a bead may be, as a share of the pitch."""
+"""Largest distance of a bead from its predicted position, as a fraction of the pitch."""
 _FILL_TOLERANCE = 0.2
 _MOST_TURN_DEG = 15.0
 _PITCH_PX = PITCH_MM * GRID_SIZE / GRID_SPAN_MM
@@ -48,21 +48,21 @@ _STEPS = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
 
 
 class View(str, Enum):
-    """How the picture shows the phantom, by the corner in which the orientation bead lies."""
+    """Orientation of the image, by the corner that contains the orientation bead."""
 
     UPRIGHT = "upright"
     LEFT_RIGHT = "mirrored left to right"
     UPSIDE_DOWN = "mirrored top to bottom"
-    TURNED = "turned by 180 degrees"
+    TURNED = "rotated by 180 degrees"
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether left and right hands are exchanged."""
+        """Whether handedness is reversed."""
         return self in (View.LEFT_RIGHT, View.UPSIDE_DOWN)
 
     @property
     def signs(self) -> NDArray[np.int64]:
-        """(2,): 1 or -1, whether the picture's right and up are the phantom's."""
+        """(2,): 1 or -1, signs of the image's right and up directions relative to the phantom's."""
         across = -1 if self in (View.LEFT_RIGHT, View.TURNED) else 1
         along = -1 if self in (View.UPSIDE_DOWN, View.TURNED) else 1
         return np.array([across, along])
@@ -74,21 +74,21 @@ class GridMatch:
 
     Attributes:
         spots: (K,) indices of the spots.
-        nodes: (K, 2) the phantom's nodes that they show, from the left and from below.
-        view: how the picture is held.
-        turn_deg: the picture's turn against the phantom, counter-clockwise.
+        nodes: (K, 2) the corresponding nodes of the phantom, from the left and from below.
+        view: orientation of the image.
+        rotation_deg: rotation of the image relative to the phantom, counter-clockwise.
         pitch_px: mean distance of neighbouring beads.
     """
 
     spots: NDArray[np.int64]
     nodes: NDArray[np.int64]
     view: View
-    turn_deg: float
+    rotation_deg: float
     pitch_px: float
 
     @property
     def missing(self) -> int:
-        """How many of the phantom's beads were not recognised."""
+        """Number of the phantom's beads that were not recognised."""
         return int(bead_presence().sum()) - len(self.spots)
 
 
@@ -96,10 +96,10 @@ def match_grid(centres_px: Points) -> GridMatch:
     """Recognise the phantom's beads among spots.
 
     Args:
-        centres_px: (N, 2) column and row of spots, some of which may be no beads.
+        centres_px: (N, 2) column and row of spots, some of which may not be beads.
 
     Raises:
-        DataError: they do not show the phantom; says what they show.
+        DataError: they do not show the phantom; the message describes what was found.
     """
     if len(centres_px) < _LEAST_BEADS:
         number = int(bead_presence().sum())
@@ -110,7 +110,7 @@ def match_grid(centres_px: Points) -> GridMatch:
     lattice = _fill(points, lattice, pitch)
     if len(lattice) < 0.5 * len(points) or len(lattice) < _LEAST_BEADS:
         raise DataError(
-            f"{len(points)} round dark beads found, but only {len(lattice)} of them on one square lattice "
+            f"{len(points)} round dark beads found, but only {len(lattice)} of them form a square lattice "
             f"(pitch {pitch:.1f} pixels)"
         )
     spots = np.array(sorted(lattice))
@@ -135,17 +135,17 @@ def _pitch_and_turn(points: Points) -> tuple[float, float]:
     angles = np.arctan2(vectors[..., 1], vectors[..., 0])[near]
     direction = np.exp(4j * angles).sum()  # the same for all four neighbours of a square lattice
     if abs(direction) < _LEAST_ORDER * near.size:
-        raise DataError(f"{len(points)} round dark beads found, but they do not lie on a square lattice")
+        raise DataError(f"{len(points)} round dark beads found, but they do not form a square lattice")
     turn = float(np.angle(direction) / 4)
     if abs(np.degrees(turn)) > _MOST_TURN_DEG:
         raise DataError(
-            f"the bead grid is turned by {np.degrees(turn):+.0f} degrees; up to {_MOST_TURN_DEG:.0f} can be told apart"
+            f"the bead grid is rotated by {np.degrees(turn):+.0f} degrees; at most {_MOST_TURN_DEG:.0f} can be resolved"
         )
     return pitch, turn
 
 
 def _nearest(tree: Any, points: Points, within: float = np.inf, count: int = 1) -> tuple[Points, NDArray[np.int64]]:
-    """Distances and indices of the nearest spots, (N,) or (N, count); infinite where there is none within reach."""
+    """Distances and indices of the nearest spots, (N,) or (N, count); infinite where none is within reach."""
     distances, found = tree.query(points, k=count, distance_upper_bound=within)
     return np.asarray(distances), np.asarray(found)
 
@@ -181,7 +181,7 @@ def _grow(points: Points, pitch: float, turn: float) -> dict[int, tuple[int, int
 
 
 def _most_regular(points: Points, tree: Any, side: Points, pitch: float) -> int:
-    """The spot whose eight lattice neighbours are nearest to where they should be, among those near the middle."""
+    """The spot near the centre whose eight lattice neighbours are closest to their expected positions."""
     from_middle = np.linalg.norm(points - np.median(points, axis=0), axis=1)
     candidates = np.argsort(from_middle, kind="stable")[:200]
     around = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]) @ side
@@ -191,7 +191,7 @@ def _most_regular(points: Points, tree: Any, side: Points, pitch: float) -> int:
 
 
 def _fill(points: Points, lattice: dict[int, tuple[int, int]], pitch: float) -> dict[int, tuple[int, int]]:
-    """Match spots and nodes anew by a cubic polynomial through the lattice, until no further spot is found."""
+    """Rematch spots and nodes by a cubic polynomial through the lattice until no further spot is found."""
     tree = cKDTree(points)
     for _ in range(10):
         if len(lattice) < _LEAST_BEADS:
@@ -227,7 +227,7 @@ def _place(nodes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Shift nodes (K, 2) so that they fit the octagon best.
 
     Raises:
-        DataError: another phantom, too little of it, or two places that fit alike.
+        DataError: another phantom, too little of it, or two positions that fit equally well.
     """
     first = nodes.min(axis=0)
     extent = nodes.max(axis=0) - first + 1
@@ -247,12 +247,12 @@ def _place(nodes: NDArray[np.int64]) -> NDArray[np.int64]:
             f"{number} and one), {outside} do not"
         )
     if inside - others.max() < 8:
-        raise DataError(f"{what}; the phantom's rim is not seen well enough to say where its middle is")
+        raise DataError(f"{what}; too little of the phantom's rim is visible to locate its centre")
     return np.asarray(nodes - first + (np.array(best) - (extent - 1)))
 
 
 def _view(nodes: set[tuple[int, int]]) -> View:
-    """How the picture is held, by the orientation bead.
+    """The orientation of the image, by the orientation bead.
 
     Raises:
         DataError: there is none, or more than one.
@@ -261,6 +261,6 @@ def _view(nodes: set[tuple[int, int]]) -> View:
     at = {view: tuple(int(n) for n in MIDDLE + away * view.signs) for view in View}
     seen = [view for view, node in at.items() if node in nodes]
     if len(seen) != 1:
-        what = "is not seen" if not seen else "is not the only one: " + ", ".join(view.value for view in seen)
+        what = "is not visible" if not seen else "is not the only one: " + ", ".join(view.value for view in seen)
         raise DataError(f"{len(nodes)} beads of the grid found, but its orientation bead (at the top left) {what}")
     return seen[0]

@@ -1,6 +1,6 @@
-"""Add rows to a table of distortion calibrations without touching what is not understood.
+"""Add rows to a table of distortion calibrations without changing other content.
 
-Rows and columns that are there stay as they were written, cell by cell.
+Existing rows and columns are kept as they were written, cell by cell.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.files import csv_text, write_text
 
 COLUMNS = ("id", "update_timestamp", "obsolete", "distortion_result_fs", "distortion_result_bs", "method")
-"""Columns of a new table: those of the published one that a fit can fill."""
+"""Columns of a new table: those of the published table that a fit can fill."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class CalibrationTable:
         """The table in a file, or an empty one if there is no file.
 
         Raises:
-            DataError: the file is no table of distortion calibrations.
+            DataError: the file is not a table of distortion calibrations.
             UsageError: it is not a CSV file.
         """
         if path.suffix.lower() != ".csv":
@@ -60,7 +60,7 @@ class CalibrationTable:
         return next((row for row in self.rows if row["id"].strip() == str(number)), None)
 
     def put(self, number: int, cells: Mapping[str, str]) -> None:
-        """Set cells of the row with an id, which is added if there is none; other cells stay."""
+        """Set cells of the row with an id, adding the row if necessary; other cells are kept."""
         self.columns += [name for name in cells if name not in self.columns]
         row = self.find(number)
         if row is None:
@@ -69,5 +69,5 @@ class CalibrationTable:
         row.update(cells)
 
     def write(self) -> None:
-        """Write the table in place of the file, whole or not at all."""
+        """Replace the file by the table, atomically."""
         write_text(self.path, csv_text(self.rows, self.columns))

@@ -1,4 +1,4 @@
-"""The picture of a fitted calibration: which beads were used, and how far each is off."""
+"""Figure of a fitted calibration: the beads used, and the residual of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ARROW_PX = 70
 """Length in native pixels of the arrow in the key."""
 
 
-def write_fit_picture(path: Path, fits: Mapping[str, GridFit]) -> None:
+def write_fit_figure(path: Path, fits: Mapping[str, GridFit]) -> None:
     """Write a PNG file: for each plane the beads on the image above, the residual vectors below."""
     figure = Figure(figsize=(_INCHES * len(fits), 1.95 * _INCHES), dpi=_DPI, layout="constrained")
     axes = figure.subplots(2, len(fits), squeeze=False)
@@ -33,7 +33,7 @@ def write_fit_picture(path: Path, fits: Mapping[str, GridFit]) -> None:
 
 
 def _draw_beads(axis: Any, plane: str, found: GridFit) -> None:
-    axis.imshow(found.picture, cmap="gray", interpolation="antialiased")
+    axis.imshow(found.image, cmap="gray", interpolation="antialiased")
     used, centres = found.fit.used, found.centres_px
     is_orientation = np.all(found.match.nodes == ORIENTATION_BEAD, axis=1)
     unmatched = np.setdiff1d(np.arange(len(found.beads)), found.match.spots)
@@ -91,7 +91,7 @@ def _draw_residuals(axis: Any, plane: str, found: GridFit) -> None:
 
 
 def _round_up(value: float) -> float:
-    """The next number of the form 1, 2 or 5 times a power of ten; 0.001 at least."""
+    """The next number of the form 1, 2 or 5 times a power of ten; at least 0.001."""
     value = max(value, 1e-3)
     power = 10.0 ** np.floor(np.log10(value))
     return float(next(step * power for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9)))

@@ -1,7 +1,7 @@
-"""Measure distortion calibrations from pictures of the grid phantom (``medcli calibrate fit``).
+"""Measure distortion calibrations from images of the grid phantom (``medcli calibrate fit``).
 
 The published calibrations were fitted to beads found to whole pixels by a search over 32 numbers (Wang et al.,
-"Veriserum", MICCAI 2025). Here the beads are found to a few hundredths of a pixel and the polynomial is solved for.
+"Veriserum", MICCAI 2025). Here the beads are located to a few hundredths of a pixel and the polynomial is solved for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from medcli.core.errors import UsageError
 from medcli.core.files import make_output_folder
 from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
-from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_picture_file
+from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_image_file
 from medcli.veriserum.dataset.detector import PLANES
 
 _LOG = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ _LARGE_RESIDUAL_MM = 0.1
 
 @dataclass(frozen=True)
 class PlaneReport:
-    """The fit of one plane in numbers.
+    """Summary of the fit of one plane.
 
     Attributes:
-        beads: recognised; ``missing`` of the phantom's were not, ``not_beads`` spots are none of them.
-        outliers: recognised, but too far off to be used.
-        view: how the picture is held; ``turn_deg`` is its turn, counter-clockwise.
+        beads: recognised beads; ``missing`` of the phantom's were not found, ``not_beads`` spots belong to none.
+        outliers: recognised, but rejected for their residual.
+        view: orientation of the image; ``rotation_deg`` is its rotation, counter-clockwise.
         mean_mm, max_mm, mean_px, max_px: residuals of the beads used.
     """
 
@@ -48,7 +48,7 @@ class PlaneReport:
     not_beads: int
     outliers: int
     view: str
-    turn_deg: float
+    rotation_deg: float
     mean_mm: float
     max_mm: float
     mean_px: float
@@ -62,24 +62,24 @@ class FitResult:
     Attributes:
         out: the table; ``id`` names its row.
         row: "added", "replaced" or "unchanged".
-        planes: a report for each picture.
-        picture: beads and residual vectors.
+        planes: a report for each image.
+        figure: PNG file of beads and residual vectors.
     """
 
     out: Path
     id: int
     row: str
     planes: list[PlaneReport]
-    picture: Path
+    figure: Path
     seconds: float
     schema: str = "medcli.calibrate-fit.v1"
 
 
 def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
-    """Which picture shows which plane, from ``bs=PATH`` or from bs or fs in the file's name.
+    """The image of each plane, from ``bs=PATH`` or from bs or fs in the file's name.
 
     Raises:
-        UsageError: a name says neither, or both, or two pictures show one plane.
+        UsageError: a name states neither or both, or two images show the same plane.
     """
     chosen: dict[str, Path] = {}
     for word in words:
@@ -92,84 +92,84 @@ def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
             path = Path(word)
             named = {found.lower() for found in _PLANE_IN_NAME.findall(path.stem)}
             if len(named) != 1:
-                raise UsageError(f"which plane {word} shows is not said", f"write bs={word} or fs={word}")
+                raise UsageError(f"the plane of {word} is not given", f"write bs={word} or fs={word}")
             plane = named.pop()
         if plane in chosen:
-            raise UsageError(f"two pictures for plane {plane}: {chosen[plane]} and {path}", "fit one calibration a run")
+            raise UsageError(f"two images for plane {plane}: {chosen[plane]} and {path}", "fit one calibration per run")
         chosen[plane] = path
     return {plane: chosen[plane] for plane in PLANES if plane in chosen}
 
 
 def fit_calibration(
-    pictures: Mapping[str, Path],
+    images: Mapping[str, Path],
     out: Path,
     number: int | None = None,
     *,
     mirrored: bool = False,
     overwrite: bool = False,
-    picture: Path | None = None,
+    figure: Path | None = None,
     model: str = PolynomialDistortion.name,
 ) -> FitResult:
-    """Fit the distortion of each plane to a picture of the grid phantom and put it into a table.
+    """Fit the distortion of each plane to an image of the grid phantom and add it to a table.
 
     Args:
-        pictures: plane ("bs", "fs") -> image file; one plane suffices where the row has the other already.
-        out: the table, a CSV file in the published format; other rows stay.
-        number: the row's id; None: that of a row with the same numbers, else one more than the largest.
-        mirrored: accept mirrored pictures; the calibration turns them back.
-        overwrite: replace numbers that are there and differ.
-        picture: PNG file for beads and residuals; None: beside the table, with the id in its name.
+        images: plane ("bs", "fs") -> image file; one plane suffices where the row already has the other.
+        out: the table, a CSV file in the published format; other rows are kept.
+        number: the row's id; None: that of a row with the same numbers, otherwise one more than the largest.
+        mirrored: accept mirrored images; the calibration reverses the mirroring.
+        overwrite: replace existing numbers that differ.
+        figure: PNG file of beads and residuals; None: next to the table, with the id in its name.
         model: a name of :data:`medcli.veriserum.calibration.distortion_model.DISTORTION_MODELS`.
 
     Raises:
-        DataError: a picture does not show the phantom, or the table cannot be read.
-        UsageError: the row is there already, a plane is missing, or there is no such model.
+        DataError: an image does not show the phantom, or the table cannot be read.
+        UsageError: the row already exists, a plane is missing, or there is no such model.
     """
-    from medcli.veriserum.calibration.grid_fit.figure import write_fit_picture  # loads matplotlib
+    from medcli.veriserum.calibration.grid_fit.figure import write_fit_figure  # loads matplotlib
 
     started = time.perf_counter()
     if model not in DISTORTION_MODELS:
         raise UsageError(f"--model '{model}' is not one of {', '.join(DISTORTION_MODELS)}")
     table = CalibrationTable.read(out)
-    _check_planes(pictures, table, number)
+    _check_planes(images, table, number)
     make_output_folder(out.parent)
     chosen = DISTORTION_MODELS[model]
-    fits = {plane: fit_picture_file(plane, path, mirrored, chosen) for plane, path in pictures.items()}
+    fits = {plane: fit_image_file(plane, path, mirrored, chosen) for plane, path in images.items()}
     cells = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
     number = _same_row(table, cells) if number is None else number
     row = _put(table, number, cells, _METHODS.get(model, f"medcli bead centroids, {model} model"), overwrite)
-    picture = picture or out.with_name(f"{out.stem}_{number:02d}.png")
-    write_fit_picture(make_output_folder(picture.parent) / picture.name, fits)
-    planes = [_report(plane, pictures[plane], found) for plane, found in fits.items()]
-    return FitResult(out, number, row, planes, picture, round(time.perf_counter() - started, 3))
+    figure = figure or out.with_name(f"{out.stem}_{number:02d}.png")
+    write_fit_figure(make_output_folder(figure.parent) / figure.name, fits)
+    planes = [_report(plane, images[plane], found) for plane, found in fits.items()]
+    return FitResult(out, number, row, planes, figure, round(time.perf_counter() - started, 3))
 
 
-def _check_planes(pictures: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:
-    if not pictures:
-        raise UsageError("no picture of the grid phantom", "name one for each plane: bs=grid_bs.png fs=grid_fs.png")
+def _check_planes(images: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:
+    if not images:
+        raise UsageError("no image of the grid phantom", "name one for each plane: bs=grid_bs.png fs=grid_fs.png")
     row = table.find(number) if number is not None else None
     for plane in PLANES:
-        if plane not in pictures and not (row and row[f"distortion_result_{plane}"].strip()):
+        if plane not in images and not (row and row[f"distortion_result_{plane}"].strip()):
             raise UsageError(
-                f"no picture for plane {plane}, and a row needs both",
-                f"add {plane}=IMAGE, or name with --id a row of {table.path} that has plane {plane} already",
+                f"no image for plane {plane}, and a row needs both",
+                f"add {plane}=IMAGE, or give the --id of a row of {table.path} that already has plane {plane}",
             )
 
 
 def _same_row(table: CalibrationTable, cells: Mapping[str, str]) -> int:
-    """The id of a row that holds these calibrations already, else the next free id."""
+    """The id of a row with the same calibrations, otherwise the next free id."""
     same = (number for number in table.ids() if _has(table.find(number), cells))
     return next(same, max(table.ids(), default=0) + 1)
 
 
 def _put(table: CalibrationTable, number: int, cells: Mapping[str, str], method: str, overwrite: bool) -> str:
-    """Put the calibrations into the table's row and write it, unless they are there already."""
+    """Write the calibrations to the table's row, unless it already has them."""
     row = table.find(number)
     if _has(row, cells):
         return "unchanged"
     if row and not overwrite and any(row[name].strip() for name in cells):
         raise UsageError(
-            f"{table.path} has a calibration {number} already, and it differs",
+            f"{table.path} already has a different calibration {number}",
             "replace it with --overwrite, or choose another --id",
         )
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
@@ -193,7 +193,7 @@ def _report(plane: str, path: Path, found: GridFit) -> PlaneReport:
         not_beads=len(found.beads) - len(match.spots),
         outliers=int((~fit.used).sum()),
         view=match.view.value,
-        turn_deg=round(match.turn_deg, 3),
+        rotation_deg=round(match.rotation_deg, 3),
         mean_mm=round(float(mm.mean()), 5),
         max_mm=round(float(mm.max()), 5),
         mean_px=round(float(px.mean()), 4),
@@ -201,7 +201,7 @@ def _report(plane: str, path: Path, found: GridFit) -> PlaneReport:
     )
     if report.missing + report.outliers > _MUCH_MISSING * (report.beads + report.missing):
         lost = report.missing + report.outliers
-        _LOG.warning("%s: %d of %d beads are not used; look at the picture", path, lost, report.beads + report.missing)
+        _LOG.warning("%s: %d of %d beads are not used; check the figure", path, lost, report.beads + report.missing)
     if report.mean_mm > _LARGE_RESIDUAL_MM:
         _LOG.warning("%s: the mean residual is %.2f mm; expected below 0.03 mm", path, report.mean_mm)
     return report

@@ -1,4 +1,4 @@
-"""Fit the distortion of one plane to a picture of the grid phantom."""
+"""Fit the distortion of one plane to an image of the grid phantom."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class GridFit:
-    """All about the fit of one picture.
+    """The fit of one image with its intermediate results.
 
     Attributes:
-        picture: (1600, 1664) the picture at the native size.
+        image: (1600, 1664) the image at the native size.
         beads: every spot that was found.
         match: which of them are beads of the phantom.
         fit: the calibration.
     """
 
-    picture: NDArray[Any]
+    image: NDArray[Any]
     beads: Beads
     match: GridMatch
     fit: RobustFit
@@ -45,49 +45,49 @@ class GridFit:
         return self.beads.centres_px[self.match.spots]
 
 
-def fit_picture_file(
+def fit_image_file(
     plane: str, path: Path, mirrored: bool = False, model: type[DistortionModel] = PolynomialDistortion
 ) -> GridFit:
     """Fit the calibration of one plane to an image file.
 
     Raises:
-        DataError: it cannot be read or does not show the phantom; names the file and the plane.
+        DataError: it cannot be read or does not show the phantom.
     """
     image = image_io.read_grey(path)
     if image.shape != (NATIVE_HEIGHT, NATIVE_WIDTH):
         _LOG.warning(
-            "%s has %d x %d pixels; it is fitted at %d x %d, the size that calibrated images are taken at",
+            "%s has %d x %d pixels; it is resized to %d x %d, the native size",
             *(path, image.shape[1], image.shape[0], NATIVE_WIDTH, NATIVE_HEIGHT),
         )
     try:
         found = fit_grid(to_native_size(image), model)
     except DataError as error:
         raise DataError(
-            f"{path}, plane {plane}: {error.message}", error.hint or "the picture must show the whole bead grid"
+            f"{path}, plane {plane}: {error.message}", error.hint or "the image must show the complete bead grid"
         ) from error
     _check_view(found.match.view, f"{path}, plane {plane}", mirrored)
     return found
 
 
-def fit_grid(picture: NDArray[Any], model: type[DistortionModel] = PolynomialDistortion) -> GridFit:
-    """Find the beads in a picture (1600, 1664), recognise them, and fit the distortion.
+def fit_grid(image: NDArray[Any], model: type[DistortionModel] = PolynomialDistortion) -> GridFit:
+    """Detect the beads in an image (1600, 1664), match them to the phantom, and fit the distortion.
 
     Raises:
-        DataError: it does not show the phantom; says what was found.
+        DataError: it does not show the phantom.
     """
-    beads = find_beads(picture)
+    beads = find_beads(image)
     match = match_grid(beads.centres_px)
     fit = fit_distortion(model, beads.centres_px[match.spots], nodes_to_mm(match.nodes))
-    return GridFit(picture, beads, match, fit)
+    return GridFit(image, beads, match, fit)
 
 
 def _check_view(view: View, name: str, mirrored: bool) -> None:
     if view is View.TURNED:
-        raise DataError(f"{name}: the picture is {view.value}, by its orientation bead", "turn it and try again")
+        raise DataError(f"{name}: the image is {view.value}, by its orientation bead", "rotate it and try again")
     if view.is_mirrored and not mirrored:
         raise DataError(
-            f"{name}: the picture is {view.value} or turned by 90 degrees, by its orientation bead",
-            "turn it; or, if the study's images are mirrored, too, add --mirrored: the calibration turns them back",
+            f"{name}: the image is {view.value} or rotated by 90 degrees, by its orientation bead",
+            "rotate it; or, if the study's images are mirrored as well, add --mirrored: the calibration reverses it",
         )
     if mirrored and not view.is_mirrored:
-        raise DataError(f"{name}: the picture is not mirrored, by its orientation bead", "leave out --mirrored")
+        raise DataError(f"{name}: the image is not mirrored, by its orientation bead", "omit --mirrored")

@@ -1,8 +1,8 @@
-"""The bead-grid phantom that distortion calibrations are measured with (Wang et al., "Veriserum", MICCAI 2025).
+"""The bead-grid phantom for measuring distortion calibrations (Wang et al., "Veriserum", MICCAI 2025).
 
 45 x 45 lead beads of 2 mm diameter, 7 mm apart, about the centre of the field, on the intensifier itself (no
-magnification). The corners are cut: the outermost row keeps 23 beads, each of the next ten rows two more. One further
-bead outside the top left edge tells top from bottom and left from right.
+magnification). The corners are cut: the outermost row has 23 beads, each of the next ten rows two more. One further
+bead outside the top left edge marks the orientation.
 
 A bead's **node** is its index from the left and from below, (0, 0) to (44, 44).
 """
@@ -20,7 +20,7 @@ MIDDLE = BEADS_ALONG // 2
 
 
 def octagon() -> NDArray[np.bool_]:
-    """(45, 45): nodes of the regular beads, [from the left, from below]; the same under every quarter turn and flip."""
+    """(45, 45): nodes of the regular beads, [from the left, from below]; invariant under quarter turns and flips."""
     index = np.abs(np.arange(BEADS_ALONG) - MIDDLE)
     return np.asarray(index[:, None] + index[None, :] <= 2 * MIDDLE - CUT_ROWS)
 

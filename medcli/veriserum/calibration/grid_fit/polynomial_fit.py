@@ -2,8 +2,8 @@
 
 The rigid part (S, R, T) starts as the similarity that fits the points best, so that u and v are nearly millimetres and
 the polynomial is nearly the identity. Given S, R and T, the problem is linear in the polynomial's coefficients. S and T
-do not change which maps the model can be; R does, for a polynomial of order 3 in each of two variables is not of that
-kind in turned axes (u³v³ makes u⁴v² there). So the turn is sought, too, a search in one variable.
+do not change the set of maps the model can represent; R does, since a polynomial of order 3 in each of two variables is
+not of that form in rotated axes (u³v³ gives u⁴v²). So the rotation angle is fitted, too, by a search in one variable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_TURN = np.radians(5.0)
 
 
 def solve_polynomial(points_px: Points, points_mm: Points) -> Numbers:
-    """The polynomial that maps pixels (N, 2) best to millimetres (N, 2)."""
+    """The polynomial that best maps pixels (N, 2) to millimetres (N, 2)."""
     reflected_px = points_px * [1.0, -1.0]
     scale, rotation = _similarity(reflected_px, points_mm)
 
@@ -38,9 +38,9 @@ def _solve_turned(reflected_px: Points, points_mm: Points, scale: float, rotatio
     translation = points_mm.mean(axis=0) - scale * rotation @ reflected_px.mean(axis=0)
     plane = scale * reflected_px @ rotation.T + translation
     powers = np.array([(i, j) for i in range(4) for j in range(4)])
-    u, v = (plane / _HALF_SPAN_MM).T  # within ±1, so that the columns are of one size
+    u, v = (plane / _HALF_SPAN_MM).T  # within ±1, so that the columns have similar magnitude
     terms = np.stack([u**i * v**j for i, j in powers], axis=1)
-    # The normal equations are ten times as fast as a decomposition; their condition, 1e6, costs no digit that counts.
+    # The normal equations are ten times faster than a decomposition; their condition, 1e6, is accurate enough.
     solution = np.linalg.solve(terms.T @ terms, terms.T @ points_mm)
     coefficients = solution / (_HALF_SPAN_MM ** powers.sum(axis=1))[:, None]
     numbers = (coefficients.T.ravel(), scale, translation, rotation)
@@ -52,7 +52,7 @@ def _turn(angle: float) -> Points:
 
 
 def _similarity(source: Points, target: Points) -> tuple[float, Points]:
-    """Scale and orthogonal matrix that take ``source`` nearest to ``target`` (Umeyama 1991, mirrors allowed)."""
+    """Scale and orthogonal matrix that best map ``source`` to ``target`` (Umeyama 1991, mirrors allowed)."""
     left, right = source - source.mean(axis=0), target - target.mean(axis=0)
     a, strengths, b = np.linalg.svd(right.T @ left)
     return float(strengths.sum() / (left**2).sum()), a @ b

@@ -12,22 +12,22 @@ from medcli.veriserum.calibration.distortion_model import DistortionModel
 
 Points = NDArray[np.float64]
 _REJECTION = 5.0
-"""Beads farther off than this many robust standard deviations are left out."""
+"""Beads with residuals beyond this many robust standard deviations are rejected."""
 _LEAST_LIMIT_MM = 0.03
 _MOST_ROUNDS = 20
 _LEAST_BEADS = 64
-"""Twice as many as the published model has numbers for each direction."""
+"""Twice the number of coefficients of the published model per direction."""
 
 
 @dataclass(frozen=True)
 class RobustFit:
-    """A fitted calibration and how well it fits.
+    """A fitted calibration and its residuals.
 
     Attributes:
         distortion: the model.
         used: (N,) which beads it was fitted to; the others are outliers.
-        residuals_mm: (N, 2) mapped minus true place of every bead, outliers too.
-        residuals_px: (N, 2) the same seen in the image, columns and rows.
+        residuals_mm: (N, 2) mapped minus true position of every bead, including outliers.
+        residuals_px: (N, 2) the same in the image, columns and rows.
     """
 
     distortion: DistortionModel
@@ -37,7 +37,7 @@ class RobustFit:
 
 
 def fit_distortion(model: type[DistortionModel], centres_px: Points, beads_mm: Points) -> RobustFit:
-    """Fit a model to beads seen at ``centres_px`` (N, 2) that truly are at ``beads_mm`` (N, 2).
+    """Fit a model to beads imaged at ``centres_px`` (N, 2) with true positions ``beads_mm`` (N, 2).
 
     Raises:
         DataError: too few beads remain, or the fitted map folds somewhere in the image.

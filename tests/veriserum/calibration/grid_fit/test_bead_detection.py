@@ -1,13 +1,13 @@
-"""The beads of the grid phantom in made and empty images."""
+"""The beads of the grid phantom in synthetic and empty images."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from medcli.synthetic.fluoroscopy.grid_phantom import grid_picture
+from medcli.synthetic.fluoroscopy.grid_phantom import undistorted_grid
 from medcli.veriserum.calibration.grid_fit.bead_detection import find_beads
-from tests.support.grid_pictures import native, seen_beads
+from tests.support.grid_images import native, seen_beads
 
 
 def test_beads_are_found_to_a_fraction_of_a_pixel() -> None:
@@ -27,8 +27,8 @@ def test_a_flat_image_has_no_beads(level: int) -> None:
     assert len(find_beads(np.full((1600, 1664), level, np.uint8))) == 0
 
 
-def test_vignetting_and_noise_are_no_beads() -> None:
+def test_vignetting_and_noise_are_not_detected_as_beads() -> None:
     generator = np.random.default_rng(0)
     no_beads = np.zeros((45, 45), dtype=bool)
-    picture = grid_picture(no_beads) + 0.03 * generator.standard_normal((1600, 1600))
-    assert len(find_beads((picture * 255).clip(0, 255).astype(np.uint8))) < 20
+    image = undistorted_grid(no_beads) + 0.03 * generator.standard_normal((1600, 1600))
+    assert len(find_beads((image * 255).clip(0, 255).astype(np.uint8))) < 20

@@ -8,10 +8,10 @@ import pytest
 from medcli.core.errors import DataError
 from medcli.veriserum.calibration.grid_fit import phantom
 from medcli.veriserum.calibration.grid_fit.bead_matching import View, match_grid
-from tests.support.grid_pictures import Points, seen_beads, truth
+from tests.support.grid_images import Points, seen_beads, truth
 
 
-@pytest.mark.parametrize("turn_deg", [-10, -4, 0, 10])
+@pytest.mark.parametrize("rotation_deg", [-10, -4, 0, 10])
 @pytest.mark.parametrize(
     ("flip", "view"),
     [
@@ -21,8 +21,8 @@ from tests.support.grid_pictures import Points, seen_beads, truth
         ((-1, -1), View.TURNED),
     ],
 )
-def test_every_bead_is_recognised_in_any_view(turn_deg: float, flip: tuple[int, int], view: View) -> None:
-    pixels, nodes = seen_beads(turn_deg, flip)
+def test_every_bead_is_recognised_in_any_view(rotation_deg: float, flip: tuple[int, int], view: View) -> None:
+    pixels, nodes = seen_beads(rotation_deg, flip)
     order = np.random.default_rng(0).permutation(len(pixels))
     match = match_grid(pixels[order])
     assert match.view is view
@@ -37,7 +37,7 @@ def test_missing_and_spurious_beads_do_not_confuse(seed: int) -> None:
     pixels, nodes = seen_beads(generator.uniform(-10, 10))
     kept = generator.random(len(nodes)) > 0.2
     kept |= np.all(nodes == phantom.ORIENTATION_BEAD, axis=1)
-    # A torn-out patch, too: the lattice has to be carried on around it.
+    # A missing patch as well: the lattice must continue around it.
     kept &= np.linalg.norm(nodes - [25, 20], axis=1) > 3.5
     spurious = generator.uniform(200, 1400, (90, 2))
     points = np.concatenate([pixels[kept] + generator.normal(0, 0.3, (kept.sum(), 2)), spurious])
@@ -62,11 +62,11 @@ def lattice_points(along: int, pitch_px: float, cut: bool = False) -> Points:
         (lattice_points(25, 50.0), "lattice of 25 x 25 beads, 625 in all"),
         (
             np.random.default_rng(0).uniform(100, 1500, (1762, 2)),
-            "1762 round dark beads found, but they do not lie on a square lattice",
+            "1762 round dark beads found, but they do not form a square lattice",
         ),
     ],
 )
-def test_another_phantom_is_named(points: Points, message: str) -> None:
+def test_another_phantom_is_described(points: Points, message: str) -> None:
     with pytest.raises(DataError, match=message):
         match_grid(points)
 
@@ -74,15 +74,15 @@ def test_another_phantom_is_named(points: Points, message: str) -> None:
 def test_orientation_bead_missing_or_doubled() -> None:
     pixels, nodes = seen_beads()
     is_orientation = np.all(nodes == phantom.ORIENTATION_BEAD, axis=1)
-    with pytest.raises(DataError, match=r"orientation bead .* is not seen"):
+    with pytest.raises(DataError, match=r"orientation bead .* is not visible"):
         match_grid(pixels[~is_orientation])
     twin = truth()["bs"].inverse(phantom.nodes_to_mm([[39, 39]]))
     with pytest.raises(DataError, match="is not the only one: upright, mirrored left to right"):
         match_grid(np.concatenate([pixels, twin]))
 
 
-def test_a_turn_beyond_recognition_is_said() -> None:
-    with pytest.raises(DataError, match=r"turned by [-+]2\d degrees"):
+def test_a_rotation_beyond_recognition_is_reported() -> None:
+    with pytest.raises(DataError, match=r"rotated by [-+]2\d degrees"):
         match_grid(seen_beads(25)[0])
 
 

@@ -1,4 +1,4 @@
-"""Rows are added to a table of calibrations, and everything else in it stays."""
+"""Rows are added to a table of calibrations; everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
 
 
-def test_other_rows_and_columns_stay_as_they_are(tmp_path: Path) -> None:
+def test_other_rows_and_columns_are_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text('id,distortion_result_fs,distortion_result_bs,operator\n7,"1,2;3","4;5","née, later"\n')
     table = CalibrationTable.read(path)
@@ -31,7 +31,7 @@ def test_other_rows_and_columns_stay_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["id,tx\n1,2\n", "id,distortion_result_fs,distortion_result_bs\n1,2\n", ""])
-def test_a_file_that_is_no_such_table_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_such_a_table_is_not_changed(tmp_path: Path, text: str) -> None:
     path = tmp_path / "table.csv"
     path.write_text(text)
     with pytest.raises(DataError, match="not a distortion calibration table"):

@@ -1,4 +1,4 @@
-"""``medcli calibrate fit``: from pictures of the bead grid to a table, and to calibrated images."""
+"""``medcli calibrate fit``: from images of the bead grid to a table, and to calibrated images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationT
 from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
 from medcli.veriserum.dataset.detector import PLANES
 from tests.conftest import Ran
-from tests.support.grid_pictures import largest_map_error, native, truth
+from tests.support.grid_images import largest_map_error, native, truth
 from tests.support.made_veriserum import write_tables
 
 
@@ -28,20 +28,20 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {plane: folder / f"grid_{plane}.png" for plane in PLANES}
 
 
-def test_planes_are_told_by_word_or_name() -> None:
+def test_planes_are_recognised_by_word_or_name() -> None:
     chosen = images_by_plane(["fs=a.png", "x/grid_bs_01.png"])
     assert list(chosen) == ["bs", "fs"]
     assert chosen["fs"] == Path("a.png")
     assert images_by_plane(["BS_7.tif"]) == {"bs": Path("BS_7.tif")}
-    with pytest.raises(UsageError, match=r"which plane grid\.png shows is not said"):
+    with pytest.raises(UsageError, match=r"the plane of grid\.png is not given"):
         images_by_plane(["grid.png"])
-    with pytest.raises(UsageError, match="is not said"):
+    with pytest.raises(UsageError, match="is not given"):
         images_by_plane(["absence_offset.png"])
-    with pytest.raises(UsageError, match="two pictures for plane bs"):
+    with pytest.raises(UsageError, match="two images for plane bs"):
         images_by_plane(["bs=a.png", "bs_2.png"])
 
 
-def test_from_grid_pictures_to_calibrated_images(
+def test_from_grid_images_to_calibrated_images(
     medcli: Callable[..., Ran], grids: dict[str, Path], veriserum: Path, tmp_path: Path
 ) -> None:
     """The fitted table is read by the command that corrects images; fitting again changes nothing."""
@@ -52,7 +52,7 @@ def test_from_grid_pictures_to_calibrated_images(
     assert (ran.code, result["row"], result["id"]) == (0, "added", 4)
     assert [plane["plane"] for plane in result["planes"]] == ["bs", "fs"]
     assert all(plane["mean_mm"] < 0.03 and plane["max_px"] < 0.5 for plane in result["planes"])
-    assert cv2.imread(result["picture"]).shape[1] > 1000
+    assert cv2.imread(result["figure"]).shape[1] > 1000
     before = out.read_bytes()
     again = medcli("calibrate", "fit", grids["bs"], grids["fs"], "--out", out)
     assert (again.code, out.read_bytes()) == (0, before)
@@ -64,12 +64,12 @@ def test_from_grid_pictures_to_calibrated_images(
 
 def test_one_plane_completes_a_row(grids: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "table.csv"
-    with pytest.raises(UsageError, match="no picture for plane fs"):
+    with pytest.raises(UsageError, match="no image for plane fs"):
         fit_calibration({"bs": grids["bs"]}, out)
     assert not out.exists()
     kept = truth()["fs"].to_text()
     out.write_text(f'id,distortion_result_fs,distortion_result_bs\n2,"{kept}","{kept}"\n')
-    with pytest.raises(UsageError, match="has a calibration 2 already"):
+    with pytest.raises(UsageError, match="already has a different calibration 2"):
         fit_calibration({"bs": grids["bs"]}, out, 2)
     assert fit_calibration({"bs": grids["bs"]}, out, 2, overwrite=True).row == "replaced"
     row = CalibrationTable.read(out).find(2)
@@ -78,14 +78,14 @@ def test_one_plane_completes_a_row(grids: dict[str, Path], tmp_path: Path) -> No
     assert largest_map_error(PolynomialDistortion.from_text(row["distortion_result_bs"]), truth()["bs"]) < 0.05
 
 
-def test_mirrored_pictures_are_recognised(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+def test_mirrored_images_are_recognised(medcli: Callable[..., Ran], tmp_path: Path) -> None:
     for plane in PLANES:
         cv2.imwrite(str(tmp_path / f"{plane}.png"), native(plane)[:, ::-1])
     words = ("calibrate", "fit", tmp_path / "bs.png", tmp_path / "fs.png", "--out", tmp_path / "table.csv")
-    refused = medcli(*words)
-    assert refused.code == 3
-    assert "mirrored left to right" in refused.err
-    assert "--mirrored" in refused.err
+    rejected = medcli(*words)
+    assert rejected.code == 3
+    assert "mirrored left to right" in rejected.err
+    assert "--mirrored" in rejected.err
     assert not (tmp_path / "table.csv").exists()
     assert medcli(*words, "--mirrored").code == 0
     row = CalibrationTable.read(tmp_path / "table.csv").find(1)
@@ -95,7 +95,7 @@ def test_mirrored_pictures_are_recognised(medcli: Callable[..., Ran], tmp_path: 
     assert np.allclose(fitted, truth()["bs"]([1663, 0] + pixels * [-1, 1]), atol=0.05)
 
 
-def test_wrong_pictures_leave_with_three(medcli: Callable[..., Ran], tmp_path: Path, grids: dict[str, Path]) -> None:
+def test_wrong_images_exit_with_status_3(medcli: Callable[..., Ran], tmp_path: Path, grids: dict[str, Path]) -> None:
     cv2.imwrite(str(tmp_path / "flat_bs.png"), np.full((1600, 1664), 140, np.uint8))
     ran = medcli("calibrate", "fit", tmp_path / "flat_bs.png", grids["fs"], "--out", tmp_path / "table.csv")
     assert ran.code == 3

@@ -1,4 +1,4 @@
-"""Outliers do not count."""
+"""Outliers are rejected."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import numpy as np
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit import phantom
 from medcli.veriserum.calibration.grid_fit.robust_fit import fit_distortion
-from tests.support.grid_pictures import largest_map_error, seen_beads, truth
+from tests.support.grid_images import largest_map_error, seen_beads, truth
 
 
-def test_a_bead_away_from_its_place_is_an_outlier() -> None:
+def test_a_displaced_bead_is_an_outlier() -> None:
     pixels, nodes = seen_beads()
     generator = np.random.default_rng(1)
     moved = generator.choice(len(pixels), 40, replace=False)

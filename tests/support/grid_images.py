@@ -1,4 +1,4 @@
-"""Pictures of the bead grid whose calibration is known, and beads as they are seen."""
+"""Images of the bead grid with known calibration, and positions of the imaged beads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def truth() -> dict[str, PolynomialDistortion]:
 
 @lru_cache(maxsize=2)
 def native(plane: str) -> NDArray[np.uint8]:
-    """A usual picture: noise, 5 % of the beads missing, some spots that are no beads."""
+    """A typical image: noise, 5 % of the beads missing, some spurious spots."""
     generator = np.random.default_rng(11)
     image = grid_image(truth()[plane], generator, noise=1.0, missing_share=0.05)
     for x, y in generator.uniform(500, 1100, (20, 2)):
@@ -33,18 +33,18 @@ def native(plane: str) -> NDArray[np.uint8]:
     return image
 
 
-def seen_beads(turn_deg: float = 0.0, flip: tuple[int, int] = (1, 1)) -> tuple[Points, Points]:
-    """Beads in a distorted image that is then turned about its middle and flipped: pixels, and their nodes."""
+def seen_beads(rotation_deg: float = 0.0, flip: tuple[int, int] = (1, 1)) -> tuple[Points, Points]:
+    """Beads in a distorted image that is then rotated about its centre and flipped: pixels, and their nodes."""
     nodes = np.argwhere(phantom.bead_presence())
     middle = np.array([831.5, 799.5])
-    angle = np.radians(turn_deg)
+    angle = np.radians(rotation_deg)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     pixels = (truth()["bs"].inverse(phantom.nodes_to_mm(nodes)) - middle) * flip
     return pixels @ turn + middle, nodes
 
 
 def largest_map_error(fitted: PolynomialDistortion, true: PolynomialDistortion) -> float:
-    """Millimetres, over every fourth pixel whose true place lies between beads."""
+    """Millimetres, over every fourth pixel whose true position is between beads."""
     pixels = np.stack(np.meshgrid(np.arange(0, 1664, 4.0), np.arange(0, 1600, 4.0)), -1).reshape(-1, 2)
     places = true(pixels)
     half = phantom.MIDDLE * phantom.PITCH_MM
