@@ -108,5 +108,11 @@ class Missing(Fault):
     retry = False
 
 
+class Unexpected(Fault):
+    """The server's answer is none that this interface gives: it is broken, or another server than was meant."""
+
+    retry = False
+
+
 class Stopped(Exception):
     """The user or a failure elsewhere ended the run; what has arrived stays."""

@@ -11,10 +11,10 @@ from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Progress
 from medcli.transfer import plan as planning
 from medcli.transfer.byte_counter import counted
-from medcli.transfer.destination import HIDDEN, STAGING, About, read_manifest
+from medcli.transfer.destination import HIDDEN, STAGING, About, check_destination, read_manifest
 from medcli.transfer.download import DownloadOutcome, Manner, download
 from medcli.transfer.plan import Wanted
-from medcli.transfer.protocol import Fault, Missing, RemoteSource
+from medcli.transfer.protocol import Fault, Missing, RemoteSource, Unexpected
 from medcli.transfer.verification import FileFailure, estimate_missing
 from medcli.transfer.verification import verify as verify_files
 
@@ -179,6 +179,7 @@ def verify_folder(root: Path, workers: int, progress: Progress = SILENT) -> Veri
     Raises:
         DataError: there is no manifest, or it is damaged.
     """
+    check_destination(root, may_write=False)
     manifest = read_manifest(root)
     count, size, failures = verify_files(root, workers, progress)
     size_only = sum(record.verified == "size only" for record in manifest.records.values())
@@ -196,6 +197,8 @@ def unreachable(if_missing: str = "check the address") -> Iterator[None]:
             raise DataError(f"the source cannot be reached: {fault}", hint) from None
         if isinstance(fault, Missing):
             raise DataError(f"not found: {fault}", if_missing) from None
+        if isinstance(fault, Unexpected):
+            raise DataError(str(fault), "check the address; if it is right, the server is out of order") from None
         raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None
 
 

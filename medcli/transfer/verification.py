@@ -98,7 +98,7 @@ def _confirm(folder: Folder, item: Wanted, address: str) -> bool:
     try:
         if expected is None:
             found = checksum.of_file(folder.root / item.path, "sha256")
-        elif damage_of(folder.root, item.path, item.size, expected):
+        elif damage_of(folder.root, item.path, item.size, expected) or item.twin_problem(folder.root):
             folder.forget(item.path)
             return False
         else:

@@ -12,12 +12,13 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
+from medcli.transfer.addresses import checked_address
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
-from medcli.transfer.destination import MANIFEST, About, read_manifest
+from medcli.transfer.destination import MANIFEST, About, check_destination, read_manifest
 from medcli.transfer.download import Manner
-from medcli.transfer.http import Http, checked_address
-from medcli.transfer.plan import Wanted
+from medcli.transfer.http import Http
+from medcli.transfer.plan import Wanted, merge_doubles
 from medcli.transfer.protocol import RemoteFile, RemoteSource
 from medcli.transfer.results import (
     Downloaded,
@@ -104,6 +105,7 @@ class VeriserumOrigin:
 
 def is_licence_accepted(root: Path) -> bool:
     """Whether an earlier download into ``root`` recorded that the licence was accepted."""
+    check_destination(root, may_write=False)
     return (root / MANIFEST).is_file() and read_manifest(root).about.licence_accepted
 
 
@@ -130,6 +132,7 @@ def download_veriserum(
     if selection.ids and not selection.wants(Part.IMAGES):
         raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
     checked_address(origin.base_url, "--base-url")
+    check_destination(root, may_write=not dry_run)
     manner = manner or Manner()
     about = replace(publication.ABOUT, licence_accepted=True)
     http = Http(manner.patience, manner.workers)
@@ -155,7 +158,7 @@ def _parts(
     """Each source with what is wanted of it."""
     if selection.wants(Part.CSV):
         tables = GitHubFiles(publication.TABLES_REPOSITORY, publication.TABLES_COMMIT, publication.TABLES_FOLDER, http)
-        yield tables, [item for entry in tables.list() for item in _Finding(selection).of_entry(entry)]
+        yield tables, merge_doubles(item for entry in tables.list() for item in _Finding(selection).of_entry(entry))
     elsewhere = VeriserumSelection(
         [part for part in Part if part is not Part.CSV and selection.wants(part)], selection.ids
     )
@@ -175,7 +178,7 @@ def _parts(
     inside = Archives(source, root, about, manner.patience, may_write=not dry_run)
     wanted += inside.wanted(archives, finding.of_member, manner.workers, progress)
     finding.check_ids(wanted)
-    yield source, _without_doubles(wanted)
+    yield source, merge_doubles(wanted)
 
 
 def _path(name: str) -> str:
@@ -187,11 +190,3 @@ def _path(name: str) -> str:
 def _kind(name: str) -> str:
     part = part_of(name)
     return part.value if part else ""
-
-
-def _without_doubles(wanted: list[Wanted]) -> list[Wanted]:
-    """One of each path: a file that stands alone and in an archive is taken alone."""
-    first: dict[str, Wanted] = {}
-    for item in wanted:
-        first.setdefault(item.path, item)
-    return list(first.values())

@@ -16,14 +16,14 @@ from medcli.sources.dspace import DSpaceItem
 from medcli.transfer.verification import find_missing
 from medcli.transfer.destination import About, hold, read_manifest
 from medcli.transfer.plan import Wanted, check_paths, disk_need, divide, remove_stale_parts
-from medcli.transfer.protocol import Entry
+from medcli.transfer.protocol import RemoteFile
 
 def listed(count):
     for index in range(count):
         uuid = f"11111111-2222-3333-4444-{index:012d}"
         href = f"https://www.research-collection.ethz.ch/server/api/core/bitstreams/{uuid}/content"
         md5 = f"{index:032x}"
-        yield Entry(f"bs_{index:06d}.jpg", 300_000, f"md5:{md5}", md5, href)
+        yield RemoteFile(f"bs_{index:06d}.jpg", 300_000, f"md5:{md5}", md5, href)
 
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 wanted = [Wanted("images/" + entry.name, entry, None, "", "images") for entry in listed(count)]

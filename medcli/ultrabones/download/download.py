@@ -15,9 +15,10 @@ from medcli.sources.azure_connection import Connection, parse_connection
 from medcli.sources.hub import HubRepository
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
+from medcli.transfer.destination import check_destination
 from medcli.transfer.download import Manner
 from medcli.transfer.http import Http
-from medcli.transfer.plan import Wanted
+from medcli.transfer.plan import Wanted, merge_doubles
 from medcli.transfer.protocol import Fault, Missing, RemoteFile, RemoteSource
 from medcli.transfer.results import Downloaded, Planned, carry_out, plan_only, unreachable
 from medcli.transfer.zip_ranges import Member
@@ -151,6 +152,7 @@ def download_ultrabones(
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
     manner, finding = manner or Manner(), _Finding(selection)
+    check_destination(root, may_write=not dry_run)
     with unreachable("check --revision"):
         http = Http(manner.patience, manner.workers)
         connection = find_connection(origin)
@@ -158,7 +160,7 @@ def download_ultrabones(
             source, wanted = _of_azure(connection, origin, finding, http, progress)
         else:
             source, wanted = _of_hub(origin, finding, root, http, manner, dry_run, progress)
-    wanted = finding.of_matching(wanted, source.address)
+    wanted = merge_doubles(finding.of_matching(wanted, source.address))
     _check_found(wanted, selection, source)
     if dry_run:
         return plan_only(source, wanted, root, publication.ABOUT, manner)

@@ -8,6 +8,7 @@ from pathlib import Path
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.hub import HubRepository
+from medcli.transfer.destination import check_destination
 from medcli.transfer.download import Manner
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
@@ -42,6 +43,7 @@ def download_weights(
         DataError: the Hub cannot be reached, has no such file, or the file is no such checkpoint.
     """
     manner = manner or Manner()
+    check_destination(root, may_write=not dry_run)
     with unreachable("check --revision"):
         source = HubRepository(publication.HUB_WEIGHTS, "model", revision, Http(manner.patience, manner.workers))
         wanted = [
