@@ -81,13 +81,15 @@ def read_directory(read: Callable[[int, int], bytes], size: int, archive: str) -
             directory_start = opened.start_dir
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error, LookupError) as error:
         raise DataError(f"{archive} is not a ZIP archive or is damaged: {error}") from error
-    files = [info for info in infos if not info.is_dir()]
+    files = [info for info in infos if not info.filename.endswith("/")]  # is_dir() fails on an empty name
     for info in files:
         check_member(info, archive)
     _check_no_double(files, archive)
     starts = sorted(info.header_offset for info in infos)
     if len(set(starts)) < len(starts):
         raise DataError(f"{archive} is damaged: two of its members begin at the same byte")
+    if starts and starts[-1] >= directory_start:
+        raise DataError(f"{archive} is damaged: a member begins behind its directory")
     following = dict(itertools.pairwise([*starts, directory_start]))
     members = [
         Member(
