@@ -6,6 +6,7 @@ No text that this module makes holds user information or a query, where a passwo
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -13,6 +14,7 @@ from medcli.core.errors import UsageError
 from medcli.transfer.protocol import Unexpected
 
 _SIGNATURE = re.compile(r"(?i)\b(sig|signature|x-amz-signature|x-amz-credential|token)=[^&\s\"']+")
+_ADDRESS = re.compile(r"(https?://[^/?#\s]+)(?:[/?#]\S*)?", re.IGNORECASE)
 _NO_HOST = re.compile(r"[\s<>\"{}|\\^`%]")
 _LONGEST_SHOWN = 60
 
@@ -55,15 +57,20 @@ def origin_of(url: str) -> tuple[str, str, int]:
 
 def is_address(address: str) -> bool:
     """Whether a request can be sent to ``address``."""
+    match = _ADDRESS.fullmatch(address)
+    return match is not None and _is_place(match[1]) and address.isprintable()
+
+
+@lru_cache(maxsize=64)  # a listing names the same server with each of its files
+def _is_place(place: str) -> bool:
+    """Whether scheme, host and port are such."""
     try:
-        address.encode()
-        parts = urlsplit(address)
+        parts = urlsplit(place)
         host = parts.hostname or ""
         host.encode("idna")
-        usable = bool(host) and not _NO_HOST.search(host) and parts.port != 0
+        return bool(host) and not _NO_HOST.search(host) and parts.port != 0
     except ValueError:  # brackets without an IPv6 address, a port that is no number, a label of no or too many letters
         return False
-    return usable and parts.scheme in ("http", "https") and address.isprintable() and " " not in address
 
 
 def checked_address(address: str, name: str) -> str:
@@ -101,13 +108,15 @@ def follow_link(link: str, base: str) -> str:
     Raises:
         Unexpected: it is no address, or leads from https to http, where anyone on the way could read and change it.
     """
-    try:
-        target = urljoin(base, link.strip().replace(" ", "%20"))
-    except ValueError:
-        target = ""
+    target = link
+    if not _ADDRESS.fullmatch(link):
+        try:
+            target = urljoin(base, link.strip().replace(" ", "%20"))
+        except ValueError:
+            target = ""
     if not is_address(target):
         raise Unexpected(f"{shown_address(base)} names an address that is none: {_echo(link)}")
-    if (urlsplit(base).scheme, urlsplit(target).scheme) == ("https", "http"):
+    if base[:6].lower() == "https:" and target[:5].lower() == "http:":
         raise Unexpected(f"{shown_address(base)} leads from https to http ({host_of(target)}), which is not secure")
     return target
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
@@ -49,12 +49,13 @@ class VeriserumSelection:
     def wants(self, part: Part) -> bool:
         return not self.only or part in self.only
 
-    def holds(self, name: str) -> bool:
+    def holds(self, name: str) -> Part | None:
+        """The part that a file belongs to, when it is chosen."""
         part = part_of(name)
         if part is None or not self.wants(part):
-            return False
-        number = id_of(name)
-        return number is None or not self.ids or self._holds_id(number)
+            return None
+        number = id_of(name) if self.ids else None
+        return part if number is None or self._holds_id(number) else None
 
     def _holds_id(self, number: int) -> bool:
         index = bisect.bisect_right(sorted(self.ids), (number, float("inf")))
@@ -91,8 +92,9 @@ class _Finding:
         number = id_of(name)
         if number is not None:
             self.ids.add(number)
-        if self.selection.holds(name):
-            yield Wanted(_path(name), entry, member, "", _kind(name))
+        part = self.selection.holds(name)
+        if part:
+            yield Wanted(FOLDERS[part] + name.rpartition("/")[2], entry, member, "", part.value)
 
 
 @dataclass(frozen=True)
@@ -179,14 +181,3 @@ def _parts(
     wanted += inside.wanted(archives, finding.of_member, manner.workers, progress)
     finding.check_ids(wanted)
     yield source, merge_doubles(wanted)
-
-
-def _path(name: str) -> str:
-    part = part_of(name)
-    assert part is not None
-    return FOLDERS[part] + PurePosixPath(name).name
-
-
-def _kind(name: str) -> str:
-    part = part_of(name)
-    return part.value if part else ""
