@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from medcli.transfer.addresses import follow_link, in_short, origin_of, shown_address
+from medcli.transfer.addresses import follow_link, in_short, server_of, shown_address
 from medcli.transfer.http import JsonAnswer
 from medcli.transfer.protocol import Unexpected
 from medcli.transfer.zip_ranges import LONGEST_PATH
@@ -29,7 +29,7 @@ class Misfit(Exception):
         self.where: list[str] = []
 
 
-def check(answer: Any, shape: Check, address: str) -> Any:
+def check_answer(answer: Any, shape: Check, address: str) -> Any:
     """``answer``, which came from ``address`` and has ``shape``.
 
     Raises:
@@ -177,7 +177,7 @@ def pages(
         if not link:
             return
         address = follow_link(link, page.address)
-        if origin_of(address) != origin_of(page.address):
+        if server_of(address) != server_of(page.address):
             raise Unexpected(
                 f"{shown_address(page.address)} names a page of another server as its next: {shown_address(address)}"
             )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from medcli.core.errors import DataError, UsageError
-from medcli.sources.answers import Check, Listing, check, is_name, is_object, is_size, is_text
+from medcli.sources.answers import Check, Listing, check_answer, is_name, is_object, is_size, is_text
 from medcli.sources.azure_connection import Connection
 from medcli.transfer.addresses import host_of
 from medcli.transfer.http import Http, HttpBody, fault_for, words_for
@@ -88,11 +88,11 @@ class AzureBlobs:
     def _entry(self, blob: Any) -> RemoteFile:
         md5 = blob.content_settings.content_md5 if blob.content_settings else None
         found = {"name": blob.name, "size": blob.size, "etag": blob.etag, "md5": bytes(md5).hex() if md5 else None}
-        check(found, _BLOB, self.address)
+        check_answer(found, _BLOB, self.address)
         return RemoteFile(blob.name, blob.size, f"md5:{found['md5']}" if md5 else None, blob.etag.strip('"'))
 
     def _name(self, item: Any, shape: Check) -> str:
-        name: str = check(item.name, shape, self.address)
+        name: str = check_answer(item.name, shape, self.address)
         return name
 
     def _explained(self, fault: Refused) -> Refused:

@@ -13,7 +13,7 @@ from medcli.sources.answers import (
     UUID,
     UUID_PATTERN,
     Check,
-    check,
+    check_answer,
     is_list,
     is_name,
     is_object,
@@ -120,7 +120,7 @@ class DSpaceItem:
                     found = self.http.json(url)
                 except Missing:
                     continue
-                return str(check(found.content, _ITEM, found.address)["uuid"])
+                return str(check_answer(found.content, _ITEM, found.address)["uuid"])
         raise DataError(
             f"{self.api} knows no item {' or '.join(names)}", "name it with --item (UUID, handle or DOI) and --base-url"
         )
@@ -131,7 +131,7 @@ class DSpaceItem:
 
         def get(address: str) -> JsonAnswer:
             answer = self.http.json(address)
-            check(answer.content, shape, answer.address)
+            check_answer(answer.content, shape, answer.address)
             return answer
 
         def items(page: JsonAnswer) -> list[dict[str, Any]]:

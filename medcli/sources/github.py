@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from urllib.parse import quote
 
 from medcli.core.errors import DataError
-from medcli.sources.answers import GIT_HASH, TEXT, check, is_list, is_name, is_object, is_size, within
+from medcli.sources.answers import GIT_HASH, TEXT, check_answer, is_list, is_name, is_object, is_size, within
 from medcli.transfer.addresses import checked_address
 from medcli.transfer.http import Http, HttpBody
 from medcli.transfer.protocol import RemoteFile
@@ -32,18 +32,18 @@ class GitHubFiles:
         self.api = checked_address(os.environ.get(API) or "https://api.github.com", API)
         self.raw = checked_address(os.environ.get(RAW) or "https://raw.githubusercontent.com", RAW)
         commit = http.json(f"{self.api}/repos/{repository}/commits/{quote(revision)}")
-        check(commit.content, _COMMIT, commit.address)
+        check_answer(commit.content, _COMMIT, commit.address)
         self.commit, self._tree = commit.content["sha"], within(commit.content, "commit", "tree", "sha")
         self.address = f"https://github.com/{repository}@{self.commit}"
 
     def list(self) -> Iterator[RemoteFile]:
         tree = self.http.json(f"{self.api}/repos/{self.repository}/git/trees/{self._tree}?recursive=1")
-        check(tree.content, _TREE, tree.address)
+        check_answer(tree.content, _TREE, tree.address)
         if tree.content.get("truncated"):
             raise DataError(f"{self.address} has more files than GitHub lists", "clone it with git")
         for item in tree.content["tree"]:
             if item["type"] == "blob" and item["path"].startswith(f"{self.folder}/"):
-                check(item, _FILE, tree.address)
+                check_answer(item, _FILE, tree.address)
                 yield RemoteFile(item["path"], item["size"], f"git:{item['sha']}")
 
     def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> AbstractContextManager[HttpBody]:

@@ -18,7 +18,7 @@ from medcli.sources.answers import (
     SHA256,
     TEXT,
     Check,
-    check,
+    check_answer,
     is_list,
     is_name,
     is_object,
@@ -26,7 +26,7 @@ from medcli.sources.answers import (
     pages,
     within,
 )
-from medcli.transfer.addresses import checked_address, origin_of, part_of_address
+from medcli.transfer.addresses import checked_address, part_of_address, server_of
 from medcli.transfer.http import Http, HttpBody, JsonAnswer
 from medcli.transfer.protocol import Refused, RemoteFile
 
@@ -73,7 +73,7 @@ class HubRepository:
         ):
             for item in page.content:
                 if item["type"] == "file":
-                    check(item, _FILE, page.address)
+                    check_answer(item, _FILE, page.address)
                     sha256 = within(item, "lfs", "oid")
                     yield RemoteFile(item["path"], item["size"], f"sha256:{sha256}" if sha256 else f"git:{item['oid']}")
 
@@ -102,7 +102,7 @@ class HubRepository:
         return body
 
     def _remember(self, name: str, url: str) -> None:
-        if origin_of(url) != origin_of(self.endpoint):
+        if server_of(url) != server_of(self.endpoint):
             with self._lock:
                 self._signed[name] = url
 
@@ -111,7 +111,7 @@ class HubRepository:
 
     def _get(self, url: str, shape: Check) -> JsonAnswer:
         answer = self.http.json(url, self._token_for(url))
-        check(answer.content, shape, answer.address)
+        check_answer(answer.content, shape, answer.address)
         return answer
 
     def _token_for(self, url: str) -> dict[str, str]:
@@ -120,7 +120,7 @@ class HubRepository:
         Raises:
             UsageError: the token cannot be sent; it is not repeated.
         """
-        if origin_of(url) != origin_of(self.endpoint):
+        if server_of(url) != server_of(self.endpoint):
             return {}
         from huggingface_hub.utils import build_hf_headers
 

@@ -49,7 +49,7 @@ def shown_address(url: str) -> str:
     return f"{parts.scheme}://{host_of(url)}{parts.path}"
 
 
-def origin_of(url: str) -> tuple[str, str, int]:
+def server_of(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: a credential that was given for one of them is sent to no other."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
