@@ -44,7 +44,9 @@ def test_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("epoch", ["3", 2.0, float("nan"), torch.tensor(3), None, -1, 10**30, True])
 def test_an_epoch_that_is_no_number_of_one(epoch: Any, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"last\.ckpt is not a checkpoint that can be resumed: its epoch is not the number"):
+    with pytest.raises(
+        DataError, match=r"last\.ckpt is not a checkpoint that can be resumed: its epoch is not the number"
+    ):
         epochs_done(saved(tmp_path / "last.ckpt", epoch=epoch))
 
 
