@@ -148,7 +148,7 @@ def test_interrupted_it_leaves_at_once_and_says_how_to_go_on(hub: FakeHub, tmp_p
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert time.monotonic() - sent < 10
-    assert "run the same command again to go on" in err
+    assert "run the same command again to resume" in err
     assert len(err.strip().splitlines()) == 1
 
 
