@@ -63,6 +63,7 @@ TESTED_IN = {
     "training/test_safe_unpickler.py": "training/inert_values",
     "cli/test_app.py": "__main__",
     "core/test_files.py": "core/errors",
+    "sources/test_dspace.py": "sources/answers",
     "synthetic/fluoroscopy/test_dataset.py": (
         "synthetic/fluoroscopy/calibrations synthetic/fluoroscopy/grid_phantom synthetic/fluoroscopy/motion "
         "synthetic/fluoroscopy/xray"
@@ -71,6 +72,7 @@ TESTED_IN = {
     "synthetic/ultrasound/test_dataset.py": "synthetic/ultrasound/bmode",
     "training/test_run_folder.py": "training/training_run",
     "transfer/test_download.py": "transfer/request",
+    "transfer/test_http.py": "transfer/pace",
     "ultrabones/download/test_download.py": "core/progress transfer/archives transfer/byte_counter",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
@@ -102,7 +104,6 @@ TESTED_IN = {
     ),
     "veriserum/registration/test_register.py": "cli/register",
     "workflows/test_demo.py": "cli/demo demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound",
-    "workflows/test_download_azure.py": "sources/azure",
     "workflows/test_download_endings.py": "transfer/local_source",
     "workflows/test_report_of_runs.py": (
         "cli/report report/calibration report/demo report/labels_and_bones report/pose report/provenance "

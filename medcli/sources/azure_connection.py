@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from medcli.core.errors import DataError
+from medcli.transfer.addresses import is_address
 
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<address>[^)]*)\)")
 _SIGNED_ADDRESS = re.compile(r"https?://[^\s;]+\?[^\s;]*$", re.IGNORECASE)
@@ -90,9 +91,9 @@ def parse_connection(text: str) -> Connection:
     if not endpoint and account:
         protocol = parts.get("defaultendpointsprotocol", "https")
         endpoint = f"{protocol}://{account}.blob.{parts.get('endpointsuffix', 'core.windows.net')}"
-    address = urlsplit(endpoint)
-    if address.scheme not in ("http", "https") or not address.netloc:
+    if not is_address(endpoint):
         raise DataError("the connection string lacks its BlobEndpoint (https://ACCOUNT.blob.core.windows.net)")
+    address = urlsplit(endpoint)
     signature = (parts.get("sharedaccesssignature", "") or address.query).lstrip("?")
     key = parts.get("accountkey", "")
     if not signature and not key:

@@ -6,16 +6,51 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urljoin
 
-from medcli.core.errors import DataError
-from medcli.transfer.http import Http, HttpBody
+from medcli.core.errors import DataError, UsageError
+from medcli.sources.answers import (
+    TEXT,
+    UUID,
+    UUID_PATTERN,
+    Check,
+    check_answer,
+    is_list,
+    is_name,
+    is_object,
+    is_size,
+    is_text,
+    pages,
+    within,
+)
+from medcli.transfer.addresses import follow_link, part_of_address
+from medcli.transfer.http import Http, HttpBody, JsonAnswer
 from medcli.transfer.protocol import Missing, RemoteFile
 
 _PAGE = 100
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _CONTENT = "ORIGINAL"
+_ITEM = is_object({"uuid": UUID})
+_BUNDLE = is_object({"uuid": UUID, "name": TEXT})
+_CHECKSUM = is_object({}, {"checkSumAlgorithm": TEXT, "value": TEXT})
+_CHECKSUM_BY_MD5 = is_object({"value": is_text(r"[0-9a-fA-F]{32}", "an MD5")})
+
+
+def _is_checksum(value: Any) -> None:
+    """An MD5, or what another algorithm (or none) gave, which is not used."""
+    _CHECKSUM(value)
+    if _is_by_md5(value):
+        _CHECKSUM_BY_MD5(value)
+
+
+def _is_by_md5(found: dict[str, Any]) -> bool:
+    return (found.get("checkSumAlgorithm") or "").upper() == "MD5"
+
+
+_BITSTREAM = is_object(
+    {"uuid": UUID, "name": is_name, "sizeBytes": is_size},
+    {"checkSum": _is_checksum, "_links": is_object({}, {"content": is_object({}, {"href": TEXT})})},
+)
+_NEXT = is_object({}, {"next": is_object({}, {"href": TEXT})})
 
 
 class DSpaceItem:
@@ -39,12 +74,13 @@ class DSpaceItem:
 
     def list(self) -> Iterator[RemoteFile]:
         address = f"{self.api}/core/items/{self.uuid}/bundles"
-        bundles = [bundle for bundle in self._all(address, "bundles") if bundle["name"] == _CONTENT]
+        bundles = [bundle for bundle, _ in self._all(address, "bundles", _BUNDLE) if bundle["name"] == _CONTENT]
         if not bundles:
             raise DataError(f"item {self.item} of {self.api} offers no files (no bundle named {_CONTENT})")
         for bundle in bundles:
-            for stream in self._all(f"{self.api}/core/bundles/{bundle['uuid']}/bitstreams", "bitstreams"):
-                yield self._entry(stream)
+            url = f"{self.api}/core/bundles/{bundle['uuid']}/bitstreams"
+            for stream, address in self._all(url, "bitstreams", _BITSTREAM):
+                yield self._entry(stream, address)
 
     @contextmanager
     def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> Iterator[HttpBody]:
@@ -59,36 +95,48 @@ class DSpaceItem:
         """The entry as the listing has it: a changed bitstream is another bitstream."""
         return entry
 
-    def _entry(self, stream: dict[str, Any]) -> RemoteFile:
-        links = stream.get("_links", {})
-        href = links.get("content", {}).get("href") or f"{self.api}/core/bitstreams/{stream['uuid']}/content"
-        check = stream.get("checkSum") or {}
-        md5 = check["value"].lower() if check.get("checkSumAlgorithm", "").upper() == "MD5" else None
-        return RemoteFile(stream["name"], int(stream["sizeBytes"]), f"md5:{md5}" if md5 else None, md5, href)
+    def _entry(self, stream: dict[str, Any], address: str) -> RemoteFile:
+        href = within(stream, "_links", "content", "href")
+        url = follow_link(href, address) if href else f"{self.api}/core/bitstreams/{stream['uuid']}/content"
+        found = stream.get("checkSum") or {}
+        md5 = found["value"].lower() if _is_by_md5(found) else None
+        return RemoteFile(stream["name"], stream["sizeBytes"], f"md5:{md5}" if md5 else None, md5, url)
 
     def _uuid(self) -> str:
         """The item's UUID, from whatever name of it the server knows."""
         names = [name.strip() for name in self.item.split(",") if name.strip()]
+        if not names:
+            raise UsageError("--item names no item", "give a UUID, handle or DOI, or leave it out")
         for name in names:
-            if _UUID.fullmatch(name):
+            if re.fullmatch(UUID_PATTERN, name):
                 return name
             for scheme in ("doi", "hdl") if name.startswith("10.") else ("hdl", "doi"):
+                url = f"{self.api}/pid/find?id={scheme}:{part_of_address(name, '--item')}"
                 try:
-                    found = self.http.json(f"{self.api}/pid/find?id={scheme}:{quote(name)}")
+                    found = self.http.json(url)
                 except Missing:
                     continue
-                return str(found["uuid"])
+                return str(check_answer(found.content, _ITEM, found.address)["uuid"])
         raise DataError(
             f"{self.api} knows no item {' or '.join(names)}", "name it with --item (UUID, handle or DOI) and --base-url"
         )
 
-    def _all(self, url: str, name: str) -> Iterator[dict[str, Any]]:
-        """Items of all pages; the server may send smaller pages than asked for, so its own links are followed."""
-        address: str | None = f"{url}?page=0&size={_PAGE}"
-        seen: set[str] = set()
-        while address and address not in seen:
-            seen.add(address)
-            page = self.http.json(address)
-            yield from page.get("_embedded", {}).get(name, [])
-            following = page.get("_links", {}).get("next", {}).get("href")
-            address = urljoin(address, following) if following else None
+    def _all(self, url: str, name: str, item: Check) -> Iterator[tuple[dict[str, Any], str]]:
+        """Items of all pages, each with its page's address."""
+        shape = is_object({}, {"_embedded": is_object({}, {name: is_list(item)}), "_links": _NEXT})
+
+        def get(address: str) -> JsonAnswer:
+            answer = self.http.json(address)
+            check_answer(answer.content, shape, answer.address)
+            return answer
+
+        def items(page: JsonAnswer) -> list[dict[str, Any]]:
+            return within(page.content, "_embedded", name) or []
+
+        def following(page: JsonAnswer) -> str | None:
+            link: str | None = within(page.content, "_links", "next", "href")
+            return link
+
+        for page in pages(get, f"{url}?page=0&size={_PAGE}", lambda page: len(items(page)), following):
+            for found in items(page):
+                yield found, page.address

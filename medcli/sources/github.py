@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from urllib.parse import quote
 
-from medcli.transfer.http import Http, HttpBody, checked_address
+from medcli.core.errors import DataError
+from medcli.sources.answers import GIT_HASH, TEXT, check_answer, is_list, is_name, is_object, is_size, within
+from medcli.transfer.addresses import checked_address
+from medcli.transfer.http import Http, HttpBody
 from medcli.transfer.protocol import RemoteFile
 
+_COMMIT = is_object({"sha": GIT_HASH, "commit": is_object({"tree": is_object({"sha": GIT_HASH})})})
+_TREE = is_object({"tree": is_list(is_object({"path": is_name, "type": TEXT}))})
+_FILE = is_object({"size": is_size, "sha": GIT_HASH})
 API, RAW = "MEDCLI_GITHUB_API_URL", "MEDCLI_GITHUB_RAW_URL"
 
 
@@ -26,14 +32,19 @@ class GitHubFiles:
         self.api = checked_address(os.environ.get(API) or "https://api.github.com", API)
         self.raw = checked_address(os.environ.get(RAW) or "https://raw.githubusercontent.com", RAW)
         commit = http.json(f"{self.api}/repos/{repository}/commits/{quote(revision)}")
-        self.commit, self._tree = str(commit["sha"]), str(commit["commit"]["tree"]["sha"])
+        check_answer(commit.content, _COMMIT, commit.address)
+        self.commit, self._tree = commit.content["sha"], within(commit.content, "commit", "tree", "sha")
         self.address = f"https://github.com/{repository}@{self.commit}"
 
     def list(self) -> Iterator[RemoteFile]:
         tree = self.http.json(f"{self.api}/repos/{self.repository}/git/trees/{self._tree}?recursive=1")
-        for item in tree["tree"]:
+        check_answer(tree.content, _TREE, tree.address)
+        if tree.content.get("truncated"):
+            raise DataError(f"{self.address} has more files than GitHub lists", "clone it with git")
+        for item in tree.content["tree"]:
             if item["type"] == "blob" and item["path"].startswith(f"{self.folder}/"):
-                yield RemoteFile(item["path"], int(item["size"]), f"git:{item['sha']}")
+                check_answer(item, _FILE, tree.address)
+                yield RemoteFile(item["path"], item["size"], f"git:{item['sha']}")
 
     def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> AbstractContextManager[HttpBody]:
         return self.http.open(f"{self.raw}/{self.repository}/{self.commit}/{quote(entry.name)}", offset, length)

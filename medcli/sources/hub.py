@@ -1,21 +1,41 @@
-"""Hugging Face Hub: lists with huggingface_hub at one commit, reads bytes with the client of all sources."""
+"""Hugging Face Hub at one commit, by its HTTP interface; the token is the one set up for huggingface_hub.
+
+huggingface_hub's own listing sends the token to whatever address the server names as the next page, so it is not used.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from medcli.core.errors import DataError
-from medcli.transfer.http import Http, HttpBody, checked_address, fault_for, host_of, words_for
-from medcli.transfer.protocol import Broken, Refused, RemoteFile
+from medcli.core.errors import DataError, UsageError
+from medcli.sources.answers import (
+    GIT_HASH,
+    SHA256,
+    TEXT,
+    Check,
+    check_answer,
+    is_list,
+    is_name,
+    is_object,
+    is_size,
+    pages,
+    within,
+)
+from medcli.transfer.addresses import checked_address, part_of_address, server_of
+from medcli.transfer.http import Http, HttpBody, JsonAnswer
+from medcli.transfer.protocol import Missing, Refused, RemoteFile
 
-T = TypeVar("T")
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_COMMIT = is_object({"sha": GIT_HASH})
+_TREE = is_list(is_object({"path": is_name, "type": TEXT}))
+_FILE = is_object({"size": is_size, "oid": GIT_HASH}, {"lfs": is_object({"oid": SHA256})})
+_TOKEN = re.compile(r"Bearer [!-~]+")
 
 
 class HubRepository:
@@ -37,22 +57,25 @@ class HubRepository:
         self.endpoint = checked_address(os.environ.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT, "HF_ENDPOINT")
         if any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in _OFFLINE):
             raise DataError(f"{_OFFLINE[0]} is set, so nothing is fetched from the Hub", f"unset {_OFFLINE[0]}")
-        info = self._insist(lambda api: api.repo_info(repository, repo_type=kind, revision=revision, timeout=30))
-        self.commit: str = info.sha
+        self.api = f"{self.endpoint}/api/{kind}s/{repository}"
+        found = self._get(f"{self.api}/revision/{part_of_address(revision, '--revision', '')}", _COMMIT)
+        self.commit: str = found.content["sha"]
         self.address = f"{self._web()}@{self.commit}"
         self._signed: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def list(self) -> Iterator[RemoteFile]:
-        items = self._insist(
-            lambda api: [
-                *api.list_repo_tree(self.repository, recursive=True, revision=self.commit, repo_type=self.kind)
-            ]
-        )
-        for item in items:
-            if getattr(item, "size", None) is not None:
-                checksum = f"sha256:{item.lfs.sha256}" if item.lfs else f"git:{item.blob_id}"
-                yield RemoteFile(item.path, item.size, checksum)
+        for page in pages(
+            lambda address: self._get(address, _TREE),
+            f"{self.api}/tree/{self.commit}?recursive=true&expand=false",
+            lambda page: len(page.content),
+            lambda page: page.following,
+        ):
+            for item in page.content:
+                if item["type"] == "file":
+                    check_answer(item, _FILE, page.address)
+                    sha256 = within(item, "lfs", "oid")
+                    yield RemoteFile(item["path"], item["size"], f"sha256:{sha256}" if sha256 else f"git:{item['oid']}")
 
     @contextmanager
     def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> Iterator[HttpBody]:
@@ -66,7 +89,7 @@ class HubRepository:
                 with self._lock:
                     self._signed.pop(entry.name, None)  # the signature has run out: ask for another
         url = f"{self._web()}/resolve/{self.commit}/{quote(entry.name)}"
-        with self.http.open(url, offset, length, self._headers()) as body:
+        with self.http.open(url, offset, length, self._token_for(url)) as body:
             self._remember(entry.name, body.response.url)
             yield self._plain(body)
 
@@ -79,43 +102,36 @@ class HubRepository:
         return body
 
     def _remember(self, name: str, url: str) -> None:
-        if urlsplit(url).netloc != urlsplit(self.endpoint).netloc:
+        if server_of(url) != server_of(self.endpoint):
             with self._lock:
                 self._signed[name] = url
 
     def _web(self) -> str:
         return f"{self.endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{self.repository}"
 
-    def _headers(self) -> dict[str, str]:
+    def _get(self, url: str, shape: Check) -> JsonAnswer:
+        try:
+            answer = self.http.json(url, self._token_for(url))
+        except (Missing, Refused) as fault:
+            raise type(fault)(f"{fault} for {self.kind} {self.repository}") from None
+        check_answer(answer.content, shape, answer.address)
+        return answer
+
+    def _token_for(self, url: str) -> dict[str, str]:
+        """The header with the user's token, if there is one and ``url`` is the endpoint's.
+
+        Raises:
+            UsageError: the token cannot be sent; it is not repeated.
+        """
+        if server_of(url) != server_of(self.endpoint):
+            return {}
         from huggingface_hub.utils import build_hf_headers
 
-        headers = build_hf_headers()
-        return {name: value for name, value in headers.items() if name.lower() == "authorization"}
-
-    def _insist(self, action: Callable[[Any], T]) -> T:
-        return self.http.patience.insist(lambda: self._call(action))
-
-    def _call(self, action: Callable[[Any], T]) -> T:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
-
-        host = host_of(self.endpoint)
+        hint = "check HF_TOKEN, or log in anew with `hf auth login`; public files need no token"
         try:
-            return action(HfApi(endpoint=self.endpoint))
-        except HfHubHTTPError as error:
-            response = error.response
-            if response is None:
-                raise Broken(f"{host} cannot be reached") from None
-            code = response.status_code
-            what = f"{host} answered {code} for {self.kind} {self.repository}"
-            raise fault_for(code, what, response.headers) from None
-        except Exception as error:
-            if not _is_of_network(error):
-                raise
-            raise Broken(f"{host} {words_for(error)}") from None
-
-
-def _is_of_network(error: Exception) -> bool:
-    """Whether huggingface_hub's HTTP library raised ``error``; which library that is depends on its version."""
-    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return isinstance(error, OSError) or bool(modules & {"httpx", "httpx2", "httpcore", "requests", "urllib3"})
+            value = {name.lower(): value for name, value in build_hf_headers().items()}.get("authorization")
+        except Exception as error:  # a file that is no text, a login that has run out: whatever that library knows
+            raise UsageError(f"the Hugging Face token cannot be read ({type(error).__name__})", hint) from None
+        if value and not _TOKEN.fullmatch(value):
+            raise UsageError("the Hugging Face token has signs that no token has (blanks, accents, line ends)", hint)
+        return {"authorization": value} if value else {}

@@ -7,6 +7,7 @@ run that was killed loses nothing; the next run reads both.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from medcli.core.errors import DataError, MedcliError
 from medcli.core.locks import locked
 from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer import checksum
+from medcli.transfer.addresses import in_short
 
 MANIFEST = "medcli-manifest.json"
 SCHEMA = "medcli.download-manifest.v1"
@@ -94,6 +96,30 @@ class Folder:
             self._journal.truncate()
 
 
+def check_destination(root: Path, may_write: bool = True) -> None:
+    """Make sure that ``root`` can be a destination, before any work is done for it; writes nothing.
+
+    Args:
+        may_write: whether it must be writable as well.
+
+    Raises:
+        MedcliError: its name is too long, it is or lies below a file, or it cannot be written to.
+    """
+    there = root
+    try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        problem = "" if there.is_dir() else f"{there} is not a folder"
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    if not problem and may_write and not os.access(there, os.W_OK | os.X_OK):
+        problem = f"no permission to write to {there}"
+    if problem:
+        shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:200]}…"
+        verb = "write to" if may_write else "use"
+        raise MedcliError(f"cannot {verb} {shown}: {problem}", "choose another folder with --dest")
+
+
 @contextmanager
 def hold(root: Path, about: DatasetCitation) -> Iterator[Folder]:
     """Create ``root`` where needed and hold it for this process; the manifest is saved however the block ends.
@@ -136,8 +162,9 @@ def read_manifest(root: Path, about: DatasetCitation | None = None) -> DownloadM
     if path.is_file():
         try:
             content = json.loads(path.read_text(encoding="utf-8"), object_hook=_as_record)
-            records, known = content["files"], DatasetCitation(**content["about"])
-        except (ValueError, KeyError, TypeError, OSError) as error:
+            known = DatasetCitation(**content["about"])
+            records = {record.path: record for record in content["files"]}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
             raise DataError(
                 f"the manifest {path} is damaged: {error}",
                 "remove it and run the download again: what is there is checked and kept",
@@ -145,7 +172,7 @@ def read_manifest(root: Path, about: DatasetCitation | None = None) -> DownloadM
         manifest.about = known
         if about is not None:
             manifest.about = replace(about, licence_accepted=known.licence_accepted or about.licence_accepted)
-        manifest.records = {record.path: record for record in records}
+        manifest.records = records
     for record in _journalled(journal):
         manifest.records[record.path] = record
     return manifest
@@ -192,7 +219,10 @@ def _as_record(values: dict[str, Any]) -> Any:
     if "mtime_ns" not in values:
         return values
     fields = {name: values[name] for name in Record.__dataclass_fields__}
-    fields["source"] = sys.intern(fields["source"])
+    fields["source"] = sys.intern(fields["source"])  # refuses what is no text
+    texts = (fields["path"], fields["checksum"], fields["verified"], fields["announced"])
+    if not all(type(text) is str for text in texts) or not type(fields["size"]) is type(fields["mtime_ns"]) is int:
+        raise ValueError(f"no record of a file: {in_short(fields['path'])}")
     return Record(**fields)
 
 
@@ -203,7 +233,7 @@ def _journalled(path: Path) -> Iterator[Record]:
         for line in lines:
             try:
                 record = json.loads(line, object_hook=_as_record)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the line that was being written when the run was killed
             if isinstance(record, Record):
                 yield record

@@ -20,7 +20,18 @@ from medcli.transfer.destination import HIDDEN, STAGING, Folder, damage_of, hold
 from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
 from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, Work
-from medcli.transfer.protocol import Broken, Busy, ByteRanges, Fault, Refused, RemoteFile, RemoteSource, unreachable
+from medcli.transfer.protocol import (
+    Broken,
+    Busy,
+    ByteRanges,
+    Corrupt,
+    Fault,
+    Refused,
+    RemoteFile,
+    RemoteSource,
+    Unexpected,
+    unreachable,
+)
 from medcli.transfer.request import DownloadRequest
 from medcli.transfer.results import Downloaded, FileFailure, Planned, count_rows, joined
 from medcli.transfer.verification import estimate_missing, find_missing
@@ -190,6 +201,11 @@ class _Run:
             yield dataclasses.replace(self.effort, advance=both)
 
     def _placed(self, item: Wanted, arrived: Arrived) -> None:
+        problem = item.twin_problem(self.folder.root)
+        if problem:
+            (self.folder.root / item.path).unlink()
+            self._failed([item], Corrupt(problem))
+            return
         self.folder.record(item.path, arrived.checksum, arrived.verified, item.announced, self.source.address)
         with self.lock:
             self.fetched += 1
@@ -199,10 +215,13 @@ class _Run:
         """Note files that did not come; gives the whole run up when no other can come either."""
         with self.lock:
             self.failed += [(item, str(fault)) for item in items]
-            self.in_a_row += isinstance(fault, (Broken, Busy))
+            self.in_a_row += isinstance(fault, (Broken, Busy, Unexpected))
             hopeless = self.in_a_row >= max(_FAILURES_IN_A_ROW, self.manner.workers)
         if isinstance(fault, Refused) and self.source.one_credential:
-            raise DataError(f"access refused: {fault}", "what has arrived is kept; see `medcli download --help`")
+            raise DataError(
+                f"access refused: {fault}",
+                "what has arrived is kept: with a connection string or token that is valid, the same command resumes",
+            )
         if hopeless:
             raise DataError(f"the source cannot be reached: {fault}", "run the same command again to resume")
 

@@ -90,8 +90,10 @@ def fetch_file(source: RemoteSource, entry: RemoteFile, target: Path, effort: Ef
         except Fault as fault:
             tag = tag or attempt.tag  # a listing may have none: then the first answer says which version it is
             corrupt += isinstance(fault, Corrupt)
-            # A try that came further than any before it starts the count anew; one that only repeats does not.
-            failures = 1 if attempt.present > best else failures + 1
+            # A try that came further than any before it starts the count anew; one that only repeats does not, nor one
+            # that brings a byte at a time, which would never end.
+            progressed = attempt.present >= best + effort.patience.least_bytes_per_minute
+            failures = 1 if progressed else failures + 1
             best = max(best, attempt.present)
             if isinstance(fault, (Changed, Corrupt)):
                 attempt.discard()

@@ -6,32 +6,46 @@ No text that leaves this module holds an address with its query, where a signatu
 from __future__ import annotations
 
 import email.utils
+import json
 import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
 import urllib3.exceptions
 
 from medcli import __version__
-from medcli.core.errors import UsageError
-from medcli.transfer.protocol import Broken, Busy, Changed, Fault, Missing, Refused
+from medcli.transfer.addresses import follow_link, host_of, in_short, shown_address, without_secrets
+from medcli.transfer.pace import TooSlow, pace_connections
+from medcli.transfer.protocol import Broken, Busy, Changed, Fault, Missing, Refused, Unexpected
 from medcli.transfer.retry_policy import Patience
 
+MOST_REDIRECTS = 10
+LARGEST_ANSWER = 64 << 20
+"""Bytes of JSON that are read as one answer; the longest that a source sends is some 10 MB."""
 _READING = frozenset({"GET", "HEAD"})
-_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-_SIGNATURE = re.compile(r"(?i)\b(sig|signature|x-amz-signature|x-amz-credential|token)=[^&\s\"']+")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-
-def without_secrets(text: str) -> str:
-    """``text`` with the values of signatures replaced, wherever an address carries one."""
-    return _SIGNATURE.sub(r"\1=(hidden)", text)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEPT_ELSEWHERE = frozenset({"accept", "range", "if-match"})
+"""Headers that go along when a redirect leads to another server: none that could be a credential."""
+_DRAINED = 1 << 16
+_BUSY = frozenset({408, 425, 429})
+_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+"""What the libraries below raise when a connection fails; a chunk of negative length is a ``ValueError`` to them."""
+_UNSENT = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    urllib3.exceptions.LocationValueError,
+    UnicodeError,
+)
+"""What they raise when they cannot send a request: its address or a proxy variable is none."""
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
 class _HideSignatures(logging.Filter):
@@ -43,7 +57,18 @@ class _HideSignatures(logging.Filter):
 
 
 class ReadOnlyAdapter(requests.adapters.HTTPAdapter):
-    """Sends GET and HEAD and nothing else: a credential that could write or delete is never used for it."""
+    """Sends GET and HEAD and nothing else: a credential that could write or delete is never used for it.
+
+    Its connections give a server up that sends less than ``patience`` allows.
+    """
+
+    def __init__(self, patience: Patience, **settings: Any) -> None:
+        self.patience = patience
+        super().__init__(**settings)
+
+    def get_connection_with_tls_context(self, *words: Any, **settings: Any) -> Any:
+        pool = super().get_connection_with_tls_context(*words, **settings)
+        return pace_connections(pool, self.patience.least_bytes_per_minute, self.patience.slow_after_s)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **settings: Any) -> requests.Response:
         if request.method not in _READING:
@@ -51,12 +76,19 @@ class ReadOnlyAdapter(requests.adapters.HTTPAdapter):
         return super().send(request, *args, **settings)
 
 
-def read_only_session(connections: int) -> requests.Session:
+class _Session(requests.Session):
+    """Follows no redirect: its own rules would send the user's ``.netrc`` along, and lead from https to http."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
+def read_only_session(connections: int, patience: Patience) -> requests.Session:
     """A session that can only read; it honours the proxy variables of the environment, but no ``.netrc``."""
-    session = requests.Session()
+    session = _Session()
     session.headers.update({"User-Agent": f"medcli/{__version__}", "Accept-Encoding": "identity"})
     session.auth = _leave_as_it_is
-    adapter = ReadOnlyAdapter(pool_connections=8, pool_maxsize=max(connections, 4), max_retries=0)
+    adapter = ReadOnlyAdapter(patience, pool_connections=8, pool_maxsize=max(connections, 4), max_retries=0)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     logger = logging.getLogger("urllib3.connectionpool")
@@ -81,9 +113,24 @@ class HttpBody:
     def read(self, size: int) -> bytes:
         try:
             content: bytes = self.response.raw.read(size, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except _BROKEN as error:
             raise Broken(f"{self.host} {words_for(error)}") from None
         return content
+
+
+@dataclass(frozen=True)
+class JsonAnswer:
+    """What a server said.
+
+    Attributes:
+        content: the JSON, parsed.
+        address: where it came from, after redirects.
+        following: the link to the next page that its headers name, as it came.
+    """
+
+    content: Any
+    address: str
+    following: str | None
 
 
 class Http:
@@ -91,7 +138,7 @@ class Http:
 
     def __init__(self, patience: Patience, connections: int = 8) -> None:
         self.patience = patience
-        self.session = read_only_session(connections)
+        self.session = read_only_session(connections, patience)
 
     @contextmanager
     def open(
@@ -101,57 +148,84 @@ class Http:
         wanted = dict(headers or {})
         if offset or length is not None:
             wanted["Range"] = f"bytes={offset}-" + ("" if length is None else str(offset + length - 1))
-        response = self._get(url, wanted, stream=True)
+        response = self._get(url, wanted)
         try:
             raise_for(response)
             yield HttpBody(response, host_of(url))
         finally:
             response.close()
 
-    def json(self, url: str) -> Any:
+    def json(self, url: str, headers: Mapping[str, str] | None = None) -> JsonAnswer:
         """The answer to a GET as JSON, tried again as patience allows."""
-        return self.patience.insist(lambda: self._json_once(url))
+        return self.patience.insist(lambda: self._json_once(url, headers or {}))
 
-    def _json_once(self, url: str) -> Any:
-        response = self._get(url, {"Accept": "application/json"})
-        raise_for(response)
+    def _json_once(self, url: str, headers: Mapping[str, str]) -> JsonAnswer:
+        response = self._get(url, {"Accept": "application/json", **headers})
         try:
-            return response.json()
+            raise_for(response)
+            content = self._content(response)
+        finally:
+            response.close()
+        address = shown_address(response.url)
+        try:
+            parsed = json.loads(content)
+        except RecursionError:
+            raise Unexpected(f"{address} sent JSON that is nested too deep") from None
         except ValueError:
-            kind = response.headers.get("Content-Type", "nothing")
-            raise Refused(f"{host_of(url)} answered with {kind} where JSON was expected") from None
+            kind = in_short(response.headers.get("Content-Type", "nothing"))
+            said = in_short(content[:200].decode("utf-8", "replace"))
+            raise Unexpected(f"{address} sent {said} ({kind}), which cannot be read as JSON") from None
+        return JsonAnswer(parsed, response.url, response.links.get("next", {}).get("url"))
 
-    def _get(self, url: str, headers: dict[str, str], stream: bool = False) -> requests.Response:
+    def _content(self, response: requests.Response) -> bytes:
+        content = bytearray()
+        try:
+            for piece in response.iter_content(1 << 14):
+                content += piece
+                if len(content) > LARGEST_ANSWER:
+                    raise Unexpected(f"{shown_address(response.url)} sent more than {LARGEST_ANSWER >> 20} MB of JSON")
+        except _BROKEN as error:
+            raise Broken(f"{host_of(response.url)} {words_for(error)}") from None
+        return bytes(content)
+
+    def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """The answer to a GET, redirects followed; a credential is not sent to another server than ``url``'s."""
+        start = url
+        for _ in range(MOST_REDIRECTS + 1):
+            response = self._get_once(url, headers)
+            link = response.headers.get("Location") if response.status_code in _REDIRECTS else None
+            if link is None:
+                return response
+            _drain(response)
+            target = follow_link(link.encode("latin-1").decode("utf-8", "replace"), url)
+            if self.session.should_strip_auth(url, target):
+                headers = {name: value for name, value in headers.items() if name.lower() in _KEPT_ELSEWHERE}
+            url = target
+        raise Unexpected(f"{shown_address(start)} redirects more than {MOST_REDIRECTS} times")
+
+    def _get_once(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         timeout = (self.patience.connect_s, self.patience.stall_s)
         try:
-            return self.session.get(url, headers=headers, stream=stream, timeout=timeout)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            return self.session.get(url, headers=dict(headers), stream=True, timeout=timeout, allow_redirects=False)
+        except _UNSENT as error:
+            raise Unexpected(
+                f"no request can be sent to {host_of(url)} ({type(error).__name__}): its address or HTTPS_PROXY is none"
+            ) from None
+        except _BROKEN as error:
             raise Broken(f"{host_of(url)} {words_for(error)}") from None
 
 
-def host_of(url: str) -> str:
-    """Host (and port) of an address: what a message may show of it."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def checked_address(address: str, name: str) -> str:
-    """``address``, without its last slashes, when a request can be sent there.
-
-    Args:
-        name: the option or variable that it was given by.
-
-    Raises:
-        UsageError: it is no http(s) address.
-    """
+def _drain(response: requests.Response) -> None:
+    """Read what a redirect says, when that is little: its connection then serves further requests."""
+    length = response.headers.get("Content-Length", "")
     try:
-        parts = urlsplit(address.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
-        usable = False
-    if not usable:
-        shown = without_secrets(address.rpartition("@")[2])
-        raise UsageError(f"{name} is not an http(s) address: {shown!r}", "it looks like https://example.org")
-    return address.strip().rstrip("/")
+        if _NUMBER.fullmatch(length) and int(length) <= _DRAINED:
+            response.raw.read(_DRAINED, decode_content=False)
+    except _BROKEN as error:
+        if _slow(error):
+            raise Broken(f"{host_of(response.url)} {words_for(error)}") from None
+    finally:
+        response.close()
 
 
 def raise_for(response: requests.Response) -> None:
@@ -159,22 +233,21 @@ def raise_for(response: requests.Response) -> None:
     code, host = response.status_code, host_of(response.url)
     if code in (200, 206):
         return
-    said = f"{host} answered {code} {response.reason or ''}".rstrip()
     reason = response.headers.get("x-ms-error-code") or response.headers.get("X-Error-Message")
-    if reason:
-        said += f" ({without_secrets(reason)[:200]})"
+    said = f"{host} answered {code} {response.reason or ''}".rstrip() + (f" ({reason[:200]})" if reason else "")
+    said = "".join(sign if sign.isprintable() else "?" for sign in without_secrets(said))
     raise fault_for(code, said, response.headers)
 
 
 def fault_for(code: int, said: str, headers: Mapping[str, str]) -> Fault:
     """The fault that an HTTP status means."""
-    if code in _BUSY:
+    if code in _BUSY or code >= 500:
         return Busy(said, retry_after_s(headers.get("Retry-After")))
     if code in (409, 412, 416):
         return Changed(said)
     if code in (404, 410):
         return Missing(said)
-    return Refused(said)
+    return Refused(said) if code >= 400 else Unexpected(said)
 
 
 def retry_after_s(value: str | None) -> float | None:
@@ -184,10 +257,9 @@ def retry_after_s(value: str | None) -> float | None:
     if value.strip().isdecimal():
         return float(value)
     try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
         return None
-    return max(0.0, date.timestamp() - time.time())
 
 
 def _tag(headers: Mapping[str, str]) -> str | None:
@@ -196,18 +268,44 @@ def _tag(headers: Mapping[str, str]) -> str | None:
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
-    """First offset and whole size of the file, from the headers of a 200 or 206."""
-    if response.status_code == 206:
-        match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-        if match is None:
-            raise Broken(f"{host_of(response.url)} sent a part without saying which")
-        return int(match[1]), None if match[3] == "*" else int(match[3])
-    length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+    """First offset and whole size of the file, from the headers of a 200 or 206.
+
+    Raises:
+        Broken: the headers make no sense.
+        Unexpected: the content was packed on the way, so that offsets in it mean nothing.
+    """
+    host, length = host_of(response.url), _content_length(response)
+    packed = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed != "identity" and length is None:
+        raise Unexpected(f"{host} sent the file packed ({in_short(packed)}), which was not asked for")
+    if response.status_code != 206:
+        return 0, length
+    text = response.headers.get("Content-Range", "")
+    match = _CONTENT_RANGE.fullmatch(text.strip())
+    if match is None:
+        raise Broken(f"{host} sent a part without saying which (Content-Range {in_short(text)})")
+    start, last, total = int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
+    if not start <= last < (total or last + 1) or length not in (None, last + 1 - start):
+        raise Broken(f"{host} contradicts itself: {length} bytes are said to be {in_short(text)}")
+    return start, total
+
+
+def _content_length(response: requests.Response) -> int | None:
+    """The length that an answer states, or None."""
+    text = response.headers.get("Content-Length")
+    if text is None:
+        return None
+    stated = {value.strip() for value in text.split(",")}
+    if len(stated) > 1 or not _NUMBER.fullmatch(min(stated)):
+        raise Broken(f"{host_of(response.url)} sent a Content-Length that is no number: {in_short(text)}")
+    return int(stated.pop())
 
 
 def words_for(error: BaseException) -> str:
     """Why a connection failed, in words of our own: the library's text holds the whole address."""
+    slow = _slow(error)
+    if slow:
+        return f"sent too little: {slow}"
     chain = " ".join(type(item).__name__ for item in _causes(error))
     said = (
         ("NameResolution", "was not found; is this machine online?"),
@@ -228,6 +326,10 @@ def words_for(error: BaseException) -> str:
     return "broke the connection"
 
 
+def _slow(error: BaseException) -> TooSlow | None:
+    return next((item for item in _causes(error) if isinstance(item, TooSlow)), None)
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     waiting: list[Any] = [error]
@@ -237,3 +339,4 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             seen.add(id(item))
             yield item
             waiting += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
+            waiting.append(getattr(item, "inner_exception", None))  # of the Azure SDK

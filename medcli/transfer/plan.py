@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from medcli.core.errors import MedcliError
+from medcli.core.errors import DataError, MedcliError
+from medcli.transfer import checksum
+from medcli.transfer.addresses import in_short
 from medcli.transfer.destination import Record
 from medcli.transfer.fetch_file import is_part, part_for
 from medcli.transfer.protocol import RemoteFile
-from medcli.transfer.zip_ranges import Member, is_safe_name, is_whole_better, plan_runs
+from medcli.transfer.zip_ranges import Member, folded, is_whole_better, name_problem, plan_runs
 
 RESERVE = 64 << 20
 """Bytes that a run leaves free."""
+_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,80}\.[a-z0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,8 @@ class Wanted:
         entry: the file of the source that it is, or that it is a member of.
         member: where it lies in ``entry``, when that is a ZIP.
         group, kind: what ``--dry-run`` counts it under.
+        twin: another file of the source for the same path, of the same size and with a checksum of another kind:
+            only the content that has come shows whether the two are the same.
     """
 
     path: str
@@ -34,6 +41,7 @@ class Wanted:
     member: Member | None = None
     group: str = ""
     kind: str = ""
+    twin: Wanted | None = None
 
     @property
     def size(self) -> int:
@@ -41,16 +49,26 @@ class Wanted:
 
     @property
     def announced(self) -> str:
-        """What the source says of its content: a checksum, else the version's ETag, else nothing."""
-        if self.member:
-            return f"crc32:{self.member.crc32:08x}"
-        return self.entry.checksum or (f"etag:{self.entry.tag}" if self.entry.tag else "")
+        """What the source says of its content: a checksum, else the version's ETag, else nothing; and of its twin's."""
+        own = self.checksum or (f"etag:{self.entry.tag}" if self.entry.tag else "")
+        return f"{own} {self.twin.announced}" if self.twin else own
 
     @property
     def checksum(self) -> str | None:
         """What its content must hash to, where the source says it."""
-        announced = self.announced
-        return None if not announced or announced.startswith("etag:") else announced
+        return f"crc32:{self.member.crc32:08x}" if self.member else self.entry.checksum
+
+    @property
+    def origin(self) -> str:
+        """Its name in the source."""
+        return f"{self.entry.name}: {self.member.name}" if self.member else self.entry.name
+
+    def twin_problem(self, root: Path) -> str | None:
+        """How the file that has come differs from its twin; None when it does not or there is none."""
+        if self.twin is None or self.twin.checksum is None:
+            return None
+        found = checksum.of_file(root / self.path, checksum.checksum_kind(self.twin.checksum))
+        return None if found == self.twin.checksum else _differ(self, self.twin)
 
 
 class Action(Enum):
@@ -125,8 +143,12 @@ def divide(missing: Iterable[Wanted], staging: Path) -> Work:
 
 
 def staged_name(entry: RemoteFile) -> str:
-    """Name of an archive while it waits to be unpacked."""
-    return entry.name.replace("/", "_")
+    """Name of an archive while it waits to be unpacked: its own, where that is plain."""
+    if _PLAIN_NAME.fullmatch(entry.name) and not name_problem(entry.name):
+        return entry.name
+    # Names that must not be written, and two that would become the same, are told apart by a mark.
+    mark = hashlib.sha256(entry.name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return re.sub(r"[^A-Za-z0-9]+", "_", entry.name)[-60:] + f"-{mark}"
 
 
 def bytes_here(target: Path, entry: RemoteFile) -> int:
@@ -142,20 +164,68 @@ def _part_here(target: Path, entry: RemoteFile) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
-def check_paths(wanted: Sequence[Wanted]) -> None:
-    """Refuse names that would leave the destination or fall on each other.
+def merge_doubles(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """One of each path: of files with the same content, the first, so that one that stands alone comes alone.
+
+    Paths that differ in case only are one path, as they are on the disks of Windows and macOS.
 
     Raises:
-        MedcliError: names the file.
+        DataError: two files for one path have different contents, or nothing shows whether they have; names both.
     """
-    seen: set[str] = set()
+    place: dict[str, int] = {}
+    merged: list[Wanted] = []
     for item in wanted:
-        folded = item.path.casefold()
-        if not is_safe_name(item.path):
-            raise MedcliError(f"the source offers {item.path!r}, which would be written outside of the folder")
-        if folded in seen:
-            raise MedcliError(f"the source offers two files for {item.path}")
-        seen.add(folded)
+        index = place.setdefault(folded(item.path), len(merged))
+        if index == len(merged):
+            merged.append(item)
+        else:
+            merged[index] = _with_double(merged[index], item)
+    return merged
+
+
+def check_paths(wanted: Sequence[Wanted]) -> None:
+    """Refuse names that must not be written, or would fall on each other.
+
+    Raises:
+        DataError: names the file, or both.
+    """
+    seen: dict[str, Wanted] = {}
+    for item in wanted:
+        problem = name_problem(item.path)
+        if problem:
+            raise DataError(f"the source offers {in_short(item.origin)}, which is refused: {problem}")
+        other = seen.setdefault(folded(item.path), item)
+        if other is not item:
+            raise DataError(_differ(other, item))
+    folders = {path.rpartition("/")[0] for path in seen}
+    while folders:
+        clash = next((folder for folder in folders if folder in seen), None)
+        if clash:
+            raise DataError(f"the source offers {in_short(seen[clash].origin)} as a file, and others below it")
+        folders = {folder.rpartition("/")[0] for folder in folders} - {""}
+
+
+def _with_double(known: Wanted, item: Wanted) -> Wanted:
+    """``known``, now that the source offers ``item`` for the same path as well."""
+    if _is_same(item, known) or _is_same(item, known.twin):
+        return known
+    comparable = checksum.checksum_kind(item.checksum) == checksum.checksum_kind(known.checksum)
+    if known.size != item.size or comparable or known.twin or not (item.checksum and known.checksum):
+        raise DataError(_differ(known, item), "choose others with --only, --ids or --specimens")
+    return replace(known, twin=item)
+
+
+def _is_same(one: Wanted, other: Wanted | None) -> bool:
+    """Whether sizes and checksums show that the contents are the same."""
+    return other is not None and one.size == other.size and one.checksum is not None and one.checksum == other.checksum
+
+
+def _differ(one: Wanted, other: Wanted) -> str:
+    """That two files for one path have different contents, as far as is known."""
+    both = " and ".join(
+        f"{in_short(item.origin)} ({item.size} bytes, {item.checksum or 'no checksum'})" for item in (one, other)
+    )
+    return f"two files of the source for {one.path} are not the same: {both}"
 
 
 def network_need(work: Work, root: Path, staging: Path) -> int:

@@ -114,6 +114,12 @@ class Missing(Fault):
     retry = False
 
 
+class Unexpected(Fault):
+    """The server's answer is none that this interface gives: it is broken, or another server than was meant."""
+
+    retry = False
+
+
 class Stopped(Exception):
     """The user or a failure elsewhere ended the run; what has arrived stays."""
 
@@ -129,4 +135,6 @@ def unreachable(if_missing: str = "check the address") -> Iterator[None]:
             raise DataError(f"the source cannot be reached: {fault}", hint) from None
         if isinstance(fault, Missing):
             raise DataError(f"not found: {fault}", if_missing) from None
+        if isinstance(fault, Unexpected):
+            raise DataError(str(fault), "check the address; if it is right, the server is out of order") from None
         raise DataError(f"access refused: {fault}", "check the address, the connection string or the token") from None

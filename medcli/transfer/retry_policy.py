@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from medcli.transfer.protocol import Busy, Fault, Stopped
 
+LEAST_BYTES_PER_MINUTE = 6_000
+"""Eight connections of a telephone modem bring eight times as much."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -20,12 +22,14 @@ class Patience:
     """Limits of waiting, in seconds, and of trying.
 
     Attributes:
-        tries: attempts without a single new byte before a file is given up.
+        tries: attempts without progress before a file is given up; fewer than ``least_bytes_per_minute`` are none.
         first_wait_s: pause after the first failure; it doubles with each further one.
         longest_wait_s: longest pause of our own choosing.
         longest_obeyed_s: longest ``Retry-After`` that is waited for; a server that asks for more is taken as absent.
         connect_s: how long a connection may take to open.
         stall_s: how long a connection may send nothing.
+        least_bytes_per_minute: a connection that brings fewer is given up.
+        shortest_slow_s: waiting after which that is judged; never before a connection may have sent nothing.
     """
 
     tries: int = 6
@@ -34,6 +38,12 @@ class Patience:
     longest_obeyed_s: float = 300.0
     connect_s: float = 15.0
     stall_s: float = 30.0
+    least_bytes_per_minute: int = LEAST_BYTES_PER_MINUTE
+    shortest_slow_s: float = 60.0
+
+    @property
+    def slow_after_s(self) -> float:
+        return max(self.shortest_slow_s, self.stall_s)
 
     def pause_s(self, failures: int, fault: Fault) -> float | None:
         """Pause after the ``failures``-th failure in a row, or None to give up."""

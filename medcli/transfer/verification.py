@@ -10,7 +10,7 @@ from pathlib import Path
 from medcli.core.progress import SILENT, Progress
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
-from medcli.transfer.destination import Folder, damage_of, is_unchanged, read_manifest
+from medcli.transfer.destination import Folder, check_destination, damage_of, is_unchanged, read_manifest
 from medcli.transfer.plan import Action, Wanted
 from medcli.transfer.results import FileFailure, Verified
 from medcli.transfer.worker_pool import Job, Pool
@@ -54,6 +54,7 @@ def verify_folder(root: Path, workers: int, progress: Progress = SILENT) -> Veri
     Raises:
         DataError: there is no manifest, or it is damaged.
     """
+    check_destination(root, may_write=False)
     manifest = read_manifest(root)
     records = list(manifest.records.values())
     failures: list[FileFailure] = []
@@ -88,7 +89,7 @@ def _confirm(folder: Folder, item: Wanted, address: str) -> bool:
     try:
         if expected is None:
             found = checksum.of_file(folder.root / item.path, "sha256")
-        elif damage_of(folder.root, item.path, item.size, expected):
+        elif damage_of(folder.root, item.path, item.size, expected) or item.twin_problem(folder.root):
             folder.forget(item.path)
             return False
         else:

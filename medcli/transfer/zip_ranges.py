@@ -8,13 +8,16 @@ from __future__ import annotations
 import errno
 import io
 import itertools
+import re
 import stat
+import struct
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from medcli.core.errors import DataError
+from medcli.transfer.addresses import in_short
 
 TAIL = 1 << 18
 """Bytes read from the end at once: the directory of some 2,000 members with names as long as ours."""
@@ -23,6 +26,16 @@ GAP = 1 << 20
 LONGEST_RUN = 32 << 20
 WHOLE_FROM = 0.6
 """Share of an archive from which reading it whole, with its checksum, is the better way."""
+LARGEST_DIRECTORY = 256 << 20
+"""Bytes of a directory that are read into memory: that of some three million members."""
+LONGEST_NAME = 170
+"""Bytes of a file's or a folder's name: 255 at most are possible, and a name while it is written is longer."""
+LONGEST_PATH = 1024
+_LEADS_OUT = re.compile(r"(?:^|/)(?:\.{0,2}|[^/]*[ .])(?:/|$)|\\|^[A-Za-z]:")
+_UNUSUAL_SIGN = re.compile(r'[\x00-\x1f\x7f-\x9f:*?"<>|\ud800-\udfff]')
+_RESERVED = re.compile(
+    r"(?:^|/)(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:[ .][^/]*)?(?:/|$)", re.I
+)
 ENCRYPTED, STRONGLY_ENCRYPTED = 0x1, 0x40
 
 
@@ -66,15 +79,17 @@ def read_directory(read: Callable[[int, int], bytes], size: int, archive: str) -
         with zipfile.ZipFile(_Ranged(read, size)) as opened:
             infos = opened.infolist()
             directory_start = opened.start_dir
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error, LookupError) as error:
         raise DataError(f"{archive} is not a ZIP archive or is damaged: {error}") from error
-    files = [info for info in infos if not info.is_dir()]
+    files = [info for info in infos if not info.filename.endswith("/")]  # is_dir() fails on an empty name
     for info in files:
         check_member(info, archive)
     _check_no_double(files, archive)
     starts = sorted(info.header_offset for info in infos)
     if len(set(starts)) < len(starts):
         raise DataError(f"{archive} is damaged: two of its members begin at the same byte")
+    if starts and starts[-1] >= directory_start:
+        raise DataError(f"{archive} is damaged: a member begins behind its directory")
     following = dict(itertools.pairwise([*starts, directory_start]))
     members = [
         Member(
@@ -106,17 +121,26 @@ def check_member(info: zipfile.ZipInfo, archive: str) -> None:
         raise DataError(f"{archive}: member {info.filename} is a link")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError(f"{archive}: member {info.filename} is packed by method {info.compress_type}, not deflate")
-    if not is_safe_name(info.filename):
-        raise DataError(f"{archive}: member {info.filename!r} would be written outside of the folder")
+    problem = name_problem(info.filename)
+    if problem:
+        raise DataError(f"{archive}: member {in_short(info.filename)} is refused: {problem}")
 
 
-def is_safe_name(name: str) -> bool:
-    """Whether a path from outside stays below the folder it is joined to, on every system."""
-    path = PurePosixPath(name)
-    unsafe_sign = any(sign in name for sign in '\\:*?"<>|') or any(ord(sign) < 32 for sign in name)
-    parts = name.split("/")
-    unsafe_part = any(part in ("", ".", "..") or part != part.rstrip(" .") for part in parts)
-    return bool(name) and not path.is_absolute() and not unsafe_sign and not unsafe_part
+def name_problem(name: str) -> str | None:
+    """Why a path from outside must not be written, whatever the system; None when it may be."""
+    if not name or _LEADS_OUT.search(name):
+        return "it would be written outside of the folder"
+    if _UNUSUAL_SIGN.search(name):
+        return "it has signs that not every system writes"
+    if _RESERVED.search(name):
+        return "Windows keeps that name for itself"
+    if len(name) > LONGEST_PATH:
+        return f"it is longer than {LONGEST_PATH} letters"
+    if not (name.isascii() and len(name) <= LONGEST_NAME):
+        longest = max(len(part.encode()) for part in name.split("/"))
+        if longest > LONGEST_NAME:
+            return f"a name in it has {longest} bytes, which is more than {LONGEST_NAME}"
+    return None
 
 
 def plan_runs(members: Iterable[Member], gap: int = GAP, longest: int = LONGEST_RUN) -> list[ByteRun]:
@@ -146,12 +170,17 @@ def is_whole_better(missing: Sequence[Member], archive_size: int, bytes_here: in
 
 
 def _check_no_double(files: Sequence[zipfile.ZipInfo], archive: str) -> None:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for info in files:
-        folded = info.filename.casefold()  # two names that differ in case are one file on Windows
-        if folded in seen:
-            raise DataError(f"{archive} holds {info.filename} twice")
-        seen.add(folded)
+        other = seen.setdefault(folded(info.filename), info.filename)
+        if other is not info.filename:
+            both = other if other == info.filename else f"{other} and {info.filename}, on some systems the same file,"
+            raise DataError(f"{archive} holds {both} twice")
+
+
+def folded(path: str) -> str:
+    """What a file system that tells neither case nor composed from decomposed accents takes a path for."""
+    return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
 
 
 class _Ranged(io.RawIOBase):
@@ -187,6 +216,8 @@ class _Ranged(io.RawIOBase):
     def _bytes(self, start: int, end: int) -> bytes:
         if start >= end:
             return b""
+        if end - start > LARGEST_DIRECTORY:
+            raise ValueError(f"its directory has more than {LARGEST_DIRECTORY >> 20} MB")
         if self.tail is None:
             self.tail = self.read_range(self.tail_start, self.size)
         if start >= self.tail_start:

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
+from medcli.transfer.addresses import checked_address
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
-from medcli.transfer.destination import MANIFEST, read_manifest
+from medcli.transfer.destination import MANIFEST, check_destination, read_manifest
 from medcli.transfer.download import carry_out
-from medcli.transfer.http import checked_address
-from medcli.transfer.plan import Wanted
+from medcli.transfer.plan import Wanted, merge_doubles
 from medcli.transfer.protocol import RemoteFile, RemoteSource, unreachable
 from medcli.transfer.request import DownloadRequest, Manner
 from medcli.transfer.results import Downloaded, Planned
@@ -60,7 +60,7 @@ class _Finding:
         if number is not None:
             self.ids.add(number)
         if part and self.selection.holds(part, number):
-            yield Wanted(FOLDERS[part] + PurePosixPath(name).name, entry, member, "", part.value)
+            yield Wanted(FOLDERS[part] + name.rpartition("/")[2], entry, member, "", part.value)
 
     def check_ids(self, wanted: Sequence[Wanted]) -> None:
         """Make sure that the chosen ids, if any, chose images.
@@ -86,6 +86,7 @@ class VeriserumOrigin:
 
 def is_licence_accepted(root: Path) -> bool:
     """Whether an earlier download into ``root`` recorded that the licence was accepted."""
+    check_destination(root, may_write=False)
     return (root / MANIFEST).is_file() and read_manifest(root).about.licence_accepted
 
 
@@ -112,6 +113,7 @@ def download_veriserum(
     if selection.ids and not selection.wants(Part.IMAGES):
         raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
     checked_address(origin.base_url, "--base-url")
+    check_destination(root, may_write=not dry_run)
     about = replace(publication.ABOUT, licence_accepted=True)
     request = DownloadRequest(root, about, manner or Manner(), dry_run, progress)
     with unreachable("check --base-url and --item"):
@@ -128,7 +130,7 @@ def _parts(
     http = request.client()
     if selection.wants(Part.CSV):
         tables = GitHubFiles(publication.TABLES_REPOSITORY, publication.TABLES_COMMIT, publication.TABLES_FOLDER, http)
-        yield tables, [item for entry in tables.list() for item in _Finding(selection).take(entry, None)]
+        yield tables, merge_doubles(item for entry in tables.list() for item in _Finding(selection).take(entry, None))
     elsewhere = VeriserumSelection(
         [part for part in Part if part is not Part.CSV and selection.wants(part)], selection.ids
     )
@@ -138,7 +140,4 @@ def _parts(
     finding = _Finding(elsewhere)
     wanted = Archives(source, request).wanted(source.list(), finding.take)
     finding.check_ids(wanted)
-    one_of_each: dict[str, Wanted] = {}
-    for item in wanted:  # a file that stands alone and in an archive is taken alone
-        one_of_each.setdefault(item.path, item)
-    yield source, list(one_of_each.values())
+    yield source, merge_doubles(wanted)

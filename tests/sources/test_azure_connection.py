@@ -67,6 +67,11 @@ def test_an_emulators_account_stands_in_the_path() -> None:
         (f"BlobEndpoint={ENDPOINT}", "SharedAccessSignature"),
         (f"BlobEndpoint={ENDPOINT};SharedAccessSignature=sv=2022-11-02&sp=rl", "no sig"),
         ("SECRET", "BlobEndpoint"),
+        (f"BlobEndpoint=https://[::1;SharedAccessSignature={SIGNATURE}", "BlobEndpoint"),
+        (f"BlobEndpoint=https://a b;SharedAccessSignature={SIGNATURE}", "BlobEndpoint"),
+        (f"BlobEndpoint=https://bones:port;SharedAccessSignature={SIGNATURE}", "BlobEndpoint"),
+        (f"BlobEndpoint=ftp://bones;SharedAccessSignature={SIGNATURE}", "BlobEndpoint"),
+        ("AccountName=a b;AccountKey=SECRET", "BlobEndpoint"),
         (f"{ENDPOINT}/ultrasound?sv=2022-11-02&sp=rl&SECRET", "no sig"),
     ],
 )

@@ -95,7 +95,7 @@ def start() -> tuple[subprocess.Popen[str], Azurite]:
 class Proxy(ThreadingHTTPServer):
     """Passes requests on to Azurite, which cannot throttle or break by itself.
 
-    ``troubles`` are used up in order by requests whose path contains their key.
+    ``troubles`` are used up in order by requests whose path contains their key; each blob waits for ``pause_s``.
     """
 
     daemon_threads = True
@@ -107,6 +107,7 @@ class Proxy(ThreadingHTTPServer):
         self.troubles: dict[str, list[Trouble]] = {}
         self.requests: list[tuple[str, str]] = []
         self.sent = 0
+        self.pause_s = 0.0
         self.lock = threading.Lock()
         self.session = requests.Session()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -140,6 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble.status:
             self._head(trouble.status, {**trouble.headers, "Content-Length": "0"})
             return
+        if "comp=" not in self.path:
+            threading.Event().wait(self.server.pause_s)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
         got = self.server.session.request(self.command, self.server.behind + self.path, headers=headers)
         content = got.content

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcli.core.errors import DataError
-from medcli.transfer.zip_ranges import TAIL, Member, is_safe_name, is_whole_better, plan_runs, read_directory
+from medcli.transfer.zip_ranges import TAIL, Member, is_whole_better, name_problem, plan_runs, read_directory
 
 
 def archive_of(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, comment: bytes = b"") -> bytes:
@@ -105,12 +105,30 @@ def test_more_than_65535_members_need_zip64_and_are_read() -> None:
     "name", ["../out", "/etc/passwd", "a/../../b", "C:/x", "a\\b", "a//b", "nul\0", "", "a/.", "b. /c"]
 )
 def test_names_that_lead_out_are_unsafe(name: str) -> None:
-    assert not is_safe_name(name)
+    assert name_problem(name)
 
 
-@pytest.mark.parametrize("name", ["specimen01/a.png", "a b/ü.png", "..a/b..c", ".hidden"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("CON", "a/nul.png", "aux.stl", "COM1", "com¹.txt", "lpt9 .x", "CONIN$", "Prn. .png"),
+        *("a\x1b[2J", "a\x85", "a\ud800", "a|b", "a\nb", 'a"b', "a*", "a?"),
+        *("x" * 171, "a/" + "x" * 171 + "/b", "\N{GRINNING FACE}" * 43, "a/" * 600 + "b"),
+    ],
+)
+def test_names_that_not_every_system_writes_are_refused(name: str) -> None:
+    assert name_problem(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("specimen01/a.png", "a b/ü.png", "..a/b..c", ".hidden", "console", "aux1.png", "com10", "x" * 170),
+        *("contact.csv", "a/nullable", "日本" * 28),
+    ],
+)
 def test_usual_names_are_safe(name: str) -> None:
-    assert is_safe_name(name)
+    assert not name_problem(name)
 
 
 def test_an_archive_with_a_name_that_leads_out_is_refused() -> None:
@@ -147,6 +165,40 @@ def test_overlapping_members_are_refused() -> None:
     struct.pack_into("<I", content, second + 42, 10)  # the second claims to begin inside the first
     with pytest.raises(DataError, match=r"damaged"):
         members_of(bytes(content))
+
+
+@pytest.mark.parametrize("changes", [1000, pytest.param(30_000, marks=pytest.mark.deep)])
+def test_a_directory_with_wrong_bytes_is_read_or_refused_and_nothing_else(changes: int) -> None:
+    chance = random.Random(6)
+    files = {f"specimen01/{index}.png": bytes(40) for index in range(5)}
+    content = archive_of(files, comment=b"x")
+    start = content.index(b"PK\x01\x02")
+    for _ in range(changes):
+        changed = bytearray(content)
+        for _ in range(chance.randint(1, 6)):
+            changed[chance.randrange(start, len(changed))] = chance.choice((0, 1, 0xFF, chance.randrange(256)))
+        try:
+            members = members_of(bytes(changed))
+        except DataError:
+            continue
+        for member in members:
+            assert 0 <= member.start < member.end <= len(content)
+            assert name_problem(member.name) is None
+
+
+def test_a_directory_too_large_for_the_memory_is_not_read() -> None:
+    size = 40 << 30
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFF00, 0xFFFFFFFF, 0)
+    asked: list[int] = []
+
+    def read(start: int, stop: int) -> bytes:
+        asked.append(stop - start)
+        assert stop - start < 300 << 20
+        return (bytes(stop - start) + end)[-(stop - start) :]
+
+    with pytest.raises(DataError, match=r"a\.zip is not a ZIP archive or is damaged"):
+        read_directory(read, size, "a.zip")
+    assert sum(asked) < 10 << 20
 
 
 CUT = archive_of({"a": b"x" * 99})[:-30]

@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, Ran
-from tests.support.download_fixtures import TABLES, VERISERUM, ZIPPED_IMAGES, files_in
+from tests.support.download_fixtures import TABLES, VERISERUM, ZIPPED_IMAGES, files_in, zipped
 from tests.support.servers import FakeDSpace, Trouble
 
 Medcli = Callable[..., Ran]
@@ -162,3 +162,148 @@ def test_at_a_terminal_the_licence_is_asked_for(
     assert "Non-Commercial Use Permitted" in shown
     assert process.returncode == code
     assert bool(files_in(tmp_path)) == (code == 0)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDSpace]:
+    """A DSpace without any file yet."""
+    server = FakeDSpace()
+    monkeypatch.setenv("MEDCLI_VERISERUM_URL", server.url)
+    yield server
+    server.stop()
+
+
+ONE, OTHER = b"one image" * 40, b"a reflex!" * 40  # of the same size
+IMAGES_ONLY = ("download", "veriserum", "--only", "images", "--accept-license", "--dest")
+
+
+@pytest.mark.parametrize("second", ["bs_000001.jpg", "a/bs_000001.jpg", "BS_000001.JPG"])
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_two_files_for_one_path_with_different_contents_are_both_named(
+    server: FakeDSpace, medcli: Medcli, tmp_path: Path, second: str, words: tuple[str, ...]
+) -> None:
+    server.add("bs_000001.jpg", ONE)
+    server.add(second, OTHER)
+    ran = medcli(*IMAGES_ONLY, tmp_path / "data", *words)
+    assert ran.code == 3
+    assert "error: two files of the source for images/bs_000001.jpg are not the same: 'bs_000001.jpg' (360 " in ran.err
+    assert f" and '{second}' (360 bytes, md5:" in ran.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_two_files_for_one_path_with_the_same_content_are_one(
+    server: FakeDSpace, medcli: Medcli, tmp_path: Path
+) -> None:
+    for name in ("bs_000001.jpg", "a/bs_000001.jpg", "b/BS_000001.jpg"):
+        server.add(name, ONE)
+    server.add("1.zip", zipped({"bs_000001.jpg": ONE, "x/bs_000002.jpg": ONE}))
+    server.add("2.zip", zipped({"bs_000001.jpg": ONE, "y/bs_000002.jpg": ONE}))
+    assert medcli(*IMAGES_ONLY, tmp_path).code == 0
+    assert files_in(tmp_path) == {"images/bs_000001.jpg": ONE, "images/bs_000002.jpg": ONE}
+    before = server.sent(server.path_of("bs_000001.jpg"))
+    assert before == len(ONE)
+    assert medcli(*IMAGES_ONLY, tmp_path).code == 0
+    assert server.sent(server.path_of("bs_000001.jpg")) == before
+
+
+@pytest.mark.parametrize(
+    "archives",
+    [
+        {"1.zip": {"a/bs_000001.jpg": ONE, "b/bs_000001.jpg": OTHER}},
+        {"1.zip": {"bs_000001.jpg": ONE}, "2.zip": {"bs_000001.jpg": OTHER}},
+        {"1.zip": {"bs_000001.jpg": ONE}, "2.zip": {"BS_000001.jpg": ONE + b"1"}},
+    ],
+    ids=["in one archive", "in two", "of two sizes"],
+)
+def test_two_members_for_one_path_with_different_contents_are_both_named(
+    server: FakeDSpace, medcli: Medcli, tmp_path: Path, archives: dict[str, dict[str, bytes]]
+) -> None:
+    for name, members in archives.items():
+        server.add(name, zipped(members))
+    ran = medcli(*IMAGES_ONLY, tmp_path)
+    assert ran.code == 3
+    assert "are not the same: '1.zip: " in ran.err
+    assert f" and '{max(archives)}: " in ran.err
+    assert files_in(tmp_path) == {}
+
+
+def test_a_file_alone_and_a_member_are_compared_when_they_have_come(
+    server: FakeDSpace, medcli: Medcli, tmp_path: Path
+) -> None:
+    server.add("bs_000001.jpg", ONE)
+    server.add("bs_000003.jpg", ONE)
+    server.add("1.zip", zipped({"bs_000001.jpg": OTHER, "bs_000002.jpg": ONE, "bs_000003.jpg": ONE}))
+    for _ in range(2):  # a second run does not take it silently either
+        ran = medcli(*IMAGES_ONLY, tmp_path)
+        assert ran.code == 4
+        assert ran.err.count("failed: ") == 1
+        assert "failed: images/bs_000001.jpg: two files of the source for images/bs_000001.jpg are not " in ran.err
+        assert "'bs_000001.jpg' (360 bytes, md5:" in ran.err
+        assert "'1.zip: bs_000001.jpg' (360 bytes, crc32:" in ran.err
+        assert files_in(tmp_path) == {"images/bs_000002.jpg": ONE, "images/bs_000003.jpg": ONE}
+
+
+def test_a_member_that_comes_later_with_another_content_is_noticed(
+    server: FakeDSpace, medcli: Medcli, tmp_path: Path
+) -> None:
+    server.add("bs_000001.jpg", ONE)
+    assert medcli(*IMAGES_ONLY, tmp_path).code == 0
+    server.add("1.zip", zipped({"bs_000001.jpg": OTHER}))
+    assert medcli(*IMAGES_ONLY, tmp_path).code == 4
+    assert medcli("download", "veriserum", "--verify", "--dest", tmp_path).code == 0
+
+
+def test_two_files_for_one_path_without_any_checksum_are_not_guessed_about(
+    server: FakeDSpace, medcli: Medcli, tmp_path: Path
+) -> None:
+    server.add("bs_000001.jpg", ONE)
+    server.add("a/bs_000001.jpg", ONE)
+    server.checksums = ["", ""]
+    real = server._bitstream
+    server._bitstream = lambda index: real(index) | {"checkSum": None}  # type: ignore[method-assign]
+    ran = medcli(*IMAGES_ONLY, tmp_path)
+    assert ran.code == 3
+    assert "(360 bytes, no checksum)" in ran.err
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "file:///etc/passwd",
+        "ftp://example.org",
+        "javascript:alert(1)",
+        "http://",
+        "http:///path",
+        "http://exa mple.org",
+        "http://example.org/a b",
+        "http://[::1",
+        "http://[zz]",
+        "http://example.org:99999",
+        "http://example.org:x",
+        "http://a..b",
+        "http://" + "a" * 70 + ".org",
+        "//example.org",
+        "http://exa\tmple.org",
+        "http://\u202eexample.org",
+        "http:\\\\example.org",
+        "http://user:SECRET@",
+        "foo?access_token=SECRET",
+        "http://example.org?token=SECRET",
+        "http://example.org/#x",
+        "http://user:SE?CRET@[::1",
+        " ",
+        "\udcff",
+    ],
+)
+def test_a_base_url_that_is_no_address_is_a_mistake_of_usage_before_any_work(
+    server: FakeDSpace, medcli: Medcli, tmp_path: Path, address: str
+) -> None:
+    ran = medcli(*IMAGES_ONLY, tmp_path / "data", "--base-url", address)
+    assert ran.code == 2
+    assert ran.err.startswith("error: --base-url ")
+    assert len(ran.err.strip().splitlines()) == 2
+    assert "SECRET" not in ran.err
+    assert "SE?CRET" not in ran.err
+    assert ran.err.replace("\n", "").isprintable()
+    assert server.count() == 0
+    assert not (tmp_path / "data").exists()

@@ -162,6 +162,49 @@ def test_an_expired_connection_string_says_when(
     assert "expired on 2" in ran.err
 
 
+def test_a_signature_that_expires_in_the_middle_is_said_and_a_new_one_resumes(
+    azurite: Azurite, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azurite itself refuses then, since its clock is the one that counts."""
+    monkeypatch.setenv(VARIABLE, azurite.connection_string(days=5 / 86_400))
+    azurite.proxy.pause_s = 0.6
+    words = ("download", "ultrabones", "--dest", tmp_path)
+    ran = medcli(*words, "--workers", "1")
+    azurite.proxy.pause_s = 0.0
+    assert ran.code == 3, ran.out + ran.err
+    assert "error: access refused: 127.0.0.1:" in ran.err
+    assert "; the connection string expired on 2" in ran.err
+    assert "with a connection string or token that is valid, the same command resumes" in ran.err
+    assert len(ran.err.strip().splitlines()) == 2
+    here = files_in(tmp_path)
+    assert 0 < len(here) < len(FIRST)
+    assert here.items() <= FIRST.items()
+    assert medcli("download", "ultrabones", "--verify", "--dest", tmp_path).code == 0
+    monkeypatch.setenv(VARIABLE, azurite.connection_string())
+    done = report(medcli(*words, "--json"))
+    assert (done["reused_files"], done["fetched_files"]) == (len(here), len(FIRST) - len(here))
+    assert files_in(tmp_path) == FIRST
+
+
+def test_a_part_is_continued_after_the_signature_was_renewed(
+    connected: Azurite, medcli: Medcli, tmp_path: Path
+) -> None:
+    """Refused between two ranges of one file: what had come of it is kept."""
+    name = "cadaver01_F231091/record01/UltrasoundImages/1000.png"
+    refused = Trouble(status=403, headers={"x-ms-error-code": "AuthenticationFailed"})
+    connected.proxy.troubles = {name: [Trouble(cut_after=2000), refused]}
+    words = ("download", "ultrabones", "--specimens", "1", "--records", "1", "--dest", tmp_path)
+    ran = medcli(*words)
+    assert ran.code == 3
+    assert "answered 403" in ran.err
+    assert "AuthenticationFailed" in ran.err
+    (part,) = tmp_path.rglob("*.download")
+    assert part.read_bytes() == FIRST[name][:2000]
+    connected.proxy.sent = 0
+    assert report(medcli(*words, "--json"))["failures"] == []
+    assert files_in(tmp_path) == {n: c for n, c in FIRST.items() if n.startswith("cadaver01_F231091/record01")}
+
+
 def test_azure_without_a_connection_string_says_how(medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli("download", "ultrabones", "--source", "azure", "--dest", tmp_path)
     assert ran.code == 2

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,8 @@ from medcli.transfer.destination import hold
 from tests.conftest import REPOSITORY, Ran
 from tests.support.azurite import Azurite
 from tests.support.download_fixtures import CURRENT, FIRST, files_in
-from tests.support.servers import FakeDSpace, FakeHub, Trouble
+from tests.support.servers import FakeDSpace, FakeHub, Request, Trouble
+from tests.support.small_disk import small_disk
 
 Medcli = Callable[..., Ran]
 ABOUT = DatasetCitation("test", "", "")
@@ -145,7 +148,7 @@ def test_interrupted_it_leaves_at_once_and_says_how_to_go_on(hub: FakeHub, tmp_p
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert time.monotonic() - sent < 10
-    assert "run the same command again to go on" in err
+    assert "run the same command again to resume" in err
     assert len(err.strip().splitlines()) == 1
 
 
@@ -221,6 +224,46 @@ def test_a_disk_too_full_for_the_manifest_is_said_in_a_line_and_gone_on_from(
     assert medcli(*WORDS, "--dest", tmp_path).code == 0
     assert hub.sent("/store/") - before == 2 * (1 << 18)  # the directories: every file came before
     assert files_in(tmp_path) == TWO
+
+
+@pytest.mark.parametrize("words", [(), ("--only", "images", "tracking")], ids=["whole archives", "members"])
+def test_a_real_disk_that_fills_on_the_way_is_said_and_gone_on_from(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    with small_disk(tmp_path / "disk", 75) as disk:
+        ballast, real, filled = disk / "ballast", hub.answer, threading.Event()
+
+        def fill(request: Request) -> object:
+            """Somebody else fills the disk when the two directories have come."""
+            if hub.count("/store/") > 2 and not filled.is_set():
+                filled.set()
+                ballast.write_bytes(bytes(shutil.disk_usage(disk).free - 200_000))
+            return real(request)
+
+        hub.answer = fill  # type: ignore[method-assign,assignment]
+        command = (*WORDS, *words, "--dest", disk / "data", "--workers", "1")
+        ran = medcli(*command)
+        assert ran.code == 1, ran.out + ran.err
+        assert f"the disk of {disk / 'data'} is full" in ran.err
+        assert len(ran.err.strip().splitlines()) == 2
+        here = files_in(disk / "data")
+        assert all(TWO.get(name) == content for name, content in here.items() if not name.endswith(".download"))
+        ballast.unlink()
+        assert medcli(*command).code == 0
+        wanted = TWO if not words else {n: c for n, c in TWO.items() if "/UltrasoundImages/" in n or n.endswith(".csv")}
+        assert files_in(disk / "data") == wanted
+        assert left_overs(disk / "data") == []
+        assert medcli("download", "ultrabones", "--verify", "--dest", disk / "data").code == 0
+
+
+def test_a_real_disk_that_is_too_small_is_said_before_anything_comes(
+    hub: FakeHub, medcli: Medcli, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", 2) as disk:
+        ran = medcli(*WORDS, "--dest", disk / "data")
+        assert ran.code == 1
+        assert "MB left free, the disk has 2.1 MB free" in ran.err
+        assert files_in(disk) == {}
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")

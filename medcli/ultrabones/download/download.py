@@ -15,9 +15,10 @@ from medcli.sources.azure_connection import Connection, parse_connection
 from medcli.sources.hub import HubRepository
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
+from medcli.transfer.destination import check_destination
 from medcli.transfer.download import carry_out
 from medcli.transfer.http import Http
-from medcli.transfer.plan import Wanted
+from medcli.transfer.plan import Wanted, merge_doubles
 from medcli.transfer.protocol import Fault, Missing, RemoteFile, RemoteSource, unreachable
 from medcli.transfer.request import DownloadRequest, Manner
 from medcli.transfer.results import Downloaded, Planned
@@ -154,12 +155,13 @@ def download_ultrabones(
     """
     request = DownloadRequest(root, publication.ABOUT, manner or Manner(), dry_run, progress)
     finding = _Finding(selection)
+    check_destination(root, may_write=not dry_run)
     with unreachable("check --revision"):
         connection = find_connection(origin)
         source, wanted = (
             _of_azure(connection, origin, finding, request) if connection else _of_hub(origin, finding, request)
         )
-    wanted = finding.of_matching(wanted, source.address)
+    wanted = merge_doubles(finding.of_matching(wanted, source.address))
     _check_found(wanted, selection, source)
     return carry_out([(source, wanted)], request)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.hub import HubRepository
+from medcli.transfer.destination import check_destination
 from medcli.transfer.download import carry_out
 from medcli.transfer.plan import Wanted
 from medcli.transfer.protocol import unreachable
@@ -42,6 +43,7 @@ def download_weights(
         DataError: the Hub cannot be reached, has no such file, or the file is no such checkpoint.
     """
     request = DownloadRequest(root, publication.ABOUT_WEIGHTS, manner or Manner(), dry_run, progress)
+    check_destination(root, may_write=not dry_run)
     with unreachable("check --revision"):
         source = HubRepository(publication.HUB_WEIGHTS, "model", revision, request.client())
         wanted = [

@@ -41,12 +41,12 @@ FOLDERS = {Part.IMAGES: "images/", Part.DATABASE: "", Part.CSV: "csv_files/", Pa
 
 def part_of(name: str) -> Part | None:
     """The part that a file belongs to, from its name; None for other files (a read-me, a licence)."""
-    base = PurePosixPath(name).name
-    suffix = PurePosixPath(base).suffix.lower()
+    base = name.rpartition("/")[2]
     if _IMAGE.fullmatch(base):
         return Part.IMAGES
     if _ANATOMY.fullmatch(base):
         return Part.ANATOMIES
+    suffix = PurePosixPath(base).suffix.lower()
     if suffix in _DATABASE:
         return Part.DATABASE
     return Part.CSV if suffix == ".csv" else None
@@ -54,5 +54,5 @@ def part_of(name: str) -> Part | None:
 
 def id_of(name: str) -> int | None:
     """The id in an image's name."""
-    match = _IMAGE.fullmatch(PurePosixPath(name).name)
+    match = _IMAGE.fullmatch(name.rpartition("/")[2])
     return int(match[1]) if match else None
