@@ -60,7 +60,7 @@ MAY_IMPORT_INSIDE = {
 }
 """The order inside a dataset's package."""
 TESTED_IN = {
-    "training/test_safe_unpickler.py": "training/inert_values",
+    "training/checkpoint_files/test_safe_unpickler.py": "training/checkpoint_files/inert_values",
     "cli/test_app.py": "__main__",
     "core/test_files.py": "core/errors",
     "sources/test_dspace.py": "sources/answers",

@@ -10,7 +10,7 @@ from typing import Any
 
 from medcli.core.errors import DataError
 from medcli.core.json_text import parse_json
-from medcli.training.stored_zip import printable
+from medcli.training.checkpoint_files.stored_zip import printable
 
 _DEEPEST = 10
 _NAME = re.compile(r"[A-Za-z0-9_][\w.+/-]{0,99}", re.ASCII)

@@ -15,10 +15,10 @@ import lightning.pytorch as pl
 import torch
 
 from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
+from medcli.training.checkpoint_files.stored_zip import printable
 from medcli.training.devices import Devices
-from medcli.training.safe_unpickler import read_pickled_model
 from medcli.training.settings import FitSettings
-from medcli.training.stored_zip import printable
 
 LOGGERS = ("csv", "tensorboard")
 _MOST_EPOCHS = 1_000_000_000

@@ -20,9 +20,9 @@ from medcli.core.errors import DataError
 from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
 from medcli.core.run_provenance import NAME as PROVENANCE
+from medcli.training.checkpoint_files.stored_zip import is_archive
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
 from medcli.training.settings import SETTINGS_FILE, read_settings
-from medcli.training.stored_zip import is_archive
 from medcli.workspace.resume import resume_command, resume_cross_validation
 
 TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"

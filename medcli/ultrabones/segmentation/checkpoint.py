@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from medcli.core.errors import UsageError
 from medcli.core.files import make_output_folder
-from medcli.training.checkpoint_file import check_checkpoint_file
+from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.seeds import seed_torch
 from medcli.training.weights import SUFFIX, build_and_load, find_newest, read_description, save_weights
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata

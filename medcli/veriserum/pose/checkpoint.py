@@ -11,7 +11,7 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import DataError
 from medcli.core.json_text import to_json
-from medcli.training.checkpoint_file import check_checkpoint_file
+from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.description import NAME, OBJECT, TEXT, Rule, is_finite_number, list_of, read_described, whole
 from medcli.training.weights import build_and_load, read_description, save_weights
 from medcli.veriserum.pose.network import PoseNetwork, build_pose_network

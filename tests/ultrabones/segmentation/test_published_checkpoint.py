@@ -19,7 +19,7 @@ import segmentation_models_pytorch as smp
 import torch
 
 from medcli.core.errors import DataError
-from medcli.training.safe_unpickler import read_pickled_model
+from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
 from medcli.ultrabones.segmentation import checkpoint
 from medcli.ultrabones.segmentation.published_checkpoint import load_upstream
 

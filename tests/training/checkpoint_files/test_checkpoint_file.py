@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.training.checkpoint_file import check_checkpoint_file, name_kind
-from medcli.training.safe_unpickler import read_pickled_model
-from medcli.training.safetensors_header import read_safetensors_header
+from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, name_kind
+from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
+from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 from tests.support.hostile_checkpoints import others, write_file
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medcli.training.inert_values import MOST_STEPS, Name, PickleRefusedError, StandIn
-from medcli.training.pickle_machine import PickleMachine
+from medcli.training.checkpoint_files.inert_values import MOST_STEPS, Name, PickleRefusedError, StandIn
+from medcli.training.checkpoint_files.pickle_machine import PickleMachine
 from tests.support.hostile_checkpoints import pickles
 
 _KEYS = st.text() | st.integers() | st.booleans() | st.none() | st.tuples(st.integers(), st.text())

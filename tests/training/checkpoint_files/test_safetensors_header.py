@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from medcli.core.errors import DataError
-from medcli.training.safetensors_header import read_safetensors_header
+from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 from tests.support.hostile_checkpoints import safetensors, write_file
 
 _TYPES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medcli.core.errors import DataError
-from medcli.training.stored_zip import SIGNATURE
+from medcli.training.checkpoint_files.stored_zip import SIGNATURE
 
 _HEAD = 1024  # bytes; what tells one kind from another lies in these
 _BEGINNINGS = {

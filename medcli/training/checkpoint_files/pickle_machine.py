@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from medcli.training.inert_values import Builder, Name, PickleRefusedError, StandIn
+from medcli.training.checkpoint_files.inert_values import Builder, Name, PickleRefusedError, StandIn
 
 LARGEST_PICKLE = 16 << 20
 """Bytes. The largest network of segmentation_models_pytorch takes 0.4 MB, numbers not counted."""

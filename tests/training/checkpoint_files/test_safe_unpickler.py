@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medcli.core.errors import DataError
-from medcli.training.safe_unpickler import read_pickled_model
+from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
 from medcli.training.weights import read_tensors
 from tests.support import hostile_checkpoints
 from tests.support.hostile_checkpoints import as_archive, as_stream, number, state, storage, tensor, text

@@ -1,7 +1,7 @@
 """Read tensors out of what ``torch.save`` wrote without executing anything that the file says.
 
 ``torch.save(model, path)`` writes a pickle, and a pickle is a program: loading it the usual way imports and calls
-whatever it names. Here :mod:`medcli.training.pickle_machine` reads it: it knows no class, and the functions that it
+whatever it names. Here ``pickle_machine`` reads it: it knows no class, and the functions that it
 admits build records of tensors, never objects of the file's choosing. A pickle that calls anything else is refused
 before that call. So it also does not matter which version of which package wrote it.
 
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError
-from medcli.training.checkpoint_file import check_checkpoint_file, name_kind
-from medcli.training.inert_values import Name, PickleRefusedError
-from medcli.training.pickle_machine import LARGEST_PICKLE, PickleMachine
-from medcli.training.stored_zip import SIGNATURE, StoredMember, StoredZip, printable
+from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, name_kind
+from medcli.training.checkpoint_files.inert_values import Name, PickleRefusedError
+from medcli.training.checkpoint_files.pickle_machine import LARGEST_PICKLE, PickleMachine
+from medcli.training.checkpoint_files.stored_zip import SIGNATURE, StoredMember, StoredZip, printable
 
 if TYPE_CHECKING:
     import torch
