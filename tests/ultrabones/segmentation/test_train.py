@@ -157,7 +157,7 @@ callbacks.save_resumable = die
 """
 KILLED_WITHIN_AN_EPOCH = """
 import os, signal
-from medcli.ultrabones import segmentation
+from medcli.ultrabones.segmentation import lightning_module as segmentation
 step = segmentation.SegmentationModule.training_step
 def die(self, batch, batch_idx):
     if (self.current_epoch, batch_idx) == (1, 2):
@@ -381,7 +381,7 @@ def test_png_files_without_the_cache_give_the_same_numbers(
         ),
         ({"lr": 1e30, "augment": "none"}, MedcliError, "the training loss is (nan|inf) in step"),
         ({"encoder": "resnet35"}, UsageError, "no encoder 'resnet35'"),
-        ({"gpus": "1"}, UsageError, "--gpus 1 asked for"),
+        ({"gpus": "1"}, UsageError, "--gpus 1 requested"),
         ({"loggers": ("wandb",)}, UsageError, "--logger 'wandb'"),
         ({"root": Path("nowhere")}, DataError, "no folder nowhere"),
     ],
@@ -426,7 +426,7 @@ def test_command_as_typed(medcli: Callable[..., Any], data: Path, tmp_path: Path
     assert "warning: specimens 1 and 4 are two legs of donor F231091" in ran.err
     again = medcli(*words, "--gpus", "0", "--out", tmp_path / "run")
     assert again.code == 0
-    assert "is done already" in again.err
+    assert "is already finished" in again.err
     assert "checkpoint:" in again.out
 
 

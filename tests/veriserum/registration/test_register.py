@@ -52,7 +52,7 @@ def test_register_writes_poses_and_does_nothing_twice(
     before = out.read_bytes()
     again = medcli(*words)
     assert (again.code, out.read_bytes()) == (0, before)
-    assert f"existing       {PAIRS}" in again.out
+    assert f"existing  {PAIRS}" in again.out
 
 
 def test_the_same_bytes_with_any_number_of_workers_and_after_a_stop(
