@@ -72,7 +72,7 @@ def _calibrated(folder: Path) -> dict[int, dict[str, Path]]:
 
     return {
         number_: {plane: Path(path) for plane, path in planes.items()}
-        for number_, planes in find_calibrated(folder).items()
+        for number_, planes in find_calibrated(folder)[0].items()
     }
 
 
@@ -115,7 +115,7 @@ def _sliders(folder: Path, images: Mapping[int, Mapping[str, Path]], origin: Jso
 def _originals(root: Path, calibrated: Path) -> dict[int, dict[str, str]]:
     from medcli.veriserum.pose.pair_images import find_originals
 
-    found = find_originals(root)
+    found, _ = find_originals(root)
     inside = calibrated.absolute()
     return {
         number_: {plane: path for plane, path in planes.items() if inside not in Path(path).absolute().parents}

@@ -46,11 +46,13 @@ class Decoded:
             is read like one (``len``, ``shape``, integers, slices, index arrays).
         good: (n,) which of the frames asked for could be read.
         bad: the others.
+        reasons: why, of each of ``bad``.
     """
 
     parts: tuple[Any, ...]
     good: NDArray[np.int64]
     bad: NDArray[np.int64]
+    reasons: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class DecodedStore:
         workers: int | None = None,
         progress: Progress = SILENT,
     ) -> Decoded:
-        """Decode what is new or changed, and open the rest as it is.
+        """Decode what is new, changed or was unreadable, and open the rest as it is.
 
         Args:
             keys: what each frame is, a line of text.
@@ -91,11 +93,11 @@ class DecodedStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         with turn_taking_lock(self.folder / "lock"):
             slots = self._reserve(keys)
-            self._decode(slots, stamps, decode, workers or usable_cores(), progress)
+            reasons = self._decode(slots, stamps, decode, workers or usable_cores(), progress)
         states = self._map(_STAMPS, "r")[slots, -1]
         good = np.flatnonzero(states == _DECODED)
         parts = tuple(_select(self._map(f"{name}.u8", "r"), slots[good]) for name in self.parts)
-        return Decoded(parts, good, np.flatnonzero(states != _DECODED))
+        return Decoded(parts, good, np.flatnonzero(states != _DECODED), reasons)
 
     def _reserve(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Slot of each frame; frames that are new get slots at the end."""
@@ -111,12 +113,19 @@ class DecodedStore:
 
     def _decode(
         self, slots: NDArray[np.int64], stamps: NDArray[np.int64], decode: Decode, workers: int, progress: Progress
-    ) -> None:
-        """Decode the frames whose slot is empty or whose files changed; pixels reach the file before their stamp."""
+    ) -> dict[int, str]:
+        """Decode the frames that are not there or whose files changed; pixels reach the file before their stamp.
+
+        Frames that could not be read are tried again: what was wrong may not have been the file.
+
+        Returns:
+            why a frame cannot be read, by its number.
+        """
         written = self._map(_STAMPS, "r+")
-        todo = np.flatnonzero((written[slots, :-1] != stamps).any(axis=1) | (written[slots, -1] == 0))
+        todo = np.flatnonzero((written[slots, :-1] != stamps).any(axis=1) | (written[slots, -1] != _DECODED))
+        reasons: dict[int, str] = {}
         if len(todo) == 0:
-            return
+            return reasons
         maps = [self._map(f"{name}.u8", "r+") for name in self.parts]
         written[slots[todo], -1] = 0
         use_single_threaded_codecs()
@@ -126,8 +135,8 @@ class DecodedStore:
             try:
                 for pixels, part in zip(maps, decode(i), strict=True):
                     pixels[slots[i]] = part
-            except DataError:
-                state = _UNREADABLE
+            except DataError as error:
+                state, reasons[i] = _UNREADABLE, error.message
             advance(1)
             return state
 
@@ -140,6 +149,7 @@ class DecodedStore:
                 written[slots[chunk], :-1] = stamps[chunk]
                 written[slots[chunk], -1] = states
                 written.flush()
+        return reasons
 
     def _read_keys(self) -> list[str]:
         """What each slot holds; nothing where the folder is new, damaged, or of another version."""

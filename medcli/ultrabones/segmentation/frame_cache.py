@@ -24,7 +24,7 @@ from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
 from medcli.ultrabones.segmentation.frame_io import read_image, read_label
 
 _PARTS = {"images": (INPUT_SIZE, INPUT_SIZE), "labels": (INPUT_SIZE, INPUT_SIZE)}
-_VERSION = "2"
+_VERSION = "3"  # raised when files are read in another way, so that frames are decoded anew
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class FrameCache:
             return read_image(keys[i][0]), read_label(keys[i][1])
 
         found = store.open(["\t".join(key) for key in keys], _stamp_files(keys), decode, workers, progress)
-        failures = tuple(f"{keys[i][0]}: cannot be decoded, or its label" for i in found.bad)
+        failures = tuple(_failure(keys[i][0], found.reasons[i]) for i in found.bad.tolist())
         images, masks = found.parts
         return FrameCache(images, masks, frames.iloc[found.good].reset_index(drop=True), failures)
 
@@ -117,6 +117,11 @@ class _Pictures:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
+
+
+def _failure(image: str, reason: str) -> str:
+    """A line that names the frame, where the reason is its label."""
+    return reason if image in reason else f"{image}: {reason}"
 
 
 def _keys(frames: pd.DataFrame, labels: str) -> list[tuple[str, str]]:

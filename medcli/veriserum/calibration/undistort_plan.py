@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,8 @@ def make_plan(
             f"no image in {root}: expected bs_000001.jpg, fs_000001.jpg, … there or in a folder below",
             "name the dataset's folder with --root",
         )
-    if contents.duplicates:
-        _LOG.warning("%d images lie in two places; the first of each is used", len(contents.duplicates))
+    if contents.doubles:
+        _LOG.warning("%d images lie in two places; the first of each is used", len(contents.doubles))
     poses, pose_file = folder_index.find_and_read(contents, folder_index.POSES, selection.poses)
     table, table_file = folder_index.find_and_read(contents, folder_index.DISTORTIONS, selection.distortion)
     ids = folder_index.select_ids(list(contents.images), selection.ids)
@@ -152,7 +152,7 @@ def make_plan(
     if out.is_dir():
         with os.scandir(out) as entries:
             plan.there = {entry.name for entry in entries if entry.name.startswith(OUTPUT_PREFIX) and entry.is_file()}
-    planner = _Planner(plan, poses, table, selection)
+    planner = _Planner(plan, poses, table, selection, contents.doubles)
     for number in ids:
         planner.add(number, contents.images[number], settings, set() if overwrite else plan.there)
     planner.plan.jobs.sort(key=lambda job: (job.calibration, job.id))
@@ -163,10 +163,16 @@ class _Planner:
     """Fills a plan id by id."""
 
     def __init__(
-        self, plan: UndistortionPlan, poses: pd.DataFrame, table: pd.DataFrame, selection: ImageSelection
+        self,
+        plan: UndistortionPlan,
+        poses: pd.DataFrame,
+        table: pd.DataFrame,
+        selection: ImageSelection,
+        doubles: Mapping[tuple[int, str], Sequence[str]],
     ) -> None:
         self.plan = plan
         self.table = table
+        self.doubles = doubles
         self.planes = [plane for plane in PLANES if plane in selection.planes]
         self.written = dict(zip(poses.index.tolist(), poses["distortion_calibration_id"].tolist(), strict=True))
         numbers = pd.to_numeric(poses["distortion_calibration_id"], errors="coerce")
@@ -190,6 +196,8 @@ class _Planner:
             self.plan.keys.add((calibration, plane))
             if output_name(number, plane, settings) in present:
                 self.plan.skipped += 1
+            elif problem := self._ambiguity(number, plane, files[plane]):
+                self.plan.failures.append(ImageFailure(number, plane, problem))
             else:
                 wanted.append(plane)
         if wanted:
@@ -209,6 +217,13 @@ class _Planner:
     def _absence(self, number: int, plane: str, files: dict[str, str]) -> str:
         other = Path(next(iter(files.values()))).name
         return f"the image is missing: expected {folder_index.expected_name(number, plane)}.* beside {other}"
+
+    def _ambiguity(self, number: int, plane: str, path: str) -> str | None:
+        try:
+            folder_index.check_single(path, self.doubles.get((number, plane), ()))
+        except DataError as error:
+            return error.message
+        return None
 
     def _problem_of(self, calibration: int, plane: str) -> str | None:
         """Read a calibration the first time it is needed; say what is wrong with it."""

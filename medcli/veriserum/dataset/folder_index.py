@@ -7,6 +7,7 @@ without regard to case.
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import os
 import re
@@ -68,13 +69,13 @@ class Contents:
 
     Attributes:
         images: id -> plane ("bs", "fs") -> path.
-        duplicates: images left out because another file of the same id and plane was found first.
+        doubles: (id, plane) -> further files of that image (a copy in another folder, another ending or spelling).
         csv_files, databases: candidates for tables, in the order of their paths.
     """
 
     root: Path
     images: dict[int, dict[str, str]]
-    duplicates: list[str] = field(default_factory=list)
+    doubles: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     csv_files: list[Path] = field(default_factory=list)
     databases: list[Path] = field(default_factory=list)
 
@@ -111,14 +112,29 @@ def scan(root: Path, leave_out: Path | None = None) -> Contents:
 
 def _add(contents: Contents, folder: str, name: str) -> None:
     if match := _IMAGE.match(name):
-        planes = contents.images.setdefault(int(match[2]), {})
+        number, plane = int(match[2]), match[1].lower()
         path = os.path.join(folder, name)  # noqa: PTH118 - 222,000 Path objects cost a second and 100 MB
-        if planes.setdefault(match[1].lower(), path) is not path:
-            contents.duplicates.append(path)
+        if contents.images.setdefault(number, {}).setdefault(plane, path) is not path:
+            contents.doubles.setdefault((number, plane), []).append(path)
     elif name.lower().endswith(".csv"):
         contents.csv_files.append(Path(folder, name))
     elif name.lower().endswith(_DATABASE_SUFFIXES):
         contents.databases.append(Path(folder, name))
+
+
+def check_single(path: str, doubles: Sequence[str]) -> None:
+    """Copies of an image may lie beside it; another image under its name leaves open which one is meant.
+
+    Raises:
+        DataError: one of ``doubles`` differs from ``path``, or cannot be read; names both.
+    """
+    for double in doubles:
+        try:
+            differs = not filecmp.cmp(path, double, shallow=False)
+        except OSError as error:
+            raise DataError(f"cannot compare {path} with {double}: {error.strerror or error}") from error
+        if differs:
+            raise DataError(f"{path} and {double} are two different images of one name: keep one of them there")
 
 
 def locate(contents: Contents, kind: TableKind) -> Path | None:

@@ -27,6 +27,7 @@ from medcli.core.image_io import read_grey, use_single_threaded_codecs
 from medcli.veriserum.calibration.distortion_model import Distortion
 from medcli.veriserum.calibration.undistort import to_native_size
 from medcli.veriserum.calibration.undistortion_map import Map, load_or_build
+from medcli.veriserum.dataset.folder_index import check_single
 
 CALIBRATED, ORIGINALS = "calibrated", "originals"
 CALIBRATION_SIZE = 512
@@ -38,6 +39,12 @@ STACK = ("bs", "fs")
 Planes = NDArray[np.uint8]
 """(2, S, S): planes bs and fs of a calibrated pair."""
 
+ImageFiles = dict[int, dict[str, str]]
+"""Id -> plane -> path."""
+
+Doubles = dict[tuple[int, str], list[str]]
+"""(Id, plane) -> further files of that image."""
+
 
 @dataclass(frozen=True)
 class PairFiles:
@@ -47,21 +54,34 @@ class PairFiles:
         id: the pose id.
         bs, fs: paths.
         calibration: id of the distortion calibration of originals; None for calibrated images.
+        doubles: further files of the same pair, each after the one that is used.
     """
 
     id: int
     bs: str
     fs: str
     calibration: int | None = None
+    doubles: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, number: int, planes: Mapping[str, str], doubles: Doubles, calibration: int | None = None) -> PairFiles:
+        """The pair ``number`` of images that were found."""
+        others = tuple((planes[plane], other) for plane in STACK for other in doubles.get((number, plane), ()))
+        return cls(number, planes["bs"], planes["fs"], calibration, others)
+
+    def check_single(self) -> None:
+        """See :func:`medcli.veriserum.dataset.folder_index.check_single`."""
+        for path, other in self.doubles:
+            check_single(path, [other])
 
 
-def find_calibrated(folder: Path) -> dict[int, dict[str, str]]:
-    """Calibrated images in ``folder`` and below: id -> plane -> path."""
+def find_calibrated(folder: Path) -> tuple[ImageFiles, Doubles]:
+    """Calibrated images in ``folder`` and below."""
     return _walk(folder, is_calibrated=True)
 
 
-def find_originals(folder: Path) -> dict[int, dict[str, str]]:
-    """Images as recorded in ``folder`` and below: id -> plane -> path."""
+def find_originals(folder: Path) -> tuple[ImageFiles, Doubles]:
+    """Images as recorded in ``folder`` and below."""
     return _walk(folder, is_calibrated=False)
 
 
@@ -90,8 +110,9 @@ class PairReader:
         """Both planes, (2, size, size) uint8.
 
         Raises:
-            DataError: a file cannot be read, or the calibration is missing.
+            DataError: a file cannot be read, another one differs from it, or the calibration is missing.
         """
+        files.check_single()
         images = {plane: read_grey(path) for plane, path in (("bs", files.bs), ("fs", files.fs))}
         if files.calibration is not None:
             images = self._calibrate(images, files.calibration)
@@ -177,13 +198,16 @@ class LazyPairs:
         return np.stack([self._reader.read(self._files[i]) for i in positions.tolist()])
 
 
-def _walk(root: Path, is_calibrated: bool) -> dict[int, dict[str, str]]:
-    found: dict[int, dict[str, str]] = {}
+def _walk(root: Path, is_calibrated: bool) -> tuple[ImageFiles, Doubles]:
+    found: ImageFiles = {}
+    doubles: Doubles = {}
     for folder, subfolders, names in os.walk(root, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             parsed = parse_name(name)
             if parsed and parsed[0] == is_calibrated:
+                _, plane, number = parsed
                 path = os.path.join(folder, name)  # noqa: PTH118 - 222,000 Path objects cost a second and 100 MB
-                found.setdefault(parsed[2], {}).setdefault(parsed[1], path)
-    return found
+                if found.setdefault(number, {}).setdefault(plane, path) is not path:
+                    doubles.setdefault((number, plane), []).append(path)
+    return found, doubles

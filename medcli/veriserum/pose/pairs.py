@@ -30,11 +30,20 @@ from medcli.veriserum.dataset.trial_splits import (
     split_as_published,
     split_by_trial,
 )
-from medcli.veriserum.pose.pair_images import CALIBRATED, ORIGINALS, LazyPairs, PairFiles, PairReader, find_calibrated
+from medcli.veriserum.pose.pair_images import (
+    CALIBRATED,
+    ORIGINALS,
+    Doubles,
+    ImageFiles,
+    LazyPairs,
+    PairFiles,
+    PairReader,
+    find_calibrated,
+)
 from medcli.veriserum.pose.settings import SPLITS, PoseSettings
 
 _LOG = logging.getLogger(__name__)
-_VERSION = "pairs 1"
+_VERSION = "pairs 2"
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,8 @@ def find_pairs(
     obsolete = folder_index.is_obsolete(table)
     trials = find_trials(table, contents)
     chosen = table[wanted & ~obsolete].sort_index()
-    images, source = _find_images(contents, calibrated)
-    files = _match(chosen, images, source)
+    images, doubles, source = _find_images(contents, calibrated)
+    files = _match(chosen, images, doubles, source)
     if need_images and not files:
         which = "" if anatomy is None else f" of anatomy {anatomy}"
         raise DataError(
@@ -184,16 +193,14 @@ def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: TrialSplit) -> s
 
 
 def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progress) -> tuple[Any, Ids, list[str]]:
-    reader, files = pairs.reader(settings.size), pairs.select(ids)
+    size = settings.size
+    reader, files = pairs.reader(size), pairs.select(ids)
     if not settings.use_cache:
         return LazyPairs(reader, files), np.arange(len(ids)), []
-    size = settings.size
     store = DecodedStore(_default_folder(pairs, size), _VERSION, {"planes": (2, size, size)}, stamp_size=6)
     keys = [f"{item.bs}\t{item.fs}" for item in files]
     found = store.open(keys, _stamps(reader, files), lambda i: (reader.read(files[i]),), None, progress)
-    failed = [
-        f"pair {files[i].id}: {Path(files[i].bs).name} or {Path(files[i].fs).name} is unreadable" for i in found.bad
-    ]
+    failed = [f"pair {files[i].id}: {found.reasons[i]}" for i in found.bad.tolist()]
     return found.parts[0], found.good, failed
 
 
@@ -221,23 +228,23 @@ def _of_anatomy(table: pd.DataFrame, anatomy: str | tuple[int, ...] | None) -> p
     return numbers.isin(anatomy_ids(anatomy) if isinstance(anatomy, str) else anatomy)
 
 
-def _find_images(contents: folder_index.Contents, calibrated: Path | None) -> tuple[dict[int, dict[str, str]], str]:
+def _find_images(contents: folder_index.Contents, calibrated: Path | None) -> tuple[ImageFiles, Doubles, str]:
     if calibrated is not None:
         if not calibrated.is_dir():
             raise DataError(f"there is no folder {calibrated}", "make it: medcli calibrate veriserum")
-        found = find_calibrated(calibrated)
+        found, doubles = find_calibrated(calibrated)
         if not found:
             raise DataError(f"{calibrated} holds no calibrated_bs_NNNNNN.jpg", "make them: medcli calibrate veriserum")
-        return found, CALIBRATED
+        return found, doubles, CALIBRATED
     default = contents.root / "calibrated"
-    found = find_calibrated(default) if default.is_dir() else {}
+    found, doubles = find_calibrated(default) if default.is_dir() else ({}, {})
     calibrated_pairs, pairs = _complete(found), _complete(contents.images)
     if calibrated_pairs and calibrated_pairs >= pairs:
-        return found, CALIBRATED
+        return found, doubles, CALIBRATED
     if found:
         there = len(calibrated_pairs & pairs)
         _LOG.info("%s holds %d of %d pairs: the originals are used", default, there, len(pairs))
-    return contents.images, ORIGINALS
+    return contents.images, contents.doubles, ORIGINALS
 
 
 def _complete(images: dict[int, dict[str, str]]) -> set[int]:
@@ -245,7 +252,7 @@ def _complete(images: dict[int, dict[str, str]]) -> set[int]:
     return {number for number, planes in images.items() if len(planes) == 2}
 
 
-def _match(poses: pd.DataFrame, images: dict[int, dict[str, str]], source: str) -> dict[int, PairFiles]:
+def _match(poses: pd.DataFrame, images: ImageFiles, doubles: Doubles, source: str) -> dict[int, PairFiles]:
     calibrations = pd.to_numeric(poses["distortion_calibration_id"], errors="coerce")
     files = {}
     for number, calibration in zip(poses.index.tolist(), calibrations.tolist(), strict=True):
@@ -253,7 +260,7 @@ def _match(poses: pd.DataFrame, images: dict[int, dict[str, str]], source: str) 
         usable = source == CALIBRATED or calibration == calibration
         if len(planes) == 2 and usable:
             chosen = None if source == CALIBRATED else int(calibration)
-            files[number] = PairFiles(number, planes["bs"], planes["fs"], chosen)
+            files[number] = PairFiles.of(number, planes, doubles, chosen)
     return files
 
 

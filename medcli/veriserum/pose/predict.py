@@ -31,7 +31,16 @@ from medcli.veriserum.geometry.outline_overlay import ESTIMATE, draw_planes
 from medcli.veriserum.pose.estimates import estimate
 from medcli.veriserum.pose.inference import PosePredictor, load_predictor
 from medcli.veriserum.pose.metrics import euler_deg
-from medcli.veriserum.pose.pair_images import STACK, PairFiles, PairReader, find_calibrated, find_originals, parse_name
+from medcli.veriserum.pose.pair_images import (
+    STACK,
+    Doubles,
+    ImageFiles,
+    PairFiles,
+    PairReader,
+    find_calibrated,
+    find_originals,
+    parse_name,
+)
 
 _LOG = logging.getLogger(__name__)
 _SHEET_PAIRS = 6
@@ -173,55 +182,71 @@ def _find(
     inputs: Sequence[Path], tables: _Tables, settings: PosePredictSettings
 ) -> tuple[dict[int, PairFiles], list[str]]:
     """Pairs among the inputs by id, in its order; calibrated images are taken where both kinds of a pair are there."""
-    calibrated: dict[int, dict[str, str]] = {}
-    originals: dict[int, dict[str, str]] = {}
+    calibrated: ImageFiles = {}
+    originals: ImageFiles = {}
+    doubles: dict[bool, Doubles] = {True: {}, False: {}}
     for path in inputs:
         if path.is_dir():
-            _merge(calibrated, find_calibrated(path))
-            _merge(originals, find_originals(path))
+            _merge(calibrated, find_calibrated(path), doubles[True])
+            _merge(originals, find_originals(path), doubles[False])
             continue
         parsed = parse_name(path.name)
         if parsed is None:
             raise UsageError(f"{path} is neither a folder nor named bs_NNNNNN or calibrated_bs_NNNNNN (or fs)")
         if not path.is_file():
             raise DataError(f"there is no file {path}")
-        _merge(calibrated if parsed[0] else originals, {parsed[2]: _with_partner(path, parsed)})
+        _merge(calibrated if parsed[0] else originals, _with_partner(path, parsed), doubles[parsed[0]])
     files: dict[int, PairFiles] = {}
     failures = []
     for number in sorted({*calibrated, *originals}):
         try:
-            files[number] = _pair(number, calibrated.get(number, {}), originals.get(number, {}), tables, settings)
+            found = calibrated.get(number, {}), originals.get(number, {})
+            files[number] = _pair(number, *found, doubles, tables, settings)
         except DataError as error:
             failures.append(f"pair {number}: {error.message}")
     return files, failures
 
 
-def _merge(into: dict[int, dict[str, str]], found: dict[int, dict[str, str]]) -> None:
-    for number, planes in found.items():
-        into[number] = planes | into.get(number, {})
+def _merge(into: ImageFiles, found: tuple[ImageFiles, Doubles], doubles: Doubles) -> None:
+    """Add images that were found; those of an earlier input stay, and further files of one image become doubles."""
+    for number, planes in found[0].items():
+        for plane, path in planes.items():
+            others = [path, *found[1].get((number, plane), ())]
+            kept = into.setdefault(number, {}).setdefault(plane, path)
+            if others := [other for other in others if other != kept]:
+                doubles.setdefault((number, plane), []).extend(others)
 
 
-def _with_partner(path: Path, parsed: tuple[bool, str, int]) -> dict[str, str]:
+def _with_partner(path: Path, parsed: tuple[bool, str, int]) -> tuple[ImageFiles, Doubles]:
     """The file, and the other plane's beside it if it is there."""
-    planes = {parsed[1]: str(path)}
+    is_calibrated, plane, number = parsed
+    planes: dict[str, str] = {plane: str(path)}
+    doubles: Doubles = {}
     for beside in sorted(path.parent.iterdir()):
         other = parse_name(beside.name)
-        if other and (other[0], other[2]) == (parsed[0], parsed[2]):
-            planes.setdefault(other[1], str(beside))
-    return planes
+        if not other or (other[0], other[2]) != (is_calibrated, number) or other[1] == plane:
+            continue
+        if planes.setdefault(other[1], str(beside)) != str(beside):
+            doubles.setdefault((number, other[1]), []).append(str(beside))
+    return {number: planes}, doubles
 
 
 def _pair(
-    number: int, calibrated: dict[str, str], originals: dict[str, str], tables: _Tables, settings: PosePredictSettings
+    number: int,
+    calibrated: dict[str, str],
+    originals: dict[str, str],
+    doubles: dict[bool, Doubles],
+    tables: _Tables,
+    settings: PosePredictSettings,
 ) -> PairFiles:
     if len(calibrated) == 2:
-        return PairFiles(number, calibrated["bs"], calibrated["fs"])
+        return PairFiles.of(number, calibrated, doubles[True])
     if len(originals) < 2:
         raise DataError("one plane's image is missing: both are needed")
     calibration = settings.calibration or tables.value(number, "distortion_calibration_id")
     if calibration is None or tables.distortions is None:
         raise DataError("its distortion calibration is not known: name --root, --calibration ID, or calibrate it first")
-    return PairFiles(number, originals["bs"], originals["fs"], int(calibration))
+    return PairFiles.of(number, originals, doubles[False], int(calibration))
 
 
 def _rows(

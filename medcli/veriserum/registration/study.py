@@ -138,6 +138,7 @@ class Recordings:
         native = self.contents.images.get(number, {}).get(plane)
         if native is None:
             raise DataError(f"the image {folder_index.expected_name(number, plane)} is missing")
+        folder_index.check_single(native, self.contents.doubles.get((number, plane), ()))
         calibration = self._whole(number, "distortion_calibration_id")
         distortion = Distortion.from_table(self.distortion_table, calibration, plane)
         return _map(distortion.to_text()).apply(image_io.read_grey(native), 0.0)
