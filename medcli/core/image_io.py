@@ -171,7 +171,9 @@ def _decode_checked(content: bytes, colour: bool) -> NDArray[np.uint8]:
     elif content[:2] == b"BM":
         check_bmp(content)
     else:
-        raise DamagedImage(f"is not a PNG, JPEG, TIFF or BMP image, or is damaged: {len(content)} bytes")
+        raise DamagedImage(
+            f"is not an image or is damaged: {len(content)} bytes that are no PNG, JPEG, TIFF or BMP file"
+        )
     return _by_opencv(content, colour)
 
 

@@ -120,8 +120,8 @@ class _Pictures:
 
 
 def _failure(image: str, reason: str) -> str:
-    """A line that names the frame, where the reason is its label."""
-    return reason if image in reason else f"{image}: {reason}"
+    """A line that begins with the frame, also where the reason names its label."""
+    return f"{image}: {reason.removeprefix(image).strip()}"
 
 
 def _keys(frames: pd.DataFrame, labels: str) -> list[tuple[str, str]]:

@@ -69,10 +69,14 @@ class PairFiles:
         others = tuple((planes[plane], other) for plane in STACK for other in doubles.get((number, plane), ()))
         return cls(number, planes["bs"], planes["fs"], calibration, others)
 
-    def check_single(self) -> None:
-        """See :func:`medcli.veriserum.dataset.folder_index.check_single`."""
-        for path, other in self.doubles:
-            check_single(path, [other])
+    def ambiguity(self) -> str:
+        """What is said of another image under the name of one of these; empty where there is none."""
+        try:
+            for path, other in self.doubles:
+                check_single(path, [other])
+        except DataError as error:
+            return error.message
+        return ""
 
 
 def find_calibrated(folder: Path) -> tuple[ImageFiles, Doubles]:
@@ -112,7 +116,8 @@ class PairReader:
         Raises:
             DataError: a file cannot be read, another one differs from it, or the calibration is missing.
         """
-        files.check_single()
+        if reason := files.ambiguity():
+            raise DataError(reason)
         images = {plane: read_grey(path) for plane, path in (("bs", files.bs), ("fs", files.fs))}
         if files.calibration is not None:
             images = self._calibrate(images, files.calibration)

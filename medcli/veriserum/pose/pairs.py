@@ -197,11 +197,15 @@ def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progres
     reader, files = pairs.reader(size), pairs.select(ids)
     if not settings.use_cache:
         return LazyPairs(reader, files), np.arange(len(ids)), []
+    ambiguous = {i: reason for i, item in enumerate(files) if (reason := item.ambiguity())}
+    clear = np.array([i for i in range(len(files)) if i not in ambiguous], np.int64)
+    files = [files[i] for i in clear.tolist()]
     store = DecodedStore(_default_folder(pairs, size), _VERSION, {"planes": (2, size, size)}, stamp_size=6)
     keys = [f"{item.bs}\t{item.fs}" for item in files]
     found = store.open(keys, _stamps(reader, files), lambda i: (reader.read(files[i]),), None, progress)
-    failed = [f"pair {files[i].id}: {found.reasons[i]}" for i in found.bad.tolist()]
-    return found.parts[0], found.good, failed
+    failed = [f"pair {ids[i]}: {reason}" for i, reason in ambiguous.items()]
+    failed += [f"pair {files[i].id}: {found.reasons[i]}" for i in found.bad.tolist()]
+    return found.parts[0], clear[found.good], failed
 
 
 def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]:

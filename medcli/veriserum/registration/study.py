@@ -84,7 +84,7 @@ class Recordings:
 
     def has_images(self, number: int) -> bool:
         """Whether there is any image of an id."""
-        return number in self.contents.images or any(self._calibrated_file(number, plane) for plane in PLANES)
+        return number in self.contents.images or any(self._calibrated_files(number, plane) for plane in PLANES)
 
     def cameras(self, number: int) -> DualPlane:
         """Both cameras of an id.
@@ -130,7 +130,9 @@ class Recordings:
         return {plane: self._picture(number, plane) for plane in PLANES}
 
     def _picture(self, number: int, plane: str) -> NDArray[np.uint8]:
-        if path := self._calibrated_file(number, plane):
+        if found := self._calibrated_files(number, plane):
+            path = found[0]
+            folder_index.check_single(str(path), [str(other) for other in found[1:]])
             image = image_io.read_grey(path)
             if image.shape[0] != image.shape[1]:
                 raise DataError(f"{path} is {image.shape[1]} x {image.shape[0]} pixels; calibrated images are square")
@@ -143,10 +145,10 @@ class Recordings:
         distortion = Distortion.from_table(self.distortion_table, calibration, plane)
         return _map(distortion.to_text()).apply(image_io.read_grey(native), 0.0)
 
-    def _calibrated_file(self, number: int, plane: str) -> Path | None:
+    def _calibrated_files(self, number: int, plane: str) -> list[Path]:
         folder = self.sources.calibrated or self.sources.root / "calibrated"
         names = (f"{OUTPUT_PREFIX}{folder_index.expected_name(number, plane)}.{suffix}" for suffix in ("jpg", "png"))
-        return next((folder / name for name in names if (folder / name).is_file()), None)
+        return [folder / name for name in names if (folder / name).is_file()]
 
     def _whole(self, number: int, column: str) -> int:
         value = _number(self.start.loc[number], column)
