@@ -19,10 +19,15 @@ from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.veriserum.pose.pairs import find_pairs
-from tests.conftest import Ran
+from tests.conftest import REPOSITORY, Ran
 from tests.support.image_files import cut_scan, encoded, png_chunk, png_file, textured
 
 Run = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def test_calibrate_veriserum(study: Path, medcli: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "out/calibrated_bs_000003.jpg").exists()
 
 
-def test_no_codec_writes_to_the_terminal(study: Path, tmp_path: Path) -> None:
+def test_no_codec_writes_to_the_terminal(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also not from the threads, and not where the checksums of what makes no sense are right."""
     native = find_pairs(study).files
     damage_jpeg(Path(native[3].bs))
@@ -122,6 +127,7 @@ def test_no_codec_writes_to_the_terminal(study: Path, tmp_path: Path) -> None:
     tiff = encoded(".tif", textured((1600, 1664)))
     Path(native[6].bs).unlink()
     Path(native[6].bs).with_suffix(".tif").write_bytes(tiff[:5000] + bytes(3000) + tiff[8000:])
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     command = [sys.executable, "-m", "medcli", "calibrate", "veriserum", "--root", study, "--out", tmp_path / "out"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 4
@@ -161,7 +167,9 @@ def test_evaluate_seg_with_a_damaged_frame_and_a_damaged_mask(ultrabones: Path, 
         mask.parent.mkdir(exist_ok=True)
         shutil.copy(label, mask)
     damages = [damage_png(Path(frames.image[0])), damage_png(masks[2])]
-    ran = medcli("evaluate", "seg", "--root", ultrabones, "--predictions", "Labels_pred", "--json")
+    words = "--specimens", 1, 2, "--predictions", "Labels_pred", "--out", tmp_path / "out", "--json"
+    ran = medcli("evaluate", "seg", "--root", ultrabones, *words)
+    assert ran.out, ran.err
     result = json.loads(ran.out)
     assert len(result["failures"]) == 2
     for damage in damages:
