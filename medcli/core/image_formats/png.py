@@ -1,15 +1,15 @@
 """PNG files: every checksum, and the data unpacked here, where damage is an exception.
 
 libpng writes what it finds wrong to stderr, where nobody can tell which of 200,000 files is meant, and goes on where it
-can. So a file is checked and unpacked by zlib first. The rows of 8-bit grey images as OpenCV writes them (the published
-frames and masks, and all of this program) are then summed up here; all others are given to OpenCV as a file of the same
-rows, stored unpacked, without the chunks that no pixel depends on: libpng has nothing left to say.
+can. So a file is checked and unpacked by zlib first. The rows of 8-bit grey images (frames and masks) are then added up
+here, which is faster than libpng; all others are given to OpenCV as a file of the same rows, stored unpacked, without
+the chunks that no pixel depends on: libpng has nothing left to say.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,11 +26,11 @@ _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 
 _WHOLE = ((0, 0, 1, 1),)
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """Passes of an interlaced image: first row and column, step of rows and of columns."""
-_AS_IT_IS, _DIFFERENCE_TO_LEFT, _HIGHEST_FILTER = 0, 1, 4
+_HIGHEST_FILTER = 4
 _BLOCK = 0xFFFF
 """Bytes of zlib's largest block without compression."""
-_SMALL = 1 << 19
-"""Packed bytes that unpack to half a gigabyte at most; more are unpacked only up to the expected size."""
+_INPUT, _OUTPUT = 1 << 14, 1 << 17
+"""Most bytes that zlib is given and gives at a time."""
 
 
 @dataclass(frozen=True)
@@ -52,53 +52,77 @@ class PngHeader:
                 sizes.append((rows, 1 + (columns * self.depth * _SAMPLES[self.colour] + 7) // 8))
         return sizes
 
+    @property
+    def size(self) -> int:
+        """Bytes of all rows."""
+        return sum(rows * row_bytes for rows, row_bytes in self.passes())
+
 
 @dataclass
 class PngImage:
-    """What of a sound file decides its pixels.
+    """What of a file decides its pixels: its parts are there and their checksums right.
 
     Attributes:
         header: size and kind.
         chunks: palette, gamma and Exif, by kind.
-        rows: filtered rows of all passes, each after its filter byte.
+        packed: the data of the IDAT chunks.
     """
 
     header: PngHeader
     chunks: dict[bytes, bytes] = field(default_factory=dict)
-    rows: bytes = b""
+    packed: list[memoryview] = field(default_factory=list)
 
     def plain_grey(self) -> NDArray[np.uint8] | None:
-        """The pixels, (H, W), of 8-bit grey whose rows are stored as they are or as differences; else None."""
+        """The pixels, (H, W), of a file of 8-bit grey that is neither interlaced nor rotated; None of another one.
+
+        It is unpacked in bands of rows: fresh memory for whole copies would cost more time than the sums.
+
+        Raises:
+            DamagedImage: see :func:`_unpacked`; or a row has a filter that does not exist.
+        """
         header = self.header
         if header.colour != _GREY or header.depth != 8 or header.interlaced or self.chunks:
             return None
-        filtered = np.frombuffer(self.rows, np.uint8).reshape(header.rows, header.columns + 1)
-        filters, pixels = filtered[:, 0], filtered[:, 1:]
-        if filters.max() > _DIFFERENCE_TO_LEFT:
-            return None
-        image = np.add.accumulate(pixels, axis=1, dtype=np.uint8)
-        image[filters == _AS_IT_IS] = pixels[filters == _AS_IT_IS]
+        from medcli.core.image_formats.png_kernels import unfilter_rows
+
+        image = np.empty((header.rows, header.columns), np.uint8)
+        row, row_bytes, waiting, held = 0, header.columns + 1, [b""], 0
+        for piece in _unpacked(self.packed, header.size):
+            waiting.append(piece)
+            held += len(piece)
+            if held < row_bytes:
+                continue
+            content, rows = b"".join(waiting), held // row_bytes
+            band = np.frombuffer(content, np.uint8, rows * row_bytes).reshape(rows, row_bytes)
+            if unknown := unfilter_rows(band, image, row):
+                raise DamagedImage(f"is damaged: a row has filter {unknown}, expected 0 to {_HIGHEST_FILTER}")
+            row, waiting, held = row + rows, [content[band.size :]], held - band.size
         return image
 
     def as_file(self) -> bytearray:
-        """A PNG file of the same pixels whose rows are stored unpacked; built in one piece of memory."""
-        header = self.header
+        """A PNG file of the same pixels whose rows are stored unpacked; built in one piece of memory.
+
+        Raises:
+            DamagedImage: see :func:`_unpacked`; or a row has a filter that does not exist.
+        """
+        header, rows = self.header, b"".join(_unpacked(self.packed, self.header.size))
+        _check_filters(rows, header)
         kind = bytes([header.depth, header.colour, 0, 0, header.interlaced])
         size = header.columns.to_bytes(4, "big") + header.rows.to_bytes(4, "big")
         beginning = [_SIGNATURE, _chunk(b"IHDR", size + kind), *(_chunk(*each) for each in self.chunks.items())]
-        blocks = -(-len(self.rows) // _BLOCK)
-        stored = 2 + 5 * blocks + len(self.rows) + 4
+        blocks = -(-len(rows) // _BLOCK)
+        stored = 2 + 5 * blocks + len(rows) + 4
         beginning += [stored.to_bytes(4, "big"), b"IDAT", b"\x78\x01"]
         before = b"".join(beginning)
         content = bytearray(before) + bytearray(stored + 14)
-        source, target, position = memoryview(self.rows), memoryview(content), len(before)
-        for start in range(0, len(self.rows), _BLOCK):
+        source, target, position = memoryview(rows), memoryview(content), len(before)
+        for start in range(0, len(rows), _BLOCK):
             block = source[start : start + _BLOCK]
-            length, is_last = len(block), start + _BLOCK >= len(self.rows)
+            length, is_last = len(block), start + _BLOCK >= len(rows)
             lengths = length.to_bytes(2, "little") + (length ^ _BLOCK).to_bytes(2, "little")
             target[position : position + 5 + length] = b"".join((bytes([is_last]), lengths, block))
             position += 5 + length
-        target[position : position + 4] = zlib.adler32(self.rows).to_bytes(4, "big")
+        target[position : position + 4] = zlib.adler32(rows).to_bytes(4, "big")
         check = zlib.crc32(target[len(before) - 6 : position + 4])
         target[position + 4 :] = check.to_bytes(4, "big") + _chunk(b"IEND", b"")
         return content
@@ -112,25 +136,24 @@ def png_size(content: bytes) -> tuple[int, int] | None:
 
 
 def read_png(content: bytes) -> PngImage:
-    """Check and unpack a PNG file.
+    """Check a PNG file's parts; the pixels are not unpacked yet.
 
     Raises:
         DamagedImage: a checksum is wrong, something is missing or makes no sense, or it is too large.
     """
-    image, packed = None, []
+    image: PngImage | None = None
     for kind, data in _read_chunks(content):
         if image is None:
             image = PngImage(_read_header(kind, bytes(data)))
         elif kind == b"IDAT":
-            packed.append(data)
-        elif kind == b"PLTE" or _decides_pixels(kind, data, early=not (packed or b"PLTE" in image.chunks)):
+            image.packed.append(data)
+        elif kind == b"PLTE" or _decides_pixels(kind, data, early=not (image.packed or b"PLTE" in image.chunks)):
             image.chunks.setdefault(kind, bytes(data))
         elif kind[:1].isupper() and kind != b"IEND":
             raise DamagedImage(f"is damaged: its chunk {kind.decode()} is out of place or unknown")
-    if image is None or not packed:
+    if image is None or not image.packed:
         raise DamagedImage("is damaged: a PNG file without pixels")
     _check_palette(image)
-    image.rows = _unpack(b"".join(packed), image.header)
     return image
 
 
@@ -178,32 +201,37 @@ def _check_palette(image: PngImage) -> None:
         raise DamagedImage(f"is damaged: its palette has {len(palette)} bytes")
 
 
-def _unpack(packed: bytes, header: PngHeader) -> bytes:
-    """The filtered rows of all passes.
+def _unpacked(packed: Sequence[memoryview], size: int) -> Iterator[bytes]:
+    """The filtered rows of all passes, ``size`` bytes in small pieces; what is packed beyond them is not unpacked.
 
     Raises:
-        DamagedImage: zlib finds an error, rows are missing, or a row has a filter that does not exist.
+        DamagedImage: zlib finds an error, or rows are missing.
     """
-    passes = header.passes()
-    size = sum(rows * row_bytes for rows, row_bytes in passes)
-    unpacking = zlib.decompressobj()
-    try:
-        if len(packed) <= _SMALL:
-            unpacked, ended = zlib.decompress(packed, bufsize=size), True
-        else:
-            unpacked = unpacking.decompress(packed, size + 1)
-            ended = unpacking.eof or len(unpacked) > size
-    except zlib.error as error:
-        raise DamagedImage(f"is damaged: {error}") from error
-    if len(unpacked) < size or not ended:
-        raise DamagedImage(f"is damaged: {len(unpacked)} bytes of pixels, expected {size}")
+    unpacking, left = zlib.decompressobj(), size
+    for data in packed:
+        for start in range(0, len(data), _INPUT):
+            rest: bytes | memoryview = data[start : start + _INPUT]
+            is_full = True
+            while is_full and left >= 0:
+                try:
+                    piece = unpacking.decompress(rest, _OUTPUT)
+                except zlib.error as error:
+                    raise DamagedImage(f"is damaged: {error}") from error
+                is_full, rest = len(piece) == _OUTPUT, unpacking.unconsumed_tail
+                if left > 0:
+                    yield piece[:left]
+                left -= len(piece)
+    if left > 0 or (left == 0 and not unpacking.eof):
+        raise DamagedImage(f"is damaged: {size - left} bytes of pixels, expected {size}")
+
+
+def _check_filters(rows: bytes, header: PngHeader) -> None:
     start = 0
-    for rows, row_bytes in passes:
-        filters = np.frombuffer(unpacked, np.uint8, rows * row_bytes, start)[::row_bytes]
+    for count, row_bytes in header.passes():
+        filters = np.frombuffer(rows, np.uint8, count * row_bytes, start)[::row_bytes]
         if filters.max() > _HIGHEST_FILTER:
             raise DamagedImage(f"is damaged: a row has filter {filters.max()}, expected 0 to {_HIGHEST_FILTER}")
-        start += rows * row_bytes
-    return unpacked[:size]
+        start += count * row_bytes
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -130,3 +130,38 @@ def test_chunks_that_do_not_decide_pixels_are_left_out() -> None:
     for kind, data in ((b"gAMA", b"\0"), (b"sRGB", b"\x09"), (b"eXIf", b"none"), (b"tRNS", b"\0"), (b"cHRM", b"")):
         changed = content[:33] + png_chunk(kind, data) + content[33:]
         np.testing.assert_array_equal(image_io.decode_grey(changed, "a.png"), expected)
+
+
+def slow_unfiltered(rows: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """The filters as the format's description has them, a byte at a time."""
+    image = np.zeros((shape[0] + 1, shape[1] + 1), int)  # with a row above and a column to the left
+    for row in range(shape[0]):
+        line = rows[row * (shape[1] + 1) : (row + 1) * (shape[1] + 1)]
+        for column, value in enumerate(line[1:], 1):
+            left, above, corner = image[row + 1, column - 1], image[row, column], image[row, column - 1]
+            guess = left + above - corner
+            paeth = min((left, above, corner), key=lambda near: abs(guess - near))
+            predicted = (0, left, above, (left + above) // 2, paeth)[line[0]]
+            image[row + 1, column] = (value + predicted) % 256
+    return image[1:, 1:]
+
+
+def test_unfiltering_equals_its_slow_twin() -> None:
+    rng = np.random.default_rng(5)
+    for shape in ((1, 1), (3, 1), (1, 7), (40, 23)):
+        lines = rng.integers(0, 256, (shape[0], shape[1] + 1)).astype(np.uint8)
+        lines[:, 0] = rng.integers(0, 5, shape[0])
+        content = png_file((shape[1], shape[0], 8, 0, 0), zlib.compress(lines.tobytes()))
+        decoded = image_io.decode_grey(content, "a.png")
+        np.testing.assert_array_equal(decoded, slow_unfiltered(lines.tobytes(), shape))
+        np.testing.assert_array_equal(decoded, cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE))
+
+
+def test_rows_that_span_the_pieces_they_are_unpacked_in() -> None:
+    """Rows wider than a piece, and data that come in chunks of every size."""
+    for shape in ((3, 300_000), (5000, 3), (700, 900)):
+        image = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+        for pieces in (1, 7, 400):
+            packed = zlib.compress(rows_of(image))
+            content = png_file((shape[1], shape[0], 8, 0, 0), packed, pieces=pieces)
+            np.testing.assert_array_equal(image_io.decode_grey(content, "a.png"), image)
