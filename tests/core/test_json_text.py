@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medcli.core.json_text import read_object, to_json, to_plain
+from medcli.core.json_text import parse_json, read_object, to_json, to_plain
 
 
 class Kind(str, Enum):
@@ -75,3 +76,23 @@ def test_objects_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     path.write_text(to_json({"a": [1, None]}), encoding="utf-8")
     assert read_object(path) == {"a": [1, None]}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "", "{", b"\xff", "9" * 10_000])
+def test_what_is_no_json_is_one_kind_of_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+def test_one_key_twice_can_be_refused() -> None:
+    assert parse_json('{"a": 1, "a": 2}') == {"a": 2}
+    with pytest.raises(ValueError, match="one key twice"):
+        parse_json('[{"b": {"a": 1, "a": 2}}]', no_doubles=True)
+
+
+def test_deep_nesting_and_pipes_are_nothing_to_read(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert read_object(tmp_path / "deep.json") == {}
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert read_object(tmp_path / "pipe") == {}
