@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.training.checkpoint_file import check_checkpoint_file, name_kind
 from medcli.training.inert_values import Name, PickleRefusedError
 from medcli.training.pickle_machine import LARGEST_PICKLE, PickleMachine
-from medcli.training.stored_zip import SIGNATURE, StoredMember, StoredZip, printable
+from medcli.training.stored_zip import SIGNATURE, StoredMember, StoredZip
 
 if TYPE_CHECKING:
     import torch

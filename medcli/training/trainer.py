@@ -14,11 +14,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError, printable
 from medcli.training.devices import Devices
 from medcli.training.safe_unpickler import read_pickled_model
 from medcli.training.settings import FitSettings
-from medcli.training.stored_zip import printable
 
 LOGGERS = ("csv", "tensorboard")
 _MOST_EPOCHS = 1_000_000_000

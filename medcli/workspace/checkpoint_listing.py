@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.training.checkpoint_file import check_checkpoint_file
 from medcli.training.description import are_splits, parse_description
 from medcli.training.safetensors_header import read_safetensors_header
-from medcli.training.stored_zip import printable
 from medcli.training.weights import HEADER_KEY, SUFFIX
 
 if TYPE_CHECKING:
