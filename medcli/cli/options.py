@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -177,11 +177,11 @@ def id_filter(ids: list[IdRange] | None) -> list[tuple[int, int]] | None:
 
 def with_output(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` with the options of every command in place of its parameter ``output``, which is made from them."""
-    hints = get_type_hints(command, include_extras=True)
-    if "output" not in hints:
+    signature = inspect.signature(command, eval_str=True)  # get_type_hints hides annotations in Optional on Python 3.10
+    if "output" not in signature.parameters:
         return command
-    given = [param for param in inspect.signature(command).parameters.values() if param.name != "output"]
-    annotations = {param.name: hints[param.name] for param in given}
+    given = [param for param in signature.parameters.values() if param.name != "output"]
+    annotations = {param.name: param.annotation for param in given}
     annotations |= {name: Annotated[bool, option] for name, option in OUTPUT.items()}
     added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False) for name in OUTPUT]
 

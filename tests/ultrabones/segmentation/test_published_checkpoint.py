@@ -269,9 +269,7 @@ def test_tensors_beyond_their_numbers(
     size: tuple[int, ...], stride: tuple[int, ...], offset: int, tmp_path: Path
 ) -> None:
     program = io.BytesIO()
-    pickler = pickle.Pickler(program, 2)
-    pickler.persistent_id = lambda value: value.identity if isinstance(value, Reference) else None
-    pickler.dump({"encoder.weight": Tensor(Reference(), offset, size, stride)})
+    ReferringPickler(program, 2).dump({"encoder.weight": Tensor(Reference(), offset, size, stride)})
     with zipfile.ZipFile(tmp_path / "far.pth", "w") as archive:
         archive.writestr("archive/data.pkl", program.getvalue())
         archive.writestr("archive/data/0", bytes(4 * 8))
@@ -282,6 +280,11 @@ def test_tensors_beyond_their_numbers(
 
 class Reference:
     identity = ("storage", torch.FloatStorage, "0", "cpu", 8)
+
+
+class ReferringPickler(pickle.Pickler):
+    def persistent_id(self, value: object) -> object:
+        return value.identity if isinstance(value, Reference) else None
 
 
 class Tensor:
