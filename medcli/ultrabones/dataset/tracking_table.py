@@ -45,7 +45,10 @@ def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFr
     path = path or tracking_file(record_dir)
     if path is None:
         raise DataError(f"no tracking table in {record_dir}: expected {TRACKING_FILES[0]}")
-    return _tidy(read_tracking_cells(path))
+    table = _tidy(read_tracking_cells(path))
+    if (table["timestamp"] < 0).all():
+        raise _no_stamps(path)
+    return table
 
 
 def read_tracking_cells(path: Path, rename: bool = True, **settings: Any) -> pd.DataFrame:
@@ -89,6 +92,8 @@ def read_timestamps(path: Path) -> list[int]:
         stamps = [_as_timestamp(line.split(",", column + 1), column) for line in lines]
     if len(stamps) < 2:
         raise _no_rows(path)
+    if max(stamps[1:]) < 0:
+        raise _no_stamps(path)
     return stamps[1:]
 
 
@@ -101,6 +106,10 @@ def standard_names(names: Sequence[str]) -> list[str]:
 
 def _no_rows(path: Path) -> DataError:
     return DataError(f"tracking table {path} has a header and no rows")
+
+
+def _no_stamps(path: Path) -> DataError:
+    return DataError(f"tracking table {path} has no row with a number as timestamp")
 
 
 def _as_timestamp(cells: Sequence[str], column: int) -> int:

@@ -88,6 +88,8 @@ def _read_points(source: Path, to: str) -> pd.DataFrame:
     hint = "name a table of points, CSV"
     settings = {"dtype": str, "keep_default_na": False}
     table = read_frame(source, "table of points", needed, _KNOWN, hint, rename=_known_in_lower_case, **settings)
+    if table.empty:
+        raise DataError(f"{source} has a header and no points")
     for name in needed:
         table[name] = _numbers(table[name], source)
         _check_plausible(table[name], POINT_PX if to == "mm" else POINT_MM, source)
