@@ -7,6 +7,8 @@ they are parsed, so that annotations stay honest (``list[int]``) and the help st
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -20,6 +22,7 @@ from medcli.cli.options import with_output
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
+_LONGEST_NAME = 255
 
 
 class WordsCommand(TyperCommand):
@@ -34,7 +37,24 @@ class WordsCommand(TyperCommand):
             for flag in param.opts
         }
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)
-        return super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        rest = super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            for value in given if isinstance(given, (list, tuple)) else [given]:
+                if fault := _fault(value):
+                    raise typer.BadParameter(fault, ctx=ctx, param_hint=param.opts[:1])
+        return rest
+
+
+def _fault(value: Any) -> str:
+    """Why no command can use a value, empty where one may: before the work instead of after it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"'{value}' is not a finite number"
+    if isinstance(value, Path):
+        longest = max((len(os.fsencode(part)) for part in value.parts), default=0)
+        if longest > _LONGEST_NAME:
+            return f"a name of {longest} bytes is longer than the {_LONGEST_NAME} that file systems allow"
+    return ""
 
 
 class DefaultGroup(TyperGroup):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +191,7 @@ def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]
 
 
 def _default_folder(pairs: Pairs, size: int) -> Path:
-    root = hashlib.sha256(str(pairs.study.root.resolve()).encode()).hexdigest()[:12]
+    root = hashlib.sha256(os.fsencode(pairs.study.root.resolve())).hexdigest()[:12]
     return cache_folder("veriserum") / f"{root}-{pairs.source}-{size}"
 
 
