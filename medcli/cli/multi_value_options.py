@@ -19,10 +19,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medcli.cli.options import with_output
+from medcli.core.files import LONGEST_NAME
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
-_LONGEST_NAME = 255
 
 
 class WordsCommand(TyperCommand):
@@ -52,8 +52,8 @@ def _fault(value: Any) -> str:
         return f"'{value}' is not a finite number"
     if isinstance(value, Path):
         longest = max((len(os.fsencode(part)) for part in value.parts), default=0)
-        if longest > _LONGEST_NAME:
-            return f"a name of {longest} bytes is longer than the {_LONGEST_NAME} that file systems allow"
+        if longest > LONGEST_NAME:
+            return f"a name of {longest} bytes is longer than the {LONGEST_NAME} that file systems allow"
     return ""
 
 

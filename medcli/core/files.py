@@ -19,14 +19,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DISK_FULL, MedcliError, UnwrittenFileError
+from medcli.core.errors import DISK_FULL, MedcliError, UnwrittenFileError, UsageError
 from medcli.core.json_text import to_json
 
 _LOG = logging.getLogger(__name__)
 _PROBE_BYTES = 1 << 16
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
 _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
-_LONGEST_NAME = 255  # bytes, of every file system in use
+LONGEST_NAME = 255
+"""Bytes that a name of a file may have, on every file system in use."""
 
 
 def part_path(target: Path) -> Path:
@@ -35,7 +36,7 @@ def part_path(target: Path) -> Path:
     The name of the target is cut where a file system would not take all of it.
     """
     ending = f".{_HOST}-{os.getpid()}.part"
-    name = os.fsencode(target.name)[: _LONGEST_NAME - 1 - len(ending)]
+    name = os.fsencode(target.name)[: LONGEST_NAME - 1 - len(ending)]
     return target.with_name(f".{os.fsdecode(name)}{ending}")
 
 
@@ -150,6 +151,20 @@ def make_output_folder(folder: Path) -> Path:
         reason = "it is a file, not a folder" if folder.is_file() else error.strerror or error
         raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out") from error
     return folder
+
+
+def check_name(path: Path) -> Path:
+    """``path``, whose name is derived from one that was given, if file systems take it.
+
+    Raises:
+        UsageError: it is too long.
+    """
+    length = len(os.fsencode(path.name))
+    if length > LONGEST_NAME:
+        raise UsageError(
+            f"the name {path.name[:40]}… has {length} bytes, file systems allow {LONGEST_NAME}", "give a shorter --out"
+        )
+    return path
 
 
 def cache_folder(name: str) -> Path:

@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evaluate pose": ("--root", "{study}", "--predictions", "{poses}", "--split", "all", "--out", "{disk}/out"),
     "register pose": ("--root", "{study}", "--ids", "1", "--out", "{disk}/out.csv"),
     "predict seg": ("{bones}/specimen02", "--checkpoint", "{made}/seg.safetensors", "--out", "{disk}/out"),
-    "export seg": ("{made}/seg.safetensors", "--out", "{disk}/out.onnx"),
+    "export seg": ("--checkpoint", "{made}/seg.safetensors", "--out", "{disk}/out.onnx"),
     "checkpoint convert": ("{made}/seg.safetensors", "{disk}/out.safetensors"),
     "train seg": (
         "--root",
@@ -95,8 +95,11 @@ def words_of(name: str, made: Path, disk: Path) -> list[str]:
 
 
 def must_be_one_error(ran: Ran, *said: str) -> None:
-    assert ran.code == 1, ran
     assert "Traceback" not in ran.err
+    if "demo" in ran.out and ran.code == 4:  # which goes on with steps that do not need the one that failed
+        assert "cannot write" in ran.err
+        return
+    assert ran.code == 1, ran
     errors = [line for line in ran.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, ran.err
     assert all(words in ran.err for words in said), ran.err
@@ -209,6 +212,7 @@ def test_a_library_that_hides_a_full_disk_is_seen_through(tmp_path: Path) -> Non
             _write_as_torch_does(disk / "weights", 1)
 
 
+NO_NAME_OF_ITS_OWN = ("label ultrabones", "demo", "calibrate fit")
 LONG = {"a name of 300": "n" * 300, "a path of 5000": "/".join(["folder" * 20] * 42)}
 
 
@@ -224,7 +228,7 @@ def test_names_that_no_disk_takes_are_said_before_the_work(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [param for param in EVERY if param.values[0] not in ("label ultrabones", "demo")])
+@pytest.mark.parametrize("name", [param for param in EVERY if param.values[0] not in NO_NAME_OF_ITS_OWN])
 def test_the_longest_name_that_a_disk_takes_works(made: Path, medcli: Run, tmp_path: Path, name: str) -> None:
     """The temporary names beside it are longer, and are cut."""
     ending = next((Path(word).suffix for word in COMMANDS[name] if word.startswith("{disk}/out")), "")
@@ -238,6 +242,13 @@ def test_the_longest_name_that_a_disk_takes_works(made: Path, medcli: Run, tmp_p
     assert ran.code == 0, ran
 
 
+def test_a_name_that_another_is_made_from_is_checked_first(made: Path, medcli: Run, tmp_path: Path) -> None:
+    """The figure of a fit is called as the table, with the id of the calibration."""
+    ran = medcli("calibrate", "fit", f"bs={made}/bs.png", f"fs={made}/fs.png", "--out", tmp_path / f"{'n' * 251}.csv")
+    assert (ran.code, "file systems allow 255" in ran.err) == (2, True), ran
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux only")
 @pytest.mark.parametrize("name", EVERY)
 def test_names_that_are_not_utf_8_are_written_and_printed(made: Path, tmp_path: Path, name: str) -> None:
@@ -247,7 +258,7 @@ def test_names_that_are_not_utf_8_are_written_and_printed(made: Path, tmp_path: 
     shutil.copytree(made / "bones", disk / "bones")
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8:strict"}
     words = words_of(name, made, disk)
-    if name == "report":
+    if name in ("report", "checkpoint convert", "export seg"):
         words.append("--overwrite")
     for more in ([], ["--json"]):
         command = [sys.executable, "-m", "medcli", *words, *more]
