@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medcli.cli.options import with_output
+from medcli.core.errors import MedcliError
 from medcli.core.files import LONGEST_NAME
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
@@ -41,20 +42,25 @@ class WordsCommand(TyperCommand):
         for param in self.params:
             given = ctx.params.get(param.name or "")
             for value in given if isinstance(given, (list, tuple)) else [given]:
-                if fault := _fault(value):
-                    raise typer.BadParameter(fault, ctx=ctx, param_hint=param.opts[:1])
+                _check_value(value, param.opts[0], ctx)
         return rest
 
 
-def _fault(value: Any) -> str:
-    """Why no command can use a value, empty where one may: before the work instead of after it."""
+def _check_value(value: Any, flag: str, ctx: Any) -> None:
+    """Refuse what no command can use, before the work instead of after it.
+
+    Raises:
+        typer.BadParameter: a number that is not finite.
+        MedcliError: a path with a name that no file system takes.
+    """
     if isinstance(value, float) and not math.isfinite(value):
-        return f"'{value}' is not a finite number"
+        raise typer.BadParameter(f"'{value}' is not a finite number", ctx=ctx, param_hint=[flag])
     if isinstance(value, Path):
-        longest = max((len(os.fsencode(part)) for part in value.parts), default=0)
-        if longest > LONGEST_NAME:
-            return f"a name of {longest} bytes is longer than the {LONGEST_NAME} that file systems allow"
-    return ""
+        longest = max(value.parts, key=lambda part: len(os.fsencode(part)), default="")
+        length = len(os.fsencode(longest))
+        if length > LONGEST_NAME:
+            fault = f"a name of {length} bytes is longer than the {LONGEST_NAME} that file systems allow"
+            raise MedcliError(f"cannot use {longest[:40]}…: {fault}", f"give a shorter {flag}")
 
 
 class DefaultGroup(TyperGroup):

@@ -52,7 +52,10 @@ POSITION_MM = Bound(
 )
 ANGLE_DEG = Bound("angle", "degrees", -3_600, 3_600, "ten turns, for angles that were unwrapped; published: within 180")
 PIXEL_SPACING_MM = Bound(
-    "pixel spacing", "mm", 0.005, 5.0, "edge of a pixel of an ultrasound image, of any probe and size; published: 0.054"
+    "pixel spacing", "mm", 0.001, 5.0, "edge of a pixel of an ultrasound image, of any probe and size; published: 0.054"
+)
+MEASURED_SPACING_MM = Bound(
+    "pixel spacing", "mm", 0.005, 5.0, "as PIXEL_SPACING_MM; distances up to 2 mm are counted by the pixel, in a table"
 )
 SOURCE_DISTANCE_MM = Bound(
     "source-intensifier distance", "mm", 100, 10_000, "from tabletop to room; published: 1,851 to 1,861"

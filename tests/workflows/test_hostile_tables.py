@@ -161,7 +161,7 @@ def test_a_cell_with_line_ends_in_quotes_does_not_shift_the_rows(bones: Path, me
         ("euler_z_optimized", 1e308, "euler_z_optimized is 1e+308 degrees, expected -3600 to 3600 degrees"),
         ("x_optimized", 1e5, "x_optimized is 100000 mm, expected -10000 to 10000 mm"),
         ("z_optimized", np.inf, "not a number"),
-        ("space_factor", 5.392e-5, "space_factor is 5.392e-05 mm, expected 0.005 to 5 mm"),
+        ("space_factor", 5.392e-5, "space_factor is 5.392e-05 mm, expected 0.001 to 5 mm"),
         ("timestamp", 1e308, ""),
     ],
 )

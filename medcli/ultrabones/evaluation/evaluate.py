@@ -212,7 +212,7 @@ def _load_ahead(
 
 
 def _check_spacing(spacing_mm: float) -> None:
-    if problem := plausibility.PIXEL_SPACING_MM.problem(spacing_mm, "its space_factor in the tracking table"):
+    if problem := plausibility.MEASURED_SPACING_MM.problem(spacing_mm, "its space_factor in the tracking table"):
         raise DataError(problem)
 
 
