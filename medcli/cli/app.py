@@ -27,7 +27,7 @@ from medcli.cli import (
 )
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import say
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
 from medcli.core.shell import spell
 
@@ -81,16 +81,25 @@ def main(words: list[str] | None = None) -> None:
         with command_line(spell("medcli", *(sys.argv[1:] if words is None else words))):
             app(args=words, prog_name="medcli")
     except MedcliError as error:
-        say("error: ", error.message)
-        if error.hint:
-            say("       ", error.hint)
-        sys.exit(error.exit_code)
+        sys.exit(_say_error(error))
+    except OSError as error:  # a full disk, a read-only one, a missing right: wherever it was met
+        failure = system_failure(error)
+        if failure is None:
+            raise
+        sys.exit(_say_error(failure))
     except KeyboardInterrupt:
         sys.exit(_say_interrupted())
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
             _say_interrupted()
         raise
+
+
+def _say_error(error: MedcliError) -> int:
+    say("error: ", error.message)
+    if error.hint:
+        say("       ", error.hint)
+    return error.exit_code
 
 
 def _say_interrupted() -> int:

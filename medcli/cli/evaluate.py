@@ -10,12 +10,13 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
-from medcli.core.errors import MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.ultrabones.evaluation.thresholds import PassThreshold
 
 if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.aggregation import SegmentationResult, SpecimenResult
     from medcli.ultrabones.evaluation.evaluate import Evaluation
+    from medcli.ultrabones.evaluation.evaluation_plan import EvaluationPlan
     from medcli.veriserum.pose.evaluate import PoseEvaluation
     from medcli.veriserum.pose.metrics import PoseMeasure
 
@@ -71,6 +72,7 @@ def seg(
     ] = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Measure how close predicted bone surfaces are to the labels.
 
@@ -87,7 +89,6 @@ def seg(
 
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
-    source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     settings = EvaluationSettings(
         specimens=tuple(specimens or TEST_SPECIMENS),
         labels=labels,
@@ -95,6 +96,15 @@ def seg(
         visible_grey=visible_threshold,
         train=tuple(train_specimens) if train_specimens else None,
     )
+    if dry_run:
+        from medcli.ultrabones.evaluation.evaluation_plan import plan_evaluation
+
+        plan = plan_evaluation(root, settings, out, checkpoint, predictions, device)
+        output.finish(plan, lambda _: _show_plan(output, plan))
+        if plan.missing:
+            raise DataError(f"{len(plan.missing)} things are missing: " + " | ".join(plan.missing))
+        return
+    source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     evaluation = evaluate_segmentation(root, source, settings, out, workers, output.progress())
     answer = evaluation.answer()
     try:
@@ -103,6 +113,21 @@ def seg(
         _hold_to(fail_under or [], evaluation)
         raise
     _hold_to(fail_under or [], evaluation)
+
+
+def _show_plan(output: Output, plan: EvaluationPlan) -> None:
+    rows = {
+        "to evaluate": plan.source or "missing",
+        "labels": f"{plan.labels}, in {plan.root}",
+        "protocol": " and ".join(plan.protocols),
+        "results": f"{plan.out} (dry run: nothing computed or written)",
+    }
+    output.pairs(rows | ({"device": plan.device} if plan.device else {}))
+    output.line()
+    masks = any(one.predictions is not None for one in plan.specimens)
+    header = ["specimen", "records", "frames", *(["with a mask"] if masks else [])]
+    lines = [[one.specimen, one.records, one.frames, *([one.predictions] if masks else [])] for one in plan.specimens]
+    output.table(header, lines)
 
 
 def _show(output: Output, evaluation: Evaluation) -> None:

@@ -7,6 +7,8 @@ they are parsed, so that annotations stay honest (``list[int]``) and the help st
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -17,6 +19,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medcli.cli.options import with_output
+from medcli.core.errors import MedcliError
+from medcli.core.files import LONGEST_NAME
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
@@ -34,7 +38,29 @@ class WordsCommand(TyperCommand):
             for flag in param.opts
         }
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)
-        return super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        rest = super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            for value in given if isinstance(given, (list, tuple)) else [given]:
+                _check_value(value, param.opts[0], ctx)
+        return rest
+
+
+def _check_value(value: Any, flag: str, ctx: Any) -> None:
+    """Refuse what no command can use, before the work instead of after it.
+
+    Raises:
+        typer.BadParameter: a number that is not finite.
+        MedcliError: a path with a name that no file system takes.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise typer.BadParameter(f"'{value}' is not a finite number", ctx=ctx, param_hint=[flag])
+    if isinstance(value, Path):
+        longest = max(value.parts, key=lambda part: len(os.fsencode(part)), default="")
+        length = len(os.fsencode(longest))
+        if length > LONGEST_NAME:
+            fault = f"a name of {length} bytes is longer than the {LONGEST_NAME} that file systems allow"
+            raise MedcliError(f"cannot use {longest[:40]}…: {fault}", f"give a shorter {flag}")
 
 
 class DefaultGroup(TyperGroup):

@@ -17,8 +17,7 @@ from typing import Any
 
 import typer
 
-from medcli.core.errors import MedcliError
-from medcli.core.files import DISK_FULL
+from medcli.core.errors import DISK_FULL, MedcliError
 from medcli.core.json_text import to_json
 from medcli.core.progress import SILENT, Advance, Progress
 
@@ -102,11 +101,17 @@ def _folded(value: Any, width: int) -> list[str]:
 def _write(text: str) -> None:
     """A line on standard output; a full disk behind it is the user's to mend, a closed pipe is Typer's to end."""
     try:
-        typer.echo(text)
+        typer.echo(_printable(text))
     except OSError as error:
         if error.errno in DISK_FULL:
             raise MedcliError(f"the work is done, but its result cannot be printed: {error.strerror}") from error
         raise
+
+
+def _printable(text: str) -> str:
+    """``text`` with escapes for what standard output cannot encode: names of files that are not UTF-8."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class _StderrHandler(logging.Handler):

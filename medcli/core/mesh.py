@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.files import write_bytes
+from medcli.core.plausibility import mesh_problem
 
 _RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
@@ -84,6 +85,13 @@ def read_stl(path: Path | str) -> Mesh:
     if not np.isfinite(triangles).all():
         raise DataError(f"mesh {path} holds coordinates that are not finite numbers")
     return merge_vertices(triangles)
+
+
+def check_millimetres(mesh: Mesh, path: Path | str) -> None:
+    """Raise :class:`DataError` for a mesh that cannot be a bone or an implant in millimetres; says why."""
+    problem, hint = mesh_problem(mesh.vertices)
+    if problem:
+        raise DataError(f"mesh {path} {problem}" if problem[0].isalpha() else f"mesh {path}: {problem}", hint)
 
 
 def write_stl(mesh: Mesh, path: Path | str) -> None:

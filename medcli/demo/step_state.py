@@ -74,7 +74,7 @@ def _state(plan: DemoPlan, task: DemoTask) -> str:
         for path in files:
             status = path.stat()
             lines.append(f"{plan.relative(path)} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _relative_word(plan: DemoPlan, word: str | Path) -> str:

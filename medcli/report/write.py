@@ -76,7 +76,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
         title=page.title,
         runs=tuple(run.title for run in runs),
         sections=tuple(section.title for section in page.sections),
-        bytes=len(text.encode("utf-8")),
+        bytes=len(text.encode("utf-8", "backslashreplace")),
         seconds=round(time.perf_counter() - started, 3),
     )
 

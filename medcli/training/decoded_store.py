@@ -146,7 +146,7 @@ class DecodedStore:
         """What each slot holds; nothing where the folder is new, damaged, or of another version."""
         try:
             lines = (self.folder / _KEYS).read_text(encoding="utf-8").split("\n")
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return []
         whole, keys = lines[0] == self.version, lines[1:-1]
         for name in self._file_names():

@@ -176,10 +176,13 @@ def most_bytes_for(model: torch.nn.Module) -> int:
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     try:
-        return load_file(path)
+        name = str(path)
+        if name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name):
+            return load_file(path)
+        return load(path.read_bytes())  # a name that is not UTF-8, which its reader of files does not take
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from medcli.core import files
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError
 from medcli.core.locks import locked
 from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer import checksum
@@ -245,7 +245,7 @@ def _disk_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in files.DISK_FULL:
+        if error.errno in DISK_FULL:
             raise MedcliError(
                 f"the disk of {root} is full", "free some space, then run the same command again to resume"
             ) from error

@@ -8,11 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from medcli.core.errors import DataError
 from medcli.core.made_with import fingerprint
-from medcli.core.mesh import Mesh, read_stl
+from medcli.core.mesh import Mesh, check_millimetres, read_stl
 from medcli.ultrabones.dataset.folder_layout import specimen_folder
 from medcli.ultrabones.dataset.records import Sweep
 from medcli.ultrabones.geometry.bone_surface import Surface
@@ -21,7 +19,6 @@ MESH_FOLDER = "CT_bone_segmentations"
 BONES = ("fibula", "foot", "tibia")
 MERGED = ("CT_bone_model_merged", "CT_bone_model")
 """Names of the mesh of all bones: current release, first release."""
-_SMALLEST_BONE_MM = 5.0
 
 Done = TypeVar("Done")
 logger = logging.getLogger(__name__)
@@ -125,12 +122,7 @@ def _mesh_folders(record_dir: Path | str, specimen: int, meshes: Path | None) ->
 
 def _read_checked(path: Path) -> Mesh:
     mesh = read_stl(path)
-    extent = float(np.ptp(mesh.bounds, axis=0).max())
-    if extent < _SMALLEST_BONE_MM:
-        raise DataError(
-            f"mesh {path} is {extent:.3g} mm long as it stands; a leg bone is 50 to 500 mm, so this looks like metres",
-            "scale it by 1000: coordinates must be millimetres",
-        )
+    check_millimetres(mesh, path)
     if not mesh.is_watertight():
         logger.warning("mesh %s is not watertight: labels have gaps where its surface has holes", path)
     return mesh

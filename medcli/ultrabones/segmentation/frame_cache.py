@@ -90,7 +90,7 @@ def default_folder(frames: pd.DataFrame, labels: str) -> Path:
     """The place in the user's cache for the data folder that ``frames`` come from."""
     records = sorted({str(Path(path).parent) for path in frames["record_dir"]})
     root = os.path.commonpath(records) if records else ""
-    return cache_folder("ultrabones") / f"{hashlib.sha256(root.encode()).hexdigest()[:12]}-{labels}"
+    return cache_folder("ultrabones") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}-{labels}"
 
 
 def _keys(frames: pd.DataFrame, labels: str) -> list[tuple[str, str]]:

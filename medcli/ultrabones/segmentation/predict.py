@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.contact_sheet import TILE_WIDTH, Tile, tile_sheet
-from medcli.core.errors import MedcliError, UsageError
-from medcli.core.files import DISK_FULL, usable_cores
+from medcli.core.errors import DISK_FULL, MedcliError, UsageError, system_failure
+from medcli.core.files import usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Advance, Progress
@@ -262,7 +262,7 @@ class _Run:
                 self._write(frame, grey, mask, shown)
             except OSError as error:
                 if error.errno in DISK_FULL:
-                    raise MedcliError(f"cannot write {frame.mask}: {error.strerror}", "free some space") from error
+                    raise system_failure(error, frame.mask) or error from error
                 self._fail(f"cannot write {frame.mask}: {error.strerror or error}")
 
     def _write(self, frame: InputFrame, grey: NDArray[np.uint8], mask: NDArray[np.uint8], shown: bool) -> None:

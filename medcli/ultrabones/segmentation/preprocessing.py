@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from medcli.core.compiled import njit
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _triangle_filter(length: int, size: int) -> tuple[NDArray[np.int64], NDArray
     return starts - shifts, weights.astype(np.float32)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _resize(frame: Any, row_starts: Any, row_weights: Any, column_starts: Any, column_weights: Any) -> Any:
     """Rows first (long runs of adjacent pixels), then columns of the one summed row, which stays in cache."""
     height, width = row_starts.size, column_starts.size

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError, MedcliError, UsageError
-from medcli.core.files import DISK_FULL, make_output_folder, remove_leftovers, usable_cores
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, UsageError, system_failure
+from medcli.core.files import make_output_folder, remove_leftovers, usable_cores
 from medcli.core.made_with import reject_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
@@ -233,9 +233,7 @@ class _Run:
                 failures.append(ImageFailure(job.id, plane, error.message))
             except OSError as error:
                 if error.errno in DISK_FULL:
-                    raise MedcliError(
-                        f"the disk is full: cannot write {target}", "free some space and run the same command again"
-                    ) from error
+                    raise system_failure(error, target) or error from error
                 failures.append(ImageFailure(job.id, plane, f"cannot write {target.name}: {error.strerror or error}"))
         return job, done, colour, failures
 

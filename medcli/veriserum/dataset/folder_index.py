@@ -11,17 +11,16 @@ import logging
 import os
 import re
 import sqlite3
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
 from medcli.core.errors import DataError
+from medcli.core.tables import check_columns, read_frame
 
 _LOG = logging.getLogger(__name__)
 CALIBRATED_PREFIX = "calibrated_"
@@ -29,6 +28,9 @@ _IMAGE = re.compile(rf"^({CALIBRATED_PREFIX})?(bs|fs)_(\d{{6,}})\.(?:jpe?g|png|t
 _SURFACE = re.compile(r"^ana_(\d+)\.stl$", re.IGNORECASE)
 _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 POSE_COLUMNS = ("tx", "ty", "tz", "rz", "rx", "ry")
+_CRITICAL = (*POSE_COLUMNS, "anatomy_id", "measurement_id", "obsolete", "source_int_calibration_id", "manual")
+"""Columns that, named twice, would leave open which is meant; all tables may have them."""
+_LARGEST_ID = 2**53  # beyond it, float64 does not hold every whole number
 
 
 @dataclass(frozen=True)
@@ -148,31 +150,26 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     Rows whose id is not a whole number are omitted with a warning; of rows with the same id the first is kept.
 
     Raises:
-        DataError: the file cannot be read, or is not this table; lists the missing columns.
+        DataError: the file cannot be read, has no rows, or is not this table; lists the missing columns.
     """
     table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
-    table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
-    _check_columns(path, table, kind)
+    if table.empty:
+        raise DataError(f"{path} has no rows: it is not a {kind.title}")
     ids = pd.to_numeric(table["id"], errors="coerce")
-    whole = ids.notna() & (ids % 1 == 0)
+    whole = ids.notna() & (ids % 1 == 0) & (ids.abs() < _LARGEST_ID)
     if not whole.all():
         _LOG.warning("%s: %d rows without a whole number as id are omitted", path, (~whole).sum())
     table = table[whole].set_index(ids[whole].astype("int64").rename("id")).drop(columns="id")
+    if table.empty:
+        raise DataError(f"{path} has no row with a whole number as id: it is not a {kind.title}")
     repeated = table.index.duplicated()
     if repeated.any():
         _LOG.warning("%s: %d rows repeat an id; the first of each is used", path, repeated.sum())
     return table[~repeated]
 
 
-def _check_columns(path: Path, table: pd.DataFrame, kind: TableKind) -> None:
-    missing = [name for name in kind.columns if name not in table.columns]
-    if missing:
-        by_semicolon = len(table.columns) == 1 and ";" in table.columns[0]
-        hint = "its columns are separated by semicolons: save it with commas" if by_semicolon else None
-        raise DataError(f"{path} is not a {kind.title}: it has no column {', '.join(missing)}", hint)
-    doubled = sorted(set(table.columns[table.columns.duplicated()]) & set(kind.columns))
-    if doubled:
-        raise DataError(f"{path} has the column {', '.join(doubled)} twice (case does not count)")
+def _in_lower_case(names: list[str]) -> list[str]:
+    return [name.strip().lower() for name in names]
 
 
 @dataclass(frozen=True)
@@ -239,7 +236,7 @@ def parse_name(name: str) -> tuple[bool, str, int] | None:
 def whole_numbers(column: pd.Series) -> pd.Series:
     """A column of ids as whole numbers (Int64); other cells become missing."""
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**53)).astype("Int64")
+    return numbers.where((numbers % 1 == 0) & (numbers.abs() < _LARGEST_ID)).astype("Int64")
 
 
 def whole_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -248,27 +245,9 @@ def whole_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({name: whole_numbers(found[name]) for name in names}, index=table.index)
 
 
-def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
-    """pandas' ``read_csv`` without inferring row names; values beyond the header cause a warning, not a shift.
-
-    Raises:
-        OSError, ValueError: as pandas does.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", pd.errors.ParserWarning)
-        table = pd.read_csv(path, index_col=False, low_memory=False, **settings)
-    if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in caught):
-        _LOG.warning("%s: rows have more values than the header has names; the extra ones are ignored", path)
-    return pd.DataFrame(table)
-
-
 def _read_csv(path: Path, kind: TableKind) -> pd.DataFrame:
-    try:
-        return read_csv(path)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{path} cannot be read as a {kind.title}: {error}") from error
+    hint = f"name the {kind.title} with {kind.option}"
+    return read_frame(path, kind.title, kind.columns, _CRITICAL, hint, rename=_in_lower_case)
 
 
 def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
@@ -279,7 +258,8 @@ def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
         raise DataError(f"database {path} has no {kind.title} (columns {', '.join(kind.columns)})")
     with _connect(path) as connection:
         cursor = connection.execute(f"SELECT * FROM {_quoted(name)}")
-        columns = [column[0] for column in cursor.description]
+        columns = _in_lower_case([str(column[0]) for column in cursor.description])
+        check_columns(columns, kind.columns, path, kind.title, once=columns)
         return pd.DataFrame(cursor.fetchall(), columns=columns)
 
 
@@ -314,7 +294,7 @@ def _quoted(name: str) -> str:
 @contextmanager
 def _connect(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection that is closed at the end of the block."""
-    connection = sqlite3.connect(f"file:{quote(path.resolve().as_posix())}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"file:{quote(os.fsencode(path.resolve().as_posix()))}?mode=ro", uri=True)
     try:
         yield connection
     finally:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError
-from medcli.core.mesh import Mesh, read_stl
+from medcli.core.mesh import Mesh, check_millimetres, read_stl
 from medcli.veriserum.dataset.remembered import Remembered
 
 KINDS = {"femur": (1, 2), "tibia": (3, 4, 5, 6, 7)}
@@ -84,7 +84,7 @@ class Surfaces:
     files: dict[int, Path]
 
     def __post_init__(self) -> None:
-        self._read: Remembered[int, Implant] = Remembered(lambda anatomy: Implant(read_stl(self.files[anatomy])))
+        self._read: Remembered[int, Implant] = Remembered(lambda anatomy: _read_implant(self.files[anatomy]))
 
     def implant(self, anatomy: int) -> Implant:
         """The implant of an anatomy.
@@ -98,3 +98,9 @@ class Surfaces:
                 "download it: medcli download veriserum",
             )
         return self._read(anatomy)
+
+
+def _read_implant(path: Path) -> Implant:
+    mesh = read_stl(path)
+    check_millimetres(mesh, path)
+    return Implant(mesh)

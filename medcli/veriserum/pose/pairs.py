@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, Images, is_obsolete, whole_numbers
 from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
-from medcli.veriserum.dataset.pose_tables import pose_matrices
+from medcli.veriserum.dataset.pose_tables import pose_matrices, with_plausible_poses
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import SPLIT_RULES, Ids, Trials, TrialSplit, find_trials
 from medcli.veriserum.pose.pair_images import PairFiles, PairReader
@@ -81,7 +82,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
     missing = [name for name in (*POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
         raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: training needs them")
-    table = _with_numbers(table)
+    table = with_plausible_poses(table, study.table_file(POSES).name)
     anatomies = pd.to_numeric(table["anatomy_id"], errors="coerce")
     wanted = anatomies.notna() if anatomy is None else anatomies.isin(anatomy_ids(anatomy))
     if not wanted.any():
@@ -190,7 +191,7 @@ def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]
 
 
 def _default_folder(pairs: Pairs, size: int) -> Path:
-    root = hashlib.sha256(str(pairs.study.root.resolve()).encode()).hexdigest()[:12]
+    root = hashlib.sha256(os.fsencode(pairs.study.root.resolve())).hexdigest()[:12]
     return cache_folder("veriserum") / f"{root}-{pairs.source}-{size}"
 
 
@@ -220,14 +221,3 @@ def _match(poses: pd.DataFrame, images: Images, source: str) -> dict[int, PairFi
         elif len(planes) == 2 and not pd.isna(calibration):
             files[number] = PairFiles(number, planes["bs"], planes["fs"], calibration)
     return files
-
-
-def _with_numbers(poses: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose pose consists of six finite numbers, as numbers."""
-    poses = poses.copy()
-    for name in POSE_COLUMNS:
-        poses[name] = pd.to_numeric(poses[name], errors="coerce")
-    finite = np.isfinite(poses[list(POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)
-    if not finite.all():
-        _LOG.warning("%d poses are not six numbers and are omitted", (~finite).sum())
-    return pd.DataFrame(poses[finite])

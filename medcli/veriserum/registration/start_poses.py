@@ -18,7 +18,7 @@ from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
-from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers
+from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers, pose_problem
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
@@ -81,11 +81,13 @@ class StartPoses:
         """The start pose, (4, 4) implant to world.
 
         Raises:
-            DataError: it has a number that is not finite.
+            DataError: it has a number that is not finite, or not plausible.
         """
         row = self.table.loc[[number], list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce")
         if not np.isfinite(row.to_numpy(np.float64)).all():
             raise DataError(f"its start pose is not six numbers: {row.to_numpy()[0].tolist()}")
+        if problem := pose_problem(row):
+            raise DataError(f"its start pose cannot be right: {problem}")
         return np.asarray(self.geometry.to_world(np.array([number]), pose_matrices(row))[0])
 
     def pose_cells(self, number: int, pose: NDArray[np.float64]) -> dict[str, float]:

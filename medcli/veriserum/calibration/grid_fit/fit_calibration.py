@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder
+from medcli.core.files import check_name, make_output_folder
 from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
 from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_image_file
@@ -132,16 +132,21 @@ def fit_calibration(
         raise UsageError(f"--model '{model}' is not one of {', '.join(DISTORTION_MODELS)}")
     table = CalibrationTable.read(out)
     _check_planes(images, table, number)
+    check_name(figure or _figure_of(out, number or 0))
     make_output_folder(out.parent)
     chosen = DISTORTION_MODELS[model]
     fits = {plane: fit_image_file(plane, path, mirrored, chosen) for plane, path in images.items()}
     cells = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
     number = _same_row(table, cells) if number is None else number
     row = _put(table, number, cells, _METHODS.get(model, f"medcli bead centroids, {model} model"), overwrite)
-    figure = figure or out.with_name(f"{out.stem}_{number:02d}.png")
+    figure = figure or _figure_of(out, number)
     write_fit_figure(make_output_folder(figure.parent) / figure.name, fits)
     planes = [_report(plane, images[plane], found) for plane, found in fits.items()]
     return FitResult(out, number, row, planes, figure, round(time.perf_counter() - started, 3))
+
+
+def _figure_of(out: Path, number: int) -> Path:
+    return out.with_name(f"{out.stem}_{number:02d}.png")
 
 
 def _check_planes(images: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:
