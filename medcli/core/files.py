@@ -137,7 +137,7 @@ def remove_leftovers(folder: Path) -> int:
 
 
 def make_output_folder(folder: Path) -> Path:
-    """Create ``folder`` and show that it can be written to.
+    """Create ``folder``, show that it can be written to, and remove what killed runs left in it.
 
     Raises:
         MedcliError: it is a file, or not writable; raised before any work is done.
@@ -150,6 +150,7 @@ def make_output_folder(folder: Path) -> Path:
     except OSError as error:
         reason = "it is a file, not a folder" if folder.is_file() else error.strerror or error
         raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out") from error
+    remove_leftovers(folder)
     return folder
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.files import usable_cores, write_json
+from medcli.core.files import remove_leftovers, usable_cores, write_json
 from medcli.core.json_text import read_object, to_plain
 
 NAME = "medcli-run.json"
@@ -113,6 +113,7 @@ def note_run(
     if result is not None and _says_the_same(path, content):
         return path
     try:
+        remove_leftovers(path.parent)
         write_json(path, content)
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror or error)

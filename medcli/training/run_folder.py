@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder, remove_leftovers
+from medcli.core.files import make_output_folder
 from medcli.core.json_text import read_object
 from medcli.training.settings import (
     RESUMED_FROM,
@@ -66,7 +66,6 @@ def open_run(
     """
     start = look_at_run(folder, settings, resume, overwrite, data)
     make_output_folder(folder)
-    remove_leftovers(folder)
     earlier = _resumed_from(folder, settings, start, data)
     if overwrite:
         for name in _WRITTEN:

@@ -38,8 +38,9 @@ def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    write_bytes(path, save(state, metadata={HEADER_KEY: description}))
+    # The copy comes first: where the weights are, all is there.
     write_text(path.with_suffix(".json"), description + "\n")
+    write_bytes(path, save(state, metadata={HEADER_KEY: description}))
     return path
 
 

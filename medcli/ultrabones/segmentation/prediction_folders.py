@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder, remove_leftovers, write_json
+from medcli.core.files import make_output_folder, write_json
 from medcli.core.json_text import read_object
 from medcli.transfer.checksum import of_file
 from medcli.ultrabones.segmentation.inference import Segmenter
@@ -56,7 +56,6 @@ def prepare_folders(
             )
     for folder in folders:
         make_output_folder(folder)
-        remove_leftovers(folder)
         _write_manifest(folder / MANIFEST, manifest, skip_existing)
 
 

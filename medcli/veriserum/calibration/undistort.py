@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medcli.core import image_io
 from medcli.core.errors import DISK_FULL, DataError, MedcliError, UsageError, system_failure
-from medcli.core.files import make_output_folder, remove_leftovers, usable_cores
+from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.made_with import reject_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
@@ -188,7 +188,6 @@ class _Run:
         for name in outdated:
             (self.out / name).unlink()
         output_manifest.write(self.out, manifest)
-        remove_leftovers(self.out)
         image_io.use_single_threaded_codecs()
         needed = {(job.calibration, plane) for job in self.plan.jobs for plane in job.planes}
         if self.settings.mask:
