@@ -34,3 +34,8 @@ class DataError(MedcliError):
     """Data that are missing, unreachable or corrupt. Exit code 3."""
 
     exit_code = 3
+
+
+def printable(text: str) -> str:
+    """``text`` out of a file as it may stand in a message: short, and without control characters."""
+    return "".join(character if character.isprintable() else "?" for character in text[:100])
