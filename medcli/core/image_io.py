@@ -177,7 +177,7 @@ def _decode_checked(content: bytes, colour: bool) -> NDArray[np.uint8]:
     return _by_opencv(content, colour)
 
 
-def _by_opencv(content: bytes | bytearray, colour: bool) -> NDArray[np.uint8]:
+def _by_opencv(content: bytes, colour: bool) -> NDArray[np.uint8]:
     flags = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
     try:
         image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), flags)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,12 @@ def damage_jpeg(path: Path) -> Damage:
     """Half of the scan is gone, the end marker is there: until now this was decoded to grey."""
     path.write_bytes(cut_scan(path.read_bytes(), 50))
     return Damage(path, "is damaged: ")
+
+
+def result_of(ran: Ran) -> dict[str, Any]:
+    """What a command with ``--json`` printed; what it said instead is shown by a test that fails."""
+    assert ran.out, f"exit code {ran.code}: {ran.err}"
+    return dict(json.loads(ran.out))
 
 
 def check(ran: Ran, damage: Damage, words: str, code: int = 4) -> None:
@@ -112,7 +119,7 @@ def test_calibrate_veriserum(study: Path, medcli: Run, tmp_path: Path) -> None:
     native = find_pairs(VeriserumStudy(study)).files
     damage = damage_jpeg(Path(native[3].bs))
     ran = medcli("calibrate", "veriserum", "--root", study, "--out", tmp_path / "out", "--workers", 3, "--json")
-    result = json.loads(ran.out)
+    result = result_of(ran)
     check(ran, damage, result["failures"][0]["reason"])
     assert (result["done"], result["failed"]) == (2 * len(native) - 1, 1)
     assert not (tmp_path / "out/calibrated_bs_000003.jpg").exists()
@@ -151,7 +158,7 @@ def test_label_with_overlays(ultrabones: Path, medcli: Run) -> None:
     frames = index_frames(ultrabones)
     damage = damage_png(Path(frames.image[1]))
     ran = medcli("label", "ultrabones", "--root", ultrabones, "--overlay", "--overwrite", "--json")
-    result = json.loads(ran.out)
+    result = result_of(ran)
     check(ran, damage, str(result["failures"]))
     assert len(result["failures"]) == 1
     frames = index_frames(ultrabones)
@@ -170,8 +177,7 @@ def test_evaluate_seg_with_a_damaged_frame_and_a_damaged_mask(ultrabones: Path, 
     damages = [damage_png(Path(frames.image[0])), damage_png(masks[2])]
     words = "--specimens", 1, 2, "--predictions", "Labels_pred", "--out", tmp_path / "out", "--json"
     ran = medcli("evaluate", "seg", "--root", ultrabones, *words)
-    assert ran.out, ran.err
-    result = json.loads(ran.out)
+    result = result_of(ran)
     assert len(result["failures"]) == 2
     for damage in damages:
         check(ran, damage, str(result["failures"]))
@@ -185,7 +191,7 @@ def test_predict_seg(ultrabones: Path, seg_weights: Path, medcli: Run, tmp_path:
     (tmp_path / "still.jpg").write_bytes(cut_scan(encoded(".jpg", textured()), 30))
     words = "--checkpoint", seg_weights, "--out", tmp_path / "out", "--json"
     ran = medcli("predict", "seg", ultrabones, tmp_path / "still.png", tmp_path / "still.jpg", *words)
-    result = json.loads(ran.out)
+    result = result_of(ran)
     check(ran, damage, str(result["failures"]))
     check(ran, Damage(tmp_path / "still.jpg", "is damaged: "), str(result["failures"]))
     assert (result["frames"], len(result["failures"])) == (len(frames), 2)
@@ -196,7 +202,7 @@ def test_reconstruct(ultrabones: Path, medcli: Run, tmp_path: Path) -> None:
     damage = damage_png(Path(frames.label[0]))
     words = "--mask", Path(frames.label[0]).parent.name, "--out", tmp_path / "out", "--json"
     ran = medcli("reconstruct", "ultrabones", "--root", ultrabones, *words)
-    result = json.loads(ran.out)
+    result = result_of(ran)
     check(ran, damage, str(result["failures"]))
     assert len(result["failures"]) == 1
 
@@ -207,7 +213,7 @@ def test_train_seg_leaves_a_damaged_frame_out(ultrabones: Path, medcli: Run, tmp
     data = "--root", ultrabones, "--train-specimens", 1, "--val-specimens", 2, "--out", tmp_path / "run"
     network = "--arch", "fpn", "--encoder", "tu-mobilenetv3_small_050", "--encoder-weights", "none"
     ran = medcli("train", "seg", *data, *network, "--epochs", 1, "--batch-size", 2, "--gpus", 0, "--json")
-    result = json.loads(ran.out)
+    result = result_of(ran)
     check(ran, damage, str(result["failures"]))
     assert len(result["failures"]) == 1
 
@@ -229,8 +235,7 @@ def test_poses_are_trained_evaluated_and_predicted_without_a_damaged_pair(
     }
     for verb, words in runs.items():
         ran = medcli(verb, "pose", "--root", study, *words, "--json")
-        assert ran.out, ran.err
-        failures = json.loads(ran.out)["failures"]
+        failures = result_of(ran)["failures"]
         if verb == "train" and not failures:
             continue  # the pair fell to the side that is only tested
         check(ran, damage, str(failures))
@@ -243,7 +248,7 @@ def test_register_pose(study: Path, medcli: Run, tmp_path: Path) -> None:
     damage = damage_jpeg(Path(native[number].bs))
     ids = "--ids", f"{number}-{number + 1}"
     ran = medcli("register", "pose", "--root", study, *ids, "--out", tmp_path / "poses.csv", "--json")
-    result = json.loads(ran.out)
+    result = result_of(ran)
     check(ran, damage, str(result["failures"]))
     assert (result["done"], len(result["failures"])) == (1, 1)
 
@@ -264,7 +269,7 @@ def test_two_images_of_one_name_are_not_chosen_from(
     ):
         ran = medcli(*words[:2], "--root", study, *words[2:], "--json")
         assert ran.code == 4, ran.err
-        (failure,) = json.loads(ran.out)["failures"]
+        (failure,) = result_of(ran)["failures"]
         assert double.name in str(failure)
         assert "two different images of one name" in str(failure)
     shutil.copy(native[number].bs, native[number].bs.replace("bs_", "BS_"))
@@ -296,7 +301,7 @@ def test_the_limit_of_pixels_is_that_of_a_single_image(ultrabones: Path, seg_wei
     ):
         ran = medcli(*words, "--json")
         assert ran.code == 4, ran.err
-        failures = json.loads(ran.out)["failures"]
+        failures = result_of(ran)["failures"]
         assert len(failures) == 1
         assert "30000 x 30000 pixels, more than the limit of 64000000 (MEDCLI_MAX_PIXELS)" in str(failures[0])
 

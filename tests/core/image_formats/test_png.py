@@ -113,7 +113,7 @@ def test_data_that_unpack_to_gigabytes_are_not_unpacked() -> None:
 
 
 def test_large_files_are_unpacked_within_their_size() -> None:
-    """Beyond half a megabyte of packed data another way of unpacking is taken."""
+    """And what is missing at their end is noticed."""
     noise = np.random.default_rng(1).integers(0, 256, (900, 1000)).astype(np.uint8)
     content = encoded(".png", noise)
     assert len(content) > 1 << 19
