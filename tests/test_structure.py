@@ -62,6 +62,9 @@ MAY_IMPORT_INSIDE = {
 TESTED_IN = {
     "training/checkpoint_files/test_safe_unpickler.py": "training/checkpoint_files/inert_values",
     "cli/test_app.py": "__main__",
+    "core/image_formats/test_damage.py": "core/image_formats/bmp",
+    "core/image_formats/test_png.py": "core/image_formats/png_kernels",
+    "core/image_formats/test_tiff.py": "core/image_formats/tiff_kernels",
     "core/test_files.py": "core/errors",
     "sources/test_dspace.py": "sources/answers",
     "synthetic/fluoroscopy/test_dataset.py": (

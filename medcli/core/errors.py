@@ -100,3 +100,8 @@ def _space(path: str, needed: int | None) -> str:
     with contextlib.suppress(OSError):
         parts.append(f"{shutil.disk_usage(folder or '.').free:,} free")
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def printable(text: str) -> str:
+    """``text`` out of a file as it may stand in a message: short, and without control characters."""
+    return "".join(character if character.isprintable() else "?" for character in text[:100])

@@ -27,7 +27,7 @@ SCHEMA = "medcli.run.v1"
 SYNTHETIC = "synthetic.json"
 """The file at the top of a data folder that :mod:`medcli.synthetic` made."""
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
-_CODECS = ("opencv-python-headless", "opencv-python")
+_CODECS = ("opencv-python-headless", "opencv-python", "simplejpeg")
 _BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
 _LEVELS_TO_MARKER = 5  # a record of UltraBones100k is four folders below the data folder
 

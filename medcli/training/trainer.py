@@ -14,9 +14,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError, printable
 from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
-from medcli.training.checkpoint_files.stored_zip import printable
 from medcli.training.devices import Devices
 from medcli.training.settings import FitSettings
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, printable
 from medcli.core.files import write_bytes, write_text
 from medcli.training.checkpoint_files.inert_values import StandIn
 from medcli.training.checkpoint_files.safe_unpickler import TensorRecord, read_pickled_model
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
-from medcli.training.checkpoint_files.stored_zip import printable
 
 if TYPE_CHECKING:
     import torch

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
-from medcli.training.checkpoint_files.stored_zip import printable
 from medcli.training.description import are_splits, parse_description
 from medcli.training.weights import HEADER_KEY, SUFFIX
 

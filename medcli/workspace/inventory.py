@@ -29,6 +29,7 @@ PACKAGES = (
     "pandas",
     "opencv-python-headless",
     "opencv-python",
+    "simplejpeg",
     "onnxruntime",
     "pydicom",
 )

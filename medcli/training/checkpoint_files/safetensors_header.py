@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.core.json_text import parse_json
 from medcli.training.checkpoint_files.checkpoint_file import SAFETENSORS, check_checkpoint_file, name_kind
-from medcli.training.checkpoint_files.stored_zip import printable
 
 LARGEST_HEADER = 4 << 20
 """Bytes. The largest network takes 0.3 MB; the format's own limit, 100 MB, would take a gigabyte to read."""

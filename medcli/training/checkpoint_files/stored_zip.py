@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from medcli.core.errors import printable
+
 SIGNATURE = b"PK\x03\x04"
 _LARGEST_DIRECTORY = 4 << 20  # bytes; the network with the most members, 1,400, takes 0.1 MB
 _CHUNK = 1 << 20
@@ -170,8 +172,3 @@ def is_archive(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def printable(text: str) -> str:
-    """``text`` out of a file as it may stand in a message: short, and without control characters."""
-    return "".join(character if character.isprintable() else "?" for character in text)[:100]

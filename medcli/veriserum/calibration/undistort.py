@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medcli.core import image_io
 from medcli.core.errors import DISK_FULL, DataError, MedcliError, UsageError, system_failure
 from medcli.core.files import make_output_folder, usable_cores
+from medcli.core.image_formats.jpeg import jpeg_header
 from medcli.core.made_with import reject_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
@@ -252,6 +253,6 @@ def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[ImageF
             if plane in job.planes:
                 failures.append(ImageFailure(job.id, plane, error.message))
             continue
-        header = image_io.jpeg_header(content)
+        header = jpeg_header(content)
         colour += plane in job.planes and header is not None and header.channels > 1
     return sources, colour, failures

@@ -21,6 +21,7 @@ import pandas as pd
 
 from medcli.core.errors import DataError
 from medcli.core.tables import check_columns, read_frame
+from medcli.veriserum.dataset.image_doubles import Doubles
 
 _LOG = logging.getLogger(__name__)
 CALIBRATED_PREFIX = "calibrated_"
@@ -74,7 +75,7 @@ class Contents:
 
     Attributes:
         images, calibrated: images as recorded and calibrated ones, id -> plane ("bs", "fs") -> path.
-        duplicates: images ignored because another file of the same id and plane was found first.
+        doubles: further files of these images, by the path of the first one, which is the one listed.
         surfaces: ``anatomy_id`` -> STL file, the first of each in the order of paths.
         csv_files, databases: candidates for tables, in the order of their paths.
     """
@@ -82,7 +83,7 @@ class Contents:
     root: Path
     images: Images = field(default_factory=dict)
     calibrated: Images = field(default_factory=dict)
-    duplicates: list[str] = field(default_factory=list)
+    doubles: Doubles = field(default_factory=dict)
     surfaces: dict[int, Path] = field(default_factory=dict)
     csv_files: list[Path] = field(default_factory=list)
     databases: list[Path] = field(default_factory=list)
@@ -123,8 +124,8 @@ def _add(contents: Contents, folder: str, name: str) -> None:
         images = contents.calibrated if match[1] else contents.images
         planes = images.setdefault(int(match[3]), {})
         path = os.path.join(folder, name)  # noqa: PTH118 - 222,000 Path objects cost a second and 100 MB
-        if planes.setdefault(match[2].lower(), path) is not path and not match[1]:
-            contents.duplicates.append(path)
+        if (first := planes.setdefault(match[2].lower(), path)) is not path:
+            contents.doubles.setdefault(first, []).append(path)
     elif match := _SURFACE.match(name):
         contents.surfaces.setdefault(int(match[1]), Path(folder, name))
     elif name.lower().endswith(".csv"):

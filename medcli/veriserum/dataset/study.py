@@ -11,6 +11,7 @@ import pandas as pd
 
 from medcli.core.errors import DataError
 from medcli.veriserum.dataset.folder_index import Contents, Images, TableKind, locate, read_table, scan
+from medcli.veriserum.dataset.image_doubles import Doubles
 from medcli.veriserum.dataset.implant_surfaces import Surfaces
 from medcli.veriserum.dataset.remembered import Remembered
 
@@ -47,17 +48,30 @@ class VeriserumStudy:
         """
         return scan(self.root, leave_out=None if self._is_beside else self._folder)
 
-    @cached_property
+    @property
     def calibrated_images(self) -> Images:
         """The calibrated images in their folder and below; none if there is no ``root/calibrated``.
 
         Raises:
             DataError: another folder was given, and it does not exist or contains none.
         """
+        return self._calibrated_contents.calibrated
+
+    @cached_property
+    def doubles(self) -> Doubles:
+        """Further files of the images and calibrated images, by the path of the one that is listed.
+
+        Raises:
+            DataError: as :attr:`contents` and :attr:`calibrated_images`.
+        """
+        return self.contents.doubles | self._calibrated_contents.doubles
+
+    @cached_property
+    def _calibrated_contents(self) -> Contents:
         if self._is_beside:
-            return self.contents.calibrated
-        found = scan(self._folder).calibrated if self._folder.is_dir() else {}
-        if self.calibrated and not found:
+            return self.contents
+        found = scan(self._folder) if self._folder.is_dir() else Contents(self._folder)
+        if self.calibrated and not found.calibrated:
             is_there = self._folder.is_dir()
             fault = (
                 f"{self._folder} contains no calibrated_bs_NNNNNN.jpg"

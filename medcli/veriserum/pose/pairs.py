@@ -23,6 +23,7 @@ from medcli.training.settings import data_fingerprint
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, Images, is_obsolete, whole_numbers
+from medcli.veriserum.dataset.image_doubles import Doubles
 from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
 from medcli.veriserum.dataset.pose_tables import pose_matrices, with_plausible_poses
 from medcli.veriserum.dataset.study import VeriserumStudy
@@ -31,7 +32,7 @@ from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 from medcli.veriserum.pose.settings import PoseSettings
 
 _LOG = logging.getLogger(__name__)
-_VERSION = "pairs 1"
+_VERSION = "pairs 2"
 CALIBRATED, ORIGINALS = "calibrated", "originals"
 
 
@@ -94,7 +95,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
     obsolete = is_obsolete(table)
     chosen = table[wanted & ~obsolete].sort_index()
     images, source = _find_images(study)
-    files = _match(chosen, images, source)
+    files = _match(chosen, images, study.doubles, source)
     if need_images and not files:
         which = "" if anatomy is None else f" of anatomy {anatomy}"
         raise DataError(
@@ -172,13 +173,15 @@ def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progres
     if not settings.use_cache:
         planes = RowsOnDemand.one_by_one(range(len(files)), (2, size, size), lambda i: reader.read(files[i]))
         return planes, np.arange(len(ids)), []
+    ambiguous = {i: reason for i, item in enumerate(files) if (reason := item.ambiguity())}
+    clear = np.array([i for i in range(len(files)) if i not in ambiguous], np.int64)
+    files = [files[i] for i in clear.tolist()]
     store = DecodedStore(_default_folder(pairs, size), _VERSION, {"planes": (2, size, size)}, stamp_size=6)
     keys = [f"{item.bs}\t{item.fs}" for item in files]
     found = store.open(keys, _stamps(reader, files), lambda i: (reader.read(files[i]),), None, progress)
-    failed = [
-        f"pair {files[i].id}: {Path(files[i].bs).name} or {Path(files[i].fs).name} is unreadable" for i in found.bad
-    ]
-    return found.parts[0], found.good, failed
+    failed = [f"pair {ids[i]}: {reason}" for i, reason in ambiguous.items()]
+    failed += [f"pair {files[i].id}: {found.reasons[i]}" for i in found.bad.tolist()]
+    return found.parts[0], clear[found.good], failed
 
 
 def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]:
@@ -211,13 +214,13 @@ def _complete(images: Images) -> set[int]:
     return {number for number, planes in images.items() if len(planes) == 2}
 
 
-def _match(poses: pd.DataFrame, images: Images, source: str) -> dict[int, PairFiles]:
+def _match(poses: pd.DataFrame, images: Images, doubles: Doubles, source: str) -> dict[int, PairFiles]:
     calibrations = whole_numbers(poses["distortion_calibration_id"])
     files = {}
     for number, calibration in zip(poses.index.tolist(), calibrations.tolist(), strict=True):
         planes = images.get(number, {})
         if len(planes) == 2 and source == CALIBRATED:
-            files[number] = PairFiles(number, planes["bs"], planes["fs"])
+            files[number] = PairFiles.of(number, planes, doubles)
         elif len(planes) == 2 and not pd.isna(calibration):
-            files[number] = PairFiles(number, planes["bs"], planes["fs"], calibration)
+            files[number] = PairFiles.of(number, planes, doubles, calibration)
     return files

@@ -18,6 +18,7 @@ from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
+from medcli.veriserum.dataset.image_doubles import check_single
 from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers, pose_problem
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
@@ -99,12 +100,13 @@ class StartPoses:
         """Calibrated images of both planes, (S, S) each.
 
         Raises:
-            DataError: one is missing or unreadable.
+            DataError: one is missing or unreadable, or there are two different files of it.
         """
         return {plane: self._image(number, plane) for plane in PLANES}
 
     def _image(self, number: int, plane: str) -> NDArray[np.uint8]:
         if path := self.study.calibrated_images.get(number, {}).get(plane):
+            check_single(path, self.study.doubles.get(path, ()))
             image = image_io.read_grey(path)
             if image.shape[0] != image.shape[1]:
                 raise DataError(f"{path} is {image.shape[1]} x {image.shape[0]} pixels; calibrated images are square")
@@ -112,6 +114,7 @@ class StartPoses:
         native = self.study.contents.images.get(number, {}).get(plane)
         if native is None:
             raise DataError(f"the image {folder_index.expected_name(number, plane)} is missing")
+        check_single(native, self.study.doubles.get(native, ()))
         model = self._distortions.get(self.geometry.number(number, "distortion_calibration_id"), plane)
         return self._undistorter.map_of(model).apply(image_io.read_grey(native), 0.0)
 
