@@ -17,9 +17,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medcli.cli.options import with_output
+from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
+_ADDRESS = "base_url"
+"""The parameter that takes an address, which is checked and shown as one."""
 
 
 class WordsCommand(TyperCommand):
@@ -34,7 +37,23 @@ class WordsCommand(TyperCommand):
             for flag in param.opts
         }
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)
-        return super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        rest = super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        for param in self.params:
+            if param.name != _ADDRESS:
+                _refuse_credentials(ctx.params.get(param.name or ""), param, ctx)
+        return rest
+
+
+def _refuse_credentials(value: Any, param: Any, ctx: Any) -> None:
+    """Stop before a connection string or a signed address that was pasted here names a file or is sent somewhere."""
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(item, (str, Path)) and not isinstance(item, Enum) and holds_credential(str(item)):
+            raise typer.BadParameter(
+                "it holds a password, key, token or signature (not shown), which does not belong here; "
+                "`medcli download ultrabones --help` says where a connection string does",
+                ctx=ctx,
+                param=param,
+            )
 
 
 class DefaultGroup(TyperGroup):

@@ -15,6 +15,7 @@ from typing import Any
 
 from medcli.core.errors import MedcliError
 from medcli.core.json_text import to_json
+from medcli.core.secrets import redact
 
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
 _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
@@ -61,14 +62,17 @@ def write_bytes(target: Path, content: bytes | memoryview | Any, durable: bool =
         part.write_bytes(content)
 
 
-def write_text(target: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, completely or not at all."""
-    write_bytes(target, text.encode("utf-8"))
+def write_text(target: Path, text: str, is_redacted: bool = False) -> None:
+    """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, completely or not at all.
+
+    Credentials in it are hidden (:func:`medcli.core.secrets.redact`), unless its parts were redacted already.
+    """
+    write_bytes(target, (text if is_redacted else redact(text)).encode("utf-8"))
 
 
 def write_json(target: Path, content: Any) -> None:
     """Write a dataclass or any other value (see :func:`medcli.core.json_text.to_plain`), whole or not at all."""
-    write_text(target, to_json(content) + "\n")
+    write_text(target, to_json(content) + "\n", is_redacted=True)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
