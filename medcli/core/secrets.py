@@ -36,7 +36,7 @@ _START = r"(?:(?-i:(?<![A-Za-z0-9])|(?<=[a-z])(?=[A-Z]))|(?<=%[0-9a-f]{2})|(?<=%
 _SIGN = re.compile(r"=|:|%(?:25)*3[dD]")
 _NAMED = re.compile(rf"{_START}(?:{_NAME})[ \t]?$", re.IGNORECASE)
 _NAMED_BEFORE_COLON = re.compile(rf"{_START}(?:{_BEFORE_COLON})[ \t]?$", re.IGNORECASE)
-_NAMED_IN_QUOTES = re.compile(rf"{_START}(?:{_BEFORE_COLON}|token|secret)[\"'][ \t]?$", re.IGNORECASE)
+_NAMED_IN_QUOTES = re.compile(rf"{_START}(?:{_BEFORE_COLON}|token|secret)\\?[\"'][ \t]?$", re.IGNORECASE)
 _NAMED_WEAKLY = re.compile(rf"(?<![/\\]){_START}(?:key|token)$", re.IGNORECASE)
 _SCHEMES = "basic|bearer|digest|negotiate|sharedkey|token"
 _SCHEME = rf"(?:(?i:{_SCHEMES})\s+)?(?!\(hidden\)|…|(?i:{_SCHEMES})\s)"
@@ -44,7 +44,7 @@ _QUOTED = r"[^\"'\\\n,;:{}\[\]]{1,200}"
 _VALUE = re.compile(  # none goes beyond a quote, a backslash or a comma, so that JSON and CSV stay
     rf"[ \t]?{_SCHEME}((?:[^\s\"'<>&;,\\]|\\u(?!00[0-7])[0-9a-f]{{4}})+|\"{_QUOTED}\"|'{_QUOTED}'|\\\"{_QUOTED}\\\")"
 )
-_VALUE_IN_QUOTES = re.compile(rf"\s?[\"']{_SCHEME}([^\"'\\\n]+)")
+_VALUE_IN_QUOTES = re.compile(rf"\s?\\?[\"']{_SCHEME}([^\"'\\\n]+)")
 
 _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     (
@@ -105,7 +105,7 @@ def _without_named(text: str) -> str:
     kept, done = [], 0
     for sign in _SIGN.finditer(text):
         start = sign.start()
-        if start < done or not text[max(start - _WINDOW, 0) : start].rstrip(" \t\"'").lower().endswith(_ENDS):
+        if start < done or not text[max(start - _WINDOW, 0) : start].rstrip(" \t\"'\\").lower().endswith(_ENDS):
             continue
         value = _value_of(text, sign)
         if value:
