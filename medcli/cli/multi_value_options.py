@@ -21,9 +21,12 @@ from typer.core import TyperCommand, TyperGroup
 from medcli.cli.options import with_output
 from medcli.core.errors import MedcliError
 from medcli.core.files import LONGEST_NAME
+from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
+_ADDRESS = "base_url"
+"""The parameter that takes an address, which is checked and shown as one."""
 
 
 class WordsCommand(TyperCommand):
@@ -42,6 +45,8 @@ class WordsCommand(TyperCommand):
         for param in self.params:
             given = ctx.params.get(param.name or "")
             for value in given if isinstance(given, (list, tuple)) else [given]:
+                if param.name != _ADDRESS:
+                    _refuse_credential(value, param, ctx)
                 _check_value(value, param.opts[0], ctx)
         return rest
 
@@ -61,6 +66,17 @@ def _check_value(value: Any, flag: str, ctx: Any) -> None:
         if length > LONGEST_NAME:
             fault = f"a name of {length} bytes is longer than the {LONGEST_NAME} that file systems allow"
             raise MedcliError(f"cannot use {longest[:40]}…: {fault}", f"give a shorter {flag}")
+
+
+def _refuse_credential(value: Any, param: Any, ctx: Any) -> None:
+    """Stop before a connection string or a signed address that was pasted here names a file or is sent somewhere."""
+    if isinstance(value, (str, Path)) and not isinstance(value, Enum) and holds_credential(str(value)):
+        raise typer.BadParameter(
+            "it holds a password, key, token or signature (not shown), which does not belong here; "
+            "`medcli download ultrabones --help` says where a connection string does",
+            ctx=ctx,
+            param=param,
+        )
 
 
 class DefaultGroup(TyperGroup):

@@ -20,6 +20,7 @@ import typer
 from medcli.core.errors import DISK_FULL, MedcliError
 from medcli.core.json_text import to_json
 from medcli.core.progress import SILENT, Advance, Progress
+from medcli.core.secrets import redact
 
 ITEMS_FAILED = 4
 """Exit code of a command that finished although some items failed."""
@@ -124,6 +125,7 @@ class _StderrHandler(logging.Handler):
 
 def say(prefix: str, text: str) -> None:
     """A line on standard error; on a terminal folded between words, under its beginning; in a file one line."""
+    text = redact(text)  # before it is folded: a credential may hold blanks
     if sys.stderr.isatty():
         width = max(shutil.get_terminal_size().columns, len(prefix) + 20)
         indent = " " * len(prefix)
@@ -203,7 +205,7 @@ class _Bars:
                 self._display.start()
             self._open += 1
             display = self._display
-            bar = display.add_task(label, total=total, unit=unit)
+            bar = display.add_task(redact(label), total=total, unit=unit)
         try:
             yield lambda amount: display.advance(bar, amount)
         finally:

@@ -21,6 +21,7 @@ from typing import Any
 
 from medcli.core.errors import DISK_FULL, MedcliError, UnwrittenFileError, UsageError
 from medcli.core.json_text import to_json
+from medcli.core.secrets import redact
 
 _LOG = logging.getLogger(__name__)
 _PROBE_BYTES = 1 << 16
@@ -98,17 +99,18 @@ def write_bytes(target: Path, content: bytes | memoryview | Any, durable: bool =
         part.write_bytes(content)
 
 
-def write_text(target: Path, text: str) -> None:
+def write_text(target: Path, text: str, is_redacted: bool = False) -> None:
     """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, completely or not at all.
 
-    Bytes of a file's name that are not UTF-8 become escapes such as ``\\udcff``, which JSON reads back as they were.
+    Credentials in it are hidden (:func:`medcli.core.secrets.redact`), unless its parts were redacted already. Bytes of
+    a file's name that are not UTF-8 become escapes such as ``\\udcff``, which JSON reads back as they were.
     """
-    write_bytes(target, text.encode("utf-8", "backslashreplace"))
+    write_bytes(target, (text if is_redacted else redact(text)).encode("utf-8", "backslashreplace"))
 
 
 def write_json(target: Path, content: Any) -> None:
     """Write a dataclass or any other value (see :func:`medcli.core.json_text.to_plain`), whole or not at all."""
-    write_text(target, to_json(content) + "\n")
+    write_text(target, to_json(content) + "\n", is_redacted=True)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -69,7 +69,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
         )
     text = render_page(page)
     make_output_folder(out.parent)
-    write_text(out, text)
+    write_text(out, text, is_redacted=True)
     return ReportResult(
         folder=folder,
         out=out,

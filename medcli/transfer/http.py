@@ -20,7 +20,8 @@ import requests.adapters
 import urllib3.exceptions
 
 from medcli import __version__
-from medcli.transfer.addresses import follow_link, host_of, in_short, shown_address, without_secrets
+from medcli.core.secrets import redact
+from medcli.transfer.addresses import follow_link, host_of, in_short, shown_address
 from medcli.transfer.pace import TooSlow, pace_connections
 from medcli.transfer.protocol import Broken, Busy, Changed, Fault, Missing, Refused, Unexpected
 from medcli.transfer.retry_policy import Patience
@@ -52,7 +53,7 @@ class _HideSignatures(logging.Filter):
     """Keeps signatures out of the HTTP library's own debug log, which prints whole addresses."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = without_secrets(record.getMessage()), ()
+        record.msg, record.args = redact(record.getMessage()), ()
         return True
 
 
@@ -235,7 +236,7 @@ def raise_for(response: requests.Response) -> None:
         return
     reason = response.headers.get("x-ms-error-code") or response.headers.get("X-Error-Message")
     said = f"{host} answered {code} {response.reason or ''}".rstrip() + (f" ({reason[:200]})" if reason else "")
-    said = "".join(sign if sign.isprintable() else "?" for sign in without_secrets(said))
+    said = "".join(sign if sign.isprintable() else "?" for sign in redact(said))
     raise fault_for(code, said, response.headers)
 
 

@@ -112,7 +112,7 @@ def download_veriserum(
         )
     if selection.ids and not selection.wants(Part.IMAGES):
         raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
-    checked_address(origin.base_url, "--base-url")
+    origin = replace(origin, base_url=checked_address(origin.base_url, "--base-url"))
     check_destination(root, may_write=not dry_run)
     about = replace(publication.ABOUT, licence_accepted=True)
     request = DownloadRequest(root, about, manner or Manner(), dry_run, progress)

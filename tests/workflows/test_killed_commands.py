@@ -34,7 +34,6 @@ COMMANDS = {
     "predict seg": ("predict", "seg", *ULTRASOUND, "--specimens", "2", "--checkpoint", SEG, "--overlay", "--overwrite"),
     "reconstruct": ("reconstruct", "ultrabones", *ULTRASOUND, "--specimens", "2", "--out", "bones"),
     "evaluate seg": ("evaluate", *ULTRASOUND, "--checkpoint", SEG, "--protocol", "both", "--out", "evaluated"),
-    "label --refine": ("label", "ultrabones", *ULTRASOUND, "--specimens", "2", "--refine", "--overwrite"),
     "calibrate": ("calibrate", "veriserum", *X_RAY, "--out", "calibrated", "--ids", "1-4"),
     "register pose": ("register", "pose", *X_RAY, "--start", "start_poses.csv", "--out", "poses.csv"),
     "checkpoint convert": ("checkpoint", "convert", "runs/untrained.safetensors", "copy.safetensors"),
@@ -122,9 +121,8 @@ def test_killed_at_a_write_it_ends_in_the_same_bytes(name: str, outcomes: dict[s
     assert outcomes[name], "the command wrote nothing"
     for outcome in outcomes[name]:
         assert outcome["killed"], outcome
-        assert (outcome["code"], outcome["missing"], outcome["different"], outcome["left_over"]) == (0, [], [], []), (
-            outcome
-        )
+        assert outcome["code"] == 0, outcome
+        assert not outcome["missing"] + outcome["different"] + outcome["left_over"], outcome
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.1])
@@ -138,7 +136,7 @@ def test_two_interrupts_in_a_row_end_it_in_one_line(data: Path, tmp_path: Path, 
     with contextlib.suppress(ProcessLookupError):
         running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
-    assert running.returncode in (0, 130), errors
+    assert running.returncode in (0, 130, -signal.SIGINT), errors  # the last: the second one while Python shuts down
     assert "Traceback" not in errors
     again = _medcli(tmp_path, *words)
     _, errors = again.communicate(timeout=120)

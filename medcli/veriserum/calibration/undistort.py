@@ -21,7 +21,7 @@ from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_formats.jpeg import jpeg_header
 from medcli.core.made_with import reject_other_options
 from medcli.core.progress import SILENT, Progress
-from medcli.core.run_provenance import note_run
+from medcli.core.run_provenance import note_path, note_run
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.calibration import output_manifest
 from medcli.veriserum.calibration.output_manifest import OutputManifest
@@ -113,7 +113,7 @@ def calibrate(
         started = time.perf_counter()
         run.work(progress)
     result = _result(root, run, dry_run, time.perf_counter() - started)
-    if result.done and not dry_run:
+    if not dry_run and (result.done or not note_path(out, "calibrate veriserum").exists()):
         note_run(out, "calibrate veriserum", ABOUT, root, settings, result, "cpu")
     return result
 

@@ -18,7 +18,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, usable_cores, write_text
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
-from medcli.core.run_provenance import note_run
+from medcli.core.run_provenance import note_path, note_run
 from medcli.core.tables import read_frame
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.dataset import folder_index
@@ -141,7 +141,7 @@ def register_poses(
         poses=sorted(reports, key=lambda report: report.id),
         failures=sorted(failures, key=lambda failure: failure.id),
     )
-    if waiting:
+    if waiting or not note_path(out, "register pose").exists():
         chosen_as = {**asdict(sources), "anatomy": anatomy, "least_similarity": least_similarity}
         note_run(out, "register pose", ABOUT, sources.root, chosen_as, result, "cpu")
     return result
