@@ -142,7 +142,7 @@ def _by_line(text: str, needle: str, change: Callable[[str], str]) -> str:
 
 
 def holds_credential(text: str) -> bool:
-    """Whether a credential has one of the known forms in ``text``, or was learnt and occurs in it."""
+    """Whether a credential has one of the known forms in ``text``, or was registered and occurs in it."""
     return redact(text) != text
 
 
