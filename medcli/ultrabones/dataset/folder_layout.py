@@ -111,16 +111,20 @@ def list_timestamps(folder: str) -> tuple[dict[int, str], list[str]]:
     return found, unexpected
 
 
-@lru_cache(maxsize=1000)
 def _differ(folder: str, name: str, other: str) -> bool:
-    """Whether two files differ, which is said once."""
     try:
         if filecmp.cmp(Path(folder, name), Path(folder, other), shallow=False):
             return False
     except OSError:
         pass  # it is left out as well
-    logger.warning("%s: %s and %s are two different images of one frame, which is left out", folder, name, other)
+    _warn_once(f"{folder}: {name} and {other} are two different images of one frame, which is left out")
     return True
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(text: str) -> None:
+    """A folder is listed several times in one command."""
+    logger.warning("%s", text)
 
 
 def specimen_folder(record_dir: str | Path) -> Path | None:
