@@ -28,7 +28,13 @@ Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, help="Seconds without a byte after which a connection is given up.")
 ]
 Retries = Annotated[
-    int, typer.Option("--retries", min=0, max=100, help="Further tries in a row without progress (fewer than 6,000 bytes a minute count as none).")
+    int,
+    typer.Option(
+        "--retries",
+        min=0,
+        max=100,
+        help="Further tries in a row that bring nothing or under 6,000 bytes a minute.",
+    ),
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against its manifest; uses no network.")]
 Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
