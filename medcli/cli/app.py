@@ -31,7 +31,7 @@ from medcli.cli.multi_value_options import App
 from medcli.cli.output import say
 from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
-from medcli.core.secrets import learn_environment, learn_from, redact
+from medcli.core.secrets import hide_values_in, hide_variables, redact
 from medcli.core.shell import spell
 
 INTERRUPTED = 130
@@ -81,8 +81,8 @@ def main(words: list[str] | None = None) -> None:
     """
     _stop_on_terminate()
     typed = sys.argv[1:] if words is None else words
-    learn_environment(os.environ)
-    learn_from(typed)
+    hide_variables(os.environ)
+    hide_values_in(typed)
     with guarded_streams():
         _run(typed)
 

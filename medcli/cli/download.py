@@ -33,7 +33,7 @@ Retries = Annotated[
         "--retries",
         min=0,
         max=100,
-        help="Further tries in a row without progress (fewer than 6,000 bytes a minute count as none).",
+        help="Further tries in a row that bring nothing or under 6,000 bytes a minute.",
     ),
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against its manifest; uses no network.")]

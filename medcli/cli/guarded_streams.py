@@ -57,7 +57,7 @@ def guarded_streams() -> Iterator[None]:
     """What is printed in the block, and by Python of an exception that nobody caught, holds no credential."""
     before = sys.stdout, sys.stderr
     guards = GuardedStream(sys.stdout), GuardedStream(sys.stderr)
-    sys.stdout, sys.stderr = guards  # type: ignore[assignment]
+    sys.stdout, sys.stderr = guards
     try:
         yield
     finally:

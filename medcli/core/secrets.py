@@ -2,7 +2,7 @@
 
 Text leaves the program at two places only: standard output and error (:mod:`medcli.cli.guarded_streams`) and text
 files (:mod:`medcli.core.files`, :mod:`medcli.core.json_text`). Both pass it through :func:`redact`, which knows the
-forms that credentials have, and the values that were given to this process as such (:func:`learn`).
+forms that credentials have, and the values that were given to this process as such (:func:`hide_values`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from itertools import chain
 from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "(hidden)"
-_SHORTEST, _LONG, _LONGEST = 6, 16, 10_000
+_SHORTEST, _ALONE, _LONG, _LONGEST = 6, 12, 16, 10_000
 _ORDINARY = re.compile(r"[A-Z]?[a-z]+(?:[_ -][a-z]+)*|[^A-Za-z]*|[+-]?[\d.]+[eE][+-]?\d+")
-"""Values that also are words, names of columns, dates or numbers: replaced everywhere, they would damage text."""
+"""Words, names of columns, dates and numbers: text would be damaged if they were replaced wherever they occur."""
 
 _NAME = (
     r"sig|signature|credentials?|passw(?:or)?d|passphrase|pwd|connection[_-]?string|shared[_-]?access[_-]?signature|"
@@ -30,8 +30,8 @@ _BEFORE_COLON = (
 )
 """Only these: the others are followed by a colon in ordinary sentences."""
 _ENDS = (
-    *("sig", "signature", "credential", "credentials", "passwd", "password", "passphrase", "pwd"),
-    *("string", "key", "token", "secret", "authorization"),
+    *("sig", "signature", "credential", "credentials", "passwd", "password", "passphrase", "pwd", "string"),
+    *("key", "token", "secret", "authorization"),
 )
 _WINDOW = 40  # characters; longer than any of the names
 _START = r"(?:(?-i:(?<![A-Za-z0-9])|(?<=[a-z])(?=[A-Z]))|(?<=%[0-9a-f]{2})|(?<=%25[0-9a-f]{2})|(?<=\\u00[0-9a-f]{2}))"
@@ -56,11 +56,11 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ),
     ("hf_", re.compile(rf"{_START}hf_[A-Za-z0-9]{{16,}}"), HIDDEN),
     (
-        "@",  # user information of an address; a password may hold what no address may, but a port is none
+        "@",  # user information of an address; a password may hold what no address may; paths lose a slash
         re.compile(
-            r"(?<=://)(?!\(hidden\)@)(?:[^\s/?#\"<>,\\]*@|[^\s/?#@:\"'<>,\\]*:(?!\d+[/?#])[^\s@\"'<>,\\]*@)",
+            r"(?<=[A-Za-z0-9]{2}:/)(/{0,2})(?!\(hidden\)@)(?:[^\s/?#\"<>,\\]*@|[^\s/?#@:\"'<>,\\]*:(?!\d+[/?#])[^\s@\"'<>,\\]*@)",
         ),
-        f"{HIDDEN}@",
+        rf"\1{HIDDEN}@",
     ),
     (
         "@",  # and without the address's scheme
@@ -79,8 +79,8 @@ _CREDENTIAL_VARIABLE = re.compile(
     r"(?:TOKEN|SECRET|PASSWORD|PASSWD|CONNECTION_STRING|(?:ACCESS|API|ACCOUNT|STORAGE)_KEY)$", re.IGNORECASE
 )
 _GIVEN = re.compile(
-    rf"{_START}(?:{_NAME}|key|token)(?:=|%(?:25)*3d)([^&;\n]+)|://[^\s/?#@:]*:(?!\d+(?:[/?#]|$))([^\s@]+)@"
-    rf"|://([^\s/?#@:]{{16,}})@|(hf_\S+)|^[^\s/@:]*:([^\s/@]+)@",
+    rf"{_START}(?:{_NAME}|key|token)(?:=|%(?:25)*3d)([^&;\n]+)|:/{{1,3}}[^\s/?#@:]*:(?!\d+(?:[/?#]|$))([^\s@]+)@"
+    rf"|:/{{1,3}}([^\s/?#@:]{{16,}})@|(hf_\S+)|^[^\s/@:]*:([^\s/@]+)@",
     re.IGNORECASE,
 )
 _known: tuple[str, ...] = ()
@@ -88,9 +88,9 @@ _known: tuple[str, ...] = ()
 
 def redact(text: str) -> str:
     """``text`` with every credential in it replaced by ``(hidden)``; quotes and line ends stay, so JSON and CSV do."""
-    for form in _known:
-        if form in text:
-            text = text.replace(form, HIDDEN)
+    for value in _known:
+        if value in text:
+            text = _replaced(value, text)
     # Runs for every line and every string of a JSON file: the cheapest question comes first.
     if not ("=" in text or "@" in text or ":" in text or "%" in text or "hf_" in text or "earer" in text):
         return text
@@ -100,6 +100,13 @@ def redact(text: str) -> str:
         if needle in low:
             text = _by_line(text, needle, lambda line, form=form, by=replacement: form.sub(by, line))  # type: ignore[misc]
     return text
+
+
+def _replaced(value: str, text: str) -> str:
+    """``text`` with a credential hidden; a short one only where it stands alone, since a checksum may hold it."""
+    if len(value) >= _ALONE:
+        return text.replace(value, HIDDEN)
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])", HIDDEN, text)
 
 
 def _without_named(text: str) -> str:
@@ -142,11 +149,11 @@ def _by_line(text: str, needle: str, change: Callable[[str], str]) -> str:
 
 
 def holds_credential(text: str) -> bool:
-    """Whether a credential has one of the known forms in ``text``, or was registered and occurs in it."""
+    """Whether a credential has one of the known forms in ``text``, or was given as one and occurs in it."""
     return redact(text) != text
 
 
-def learn(*values: str) -> None:
+def hide_values(*values: str) -> None:
     """Hide these credentials from now on wherever they occur, escaped for an address, JSON, HTML or Python as well.
 
     Values of fewer than six characters, and those that look like a word or a number, are hidden in the known forms
@@ -158,17 +165,17 @@ def learn(*values: str) -> None:
         _known = tuple(sorted(fresh | set(_known), key=len, reverse=True))
 
 
-def learn_from(texts: Iterable[str]) -> None:
-    """:func:`learn` the values of all credentials in ``texts``: the words of a command line, a connection string."""
+def hide_values_in(texts: Iterable[str]) -> None:
+    """Do so with the values of all credentials in ``texts``: the words of a command line, a connection string."""
     found = (match for text in texts for match in _GIVEN.finditer(text[:_LONGEST]))
-    learn(*(value for match in found for value in match.groups() if value))
+    hide_values(*(value for match in found for value in match.groups() if value))
 
 
-def learn_environment(variables: Mapping[str, str]) -> None:
-    """:func:`learn` the values of variables whose names or contents say that they are credentials."""
+def hide_variables(variables: Mapping[str, str]) -> None:
+    """Do so with the values of variables whose names or contents say that they are credentials."""
     named = (value for name, value in variables.items() if _CREDENTIAL_VARIABLE.search(name))
-    learn(*(value for value in named if not value.startswith(("/", "~", "."))))  # a variable may name a file
-    learn_from(variables.values())
+    hide_values(*(value for value in named if not value.startswith(("/", "~", "."))))  # a variable may name a file
+    hide_values_in(variables.values())
 
 
 def _is_telling(value: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_text
 from medcli.core.shell import spell
@@ -67,7 +69,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
         raise UsageError(
             f"{out} exists and is not a medcli report", "choose another --out, or replace it with --overwrite"
         )
-    text = render_page(page)
+    text = _rendered(page, folder)
     make_output_folder(out.parent)
     write_text(out, text, is_redacted=True)
     return ReportResult(
@@ -107,6 +109,17 @@ def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
         origin=runs[0].origin,
     )
     return _page(both, [*sections, data_section(runs)]), runs
+
+
+def _rendered(page: Page, folder: Path) -> str:
+    """The page; what a file says in place of a text, such as a list, is noticed only here."""
+    try:
+        return render_page(page)
+    except (KeyError, TypeError, ValueError, AttributeError, TemplateError) as error:
+        raise DataError(
+            f"a file in {folder} is damaged, or of another version of medcli: {type(error).__name__} {error}",
+            "run the command that wrote it again",
+        ) from error
 
 
 def _read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:

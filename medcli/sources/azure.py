@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from medcli.core.errors import DataError, UsageError
-from medcli.core.secrets import learn_from
+from medcli.core.secrets import hide_values_in
 from medcli.sources.answers import Check, Listing, check_answer, is_name, is_object, is_size, is_text
 from medcli.sources.azure_connection import Connection
 from medcli.transfer.addresses import host_of
@@ -174,5 +174,5 @@ def reading_only(connection: Connection) -> Connection:
         )
     except Exception:
         raise DataError("the AccountKey of the connection string is damaged") from None
-    learn_from([signature])
+    hide_values_in([signature])
     return Connection(connection.endpoint, connection.account, signature, container=connection.container)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from medcli.core.files import csv_text, write_json, write_text
 from medcli.core.json_text import to_json
-from medcli.core.secrets import HIDDEN, holds_credential, learn, learn_environment, learn_from, redact
+from medcli.core.secrets import HIDDEN, hide_values, hide_values_in, hide_variables, holds_credential, redact
 
 SECRET = "Zq7Xv9Kp2Lm4"
 FORMS = [
@@ -40,6 +40,8 @@ FORMS = [
     f"curl -H 'Authorization: token {SECRET}'",
     f"bearer {SECRET}",
     f"http://user:{SECRET}@host/a",
+    f"http:/user:{SECRET}@host/a",
+    f"https:/user:a/{SECRET}@host/a",
     f"http://{SECRET}@host/a",
     f"http://user:{SECRET}@@host:81/a",
     f"http://user:a/{SECRET}#?@host/a",
@@ -63,6 +65,7 @@ ORDINARY = [
     "https://huggingface.co/datasets/luohwu/UltraBones100k@c0ffeec0ffee",
     "http://127.0.0.1:3412/datasets/a/b@c0ffee",
     "me@example.org, mailto:me@example.org",
+    "C:/Users/me/a@b, D:/x@1.0/a",
     "12:30@site, hf_scan_2024",
     "the SharedAccessSignature of the connection string (sv=…&sp=rl&sig=…)",
     "error: token: bad; the signature: none",
@@ -93,7 +96,7 @@ def test_what_is_beside_a_credential_stays() -> None:
 
 @pytest.mark.parametrize("value", ["Zq7Xv9 Kp+/=", "hunter2", 'p"ss<w>\\rd', "Geheim-ü§-ß9", "a%2Fb%2Bc9"])
 def test_a_value_that_was_given_as_a_credential_is_hidden_however_it_is_written(value: str) -> None:
-    learn(value)
+    hide_values(value)
     written = [value, quote(value), quote(value, ""), html.escape(value), json.dumps(value)[1:-1], repr(value)[1:-1]]
     for text in written:
         assert redact(f"it is <{text}>.") == "it is <(hidden)>."
@@ -101,14 +104,19 @@ def test_a_value_that_was_given_as_a_credential_is_hidden_however_it_is_written(
 
 @pytest.mark.parametrize("value", ["12345678", "specimen", "Tibia", "bs_images", "abc1", "2026-11-25", "1.5e-3", " "])
 def test_a_value_that_is_ordinary_text_is_hidden_in_its_form_only(value: str) -> None:
-    learn(value)
+    hide_values(value)
     assert redact(f"column {value} of record {value}") == f"column {value} of record {value}"
     assert redact(f"http://user:{value.strip() or 'x'}@host/") == "http://(hidden)@host/"
 
 
-def test_words_and_variables_are_learnt_from() -> None:
-    learn_from([f"http://user:{SECRET},1@host", "--x=1"])
-    learn_environment({"MY_TOKEN": "Tok3nTok3n", "A_TOKEN": "/run/Tok3n/file", "PROXY": "http://u:Pr0xyPr0xy@h"})
+def test_a_short_value_is_not_found_within_a_checksum() -> None:
+    hide_values("abc123")
+    assert redact("md5:00abc12300 abc123 (abc123)") == "md5:00abc12300 (hidden) ((hidden))"
+
+
+def test_words_and_variables_are_searched_for_credentials() -> None:
+    hide_values_in([f"http://user:{SECRET},1@host", "--x=1"])
+    hide_variables({"MY_TOKEN": "Tok3nTok3n", "A_TOKEN": "/run/Tok3n/file", "PROXY": "http://u:Pr0xyPr0xy@h"})
     text = f"{SECRET},1 Tok3nTok3n /run/Tok3n/file Pr0xyPr0xy"
     assert redact(text) == "(hidden) (hidden) /run/Tok3n/file (hidden)"
 

@@ -56,6 +56,18 @@ def test_manifest_is_as_documented(tmp_path: Path) -> None:
     assert (tmp_path / HIDDEN / "journal").read_bytes() == b""
 
 
+def test_no_record_holds_a_credential_not_even_one_of_an_earlier_version(tmp_path: Path) -> None:
+    place = "http://user:Zq7Xv9Kp2Lm4@host/api item 1"
+    records = [{**RECORD, "source": place}, {**RECORD, "path": "b", "source": place}]
+    (tmp_path / MANIFEST).write_text(json.dumps({"schema": "x", "about": NOBODY, "files": records}))
+    with hold(tmp_path, ABOUT) as folder:
+        (tmp_path / "c").write_bytes(b"c")
+        folder.record("c", "crc32:c", "crc32", "", place)
+        assert "Zq7Xv9Kp2Lm4" not in (tmp_path / HIDDEN / "journal").read_text()
+    assert "Zq7Xv9Kp2Lm4" not in (tmp_path / MANIFEST).read_text()
+    assert {record.source for record in read_manifest(tmp_path).records.values()} == {"http://(hidden)@host/api item 1"}
+
+
 def test_files_are_kept_forgotten_and_taken_from_the_journal(tmp_path: Path) -> None:
     fill(tmp_path, "a", "b")
     with hold(tmp_path, ABOUT) as folder:

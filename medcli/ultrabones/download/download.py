@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
-from medcli.core.secrets import learn, learn_from
+from medcli.core.secrets import hide_values, hide_values_in
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import Connection, parse_connection
 from medcli.sources.hub import HubRepository
@@ -184,8 +184,8 @@ def find_connection(origin: UltrabonesOrigin) -> Connection | None:
             raise DataError(
                 f"cannot read the connection string in {origin.connection_file}: {type(error).__name__}"
             ) from None
-    learn(text)
-    learn_from([text])
+    hide_values(text)
+    hide_values_in([text])
     if not text.strip():
         if origin.place is Place.AZURE or origin.connection_file:
             raise UsageError(
