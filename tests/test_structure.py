@@ -96,7 +96,7 @@ TESTED_IN = {
     "veriserum/dataset/test_status.py": "veriserum/dataset/publication",
     "veriserum/dataset/test_trial_splits.py": "veriserum/dataset/folder_index",
     "veriserum/geometry/test_biplane.py": "veriserum/geometry/rasterizer",
-    "veriserum/pose/test_metrics.py": "veriserum/dataset/implant_surfaces",
+    "veriserum/pose/test_metrics.py": "veriserum/dataset/anatomies veriserum/dataset/implant_surfaces",
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
     "veriserum/pose/test_train.py": (
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "

@@ -81,9 +81,10 @@ def main(words: list[str] | None = None) -> None:
         with command_line(spell("medcli", *(sys.argv[1:] if words is None else words))):
             app(args=words, prog_name="medcli")
     except MedcliError as error:
-        say("error: ", error.message)
-        if error.hint:
-            say("       ", error.hint)
+        for problem in error.problems:
+            say("error: ", problem.message)
+            if problem.hint:
+                say("       ", problem.hint)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(_say_interrupted())

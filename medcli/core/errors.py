@@ -7,6 +7,8 @@ exception is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class MedcliError(Exception):
     """Something failed that is neither the words typed nor the data (disk full, no permission, …). Exit code 1.
@@ -23,6 +25,11 @@ class MedcliError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def problems(self) -> tuple[MedcliError, ...]:
+        """The problems to print one by one: this one, or each of :class:`SeveralProblems`."""
+        return (self,)
+
 
 class UsageError(MedcliError):
     """Options that contradict each other or ask for what this machine does not have. Exit code 2."""
@@ -34,3 +41,16 @@ class DataError(MedcliError):
     """Data that are missing, unreachable or corrupt. Exit code 3."""
 
     exit_code = 3
+
+
+class SeveralProblems(MedcliError):
+    """Everything that stands in the way of a command, found before it began. Exit code of the first problem."""
+
+    def __init__(self, problems: Sequence[MedcliError]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems), problems[0].hint)
+        self._problems = tuple(problems)
+        self.exit_code = problems[0].exit_code
+
+    @property
+    def problems(self) -> tuple[MedcliError, ...]:
+        return self._problems

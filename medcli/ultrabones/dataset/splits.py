@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from medcli.core.errors import DataError, UsageError
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
 from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -236,6 +235,8 @@ def _why_none(frames: pd.DataFrame, labels: str) -> tuple[str, str | None]:
 def _rows_of(
     index: pd.DataFrame, root: Path, labels: str, specimens: tuple[int, ...], side: str, option: str
 ) -> NDArray[np.int64]:
+    import numpy as np
+
     usable = is_usable(index, labels)
     rows = np.flatnonzero(usable & index["specimen"].isin(specimens)).astype(np.int64)
     if not len(rows):

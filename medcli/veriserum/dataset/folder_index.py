@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import pandas as pd
-
 from medcli.core.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LOG = logging.getLogger(__name__)
 CALIBRATED_PREFIX = "calibrated_"
@@ -150,6 +151,8 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     Raises:
         DataError: the file cannot be read, or is not this table; lists the missing columns.
     """
+    import pandas as pd
+
     table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
     table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
     _check_columns(path, table, kind)
@@ -208,6 +211,8 @@ def read_measurements(contents: Contents, columns: Sequence[str]) -> Measurement
 
 def is_obsolete(poses: pd.DataFrame) -> pd.Series:
     """Which rows of a pose table are marked as replaced (``obsolete != 0``)."""
+    import pandas as pd
+
     if "obsolete" not in poses.columns:
         _LOG.warning("the pose table has no column obsolete: no pose counts as replaced")
         return pd.Series(False, index=poses.index)
@@ -238,12 +243,16 @@ def parse_name(name: str) -> tuple[bool, str, int] | None:
 
 def whole_numbers(column: pd.Series) -> pd.Series:
     """A column of ids as whole numbers (Int64); other cells become missing."""
+    import pandas as pd
+
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
     return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**53)).astype("Int64")
 
 
 def whole_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Columns of ids as :func:`whole_numbers`; a column that the table lacks is all missing."""
+    import pandas as pd
+
     found = table.reindex(columns=list(names))
     return pd.DataFrame({name: whole_numbers(found[name]) for name in names}, index=table.index)
 
@@ -254,6 +263,8 @@ def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
     Raises:
         OSError, ValueError: as pandas does.
     """
+    import pandas as pd
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pd.errors.ParserWarning)
         table = pd.read_csv(path, index_col=False, low_memory=False, **settings)
@@ -272,6 +283,8 @@ def _read_csv(path: Path, kind: TableKind) -> pd.DataFrame:
 
 
 def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
+    import pandas as pd
+
     if not path.is_file():
         raise DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}")
     name = _find_table(path, kind)

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from medcli.core.errors import DataError
 from medcli.veriserum.dataset.folder_index import Contents, Images, TableKind, locate, read_table, scan
-from medcli.veriserum.dataset.implant_surfaces import Surfaces
 from medcli.veriserum.dataset.remembered import Remembered
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medcli.veriserum.dataset.implant_surfaces import Surfaces
 
 CALIBRATED_FOLDER = "calibrated"
 
@@ -70,6 +73,8 @@ class VeriserumStudy:
     @cached_property
     def surfaces(self) -> Surfaces:
         """The implants."""
+        from medcli.veriserum.dataset.implant_surfaces import Surfaces
+
         folder, contents = (self.implants, scan(self.implants)) if self.implants else (self.root, self.contents)
         return Surfaces(folder, contents.surfaces)
 

@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from medcli.core.errors import DataError
-from medcli.core.rigid_transforms import VERISERUM_EULER
 from medcli.veriserum.dataset import folder_index
 
 _LOG = logging.getLogger(__name__)
@@ -225,6 +223,10 @@ def _runs(poses: pd.DataFrame) -> pd.Series:
 
 def _steps(here: pd.DataFrame, there: pd.DataFrame) -> NDArray[np.float64]:
     """Distance between poses, row by row: below 1 they are nearly the same in position and orientation."""
+    from scipy.spatial.transform import Rotation
+
+    from medcli.core.rigid_transforms import VERISERUM_EULER
+
     one, other = (side[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64) for side in (here, there))
     away_mm = np.linalg.norm(one[:, :3] - other[:, :3], axis=1)
     turns = [Rotation.from_euler(VERISERUM_EULER, side[:, 3:], degrees=True) for side in (one, other)]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.weights import most_bytes_for, read_tensors
+from medcli.veriserum.pose.settings import BACKBONE
 
-BACKBONE = "resnext50_32x4d"
 NO_WEIGHTS = "none"
 GREY_MEAN, GREY_STD = 0.449, 0.226
 """Mean and standard deviation of ImageNet in grey, which its weights expect."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from medcli.training.settings import FitSettings
 from medcli.veriserum.pose.losses import PUBLISHED_POSE_LOSS
-from medcli.veriserum.pose.network import BACKBONE
+
+BACKBONE = "resnext50_32x4d"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict, check_learning_rate
 from medcli.training.training_run import Trained, Training, TrainingTask
-from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
+from medcli.veriserum.dataset.anatomies import anatomy_ids
 from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
