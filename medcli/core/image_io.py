@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.files import write_bytes
+from medcli.core.files import IMAGE_SUFFIXES, write_bytes
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+SUFFIXES = IMAGE_SUFFIXES
 
 # A broken file is reported once, by the error that names it, and not by the codec as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

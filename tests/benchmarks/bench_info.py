@@ -1,7 +1,8 @@
 """``medcli info`` on 390,000 files (300,000 of UltraBones100k, 90,000 of Veriserum): at most 5 s and 200 MB.
 
-Run it from the repository with ``python tests/benchmarks/bench_info.py [FRAMES]``; it makes a folder of empty files with
-the published names below the system's temporary folder, and removes it. Exits with 1 if a bound is missed.
+Run it from the repository with ``python tests/benchmarks/bench_info.py [FRAMES]``; it makes a folder of empty files
+with the published names below the system's temporary folder, and removes it. Exits with 1 if a bound is missed.
+``--show`` prints the answers.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from medcli.ultrabones.dataset.record_frames import (
     IndexReport,
     Problem,
     RecordFrames,
-    frames_of,
     no_frame,
+    scan_records,
     sorted_records,
 )
 from medcli.ultrabones.dataset.tracking_table import read_tracking
@@ -64,7 +64,7 @@ def scan_frames(root: Path | str) -> tuple[pd.DataFrame, IndexReport]:
         DataError: the folder is missing.
     """
     root, findings, tally = Path(root), Findings(), FrameTally()
-    parts = list(frames_of(sorted_records(root, findings), findings))
+    parts = list(scan_records(sorted_records(root, findings), findings))
     for part in parts:
         tally.add(part)
     return _as_table(parts), tally.report(root, findings)

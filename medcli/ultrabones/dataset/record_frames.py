@@ -171,7 +171,7 @@ def sorted_records(root: Path, findings: Findings | None = None) -> list[RecordF
     return records
 
 
-def frames_of(records: Iterable[RecordFolder], findings: Findings | None = None) -> Iterator[RecordFrames]:
+def scan_records(records: Iterable[RecordFolder], findings: Findings | None = None) -> Iterator[RecordFrames]:
     """The frames of each record, in this order."""
     findings = findings or Findings()
     return (_index_record(record, findings) for record in records)

@@ -17,7 +17,7 @@ from medcli.ultrabones.dataset.record_frames import (
     FrameTally,
     IndexReport,
     RecordFrames,
-    frames_of,
+    scan_records,
     sorted_records,
 )
 from medcli.ultrabones.dataset.splits import PUBLISHED_SPLIT, split_to_begin_with
@@ -80,7 +80,7 @@ def survey_ultrabones(root: Path) -> DataFolder:
     records = sorted_records(root, findings)
     total = sum(len(list_timestamps(str(Path(record.path, IMAGE_FOLDER)))[0]) for record in records)
     contents = _Contents(_spread(total, _MOST_CHECKED))
-    for frames in frames_of(records, findings):
+    for frames in scan_records(records, findings):
         contents.add(frames)
     report = contents.tally.report(root, findings)
     if report.images:

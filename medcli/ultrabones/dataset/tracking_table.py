@@ -40,7 +40,7 @@ def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFr
 
     path = path or tracking_file(record_dir)
     if path is None:
-        raise DataError(f"no tracking table in {record_dir}: expected {TRACKING_FILES[0]}")
+        raise _no_table(record_dir)
     try:
         table = pd.read_csv(path, encoding=_ENCODING, skipinitialspace=True)
         table.columns = pd.Index(standard_names(table.columns.tolist()))
@@ -50,6 +50,26 @@ def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFr
     if missing:
         raise _no_column(path, missing, table.columns.tolist())
     return _tidy(table)
+
+
+def check_pose_columns(record_dir: str | Path) -> None:
+    """What :func:`read_tracking` finds wrong and the first line of the table shows.
+
+    Raises:
+        DataError: no table, or one without the columns of a pose.
+    """
+    path = tracking_file(record_dir)
+    if path is None:
+        raise _no_table(record_dir)
+    try:
+        with path.open(encoding=_ENCODING) as file:
+            header = next((line for line in file if line.strip()), "")
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read tracking table {path}: {error}") from error
+    names = standard_names([name.strip().strip('"') for name in header.split(",")])
+    missing = [name for name in ("timestamp", *POSE_COLUMNS) if name not in names]
+    if missing and header:
+        raise _no_column(path, missing, names)
 
 
 def has_optimized_poses(record_dir: str | Path, path: Path | None = None) -> bool:
@@ -79,6 +99,10 @@ def standard_names(names: Sequence[str]) -> list[str]:
     stripped = [str(name).strip() for name in names]
     known = {"timestamp", "space_factor", *POSE_COLUMNS, *OPTIMIZED_POSE_COLUMNS} - set(stripped)
     return [name.lower() if name.lower() in known else name for name in stripped]
+
+
+def _no_table(record_dir: str | Path) -> DataError:
+    return DataError(f"no tracking table in {record_dir}: expected {TRACKING_FILES[0]}")
 
 
 def _no_column(path: Path, missing: Sequence[str], names: Sequence[str]) -> DataError:

@@ -7,19 +7,19 @@ have either or both. Column names are case-insensitive.
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from medcli.core.errors import DataError
+from medcli.veriserum.dataset.database import columns_of, connect, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +63,10 @@ SOURCES = TableKind(
     "--source-calibration",
 )
 
+PREDICTIONS = TableKind("table of poses", "poses", ("id", *POSE_COLUMNS), "--predictions")
+REFERENCE = TableKind("table of poses", "poses", ("id", *POSE_COLUMNS), "--reference")
+POSE_FILE = TableKind("poses file", "poses", ("id", *POSE_COLUMNS), "--start")
+
 Images = dict[int, dict[str, str]]
 """Id -> plane ("bs", "fs") -> path."""
 
@@ -87,6 +91,19 @@ class Contents:
     databases: list[Path] = field(default_factory=list)
 
 
+def check_root(root: Path) -> None:
+    """Make sure that ``root`` is a folder.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}",
+            "name the data folder with --root, or get the data with: medcli download veriserum",
+        )
+
+
 def scan(root: Path, leave_out: Path | None = None) -> Contents:
     """Walk ``root`` once (links are followed) and list its images, surfaces and tables.
 
@@ -97,11 +114,7 @@ def scan(root: Path, leave_out: Path | None = None) -> Contents:
     Raises:
         DataError: ``root`` is not a folder.
     """
-    if not root.is_dir():
-        raise DataError(
-            f"there is no folder {root}",
-            "name the data folder with --root, or get the data with: medcli download veriserum",
-        )
+    check_root(root)
     contents = Contents(root)
     left_out = leave_out.resolve() if leave_out else None
     visited: set[str] = set()
@@ -126,7 +139,13 @@ def _add(contents: Contents, folder: str, name: str) -> None:
             contents.duplicates.append(path)
     elif match := _SURFACE.match(name):
         contents.surfaces.setdefault(int(match[1]), Path(folder, name))
-    elif name.lower().endswith(".csv"):
+    else:
+        add_table(contents, folder, name)
+
+
+def add_table(contents: Contents, folder: str, name: str) -> None:
+    """Add a file to ``contents`` if it may be a table."""
+    if name.lower().endswith(".csv"):
         contents.csv_files.append(Path(folder, name))
     elif name.lower().endswith(_DATABASE_SUFFIXES):
         contents.databases.append(Path(folder, name))
@@ -155,7 +174,7 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
 
     table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
     table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
-    _check_columns(path, table, kind)
+    _check_columns(path, table.columns.tolist(), kind)
     ids = pd.to_numeric(table["id"], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0)
     if not whole.all():
@@ -167,46 +186,44 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     return table[~repeated]
 
 
-def _check_columns(path: Path, table: pd.DataFrame, kind: TableKind) -> None:
-    missing = [name for name in kind.columns if name not in table.columns]
+def _check_columns(path: Path, names: Sequence[str], kind: TableKind) -> None:
+    missing = [name for name in kind.columns if name not in names]
     if missing:
-        by_semicolon = len(table.columns) == 1 and ";" in table.columns[0]
+        by_semicolon = len(names) == 1 and ";" in names[0]
         hint = "its columns are separated by semicolons: save it with commas" if by_semicolon else None
         raise DataError(f"{path} is not a {kind.title}: it has no column {', '.join(missing)}", hint)
-    doubled = sorted(set(table.columns[table.columns.duplicated()]) & set(kind.columns))
+    doubled = sorted(name for name in set(kind.columns) if list(names).count(name) > 1)
     if doubled:
         raise DataError(f"{path} has the column {', '.join(doubled)} twice (case does not count)")
 
 
-@dataclass(frozen=True)
-class Measurements:
-    """The trial of each measurement: ``measurement_id`` -> trial, by a database's column."""
+def check_table_file(path: Path, kind: TableKind) -> None:
+    """What :func:`read_table` finds wrong and the beginning of the file shows.
 
-    trials: dict[int, int]
-    column: str
-    path: Path
-
-
-def read_measurements(contents: Contents, columns: Sequence[str]) -> Measurements | None:
-    """The trial of each measurement, from the first database that has a table ``measurements`` with such a column.
-
-    Args:
-        contents: lists the databases.
-        columns: names that the column may have, the preferred one first.
+    Raises:
+        DataError: there is no file, or it is not this table.
     """
-    for path in contents.databases:
-        try:
-            with _connect(path) as connection:
-                names = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master")]
-                for name in [name for name in names if name.lower() == "measurements"]:
-                    present = _columns(connection, name)
-                    for column in columns:
-                        if {"id", column} <= present:
-                            rows = connection.execute(f"SELECT id, {_quoted(column)} FROM {_quoted(name)}")
-                            return Measurements({k: v for k, v in rows if v is not None}, column, path)
-        except sqlite3.Error as error:
-            _LOG.debug("%s: %s", path, error)
-    return None
+    if not path.is_file():
+        raise _no_file(path, kind)
+    if path.suffix.lower() in _DATABASE_SUFFIXES:
+        if _find_table(path, kind) is None:
+            raise _not_in_database(path, kind)
+        return
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a {kind.title}: {error}") from error
+    # pandas gives columns of exactly the same name other names
+    _check_columns(path, [name.strip().lower() for name in dict.fromkeys(header)], kind)
+
+
+def no_table(root: Path, kind: TableKind) -> DataError:
+    """The error for a folder without a table."""
+    return DataError(
+        f"no {kind.title} in {root}: expected {kind.csv_prefix}*.csv or a database (*.db)",
+        f"get it: medcli download veriserum --only csv, or name the file with {kind.option} if the command has it",
+    )
 
 
 def is_obsolete(poses: pd.DataFrame) -> pd.Series:
@@ -277,7 +294,7 @@ def _read_csv(path: Path, kind: TableKind) -> pd.DataFrame:
     try:
         return read_csv(path)
     except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}") from error
+        raise _no_file(path, kind) from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"{path} cannot be read as a {kind.title}: {error}") from error
 
@@ -286,14 +303,22 @@ def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
     import pandas as pd
 
     if not path.is_file():
-        raise DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}")
+        raise _no_file(path, kind)
     name = _find_table(path, kind)
     if name is None:
-        raise DataError(f"database {path} has no {kind.title} (columns {', '.join(kind.columns)})")
-    with _connect(path) as connection:
-        cursor = connection.execute(f"SELECT * FROM {_quoted(name)}")
+        raise _not_in_database(path, kind)
+    with connect(path) as connection:
+        cursor = connection.execute(f"SELECT * FROM {quoted(name)}")
         columns = [column[0] for column in cursor.description]
         return pd.DataFrame(cursor.fetchall(), columns=columns)
+
+
+def _no_file(path: Path, kind: TableKind) -> DataError:
+    return DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}")
+
+
+def _not_in_database(path: Path, kind: TableKind) -> DataError:
+    return DataError(f"database {path} has no {kind.title} (columns {', '.join(kind.columns)})")
 
 
 def _has_table(path: Path, kind: TableKind) -> bool:
@@ -307,28 +332,10 @@ def _has_table(path: Path, kind: TableKind) -> bool:
 def _find_table(path: Path, kind: TableKind) -> str | None:
     """The database's table with these columns; of several, the one with the shortest name (``Poses``)."""
     try:
-        with _connect(path) as connection:
+        with connect(path) as connection:
             rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
             names = [row[0] for row in rows]
-            fitting = [name for name in names if set(kind.columns) <= _columns(connection, name)]
+            fitting = [name for name in names if set(kind.columns) <= columns_of(connection, name)]
     except sqlite3.Error as error:
         raise DataError(f"{path} is not a readable sqlite database: {error}") from error
     return min(fitting, key=lambda name: (len(name), name), default=None)
-
-
-def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {str(row[1]).lower() for row in connection.execute(f"PRAGMA table_info({_quoted(table)})")}
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-@contextmanager
-def _connect(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection that is closed at the end of the block."""
-    connection = sqlite3.connect(f"file:{quote(path.resolve().as_posix())}?mode=ro", uri=True)
-    try:
-        yield connection
-    finally:
-        connection.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcli.core.errors import DataError
-from medcli.veriserum.dataset.folder_index import Contents, Images, TableKind, locate, read_table, scan
+from medcli.veriserum.dataset.folder_index import Contents, Images, TableKind, locate, no_table, read_table, scan
 from medcli.veriserum.dataset.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from medcli.veriserum.dataset.implant_surfaces import Surfaces
 
 CALIBRATED_FOLDER = "calibrated"
+
+
+def no_calibrated_images(folder: Path) -> DataError:
+    """The error for a folder of calibrated images that is missing or contains none."""
+    fault = f"{folder} contains no calibrated_bs_NNNNNN.jpg" if folder.is_dir() else f"there is no folder {folder}"
+    return DataError(fault, "make it: medcli calibrate veriserum")
 
 
 @dataclass(eq=False)
@@ -61,13 +67,7 @@ class VeriserumStudy:
             return self.contents.calibrated
         found = scan(self._folder).calibrated if self._folder.is_dir() else {}
         if self.calibrated and not found:
-            is_there = self._folder.is_dir()
-            fault = (
-                f"{self._folder} contains no calibrated_bs_NNNNNN.jpg"
-                if is_there
-                else f"there is no folder {self._folder}"
-            )
-            raise DataError(fault, "make it: medcli calibrate veriserum")
+            raise no_calibrated_images(self._folder)
         return found
 
     @cached_property
@@ -93,9 +93,5 @@ class VeriserumStudy:
     def _read(self, kind: TableKind) -> tuple[pd.DataFrame, Path]:
         path = self.files.get(kind) or locate(self.contents, kind)
         if path is None:
-            raise DataError(
-                f"no {kind.title} in {self.root}: expected {kind.csv_prefix}*.csv or a database (*.db)",
-                f"get it: medcli download veriserum --only csv, or name the file with {kind.option} if the command has "
-                "it",
-            )
+            raise no_table(self.root, kind)
         return read_table(path, kind), path

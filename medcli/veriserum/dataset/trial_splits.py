@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.database import read_measurements
 
 _LOG = logging.getLogger(__name__)
 TRIAL_COLUMNS = ("trials_id", "trial_id")
@@ -89,7 +90,7 @@ def find_trials(poses: pd.DataFrame, contents: folder_index.Contents) -> Trials:
         if name in poses.columns and not _is_tiny(poses[name]):
             return Trials(_numbered(poses[name]), name)
     if "measurement_id" in poses.columns:
-        found = folder_index.read_measurements(contents, TRIAL_COLUMNS)
+        found = read_measurements(contents.databases, TRIAL_COLUMNS)
         if found is not None:
             trials = poses["measurement_id"].map(found.trials)
             if trials.notna().all() and not _is_tiny(trials):

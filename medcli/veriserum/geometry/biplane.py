@@ -20,7 +20,6 @@ sum of its entry depths.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -33,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
+from medcli.veriserum.dataset.contents_check import no_inter_plane, read_inter_plane_file
 from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM, PLANES
 
 
@@ -92,16 +92,13 @@ def read_inter_plane(path: Path | None) -> InterPlane:
     """
     if path is None:
         return InterPlane()
+    content = read_inter_plane_file(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not content or not set(content) <= set(PLANES):
-            raise ValueError(f"its keys are {', '.join(content)}, not bs or fs")
         return InterPlane(
             **{name: Plane(**{k: np.array(v, float) for k, v in content[name].items()}) for name in content}
         )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.939693, 0, 0.342020], "vertical": [0, 1, 0]}}'
-        raise DataError(f"{path} is not an inter-plane geometry: {error}", f"expected {example}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise no_inter_plane(path, error) from error
 
 
 @dataclass(frozen=True)
