@@ -107,9 +107,10 @@ def _run(words: list[str]) -> None:
 
 
 def _say_error(error: MedcliError) -> int:
-    say("error: ", error.message)
-    if error.hint:
-        say("       ", error.hint)
+    for problem in error.problems:
+        say("error: ", problem.message)
+        if problem.hint:
+            say("       ", problem.hint)
     return error.exit_code
 
 

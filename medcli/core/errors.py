@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 
 DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers that mean that no further file can be written: disk full, quota used up."""
@@ -48,6 +49,11 @@ class MedcliError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def problems(self) -> tuple[MedcliError, ...]:
+        """The problems to print one by one: this one, or each of :class:`SeveralProblems`."""
+        return (self,)
 
 
 class UsageError(MedcliError):
@@ -105,3 +111,16 @@ def _space(path: str, needed: int | None) -> str:
 def printable(text: str) -> str:
     """``text`` out of a file as it may stand in a message: short, and without control characters."""
     return "".join(character if character.isprintable() else "?" for character in text[:100])
+
+
+class SeveralProblems(MedcliError):
+    """Everything that stands in the way of a command, found before it began. Exit code of the first problem."""
+
+    def __init__(self, problems: Sequence[MedcliError]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems), problems[0].hint)
+        self._problems = tuple(problems)
+        self.exit_code = problems[0].exit_code
+
+    @property
+    def problems(self) -> tuple[MedcliError, ...]:
+        return self._problems

@@ -19,10 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DISK_FULL, MedcliError, UnwrittenFileError, UsageError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError
 from medcli.core.json_text import to_json
 from medcli.core.secrets import redact
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+"""Endings of the image files that are read."""
 _LOG = logging.getLogger(__name__)
 _PROBE_BYTES = 1 << 16
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
@@ -154,6 +156,45 @@ def make_output_folder(folder: Path) -> Path:
         raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out") from error
     remove_leftovers(folder)
     return folder
+
+
+def check_output_folder(folder: Path) -> None:
+    """What :func:`make_output_folder` finds wrong and can be known without creating anything.
+
+    Raises:
+        MedcliError: it is a file, lies below one, or is not writable.
+    """
+    try:
+        nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+        if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+            return
+        is_file, number = folder.is_file(), errno.EACCES if nearest.is_dir() else errno.ENOTDIR
+    except OSError as error:  # a name that is too long
+        is_file, number = False, error.errno or errno.EINVAL
+    reason = "it is a file, not a folder" if is_file else os.strerror(number)
+    raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out")
+
+
+def check_replaceable(target: Path, overwrite: bool) -> None:
+    """Make sure that writing ``target`` replaces nothing, unless ``overwrite``.
+
+    Raises:
+        UsageError: it exists.
+    """
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists", "use --overwrite to replace it")
+
+
+def check_readable(path: Path) -> None:
+    """Make sure that a file can be opened.
+
+    Raises:
+        DataError: it cannot, with the reason.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def check_name(path: Path) -> Path:

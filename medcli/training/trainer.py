@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import logging
 import traceback
@@ -17,9 +16,8 @@ import torch
 from medcli.core.errors import DataError, MedcliError, UsageError, printable
 from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
 from medcli.training.devices import Devices
-from medcli.training.settings import FitSettings
+from medcli.training.settings import FitSettings, check_loggers
 
-LOGGERS = ("csv", "tensorboard")
 _MOST_EPOCHS = 1_000_000_000
 _NO_VARIANCE = "Expected more than 1 value per channel"
 
@@ -169,15 +167,9 @@ def _read_resumable(path: Path, whole: bool = False) -> dict[str, Any]:
 
 
 def _make_loggers(names: Sequence[str], folder: Path) -> list[Any]:
-    unknown = [name for name in names if name not in LOGGERS]
-    if unknown:
-        raise UsageError(f"--logger '{unknown[0]}' is not one of {', '.join(LOGGERS)}")
+    check_loggers(names)
     if "tensorboard" not in names:
         return []
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UsageError(
-            "--logger tensorboard needs a package that is not installed", "pip install medcli[tensorboard]"
-        )
     from lightning.pytorch.loggers import TensorBoardLogger
 
     return [TensorBoardLogger(folder, name="tensorboard", version="")]

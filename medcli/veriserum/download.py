@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
+from medcli.core.refusals import refusals
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.addresses import checked_address
@@ -106,14 +107,13 @@ def download_veriserum(
         DataError: a source cannot be reached or refuses access, or has no image of the chosen ids.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
-    if not (dry_run or licence_accepted or is_licence_accepted(root)):
-        raise UsageError(
-            f"Veriserum's licence is not accepted yet: {publication.ABOUT.licence}", "accept it with --accept-license"
-        )
-    if selection.ids and not selection.wants(Part.IMAGES):
-        raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
+    with refusals() as check:
+        if not (dry_run or licence_accepted):
+            check(_check_licence, root)
+        check(_check_selection, selection)
+        check(checked_address, origin.base_url, "--base-url")
+        check(check_destination, root, may_write=not dry_run)
     origin = replace(origin, base_url=checked_address(origin.base_url, "--base-url"))
-    check_destination(root, may_write=not dry_run)
     about = replace(publication.ABOUT, licence_accepted=True)
     request = DownloadRequest(root, about, manner or Manner(), dry_run, progress)
     with unreachable("check --base-url and --item"):
@@ -121,6 +121,18 @@ def download_veriserum(
     if not any(wanted for _, wanted in found):
         raise UsageError("no file of Veriserum matches", "see --dry-run without a selection")
     return carry_out(found, request)
+
+
+def _check_licence(root: Path) -> None:
+    if not is_licence_accepted(root):
+        raise UsageError(
+            f"Veriserum's licence is not accepted yet: {publication.ABOUT.licence}", "accept it with --accept-license"
+        )
+
+
+def _check_selection(selection: VeriserumSelection) -> None:
+    if selection.ids and not selection.wants(Part.IMAGES):
+        raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
 
 
 def _parts(

@@ -105,10 +105,10 @@ def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
     Raises:
         DataError: the file is missing, damaged, hostile, or does not fit the network it names.
     """
+    check_checkpoint_file(path, "name a .safetensors file, or a published .pth")
     from medcli.ultrabones.segmentation import checkpoint as segmentation
     from medcli.veriserum.pose import checkpoint as pose
 
-    check_checkpoint_file(path, "name a .safetensors file, or a published .pth")
     if path.suffix == SUFFIX and read_header(path).kind == POSE:
         return pose.describe_pose_checkpoint(path)
     return segmentation.describe_segmentation_checkpoint(path)

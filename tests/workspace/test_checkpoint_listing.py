@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from medcli.core.errors import DataError
-from medcli.veriserum.pose.checkpoint import PoseMetadata, save_pose_checkpoint
+from medcli.veriserum.pose.checkpoint import save_pose_checkpoint
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
 from medcli.veriserum.pose.network import build_pose_network
 from medcli.workspace.checkpoint_listing import (
     DAMAGED,

@@ -127,6 +127,17 @@ def _warn_once(text: str) -> None:
     logger.warning("%s", text)
 
 
+def has_frames(record: RecordFolder) -> bool:
+    """Whether a record has a frame, without listing all of them."""
+    if IMAGE_FOLDER not in record.folders:
+        return False
+    try:
+        with os.scandir(record.path + os.sep + IMAGE_FOLDER) as entries:
+            return any(_TIMESTAMPED.match(entry.name) and entry.name.lower().endswith(".png") for entry in entries)
+    except OSError:
+        return False
+
+
 def specimen_folder(record_dir: str | Path) -> Path | None:
     """The ``cadaver…`` or ``specimen…`` folder that holds a record, None when there is none."""
     return next((folder for folder in Path(record_dir).parents if _SPECIMEN.match(folder.name)), None)

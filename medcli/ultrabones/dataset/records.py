@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds, problem_of
+from medcli.ultrabones.dataset.presence import refuse_absent
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, SPACING, read_tracking
 
 if TYPE_CHECKING:
@@ -82,12 +83,7 @@ def find_sweeps(
     frames = index_frames(root)
     for column, wanted in (("specimen", specimens), ("record", records)):
         if wanted:
-            present = sorted(set(frames[column].tolist()))
-            missing = sorted(set(wanted) - set(present))
-            if missing:
-                raise DataError(
-                    f"no {column} {', '.join(map(str, missing))} in {root}; there are {', '.join(map(str, present))}"
-                )
+            refuse_absent(column, wanted, frames[column].tolist(), root)
             frames = frames[frames[column].isin(list(wanted))]
     if frames.empty:
         raise DataError(f"no record {', '.join(map(str, records or ()))} of the specimens asked for in {root}")

@@ -44,7 +44,7 @@ def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFr
     """
     path = path or tracking_file(record_dir)
     if path is None:
-        raise DataError(f"no tracking table in {record_dir}: expected {TRACKING_FILES[0]}")
+        raise _no_table(record_dir)
     table = _tidy(read_tracking_cells(path))
     if (table["timestamp"] < 0).all():
         raise _no_stamps(path)
@@ -67,6 +67,20 @@ def read_tracking_cells(path: Path, rename: bool = True, **settings: Any) -> pd.
     if table.empty:
         raise _no_rows(path)
     return table
+
+
+def check_pose_columns(record_dir: str | Path) -> None:
+    """What :func:`read_tracking` finds wrong and the first line of the table shows.
+
+    Raises:
+        DataError: no table, or one without the columns of a pose.
+    """
+    path = tracking_file(record_dir)
+    if path is None:
+        raise _no_table(record_dir)
+    names = standard_names(header_of(read_table_text(path, _WHAT), skipinitialspace=True))
+    if names:
+        check_columns(names, ("timestamp", *POSE_COLUMNS), path, _WHAT)
 
 
 def has_optimized_poses(record_dir: str | Path, path: Path | None = None) -> bool:
@@ -102,6 +116,10 @@ def standard_names(names: Sequence[str]) -> list[str]:
     stripped = [str(name).strip() for name in names]
     known = {"timestamp", SPACING, *POSE_COLUMNS, *OPTIMIZED_POSE_COLUMNS} - set(stripped)
     return [name.lower() if name.lower() in known else name for name in stripped]
+
+
+def _no_table(record_dir: str | Path) -> DataError:
+    return DataError(f"no tracking table in {record_dir}: expected {TRACKING_FILES[0]}")
 
 
 def _no_rows(path: Path) -> DataError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
+from medcli.core.refusals import refusals
 from medcli.core.secrets import hide_values, hide_values_in
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import Connection, parse_connection
@@ -156,9 +157,10 @@ def download_ultrabones(
     """
     request = DownloadRequest(root, publication.ABOUT, manner or Manner(), dry_run, progress)
     finding = _Finding(selection)
-    check_destination(root, may_write=not dry_run)
+    with refusals() as check:
+        check(check_destination, root, may_write=not dry_run)
+        connection = check(find_connection, origin)
     with unreachable("check --revision"):
-        connection = find_connection(origin)
         source, wanted = (
             _of_azure(connection, origin, finding, request) if connection else _of_hub(origin, finding, request)
         )

@@ -33,17 +33,11 @@ from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Advance, Progress
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
-from medcli.ultrabones.segmentation.checkpoint import find_newest_best
+from medcli.ultrabones.segmentation.checkpoint_metadata import check_threshold, find_newest_best
+from medcli.ultrabones.segmentation.frame_reader import FrameReader, InputFrame
 from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter, one_thread_each
 from medcli.ultrabones.segmentation.prediction_folders import prediction_manifest, prepare_folders
-from medcli.ultrabones.segmentation.prediction_inputs import (
-    MASK_ENDING,
-    FrameReader,
-    InputFrame,
-    InputSource,
-    find_sources,
-    records_of,
-)
+from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING, InputSource, find_sources, records_of
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 
 logger = logging.getLogger(__name__)
@@ -138,8 +132,7 @@ def predict_seg(
         MedcliError: the output cannot be written.
     """
     settings = settings or PredictSettings()
-    if settings.threshold is not None and not 0.0 < settings.threshold < 1.0:
-        raise UsageError(f"--threshold must lie between 0 and 1, got {settings.threshold}")
+    check_threshold(settings.threshold)
     records = records_of(root, specimens) if root is not None and specimens else []
     sources = find_sources([*inputs, *records], settings.out)
     if not sources:

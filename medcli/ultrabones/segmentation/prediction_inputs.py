@@ -1,28 +1,22 @@
-"""What ``predict`` is given, as frames to read: files, folders, patterns, records, specimens, movies, DICOM."""
+"""What ``predict`` is given, as files to read: files, folders, patterns, records, specimens. By names alone."""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from medcli.core import image_io
 from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.files import IMAGE_SUFFIXES
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, find_records, specimen_folder
-from medcli.ultrabones.segmentation.frame_pages import PAGES
 
-Grey = NDArray[np.uint8]
 MOVIE_SUFFIXES = frozenset({".avi", ".mp4", ".mov", ".mkv", ".m4v"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-SUFFIXES = image_io.SUFFIXES | MOVIE_SUFFIXES | DICOM_SUFFIXES
+SUFFIXES = IMAGE_SUFFIXES | MOVIE_SUFFIXES | DICOM_SUFFIXES
 PREDICTED_FOLDER = "Labels_pred"
 PLAIN_FOLDER = "predictions"
 MASK_ENDING = "_label_pred.png"
@@ -49,65 +43,13 @@ class InputSource:
     def kind(self) -> str:
         """``still``, ``movie`` or ``dicom``."""
         suffix = self.path.suffix.lower()
-        return "movie" if suffix in MOVIE_SUFFIXES else "still" if suffix in image_io.SUFFIXES else "dicom"
+        return "movie" if suffix in MOVIE_SUFFIXES else "still" if suffix in IMAGE_SUFFIXES else "dicom"
 
     def mask_of(self, number: int | None) -> Path:
         """The mask's path: of a still image, or of frame ``number`` of a file with several frames."""
         if number is None:
             return self.folder / f"{self.stem}{MASK_ENDING}"
         return self.folder / self.stem / f"{self.stem}_{number:06d}{MASK_ENDING}"
-
-
-@dataclass(frozen=True)
-class InputFrame:
-    """One frame to predict on: how to read it, (H, W) uint8, where its mask goes, and what to call it."""
-
-    read: Callable[[], Grey]
-    mask: Path
-    name: str
-
-
-@dataclass
-class FrameReader:
-    """Goes through the frames of sources, one after the other; a file that cannot be opened is noted, not fatal.
-
-    Still images are only read when the frame is; movies are decoded while going through them.
-
-    Attributes:
-        skip_existing: leave out frames whose mask is already there.
-        failures: what went wrong, one line each.
-        skipped: number of frames left out.
-    """
-
-    sources: Sequence[InputSource]
-    skip_existing: bool = False
-    failures: list[str] = field(default_factory=list)
-    skipped: int = 0
-
-    def __iter__(self) -> Iterator[InputFrame]:
-        for source in self.sources:
-            try:
-                yield from self._frames(source)
-            except DataError as error:
-                self.failures.append(error.message)
-
-    def _frames(self, source: InputSource) -> Iterator[InputFrame]:
-        if source.kind == "still" and source.path.suffix.lower() not in (".tif", ".tiff"):
-            mask = source.mask_of(None)
-            if not self._has(mask):
-                yield InputFrame(partial(image_io.read_grey, source.path), mask, source.path.name)
-            return
-        for number, (read, alone) in enumerate(PAGES[source.kind](source.path)):
-            mask = source.mask_of(None if alone else number)
-            if not self._has(mask):
-                name = source.path.name if alone else f"{source.path.name} {number}"
-                yield InputFrame(_read_now(read), mask, name)
-
-    def _has(self, mask: Path) -> bool:
-        if not self.skip_existing or not mask.is_file():
-            return False
-        self.skipped += 1
-        return True
 
 
 def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[InputSource]:
@@ -127,14 +69,23 @@ def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[
     for text in inputs:
         sources = list(_expand(Path(text), out))
         if not sources:
-            kinds = ", ".join(sorted(SUFFIXES))
-            raise UsageError(f"nothing to predict on in {text}", f"expected a record, a specimen or files of {kinds}")
+            raise _nothing_in(text)
         for source in sources:
             found.setdefault(Path(os.path.abspath(source.path)), source)  # noqa: PTH100 (keeps links)
     dicom = next((source for source in found.values() if source.kind == "dicom"), None)
     if dicom and find_spec("pydicom") is None:
         raise MedcliError(f"{dicom.path} is DICOM, which needs pydicom", "pip install 'medcli[dicom]'")
     return _with_own_names(list(found.values()))
+
+
+def check_input(given: Path | str) -> None:
+    """Make sure that one input means a file, without listing all of them.
+
+    Raises:
+        UsageError: it means none.
+    """
+    if next(_expand(Path(given), None), None) is None:
+        raise _nothing_in(given)
 
 
 def records_of(root: Path, specimens: Sequence[int]) -> list[Path]:
@@ -154,6 +105,11 @@ def records_of(root: Path, specimens: Sequence[int]) -> list[Path]:
         there = ", ".join(str(number) for number in sorted({record.specimen for record in records})) or "none"
         raise DataError(f"no specimen {', '.join(map(str, missing))} in {root}", f"there: {there}")
     return [Path(record.path) for record in records if record.specimen in specimens]
+
+
+def _nothing_in(given: Path | str) -> UsageError:
+    kinds = ", ".join(sorted(SUFFIXES))
+    return UsageError(f"nothing to predict on in {given}", f"expected a record, a specimen or files of {kinds}")
 
 
 def _expand(path: Path, out: Path | None) -> Iterator[InputSource]:
@@ -219,19 +175,3 @@ def _with_own_names(sources: list[InputSource]) -> list[InputSource]:
         folder, stem = doubles[0]
         raise UsageError(f"several inputs would write {folder / (stem + MASK_ENDING)}", "predict on them one by one")
     return named
-
-
-def _read_now(read: Callable[[], Grey]) -> Callable[[], Grey]:
-    """What gives the frame that ``read`` gives now, or raises what it raises: a movie goes on to its next frame."""
-    try:
-        return partial(_same, read())
-    except DataError as error:
-        return partial(_refuse, error)
-
-
-def _same(grey: Grey) -> Grey:
-    return grey
-
-
-def _refuse(error: DataError) -> Grey:
-    raise error

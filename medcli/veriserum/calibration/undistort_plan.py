@@ -14,6 +14,7 @@ import pandas as pd
 from medcli.core.errors import DataError
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.contents_check import no_native_image
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSES
 from medcli.veriserum.dataset.image_doubles import Doubles, check_single
@@ -140,10 +141,7 @@ def make_plan(
     study = VeriserumStudy(root, out, files={POSES: selection.poses, DISTORTIONS: selection.distortion})
     contents = study.contents
     if not contents.images:
-        raise DataError(
-            f"no image in {root}: expected bs_000001.jpg, fs_000001.jpg, … there or in a folder below",
-            "name the dataset's folder with --root",
-        )
+        raise no_native_image(root)
     double = sum(path in contents.doubles for planes in contents.images.values() for path in planes.values())
     if double:
         _LOG.warning("%d images exist twice; the first of each is used", double)

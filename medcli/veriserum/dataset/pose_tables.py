@@ -19,8 +19,6 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 _LOG = logging.getLogger(__name__)
 _BOUNDS = pose_bounds(folder_index.POSE_COLUMNS)
 MANUAL = "manual"
-PREDICTIONS = folder_index.TableKind("table of poses", "poses", ("id", *folder_index.POSE_COLUMNS), "--predictions")
-REFERENCE = folder_index.TableKind("table of poses", "poses", ("id", *folder_index.POSE_COLUMNS), "--reference")
 PUBLISHED_COLUMNS = (
     "id",
     "measurement_id",
@@ -79,7 +77,7 @@ def pose_numbers(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([matrices[..., :3, 3], angles.reshape(*matrices.shape[:-2], 3)], axis=-1)
 
 
-def read_predictions(path: Path, kind: folder_index.TableKind = PREDICTIONS) -> pd.DataFrame:
+def read_predictions(path: Path, kind: folder_index.TableKind = folder_index.PREDICTIONS) -> pd.DataFrame:
     """Poses by id from a CSV file or a database; rows without six plausible numbers are omitted with a warning.
 
     Raises:
@@ -100,10 +98,10 @@ def read_reference(study: VeriserumStudy, wanted: str) -> tuple[pd.DataFrame, st
         DataError: there are none.
     """
     if wanted != MANUAL:
-        return read_predictions(Path(wanted), REFERENCE), wanted
+        return read_predictions(Path(wanted), folder_index.REFERENCE), wanted
     for path in study.contents.csv_files:
         if MANUAL in path.name.lower():
-            return read_predictions(path, REFERENCE), path.name
+            return read_predictions(path, folder_index.REFERENCE), path.name
     table, path = study.table(folder_index.POSES), study.table_file(folder_index.POSES)
     for name in (MANUAL, "is_manual"):
         if name in table.columns:

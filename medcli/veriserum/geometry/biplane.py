@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.json_text import parse_json
 from medcli.core.mesh import Mesh
 from medcli.core.plausibility import POSITION_MM, PRINCIPAL_POINT_MM, SOURCE_DISTANCE_MM, problem_of
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
+from medcli.veriserum.dataset.contents_check import no_inter_plane, read_inter_plane_file
 from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM, PLANES
 
 
@@ -96,16 +96,13 @@ def read_inter_plane(path: Path | None) -> InterPlane:
     """
     if path is None:
         return InterPlane()
+    content = read_inter_plane_file(path)
     try:
-        content = parse_json(path.read_bytes())
-        if not content or not set(content) <= set(PLANES):
-            raise ValueError(f"its keys are {', '.join(content)}, not bs or fs")
         return InterPlane(
             **{name: Plane(**{k: np.array(v, float) for k, v in content[name].items()}) for name in content}
         )
-    except (DataError, OSError, ValueError, TypeError, AttributeError) as error:
-        example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.939693, 0, 0.342020], "vertical": [0, 1, 0]}}'
-        raise DataError(f"{path} is not an inter-plane geometry: {error}", f"expected {example}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise no_inter_plane(path, error) from error
 
 
 _SOURCE_BOUNDS = {f"principalp_{axis}_{plane}": PRINCIPAL_POINT_MM for axis in "hv" for plane in PLANES} | {

@@ -21,10 +21,10 @@ from medcli.training.batches import HostFrames, spread
 from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.training.settings import data_fingerprint
 from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.dataset.anatomies import anatomy_ids
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, Images, is_obsolete, whole_numbers
 from medcli.veriserum.dataset.image_doubles import Doubles
-from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
 from medcli.veriserum.dataset.pose_tables import pose_matrices, with_plausible_poses
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import SPLIT_RULES, Ids, Trials, TrialSplit, find_trials

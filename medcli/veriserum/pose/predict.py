@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from medcli import __version__
 from medcli.core.contact_sheet import contact_sheet
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, write_text
 from medcli.core.image_io import write_image
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.training.weights import find_newest
 from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.dataset.contents_check import check_pair_image
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, Images, parse_name, scan, whole_columns
 from medcli.veriserum.dataset.image_doubles import Doubles
@@ -162,11 +163,7 @@ def _find(
             for into, found in ((calibrated, contents.calibrated), (calibrated, apart), (originals, contents.images)):
                 _merge(into, found, others, doubles)
             continue
-        parsed = parse_name(path.name)
-        if parsed is None:
-            raise UsageError(f"{path} is neither a folder nor named bs_NNNNNN or calibrated_bs_NNNNNN (or fs)")
-        if not path.is_file():
-            raise DataError(f"there is no file {path}")
+        parsed = check_pair_image(path)
         _merge(calibrated if parsed[0] else originals, *_with_partner(path, parsed), doubles)
     files: dict[int, PairFiles] = {}
     failures = []

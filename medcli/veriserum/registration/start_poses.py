@@ -25,7 +25,6 @@ from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 
 _LOG = logging.getLogger(__name__)
-POSE_FILE = folder_index.TableKind("poses file", "poses", ("id", *POSE_COLUMNS), "--start")
 _ON_THE_FLY_SIZE = 512
 _FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 _CARRIED = ("obsolete", "update_timestamp")
@@ -148,7 +147,7 @@ def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
     if file is None:
         table, path = study.table(POSES).copy(), study.table_file(POSES)
     else:
-        table, path = _filled(folder_index.read_table(file, POSE_FILE), study), file
+        table, path = _filled(folder_index.read_table(file, folder_index.POSE_FILE), study), file
     missing = [name for name in (*POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}")

@@ -7,9 +7,8 @@ The published calibrations were fitted to beads found to whole pixels by a searc
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +23,6 @@ from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_image_f
 from medcli.veriserum.dataset.detector import PLANES
 
 _LOG = logging.getLogger(__name__)
-_PLANE_IN_NAME = re.compile(r"(?<![a-z])(bs|fs)(?![a-z])", re.IGNORECASE)
 _METHODS = {PolynomialDistortion.name: "medcli bead centroids, linear least squares"}
 _MUCH_MISSING = 0.15
 _LARGE_RESIDUAL_MM = 0.1
@@ -73,31 +71,6 @@ class FitResult:
     figure: Path
     seconds: float
     schema: str = "medcli.calibrate-fit.v1"
-
-
-def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
-    """The image of each plane, from ``bs=PATH`` or from bs or fs in the file's name.
-
-    Raises:
-        UsageError: a name states neither or both, or two images show the same plane.
-    """
-    chosen: dict[str, Path] = {}
-    for word in words:
-        plane, equals, rest = word.partition("=")
-        if equals and plane.lower() in PLANES and rest:
-            plane, path = plane.lower(), Path(rest)
-        else:
-            if equals and rest and plane.isalpha() and not Path(word).exists():
-                raise UsageError(f"there is no plane {plane}", f"write bs={rest} or fs={rest}")
-            path = Path(word)
-            named = {found.lower() for found in _PLANE_IN_NAME.findall(path.stem)}
-            if len(named) != 1:
-                raise UsageError(f"the plane of {word} is not given", f"write bs={word} or fs={word}")
-            plane = named.pop()
-        if plane in chosen:
-            raise UsageError(f"two images for plane {plane}: {chosen[plane]} and {path}", "fit one calibration per run")
-        chosen[plane] = path
-    return {plane: chosen[plane] for plane in PLANES if plane in chosen}
 
 
 def fit_calibration(
