@@ -16,7 +16,7 @@ from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place
 from medcli.veriserum.dataset.publication import Part
 
 if TYPE_CHECKING:
-    from medcli.transfer.request import Manner
+    from medcli.transfer.request import TransferOptions
     from medcli.transfer.results import Downloaded, Planned, Verified
 
 app = App(help="Download data: verified, resumable, only what is missing.")
@@ -100,8 +100,8 @@ def ultrabones(
 
     selection = UltrabonesSelection(specimens or (), anatomies or (), records or (), only or ())
     origin = UltrabonesOrigin(source, connection_string_file, container, revision)
-    manner = _manner(workers, timeout, retries)
-    _finish(output, download_ultrabones(dest, selection, origin, manner, dry_run, output.progress()))
+    transfer = _transfer_options(workers, timeout, retries)
+    _finish(output, download_ultrabones(dest, selection, origin, transfer, dry_run, output.progress()))
 
 
 @app.command("weights")
@@ -125,7 +125,7 @@ def weights(
         return
     from medcli.ultrabones.download.published_weights import Weights, download_weights
 
-    done = download_weights(dest, revision, _manner(1, timeout, retries), dry_run, output.progress())
+    done = download_weights(dest, revision, _transfer_options(1, timeout, retries), dry_run, output.progress())
     if not isinstance(done, Weights):
         _finish(output, done)
         return
@@ -181,15 +181,15 @@ def veriserum(
     accepted = accept_license or dry_run or is_licence_accepted(dest) or _ask_for_licence(ABOUT.licence)
     selection = VeriserumSelection(only or (), options.id_filter(ids) or ())
     origin = VeriserumOrigin(base_url or BASE_URL, item or ITEM)
-    manner = _manner(workers, timeout, retries)
-    _finish(output, download_veriserum(dest, selection, origin, accepted, manner, dry_run, output.progress()))
+    transfer = _transfer_options(workers, timeout, retries)
+    _finish(output, download_veriserum(dest, selection, origin, accepted, transfer, dry_run, output.progress()))
 
 
-def _manner(workers: int, timeout: float, retries: int) -> Manner:
-    from medcli.transfer.request import Manner
-    from medcli.transfer.retry_policy import Patience
+def _transfer_options(workers: int, timeout: float, retries: int) -> TransferOptions:
+    from medcli.transfer.request import TransferOptions
+    from medcli.transfer.retry_policy import RetryPolicy
 
-    return Manner(workers, Patience(tries=retries + 1, stall_s=timeout, connect_s=min(15.0, timeout)))
+    return TransferOptions(workers, RetryPolicy(tries=retries + 1, stall_s=timeout, connect_s=min(15.0, timeout)))
 
 
 def _ask_for_licence(licence: str) -> bool:

@@ -68,7 +68,7 @@ def build_and_load(build: Callable[[], Network], path: Path, network: str) -> Ne
         network: names it in errors.
 
     Raises:
-        DataError: there is no such network, or the weights do not fit.
+        DataError: no such network exists, or the weights do not fit.
     """
     import torch
 

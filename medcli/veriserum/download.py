@@ -19,7 +19,7 @@ from medcli.transfer.destination import MANIFEST, check_destination, read_manife
 from medcli.transfer.download import carry_out
 from medcli.transfer.plan import Wanted, merge_doubles
 from medcli.transfer.protocol import RemoteFile, RemoteSource, unreachable
-from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.request import DownloadRequest, TransferOptions
 from medcli.transfer.results import Downloaded, Planned
 from medcli.transfer.zip_ranges import Member
 from medcli.veriserum.dataset import publication
@@ -96,7 +96,7 @@ def download_veriserum(
     selection: VeriserumSelection,
     origin: VeriserumOrigin,
     licence_accepted: bool,
-    manner: Manner | None = None,
+    options: TransferOptions | None = None,
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Downloaded | Planned:
@@ -115,7 +115,7 @@ def download_veriserum(
         check(check_destination, root, may_write=not dry_run)
     origin = replace(origin, base_url=checked_address(origin.base_url, "--base-url"))
     about = replace(publication.ABOUT, licence_accepted=True)
-    request = DownloadRequest(root, about, manner or Manner(), dry_run, progress)
+    request = DownloadRequest(root, about, options or TransferOptions(), dry_run, progress)
     with unreachable("check --base-url and --item"):
         found = list(_parts(selection, origin, request))
     if not any(wanted for _, wanted in found):
@@ -138,7 +138,7 @@ def _check_selection(selection: VeriserumSelection) -> None:
 def _parts(
     selection: VeriserumSelection, origin: VeriserumOrigin, request: DownloadRequest
 ) -> Iterator[tuple[RemoteSource, list[Wanted]]]:
-    """Each source with what is wanted of it."""
+    """Each source with what is requested of it."""
     http = request.client()
     if selection.wants(Part.CSV):
         tables = GitHubFiles(publication.TABLES_REPOSITORY, publication.TABLES_COMMIT, publication.TABLES_FOLDER, http)

@@ -139,7 +139,7 @@ def test_state_of_a_training(tmp_path: Path) -> None:
     assert run.resume
 
     cut = write_training(tmp_path / "cut", SEG, finished=False)
-    (cut / "last.ckpt").write_bytes(b"PK\x03\x04 cut off")
+    (cut / "last.ckpt").write_bytes(b"PK\x03\x04 truncated")
     assert (run := find_run(cut)) is not None
     assert run.resume
     assert run.resume.endswith("--overwrite")

@@ -22,7 +22,7 @@ from medcli.transfer.download import carry_out
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted, merge_doubles
 from medcli.transfer.protocol import Fault, Missing, RemoteFile, RemoteSource, unreachable
-from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.request import DownloadRequest, TransferOptions
 from medcli.transfer.results import Downloaded, Planned
 from medcli.transfer.zip_ranges import Member
 from medcli.ultrabones.dataset import publication
@@ -144,7 +144,7 @@ def download_ultrabones(
     root: Path,
     selection: UltrabonesSelection,
     origin: UltrabonesOrigin,
-    manner: Manner | None = None,
+    options: TransferOptions | None = None,
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Downloaded | Planned:
@@ -155,7 +155,7 @@ def download_ultrabones(
         UsageError: the selection asks for what the source does not have.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
-    request = DownloadRequest(root, publication.ABOUT, manner or Manner(), dry_run, progress)
+    request = DownloadRequest(root, publication.ABOUT, options or TransferOptions(), dry_run, progress)
     finding = _Finding(selection)
     with refusals() as check:
         check(check_destination, root, may_write=not dry_run)
