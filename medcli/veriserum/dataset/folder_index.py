@@ -211,9 +211,11 @@ def check_table_file(path: Path, kind: TableKind) -> None:
         return
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file), [])
+            header = next(filter(None, csv.reader(file)), [])
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a {kind.title}: {error}") from error
+    if not header:
+        raise DataError(f"{path} cannot be read as a {kind.title}: No columns to parse from file")
     # pandas gives columns of exactly the same name other names
     _check_columns(path, [name.strip().lower() for name in dict.fromkeys(header)], kind)
 
