@@ -96,10 +96,13 @@ def ultrabones(
     if verify:
         _verify(output, dest, workers)
         return
-    from medcli.ultrabones.download.download import UltrabonesOrigin, UltrabonesSelection, download_ultrabones
+    from medcli.ultrabones.download.connection import UltrabonesOrigin, check_download
+
+    origin = UltrabonesOrigin(source, connection_string_file, container, revision)
+    check_download(dest, origin, dry_run)
+    from medcli.ultrabones.download.download import UltrabonesSelection, download_ultrabones
 
     selection = UltrabonesSelection(specimens or (), anatomies or (), records or (), only or ())
-    origin = UltrabonesOrigin(source, connection_string_file, container, revision)
     transfer = _transfer_options(workers, timeout, retries)
     _finish(output, download_ultrabones(dest, selection, origin, transfer, dry_run, output.progress()))
 
@@ -175,12 +178,20 @@ def veriserum(
     if verify:
         _verify(output, dest, workers)
         return
+    from medcli.veriserum.dataset.download_selection import (
+        VeriserumOrigin,
+        VeriserumSelection,
+        check_veriserum_download,
+        is_licence_accepted,
+    )
     from medcli.veriserum.dataset.publication import ABOUT, BASE_URL, ITEM
-    from medcli.veriserum.download import VeriserumOrigin, VeriserumSelection, download_veriserum, is_licence_accepted
 
     accepted = accept_license or dry_run or is_licence_accepted(dest) or _ask_for_licence(ABOUT.licence)
     selection = VeriserumSelection(only or (), options.id_filter(ids) or ())
     origin = VeriserumOrigin(base_url or BASE_URL, item or ITEM)
+    check_veriserum_download(dest, selection, origin, accepted, dry_run)
+    from medcli.veriserum.download import download_veriserum
+
     transfer = _transfer_options(workers, timeout, retries)
     _finish(output, download_veriserum(dest, selection, origin, accepted, transfer, dry_run, output.progress()))
 

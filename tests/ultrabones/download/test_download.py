@@ -13,7 +13,8 @@ import pytest
 from medcli.core.progress import Advance
 from medcli.transfer.request import TransferOptions
 from medcli.ultrabones.dataset.publication import FileKind
-from medcli.ultrabones.download.download import UltrabonesOrigin, UltrabonesSelection, download_ultrabones
+from medcli.ultrabones.download.connection import UltrabonesOrigin
+from medcli.ultrabones.download.download import UltrabonesSelection, download_ultrabones
 from tests.conftest import Ran
 from tests.support.download_fixtures import CURRENT, files_in, zipped
 from tests.support.servers import FakeHub, Trouble
