@@ -76,7 +76,9 @@ TESTED_IN = {
     "training/test_run_folder.py": "training/training_run",
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
-    "ultrabones/download/test_download.py": "core/progress transfer/archives transfer/byte_counter",
+    "ultrabones/download/test_download.py": (
+        "core/progress transfer/archives transfer/byte_counter ultrabones/download/connection"
+    ),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
@@ -102,6 +104,7 @@ TESTED_IN = {
     "veriserum/dataset/test_status.py": "veriserum/dataset/publication",
     "veriserum/dataset/test_trial_splits.py": "veriserum/dataset/database veriserum/dataset/folder_index",
     "veriserum/geometry/test_biplane.py": "veriserum/geometry/rasterizer",
+    "veriserum/test_download.py": "veriserum/dataset/download_selection",
     "veriserum/pose/test_metrics.py": "veriserum/dataset/anatomies veriserum/dataset/implant_surfaces",
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
     "veriserum/pose/test_train.py": (

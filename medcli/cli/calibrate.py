@@ -176,7 +176,7 @@ def fit(
         bool, typer.Option("--mirrored", help="The study's images are mirrored, as this one is; turn them back.")
     ] = False,
     figure: Annotated[
-        Path | None, typer.Option("--picture", help="PNG of beads and residuals to write.  [default: beside the table]")
+        Path | None, typer.Option("--figure", help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = "polynomial",
     overwrite: options.Overwrite = False,

@@ -1,7 +1,7 @@
 """Several values after one flag: ``--specimens 2 7 8``.
 
 The parser beneath Typer takes one value a flag. :class:`WordsCommand` rewrites the words into repeated flags before
-they are parsed, so that annotations stay honest (``list[int]``) and the help stays the parser's own.
+they are parsed, so that annotations stay correct (``list[int]``) and the help stays the parser's own.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def read_grey(path: Path | str) -> NDArray[np.uint8]:
     """Read an image file as 8-bit grey, (H, W); colour becomes luma, 16 bits become the upper 8.
 
     Raises:
-        DataError: the file is missing, empty, cut off, damaged, too large, or no image.
+        DataError: the file is missing, empty, truncated, damaged, too large, or no image.
     """
     return decode_grey(read_content(path), path)
 
@@ -61,7 +61,7 @@ def decode_grey(content: bytes, name: Path | str) -> NDArray[np.uint8]:
     """Decode the bytes of an image file to 8-bit grey, (H, W); ``name`` is used in errors only.
 
     Raises:
-        DataError: the bytes are empty, cut off, damaged, too large, or no image.
+        DataError: the bytes are empty, truncated, damaged, too large, or no image.
     """
     return _decode(content, False, name)
 

@@ -68,7 +68,7 @@ def parse_json(text: str | bytes, no_doubles: bool = False) -> Any:
         no_doubles: also refuse an object with one key twice, of which readers take different ones.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, or holds a key twice.
+        ValueError: it is not JSON, is nested too deeply, or holds a key twice.
     """
     try:
         return json.loads(text, object_pairs_hook=_without_doubles if no_doubles else None)

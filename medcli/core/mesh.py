@@ -68,7 +68,7 @@ def read_stl(path: Path | str) -> Mesh:
     """Read a binary or ASCII STL file; equal corners become one vertex.
 
     Raises:
-        DataError: the file is missing, empty, cut off, not STL, or holds coordinates that are not finite.
+        DataError: the file is missing, empty, truncated, not STL, or holds coordinates that are not finite.
     """
     path = Path(path)
     try:

@@ -80,7 +80,7 @@ def note_run(
         about: licence and citation of the data.
         root: the data folder; None where inputs are single files.
         settings: a dataclass or a mapping.
-        result: the result's dataclass; None where it has a file of its own, or the run goes on. A note that says the
+        result: the result's dataclass; None where it has a file of its own, or the run resumes. A note that says the
             same of a result is left alone.
         device: what computed, in words.
 

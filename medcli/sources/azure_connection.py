@@ -106,7 +106,7 @@ def parse_connection(text: str) -> Connection:
     if not signature and not key:
         raise DataError("the connection string lacks its SharedAccessSignature (sv=…&sp=rl&sig=…)")
     if signature and "sig" not in parse_qs(signature):
-        raise DataError("the SharedAccessSignature of the connection string is cut off: it has no sig")
+        raise DataError("the SharedAccessSignature of the connection string is truncated: it has no sig")
     folders = [part for part in address.path.split("/") if part]
     of_account = folders[: _is_by_path(address.hostname or "")]
     plain = "/".join([f"{address.scheme}://{address.netloc.rpartition('@')[2]}", *of_account])

@@ -86,7 +86,7 @@ def read_described(
         kind: ``pose`` or ``segmentation``.
 
     Raises:
-        DataError: it is no description, of another kind of network, of a schema that this version does not know, or a
+        DataError: not a description, of another kind of network, of a schema that this version does not know, or a
             field is not what it must be.
     """
     command = "medcli train pose" if kind == "pose" else "medcli train seg"

@@ -93,7 +93,7 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
 
 
 def _resuming(trainer: pl.Trainer, start: Path | None) -> dict[str, Any]:
-    """What ``trainer.fit`` is told of the checkpoint: to take plain values only, where its version can be told so."""
+    """Arguments of ``trainer.fit`` for the checkpoint: plain values only, where its version supports that."""
     if start is None:
         return {}
     plain = {"weights_only": True} if "weights_only" in inspect.signature(trainer.fit).parameters else {}

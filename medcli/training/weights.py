@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from medcli.core.errors import DataError, UsageError, printable
 from medcli.core.files import write_bytes, write_text
-from medcli.training.checkpoint_files.inert_values import StandIn
-from medcli.training.checkpoint_files.safe_unpickler import TensorRecord, read_pickled_model
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def build_and_load(build: Callable[[], Network], path: Path, network: str) -> Ne
         network: names it in errors.
 
     Raises:
-        DataError: there is no such network, or the weights do not fit.
+        DataError: no such network exists, or the weights do not fit.
     """
     import torch
 
@@ -151,6 +149,9 @@ def read_tensors(path: Path, most_bytes: int = 8 << 30) -> dict[str, torch.Tenso
     if path.suffix == SUFFIX:
         read_safetensors_header(path)
         return _load_safetensors(path)
+    from medcli.training.checkpoint_files.inert_values import StandIn
+    from medcli.training.checkpoint_files.safe_unpickler import TensorRecord, read_pickled_model
+
     pickled = read_pickled_model(path)
     content = pickled.root
     if isinstance(content, StandIn):

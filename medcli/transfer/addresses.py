@@ -66,7 +66,7 @@ def _is_place(place: str) -> bool:
         host = parts.hostname or ""
         host.encode("idna")
         return bool(host) and not _NO_HOST.search(host) and parts.port != 0
-    except ValueError:  # brackets without an IPv6 address, a port that is no number, a label of no or too many letters
+    except ValueError:  # no IPv6 address in brackets, a port that is not a number, an empty or too long label
         return False
 
 
@@ -79,7 +79,7 @@ def checked_address(address: str, name: str) -> str:
         name: the option or variable that it was given by.
 
     Raises:
-        UsageError: it is no http(s) address, or has a query.
+        UsageError: it is not an http(s) address, or has a query.
     """
     address = address.strip()
     if not is_address(address):
@@ -110,7 +110,7 @@ def follow_link(link: str, base: str) -> str:
     """The address that ``link`` means in an answer that came from ``base``.
 
     Raises:
-        Unexpected: it is no address, or leads from https to http, where anyone on the way could read and change it.
+        Unexpected: it is not an address, or leads from https to http, where anyone on the way could read and change it.
     """
     target = link
     if not _ADDRESS.fullmatch(link):
@@ -126,7 +126,7 @@ def follow_link(link: str, base: str) -> str:
 
 
 def _echo(address: str) -> str:
-    """What may be shown of a text that is no address, quoted."""
+    """What may be shown of a text that is not an address, quoted."""
     if "@" in address:
         return "(not shown: it may hold a password)"
     head = re.split(r"[?#]", address)[0]

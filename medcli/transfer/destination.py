@@ -219,7 +219,7 @@ def damage_of(root: Path, path: str, size: int, expected: str | None) -> str | N
 @lru_cache(maxsize=64)
 def _place(source: str) -> str:
     """A source without a password that an address may hold, also one that an earlier version recorded."""
-    return sys.intern(redact(sys.intern(source)))  # refuses what is no text
+    return sys.intern(redact(sys.intern(source)))  # rejects what is not text
 
 
 def _as_record(values: dict[str, Any]) -> Any:

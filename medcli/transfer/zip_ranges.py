@@ -161,8 +161,8 @@ def plan_runs(members: Iterable[Member], gap: int = GAP, longest: int = LONGEST_
 def is_whole_better(missing: Sequence[Member], archive_size: int, bytes_here: int) -> bool:
     """Whether to read the rest of an archive of which ``bytes_here`` bytes have come, and not only ``missing``.
 
-    An archive no longer than what is read for its directory always comes whole: nobody has shown that its server knows
-    ranges.
+    An archive no longer than what is read for its directory is always read completely: its
+    server may not know ranges.
     """
     if archive_size <= TAIL:
         return True
@@ -188,7 +188,7 @@ def _without_doubles(files: Sequence[zipfile.ZipInfo], archive: str) -> list[zip
 
 
 def folded(path: str) -> str:
-    """What a file system that tells neither case nor composed from decomposed accents takes a path for."""
+    """The name under which a file system sees a path that ignores case and composition of accents."""
     return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
 
 

@@ -177,8 +177,9 @@ def test_a_usable_destination_is_not_touched(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
 def test_a_name_that_is_not_utf8_is_written_to(veriserum_server: FakeDSpace, tmp_path: Path) -> None:
+    from medcli.veriserum.dataset.download_selection import VeriserumOrigin, VeriserumSelection
     from medcli.veriserum.dataset.publication import Part
-    from medcli.veriserum.download import VeriserumOrigin, VeriserumSelection, download_veriserum
+    from medcli.veriserum.download import download_veriserum
 
     root = tmp_path / os.fsdecode(b"\xff")
     origin = VeriserumOrigin(veriserum_server.url)

@@ -1,4 +1,4 @@
-"""Parts of a ZIP: the directory is read right, runs cover exactly what is wanted, nothing unsafe is accepted."""
+"""Parts of a ZIP: the directory is read right, runs cover exactly what is requested, nothing unsafe is accepted."""
 
 from __future__ import annotations
 

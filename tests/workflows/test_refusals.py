@@ -14,7 +14,19 @@ from tests.conftest import REPOSITORY
 
 HEAVY = (
     *("torch", "torchvision", "lightning", "segmentation_models_pytorch", "timm", "safetensors", "onnx", "onnxruntime"),
-    *("numba", "numpy", "scipy", "pandas", "cv2", "PIL", "matplotlib", "jinja2", "huggingface_hub", "azure"),
+    *(
+        "numba",
+        "numpy",
+        "scipy",
+        "pandas",
+        "cv2",
+        "PIL",
+        "matplotlib",
+        "jinja2",
+        "huggingface_hub",
+        "azure",
+        "requests",
+    ),
 )
 RUN_ALL = f"""
 import contextlib, io, json, sys

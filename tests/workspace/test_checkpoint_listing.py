@@ -84,7 +84,7 @@ def test_show_of_other_files(medcli: Callable[..., Ran], tmp_path: Path) -> None
     other = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, other)
     for path, words in (
-        (cut, "is cut off"),
+        (cut, "is truncated"),
         (other, "no description of a network"),
         (tmp_path / "x", "no checkpoint"),
     ):

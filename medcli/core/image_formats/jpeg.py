@@ -69,10 +69,10 @@ def decode_jpeg(content: bytes, header: JpegHeader, colour: bool) -> NDArray[np.
     """Decode a JPEG file as it is stored, without regard to Exif: (H, W) grey, or (H, W, 3) RGB with ``colour``.
 
     Raises:
-        DamagedImage: it is cut off, lacks scans, is too large, or anything that libjpeg finds wrong with it.
+        DamagedImage: it is truncated, lacks scans, is too large, or anything that libjpeg finds wrong with it.
     """
     if not header.complete:
-        raise DamagedImage(f"is cut off: a JPEG file of {len(content)} bytes without an end")
+        raise DamagedImage(f"is truncated: a JPEG file of {len(content)} bytes without an end")
     check_size(header.rows, header.columns)
     _check_scans(content, header)
     from simplejpeg import decode_jpeg as decode_strictly

@@ -152,7 +152,7 @@ def _read_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
     while kind != b"IEND":
         end = position + 12 + int.from_bytes(view[position : position + 4], "big")
         if position + 12 > len(view) or end > len(view):
-            raise DamagedImage(f"is cut off: a PNG file of {len(content)} bytes without an end")
+            raise DamagedImage(f"is truncated: a PNG file of {len(content)} bytes without an end")
         kind = bytes(view[position + 4 : position + 8])
         if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
             raise DamagedImage(f"is damaged: a checksum is wrong, of the chunk at byte {position}")

@@ -99,7 +99,7 @@ def check_page(content: bytes, page: TiffPage) -> None:
     """Check one page's size, and unpack all of its data once.
 
     Raises:
-        DamagedImage: it is too large, or its data are cut off or damaged.
+        DamagedImage: it is too large, or its data are truncated or damaged.
     """
     check_size(*page.size)
     compression = page.number(_COMPRESSION, _PLAIN)
@@ -115,7 +115,7 @@ def check_page(content: bytes, page: TiffPage) -> None:
 
 def _number(content: bytes, start: int, width: int, order: Any) -> int:
     if start + width > len(content):
-        raise DamagedImage(f"is cut off: a TIFF file of {len(content)} bytes")
+        raise DamagedImage(f"is truncated: a TIFF file of {len(content)} bytes")
     return int.from_bytes(content[start : start + width], order)
 
 
@@ -137,7 +137,7 @@ def _read_directory(content: bytes, position: int, order: Any, is_big: bool) -> 
         if count * dtype.itemsize > width:
             place = _number(content, place, width, order)
         if place + count * dtype.itemsize > len(content):
-            raise DamagedImage(f"is cut off: a TIFF file of {len(content)} bytes")
+            raise DamagedImage(f"is truncated: a TIFF file of {len(content)} bytes")
         tags[tag] = np.frombuffer(content, dtype, count, place)
     return TiffPage(position, tags), following
 
@@ -169,7 +169,7 @@ def _segments(content: bytes, page: TiffPage) -> Iterator[_Segment]:
         zip(offsets[:expected].tolist(), lengths[:expected].tolist(), strict=True)
     ):
         if offset + length > len(content):
-            raise DamagedImage(f"is cut off: a TIFF file of {len(content)} bytes, expected {offset + length} or more")
+            raise DamagedImage(f"is truncated: a TIFF file of {len(content)} bytes, expected {offset + length} or more")
         is_last = not is_tiled and index % down == down - 1
         sizes = (last * row_bytes, height * row_bytes) if is_last else (height * row_bytes,)  # some programs fill up
         yield _Segment(view[offset : offset + length], sizes if known else ())

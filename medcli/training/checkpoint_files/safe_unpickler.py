@@ -53,7 +53,7 @@ Read = Callable[["Storage", int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of numbers in the file: where it lies and of which type the numbers are."""
+    """A run of numbers in the file: its place and the type of its numbers."""
 
     key: str
     dtype: str

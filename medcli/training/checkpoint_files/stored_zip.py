@@ -45,14 +45,14 @@ class StoredZip:
     """The members of the archive at ``path``, a file of ``size`` bytes.
 
     Raises:
-        ValueError: it is no ZIP archive, is damaged, or says impossible things of itself.
+        ValueError: it is not a ZIP archive, is damaged, or contradicts itself.
     """
 
     def __init__(self, path: Path, size: int) -> None:
         self._path, self._size = path, size
         self._sound: set[str] = set()
         if size < _END.size:
-            raise ValueError("the archive is cut off or damaged")
+            raise ValueError("the archive is truncated or damaged")
         with path.open("rb") as file:
             start, length = self._find_directory(file)
             directory = self._bytes(file, start, length)
@@ -106,27 +106,27 @@ class StoredZip:
         return int(begin)
 
     def _find_directory(self, file: BinaryIO) -> tuple[int, int]:
-        """Place and length of the directory, which ends where its end records begin: nothing lies in between."""
+        """Place and length of the directory, which ends where its end records begin: nothing is in between."""
         end = self._size - _END.size
         mark, disk, other_disk, _, _, length, start, comment = _END.unpack(self._bytes(file, end, _END.size))
         if mark != b"PK\x05\x06" or comment or disk or other_disk:
-            raise ValueError("the archive does not end as one: it is cut off or changed")
+            raise ValueError("the archive does not end like a ZIP archive: it is truncated or changed")
         if _IN_64 in (length, start) or self._bytes(file, max(0, end - _LOCATOR_64.size), 4) == b"PK\x06\x07":
             mark, _, end, _ = _LOCATOR_64.unpack(self._bytes(file, end - _LOCATOR_64.size, _LOCATOR_64.size))
             mark_64, *_, length, start = _END_64.unpack(self._bytes(file, end, _END_64.size))
             if (mark, mark_64) != (b"PK\x06\x07", b"PK\x06\x06"):
-                raise ValueError("the archive does not end as one: it is cut off or changed")
+                raise ValueError("the archive does not end like a ZIP archive: it is truncated or changed")
         if start + length != end or length > _LARGEST_DIRECTORY:
             raise ValueError("the directory of the archive is not where it says, or too large")
         return start, length
 
     def _bytes(self, file: BinaryIO, start: int, count: int) -> bytes:
         if start < 0 or count < 0 or start + count > self._size:
-            raise ValueError("the archive is cut off or damaged")
+            raise ValueError("the archive is truncated or damaged")
         file.seek(start)
         content = file.read(count)
         if len(content) != count:
-            raise ValueError("the archive is cut off or damaged")
+            raise ValueError("the archive is truncated or damaged")
         return content
 
 

@@ -182,7 +182,7 @@ def split_frames(root: Path, split: SpecimenSplit, labels: str = "partial", limi
         limit: at most so many frames of each side, evenly over all of them; None: all.
 
     Raises:
-        DataError: there is no such frame on one of the sides; says which specimens are there.
+        DataError: there is no such frame in one of the splits; lists the specimens found.
     """
     from medcli.training.batches import spread
     from medcli.ultrabones.dataset.frame_index import index_frames

@@ -90,7 +90,7 @@ def survey_ultrabones(root: Path) -> DataFolder:
     if damaged:
         share = "" if checked == 2 * report.images else f" of {checked:,} looked at"
         examples = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
-        folder.problems.append(f"{len(damaged):,} PNG files empty or cut off{share}: {examples}")
+        folder.problems.append(f"{len(damaged):,} PNG files empty or truncated{share}: {examples}")
     _propose(folder, root, contents, report)
     return folder
 

@@ -37,7 +37,7 @@ def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFr
     Returns:
         columns ``timestamp`` (int, milliseconds, -1 where the file has no number), ``space_factor`` (millimetres per
         pixel), ``x y z`` (millimetres), ``euler_x euler_y euler_z`` (degrees), and the same six ``…_optimized`` when
-        the file has all of them; what is no number in the file is NaN.
+        the file has all of them; what is not a number in the file is NaN.
 
     Raises:
         DataError: no table, or one without rows or the columns of a pose.

@@ -119,7 +119,7 @@ def grid_distances(origin, step_u, step_v, shape, triangles, boxes, starts, limi
     """Distance to the nearest triangle of points on a plane grid; (rows, columns), ``inf`` from ``limit`` on.
 
     Point (r, c) is ``origin + c step_u + r step_v``. A distance changes by no more than the way between two points, so
-    one look at the middle of a tile of 8 x 8 points passes over most of the grid.
+    one evaluation at the middle of a tile of 8 x 8 points passes over most of the grid.
     """
     tile = 8
     stack_node, stack_squared = np.empty(_STACK, np.int64), np.empty(_STACK, np.float64)

@@ -193,7 +193,7 @@ def _label_frame(
 
 
 def label_overlay_path(sweep: Sweep, timestamp: int) -> Path:
-    """Where the overlay of a frame lies."""
+    """Path of the overlay of a frame."""
     return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
 
 

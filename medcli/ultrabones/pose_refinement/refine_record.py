@@ -1,7 +1,7 @@
 """Refine all poses of a record: a report for each frame, and optimised poses in its tracking table.
 
 The report is also the journal: it is written whenever some seconds of work are done, each row with a key of all that
-its pose depends on. A run that was killed goes on from it and ends with the same files as one whole run.
+its pose depends on. A killed run resumes from it and ends with the same files as one complete run.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def _rebuild(
 
 
 def _record_name(sweep: Sweep) -> str:
-    """``specimen90_fibula_record01`` or ``cadaver90_F231091_record01``: from the folders, which tell releases apart."""
+    """``specimen90_fibula_record01`` or ``cadaver90_F231091_record01``: from the folders, which differ by release."""
     specimen = specimen_folder(sweep.folder)
     if specimen is None:
         return sweep.name.replace(" ", "_")

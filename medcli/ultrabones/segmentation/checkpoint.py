@@ -1,6 +1,6 @@
 """Checkpoints: safetensors weights that carry their own description, and the same description as JSON beside them.
 
-``best.safetensors`` is whole by itself (the description stands in its header, so weights and description can never
+``best.safetensors`` is complete in itself (the description is in its header, so weights and description can never
 be of two different moments); ``best.json`` is a copy of it for people and scripts. Loading executes nothing.
 """
 
@@ -100,7 +100,7 @@ def create(
     seed: int = 42,
     overwrite: bool = False,
 ) -> Checkpoint:
-    """Write a network that has not learned anything yet, to compare trained ones with.
+    """Write a network that is not trained, to compare trained ones with.
 
     Its weights are those that a training with the same network and seed begins with. A file that holds the same
     network already is left alone.

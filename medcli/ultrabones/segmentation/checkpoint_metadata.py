@@ -1,4 +1,4 @@
-"""What one must know of a segmentation network besides its weights; stands in the header of each checkpoint."""
+"""What must be known of a segmentation network besides its weights; stored in the header of each checkpoint."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Metadata:
         """Read a description back; fields of a later version are left out.
 
         Raises:
-            DataError: it is no description, of a schema that this version does not know, or a field is not what it
+            DataError: it is not a description, of a schema that this version does not know, or a field is not what it
                 must be.
         """
         return cls(**read_described(text, _FAMILY, SCHEMA, _RULES, name, "segmentation"))

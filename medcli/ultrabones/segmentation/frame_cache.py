@@ -58,7 +58,7 @@ class FrameCache:
 
         Args:
             frames: rows of :func:`medcli.ultrabones.dataset.frame_index.index_frames`, any selection in any order.
-            folder: where the cache lies; default: :func:`default_folder`.
+            folder: place of the cache; default: :func:`default_folder`.
             workers: threads that decode; default: one for each usable core.
             progress: shows how far decoding is.
             labels: ``partial`` or ``full``.

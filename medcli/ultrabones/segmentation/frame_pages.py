@@ -56,7 +56,7 @@ def movie_pages(path: Path) -> Iterator[Page]:
             number += 1
         expected = int(movie.get(cv2.CAP_PROP_FRAME_COUNT))
         if number == 0 or number < 0.9 * expected:  # the count in a header is only an estimate
-            raise DataError(f"{path} ends after {number} of {expected} frames: damaged or cut off")
+            raise DataError(f"{path} ends after {number} of {expected} frames: damaged or truncated")
     finally:
         movie.release()
 
@@ -109,7 +109,7 @@ def dicom_pages(path: Path) -> Iterator[Page]:
     except DataError:
         raise
     except InvalidDicomError as error:
-        raise DataError(f"{path} is no image, movie or DICOM file, or it is damaged") from error
+        raise DataError(f"{path} is not an image, movie or DICOM file, or it is damaged") from error
     except Exception as error:  # pydicom raises what its parsers raise
         raise _unreadable(str(path), error) from error
     for number in range(frames):
@@ -139,7 +139,7 @@ def _check_deflated(path: Path, start: int) -> None:
             f"{path} unpacks to more than {limit} bytes, 8 for each pixel of the limit ({MAX_PIXELS_VARIABLE})"
         )
     if not unpacking.eof:
-        raise DataError(f"{path} is cut off: its deflated data have no end")
+        raise DataError(f"{path} is truncated: its deflated data have no end")
 
 
 def _check_dicom(path: Path, content: Any) -> int:

@@ -47,7 +47,7 @@ OVERLAY_FOLDER = "overlays"
 _MOST_TILES = 24
 _OVERLAY_QUALITY = 90
 _BONE_COLOUR, _OPACITY = (255, 170, 0), 0.55
-"""Orange stands apart from grey with any colour vision."""
+"""Orange is distinct from grey for any colour vision."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def predict_seg(
             ``runs/seg/*/best.safetensors``.
         settings: how; the defaults when None.
         root, specimens: also all records of these specimens of a data folder.
-        progress: is told of every frame.
+        progress: called for every frame.
 
     Raises:
         UsageError: an input means no file, or masks of another program would be replaced.
@@ -213,7 +213,7 @@ class _Run:
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
-        """When the block raises (Ctrl-C, disk full), workers end after the batch at hand."""
+        """When the block raises (Ctrl-C, disk full), workers end after the current batch."""
         try:
             yield
         except BaseException:

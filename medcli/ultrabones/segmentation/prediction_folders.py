@@ -41,7 +41,7 @@ def prepare_folders(
     Args:
         folders: made if absent.
         manifest: see :func:`prediction_manifest`.
-        skip_existing: masks that are there stay, whoever wrote them.
+        skip_existing: masks that are there stay, regardless of who wrote them.
         overwrite: masks of another program are replaced.
 
     Raises:
@@ -80,4 +80,4 @@ def _write_manifest(path: Path, manifest: dict[str, Any], keeps_masks: bool) -> 
 
 
 def _warn_of_kept_masks(folder: Path, made: str) -> None:
-    logger.warning("masks kept in %s were made %s; leave out --skip-existing to make them anew", folder, made)
+    logger.warning("masks kept in %s were made %s; leave out --skip-existing to write them again", folder, made)

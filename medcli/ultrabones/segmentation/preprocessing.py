@@ -98,7 +98,7 @@ def _triangle_filter(length: int, size: int) -> tuple[NDArray[np.int64], NDArray
     weights = np.maximum(1.0 - np.abs(pixels + 0.5 - centres[:, None]) / support, 0.0)
     weights[pixels >= ends[:, None]] = 0.0
     weights /= weights.sum(axis=1, keepdims=True)
-    # Every start leaves room for all taps, so that the kernel needs no bounds.
+    # Every start leaves space for all taps, so that the kernel needs no bounds.
     shifts = np.maximum(starts + weights.shape[1] - length, 0)
     for row in np.flatnonzero(shifts):
         weights[row] = np.roll(weights[row], shifts[row])

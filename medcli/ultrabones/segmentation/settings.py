@@ -53,7 +53,7 @@ class SegmentationSettings(FitSettings):
 
 
 def check_segmentation_settings(settings: SegmentationSettings) -> None:
-    """Look at the values that no other part looks at.
+    """Check the values that no other part checks.
 
     Raises:
         UsageError: names the option, what came, and what is expected.
@@ -75,7 +75,7 @@ def refuse_resuming_folds(resume: str) -> None:
         UsageError: it is not ``auto``.
     """
     if resume != "auto":
-        raise UsageError("--cv loo goes on by itself", "leave --resume out")
+        raise UsageError("--cv loo resumes by itself", "leave --resume out")
 
 
 def fold_folder(out: Path, specimen: int) -> Path:

@@ -94,11 +94,11 @@ def train_segmentation(
 
     Args:
         settings: see :class:`SegmentationSettings`.
-        out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there goes on, with the same
+        out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there resumes, with the same
             numbers as if it had not stopped; one that is done is reported again and nothing is computed.
         resume: ``auto``, or a Lightning checkpoint to resume from.
         overwrite: forget the run in ``out``.
-        progress: told about training frames.
+        progress: reports training frames.
 
     Raises:
         UsageError: settings contradict each other, this machine, or the run in ``out``.

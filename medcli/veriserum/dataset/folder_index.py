@@ -208,6 +208,8 @@ def check_table_file(path: Path, kind: TableKind) -> None:
             raise _not_in_database(path, kind)
         return
     names = _in_lower_case(header_of(read_table_text(path, kind.title)))
+    if not names:
+        raise DataError(f"{path} cannot be read as a {kind.title}: it is empty")
     check_columns(names, kind.columns, path, kind.title, _CRITICAL)
 
 

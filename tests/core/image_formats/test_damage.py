@@ -93,7 +93,7 @@ def test_bmp_files(name: str) -> None:
     content = bmp_files()[name]
     assert image_io.decode_grey(content, "a").shape == (120, 150)
     for part in (0.05, 0.5, 0.95):
-        with pytest.raises(DataError, match="a is cut off: a BMP file"):
+        with pytest.raises(DataError, match="a is truncated: a BMP file"):
             image_io.decode_grey(content[: int(part * len(content))], "a")
 
 

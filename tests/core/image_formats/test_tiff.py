@@ -119,7 +119,7 @@ def test_strips_that_are_too_short_or_elsewhere() -> None:
         with pytest.raises(DataError, match=reason):
             image_io.decode_grey(tiff(strips, image.shape, packing, 60), "a.tif")
     content = tiff(parts, image.shape, 1, 60)
-    with pytest.raises(DataError, match="is cut off"):
+    with pytest.raises(DataError, match="is truncated"):
         image_io.decode_grey(content[:8] + content[600:], "a.tif")
 
 
@@ -147,9 +147,9 @@ def test_pages_in_a_circle_and_nowhere(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     for changed, reason in (
         (content[:-4] + directory.to_bytes(4, "little"), "in a circle"),
-        (content[:-4] + (10**9).to_bytes(4, "little"), "is cut off"),
+        (content[:-4] + (10**9).to_bytes(4, "little"), "is truncated"),
         (content[:4] + bytes(4) + content[8:], "without a page"),
-        (content[:4], "is cut off"),
+        (content[:4], "is truncated"),
     ):
         path.write_bytes(changed)
         with pytest.raises(DataError, match=reason):

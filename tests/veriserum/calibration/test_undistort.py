@@ -277,7 +277,7 @@ def check_one_failure(medcli: Run, root: Path, number: int, plane: str, said: st
 def test_truncated_jpeg(veriserum: Path, medcli: Run) -> None:
     path = veriserum / "images/bs_000002.jpg"
     path.write_bytes(path.read_bytes()[:-5000])
-    check_one_failure(medcli, veriserum, 2, "bs", "is cut off")
+    check_one_failure(medcli, veriserum, 2, "bs", "is truncated")
 
 
 def test_not_an_image(veriserum: Path, medcli: Run) -> None:

@@ -47,6 +47,8 @@ def database_of(table: str) -> Callable[[Path], object]:
         csv_of(" ID , Distortion_Calibration_Id\n1,2\n"),
         csv_of(f"\ufeff{POSE_HEAD}\n1,2,3\n"),
         csv_of("id,tx\n1,2\n"),
+        csv_of(""),
+        csv_of(f"\n\n{POSE_HEAD}\n1,2,3\n"),
         csv_of("id;distortion_calibration_id\n1;2\n"),
         csv_of("id,distortion_calibration_id,id\n1,2,3\n"),
         csv_of(f"{POSE_HEAD}\n1,2,3\n", "other.csv"),
