@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.core import plausibility
 from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs
@@ -38,6 +37,8 @@ from medcli.ultrabones.evaluation.protocols import VISIBLE_GREY, paper_score, st
 logger = logging.getLogger(__name__)
 PROTOCOLS = ("paper", "strict")
 _BATCH = 64
+_PLAUSIBLE_SPACING_MM = (0.005, 5.0)
+"""Edges that a pixel of an ultrasound image can have; published: 0.05392."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +213,9 @@ def _load_ahead(
 
 
 def _check_spacing(spacing_mm: float) -> None:
-    if problem := plausibility.MEASURED_SPACING_MM.problem(spacing_mm, "its space_factor in the tracking table"):
-        raise DataError(problem)
+    low, high = _PLAUSIBLE_SPACING_MM
+    if not low <= spacing_mm <= high:
+        raise DataError(f"its space_factor in the tracking table is {spacing_mm:g} mm, expected {low:g} to {high:g} mm")
 
 
 def _spacings_mm(frames: pd.DataFrame) -> list[float]:
@@ -225,7 +227,7 @@ def _spacings_mm(frames: pd.DataFrame) -> list[float]:
         except DataError:
             continue
         mine = factors[frames["tracking"].to_numpy()[rows]]
-        spacings[rows] = np.where(np.isnan(mine), PIXEL_SPACING_MM, mine)
+        spacings[rows] = np.where(mine > 0, mine, PIXEL_SPACING_MM)
     return spacings.tolist()
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from medcli.core.compiled import njit
+from numba import njit
 
 FAR = 1 << 14
 """Column distance (pixels) that stands for "no mask pixel in this column"; no frame is that high."""
@@ -19,7 +18,7 @@ NOWHERE = FAR * FAR
 """Squared distance to an empty mask."""
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def column_distance(mask: Any) -> Any:
     """Distance (rows, columns) int32 of each pixel to the nearest True along its column, ``FAR`` where none is."""
     height, width = mask.shape
@@ -35,7 +34,7 @@ def column_distance(mask: Any) -> Any:
     return distance
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def squared_distance_at(columns: Any, row: int, column: int) -> int:
     """Squared distance of one pixel to the mask whose :func:`column_distance` is ``columns``."""
     width = columns.shape[1]
@@ -53,7 +52,7 @@ def squared_distance_at(columns: Any, row: int, column: int) -> int:
     return int(best)
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def positions(mask: Any) -> Any:
     """Flat indices (int64, ascending) of the True pixels; looks at eight pixels at a time, since few are."""
     flat = mask.ravel().view(np.uint8)
@@ -74,7 +73,7 @@ def positions(mask: Any) -> Any:
     return found
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def squared_distances(source: Any, target: Any) -> Any:
     """Squared distance (pixels², int64) of each True pixel of ``source``, in row order, to ``target``.
 
@@ -89,7 +88,7 @@ def squared_distances(source: Any, target: Any) -> Any:
     return found
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def dilate(mask: Any, radius: int) -> Any:
     """Pixels no farther than ``radius`` pixels (Euclidean) from a True pixel."""
     height, width = mask.shape

@@ -8,13 +8,12 @@ All coordinates are millimetres, float64.
 from __future__ import annotations
 
 import numpy as np
-
-from medcli.core.compiled import njit
+from numba import njit
 
 _STACK = 64  # deeper than any tree over fewer than 2^60 triangles
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True, inline="always")
 def _segment_squared(px, py, pz, ax, ay, az, bx, by, bz):
     """Squared distance of a point to the segment a-b."""
     ux, uy, uz = bx - ax, by - ay, bz - az
@@ -29,7 +28,7 @@ def _segment_squared(px, py, pz, ax, ay, az, bx, by, bz):
     return wx * wx + wy * wy + wz * wz
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def triangle_squared(px, py, pz, t):
     """Squared distance of a point to a triangle ``t`` (3, 3); also right for triangles without area.
 
@@ -57,7 +56,7 @@ def triangle_squared(px, py, pz, t):
     )
 
 
-@njit(inline="always")
+@njit(nogil=True, cache=True, inline="always")
 def _box_squared(px, py, pz, boxes, node):
     dx = max(boxes[node, 0] - px, 0.0, px - boxes[node, 3])
     dy = max(boxes[node, 1] - py, 0.0, py - boxes[node, 4])
@@ -65,7 +64,7 @@ def _box_squared(px, py, pz, boxes, node):
     return dx * dx + dy * dy + dz * dz
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def nearest_squared(px, py, pz, triangles, boxes, starts, limit_squared, stack_node, stack_squared):
     """Squared distance to the nearest triangle, or ``limit_squared`` when none is nearer.
 
@@ -100,7 +99,7 @@ def nearest_squared(px, py, pz, triangles, boxes, starts, limit_squared, stack_n
         node, squared = stack_node[size], stack_squared[size]
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def point_distances(points, triangles, boxes, starts, limit):
     """Distance of each point (N, 3) to the nearest triangle, at most ``limit``; (N,)."""
     stack_node, stack_squared = np.empty(_STACK, np.int64), np.empty(_STACK, np.float64)
@@ -114,12 +113,12 @@ def point_distances(points, triangles, boxes, starts, limit):
     return distances
 
 
-@njit()
+@njit(nogil=True, cache=True)
 def grid_distances(origin, step_u, step_v, shape, triangles, boxes, starts, limit):
     """Distance to the nearest triangle of points on a plane grid; (rows, columns), ``inf`` from ``limit`` on.
 
     Point (r, c) is ``origin + c step_u + r step_v``. A distance changes by no more than the way between two points, so
-    one evaluation at the middle of a tile of 8 x 8 points passes over most of the grid.
+    one look at the middle of a tile of 8 x 8 points passes over most of the grid.
     """
     tile = 8
     stack_node, stack_squared = np.empty(_STACK, np.int64), np.empty(_STACK, np.float64)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from medcli.core.errors import DataError
 from medcli.core.files import write_text
-from medcli.core.json_text import parse_json
 from medcli.core.made_with import fingerprint
 from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep, read_poses
@@ -36,7 +35,7 @@ def read_stamps(path: Path) -> dict[str, dict[str, object]]:
         DataError: the file is damaged.
     """
     try:
-        stamps = parse_json(path.read_bytes())
+        stamps = json.loads(path.read_text(encoding="utf-8"))
         return {name: {"poses": "unknown", "fingerprint": "", **stamp} for name, stamp in stamps.items()}
     except FileNotFoundError:
         return {}
