@@ -168,11 +168,18 @@ def check_output_folder(folder: Path) -> None:
         nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
         if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
             return
-        is_file, number = folder.is_file(), errno.EACCES if nearest.is_dir() else errno.ENOTDIR
+        is_file, number = folder.is_file(), _why_not_writable(nearest)
     except OSError as error:  # a name that is too long
         is_file, number = False, error.errno or errno.EINVAL
     reason = "it is a file, not a folder" if is_file else os.strerror(number)
     raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out")
+
+
+def _why_not_writable(nearest: Path) -> int:
+    if not nearest.is_dir():
+        return errno.ENOTDIR
+    is_read_only = hasattr(os, "statvfs") and os.statvfs(nearest).f_flag & os.ST_RDONLY
+    return errno.EROFS if is_read_only else errno.EACCES
 
 
 def check_replaceable(target: Path, overwrite: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -137,6 +138,18 @@ def test_a_read_only_disk_is_one_line(made: Path, medcli: Run, tmp_path: Path, n
         must_be_one_error(ran, "Read-only file system", str(disk))
 
 
+LOADED_AS_ROOT = (
+    "matplotlib.pyplot",
+    "medcli.ultrabones.evaluation.evaluate",
+    "medcli.ultrabones.segmentation.predict",
+    "medcli.ultrabones.labelling.label_dataset",
+    "medcli.veriserum.calibration.grid_fit.fit_calibration",
+    "medcli.veriserum.pose.evaluate",
+    "medcli.veriserum.registration.register",
+)
+"""Nobody may not be able to read the folder that Python lies in."""
+
+
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
     """Without the rights of root, whom no folder refuses; its own rights where the test is somebody else's."""
@@ -156,8 +169,10 @@ def test_a_folder_of_somebody_else_is_one_line(
 ) -> None:
     disk = tmp_path / "disk"
     shutil.copytree(made / "bones", disk / "bones")
-    for folder in (tmp_path, *tmp_path.parents[:2], made, *made.parents[:2]):
+    for folder in {path for end in (tmp_path, made) for path in (end, *end.parents) if "pytest-" in str(path)}:
         folder.chmod(folder.stat().st_mode | 0o055)
+    for module in LOADED_AS_ROOT:
+        importlib.import_module(module)
     monkeypatch.setenv("MEDCLI_CACHE_DIR", str(tmp_path / "nowhere"))
     with as_nobody():
         ran = medcli(*words_of(name, made, disk))

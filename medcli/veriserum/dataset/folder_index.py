@@ -177,7 +177,7 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
 
     table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
     if table.empty:
-        raise DataError(f"{path} has no rows: it is not a {kind.title}")
+        raise _no_rows(path, kind)
     ids = pd.to_numeric(table["id"], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0) & (ids.abs() < _LARGEST_ID)
     if not whole.all():
@@ -204,8 +204,12 @@ def check_table_file(path: Path, kind: TableKind) -> None:
     if not path.is_file():
         raise _no_file(path, kind)
     if path.suffix.lower() in _DATABASE_SUFFIXES:
-        if _find_table(path, kind) is None:
+        name = _find_table(path, kind)
+        if name is None:
             raise _not_in_database(path, kind)
+        with connect(path) as connection:
+            if connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 1").fetchone() is None:
+                raise _no_rows(path, kind)
         return
     names = _in_lower_case(header_of(read_table_text(path, kind.title)))
     if not names:
@@ -291,6 +295,10 @@ def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
 
 def _no_file(path: Path, kind: TableKind) -> DataError:
     return DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}")
+
+
+def _no_rows(path: Path, kind: TableKind) -> DataError:
+    return DataError(f"{path} has no rows: it is not a {kind.title}")
 
 
 def _not_in_database(path: Path, kind: TableKind) -> DataError:

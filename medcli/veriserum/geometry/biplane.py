@@ -101,7 +101,7 @@ def read_inter_plane(path: Path | None) -> InterPlane:
         return InterPlane(
             **{name: Plane(**{k: np.array(v, float) for k, v in content[name].items()}) for name in content}
         )
-    except (ValueError, TypeError, AttributeError) as error:
+    except (DataError, ValueError, TypeError, AttributeError) as error:
         raise no_inter_plane(path, error) from error
 
 

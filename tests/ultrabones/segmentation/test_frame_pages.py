@@ -16,7 +16,8 @@ import pytest
 
 from medcli.core.errors import DataError
 from medcli.ultrabones.segmentation.frame_pages import dicom_pages, movie_pages
-from medcli.ultrabones.segmentation.prediction_inputs import FrameReader, InputSource
+from medcli.ultrabones.segmentation.frame_reader import FrameReader
+from medcli.ultrabones.segmentation.prediction_inputs import InputSource
 from tests.support.image_files import MUTATIONS, cut_scan, encoded, textured
 
 FRAMES = [textured((128, 160), seed) for seed in range(4)]
