@@ -30,9 +30,10 @@ def check_table(root: Path, kind: TableKind, file: Path | None = None) -> None:
     folder_index.check_root(root)
     for contents in _folders(root):
         named = [path for path in contents.csv_files if path.name.lower().startswith(kind.csv_prefix)]
-        if len(named) == 1:
-            folder_index.check_table_file(named[0], kind)
-        if named or folder_index.locate(contents, kind):
+        found = named[0] if len(named) == 1 else None if named else folder_index.locate(contents, kind)
+        if found:
+            folder_index.check_table_file(found, kind)
+        if named or found:
             return
     raise folder_index.no_table(root, kind)
 
