@@ -39,7 +39,8 @@ class Ran:
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the user's settings or touches the user's cache."""
+    """No test reads the user's settings, touches the user's cache or knows the credentials of another one."""
+    monkeypatch.setattr("medcli.core.secrets._known", ())
     for name in [name for name in os.environ if name.startswith("MEDCLI_") and name != "MEDCLI_REAL_DATA"]:
         monkeypatch.delenv(name)
     cache = tmp_path_factory.getbasetemp() / "medcli-cache"

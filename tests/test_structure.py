@@ -62,6 +62,9 @@ MAY_IMPORT_INSIDE = {
 TESTED_IN = {
     "training/checkpoint_files/test_safe_unpickler.py": "training/checkpoint_files/inert_values",
     "cli/test_app.py": "__main__",
+    "core/image_formats/test_damage.py": "core/image_formats/bmp",
+    "core/image_formats/test_png.py": "core/image_formats/png_kernels",
+    "core/image_formats/test_tiff.py": "core/image_formats/tiff_kernels",
     "core/test_files.py": "core/errors",
     "sources/test_dspace.py": "sources/answers",
     "synthetic/fluoroscopy/test_dataset.py": (
@@ -73,19 +76,24 @@ TESTED_IN = {
     "training/test_run_folder.py": "training/training_run",
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
-    "ultrabones/download/test_download.py": "core/progress transfer/archives transfer/byte_counter",
+    "ultrabones/download/test_download.py": (
+        "core/progress transfer/archives transfer/byte_counter ultrabones/download/connection"
+    ),
+    "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
     "ultrabones/labelling/test_label_dataset.py": (
+        "ultrabones/dataset/mesh_files "
         "cli/label ultrabones/geometry/bone_meshes ultrabones/labelling/label_record "
         "ultrabones/pose_refinement/refine_record"
     ),
     "ultrabones/reconstruction/test_reconstruct.py": "cli/reconstruct ultrabones/reconstruction/figure",
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
     "ultrabones/segmentation/test_onnx_export.py": "cli/export",
-    "ultrabones/segmentation/test_predict.py": "cli/predict",
+    "ultrabones/segmentation/test_predict.py": "ultrabones/segmentation/frame_reader cli/predict",
     "ultrabones/segmentation/test_train.py": "cli/train",
     "veriserum/calibration/grid_fit/test_fit_calibration.py": (
+        "veriserum/calibration/grid_fit/grid_images "
         "veriserum/calibration/grid_fit/figure veriserum/calibration/grid_fit/phantom "
         "veriserum/calibration/grid_fit/polynomial_fit veriserum/dataset/detector"
     ),
@@ -94,11 +102,13 @@ TESTED_IN = {
     ),
     "veriserum/calibration/test_undistortion_map.py": "veriserum/calibration/undistortion_kernels",
     "veriserum/dataset/test_status.py": "veriserum/dataset/publication",
-    "veriserum/dataset/test_trial_splits.py": "veriserum/dataset/folder_index",
+    "veriserum/dataset/test_trial_splits.py": "veriserum/dataset/database veriserum/dataset/folder_index",
     "veriserum/geometry/test_biplane.py": "veriserum/geometry/rasterizer",
-    "veriserum/pose/test_metrics.py": "veriserum/dataset/implant_surfaces",
+    "veriserum/test_download.py": "veriserum/dataset/download_selection",
+    "veriserum/pose/test_metrics.py": "veriserum/dataset/anatomies veriserum/dataset/implant_surfaces",
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
     "veriserum/pose/test_train.py": (
+        "veriserum/pose/checkpoint_metadata "
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
@@ -106,6 +116,7 @@ TESTED_IN = {
     "workflows/test_demo.py": "cli/demo demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound",
     "workflows/test_download_endings.py": "transfer/local_source",
     "workflows/test_report_of_runs.py": (
+        "workspace/report_folder "
         "cli/report report/calibration report/demo report/labels_and_bones report/pose report/provenance "
         "report/segmentation report/training report/write"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from typing import Annotated, Any
@@ -25,10 +26,12 @@ from medcli.cli import (
     report,
     train,
 )
+from medcli.cli.guarded_streams import guarded_streams
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import say
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
+from medcli.core.secrets import hide_values_in, hide_variables, redact
 from medcli.core.shell import spell
 
 INTERRUPTED = 130
@@ -77,20 +80,38 @@ def main(words: list[str] | None = None) -> None:
     0 done; 1 failed; 2 usage; 3 data missing or corrupt; 4 finished, but some items failed; 130 interrupted.
     """
     _stop_on_terminate()
+    typed = sys.argv[1:] if words is None else words
+    hide_variables(os.environ)
+    hide_values_in(typed)
+    with guarded_streams():
+        _run(typed)
+
+
+def _run(words: list[str]) -> None:
     try:
-        with command_line(spell("medcli", *(sys.argv[1:] if words is None else words))):
+        with command_line(spell("medcli", *map(redact, words))):
             app(args=words, prog_name="medcli")
     except MedcliError as error:
-        say("error: ", error.message)
-        if error.hint:
-            say("       ", error.hint)
-        sys.exit(error.exit_code)
+        sys.exit(_say_error(error))
+    except OSError as error:  # a full disk, a read-only one, a missing right: wherever it was met
+        failure = system_failure(error)
+        if failure is None:
+            raise
+        sys.exit(_say_error(failure))
     except KeyboardInterrupt:
         sys.exit(_say_interrupted())
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
             _say_interrupted()
         raise
+
+
+def _say_error(error: MedcliError) -> int:
+    for problem in error.problems:
+        say("error: ", problem.message)
+        if problem.hint:
+            say("       ", problem.hint)
+    return error.exit_code
 
 
 def _say_interrupted() -> int:

@@ -11,6 +11,8 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
+from medcli.core.files import check_output_folder, check_readable
+from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
     from medcli.veriserum.calibration.grid_fit.fit_calibration import FitResult
@@ -69,10 +71,18 @@ def veriserum(
       medcli calibrate veriserum --ids 1-100 --resample area --size 1024 \\
         --format png --out sharper
     """
-    from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
+    from medcli.veriserum.dataset import contents_check, folder_index
 
     if mask and resample != "area":
         raise typer.BadParameter("--mask needs --resample area: the published pixels have no outside")
+    with refusals() as check:
+        check(contents_check.check_native_images, root)
+        check(contents_check.check_table, root, folder_index.POSES, poses)
+        check(contents_check.check_table, root, folder_index.DISTORTIONS, distortion)
+        if out and not dry_run:
+            check(check_output_folder, out)
+    from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
+
     result = calibrate(
         root,
         out,
@@ -127,6 +137,14 @@ def points(
     Pixels (of tracked markers, say) are column and row of the native image, the top-left pixel's centre is (0, 0);
     millimetres are measured at the detector from the image centre, x to the right, y up.
     """
+    from medcli.veriserum.dataset import contents_check, folder_index
+
+    with refusals() as check:
+        check(contents_check.check_points, source)
+        check(contents_check.check_table, root, folder_index.DISTORTIONS, distortion)
+        if calibration is None:
+            check(contents_check.check_table, root, folder_index.POSES, poses)
+        check(check_output_folder, out.parent)
     from medcli.veriserum.calibration.map_points import map_points
 
     result = map_points(source, out, root, to, calibration, plane.value if plane else None, distortion, poses)
@@ -158,7 +176,7 @@ def fit(
         bool, typer.Option("--mirrored", help="The study's images are mirrored, as this one is; turn them back.")
     ] = False,
     figure: Annotated[
-        Path | None, typer.Option("--picture", help="PNG of beads and residuals to write.  [default: beside the table]")
+        Path | None, typer.Option("--figure", help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
     model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = "polynomial",
     overwrite: options.Overwrite = False,
@@ -171,10 +189,19 @@ def fit(
     Both planes of your own intensifier:
       medcli calibrate fit bs=grid_bs.png fs=grid_fs.png --out table.csv
     """
-    from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
+    from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
+    from medcli.veriserum.calibration.grid_fit.grid_images import images_by_plane
+
+    with refusals() as check:
+        images = check(images_by_plane, grid_images) or {}
+        for path in images.values():
+            check(check_readable, path)
+        check(CalibrationTable.read, out)
+        check(check_output_folder, out.parent)
+    from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration
 
     result = fit_calibration(
-        images_by_plane(grid_images),
+        images,
         out,
         number,
         mirrored=mirrored,

@@ -10,6 +10,8 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
+from medcli.core.files import check_output_folder, check_replaceable
+from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.checkpoint import Checkpoint
@@ -32,7 +34,12 @@ def convert(
     Nothing in the file is executed; a file that requires it is rejected.
     """
     from medcli.ultrabones.segmentation import checkpoint
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
 
+    with refusals() as check:
+        check(check_segmentation_checkpoint, source)
+        check(check_replaceable, checkpoint.with_suffix(target), overwrite)
+        check(check_output_folder, target.parent)
     output.finish(checkpoint.convert_checkpoint(source, target, overwrite), lambda written: _show(output, written))
 
 
@@ -52,7 +59,11 @@ def new(
     exactly these weights.
     """
     from medcli.ultrabones.segmentation import checkpoint
+    from medcli.ultrabones.segmentation.network import check_encoder_weights
 
+    with refusals() as check:
+        check(check_encoder_weights, encoder, encoder_weights)
+        check(check_output_folder, target.parent)
     made = checkpoint.create(target, arch, encoder, encoder_weights, seed, overwrite)
     output.finish(made, lambda written: _show(output, written))
 

@@ -16,7 +16,7 @@ from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place
 from medcli.veriserum.dataset.publication import Part
 
 if TYPE_CHECKING:
-    from medcli.transfer.request import Manner
+    from medcli.transfer.request import TransferOptions
     from medcli.transfer.results import Downloaded, Planned, Verified
 
 app = App(help="Download data: verified, resumable, only what is missing.")
@@ -28,7 +28,13 @@ Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, help="Seconds without a byte after which a connection is given up.")
 ]
 Retries = Annotated[
-    int, typer.Option("--retries", min=0, max=100, help="Further tries after one that brought no byte.")
+    int,
+    typer.Option(
+        "--retries",
+        min=0,
+        max=100,
+        help="Further tries in a row that bring nothing or under 6,000 bytes a minute.",
+    ),
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against its manifest; uses no network.")]
 Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
@@ -90,12 +96,15 @@ def ultrabones(
     if verify:
         _verify(output, dest, workers)
         return
-    from medcli.ultrabones.download.download import UltrabonesOrigin, UltrabonesSelection, download_ultrabones
+    from medcli.ultrabones.download.connection import UltrabonesOrigin, check_download
+
+    origin = UltrabonesOrigin(source, connection_string_file, container, revision)
+    check_download(dest, origin, dry_run)
+    from medcli.ultrabones.download.download import UltrabonesSelection, download_ultrabones
 
     selection = UltrabonesSelection(specimens or (), anatomies or (), records or (), only or ())
-    origin = UltrabonesOrigin(source, connection_string_file, container, revision)
-    manner = _manner(workers, timeout, retries)
-    _finish(output, download_ultrabones(dest, selection, origin, manner, dry_run, output.progress()))
+    transfer = _transfer_options(workers, timeout, retries)
+    _finish(output, download_ultrabones(dest, selection, origin, transfer, dry_run, output.progress()))
 
 
 @app.command("weights")
@@ -119,7 +128,7 @@ def weights(
         return
     from medcli.ultrabones.download.published_weights import Weights, download_weights
 
-    done = download_weights(dest, revision, _manner(1, timeout, retries), dry_run, output.progress())
+    done = download_weights(dest, revision, _transfer_options(1, timeout, retries), dry_run, output.progress())
     if not isinstance(done, Weights):
         _finish(output, done)
         return
@@ -169,21 +178,29 @@ def veriserum(
     if verify:
         _verify(output, dest, workers)
         return
+    from medcli.veriserum.dataset.download_selection import (
+        VeriserumOrigin,
+        VeriserumSelection,
+        check_veriserum_download,
+        is_licence_accepted,
+    )
     from medcli.veriserum.dataset.publication import ABOUT, BASE_URL, ITEM
-    from medcli.veriserum.download import VeriserumOrigin, VeriserumSelection, download_veriserum, is_licence_accepted
 
     accepted = accept_license or dry_run or is_licence_accepted(dest) or _ask_for_licence(ABOUT.licence)
     selection = VeriserumSelection(only or (), options.id_filter(ids) or ())
     origin = VeriserumOrigin(base_url or BASE_URL, item or ITEM)
-    manner = _manner(workers, timeout, retries)
-    _finish(output, download_veriserum(dest, selection, origin, accepted, manner, dry_run, output.progress()))
+    check_veriserum_download(dest, selection, origin, accepted, dry_run)
+    from medcli.veriserum.download import download_veriserum
+
+    transfer = _transfer_options(workers, timeout, retries)
+    _finish(output, download_veriserum(dest, selection, origin, accepted, transfer, dry_run, output.progress()))
 
 
-def _manner(workers: int, timeout: float, retries: int) -> Manner:
-    from medcli.transfer.request import Manner
-    from medcli.transfer.retry_policy import Patience
+def _transfer_options(workers: int, timeout: float, retries: int) -> TransferOptions:
+    from medcli.transfer.request import TransferOptions
+    from medcli.transfer.retry_policy import RetryPolicy
 
-    return Manner(workers, Patience(tries=retries + 1, stall_s=timeout, connect_s=min(15.0, timeout)))
+    return TransferOptions(workers, RetryPolicy(tries=retries + 1, stall_s=timeout, connect_s=min(15.0, timeout)))
 
 
 def _ask_for_licence(licence: str) -> bool:

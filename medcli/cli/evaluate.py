@@ -10,12 +10,16 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
-from medcli.core.errors import MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.files import check_output_folder
+from medcli.core.refusals import refusals
+from medcli.training.devices import check_device
 from medcli.ultrabones.evaluation.thresholds import PassThreshold
 
 if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.aggregation import SegmentationResult, SpecimenResult
     from medcli.ultrabones.evaluation.evaluate import Evaluation
+    from medcli.ultrabones.evaluation.evaluation_plan import EvaluationPlan
     from medcli.veriserum.pose.evaluate import PoseEvaluation
     from medcli.veriserum.pose.metrics import PoseMeasure
 
@@ -71,6 +75,7 @@ def seg(
     ] = None,
     device: options.Device = "auto",
     workers: options.Workers = None,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Measure how close predicted bone surfaces are to the labels.
 
@@ -82,19 +87,39 @@ def seg(
       medcli evaluate --specimens 2 7 8 --protocol both
     """
     from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
+    from medcli.ultrabones.dataset.presence import check_labelled_frames, check_predicted_masks
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
+
+    chosen = tuple(specimens or TEST_SPECIMENS)
+    _refuse_both(checkpoint, predictions)
+    if not dry_run:
+        with refusals() as check:
+            check(check_device, device)
+            if predictions:
+                check(check_predicted_masks, root, chosen, predictions)
+            else:
+                check(check_segmentation_checkpoint, checkpoint)
+            check(check_labelled_frames, root, chosen, labels)
+            check(check_output_folder, out)
     from medcli.ultrabones.evaluation.evaluate import PROTOCOLS, EvaluationSettings, evaluate_segmentation
     from medcli.ultrabones.evaluation.prediction_sources import Model, PredictionSource, StoredMasks
 
-    if checkpoint is not None and predictions is not None:
-        raise UsageError("--checkpoint and --predictions exclude each other")
-    source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     settings = EvaluationSettings(
-        specimens=tuple(specimens or TEST_SPECIMENS),
+        specimens=chosen,
         labels=labels,
         protocols=PROTOCOLS if protocol == "both" else (protocol,),
         visible_grey=visible_threshold,
         train=tuple(train_specimens) if train_specimens else None,
     )
+    if dry_run:
+        from medcli.ultrabones.evaluation.evaluation_plan import plan_evaluation
+
+        plan = plan_evaluation(root, settings, out, checkpoint, predictions, device)
+        output.finish(plan, lambda _: _show_plan(output, plan))
+        if plan.missing:
+            raise DataError(f"{len(plan.missing)} things are missing: " + " | ".join(plan.missing))
+        return
+    source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     evaluation = evaluate_segmentation(root, source, settings, out, workers, output.progress())
     answer = evaluation.answer()
     try:
@@ -103,6 +128,26 @@ def seg(
         _hold_to(fail_under or [], evaluation)
         raise
     _hold_to(fail_under or [], evaluation)
+
+
+def _show_plan(output: Output, plan: EvaluationPlan) -> None:
+    rows = {
+        "to evaluate": plan.source or "missing",
+        "labels": f"{plan.labels}, in {plan.root}",
+        "protocol": " and ".join(plan.protocols),
+        "results": f"{plan.out} (dry run: nothing computed or written)",
+    }
+    output.pairs(rows | ({"device": plan.device} if plan.device else {}))
+    output.line()
+    masks = any(one.predictions is not None for one in plan.specimens)
+    header = ["specimen", "records", "frames", *(["with a mask"] if masks else [])]
+    lines = [[one.specimen, one.records, one.frames, *([one.predictions] if masks else [])] for one in plan.specimens]
+    output.table(header, lines)
+
+
+def _refuse_both(checkpoint: Path | None, predictions: object) -> None:
+    if checkpoint is not None and predictions is not None:
+        raise UsageError("--checkpoint and --predictions exclude each other")
 
 
 def _show(output: Output, evaluation: Evaluation) -> None:
@@ -196,12 +241,27 @@ def pose(
     single-plane figures. Writes a table of pairs, the errors' distributions, and the best, median and worst pair.
     """
     from medcli.training.weights import find_newest
+    from medcli.veriserum.dataset.contents_check import check_inter_plane, check_pair_images, check_table
+    from medcli.veriserum.dataset.folder_index import POSES, PREDICTIONS, REFERENCE
+    from medcli.veriserum.pose.checkpoint_metadata import check_pose_checkpoint
+
+    with refusals() as check:
+        check(_refuse_both, checkpoint, predictions)
+        check(check_device, device)
+        if predictions:
+            check(check_table, root, PREDICTIONS, predictions)
+        else:
+            check(check_pose_checkpoint, checkpoint, options.RUNS)
+            check(check_pair_images, root, calibrated)
+        check(check_table, root, POSES)
+        if reference not in (None, "manual"):
+            check(check_table, root, REFERENCE, Path(reference))
+        check(check_inter_plane, inter_plane)
+        check(check_output_folder, out)
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
     from medcli.veriserum.pose.inference import load_predictor
 
-    if checkpoint is not None and predictions is not None:
-        raise UsageError("--checkpoint and --predictions exclude each other")
     chosen = None if predictions else checkpoint or find_newest(options.RUNS, "pose")
     settings = PoseEvaluationSettings(
         anatomy=anatomy,

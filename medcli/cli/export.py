@@ -10,6 +10,8 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
+from medcli.core.files import check_output_folder, check_replaceable
+from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.onnx_export import SegExport
@@ -35,8 +37,14 @@ def seg(
     Resizing and thresholding are inside, and the result is compared with torch. The model takes "frames", uint8 grey
     (frames, rows, columns) of any size, and gives "probability" (float32) and "mask" (uint8, 0 or 255) of that size.
     """
-    from medcli.ultrabones.segmentation.onnx_export import export_seg
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
+    from medcli.ultrabones.segmentation.onnx_export import check_onnx_packages, export_seg
 
+    with refusals() as check:
+        check(check_onnx_packages)
+        check(check_replaceable, out, overwrite)
+        check(check_segmentation_checkpoint, checkpoint)
+        check(check_output_folder, out.parent)
     output.finish(export_seg(checkpoint, out, threshold, overwrite), lambda done: _show(output, done))
 
 

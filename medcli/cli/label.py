@@ -9,7 +9,9 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
-from medcli.ultrabones.labelling.label_rules import BOTH, LABEL_RULES
+from medcli.core.refusals import refusals
+from medcli.ultrabones.dataset.presence import check_records
+from medcli.ultrabones.labelling.label_rules import BOTH, LABEL_RULES, refuse_initial_poses
 
 if TYPE_CHECKING:
     from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
@@ -53,6 +55,9 @@ def ultrabones(
       medcli label ultrabones --specimens 2 --dry-run
       medcli label ultrabones --specimens 2 --overlay
     """
+    with refusals() as check:
+        check(refuse_initial_poses, refine, poses)
+        check(check_records, root, specimens, records, meshes, merged)
     from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 

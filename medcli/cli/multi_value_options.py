@@ -1,12 +1,14 @@
 """Several values after one flag: ``--specimens 2 7 8``.
 
 The parser beneath Typer takes one value a flag. :class:`WordsCommand` rewrites the words into repeated flags before
-they are parsed, so that annotations stay honest (``list[int]``) and the help stays the parser's own.
+they are parsed, so that annotations stay correct (``list[int]``) and the help stays the parser's own.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -17,9 +19,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medcli.cli.options import with_output
+from medcli.core.errors import MedcliError
+from medcli.core.files import LONGEST_NAME
+from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
+_ADDRESS = "base_url"
+"""The parameter that takes an address, which is checked and shown as one."""
 
 
 class WordsCommand(TyperCommand):
@@ -34,7 +41,42 @@ class WordsCommand(TyperCommand):
             for flag in param.opts
         }
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)
-        return super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        rest = super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            for value in given if isinstance(given, (list, tuple)) else [given]:
+                if param.name != _ADDRESS:
+                    _refuse_credential(value, param, ctx)
+                _check_value(value, param.opts[0], ctx)
+        return rest
+
+
+def _check_value(value: Any, flag: str, ctx: Any) -> None:
+    """Refuse what no command can use, before the work instead of after it.
+
+    Raises:
+        typer.BadParameter: a number that is not finite.
+        MedcliError: a path with a name that no file system takes.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise typer.BadParameter(f"'{value}' is not a finite number", ctx=ctx, param_hint=[flag])
+    if isinstance(value, Path):
+        longest = max(value.parts, key=lambda part: len(os.fsencode(part)), default="")
+        length = len(os.fsencode(longest))
+        if length > LONGEST_NAME:
+            fault = f"a name of {length} bytes is longer than the {LONGEST_NAME} that file systems allow"
+            raise MedcliError(f"cannot use {longest[:40]}…: {fault}", f"give a shorter {flag}")
+
+
+def _refuse_credential(value: Any, param: Any, ctx: Any) -> None:
+    """Stop before a connection string or a signed address that was pasted here names a file or is sent somewhere."""
+    if isinstance(value, (str, Path)) and not isinstance(value, Enum) and holds_credential(str(value)):
+        raise typer.BadParameter(
+            "it holds a password, key, token or signature (not shown), which does not belong here; "
+            "`medcli download ultrabones --help` says where a connection string does",
+            ctx=ctx,
+            param=param,
+        )
 
 
 class DefaultGroup(TyperGroup):

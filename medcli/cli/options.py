@@ -200,7 +200,7 @@ _given: ContextVar[Output | None] = ContextVar("medcli_output", default=None)
 
 @contextmanager
 def printed_by(output: Output) -> Iterator[None]:
-    """Commands that run in the block answer to ``output``, whatever they are told to print."""
+    """Commands that run in the block answer to ``output``, whatever they print."""
     token = _given.set(output)
     try:
         yield

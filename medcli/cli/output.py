@@ -17,10 +17,10 @@ from typing import Any
 
 import typer
 
-from medcli.core.errors import MedcliError
-from medcli.core.files import DISK_FULL
+from medcli.core.errors import DISK_FULL, MedcliError
 from medcli.core.json_text import to_json
 from medcli.core.progress import SILENT, Advance, Progress
+from medcli.core.secrets import redact
 
 ITEMS_FAILED = 4
 """Exit code of a command that finished although some items failed."""
@@ -102,11 +102,17 @@ def _folded(value: Any, width: int) -> list[str]:
 def _write(text: str) -> None:
     """A line on standard output; a full disk behind it is the user's to mend, a closed pipe is Typer's to end."""
     try:
-        typer.echo(text)
+        typer.echo(_printable(text))
     except OSError as error:
         if error.errno in DISK_FULL:
             raise MedcliError(f"the work is done, but its result cannot be printed: {error.strerror}") from error
         raise
+
+
+def _printable(text: str) -> str:
+    """``text`` with escapes for what standard output cannot encode: names of files that are not UTF-8."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class _StderrHandler(logging.Handler):
@@ -119,6 +125,7 @@ class _StderrHandler(logging.Handler):
 
 def say(prefix: str, text: str) -> None:
     """A line on standard error; on a terminal folded between words, under its beginning; in a file one line."""
+    text = redact(text)  # before it is folded: a credential may hold blanks
     if sys.stderr.isatty():
         width = max(shutil.get_terminal_size().columns, len(prefix) + 20)
         indent = " " * len(prefix)
@@ -198,7 +205,7 @@ class _Bars:
                 self._display.start()
             self._open += 1
             display = self._display
-            bar = display.add_task(label, total=total, unit=unit)
+            bar = display.add_task(redact(label), total=total, unit=unit)
         try:
             yield lambda amount: display.advance(bar, amount)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,9 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
+from medcli.core.files import check_output_folder
+from medcli.core.refusals import refusals
+from medcli.training.devices import check_device
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.predict import SegPrediction
@@ -61,6 +65,7 @@ def seg(
     A folder of your own images, with the newest network:
       medcli predict seg scans/ --out masks --overlay
     """
+    _check_seg(inputs or [], checkpoint, out, specimens or (), root, threshold, device)
     from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
     settings = PredictSettings(
@@ -76,6 +81,30 @@ def seg(
     )
     result = predict_seg(inputs or [], checkpoint, settings, root, specimens or (), output.progress())
     output.finish(result, lambda done: _show(output, done))
+
+
+def _check_seg(
+    inputs: Sequence[Path],
+    checkpoint: Path | None,
+    out: Path | None,
+    specimens: Sequence[int],
+    root: Path,
+    threshold: float | None,
+    device: str,
+) -> None:
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint, check_threshold
+    from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of
+
+    with refusals() as check:
+        check(check_threshold, threshold)
+        check(check_device, device)
+        for given in inputs:
+            check(check_input, given)
+        if specimens:
+            check(records_of, root, specimens)
+        check(check_segmentation_checkpoint, checkpoint)
+        if out:
+            check(check_output_folder, out)
 
 
 def _show(output: Output, done: SegPrediction) -> None:
@@ -132,6 +161,15 @@ def pose(
     Your own recordings, with the newest network:
       medcli predict pose recordings/ --out poses.csv --overlay
     """
+    from medcli.veriserum.dataset.contents_check import check_pair_input
+    from medcli.veriserum.pose.checkpoint_metadata import check_pose_checkpoint
+
+    with refusals() as check:
+        check(check_device, device)
+        for given in inputs or [root]:
+            check(check_pair_input, given, is_root=not inputs)
+        check(check_pose_checkpoint, checkpoint)
+        check(check_output_folder, out.parent)
     from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
 
     settings = PosePredictSettings(calibration, anatomy, overlay, device, batch_size)

@@ -10,6 +10,9 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
+from medcli.core.files import check_output_folder
+from medcli.core.refusals import refusals
+from medcli.ultrabones.dataset.presence import check_records
 
 if TYPE_CHECKING:
     from medcli.ultrabones.reconstruction.reconstruct import Reconstruction, ReconstructResult
@@ -54,6 +57,10 @@ def ultrabones(
       medcli reconstruct ultrabones --specimens 2
       medcli reconstruct ultrabones --specimens 2 --mask Labels_pred
     """
+    with refusals() as check:
+        check(check_records, root, specimens, records, meshes, merged)
+        if not dry_run:
+            check(check_output_folder, out)
     from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
 
     settings = ReconstructSettings(

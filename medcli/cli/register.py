@@ -10,6 +10,8 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
+from medcli.core.files import check_output_folder
+from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
     from medcli.veriserum.registration.register import RegisterResult
@@ -69,6 +71,19 @@ def pose(
     Refine the poses predicted by a network, with overlays:
       medcli register pose --start poses.csv --out refined.csv --overlays looks
     """
+    from medcli.veriserum.dataset import contents_check, folder_index
+
+    with refusals() as check:
+        if start:
+            check(contents_check.check_table, root, folder_index.POSE_FILE, start)
+        else:
+            check(contents_check.check_table, root, folder_index.POSES, poses)
+        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
+        check(contents_check.check_pair_images, root, calibrated)
+        check(contents_check.check_inter_plane, inter_plane)
+        if implants:
+            check(folder_index.check_root, implants)
+        check(check_output_folder, out.parent)
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.registration.register import register_poses
     from medcli.veriserum.registration.start_poses import Sources

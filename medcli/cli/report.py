@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli.output import Output
+from medcli.core.files import check_output_folder
+from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
     from medcli.report.write import ReportResult
@@ -30,6 +32,12 @@ def report(
     The page is complete in itself: it needs no network and can be sent by mail. RUN is a folder that train, evaluate,
     predict, calibrate, label, reconstruct, register or demo wrote to.
     """
+    from medcli.workspace.report_folder import check_run_folder
+
+    with refusals() as check:
+        check(check_run_folder, run)
+        if out:
+            check(check_output_folder, out.parent)
     from medcli.report.write import write_report
 
     result = write_report(run, out, overwrite)

@@ -11,7 +11,12 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App
 from medcli.cli.output import Output
+from medcli.core.files import check_output_folder
+from medcli.core.refusals import refusals
 from medcli.core.shell import spell
+from medcli.training.devices import check_devices, is_first_process
+from medcli.training.run_folder import check_run
+from medcli.training.settings import check_loggers
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 from medcli.ultrabones.segmentation.settings import Augmentation, Labels
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
@@ -19,6 +24,7 @@ from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
     from medcli.ultrabones.segmentation.train import CrossValidationResult, TrainResult
+    from medcli.veriserum.pose.settings import PoseSettings
     from medcli.veriserum.pose.train import TrainPoseResult
 
 app = App(help="Train a network: bone masks (seg) or implant poses (pose).")
@@ -87,10 +93,8 @@ def seg(
       medcli train seg --gpus 0 --epochs 5 --limit-frames 500
       medcli train seg --gpus 1
     """
-    from medcli.training.devices import is_first_process
     from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
-    from medcli.ultrabones.segmentation.train import cross_validate, train_segmentation
 
     if not is_first_process():
         output.hush()
@@ -118,10 +122,42 @@ def seg(
         loggers=options.logger_names(loggers),
     )
     folder = out or options.RUNS / "seg" / (f"{arch}-{encoder}" + ("-loo" if cv else ""))
+    _check_seg(settings, folder, bool(cv), resume, overwrite)
+    from medcli.ultrabones.segmentation.train import cross_validate, train_segmentation
+
     train = cross_validate if cv else train_segmentation
     result: CrossValidationResult | TrainResult = train(settings, folder, resume, overwrite, output.progress())
     if is_first_process():
         output.finish(result, lambda done: _show(output, done, settings))
+
+
+def _check_seg(settings: SegmentationSettings, folder: Path, folds: bool, resume: str, overwrite: bool) -> None:
+    from medcli.ultrabones.dataset.presence import check_training_frames
+    from medcli.ultrabones.dataset.splits import SpecimenSplit, leave_one_out
+    from medcli.ultrabones.segmentation.network import check_encoder_weights
+    from medcli.ultrabones.segmentation.settings import (
+        check_segmentation_settings,
+        fold_folder,
+        refuse_resuming_folds,
+    )
+
+    train, val, frames = settings.train_specimens, settings.val_specimens, (settings.root, settings.labels)
+    with refusals() as check:
+        check(check_segmentation_settings, settings)
+        check(check_devices, settings)
+        check(check_loggers, settings.loggers)
+        if folds:
+            check(leave_one_out, train)
+            check(refuse_resuming_folds, resume)
+            for number in train:
+                check(check_training_frames, *frames, (number,), "validation", "--val-specimens")
+            check(check_output_folder, fold_folder(folder, train[0]))
+            return
+        check(SpecimenSplit, train, val)
+        check(check_training_frames, *frames, train, "training", "--train-specimens")
+        check(check_training_frames, *frames, val, "validation", "--val-specimens")
+        if check(check_run, folder, settings, resume, overwrite):
+            check(check_encoder_weights, settings.encoder, settings.encoder_weights)
 
 
 @app.command("pose")
@@ -166,9 +202,7 @@ def pose(
     Learns from Veriserum: both planes in; three translations and six numbers of the rotation out. The same command
     again resumes an interrupted run.
     """
-    from medcli.training.devices import is_first_process
     from medcli.veriserum.pose.settings import PoseSettings
-    from medcli.veriserum.pose.train import train_pose
 
     if not is_first_process():
         output.hush()
@@ -195,9 +229,27 @@ def pose(
         loggers=options.logger_names(loggers),
     )
     folder = out or options.RUNS / "pose" / f"{backbone}-{anatomy}"
+    _check_pose(settings, folder, resume, overwrite)
+    from medcli.veriserum.pose.train import train_pose
+
     result = train_pose(settings, folder, resume, overwrite, output.progress())
     if is_first_process():
         output.finish(result, lambda done: _show_pose(output, done, root))
+
+
+def _check_pose(settings: PoseSettings, folder: Path, resume: str, overwrite: bool) -> None:
+    from medcli.veriserum.dataset.contents_check import check_pair_images, check_table
+    from medcli.veriserum.dataset.folder_index import POSES
+    from medcli.veriserum.pose.settings import check_backbone_weights, check_pose_settings
+
+    with refusals() as check:
+        check(check_pose_settings, settings)
+        check(check_devices, settings)
+        check(check_loggers, settings.loggers)
+        check(check_table, settings.root, POSES)
+        check(check_pair_images, settings.root, settings.calibrated)
+        if check(check_run, folder, settings, resume, overwrite):
+            check(check_backbone_weights, settings.backbone_weights)
 
 
 def _show_pose(output: Output, result: TrainPoseResult, root: Path) -> None:

@@ -7,6 +7,33 @@ exception is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+
+DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""Error numbers that mean that no further file can be written: disk full, quota used up."""
+_OF_THE_MACHINE = {
+    errno.ENOSPC: "the disk is full",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "the quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission is missing",
+    errno.EPERM: "permission is missing",
+    errno.ENAMETOOLONG: "a name is too long",
+    errno.EFBIG: "the file would be too large",
+    errno.EIO: "the disk or network share failed",
+    getattr(errno, "ESTALE", errno.EIO): "the disk or network share failed",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
+    errno.EISDIR: "there is a folder in place of a file",
+    errno.ENOTDIR: "there is a file in place of a folder",
+    errno.ELOOP: "links lead in a circle",
+    errno.EBUSY: "the file is in use",
+}
+"""Errors of the system that are faults of disks, paths and rights, not of this program."""
+
 
 class MedcliError(Exception):
     """Something failed that is neither the words typed nor the data (disk full, no permission, …). Exit code 1.
@@ -23,6 +50,11 @@ class MedcliError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def problems(self) -> tuple[MedcliError, ...]:
+        """The problems to print one by one: this one, or each of :class:`SeveralProblems`."""
+        return (self,)
+
 
 class UsageError(MedcliError):
     """Options that contradict each other or ask for what this machine does not have. Exit code 2."""
@@ -34,3 +66,61 @@ class DataError(MedcliError):
     """Data that are missing, unreachable or corrupt. Exit code 3."""
 
     exit_code = 3
+
+
+class UnwrittenFileError(OSError):
+    """What the system said when a file was written, with the file's final name and the bytes that it was to have.
+
+    Attributes:
+        needed: bytes; None if unknown.
+    """
+
+    def __init__(self, number: int, reason: str, path: str, needed: int | None = None) -> None:
+        super().__init__(number, reason, path)
+        self.needed = needed
+
+
+def system_failure(error: OSError, file: os.PathLike[str] | str = "") -> MedcliError | None:
+    """An error of the system in one line: which file, what was needed and is free; None: it is another kind.
+
+    Args:
+        file: what was written, where the error does not say.
+    """
+    reason = _OF_THE_MACHINE.get(error.errno or 0)
+    if reason is None:
+        return None
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else str(file)
+    is_write = isinstance(error, UnwrittenFileError) or error.errno in (*DISK_FULL, errno.EROFS, errno.EFBIG)
+    what = f"cannot {'write' if is_write else 'use'} {path}" if path else "cannot write" if is_write else ""
+    message = ": ".join(filter(None, (reason, what, error.strerror or "")))
+    if error.errno in DISK_FULL:
+        space = _space(path, getattr(error, "needed", None))
+        hint = "free some space, then run the same command again: what is finished is kept, and it resumes"
+        return MedcliError(f"{message}{space}", hint)
+    return MedcliError(message, "mend that, then run the same command again: what is finished is kept, and it resumes")
+
+
+def _space(path: str, needed: int | None) -> str:
+    parts = [f"{needed:,} bytes needed"] if needed is not None else []
+    folder = os.path.dirname(path) if path else ""  # noqa: PTH120 - a name that may be longer than any file's
+    with contextlib.suppress(OSError):
+        parts.append(f"{shutil.disk_usage(folder or '.').free:,} free")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def printable(text: str) -> str:
+    """``text`` out of a file as it may stand in a message: short, and without control characters."""
+    return "".join(character if character.isprintable() else "?" for character in text[:100])
+
+
+class SeveralProblems(MedcliError):
+    """Everything that stands in the way of a command, found before it began. Exit code of the first problem."""
+
+    def __init__(self, problems: Sequence[MedcliError]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems), problems[0].hint)
+        self._problems = tuple(problems)
+        self.exit_code = problems[0].exit_code
+
+    @property
+    def problems(self) -> tuple[MedcliError, ...]:
+        return self._problems

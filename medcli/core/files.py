@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
+import functools
+import getpass
 import io
+import logging
 import os
 import re
 import socket
+import stat
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import MedcliError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError
 from medcli.core.json_text import to_json
+from medcli.core.secrets import redact
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+"""Endings of the image files that are read."""
+_LOG = logging.getLogger(__name__)
+_PROBE_BYTES = 1 << 16
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
 _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
-DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
-"""Error numbers that mean that no further file can be written: disk full, quota used up."""
+LONGEST_NAME = 255
+"""Bytes that a name of a file may have, on every file system in use."""
 
 
 def part_path(target: Path) -> Path:
-    """The temporary name next to ``target``; it contains host and process, so that leftovers can be recognised."""
-    return target.with_name(f".{target.name}.{_HOST}-{os.getpid()}.part")
+    """The temporary name next to ``target``; it contains host and process, so that leftovers can be recognised.
+
+    The name of the target is cut where a file system would not take all of it.
+    """
+    ending = f".{_HOST}-{os.getpid()}.part"
+    name = os.fsencode(target.name)[: LONGEST_NAME - 1 - len(ending)]
+    return target.with_name(f".{os.fsdecode(name)}{ending}")
 
 
 @contextmanager
-def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
+def replacing(target: Path, durable: bool = True, needed: int | None = None) -> Iterator[Path]:
     """Yield a temporary path next to ``target`` and rename it to ``target`` if the block succeeds.
 
     Args:
         target: the final path; its folder must exist. An existing file is replaced in one step.
         durable: also ask the disk to keep the bytes before the rename (survives a power cut, costs some
             milliseconds a file). Without it the file is still complete or absent after ``kill -9``.
+        needed: bytes that will be written, for the error.
 
     The temporary file is removed when the block raises. A link is followed: the file it names is replaced.
 
     Raises:
         MedcliError: ``target`` exists and is a folder, a device or a pipe.
+        UnwrittenFileError: the system refused to write it; also where a library hid that behind an error of its own.
     """
     target = target.resolve() if target.is_symlink() else target
     if target.exists() and not target.is_file():
@@ -50,25 +68,51 @@ def replacing(target: Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             _flush_to_disk(part)
         part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    except BaseException as error:
+        refused = _refusal(error, part)
+        with contextlib.suppress(OSError):  # of a disk that has just become read-only
+            part.unlink(missing_ok=True)
+        if refused is None:
+            raise
+        number, reason = refused.errno or 0, refused.strerror or str(refused)
+        raise UnwrittenFileError(number, reason, str(target), needed) from error
+
+
+def _refusal(error: BaseException, part: Path) -> OSError | None:
+    """The system's error behind a failure to write ``part``; None where it is another one."""
+    if isinstance(error, OSError):
+        names = (None, str(part), os.fsencode(part))
+        return error if error.filename in names and not isinstance(error, UnwrittenFileError) else None
+    if not isinstance(error, Exception) or isinstance(error, MedcliError) or not part.exists():
+        return None
+    try:  # torch and safetensors report a full disk as errors of their own
+        with part.open("ab") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as found:
+        return found if found.errno in DISK_FULL else None
+    return None
 
 
 def write_bytes(target: Path, content: bytes | memoryview | Any, durable: bool = True) -> None:
     """Write ``content`` (any bytes-like object) to ``target`` so that it is complete or absent at any moment."""
-    with replacing(target, durable) as part:
+    with replacing(target, durable, memoryview(content).nbytes) as part:
         part.write_bytes(content)
 
 
-def write_text(target: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, completely or not at all."""
-    write_bytes(target, text.encode("utf-8"))
+def write_text(target: Path, text: str, is_redacted: bool = False) -> None:
+    """Write ``text`` as UTF-8 with ``\\n`` line ends to ``target``, completely or not at all.
+
+    Credentials in it are hidden (:func:`medcli.core.secrets.redact`), unless its parts were redacted already. Bytes of
+    a file's name that are not UTF-8 become escapes such as ``\\udcff``, which JSON reads back as they were.
+    """
+    write_bytes(target, (text if is_redacted else redact(text)).encode("utf-8", "backslashreplace"))
 
 
 def write_json(target: Path, content: Any) -> None:
     """Write a dataclass or any other value (see :func:`medcli.core.json_text.to_plain`), whole or not at all."""
-    write_text(target, to_json(content) + "\n")
+    write_text(target, to_json(content) + "\n", is_redacted=True)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -97,7 +141,7 @@ def remove_leftovers(folder: Path) -> int:
 
 
 def make_output_folder(folder: Path) -> Path:
-    """Create ``folder`` and show that it can be written to.
+    """Create ``folder``, show that it can be written to, and remove what killed runs left in it.
 
     Raises:
         MedcliError: it is a file, or not writable; raised before any work is done.
@@ -110,18 +154,117 @@ def make_output_folder(folder: Path) -> Path:
     except OSError as error:
         reason = "it is a file, not a folder" if folder.is_file() else error.strerror or error
         raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out") from error
+    remove_leftovers(folder)
     return folder
 
 
-def cache_folder(name: str) -> Path:
-    """The user's cache folder for ``name``, created; ``MEDCLI_CACHE_DIR`` overrides the system's place."""
-    base = os.environ.get("MEDCLI_CACHE_DIR")
-    if not base:
-        from platformdirs import user_cache_dir
+def check_output_folder(folder: Path) -> None:
+    """What :func:`make_output_folder` finds wrong and can be known without creating anything.
 
-        base = user_cache_dir("medcli", appauthor=False)
-    folder = Path(base).expanduser() / name
-    folder.mkdir(parents=True, exist_ok=True)
+    Raises:
+        MedcliError: it is a file, lies below one, or is not writable.
+    """
+    try:
+        nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+        if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+            return
+        is_file, number = folder.is_file(), _why_not_writable(nearest)
+    except OSError as error:  # a name that is too long
+        is_file, number = False, error.errno or errno.EINVAL
+    reason = "it is a file, not a folder" if is_file else os.strerror(number)
+    raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out")
+
+
+def _why_not_writable(nearest: Path) -> int:
+    if not nearest.is_dir():
+        return errno.ENOTDIR
+    is_read_only = hasattr(os, "statvfs") and os.statvfs(nearest).f_flag & os.ST_RDONLY
+    return errno.EROFS if is_read_only else errno.EACCES
+
+
+def check_replaceable(target: Path, overwrite: bool) -> None:
+    """Make sure that writing ``target`` replaces nothing, unless ``overwrite``.
+
+    Raises:
+        UsageError: it exists.
+    """
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists", "use --overwrite to replace it")
+
+
+def check_readable(path: Path) -> None:
+    """Make sure that a file can be opened.
+
+    Raises:
+        DataError: it cannot, with the reason.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def check_name(path: Path) -> Path:
+    """``path``, whose name is derived from one that was given, if file systems take it.
+
+    Raises:
+        UsageError: it is too long.
+    """
+    length = len(os.fsencode(path.name))
+    if length > LONGEST_NAME:
+        raise UsageError(
+            f"the name {path.name[:40]}… has {length} bytes, file systems allow {LONGEST_NAME}", "give a shorter --out"
+        )
+    return path
+
+
+def cache_folder(name: str) -> Path:
+    """The user's cache folder for ``name``, created; ``MEDCLI_CACHE_DIR`` overrides the system's place.
+
+    A user without a place for caches (a container) gets one below the temporary folder.
+
+    Raises:
+        OSError: there is no place at all, or ``MEDCLI_CACHE_DIR`` is none.
+    """
+    base = os.environ.get("MEDCLI_CACHE_DIR")
+    if base:
+        folder = Path(base).expanduser() / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    from platformdirs import user_cache_dir
+
+    home = Path(user_cache_dir("medcli", appauthor=False))
+    try:
+        if not home.is_absolute():  # nobody's: no HOME, and a user without a name
+            raise FileNotFoundError(str(home))
+        (home / name).mkdir(parents=True, exist_ok=True)
+        if os.access(home / name, os.W_OK):
+            return home / name
+        raise PermissionError(str(home))
+    except OSError:
+        folder = temporary_cache() / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+@functools.cache
+def temporary_cache() -> Path:
+    """A folder for caches below the temporary folder, for a user without a place for them; says so, once.
+
+    Others may write to the temporary folder, and a cache may hold machine code: one that is not this user's alone is
+    not used.
+
+    Raises:
+        OSError: there is no such place either.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    folder = Path(tempfile.gettempdir()) / f"medcli-cache-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.lstat()
+    is_mine = not hasattr(os, "getuid") or (state.st_uid == os.getuid() and not state.st_mode & 0o077)
+    if not is_mine or not stat.S_ISDIR(state.st_mode):
+        raise PermissionError(errno.EACCES, "it is not this user's alone", str(folder))
+    _LOG.warning("no folder for caches can be written to: %s is used (MEDCLI_CACHE_DIR names another)", folder)
     return folder
 
 

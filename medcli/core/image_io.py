@@ -1,12 +1,15 @@
-"""Decode and encode images: the only module that touches image codecs.
+"""Decode and encode images: the only module that calls OpenCV's image codecs.
 
+An image is decoded whole or not at all: files that viewers show in part, with grey where data are damaged, are refused
+(:mod:`medcli.core.image_formats`), and so are those with more pixels than the limit, before anything is decoded.
 Images are (H, W) or (H, W, 3) arrays: row, column[, channel], the top-left pixel at [0, 0]; colour is RGB.
 Files are read and written through memory, so that names with any character work on every system.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.files import write_bytes
+from medcli.core.files import IMAGE_SUFFIXES, write_bytes
+from medcli.core.image_formats.bmp import check_bmp
+from medcli.core.image_formats.damage import DamagedImage, check_size
+from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
+from medcli.core.image_formats.png import png_size, read_png
+from medcli.core.image_formats.tiff import check_page, is_tiff, page_first, tiff_pages
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+SUFFIXES = IMAGE_SUFFIXES
 
 # A broken file is reported once, by the error that names it, and not by the codec as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -28,19 +36,11 @@ def use_single_threaded_codecs() -> None:
     cv2.setNumThreads(1)
 
 
-@dataclass(frozen=True)
-class JpegHeader:
-    """Header of a JPEG file: number of colour channels, and whether the end marker is present."""
-
-    channels: int
-    complete: bool
-
-
 def read_grey(path: Path | str) -> NDArray[np.uint8]:
     """Read an image file as 8-bit grey, (H, W); colour becomes luma, 16 bits become the upper 8.
 
     Raises:
-        DataError: the file is missing, empty, cut off, or no image.
+        DataError: the file is missing, empty, truncated, damaged, too large, or no image.
     """
     return decode_grey(read_content(path), path)
 
@@ -61,14 +61,35 @@ def decode_grey(content: bytes, name: Path | str) -> NDArray[np.uint8]:
     """Decode the bytes of an image file to 8-bit grey, (H, W); ``name`` is used in errors only.
 
     Raises:
-        DataError: the bytes are empty, cut off, or no image.
+        DataError: the bytes are empty, truncated, damaged, too large, or no image.
     """
-    return np.asarray(_decode(content, cv2.IMREAD_GRAYSCALE, name))
+    return _decode(content, False, name)
 
 
 def read_rgb(path: Path | str) -> NDArray[np.uint8]:
     """Read an image file as 8-bit RGB, (H, W, 3); same errors as :func:`read_grey`."""
-    return np.ascontiguousarray(_decode(read_content(path), cv2.IMREAD_COLOR, path)[:, :, ::-1])
+    return _decode(read_content(path), True, path)
+
+
+def read_pages(path: Path | str) -> list[Callable[[], NDArray[np.uint8]]]:
+    """What reads each page of a TIFF file (of another image file: its one image) as 8-bit grey, (H, W).
+
+    Raises:
+        DataError: as :func:`read_grey`; a page that is damaged raises when it is read, and the others can be read.
+    """
+    content = read_content(path)
+    if not is_tiff(content):
+        return [partial(decode_grey, content, path)]
+    try:
+        pages = list(tiff_pages(content))
+    except DamagedImage as error:
+        raise DataError(f"{path} {error}") from error
+
+    def read(number: int) -> NDArray[np.uint8]:
+        name = path if len(pages) == 1 else f"{path}, page {number},"
+        return decode_grey(page_first(content, pages[number]), name)
+
+    return [partial(read, number) for number in range(len(pages))]
 
 
 def read_size(path: Path | str) -> tuple[int, int]:
@@ -82,8 +103,12 @@ def read_size(path: Path | str) -> tuple[int, int]:
             header = file.read(24)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(header) == 24 and header[:8] == b"\x89PNG\r\n\x1a\n":
-        return int.from_bytes(header[20:24], "big"), int.from_bytes(header[16:20], "big")
+    if size := png_size(header):
+        try:
+            check_size(*size)
+        except DamagedImage as error:
+            raise DataError(f"{path} {error}") from error
+        return size
     rows, columns = read_grey(path).shape
     return rows, columns
 
@@ -117,36 +142,47 @@ def write_image(path: Path | str, image: NDArray[np.uint8], quality: int = 95, d
     write_bytes(path, encode(image, path.suffix.lower(), quality), durable)
 
 
-def jpeg_header(content: bytes) -> JpegHeader | None:
-    """Walk a JPEG file's segments; None when the bytes are not a JPEG file."""
-    if content[:2] != b"\xff\xd8":
-        return None
-    position, channels = 2, 0
-    while position + 4 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        length = int.from_bytes(content[position + 2 : position + 4], "big")
-        is_frame = 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
-        if is_frame and position + 9 < len(content):
-            channels = content[position + 9]
-        position += 2 + length
-        if marker == 0xDA:  # the scan follows; 0xFF is escaped in it, so the end marker is unambiguous
-            return JpegHeader(channels, content.rfind(b"\xff\xd9", position) >= 0)
-    return JpegHeader(channels, complete=False)
-
-
-def _decode(content: bytes, flags: int, name: Path | str) -> Any:
+def _decode(content: bytes, colour: bool, name: Path | str) -> NDArray[np.uint8]:
+    """Grey (H, W), or RGB (H, W, 3) with ``colour``."""
     if not content:
         raise DataError(f"{name} is empty")
-    header = jpeg_header(content)
-    if header is not None and not header.complete:
-        raise DataError(f"{name} is cut off: a JPEG file of {len(content)} bytes without an end")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        return _decode_checked(content, colour)
+    except DamagedImage as error:
+        raise DataError(f"{name} {error}") from error
+
+
+def _decode_checked(content: bytes, colour: bool) -> NDArray[np.uint8]:
+    """Decode a sound file of a known format.
+
+    Raises:
+        DamagedImage: it is damaged, or of no format whose damage would be found.
+    """
+    if header := jpeg_header(content):
+        image = decode_jpeg(content, header, colour)
+        # OpenCV rotates as Exif asks, and knows what to do with inks.
+        return image if header.channels in (1, 3) and not header.has_exif else _by_opencv(content, colour)
+    if png_size(content):
+        png = read_png(content)
+        grey = None if colour else png.plain_grey()
+        return _by_opencv(png.as_file(), colour) if grey is None else grey
+    if is_tiff(content):
+        check_page(content, next(tiff_pages(content)))
+    elif content[:2] == b"BM":
+        check_bmp(content)
+    else:
+        raise DamagedImage(
+            f"is not an image or is damaged: {len(content)} bytes that are no PNG, JPEG, TIFF or BMP file"
+        )
+    return _by_opencv(content, colour)
+
+
+def _by_opencv(content: bytes, colour: bool) -> NDArray[np.uint8]:
+    flags = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
+    try:
+        image: Any = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
-        raise DataError(f"{name} cannot be decoded: {error.err}") from error
+        raise DamagedImage(f"cannot be decoded: {error.err}") from error
     if image is None:
-        raise DataError(f"{name} is not an image or is damaged: {len(content)} bytes")
-    return image
+        raise DamagedImage(f"is damaged, or of a kind that cannot be read: {len(content)} bytes")
+    return np.ascontiguousarray(image[:, :, ::-1]) if colour else image

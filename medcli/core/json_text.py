@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from medcli.core.secrets import redact
+
 INLINE = {"inline": True}
 """Metadata of a dataclass field that is a mapping: its entries are written among the fields of the dataclass."""
 
@@ -18,25 +20,27 @@ def to_plain(value: Any) -> Any:
     """``value`` in the types that JSON knows, at any depth; numbers that are not finite become null.
 
     Dataclasses and mappings become objects (keys as text), sequences, sets and arrays lists, enumerations their
-    values, paths text.
+    values, paths text; credentials in texts are hidden (:func:`medcli.core.secrets.redact`).
 
     Raises:
         TypeError: it holds something else.
     """
     if isinstance(value, Enum):
         return to_plain(value.value)
-    if isinstance(value, (str, bool, int, type(None))):
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, (bool, int, type(None))):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dict(_entries(value))
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
+        return {redact(str(key)): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [to_plain(item) for item in value]
     if isinstance(value, Path):
-        return str(value)
+        return redact(str(value))
     if hasattr(value, "tolist"):  # NumPy arrays and scalars, without importing NumPy here
         return to_plain(value.tolist())
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
@@ -64,7 +68,7 @@ def parse_json(text: str | bytes, no_doubles: bool = False) -> Any:
         no_doubles: also refuse an object with one key twice, of which readers take different ones.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, or holds a key twice.
+        ValueError: it is not JSON, is nested too deeply, or holds a key twice.
     """
     try:
         return json.loads(text, object_pairs_hook=_without_doubles if no_doubles else None)

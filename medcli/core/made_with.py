@@ -19,7 +19,7 @@ def fingerprint(*parts: str | bytes) -> str:
     """A short text (16 hexadecimal digits) that changes when any of ``parts`` does."""
     whole = hashlib.sha256()
     for part in parts:
-        whole.update(part.encode() if isinstance(part, str) else part)
+        whole.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part)
     return whole.hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.files import write_bytes
+from medcli.core.plausibility import mesh_problem
 
 _RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
@@ -67,7 +68,7 @@ def read_stl(path: Path | str) -> Mesh:
     """Read a binary or ASCII STL file; equal corners become one vertex.
 
     Raises:
-        DataError: the file is missing, empty, cut off, not STL, or holds coordinates that are not finite.
+        DataError: the file is missing, empty, truncated, not STL, or holds coordinates that are not finite.
     """
     path = Path(path)
     try:
@@ -84,6 +85,13 @@ def read_stl(path: Path | str) -> Mesh:
     if not np.isfinite(triangles).all():
         raise DataError(f"mesh {path} holds coordinates that are not finite numbers")
     return merge_vertices(triangles)
+
+
+def check_millimetres(mesh: Mesh, path: Path | str) -> None:
+    """Raise :class:`DataError` for a mesh that cannot be a bone or an implant in millimetres; says why."""
+    problem, hint = mesh_problem(mesh.vertices)
+    if problem:
+        raise DataError(f"mesh {path} {problem}" if problem[0].isalpha() else f"mesh {path}: {problem}", hint)
 
 
 def write_stl(mesh: Mesh, path: Path | str) -> None:

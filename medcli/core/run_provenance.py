@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.files import usable_cores, write_json
+from medcli.core.files import remove_leftovers, usable_cores, write_json
 from medcli.core.json_text import read_object, to_plain
 
 NAME = "medcli-run.json"
@@ -27,7 +27,7 @@ SCHEMA = "medcli.run.v1"
 SYNTHETIC = "synthetic.json"
 """The file at the top of a data folder that :mod:`medcli.synthetic` made."""
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
-_CODECS = ("opencv-python-headless", "opencv-python")
+_CODECS = ("opencv-python-headless", "opencv-python", "simplejpeg")
 _BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
 _LEVELS_TO_MARKER = 5  # a record of UltraBones100k is four folders below the data folder
 
@@ -80,7 +80,7 @@ def note_run(
         about: licence and citation of the data.
         root: the data folder; None where inputs are single files.
         settings: a dataclass or a mapping.
-        result: the result's dataclass; None where it has a file of its own, or the run goes on. A note that says the
+        result: the result's dataclass; None where it has a file of its own, or the run resumes. A note that says the
             same of a result is left alone.
         device: what computed, in words.
 
@@ -113,6 +113,7 @@ def note_run(
     if result is not None and _says_the_same(path, content):
         return path
     try:
+        remove_leftovers(path.parent)
         write_json(path, content)
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror or error)

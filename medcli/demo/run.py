@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medcli import __version__
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, system_failure
 from medcli.core.files import usable_cores, write_json
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import SILENT, Progress
@@ -191,4 +191,5 @@ def _with_report(plan: DemoPlan, result: DemoResult) -> DemoResult:
 
 
 def _reason(error: Exception) -> str:
-    return error.message if isinstance(error, MedcliError) else f"{type(error).__name__}: {error}"
+    known = system_failure(error) if isinstance(error, OSError) else error
+    return known.message if isinstance(known, MedcliError) else f"{type(error).__name__}: {error}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medcli import __version__
 from medcli.core.errors import MedcliError
-from medcli.core.files import make_output_folder, remove_leftovers, write_json
+from medcli.core.files import make_output_folder, write_json
 from medcli.core.json_text import read_object
 from medcli.core.made_with import differences, reject_other_options
 from medcli.demo.plan import DemoPlan, DemoTask
@@ -41,10 +41,8 @@ def prepare(plan: DemoPlan) -> None:
         if not expected.keys() <= found.keys():
             raise MedcliError(f"{marker} cannot be read", remedy)
         reject_other_options(plan.out, differences(found, expected), remedy)
-    remove_leftovers(plan.out)
-    for folder in (plan.out / STEPS_FOLDER, plan.images):
-        folder.mkdir(exist_ok=True)
-        remove_leftovers(folder)
+    for folder in (plan.out, plan.out / STEPS_FOLDER, plan.images):
+        make_output_folder(folder)
 
 
 def finished(plan: DemoPlan, task: DemoTask) -> Step | None:
@@ -74,7 +72,7 @@ def _state(plan: DemoPlan, task: DemoTask) -> str:
         for path in files:
             status = path.stat()
             lines.append(f"{plan.relative(path)} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _relative_word(plan: DemoPlan, word: str | Path) -> str:

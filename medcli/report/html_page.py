@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from medcli import __version__
+from medcli.core.secrets import redact
 from medcli.report.blocks import KeyFigures, Note, Section
 
 GENERATOR = "medcli report"
@@ -55,6 +58,7 @@ def render_page(page: Page) -> str:
         loader=PackageLoader("medcli.report", "page"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_without_credentials,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -69,6 +73,12 @@ def render_page(page: Page) -> str:
         generator=f"{GENERATOR} {__version__}",
     )
     return text.strip() + "\n"
+
+
+def _without_credentials(value: Any) -> Any:
+    """Texts of the run, credentials hidden; images, and what was rendered already, as they are."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith("data:")
+    return redact(value) if is_text else value
 
 
 def is_report(path: Path) -> bool:

@@ -147,8 +147,9 @@ def _meshes(folder: Path, record: Json, provenance: ProvenanceRecord) -> NDArray
     root = find(folder, provenance.root)
     if root is None:
         return None
+    from medcli.ultrabones.dataset.mesh_files import find_meshes
     from medcli.ultrabones.dataset.records import find_sweeps
-    from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+    from medcli.ultrabones.geometry.bone_meshes import load_surfaces
 
     try:
         sweep = next((sweep for sweep in find_sweeps(root) if sweep.name == record["name"]), None)

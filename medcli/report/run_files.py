@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import DataError
+from medcli.core.json_text import parse_json
 from medcli.core.run_provenance import NAME, SCHEMA
 from medcli.report.blocks import BLANK, Note, Section
 
@@ -56,7 +56,7 @@ def read_json(path: Path) -> Json:
         DataError: it cannot be read, or contains something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:

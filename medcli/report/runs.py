@@ -29,7 +29,6 @@ READERS: Mapping[str, tuple[Reader, str]] = {
 """The reader and the dataset of each command, in the order of the report."""
 _BY_PROVENANCE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_POSE, runs.REGISTER)
 """Commands reported from the provenance record alone: their files may be elsewhere, or be several tables."""
-LOOKED_FOR = f"{', '.join(f'{kind.files} ({kind.verb})' for kind in runs.KINDS)}, *medcli-run.json, or demo.json (demo)"
 
 
 def runs_in(folder: Path) -> list[RunReport]:

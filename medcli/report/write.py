@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_text
-from medcli.core.shell import spell
 from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
 from medcli.report.html_page import Page, is_report, render_page
 from medcli.report.provenance import data_section, facts, how_section
 from medcli.report.run_files import RunReport
-from medcli.report.runs import LOOKED_FOR, runs_in
+from medcli.report.runs import runs_in
 from medcli.workspace.demo_folder import REPORT, RESULT
-from medcli.workspace.runs import find_run_folders
-
-_MOST_NAMED = 8
+from medcli.workspace.report_folder import check_run_folder, no_run
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,16 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
         raise UsageError(
             f"{out} exists and is not a medcli report", "choose another --out, or replace it with --overwrite"
         )
-    text = render_page(page)
+    text = _rendered(page, folder)
     make_output_folder(out.parent)
-    write_text(out, text)
+    write_text(out, text, is_redacted=True)
     return ReportResult(
         folder=folder,
         out=out,
         title=page.title,
         runs=tuple(run.title for run in runs),
         sections=tuple(section.title for section in page.sections),
-        bytes=len(text.encode("utf-8")),
+        bytes=len(text.encode("utf-8", "backslashreplace")),
         seconds=round(time.perf_counter() - started, 3),
     )
 
@@ -88,15 +87,13 @@ def sections_of(folder: Path) -> list[Section]:
 
 def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
     """The report of a folder before rendering, and the runs in it; see :func:`write_report` for errors."""
-    if not folder.is_dir():
-        reason = "is a file" if folder.exists() else "does not exist"
-        raise DataError(f"no folder {folder}: it {reason}", "name the folder of a run, such as runs/seg/fpn-resnet34")
+    check_run_folder(folder)
     if is_demo(folder):
         demo, runs = _read_demo(folder)
         return _page(demo, [*demo.sections, how_section(demo), data_section(runs, synthetic=True)]), [demo, *runs]
     runs = runs_in(folder)
     if not runs:
-        raise _no_run(folder)
+        raise no_run(folder)
     if len(runs) == 1:
         run = runs[0]
         return _page(run, [*run.sections, how_section(run), data_section(runs)]), runs
@@ -107,6 +104,17 @@ def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
         origin=runs[0].origin,
     )
     return _page(both, [*sections, data_section(runs)]), runs
+
+
+def _rendered(page: Page, folder: Path) -> str:
+    """The page; what a file says in place of a text, such as a list, is noticed only here."""
+    try:
+        return render_page(page)
+    except (KeyError, TypeError, ValueError, AttributeError, TemplateError) as error:
+        raise DataError(
+            f"a file in {folder} is damaged, or of another version of medcli: {type(error).__name__} {error}",
+            "run the command that wrote it again",
+        ) from error
 
 
 def _read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
@@ -132,13 +140,3 @@ def _page(run: RunReport, sections: Sequence[Section]) -> Page:
 
 def _figures(run: RunReport) -> list[KeyFigures]:
     return [KeyFigures(run.known_figures)] if run.known_figures else []
-
-
-def _no_run(folder: Path) -> DataError:
-    below = find_run_folders(folder)[:_MOST_NAMED]
-    if below:
-        commands = "; ".join(spell("medcli", "report", place) for place in below)
-        return DataError(f"{folder} is not a run, but these folders below it are: use one of", commands)
-    return DataError(
-        f"{folder} contains no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to"
-    )

@@ -125,7 +125,7 @@ SHA256 = is_text(r"[0-9a-f]{64}", "a SHA-256")
 
 
 class Listing:
-    """Ends a listing in pages that would not end by itself.
+    """Ends a listing in pages that would never end.
 
     Args:
         address: where it comes from, for the error.
@@ -137,7 +137,7 @@ class Listing:
         self.files = self.empty = 0
 
     def turn(self, mark: str, files: int) -> None:
-        """Note a page with so many files; ``mark`` tells it from the others.
+        """Note a page with so many files; ``mark`` distinguishes it from the others.
 
         Raises:
             Unexpected: the page was here before, or too many have come.

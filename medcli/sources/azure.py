@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from medcli.core.errors import DataError, UsageError
+from medcli.core.secrets import hide_values_in
 from medcli.sources.answers import Check, Listing, check_answer, is_name, is_object, is_size, is_text
 from medcli.sources.azure_connection import Connection
 from medcli.transfer.addresses import host_of
@@ -82,7 +83,7 @@ class AzureBlobs:
 
     def refresh(self, entry: RemoteFile) -> RemoteFile:
         client = self._service().get_blob_client(self.container, entry.name)
-        properties = self.http.patience.insist(lambda: self._call(client.get_blob_properties))
+        properties = self.http.retry_policy.call(lambda: self._call(client.get_blob_properties))
         return self._entry(properties)
 
     def _entry(self, blob: Any) -> RemoteFile:
@@ -109,7 +110,7 @@ class AzureBlobs:
         listing = Listing(self.address)
         while True:
             pages = start().by_page(token) if token else start().by_page()
-            page = self.http.patience.insist(lambda pages=pages: self._call(lambda: list(next(pages))))  # type: ignore[misc]
+            page = self.http.retry_policy.call(lambda pages=pages: self._call(lambda: list(next(pages))))  # type: ignore[misc]
             listing.turn(token or "", len(page))
             yield from page
             token = pages.continuation_token
@@ -145,15 +146,15 @@ class AzureBlobs:
         from azure.core.pipeline.transport import RequestsTransport
         from azure.storage.blob import BlobServiceClient
 
-        logging.getLogger("azure").setLevel(logging.CRITICAL + 1)  # what matters is raised, and then told once
+        logging.getLogger("azure").setLevel(logging.CRITICAL + 1)  # what matters is raised, and reported once
         return BlobServiceClient(
             account_url=self.connection.endpoint,
             credential=self.connection.signature,
             transport=RequestsTransport(session=self.http.session, session_owner=False),
             retry_total=0,
             permit_redirects=False,
-            connection_timeout=self.http.patience.connect_s,
-            read_timeout=self.http.patience.stall_s,
+            connection_timeout=self.http.retry_policy.connect_s,
+            read_timeout=self.http.retry_policy.stall_s,
         )
 
 
@@ -173,4 +174,5 @@ def reading_only(connection: Connection) -> Connection:
         )
     except Exception:
         raise DataError("the AccountKey of the connection string is damaged") from None
+    hide_values_in([signature])
     return Connection(connection.endpoint, connection.account, signature, container=connection.container)

@@ -18,6 +18,8 @@ _RIGHTS = {
     "o": "ownership", "i": "immutability",
 }  # fmt: skip
 _NEEDED = "rl"
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+_SUFFIX = re.compile(r"[a-z][a-z0-9-]{0,30}(?:\.[a-z0-9-]{1,30}){0,5}(?::\d{1,5})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,13 @@ def parse_connection(text: str) -> Connection:
     account = parts.get("accountname", "")
     endpoint = parts.get("blobendpoint", "")
     if not endpoint and account:
-        protocol = parts.get("defaultendpointsprotocol", "https")
-        endpoint = f"{protocol}://{account}.blob.{parts.get('endpointsuffix', 'core.windows.net')}"
+        suffix = parts.get("endpointsuffix", "core.windows.net")
+        if not (_ACCOUNT.fullmatch(account) and _SUFFIX.fullmatch(suffix)):
+            raise DataError(
+                "the connection string lacks its BlobEndpoint (https://ACCOUNT.blob.core.windows.net), and what it "
+                "gives as AccountName and EndpointSuffix cannot be one (not shown)"
+            )
+        endpoint = f"{parts.get('defaultendpointsprotocol', 'https')}://{account}.blob.{suffix}"
     if not is_address(endpoint):
         raise DataError("the connection string lacks its BlobEndpoint (https://ACCOUNT.blob.core.windows.net)")
     address = urlsplit(endpoint)
@@ -99,7 +106,7 @@ def parse_connection(text: str) -> Connection:
     if not signature and not key:
         raise DataError("the connection string lacks its SharedAccessSignature (sv=…&sp=rl&sig=…)")
     if signature and "sig" not in parse_qs(signature):
-        raise DataError("the SharedAccessSignature of the connection string is cut off: it has no sig")
+        raise DataError("the SharedAccessSignature of the connection string is truncated: it has no sig")
     folders = [part for part in address.path.split("/") if part]
     of_account = folders[: _is_by_path(address.hostname or "")]
     plain = "/".join([f"{address.scheme}://{address.netloc.rpartition('@')[2]}", *of_account])

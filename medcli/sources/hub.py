@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from urllib.parse import quote
 
 from medcli.core.errors import DataError, UsageError
+from medcli.core.secrets import hide_values
 from medcli.sources.answers import (
     GIT_HASH,
     SHA256,
@@ -127,11 +128,12 @@ class HubRepository:
             return {}
         from huggingface_hub.utils import build_hf_headers
 
-        hint = "check HF_TOKEN, or log in anew with `hf auth login`; public files need no token"
+        hint = "check HF_TOKEN, or log in again with `hf auth login`; public files need no token"
         try:
             value = {name.lower(): value for name, value in build_hf_headers().items()}.get("authorization")
-        except Exception as error:  # a file that is no text, a login that has run out: whatever that library knows
+        except Exception as error:  # a file that is not text, a login that has run out: whatever that library knows
             raise UsageError(f"the Hugging Face token cannot be read ({type(error).__name__})", hint) from None
+        hide_values((value or "").removeprefix("Bearer "))
         if value and not _TOKEN.fullmatch(value):
             raise UsageError("the Hugging Face token has signs that no token has (blanks, accents, line ends)", hint)
         return {"authorization": value} if value else {}

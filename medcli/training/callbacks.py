@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunFiles(pl.Callback):
-    """Writes what a run leaves after every epoch, so that a kill costs the epoch at hand and nothing else.
+    """Writes what a run leaves after every epoch, so that a kill costs the current epoch and nothing else.
 
     Args:
         folder: the run's folder.

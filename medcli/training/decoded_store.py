@@ -5,7 +5,8 @@ Files in the cache folder, one slot a frame:
 - ``frames.tsv``: what each slot holds, one line each (the frame's files);
 - one ``NAME.u8`` for each part of a frame: (slots, H, W) uint8;
 - ``stamps.i64``: (slots, S + 1) int64: the S numbers that show whether a frame is up to date (modification times and
-  sizes of its files), and the slot's state (0 empty, 1 decoded, 2 unreadable).
+  sizes of its files), and the slot's state (0 empty, 1 decoded, 2 unreadable);
+- ``unreadable.tsv``: why, one line for each slot that is unreadable.
 
 A slot's stamp is written after its pixels, so that a build which is killed at any moment can be resumed, and
 a frame whose files changed since is decoded again.
@@ -31,7 +32,7 @@ from medcli.core.progress import SILENT, Progress
 
 _DECODED, _UNREADABLE = 1, 2
 _CHUNK = 512
-_KEYS, _STAMPS = "frames.tsv", "stamps.i64"
+_KEYS, _STAMPS, _REASONS = "frames.tsv", "stamps.i64", "unreadable.tsv"
 
 Shape = tuple[int, ...]
 Decode = Callable[[int], Sequence[NDArray[np.uint8]]]
@@ -47,11 +48,13 @@ class Decoded:
             object that is read like one (``len``, ``shape``, integers, slices, index arrays).
         good: (n,) which of the frames asked for could be read.
         bad: the others.
+        reasons: why, of each of ``bad``.
     """
 
     parts: tuple[Any, ...]
     good: NDArray[np.int64]
     bad: NDArray[np.int64]
+    reasons: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,12 @@ class DecodedStore:
         with locked(self.folder / "lock"):
             slots = self._reserve(keys)
             self._decode(slots, stamps, decode, workers or usable_cores(), progress)
+            reasons = self._read_reasons()
         states = self._map(_STAMPS, "r")[slots, -1]
         good = np.flatnonzero(states == _DECODED)
         parts = tuple(_select(self._map(f"{name}.u8", "r"), slots[good]) for name in self.parts)
-        return Decoded(parts, good, np.flatnonzero(states != _DECODED))
+        bad = np.flatnonzero(states != _DECODED)
+        return Decoded(parts, good, bad, {i: reasons.get(int(slots[i]), "is unreadable") for i in bad.tolist()})
 
     def _reserve(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Slot of each frame; frames that are new get slots at the end."""
@@ -118,6 +123,7 @@ class DecodedStore:
         todo = np.flatnonzero((written[slots, :-1] != stamps).any(axis=1) | (written[slots, -1] == 0))
         if len(todo) == 0:
             return
+        reasons: dict[int, str] = {}
         maps = [self._map(f"{name}.u8", "r+") for name in self.parts]
         written[slots[todo], -1] = 0
         use_single_threaded_codecs()
@@ -127,8 +133,8 @@ class DecodedStore:
             try:
                 for pixels, part in zip(maps, decode(i), strict=True):
                     pixels[slots[i]] = part
-            except DataError:
-                state = _UNREADABLE
+            except DataError as error:
+                state, reasons[int(slots[i])] = _UNREADABLE, error.message
             advance(1)
             return state
 
@@ -138,15 +144,33 @@ class DecodedStore:
                 states = list(pool.map(decode_one, chunk.tolist()))
                 for pixels in maps:
                     pixels.flush()
+                self._keep_reasons(slots[chunk], reasons)
                 written[slots[chunk], :-1] = stamps[chunk]
                 written[slots[chunk], -1] = states
                 written.flush()
+
+    def _read_reasons(self) -> dict[int, str]:
+        """Why a slot is unreadable."""
+        try:
+            lines = (self.folder / _REASONS).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return {}
+        pairs = [line.split("\t", 1) for line in lines]
+        return {int(slot): reason for slot, reason in pairs if slot.isdigit()}
+
+    def _keep_reasons(self, decoded: NDArray[np.int64], reasons: Mapping[int, str]) -> None:
+        """Write down what is known of all slots, after those of ``decoded`` were decoded again."""
+        before, again = self._read_reasons(), set(decoded.tolist())
+        now = {slot: reason for slot, reason in before.items() if slot not in again} | dict(reasons)
+        if now != before:
+            lines = [f"{slot}\t{' '.join(reason.split())}\n" for slot, reason in sorted(now.items())]
+            write_text(self.folder / _REASONS, "".join(lines))
 
     def _read_keys(self) -> list[str]:
         """What each slot holds; nothing where the folder is new, damaged, or of another version."""
         try:
             lines = (self.folder / _KEYS).read_text(encoding="utf-8").split("\n")
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return []
         whole, keys = lines[0] == self.version, lines[1:-1]
         for name in self._file_names():

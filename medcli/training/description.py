@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.core.json_text import parse_json
-from medcli.training.checkpoint_files.stored_zip import printable
 
 _DEEPEST = 10
 _NAME = re.compile(r"[A-Za-z0-9_][\w.+/-]{0,99}", re.ASCII)
@@ -87,7 +86,7 @@ def read_described(
         kind: ``pose`` or ``segmentation``.
 
     Raises:
-        DataError: it is no description, of another kind of network, of a schema that this version does not know, or a
+        DataError: not a description, of another kind of network, of a schema that this version does not know, or a
             field is not what it must be.
     """
     command = "medcli train pose" if kind == "pose" else "medcli train seg"

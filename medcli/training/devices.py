@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 from medcli.core.errors import UsageError
+from medcli.training.gpus import count_gpus, torch_build
 from medcli.training.settings import FitSettings
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Variables in which launchers number the processes; the first that is set counts, as in Lightning."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,13 @@ class Devices:
         return self.count * self.nodes
 
 
-def resolve_devices(settings: FitSettings) -> Devices:
-    """Find the devices for ``settings``.
+def check_devices(settings: FitSettings) -> None:
+    """What :func:`resolve_devices` finds wrong and can be known without torch.
 
     Raises:
-        UsageError: a word is none of those allowed, or this machine has fewer GPUs.
+        UsageError: see there.
     """
-    count = _gpu_count(settings.gpus)
+    _wanted_gpus(settings.gpus, count_gpus())
     if settings.nodes < 1:
         raise UsageError(f"--nodes {settings.nodes} is not a number of machines", "give 1 or more")
     if settings.nodes > 1 and not started_by_cluster():
@@ -47,8 +52,31 @@ def resolve_devices(settings: FitSettings) -> Devices:
             f"--nodes {settings.nodes} asked for, but this process was not started by SLURM or torchrun",
             "start the same command on every node with srun or torchrun, or leave --nodes out",
         )
+    if settings.precision != "auto" and settings.precision not in PRECISIONS:
+        raise UsageError(f"--precision '{settings.precision}' is not auto, 32 or bf16")
+
+
+def resolve_devices(settings: FitSettings) -> Devices:
+    """Find the devices for ``settings``.
+
+    Raises:
+        UsageError: a word is none of those allowed, or this machine has fewer GPUs.
+    """
+    import torch
+
+    check_devices(settings)
+    count = _wanted_gpus(settings.gpus, torch.cuda.device_count())
     accelerator = "gpu" if count else "cpu"
     return Devices(accelerator, max(count, 1), settings.nodes, _precision(settings.precision, accelerator))
+
+
+def check_device(name: str) -> None:
+    """What :func:`choose_device` finds wrong and can be known without torch.
+
+    Raises:
+        UsageError: see there.
+    """
+    _named_device(name, count_gpus())
 
 
 def choose_device(name: str = "auto") -> str:
@@ -59,7 +87,10 @@ def choose_device(name: str = "auto") -> str:
     """
     import torch
 
-    gpus = torch.cuda.device_count()
+    return _named_device(name, torch.cuda.device_count())
+
+
+def _named_device(name: str, gpus: int | None) -> str:
     if name == "auto":
         return "cuda:0" if gpus else "cpu"
     if name == "cpu":
@@ -67,16 +98,17 @@ def choose_device(name: str = "auto") -> str:
     kind, _, number = name.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()):
         raise UsageError(f"no device '{name}'", "one of auto, cpu, cuda, cuda:N")
-    if int(number or 0) >= gpus:
+    if gpus is not None and int(number or 0) >= gpus:
         raise UsageError(f"device {name} requested, but this machine has {gpus} GPUs", "use --device cpu")
     return f"cuda:{int(number or 0)}"
 
 
 def is_first_process() -> bool:
     """Whether this is the process that writes and reports; the only one unless several devices train together."""
-    from lightning.fabric.utilities.rank_zero import rank_zero_only
-
-    return getattr(rank_zero_only, "rank", None) in (0, None)
+    if lightning := sys.modules.get("lightning.fabric.utilities.rank_zero"):
+        return getattr(lightning.rank_zero_only, "rank", None) in (0, None)
+    rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
+    return not rank.strip().strip("0")
 
 
 def started_by_cluster() -> bool:
@@ -84,16 +116,14 @@ def started_by_cluster() -> bool:
     return "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def _gpu_count(gpus: str) -> int:
-    import torch
-
-    present = torch.cuda.device_count()
+def _wanted_gpus(gpus: str, present: int | None) -> int:
+    """The number that ``--gpus`` means where ``present`` are here; None: not known yet."""
     if gpus == "auto":
-        return min(present, 1)
+        return min(present or 0, 1)
     if not gpus.isdecimal():
         raise UsageError(f"--gpus '{gpus}' is not auto, 0 or a number of GPUs")
     wanted = int(gpus)
-    if wanted > present:
+    if present is not None and wanted > present:
         raise UsageError(f"--gpus {wanted} requested, but this machine has {_in_words(present)}", _remedy(present))
     return wanted
 
@@ -103,12 +133,11 @@ def _in_words(present: int) -> str:
 
 
 def _remedy(present: int) -> str:
-    import torch
-
     if present:
         return f"use --gpus {present} or fewer"
-    if torch.version.cuda is None and torch.version.hip is None:
-        return "this PyTorch is built for the CPU only: install one for your GPU, or train on the CPU with --gpus 0"
+    with suppress(LookupError):
+        if torch_build() == (None, None):
+            return "this PyTorch is built for the CPU only: install one for your GPU, or train on the CPU with --gpus 0"
     return "check that nvidia-smi lists a GPU, or train on the CPU with --gpus 0"
 
 
@@ -117,6 +146,4 @@ def _precision(wanted: str, accelerator: str) -> str:
 
     if wanted == "auto":
         wanted = "bf16" if accelerator == "gpu" and torch.cuda.is_bf16_supported() else "32"
-    if wanted not in PRECISIONS:
-        raise UsageError(f"--precision '{wanted}' is not auto, 32 or bf16")
     return PRECISIONS[wanted]

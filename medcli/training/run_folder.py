@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder, remove_leftovers
+from medcli.core.files import check_output_folder, make_output_folder
 from medcli.core.json_text import read_object
 from medcli.training.settings import (
     RESUMED_FROM,
@@ -66,7 +66,6 @@ def open_run(
     """
     start = look_at_run(folder, settings, resume, overwrite, data)
     make_output_folder(folder)
-    remove_leftovers(folder)
     earlier = _resumed_from(folder, settings, start, data)
     if overwrite:
         for name in _WRITTEN:
@@ -96,6 +95,17 @@ def look_at_run(
             raise UsageError(f"there is no checkpoint {resume} to resume from", f"give a {RESUMABLE}, or --resume auto")
         return Start(checkpoint=Path(resume))
     return Start(checkpoint=folder / RESUMABLE if (folder / RESUMABLE).exists() and not overwrite else None)
+
+
+def check_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False) -> bool:
+    """What :func:`open_run` finds wrong and can be known without the data; whether a new run would start.
+
+    Raises:
+        UsageError, MedcliError: see there.
+    """
+    check_output_folder(folder)
+    start = look_at_run(folder, settings, resume, overwrite)
+    return start.result is None and start.checkpoint is None
 
 
 def too_many_epochs(where: Path, done: int, asked: int) -> UsageError:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from medcli.core.json_text import read_object, to_plain
 from medcli.core.made_with import differences, fingerprint, reject_other_options
 
 SETTINGS_FILE = "settings.json"
+LOGGERS = ("csv", "tensorboard")
 DATA, RESUMED_FROM = "data", "resumed_from"
 
 
@@ -64,6 +66,21 @@ def check_learning_rate(settings: FitSettings) -> None:
     """
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise UsageError(f"--lr {settings.lr} is not a positive number")
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Make sure that there are such loggers, and that what they need is installed.
+
+    Raises:
+        UsageError: one is unknown, or needs a package that is missing.
+    """
+    unknown = [name for name in names if name not in LOGGERS]
+    if unknown:
+        raise UsageError(f"--logger '{unknown[0]}' is not one of {', '.join(LOGGERS)}")
+    if "tensorboard" in names and find_spec("tensorboard") is None:
+        raise UsageError(
+            "--logger tensorboard needs a package that is not installed", "pip install medcli[tensorboard]"
+        )
 
 
 def data_fingerprint(frames: Sequence[str], counts: Mapping[str, int]) -> str:

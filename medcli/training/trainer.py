@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import logging
 import traceback
@@ -14,13 +13,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError, printable
 from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
-from medcli.training.checkpoint_files.stored_zip import printable
 from medcli.training.devices import Devices
-from medcli.training.settings import FitSettings
+from medcli.training.settings import FitSettings, check_loggers
 
-LOGGERS = ("csv", "tensorboard")
 _MOST_EPOCHS = 1_000_000_000
 _NO_VARIANCE = "Expected more than 1 value per channel"
 
@@ -96,7 +93,7 @@ def run_fit(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningD
 
 
 def _resuming(trainer: pl.Trainer, start: Path | None) -> dict[str, Any]:
-    """What ``trainer.fit`` is told of the checkpoint: to take plain values only, where its version can be told so."""
+    """Arguments of ``trainer.fit`` for the checkpoint: plain values only, where its version supports that."""
     if start is None:
         return {}
     plain = {"weights_only": True} if "weights_only" in inspect.signature(trainer.fit).parameters else {}
@@ -170,15 +167,9 @@ def _read_resumable(path: Path, whole: bool = False) -> dict[str, Any]:
 
 
 def _make_loggers(names: Sequence[str], folder: Path) -> list[Any]:
-    unknown = [name for name in names if name not in LOGGERS]
-    if unknown:
-        raise UsageError(f"--logger '{unknown[0]}' is not one of {', '.join(LOGGERS)}")
+    check_loggers(names)
     if "tensorboard" not in names:
         return []
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UsageError(
-            "--logger tensorboard needs a package that is not installed", "pip install medcli[tensorboard]"
-        )
     from lightning.pytorch.loggers import TensorBoardLogger
 
     return [TensorBoardLogger(folder, name="tensorboard", version="")]

@@ -6,12 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, printable
 from medcli.core.files import write_bytes, write_text
-from medcli.training.checkpoint_files.inert_values import StandIn
-from medcli.training.checkpoint_files.safe_unpickler import TensorRecord, read_pickled_model
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
-from medcli.training.checkpoint_files.stored_zip import printable
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +35,9 @@ def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    write_bytes(path, save(state, metadata={HEADER_KEY: description}))
+    # The copy comes first: where the weights are, all is there.
     write_text(path.with_suffix(".json"), description + "\n")
+    write_bytes(path, save(state, metadata={HEADER_KEY: description}))
     return path
 
 
@@ -68,7 +66,7 @@ def build_and_load(build: Callable[[], Network], path: Path, network: str) -> Ne
         network: names it in errors.
 
     Raises:
-        DataError: there is no such network, or the weights do not fit.
+        DataError: no such network exists, or the weights do not fit.
     """
     import torch
 
@@ -151,6 +149,9 @@ def read_tensors(path: Path, most_bytes: int = 8 << 30) -> dict[str, torch.Tenso
     if path.suffix == SUFFIX:
         read_safetensors_header(path)
         return _load_safetensors(path)
+    from medcli.training.checkpoint_files.inert_values import StandIn
+    from medcli.training.checkpoint_files.safe_unpickler import TensorRecord, read_pickled_model
+
     pickled = read_pickled_model(path)
     content = pickled.root
     if isinstance(content, StandIn):
@@ -176,10 +177,13 @@ def most_bytes_for(model: torch.nn.Module) -> int:
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     try:
-        return load_file(path)
+        name = str(path)
+        if name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name):
+            return load_file(path)
+        return load(path.read_bytes())  # a name that is not UTF-8, which its reader of files does not take
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:

@@ -5,23 +5,20 @@ No text that this module makes holds user information or a query, where a passwo
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from medcli.core.errors import UsageError
+from medcli.core.secrets import redact
 from medcli.transfer.protocol import Unexpected
 
-_SIGNATURE = re.compile(r"(?i)\b(sig|signature|x-amz-signature|x-amz-credential|token)=[^&\s\"']+")
+log = logging.getLogger(__name__)
 _ADDRESS = re.compile(r"(https?://[^/?#\s]+)(?:[/?#]\S*)?", re.IGNORECASE)
 _NO_HOST = re.compile(r"[\s<>\"{}|\\^`%]")
 _LONGEST_SHOWN = 60
-
-
-def without_secrets(text: str) -> str:
-    """``text`` with the values of signatures replaced, wherever an address carries one."""
-    return _SIGNATURE.sub(r"\1=(hidden)", text)
 
 
 def in_short(value: Any) -> str:
@@ -32,7 +29,7 @@ def in_short(value: Any) -> str:
         return "a list"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = without_secrets(str(value))
+    text = redact(str(value))
     shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[: 2 * _LONGEST_SHOWN])
     shown = shown[:_LONGEST_SHOWN] + ("…" if len(shown) > _LONGEST_SHOWN else "")
     return f"'{shown}'" if isinstance(value, str) else shown
@@ -69,25 +66,32 @@ def _is_place(place: str) -> bool:
         host = parts.hostname or ""
         host.encode("idna")
         return bool(host) and not _NO_HOST.search(host) and parts.port != 0
-    except ValueError:  # brackets without an IPv6 address, a port that is no number, a label of no or too many letters
+    except ValueError:  # no IPv6 address in brackets, a port that is not a number, an empty or too long label
         return False
 
 
 def checked_address(address: str, name: str) -> str:
-    """``address``, without its last slashes, when a request can be sent there and further folders be added to it.
+    """``address`` when a request can be sent there and further folders be added to it, without its last slashes.
+
+    A user name and password in it are left out, with a warning: they would not be sent, but written beside the data.
 
     Args:
         name: the option or variable that it was given by.
 
     Raises:
-        UsageError: it is no http(s) address, or has a query.
+        UsageError: it is not an http(s) address, or has a query.
     """
     address = address.strip()
     if not is_address(address):
         raise UsageError(f"{name} is not an http(s) address: {_echo(address)}", "it looks like https://example.org")
     if "?" in address or "#" in address:
         raise UsageError(f"{name} must end before its query: {_echo(address)}", "leave out the part from ? or # on")
-    return address.rstrip("/")
+    scheme, _, rest = address.partition("://")
+    place, slash, folders = rest.partition("/")
+    user, _, server = place.rpartition("@")
+    if user:
+        log.warning("the user name and password in %s are not used; medcli reads what is open to everyone", name)
+    return f"{scheme}://{server}{slash}{folders}".rstrip("/")
 
 
 def part_of_address(text: str, name: str, safe: str = "/") -> str:
@@ -106,7 +110,7 @@ def follow_link(link: str, base: str) -> str:
     """The address that ``link`` means in an answer that came from ``base``.
 
     Raises:
-        Unexpected: it is no address, or leads from https to http, where anyone on the way could read and change it.
+        Unexpected: it is not an address, or leads from https to http, where anyone on the way could read and change it.
     """
     target = link
     if not _ADDRESS.fullmatch(link):
@@ -122,7 +126,7 @@ def follow_link(link: str, base: str) -> str:
 
 
 def _echo(address: str) -> str:
-    """What may be shown of a text that is no address, quoted."""
+    """What may be shown of a text that is not an address, quoted."""
     if "@" in address:
         return "(not shown: it may hold a password)"
     head = re.split(r"[?#]", address)[0]

@@ -41,7 +41,7 @@ class Archives:
 
     def __init__(self, source: RemoteSource, request: DownloadRequest) -> None:
         self.source, self.request, self.root = source, request, request.root
-        self.effort = Effort(request.manner.patience, threading.Event())
+        self.effort = Effort(request.options.retry_policy, threading.Event())
 
     def wanted(self, entries: Iterable[RemoteFile], choose: Choose) -> list[Wanted]:
         """The files that ``choose`` takes of ``entries``, those that are ZIP archives looked into."""
@@ -70,7 +70,7 @@ class Archives:
                 return ()
 
             jobs = (partial(look, index) for index in range(len(entries)))
-            Pool(jobs, self.request.manner.workers, self.effort.stop).run()
+            Pool(jobs, self.request.options.workers, self.effort.stop).run()
         if without_parts and not self.request.dry_run:
             self._check_space([entries[index] for index in without_parts])
         for index in without_parts:

@@ -13,13 +13,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from medcli.core import files
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError
 from medcli.core.locks import locked
 from medcli.core.run_provenance import DatasetCitation
+from medcli.core.secrets import redact
 from medcli.transfer import checksum
 from medcli.transfer.addresses import in_short
 
@@ -76,7 +78,7 @@ class Folder:
     def record(self, path: str, found: str, verified: str, announced: str, source: str) -> None:
         """Note a file that has its final name; safe from any thread."""
         status = (self.root / path).stat()
-        record = Record(path, status.st_size, found, verified, announced, source, status.st_mtime_ns)
+        record = Record(path, status.st_size, found, verified, announced, _place(source), status.st_mtime_ns)
         line = json.dumps(asdict(record), ensure_ascii=False)
         with self._lock:
             self.manifest.records[path] = record
@@ -214,12 +216,18 @@ def damage_of(root: Path, path: str, size: int, expected: str | None) -> str | N
         return f"cannot be read: {error.strerror or error}"
 
 
+@lru_cache(maxsize=64)
+def _place(source: str) -> str:
+    """A source without a password that an address may hold, also one that an earlier version recorded."""
+    return sys.intern(redact(sys.intern(source)))  # rejects what is not text
+
+
 def _as_record(values: dict[str, Any]) -> Any:
     """Turn each file of the manifest into a record while it is parsed, so that no big dictionary is ever whole."""
     if "mtime_ns" not in values:
         return values
     fields = {name: values[name] for name in Record.__dataclass_fields__}
-    fields["source"] = sys.intern(fields["source"])  # refuses what is no text
+    fields["source"] = _place(fields["source"])
     texts = (fields["path"], fields["checksum"], fields["verified"], fields["announced"])
     if not all(type(text) is str for text in texts) or not type(fields["size"]) is type(fields["mtime_ns"]) is int:
         raise ValueError(f"no record of a file: {in_short(fields['path'])}")
@@ -245,7 +253,7 @@ def _disk_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in files.DISK_FULL:
+        if error.errno in DISK_FULL:
             raise MedcliError(
                 f"the disk of {root} is full", "free some space, then run the same command again to resume"
             ) from error

@@ -47,7 +47,7 @@ _FAILURES_IN_A_ROW = 8
 
 
 def carry_out(found: Sequence[tuple[RemoteSource, Sequence[Wanted]]], request: DownloadRequest) -> Downloaded | Planned:
-    """Make the folder hold what is wanted of each source, one after the other; in a dry run, say what that would take.
+    """Make the folder hold what is requested of each source, in turn; in a dry run, say what that would take.
 
     Raises:
         DataError, MedcliError: see :func:`download`.
@@ -72,7 +72,7 @@ def plan_download(source: RemoteSource, wanted: Sequence[Wanted], request: Downl
         missing_files=len(missing),
         # The run reads the directories again.
         network_bytes=planning.network_need(work, root, staging) + counted(source).moved,
-        disk_bytes=planning.disk_need(work, root, staging, request.manner.workers),
+        disk_bytes=planning.disk_need(work, root, staging, request.options.workers),
         free_bytes=planning.free_bytes(root),
     )
 
@@ -85,7 +85,7 @@ def download(source: RemoteSource, wanted: Sequence[Wanted], request: DownloadRe
         MedcliError: another process writes to the folder, the disk is too small or full.
     """
     planning.check_paths(wanted)
-    root, workers = request.root, request.manner.workers
+    root, workers = request.root, request.options.workers
     with hold(root, request.about) as folder:
         _clean(folder, wanted)
         missing = find_missing(folder, wanted, source.address, workers, request.progress)
@@ -103,7 +103,7 @@ class _Run:
 
     def __init__(self, source: RemoteSource, folder: Folder, request: DownloadRequest) -> None:
         self.source = counted(source)
-        self.folder, self.manner, self.progress = folder, request.manner, request.progress
+        self.folder, self.options, self.progress = folder, request.options, request.progress
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.failed: list[tuple[Wanted, str]] = []
@@ -115,9 +115,9 @@ class _Run:
         if not work.files:
             return
         with self.progress.task("downloading", total, "B") as advance, self._unpacking(work) as unpacked:
-            self.effort = Effort(self.manner.patience, self.stop, advance)
-            self.unpacking = Effort(self.manner.patience, self.stop, unpacked)
-            Pool(self._jobs(work), self.manner.workers, self.stop).run()
+            self.effort = Effort(self.options.retry_policy, self.stop, advance)
+            self.unpacking = Effort(self.options.retry_policy, self.stop, unpacked)
+            Pool(self._jobs(work), self.options.workers, self.stop).run()
 
     def _unpacking(self, work: Work) -> AbstractContextManager[Advance]:
         """Archives that come whole are unpacked afterwards, without the network: that has a progress of its own."""
@@ -216,7 +216,7 @@ class _Run:
         with self.lock:
             self.failed += [(item, str(fault)) for item in items]
             self.in_a_row += isinstance(fault, (Broken, Busy, Unexpected))
-            hopeless = self.in_a_row >= max(_FAILURES_IN_A_ROW, self.manner.workers)
+            hopeless = self.in_a_row >= max(_FAILURES_IN_A_ROW, self.options.workers)
         if isinstance(fault, Refused) and self.source.one_credential:
             raise DataError(
                 f"access refused: {fault}",

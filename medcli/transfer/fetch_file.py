@@ -13,7 +13,7 @@ from pathlib import Path
 from medcli.core.progress import Advance
 from medcli.transfer import checksum
 from medcli.transfer.protocol import Broken, Changed, Corrupt, Fault, RemoteFile, RemoteSource, ResponseBody, Stopped
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 
 READ_SIZE = 1 << 18
 DURABLE_FROM = 8 << 20
@@ -42,12 +42,12 @@ class Effort:
     """What one run shares between its transfers.
 
     Attributes:
-        patience: when to give up.
+        retry_policy: when to give up.
         stop: set to end all transfers between two reads.
-        advance: told of every byte that is in place, and of every one thrown away (negative).
+        advance: called with the number of bytes written, and of bytes discarded (negative).
     """
 
-    patience: Patience = field(default_factory=Patience)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     stop: threading.Event = field(default_factory=threading.Event)
     advance: Advance = lambda amount: None
 
@@ -75,7 +75,7 @@ def fetch_file(source: RemoteSource, entry: RemoteFile, target: Path, effort: Ef
     """Bring ``entry`` to ``target``, continuing a part that an earlier run left.
 
     Raises:
-        Fault: patience ended; a part stays for the next run unless its bytes were wrong.
+        Fault: the retry policy gave up; a part stays for the next run unless its bytes were wrong.
         OSError: the disk refused (full, no permission).
     """
     meter = Meter(effort.advance)
@@ -90,9 +90,9 @@ def fetch_file(source: RemoteSource, entry: RemoteFile, target: Path, effort: Ef
         except Fault as fault:
             tag = tag or attempt.tag  # a listing may have none: then the first answer says which version it is
             corrupt += isinstance(fault, Corrupt)
-            # A try that came further than any before it starts the count anew; one that only repeats does not, nor one
+            # A try that came further than any before it restarts the count; one that only repeats does not, nor one
             # that brings a byte at a time, which would never end.
-            progressed = attempt.present >= best + effort.patience.least_bytes_per_minute
+            progressed = attempt.present >= best + effort.retry_policy.least_bytes_per_minute
             failures = 1 if progressed else failures + 1
             best = max(best, attempt.present)
             if isinstance(fault, (Changed, Corrupt)):
@@ -100,7 +100,7 @@ def fetch_file(source: RemoteSource, entry: RemoteFile, target: Path, effort: Ef
             try:
                 if corrupt >= _MOST_CORRUPT:
                     raise
-                effort.patience.wait(failures, fault, effort.stop)
+                effort.retry_policy.wait(failures, fault, effort.stop)
             except Fault:
                 meter.set(0)
                 raise
@@ -167,7 +167,7 @@ class _Attempt:
         self.meter.set(0)
 
     def _take_up(self) -> int:
-        """Bytes of the part at hand, already hashed and counted."""
+        """Bytes of the current part, already hashed and counted."""
         size = self.part.stat().st_size if self.part.exists() else 0
         if size > self.entry.size:
             self.part.unlink()
@@ -211,7 +211,7 @@ class _Attempt:
 
 
 def _in_short(found: str) -> str:
-    """Enough of a checksum to tell it from another: ``sha256:1a2b3c4d5e6f…``."""
+    """Enough of a checksum to distinguish it from another: ``sha256:1a2b3c4d5e6f…``."""
     kind, _, digits = found.partition(":")
     return f"{kind}:{digits[:12]}" + ("…" if len(digits) > 12 else "")
 

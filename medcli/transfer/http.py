@@ -20,10 +20,11 @@ import requests.adapters
 import urllib3.exceptions
 
 from medcli import __version__
-from medcli.transfer.addresses import follow_link, host_of, in_short, shown_address, without_secrets
+from medcli.core.secrets import redact
+from medcli.transfer.addresses import follow_link, host_of, in_short, shown_address
 from medcli.transfer.pace import TooSlow, pace_connections
 from medcli.transfer.protocol import Broken, Busy, Changed, Fault, Missing, Refused, Unexpected
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 
 MOST_REDIRECTS = 10
 LARGEST_ANSWER = 64 << 20
@@ -52,23 +53,23 @@ class _HideSignatures(logging.Filter):
     """Keeps signatures out of the HTTP library's own debug log, which prints whole addresses."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = without_secrets(record.getMessage()), ()
+        record.msg, record.args = redact(record.getMessage()), ()
         return True
 
 
 class ReadOnlyAdapter(requests.adapters.HTTPAdapter):
     """Sends GET and HEAD and nothing else: a credential that could write or delete is never used for it.
 
-    Its connections give a server up that sends less than ``patience`` allows.
+    Its connections give a server up that sends less than ``retry_policy`` allows.
     """
 
-    def __init__(self, patience: Patience, **settings: Any) -> None:
-        self.patience = patience
+    def __init__(self, retry_policy: RetryPolicy, **settings: Any) -> None:
+        self.retry_policy = retry_policy
         super().__init__(**settings)
 
     def get_connection_with_tls_context(self, *words: Any, **settings: Any) -> Any:
         pool = super().get_connection_with_tls_context(*words, **settings)
-        return pace_connections(pool, self.patience.least_bytes_per_minute, self.patience.slow_after_s)
+        return pace_connections(pool, self.retry_policy.least_bytes_per_minute, self.retry_policy.slow_after_s)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **settings: Any) -> requests.Response:
         if request.method not in _READING:
@@ -83,12 +84,12 @@ class _Session(requests.Session):
         return None
 
 
-def read_only_session(connections: int, patience: Patience) -> requests.Session:
+def read_only_session(connections: int, retry_policy: RetryPolicy) -> requests.Session:
     """A session that can only read; it honours the proxy variables of the environment, but no ``.netrc``."""
     session = _Session()
     session.headers.update({"User-Agent": f"medcli/{__version__}", "Accept-Encoding": "identity"})
     session.auth = _leave_as_it_is
-    adapter = ReadOnlyAdapter(patience, pool_connections=8, pool_maxsize=max(connections, 4), max_retries=0)
+    adapter = ReadOnlyAdapter(retry_policy, pool_connections=8, pool_maxsize=max(connections, 4), max_retries=0)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     logger = logging.getLogger("urllib3.connectionpool")
@@ -134,11 +135,11 @@ class JsonAnswer:
 
 
 class Http:
-    """GET with the patience given; safe to share between threads."""
+    """GET with a retry policy; safe to share between threads."""
 
-    def __init__(self, patience: Patience, connections: int = 8) -> None:
-        self.patience = patience
-        self.session = read_only_session(connections, patience)
+    def __init__(self, retry_policy: RetryPolicy, connections: int = 8) -> None:
+        self.retry_policy = retry_policy
+        self.session = read_only_session(connections, retry_policy)
 
     @contextmanager
     def open(
@@ -156,8 +157,8 @@ class Http:
             response.close()
 
     def json(self, url: str, headers: Mapping[str, str] | None = None) -> JsonAnswer:
-        """The answer to a GET as JSON, tried again as patience allows."""
-        return self.patience.insist(lambda: self._json_once(url, headers or {}))
+        """The answer to a GET as JSON, retried as the policy allows."""
+        return self.retry_policy.call(lambda: self._json_once(url, headers or {}))
 
     def _json_once(self, url: str, headers: Mapping[str, str]) -> JsonAnswer:
         response = self._get(url, {"Accept": "application/json", **headers})
@@ -204,7 +205,7 @@ class Http:
         raise Unexpected(f"{shown_address(start)} redirects more than {MOST_REDIRECTS} times")
 
     def _get_once(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        timeout = (self.patience.connect_s, self.patience.stall_s)
+        timeout = (self.retry_policy.connect_s, self.retry_policy.stall_s)
         try:
             return self.session.get(url, headers=dict(headers), stream=True, timeout=timeout, allow_redirects=False)
         except _UNSENT as error:
@@ -235,7 +236,7 @@ def raise_for(response: requests.Response) -> None:
         return
     reason = response.headers.get("x-ms-error-code") or response.headers.get("X-Error-Message")
     said = f"{host} answered {code} {response.reason or ''}".rstrip() + (f" ({reason[:200]})" if reason else "")
-    said = "".join(sign if sign.isprintable() else "?" for sign in without_secrets(said))
+    said = "".join(sign if sign.isprintable() else "?" for sign in redact(said))
     raise fault_for(code, said, response.headers)
 
 
@@ -297,7 +298,7 @@ def _content_length(response: requests.Response) -> int | None:
         return None
     stated = {value.strip() for value in text.split(",")}
     if len(stated) > 1 or not _NUMBER.fullmatch(min(stated)):
-        raise Broken(f"{host_of(response.url)} sent a Content-Length that is no number: {in_short(text)}")
+        raise Broken(f"{host_of(response.url)} sent a Content-Length that is not a number: {in_short(text)}")
     return int(stated.pop())
 
 

@@ -24,7 +24,7 @@ class PacedStream(io.RawIOBase):
     Args:
         stream: the socket's unbuffered file.
         least_bytes_per_minute: fewer than these end in :class:`TooSlow`.
-        judged_after_s: time of waiting after which they are counted, and counted anew.
+        judged_after_s: time of waiting after which they are counted, and counted again.
     """
 
     def __init__(self, stream: io.RawIOBase, least_bytes_per_minute: int, judged_after_s: float) -> None:

@@ -30,7 +30,7 @@ class Wanted:
     Attributes:
         path: below the destination, with ``/``.
         entry: the file of the source that it is, or that it is a member of.
-        member: where it lies in ``entry``, when that is a ZIP.
+        member: its place in ``entry``, when that is a ZIP.
         group, kind: what ``--dry-run`` counts it under.
         twin: another file of the source for the same path, of the same size and with a checksum of another kind:
             only the content that has come shows whether the two are the same.
@@ -146,7 +146,7 @@ def staged_name(entry: RemoteFile) -> str:
     """Name of an archive while it waits to be unpacked: its own, where that is plain."""
     if _PLAIN_NAME.fullmatch(entry.name) and not name_problem(entry.name):
         return entry.name
-    # Names that must not be written, and two that would become the same, are told apart by a mark.
+    # Names that must not be written, and two that would become the same, are distinguished by a mark.
     mark = hashlib.sha256(entry.name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return re.sub(r"[^A-Za-z0-9]+", "_", entry.name)[-60:] + f"-{mark}"
 

@@ -95,7 +95,7 @@ class Busy(Fault):
 
 
 class Changed(Fault):
-    """The file on the server is another one than was listed, or than the part at hand belongs to."""
+    """The file on the server is another one than was listed, or than the current part belongs to."""
 
 
 class Corrupt(Fault):

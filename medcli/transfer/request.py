@@ -1,4 +1,4 @@
-"""What every part of a download is told: where to, whose data, and how."""
+"""What every part of a download needs: destination, dataset and options."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer.http import Http
 from medcli.transfer.protocol import RemoteFile
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How to run: threads, patience."""
+class TransferOptions:
+    """How to transfer: threads and retry policy."""
 
     workers: int = 8
-    patience: Patience = field(default_factory=Patience)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class DownloadRequest:
     Attributes:
         root: the folder to fill.
         about: whose data they are; written into the manifest.
-        manner: how to run.
+        options: how to run.
         dry_run: only say what it would take; nothing is written.
-        progress: told what is under way.
+        progress: reports what is in progress.
     """
 
     root: Path
     about: DatasetCitation
-    manner: Manner = field(default_factory=Manner)
+    options: TransferOptions = field(default_factory=TransferOptions)
     dry_run: bool = False
     progress: Progress = SILENT
 
     def client(self) -> Http:
         """The HTTP client for the sources of this download."""
-        return Http(self.manner.patience, self.manner.workers)
+        return Http(self.options.retry_policy, self.options.workers)
 
     def listing(self, entries: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
-        """The entries that a source lists, each told to the progress."""
+        """The entries that a source lists, each reported to the progress."""
         with self.progress.task("listing", None, "files") as advance:
             for entry in entries:
                 advance(1)

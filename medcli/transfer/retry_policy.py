@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """Limits of waiting, in seconds, and of trying.
 
     Attributes:
@@ -56,8 +56,8 @@ class Patience:
         longest = min(self.longest_wait_s, self.first_wait_s * 2 ** (failures - 1))
         return float(longest * random.uniform(0.5, 1.0))
 
-    def insist(self, action: Callable[[], T], stop: threading.Event | None = None) -> T:
-        """Call ``action`` until it succeeds; raises its last fault when patience ends."""
+    def call(self, action: Callable[[], T], stop: threading.Event | None = None) -> T:
+        """Call ``action`` until it succeeds; raises its last fault when the policy gives up."""
         stop = stop or threading.Event()
         failures = 0
         while True:

@@ -31,17 +31,17 @@ class NoRanges(Fault):
 
 
 def read_range(source: ByteRanges, entry: RemoteFile, start: int, end: int, effort: Effort) -> bytes:
-    """Bytes ``start`` to ``end`` of an entry, tried again as patience allows.
+    """Bytes ``start`` to ``end`` of an entry, retried as the policy allows.
 
     Raises:
-        Fault: patience ended; :class:`NoRanges` when the server ignores the range.
+        Fault: the retry policy gave up; :class:`NoRanges` when the server ignores the range.
     """
 
     def once() -> bytes:
         with _open(source, entry, start, end) as body:
             return _take(body, end - start, effort)
 
-    return effort.patience.insist(once, effort.stop)
+    return effort.retry_policy.call(once, effort.stop)
 
 
 def fetch_run(
@@ -70,7 +70,7 @@ def fetch_run(
                 failures = corrupt = 0  # the next member has tries of its own
                 continue
             try:
-                effort.patience.wait(failures, fault, effort.stop)
+                effort.retry_policy.wait(failures, fault, effort.stop)
             except Fault as last:
                 return failed + [(member, last) for member in waiting]
     return failed

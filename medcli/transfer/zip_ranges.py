@@ -73,7 +73,8 @@ def read_directory(read: Callable[[int, int], bytes], size: int, archive: str) -
     """Members (files only, in archive order) of a ZIP of ``size`` bytes; ``read(start, end)`` gives a byte range.
 
     Raises:
-        DataError: no ZIP, damaged, encrypted, or it holds a name that must not be written to a disk.
+        DataError: no ZIP, damaged, encrypted, or it holds a name that must not be written to a disk, or two different
+            members of one name.
     """
     try:
         with zipfile.ZipFile(_Ranged(read, size)) as opened:
@@ -84,7 +85,7 @@ def read_directory(read: Callable[[int, int], bytes], size: int, archive: str) -
     files = [info for info in infos if not info.filename.endswith("/")]  # is_dir() fails on an empty name
     for info in files:
         check_member(info, archive)
-    _check_no_double(files, archive)
+    files = _without_doubles(files, archive)
     starts = sorted(info.header_offset for info in infos)
     if len(set(starts)) < len(starts):
         raise DataError(f"{archive} is damaged: two of its members begin at the same byte")
@@ -160,8 +161,8 @@ def plan_runs(members: Iterable[Member], gap: int = GAP, longest: int = LONGEST_
 def is_whole_better(missing: Sequence[Member], archive_size: int, bytes_here: int) -> bool:
     """Whether to read the rest of an archive of which ``bytes_here`` bytes have come, and not only ``missing``.
 
-    An archive no longer than what is read for its directory always comes whole: nobody has shown that its server knows
-    ranges.
+    An archive no longer than what is read for its directory is always read completely: its
+    server may not know ranges.
     """
     if archive_size <= TAIL:
         return True
@@ -169,17 +170,25 @@ def is_whole_better(missing: Sequence[Member], archive_size: int, bytes_here: in
     return wanted > WHOLE_FROM * (archive_size - bytes_here)
 
 
-def _check_no_double(files: Sequence[zipfile.ZipInfo], archive: str) -> None:
-    seen: dict[str, str] = {}
+def _without_doubles(files: Sequence[zipfile.ZipInfo], archive: str) -> list[zipfile.ZipInfo]:
+    """The first of each name, as a file system that ignores case has it; further ones hold the same.
+
+    Raises:
+        DataError: two members of one name have different contents; names both.
+    """
+    first: dict[str, zipfile.ZipInfo] = {}
     for info in files:
-        other = seen.setdefault(folded(info.filename), info.filename)
-        if other is not info.filename:
-            both = other if other == info.filename else f"{other} and {info.filename}, on some systems the same file,"
-            raise DataError(f"{archive} holds {both} twice")
+        other = first.setdefault(folded(info.filename), info)
+        if (info.file_size, info.CRC) != (other.file_size, other.CRC):
+            both = " and ".join(
+                f"{each.filename} ({each.file_size} bytes, CRC {each.CRC:08x})" for each in (other, info)
+            )
+            raise DataError(f"{archive} holds one file twice, with different contents: {both}")
+    return list(first.values())
 
 
 def folded(path: str) -> str:
-    """What a file system that tells neither case nor composed from decomposed accents takes a path for."""
+    """The name under which a file system sees a path that ignores case and composition of accents."""
     return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
 
 

@@ -4,7 +4,7 @@ its GitHub repository."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
@@ -14,36 +14,15 @@ from medcli.sources.github import GitHubFiles
 from medcli.transfer.addresses import checked_address
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
-from medcli.transfer.destination import MANIFEST, check_destination, read_manifest
 from medcli.transfer.download import carry_out
 from medcli.transfer.plan import Wanted, merge_doubles
 from medcli.transfer.protocol import RemoteFile, RemoteSource, unreachable
-from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.request import DownloadRequest, TransferOptions
 from medcli.transfer.results import Downloaded, Planned
 from medcli.transfer.zip_ranges import Member
 from medcli.veriserum.dataset import publication
+from medcli.veriserum.dataset.download_selection import VeriserumOrigin, VeriserumSelection, check_veriserum_download
 from medcli.veriserum.dataset.publication import FOLDERS, Part, id_of, part_of
-
-
-@dataclass(frozen=True)
-class VeriserumSelection:
-    """Which part of the data set; an empty choice means all.
-
-    Attributes:
-        only: parts.
-        ids: ranges of ids, both ends included; they choose among images.
-    """
-
-    only: Sequence[Part] = ()
-    ids: Sequence[tuple[int, int]] = ()
-
-    def wants(self, part: Part) -> bool:
-        return not self.only or part in self.only
-
-    def holds(self, part: Part, number: int | None) -> bool:
-        """Whether a file of a part is chosen; ``number`` is the id of an image."""
-        is_chosen = number is None or not self.ids or any(first <= number <= last for first, last in self.ids)
-        return is_chosen and self.wants(part)
 
 
 class _Finding:
@@ -76,26 +55,12 @@ class _Finding:
         raise DataError(f"no image of Veriserum has an id of {chosen}; there are {there}", "choose others with --ids")
 
 
-@dataclass(frozen=True)
-class VeriserumOrigin:
-    """Where the repository is, and which of its items the data set."""
-
-    base_url: str = publication.BASE_URL
-    item: str = publication.ITEM
-
-
-def is_licence_accepted(root: Path) -> bool:
-    """Whether an earlier download into ``root`` recorded that the licence was accepted."""
-    check_destination(root, may_write=False)
-    return (root / MANIFEST).is_file() and read_manifest(root).about.licence_accepted
-
-
 def download_veriserum(
     root: Path,
     selection: VeriserumSelection,
     origin: VeriserumOrigin,
     licence_accepted: bool,
-    manner: Manner | None = None,
+    options: TransferOptions | None = None,
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Downloaded | Planned:
@@ -106,16 +71,10 @@ def download_veriserum(
         DataError: a source cannot be reached or refuses access, or has no image of the chosen ids.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
-    if not (dry_run or licence_accepted or is_licence_accepted(root)):
-        raise UsageError(
-            f"Veriserum's licence is not accepted yet: {publication.ABOUT.licence}", "accept it with --accept-license"
-        )
-    if selection.ids and not selection.wants(Part.IMAGES):
-        raise UsageError("--ids chooses among images, which --only leaves out", "add images to --only, or drop --ids")
-    checked_address(origin.base_url, "--base-url")
-    check_destination(root, may_write=not dry_run)
+    check_veriserum_download(root, selection, origin, licence_accepted, dry_run)
+    origin = replace(origin, base_url=checked_address(origin.base_url, "--base-url"))
     about = replace(publication.ABOUT, licence_accepted=True)
-    request = DownloadRequest(root, about, manner or Manner(), dry_run, progress)
+    request = DownloadRequest(root, about, options or TransferOptions(), dry_run, progress)
     with unreachable("check --base-url and --item"):
         found = list(_parts(selection, origin, request))
     if not any(wanted for _, wanted in found):
@@ -126,7 +85,7 @@ def download_veriserum(
 def _parts(
     selection: VeriserumSelection, origin: VeriserumOrigin, request: DownloadRequest
 ) -> Iterator[tuple[RemoteSource, list[Wanted]]]:
-    """Each source with what is wanted of it."""
+    """Each source with what is requested of it."""
     http = request.client()
     if selection.wants(Part.CSV):
         tables = GitHubFiles(publication.TABLES_REPOSITORY, publication.TABLES_COMMIT, publication.TABLES_FOLDER, http)

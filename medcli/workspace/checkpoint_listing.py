@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
-from medcli.training.checkpoint_files.stored_zip import printable
 from medcli.training.description import are_splits, parse_description
 from medcli.training.weights import HEADER_KEY, SUFFIX
 
@@ -106,10 +105,10 @@ def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
     Raises:
         DataError: the file is missing, damaged, hostile, or does not fit the network it names.
     """
+    check_checkpoint_file(path, "name a .safetensors file, or a published .pth")
     from medcli.ultrabones.segmentation import checkpoint as segmentation
     from medcli.veriserum.pose import checkpoint as pose
 
-    check_checkpoint_file(path, "name a .safetensors file, or a published .pth")
     if path.suffix == SUFFIX and read_header(path).kind == POSE:
         return pose.describe_pose_checkpoint(path)
     return segmentation.describe_segmentation_checkpoint(path)

@@ -13,6 +13,7 @@ from medcli import __version__
 from medcli.core.dataset_status import DataFolder
 from medcli.core.files import usable_cores
 from medcli.core.shell import Proposal
+from medcli.training.gpus import gpu_names
 from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
 from medcli.workspace.demo_folder import Demo, find_demo
 from medcli.workspace.next_commands import Workspace, next_steps
@@ -29,6 +30,7 @@ PACKAGES = (
     "pandas",
     "opencv-python-headless",
     "opencv-python",
+    "simplejpeg",
     "onnxruntime",
     "pydicom",
 )
@@ -114,10 +116,7 @@ def take_inventory(
 
 def find_devices() -> list[str]:
     """Names of the devices available to torch, always including the CPU."""
-    import torch
-
-    gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
-    return [*gpus, "cpu"]
+    return [*(f"cuda:{number} {name}" for number, name in enumerate(gpu_names())), "cpu"]
 
 
 def _list(title: str, entries: Iterator[list[str]], most: int) -> Iterator[str]:

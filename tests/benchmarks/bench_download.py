@@ -37,8 +37,8 @@ from medcli.transfer.download import download
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted
 from medcli.transfer.protocol import RemoteFile
-from medcli.transfer.request import DownloadRequest, Manner
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.request import DownloadRequest, TransferOptions
+from medcli.transfer.retry_policy import RetryPolicy
 from tests.support.azurite import start
 from tests.transfer.test_fetch_file import PlainSource, sha256
 
@@ -97,9 +97,9 @@ def by_sdk(text: str, to: Path) -> None:
 
 
 def by_us(text: str, to: Path) -> None:
-    source = AzureBlobs(parse_connection(text), "many", Http(Patience(), WORKERS))
+    source = AzureBlobs(parse_connection(text), "many", Http(RetryPolicy(), WORKERS))
     wanted = [Wanted(entry.name, entry) for entry in source.list()]
-    done = download(source, wanted, DownloadRequest(to, ABOUT, Manner(WORKERS)))
+    done = download(source, wanted, DownloadRequest(to, ABOUT, TransferOptions(WORKERS)))
     assert (done.fetched_files, done.size_only_files, done.failures) == (FILES, 0, [])
 
 
@@ -115,7 +115,7 @@ def one_file(folder: Path) -> dict[str, float]:
     assert server.stdout
     url = server.stdout.readline().strip()
     source = PlainSource(type("At", (), {"url": url})())  # type: ignore[arg-type]
-    source.http = Http(Patience(), 1)
+    source.http = Http(RetryPolicy(), 1)
     curl = shutil.which("curl")
     actions: dict[str, Callable[[Path], object]] = {}
     if curl:
@@ -123,7 +123,9 @@ def one_file(folder: Path) -> dict[str, float]:
         actions["curl"] = lambda to: subprocess.run([*words, str(to / "large.bin")], check=True)
     actions[LOOP] = lambda to: plain_read(f"{url}/large.bin", to / "large.bin")
     actions[HASHED_LOOP] = lambda to: read_and_hash(f"{url}/large.bin", to / "large.bin")
-    actions["ours"] = lambda to: download(source, [Wanted("large.bin", entry)], DownloadRequest(to, ABOUT, Manner(1)))
+    actions["ours"] = lambda to: download(
+        source, [Wanted("large.bin", entry)], DownloadRequest(to, ABOUT, TransferOptions(1))
+    )
     try:
         return ratios_of(actions, folder, "one file")
     finally:

@@ -18,8 +18,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.records import INITIAL, find_sweeps, read_poses
-from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+from medcli.ultrabones.geometry.bone_meshes import load_surfaces
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.labelling.label_rules import partial_label
 from medcli.ultrabones.labelling.mesh_section import full_label

@@ -1,4 +1,4 @@
-"""Frames a second of the training input on one core: a plain loader in the published manner, and ours.
+"""Frames a second of the training input on one core: a plain loader as published, and ours.
 
 The plain one opens PNG files with PIL, resizes, applies five of the fourteen operations one after the other to each
 frame, and thickens the label by an exact distance transform. Ours takes frames from the cache and augments the batch.

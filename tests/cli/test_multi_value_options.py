@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from medcli.cli.multi_value_options import App, DefaultGroup, spread_values
 from medcli.cli.options import IdRange
+from tests.conftest import Ran
 
 
 class Kind(str, Enum):
@@ -125,3 +127,20 @@ def test_a_group_with_a_default_command() -> None:
         assert runner.invoke(app, ["evaluate", *words]).exit_code == 0, words
     assert seen == [("seg", [2, 7]), ("seg", [3]), ("pose", None), ("seg", None)]
     assert "pose" in runner.invoke(app, ["evaluate", "--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (("evaluate", "--visible-threshold", "nan"), "--visible-threshold"),
+        (("reconstruct", "ultrabones", "--voxel-mm", "inf"), "--voxel-mm"),
+        (("register", "pose", "--least-similarity", "nan"), "--least-similarity"),
+        (("train", "seg", "--lr", "nan"), "--lr"),
+        (("train", "seg", "--loss-weights", "1", "inf"), "--loss-weights"),
+        (("download", "weights", "--timeout", "inf"), "--timeout"),
+        (("predict", "seg", "x", "--threshold", "nan"), "--threshold"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(medcli: Callable[..., Ran], words: tuple[str, ...], flag: str) -> None:
+    ran = medcli(*words)
+    assert (ran.code, flag in ran.err) == (2, True), ran

@@ -12,7 +12,7 @@ import typer
 
 from medcli.cli.options import IdRange, id_filter, with_output
 from medcli.cli.output import Output
-from medcli.training import devices, trainer
+from medcli.training import devices, settings
 from medcli.ultrabones.evaluation import evaluate as seg_evaluation
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES
 from medcli.ultrabones.segmentation import inference
@@ -41,7 +41,7 @@ from tests.test_reference import parse
         ("train seg --augment", AUGMENTATIONS),
         ("train seg --loss", LOSSES),
         ("train seg --precision", ["auto", *devices.PRECISIONS]),
-        ("train seg --logger", trainer.LOGGERS),
+        ("train seg --logger", settings.LOGGERS),
         ("train pose --precision", ["auto", *devices.PRECISIONS]),
         ("train pose --split", SPLIT_RULES),
         ("train pose --loss", POSE_LOSSES),

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from medcli.cli.output import Output, say
+from medcli.core.secrets import hide_values
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,21 @@ def test_long_lines_are_folded_on_a_terminal_and_whole_in_a_file(
     assert [line[:7] for line in lines] == ["error: ", *["       "] * (len(lines) - 1)]
     assert max(map(len, lines[:-1])) <= 80
     assert lines[-1].endswith("x" * 90)
+
+
+def test_a_credential_is_hidden_before_a_line_is_folded_or_a_label_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hide_values("Zq7X v9Kp 2Lm4")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    for width in range(25, 60):
+        monkeypatch.setenv("COLUMNS", str(width))
+        say("error: ", "the password is Zq7X v9Kp 2Lm4, it is said")
+        with Output().progress().task(f"Reading http://user:{'Zq7Xv9' * 9}@host", 1.0) as advance:
+            advance(1)
+    shown = capsys.readouterr().err
+    assert "Reading http://(hidden)" in shown
+    assert not any(part in shown for part in ("Zq7X", "v9Kp", "2Lm4"))
 
 
 def test_long_values_go_on_in_their_column(capsys: pytest.CaptureFixture[str]) -> None:

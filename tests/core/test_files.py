@@ -69,6 +69,8 @@ def test_left_overs_of_dead_processes_are_removed_and_others_kept(tmp_path: Path
     for name in names.values():
         (tmp_path / name).write_bytes(b"half")
     assert files.remove_leftovers(tmp_path) == 1
+    (tmp_path / names["dead"]).write_bytes(b"half")
+    files.make_output_folder(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(names.values()) - {names["dead"]}
 
 

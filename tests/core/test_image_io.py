@@ -38,9 +38,10 @@ def test_jpeg_quality(picture: np.ndarray) -> None:
 def test_jpeg_header(picture: np.ndarray) -> None:
     grey = image_io.encode(picture, ".jpg").tobytes()
     colour = image_io.encode(np.dstack([picture] * 3), ".jpg").tobytes()
-    assert image_io.jpeg_header(grey) == image_io.JpegHeader(1, complete=True)
-    assert image_io.jpeg_header(colour) == image_io.JpegHeader(3, complete=True)
-    assert image_io.jpeg_header(grey + b"\x00" * 20) == image_io.JpegHeader(1, complete=True)
+    for content, channels in ((grey, 1), (colour, 3), (grey + b"\x00" * 20, 1)):
+        header = image_io.jpeg_header(content)
+        assert header is not None
+        assert (header.channels, header.complete, header.rows, header.columns) == (channels, True, 60, 80)
     assert image_io.jpeg_header(image_io.encode(picture, ".png").tobytes()) is None
     for cut in range(2, len(grey) - 1):
         header = image_io.jpeg_header(grey[:cut])

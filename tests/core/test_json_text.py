@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medcli.core.json_text import INLINE, read_object, to_json, to_plain
+from medcli.core.json_text import INLINE, parse_json, read_object, to_json, to_plain
 
 
 class Kind(str, Enum):
@@ -88,3 +89,23 @@ def test_entries_of_an_inline_field_stand_among_the_fields() -> None:
     assert list(to_plain(Measured(3, {"dice": 0.5, "hd_mm": float("nan")})).items()) == [
         ("frames", 3), ("dice", 0.5), ("hd_mm", None), ("schema", "v1"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "", "{", b"\xff", "9" * 10_000])
+def test_what_is_no_json_is_one_kind_of_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+def test_one_key_twice_can_be_refused() -> None:
+    assert parse_json('{"a": 1, "a": 2}') == {"a": 2}
+    with pytest.raises(ValueError, match="one key twice"):
+        parse_json('[{"b": {"a": 1, "a": 2}}]', no_doubles=True)
+
+
+def test_deep_nesting_and_pipes_are_nothing_to_read(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert read_object(tmp_path / "deep.json") == {}
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert read_object(tmp_path / "pipe") == {}

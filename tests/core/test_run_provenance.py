@@ -43,6 +43,18 @@ def test_it_says_what_was_run_with_what(tmp_path: Path) -> None:
     assert read(note_run(tmp_path, "train seg", ABOUT, None, {}))["command"] == ""
 
 
+def test_it_holds_no_credential_and_is_left_alone_all_the_same(tmp_path: Path) -> None:
+    secret = "https://user:Zq7Xv9Kp2Lm4@host/?sig=Zq7Xv9Kp2Lm4"
+    written = []
+    for _ in range(2):
+        with command_line(f"medcli predict seg '{secret}'"):
+            path = note_run(tmp_path, "train seg", ABOUT, Path(secret), {"a": [secret]}, result={"b": secret})
+        written.append(path.stat().st_mtime_ns)
+    assert "Zq7Xv9Kp2Lm4" not in path.read_text()
+    assert read(path)["command"] == "medcli predict seg 'https://(hidden)@host/?sig=(hidden)'"
+    assert written[0] == written[1]
+
+
 def test_a_run_that_leaves_one_file_has_its_note_beside_it(tmp_path: Path) -> None:
     assert note_path(tmp_path / "poses.csv", "predict pose") == tmp_path / "poses.medcli-run.json"
     (tmp_path / "v1.2").mkdir()

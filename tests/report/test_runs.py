@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.report.runs import LOOKED_FOR, READERS, runs_in
+from medcli.report.runs import READERS, runs_in
 from medcli.workspace import runs
+from medcli.workspace.report_folder import LOOKED_FOR
 from tests.support import report_folders
 
 VERBS = ("train", "evaluate", "predict", "reconstruct", "register", "calibrate", "label")

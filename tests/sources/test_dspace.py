@@ -17,7 +17,7 @@ from medcli.sources import answers
 from medcli.sources.dspace import DSpaceItem
 from medcli.transfer.http import Http
 from medcli.transfer.protocol import RemoteFile, Unexpected
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 from tests.conftest import Ran
 from tests.support.servers import UUID, FakeDSpace, Request
 from tests.transfer.test_http import QUICK
@@ -39,7 +39,7 @@ def true_server() -> Iterator[FakeDSpace]:
 
 
 def item(true_server: FakeDSpace, name: str) -> DSpaceItem:
-    return DSpaceItem(true_server.url, name, Http(Patience(tries=1)))
+    return DSpaceItem(true_server.url, name, Http(RetryPolicy(tries=1)))
 
 
 @pytest.mark.parametrize("name", [FakeDSpace.ITEM, FakeDSpace.HANDLE, f"10.9/unknown, {FakeDSpace.HANDLE}"])

@@ -11,7 +11,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.http import Http
 from medcli.transfer.protocol import RemoteFile, Unexpected
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 from tests.support.servers import FakeGitHub, Request, git_hash
 from tests.transfer.test_http import QUICK
 
@@ -29,7 +29,7 @@ def test_files_of_a_folder_at_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     server.add("README.md", b"# read me")
     monkeypatch.setenv("MEDCLI_GITHUB_API_URL", f"{server.url}/api/")
     monkeypatch.setenv("MEDCLI_GITHUB_RAW_URL", f"{server.url}/raw")
-    source = GitHubFiles("owner/name", "2b35e34", "csv_files", Http(Patience(tries=1)))
+    source = GitHubFiles("owner/name", "2b35e34", "csv_files", Http(RetryPolicy(tries=1)))
     assert source.address == f"https://github.com/owner/name@{server.COMMIT}"
     (entry,) = source.list()
     assert (entry.name, entry.size, entry.checksum) == ("csv_files/poses.csv", len(TABLE), f"git:{git_hash(TABLE)}")
@@ -42,7 +42,7 @@ def test_files_of_a_folder_at_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_mirror_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDCLI_GITHUB_API_URL", "mirror")
     with pytest.raises(UsageError, match="MEDCLI_GITHUB_API_URL is not an http"):
-        GitHubFiles("owner/name", "main", "csv_files", Http(Patience(tries=1)))
+        GitHubFiles("owner/name", "main", "csv_files", Http(RetryPolicy(tries=1)))
 
 
 class Lying(FakeGitHub):

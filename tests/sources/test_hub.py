@@ -17,7 +17,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.sources.hub import HubRepository
 from medcli.transfer.http import Http
 from medcli.transfer.protocol import Missing, RemoteFile, Unexpected
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 from tests.conftest import Ran
 from tests.support.download_fixtures import CURRENT
 from tests.support.servers import FakeHub, Request, Server, git_hash
@@ -30,7 +30,7 @@ FILE = {"type": "file", "path": "a.csv", "size": 3, "oid": "a" * 40}
 
 
 def opened(repository: str = REPOSITORY) -> HubRepository:
-    return HubRepository(repository, "dataset", "main", Http(Patience(tries=1)))
+    return HubRepository(repository, "dataset", "main", Http(RetryPolicy(tries=1)))
 
 
 def test_files_are_listed_with_checksums_at_one_commit(hub: FakeHub) -> None:

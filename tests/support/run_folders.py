@@ -13,7 +13,7 @@ from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
 from medcli.training.settings import FitSettings, save_settings
 from medcli.training.weights import save_weights
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
-from medcli.veriserum.pose.checkpoint import SCHEMA as POSE_SCHEMA
+from medcli.veriserum.pose.checkpoint_metadata import SCHEMA as POSE_SCHEMA
 
 SEG_ROWS = "epoch,val_loss,val_dice\n1,0.9,0.25\n2,0.5,0.75\n3,0.6,0.5\n"
 POSE_ROWS = "epoch,val_loss,val_in_plane_mm,val_rotation_deg\n1,9.0,8.5,20.25\n2,4.0,3.5,10.25\n"

@@ -106,8 +106,8 @@ def test_checkpoint_with_as_many_epochs_as_asked_is_refused_in_a_new_folder(tmp_
     ("content", "words"),
     [
         (b"no archive", "it is a text file, not a checkpoint"),
-        (b"", "it is empty (0 bytes): it was cut off, or never written"),
-        (b"\x80\x02", "it is not a checkpoint that torch.save wrote, or is damaged: its pickle is cut off"),
+        (b"", "it is empty (0 bytes): it was truncated, or never written"),
+        (b"\x80\x02", "it is not a checkpoint that torch.save wrote, or is damaged: its pickle is truncated"),
     ],
 )
 def test_file_that_is_no_checkpoint_is_refused_in_plain_words(tmp_path: Path, content: bytes, words: str) -> None:

@@ -56,6 +56,18 @@ def test_manifest_is_as_documented(tmp_path: Path) -> None:
     assert (tmp_path / HIDDEN / "journal").read_bytes() == b""
 
 
+def test_no_record_holds_a_credential_not_even_one_of_an_earlier_version(tmp_path: Path) -> None:
+    place = "http://user:Zq7Xv9Kp2Lm4@host/api item 1"
+    records = [{**RECORD, "source": place}, {**RECORD, "path": "b", "source": place}]
+    (tmp_path / MANIFEST).write_text(json.dumps({"schema": "x", "about": NOBODY, "files": records}))
+    with hold(tmp_path, ABOUT) as folder:
+        (tmp_path / "c").write_bytes(b"c")
+        folder.record("c", "crc32:c", "crc32", "", place)
+        assert "Zq7Xv9Kp2Lm4" not in (tmp_path / HIDDEN / "journal").read_text()
+    assert "Zq7Xv9Kp2Lm4" not in (tmp_path / MANIFEST).read_text()
+    assert {record.source for record in read_manifest(tmp_path).records.values()} == {"http://(hidden)@host/api item 1"}
+
+
 def test_files_are_kept_forgotten_and_taken_from_the_journal(tmp_path: Path) -> None:
     fill(tmp_path, "a", "b")
     with hold(tmp_path, ABOUT) as folder:
@@ -165,8 +177,9 @@ def test_a_usable_destination_is_not_touched(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
 def test_a_name_that_is_not_utf8_is_written_to(veriserum_server: FakeDSpace, tmp_path: Path) -> None:
+    from medcli.veriserum.dataset.download_selection import VeriserumOrigin, VeriserumSelection
     from medcli.veriserum.dataset.publication import Part
-    from medcli.veriserum.download import VeriserumOrigin, VeriserumSelection, download_veriserum
+    from medcli.veriserum.download import download_veriserum
 
     root = tmp_path / os.fsdecode(b"\xff")
     origin = VeriserumOrigin(veriserum_server.url)

@@ -16,9 +16,9 @@ from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer.download import carry_out
 from medcli.transfer.plan import Wanted
 from medcli.transfer.protocol import Missing, Refused, RemoteFile
-from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.request import DownloadRequest, TransferOptions
 from medcli.transfer.results import Downloaded, FileFailure, Planned
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 
 ABOUT = DatasetCitation("test", "CC BY 4.0", "Wu et al.")
 FILES = {f"{number}.bin": bytes([number]) * 1000 for number in range(1, 6)}
@@ -55,8 +55,8 @@ class Memory:
 
 def carried(source: Memory, root: Path, dry_run: bool = False) -> Downloaded | Planned:
     wanted = [Wanted(entry.name, entry, None, "all", "bytes") for entry in source.list()]
-    manner = Manner(2, Patience(tries=1))
-    return carry_out([(source, wanted)], DownloadRequest(root, ABOUT, manner, dry_run))
+    options = TransferOptions(2, RetryPolicy(tries=1))
+    return carry_out([(source, wanted)], DownloadRequest(root, ABOUT, options, dry_run))
 
 
 def test_what_is_missing_comes_and_the_rest_stays(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from medcli.transfer.byte_counter import Counted
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
 from medcli.transfer.http import Http, HttpBody
 from medcli.transfer.protocol import Broken, Busy, Changed, Corrupt, Fault, Missing, Refused, RemoteFile
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 from tests.support.servers import Server, Trouble
 
 CONTENT = np.random.default_rng(4).bytes(700_001)
-QUICK = Patience(tries=4, first_wait_s=0.01, longest_wait_s=0.05, longest_obeyed_s=2.0, connect_s=2.0, stall_s=0.4)
+QUICK = RetryPolicy(tries=4, first_wait_s=0.01, longest_wait_s=0.05, longest_obeyed_s=2.0, connect_s=2.0, stall_s=0.4)
 
 
 class PlainSource:
@@ -29,8 +29,8 @@ class PlainSource:
     one_credential = False
     address = "test"
 
-    def __init__(self, server: Server, patience: Patience = QUICK) -> None:
-        self.server, self.http = server, Http(patience)
+    def __init__(self, server: Server, retry_policy: RetryPolicy = QUICK) -> None:
+        self.server, self.http = server, Http(retry_policy)
 
     def list(self) -> list[RemoteFile]:
         return [entry(path, file.content) for path, file in self.server.files.items()]

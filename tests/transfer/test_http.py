@@ -21,11 +21,11 @@ from medcli.transfer import http as module
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
 from medcli.transfer.http import Http, fault_for, retry_after_s, words_for
 from medcli.transfer.protocol import Broken, Busy, Changed, Corrupt, Fault, Missing, Refused, RemoteFile, Unexpected
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 from tests.support.raw_server import Answer, RawServer, head, trickle
 from tests.transfer.test_fetch_file import CONTENT, entry
 
-QUICK = Patience(
+QUICK = RetryPolicy(
     tries=2,
     first_wait_s=0.01,
     longest_wait_s=0.05,
@@ -81,8 +81,8 @@ class At:
     one_credential = False
     address = "test"
 
-    def __init__(self, server: RawServer, patience: Patience = QUICK) -> None:
-        self.server, self.http = server, Http(patience)
+    def __init__(self, server: RawServer, retry_policy: RetryPolicy = QUICK) -> None:
+        self.server, self.http = server, Http(retry_policy)
 
     def list(self) -> list[RemoteFile]:
         return []
@@ -94,9 +94,11 @@ class At:
         return entry
 
 
-def fetch(server: RawServer, tmp_path: Path, wanted: RemoteFile | None = None, patience: Patience = QUICK) -> bytes:
+def fetch(
+    server: RawServer, tmp_path: Path, wanted: RemoteFile | None = None, retry_policy: RetryPolicy = QUICK
+) -> bytes:
     target = tmp_path / "file.bin"
-    fetch_file(At(server, patience), wanted or entry("/file"), target, Effort(patience))
+    fetch_file(At(server, retry_policy), wanted or entry("/file"), target, Effort(retry_policy))
     return target.read_bytes()
 
 
@@ -462,9 +464,11 @@ def test_time_that_is_not_spent_waiting_for_the_server_does_not_count(serve: Ser
 
 
 def test_the_stated_pace_is_a_hundred_bytes_a_second_judged_each_minute() -> None:
-    assert Patience().least_bytes_per_minute == 6000
-    assert Patience().slow_after_s == 60
-    assert Patience(stall_s=300).slow_after_s == 300  # who allows a silence of so long is not given less for a trickle
+    assert RetryPolicy().least_bytes_per_minute == 6000
+    assert RetryPolicy().slow_after_s == 60
+    assert (
+        RetryPolicy(stall_s=300).slow_after_s == 300
+    )  # who allows a silence of so long is not given less for a trickle
 
 
 NOT_JSON = {

@@ -1,4 +1,4 @@
-"""How long a failure is waited for, and when patience ends."""
+"""How long a failure is waited for, and when the policy gives up."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from medcli.transfer.protocol import Broken, Busy, Fault, Refused, Stopped
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 
-PATIENCE = Patience(tries=4, first_wait_s=1.0, longest_wait_s=3.0, longest_obeyed_s=60.0)
+PATIENCE = RetryPolicy(tries=4, first_wait_s=1.0, longest_wait_s=3.0, longest_obeyed_s=60.0)
 
 
 def test_pauses_double_up_to_the_longest_and_end_with_the_tries() -> None:
@@ -29,7 +29,7 @@ def test_a_server_is_obeyed_within_reason() -> None:
 
 
 def test_insisting_ends_with_a_result_the_last_fault_or_the_stop() -> None:
-    patience = Patience(tries=3, first_wait_s=0.001)
+    retry_policy = RetryPolicy(tries=3, first_wait_s=0.001)
     faults: list[Fault] = [Broken("first"), Broken("second")]
 
     def action() -> str:
@@ -37,11 +37,11 @@ def test_insisting_ends_with_a_result_the_last_fault_or_the_stop() -> None:
             raise faults.pop(0)
         return "done"
 
-    assert patience.insist(action) == "done"
+    assert retry_policy.call(action) == "done"
     faults += [Broken(str(number)) for number in range(9)]
     with pytest.raises(Broken, match="2"):
-        patience.insist(action)
+        retry_policy.call(action)
     stop = threading.Event()
     stop.set()
     with pytest.raises(Stopped):
-        patience.insist(action, stop)
+        retry_policy.call(action, stop)

@@ -15,7 +15,7 @@ from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import parse_connection
 from medcli.transfer.http import Http
 from medcli.transfer.protocol import Fault, RemoteFile
-from medcli.transfer.retry_policy import Patience
+from medcli.transfer.retry_policy import RetryPolicy
 from tests.conftest import Ran
 from tests.support.azurite import ACCOUNT, KEY, Azurite
 from tests.support.download_fixtures import CONTAINER, FIRST, files_in
@@ -23,7 +23,7 @@ from tests.support.servers import Trouble
 
 Medcli = Callable[..., Ran]
 VARIABLE = "MEDCLI_ULTRABONES_CONNECTION_STRING"
-QUICK = Patience(tries=3, first_wait_s=0.01, longest_wait_s=0.05, connect_s=2.0, stall_s=1.0)
+QUICK = RetryPolicy(tries=3, first_wait_s=0.01, longest_wait_s=0.05, connect_s=2.0, stall_s=1.0)
 
 
 @pytest.fixture
@@ -278,7 +278,7 @@ def test_no_exception_holds_the_signature(azurite: Azurite, monkeypatch: pytest.
     secret = text.rpartition("sig=")[2][:12]
     connection = parse_connection(text)
     assert secret not in repr(connection)
-    source = AzureBlobs(connection, CONTAINER, Http(Patience(tries=1)))
+    source = AzureBlobs(connection, CONTAINER, Http(RetryPolicy(tries=1)))
     azurite.proxy.troubles = {"": [Trouble(status=403), Trouble(status=500), Trouble(status=404)]}
     shown = ""
     for action in (

@@ -30,7 +30,8 @@ from medcli.training.weights import read_tensors
 from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.network import build_model
-from medcli.veriserum.pose.checkpoint import PoseMetadata, save_pose_checkpoint
+from medcli.veriserum.pose.checkpoint import save_pose_checkpoint
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
 from medcli.veriserum.pose.network import build_pose_network
 from medcli.workspace.checkpoint_listing import describe_checkpoint, inspect_checkpoint
 from tests.conftest import REPOSITORY, Ran

@@ -1,4 +1,4 @@
-"""A real process that is stopped at any moment, and run again, leaves the same bytes as one whole run."""
+"""A real process that is stopped at any moment, and run again, leaves the same bytes as one complete run."""
 
 from __future__ import annotations
 

@@ -133,7 +133,10 @@ def test_a_model_of_your_own_is_fitted_and_undistorts(brown: None, tmp_path: Pat
 
 
 def test_a_model_that_is_not_there_is_said(medcli: Run, tmp_path: Path) -> None:
-    ran = medcli("calibrate", "fit", "bs=a.png", "fs=b.png", "--out", tmp_path / "t.csv", "--model", "brown")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    images = f"bs={tmp_path / 'a.png'}", f"fs={tmp_path / 'b.png'}"
+    ran = medcli("calibrate", "fit", *images, "--out", tmp_path / "t.csv", "--model", "brown")
     assert ran.code == 2
     assert "--model 'brown' is not one of polynomial" in ran.err
 

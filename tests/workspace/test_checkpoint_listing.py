@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from medcli.core.errors import DataError
-from medcli.veriserum.pose.checkpoint import PoseMetadata, save_pose_checkpoint
+from medcli.veriserum.pose.checkpoint import save_pose_checkpoint
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
 from medcli.veriserum.pose.network import build_pose_network
 from medcli.workspace.checkpoint_listing import (
     DAMAGED,
@@ -83,7 +84,7 @@ def test_show_of_other_files(medcli: Callable[..., Ran], tmp_path: Path) -> None
     other = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, other)
     for path, words in (
-        (cut, "is cut off"),
+        (cut, "is truncated"),
         (other, "no description of a network"),
         (tmp_path / "x", "no checkpoint"),
     ):

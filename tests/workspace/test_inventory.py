@@ -168,7 +168,7 @@ def test_data_runs_and_checkpoints_are_shown(here: Path, medcli: Callable[..., R
         f"  {SEG_RUN}\n    train seg, finished ",
         "    best validation Dice 0.750 (epoch 2 of 3)\n",
         "    F1 at 1 mm 0.400, Dice 0.625 (paper)\n",
-        "  data/weights/cut.safetensors\n    damaged: is cut off",
+        "  data/weights/cut.safetensors\n    damaged: is truncated",
         "… 4 more; --json lists all",
     ):
         assert words in text, words

@@ -24,7 +24,7 @@ class BoneShape:
         centre_mm: (x, y) of the axis in the leg.
         lower_mm: z of the lower end in the leg.
         bend_mm: how far the middle bows out of the straight line.
-        probe_deg: direction about the axis from which a probe looks at it.
+        probe_deg: direction about the axis from which a probe faces it.
         cover_mm: soft tissue between skin and bone there.
     """
 

@@ -121,7 +121,7 @@ def make_ultrabones(
 
 @dataclass(frozen=True)
 class Leg:
-    """The bones of one specimen and where the leg lies in CT."""
+    """The bones of one specimen and the position of the leg in CT."""
 
     bones: dict[str, Bone]
     to_ct: NDArray[np.float64]
@@ -158,7 +158,7 @@ def merge_meshes(meshes: list[Mesh]) -> Mesh:
 
 
 def plan_sweep(leg: Leg, anatomy: str, frames: int, generator: np.random.Generator) -> SyntheticSweep:
-    """A free-hand sweep along a bone: the probe looks at its axis, sways and tilts by a few degrees."""
+    """A free-hand sweep along a bone: the probe faces its axis, sways and tilts by a few degrees."""
     bone = leg.bones[anatomy]
     shape = bone.shape
     start, end = sorted(generator.uniform((0.10, 0.80), (0.22, 0.92)))

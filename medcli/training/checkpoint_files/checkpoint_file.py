@@ -7,7 +7,7 @@ from pathlib import Path
 from medcli.core.errors import DataError
 from medcli.training.checkpoint_files.stored_zip import SIGNATURE
 
-_HEAD = 1024  # bytes; what tells one kind from another lies in these
+_HEAD = 1024  # bytes; these distinguish the kinds
 _BEGINNINGS = {
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself: get it with git lfs pull",
     b"<": "is a web page or XML, not a checkpoint: the download may have needed a login",
@@ -41,7 +41,7 @@ def check_checkpoint_file(path: Path, hint: str | None = None) -> int:
     except (OSError, ValueError, RuntimeError) as error:  # no right to look, an impossible name, links in a circle
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", hint) from error
     if not size:
-        raise DataError(f"{path} is empty (0 bytes): it was cut off, or never written", hint)
+        raise DataError(f"{path} is empty (0 bytes): it was truncated, or never written", hint)
     return size
 
 
@@ -57,7 +57,7 @@ def name_kind(path: Path) -> str | None:
     if not head.strip(b"\0"):
         return f"holds only zeros in its first {len(head):,} bytes: it was not written to the end"
     if head[257:262] == b"ustar":
-        return "is a tar archive: unpack it first, or save the network anew with torch 1.6 or later"
+        return "is a tar archive: unpack it first, or save the network again with torch 1.6 or later"
     if 2 <= int.from_bytes(head[:8], "little") < 1 << 40 and head[8:9] == b"{":
         return SAFETENSORS
     if path.suffix == ".safetensors" and (head.startswith(SIGNATURE) or head[:2] in _PICKLES):

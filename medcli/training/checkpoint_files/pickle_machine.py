@@ -1,6 +1,6 @@
 """A pickle read as the small program it is, by a machine that can build plain values and nothing else.
 
-Python's own unpickler imports, calls, hashes and compares what a file tells it to, and it allocates before it looks.
+Python's own unpickler imports, calls, hashes and compares what a file tells it to, and it allocates before it checks.
 This machine has no import and no call: a class or function that a pickle names is a :class:`Name`, an object of it a
 :class:`StandIn`, and the few functions that may be "called" are given by the caller. Every instruction is counted, and
 what a value costs is known before it is built, so the worst file is refused after about a second and some 300 MB.
@@ -73,7 +73,7 @@ class PickleMachine:
                     raise ValueError(f"it holds the pickle instruction {code:#04x}, which no network needs")
                 instruction(self)
         except (IndexError, KeyError, struct.error) as error:
-            raise ValueError(f"its pickle is cut off or damaged at byte {self.position:,}") from error
+            raise ValueError(f"its pickle is truncated or damaged at byte {self.position:,}") from error
         finally:
             if collecting:
                 gc.enable()
@@ -188,14 +188,14 @@ class PickleMachine:
     def _name_from_stack(self) -> None:
         module, name = self._two()
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("it names a class by something that is no text")
+            raise ValueError("it names a class by something that is not text")
         self._builder.charge(len(module) + len(name) >> 6)  # the text may stand in the file once and be joined often
         self._stack.append(Name(f"{module}.{name}"))
 
     def _call(self) -> None:
         function, arguments = self._two()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise ValueError("it calls something that is no function")
+            raise ValueError("it calls something that is not a function")
         if function.origin not in self._functions:
             raise PickleRefusedError(function.origin)
         self._builder.charge(len(arguments))
@@ -205,7 +205,7 @@ class PickleMachine:
         function = self._since_mark()[0]
         if isinstance(function, Name):
             raise PickleRefusedError(function.origin)
-        raise ValueError("it calls something that is no function")
+        raise ValueError("it calls something that is not a function")
 
     def _call_named(self) -> None:
         raise PickleRefusedError(f"{self._line()}.{self._line()}")
@@ -215,7 +215,7 @@ class PickleMachine:
             self._pop()
         kind = self._pop()
         if not isinstance(kind, Name):
-            raise ValueError("it makes an object of something that is no class")
+            raise ValueError("it makes an object of something that is not a class")
         self._stack.append(StandIn(kind.origin))
 
     def _build(self) -> None:

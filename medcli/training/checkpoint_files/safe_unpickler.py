@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, name_kind
 from medcli.training.checkpoint_files.inert_values import Name, PickleRefusedError
 from medcli.training.checkpoint_files.pickle_machine import LARGEST_PICKLE, PickleMachine
-from medcli.training.checkpoint_files.stored_zip import SIGNATURE, StoredMember, StoredZip, printable
+from medcli.training.checkpoint_files.stored_zip import SIGNATURE, StoredMember, StoredZip
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ Read = Callable[["Storage", int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of numbers in the file: where it lies and of which type the numbers are."""
+    """A run of numbers in the file: its place and the type of its numbers."""
 
     key: str
     dtype: str
@@ -154,8 +154,8 @@ class PickledModel:
         Raises:
             DataError: they do not match.
         """
-        self._check_proportions(self.records)
         with _damage_named(self.path):
+            self._check_proportions(self.records)
             if self._archive is not None:
                 self._archive.check_all()
 
@@ -166,8 +166,8 @@ class PickledModel:
             DataError: one reaches beyond its numbers in the file, the file lacks them, or they are out of proportion:
                 so many numbers that are not used that reading them would take long.
         """
-        self._check_proportions(records.values())
         with _damage_named(self.path):
+            self._check_proportions(records.values())
             return {name: self._tensor(record) for name, record in records.items()}
 
     def _check_proportions(self, records: Collection[TensorRecord]) -> None:

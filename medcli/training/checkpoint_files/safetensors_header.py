@@ -2,7 +2,7 @@
 
 A file begins with the length of its header (8 bytes, little-endian) and the header as JSON: type, shape and place of
 each tensor, and under ``__metadata__`` texts. Everything that the header says is compared with the file, so that a
-library that is told to load it finds what it was promised.
+library that loads it finds what its header promises.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.core.json_text import parse_json
 from medcli.training.checkpoint_files.checkpoint_file import SAFETENSORS, check_checkpoint_file, name_kind
-from medcli.training.checkpoint_files.stored_zip import printable
 
 LARGEST_HEADER = 4 << 20
 """Bytes. The largest network takes 0.3 MB; the format's own limit, 100 MB, would take a gigabyte to read."""
@@ -47,7 +46,7 @@ def read_safetensors_header(path: Path, hint: str | None = None) -> SafetensorsH
     """Read the header and compare it with the file.
 
     Raises:
-        DataError: there is no such file, it is none of safetensors, is cut off, or its header contradicts itself or the
+        DataError: there is no such file, not a safetensors file, truncated, or its header contradicts itself or the
             file; ``hint`` says what to do.
     """
     size = check_checkpoint_file(path, hint)
@@ -63,7 +62,7 @@ def read_safetensors_header(path: Path, hint: str | None = None) -> SafetensorsH
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}", hint) from error
     except ValueError as error:
-        raise DataError(f"{path} is no safetensors file, or is damaged: {error}", hint) from error
+        raise DataError(f"{path} is not a safetensors file, or is damaged: {error}", hint) from error
 
 
 def _checked(header: dict[str, Any], path: Path, begin: int, size: int, hint: str | None) -> SafetensorsHeader:
@@ -81,7 +80,7 @@ def _checked(header: dict[str, Any], path: Path, begin: int, size: int, hint: st
             raise ValueError(f"its tensors overlap or leave gaps at byte {reached:,}")
         reached = end
     if size < begin + reached:
-        raise DataError(f"{path} is cut off: {size:,} of {begin + reached:,} bytes are there", hint)
+        raise DataError(f"{path} is truncated: {size:,} of {begin + reached:,} bytes are there", hint)
     if size > begin + reached:
         raise ValueError(f"{size - begin - reached:,} bytes follow its last tensor")
     return SafetensorsHeader(metadata, shapes)
@@ -105,13 +104,13 @@ def _tensor(entry: Any, name: str) -> tuple[tuple[int, ...], tuple[int, int]]:
 def _other_kind(path: Path, size: int) -> str:
     kind = name_kind(path)
     if kind is None or kind == SAFETENSORS:
-        return f"is no safetensors file, or it is cut off ({size:,} bytes)"
+        return f"is not a safetensors file, or it is truncated ({size:,} bytes)"
     return kind
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is no JSON object")
+        raise ValueError(f"{what} is not a JSON object")
     return value
 
 

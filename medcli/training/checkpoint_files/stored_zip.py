@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from medcli.core.errors import printable
+
 SIGNATURE = b"PK\x03\x04"
 _LARGEST_DIRECTORY = 4 << 20  # bytes; the network with the most members, 1,400, takes 0.1 MB
 _CHUNK = 1 << 20
@@ -43,14 +45,14 @@ class StoredZip:
     """The members of the archive at ``path``, a file of ``size`` bytes.
 
     Raises:
-        ValueError: it is no ZIP archive, is damaged, or says impossible things of itself.
+        ValueError: it is not a ZIP archive, is damaged, or contradicts itself.
     """
 
     def __init__(self, path: Path, size: int) -> None:
         self._path, self._size = path, size
         self._sound: set[str] = set()
         if size < _END.size:
-            raise ValueError("the archive is cut off or damaged")
+            raise ValueError("the archive is truncated or damaged")
         with path.open("rb") as file:
             start, length = self._find_directory(file)
             directory = self._bytes(file, start, length)
@@ -104,27 +106,27 @@ class StoredZip:
         return int(begin)
 
     def _find_directory(self, file: BinaryIO) -> tuple[int, int]:
-        """Place and length of the directory, which ends where its end records begin: nothing lies in between."""
+        """Place and length of the directory, which ends where its end records begin: nothing is in between."""
         end = self._size - _END.size
         mark, disk, other_disk, _, _, length, start, comment = _END.unpack(self._bytes(file, end, _END.size))
         if mark != b"PK\x05\x06" or comment or disk or other_disk:
-            raise ValueError("the archive does not end as one: it is cut off or changed")
+            raise ValueError("the archive does not end like a ZIP archive: it is truncated or changed")
         if _IN_64 in (length, start) or self._bytes(file, max(0, end - _LOCATOR_64.size), 4) == b"PK\x06\x07":
             mark, _, end, _ = _LOCATOR_64.unpack(self._bytes(file, end - _LOCATOR_64.size, _LOCATOR_64.size))
             mark_64, *_, length, start = _END_64.unpack(self._bytes(file, end, _END_64.size))
             if (mark, mark_64) != (b"PK\x06\x07", b"PK\x06\x06"):
-                raise ValueError("the archive does not end as one: it is cut off or changed")
+                raise ValueError("the archive does not end like a ZIP archive: it is truncated or changed")
         if start + length != end or length > _LARGEST_DIRECTORY:
             raise ValueError("the directory of the archive is not where it says, or too large")
         return start, length
 
     def _bytes(self, file: BinaryIO, start: int, count: int) -> bytes:
         if start < 0 or count < 0 or start + count > self._size:
-            raise ValueError("the archive is cut off or damaged")
+            raise ValueError("the archive is truncated or damaged")
         file.seek(start)
         content = file.read(count)
         if len(content) != count:
-            raise ValueError("the archive is cut off or damaged")
+            raise ValueError("the archive is truncated or damaged")
         return content
 
 
@@ -170,8 +172,3 @@ def is_archive(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def printable(text: str) -> str:
-    """``text`` out of a file as it may stand in a message: short, and without control characters."""
-    return "".join(character if character.isprintable() else "?" for character in text)[:100]

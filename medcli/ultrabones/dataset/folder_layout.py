@@ -17,14 +17,18 @@ Current release::
 
 from __future__ import annotations
 
+import filecmp
+import logging
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from medcli.ultrabones.dataset.constants import donor_of, split_code
 
+logger = logging.getLogger(__name__)
 IMAGE_FOLDER = "UltrasoundImages"
 PARTIAL_LABEL_FOLDERS = ("Labels", "Label_partial_gradient", "Labels_partial")
 FULL_LABEL_FOLDERS = ("Labels_full", "Label_full")
@@ -80,10 +84,12 @@ def list_timestamps(folder: str) -> tuple[dict[int, str], list[str]]:
     """PNG files of a folder by the timestamp their name begins with, and the names that have none.
 
     Of two names with one timestamp (``7.png``, ``007.png``) the first in sorted order counts; the other is returned
-    with the unexpected names. A folder that cannot be read counts as empty.
+    with the unexpected names. Where they hold different images none counts, since nobody can tell which is meant, and a
+    warning names them. A folder that cannot be read counts as empty.
     """
     found: dict[int, str] = {}
     unexpected: list[str] = []
+    doubles: dict[int, list[str]] = {}
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 (names only: no object for each of 100,000 files)
     except OSError:
@@ -92,11 +98,44 @@ def list_timestamps(folder: str) -> tuple[dict[int, str], list[str]]:
         if name[0] == "." or not name.lower().endswith(".png"):
             continue
         match = _TIMESTAMPED.match(name)
-        if match is None or int(match[1]) in found:
+        if match is None:
             unexpected.append(name)
+        elif (timestamp := int(match[1])) in found:
+            unexpected.append(name)
+            doubles.setdefault(timestamp, []).append(name)
         else:
-            found[int(match[1])] = name
+            found[timestamp] = name
+    for timestamp, others in doubles.items():
+        if any(_differ(folder, found[timestamp], other) for other in others):
+            unexpected.append(found.pop(timestamp))
     return found, unexpected
+
+
+def _differ(folder: str, name: str, other: str) -> bool:
+    try:
+        if filecmp.cmp(Path(folder, name), Path(folder, other), shallow=False):
+            return False
+    except OSError:
+        pass  # it is left out as well
+    _warn_once(f"{folder}: {name} and {other} are two different images of one frame, which is left out")
+    return True
+
+
+@lru_cache(maxsize=1000)
+def _warn_once(text: str) -> None:
+    """A folder is listed several times in one command."""
+    logger.warning("%s", text)
+
+
+def has_frames(record: RecordFolder) -> bool:
+    """Whether a record has a frame, without listing all of them."""
+    if IMAGE_FOLDER not in record.folders:
+        return False
+    try:
+        with os.scandir(record.path + os.sep + IMAGE_FOLDER) as entries:
+            return any(_TIMESTAMPED.match(entry.name) and entry.name.lower().endswith(".png") for entry in entries)
+    except OSError:
+        return False
 
 
 def specimen_folder(record_dir: str | Path) -> Path | None:

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError
-from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, read_tracking
+from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds, problem_of
+from medcli.ultrabones.dataset.presence import refuse_absent
+from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, SPACING, read_tracking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,10 +65,9 @@ class Poses:
         """Why a frame's row cannot be used, empty when it can."""
         if not np.isfinite(self.pose[frame]).all():
             return "the pose in the tracking table is not a number"
-        spacing = self.spacing_mm[frame]
-        if not 0.001 < spacing < 1.0:
-            return f"space_factor is {spacing:g}, expected millimetres per pixel such as 0.05392"
-        return ""
+        columns = OPTIMIZED_POSE_COLUMNS if self.kind == OPTIMIZED else POSE_COLUMNS
+        numbers = dict(zip(columns, self.pose[frame].tolist(), strict=True)) | {SPACING: float(self.spacing_mm[frame])}
+        return problem_of(numbers, pose_bounds(columns) | {SPACING: PIXEL_SPACING_MM})
 
 
 def find_sweeps(
@@ -82,12 +83,7 @@ def find_sweeps(
     frames = index_frames(root)
     for column, wanted in (("specimen", specimens), ("record", records)):
         if wanted:
-            present = sorted(set(frames[column].tolist()))
-            missing = sorted(set(wanted) - set(present))
-            if missing:
-                raise DataError(
-                    f"no {column} {', '.join(map(str, missing))} in {root}; there are {', '.join(map(str, present))}"
-                )
+            refuse_absent(column, wanted, frames[column].tolist(), root)
             frames = frames[frames[column].isin(list(wanted))]
     if frames.empty:
         raise DataError(f"no record {', '.join(map(str, records or ()))} of the specimens asked for in {root}")
@@ -112,7 +108,7 @@ def read_poses(sweep: Sweep, kind: str | None = None) -> Poses:
         )
     chosen = kind or (OPTIMIZED if has_optimized else INITIAL)
     columns = list(OPTIMIZED_POSE_COLUMNS if chosen == OPTIMIZED else POSE_COLUMNS)
-    numbers = table[[*columns, "space_factor"]].to_numpy(np.float64)[sweep.rows]
+    numbers = table[[*columns, SPACING]].to_numpy(np.float64)[sweep.rows]
     numbers[sweep.rows < 0] = np.nan
     return Poses(chosen, np.ascontiguousarray(numbers[:, :6]), numbers[:, 6])
 

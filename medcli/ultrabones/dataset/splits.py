@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from medcli.core.errors import DataError, UsageError
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
 from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
+from medcli.ultrabones.dataset.presence import no_training_frame, no_usable_frame, refuse_absent_specimens
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,7 @@ def choose_frames(frames: pd.DataFrame, specimens: Sequence[int] | None, labels:
     Raises:
         DataError: a specimen is not there, or no frame is left; says what there is instead.
     """
-    there = sorted(set(frames["specimen"].tolist()))
-    absent = sorted(set(specimens or ()) - set(there))
-    if absent:
-        raise DataError(
-            f"no frames of specimen {_words(absent)}; there are those of {_words(there)}",
-            f"get them with: medcli download ultrabones --specimens {_words(absent)}",
-        )
+    refuse_absent_specimens(specimens or (), frames["specimen"].tolist())
     mine = frames[frames["specimen"].isin(specimens)] if specimens is not None else frames
     if labels not in LABEL_COLUMNS:
         from medcli.ultrabones.dataset.frame_index import mask_path
@@ -137,7 +131,7 @@ def choose_frames(frames: pd.DataFrame, specimens: Sequence[int] | None, labels:
         mine = mine.assign(label=mask_path(mine, labels))
     chosen = mine[is_usable(mine, labels)]
     if len(chosen) == 0:
-        raise DataError(*_why_none(mine, labels))
+        raise _why_none(mine, labels)
     return chosen.reset_index(drop=True)
 
 
@@ -188,7 +182,7 @@ def split_frames(root: Path, split: SpecimenSplit, labels: str = "partial", limi
         limit: at most so many frames of each side, evenly over all of them; None: all.
 
     Raises:
-        DataError: there is no such frame on one of the sides; says which specimens are there.
+        DataError: there is no such frame in one of the splits; lists the specimens found.
     """
     from medcli.training.batches import spread
     from medcli.ultrabones.dataset.frame_index import index_frames
@@ -223,27 +217,21 @@ def label_column(labels: str) -> str:
     return LABEL_COLUMNS.get(labels, "label")
 
 
-def _why_none(frames: pd.DataFrame, labels: str) -> tuple[str, str | None]:
-    name = f"{labels} label" if labels in LABEL_COLUMNS else f"label in {labels}"
-    if there := int((frames[label_column(labels)] != "").sum()):
-        return f"{there:,} frames have a {name}, but none is in its record's tracking table", None
-    other = "full" if labels == "partial" else "partial"
-    count = int((frames[LABEL_COLUMNS[other]] != "").sum()) if labels in LABEL_COLUMNS else 0
-    hint = f"{count:,} have a {other} label: try --labels {other}" if count else None
-    return f"none of {len(frames):,} frames has a {name}", hint
+def _why_none(frames: pd.DataFrame, labels: str) -> DataError:
+    counts = {column: int((frames[column] != "").sum()) for column in LABEL_COLUMNS.values()}
+    other = LABEL_COLUMNS["full" if labels == "partial" else "partial"]
+    return no_usable_frame(labels, len(frames), counts[label_column(labels)], counts[other])
 
 
 def _rows_of(
     index: pd.DataFrame, root: Path, labels: str, specimens: tuple[int, ...], side: str, option: str
 ) -> NDArray[np.int64]:
+    import numpy as np
+
     usable = is_usable(index, labels)
     rows = np.flatnonzero(usable & index["specimen"].isin(specimens)).astype(np.int64)
     if not len(rows):
-        there = _words(sorted(set(index["specimen"][usable].tolist()))) or "none"
-        raise DataError(
-            f"no frame with {labels} label for {side} (specimens {_words(specimens)}) under {root}",
-            f"specimens with such labels there: {there}; choose with {option}, or --labels",
-        )
+        raise no_training_frame(root, labels, specimens, side, option, index["specimen"][usable].tolist())
     return rows
 
 

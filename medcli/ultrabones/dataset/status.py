@@ -1,23 +1,72 @@
-"""What an UltraBones100k folder holds (for ``medcli info``)."""
+"""What an UltraBones100k folder holds (for ``medcli info``), counted record by record in little memory."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import Any
 
 from medcli.core.dataset_status import DataFolder
 from medcli.core.run_provenance import is_synthetic
 from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS
-from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS, specimen_folder
-from medcli.ultrabones.dataset.frame_index import IndexReport, scan_frames
-from medcli.ultrabones.dataset.splits import PUBLISHED_SPLIT, is_usable, split_to_begin_with
+from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, LABEL_COLUMNS, list_timestamps, specimen_folder
+from medcli.ultrabones.dataset.record_frames import (
+    Findings,
+    FrameTally,
+    IndexReport,
+    RecordFrames,
+    scan_records,
+    sorted_records,
+)
+from medcli.ultrabones.dataset.splits import PUBLISHED_SPLIT, split_to_begin_with
 
 _MOST_CHECKED = 2000
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"IEND\xaeB`\x82"
+
+
+@dataclass
+class _Contents:
+    """What is kept of the frames: counts, and the paths of those to look into.
+
+    Attributes:
+        chosen: rows of the frames to look into, in the order of the records.
+        sample: their paths, by column.
+        specimens: the first record of each specimen with frames.
+    """
+
+    chosen: Sequence[int] = ()
+    tally: FrameTally = field(default_factory=FrameTally)
+    anatomies: Counter[str] = field(default_factory=Counter)
+    donors: dict[str, set[int]] = field(default_factory=dict)
+    usable: dict[str, set[int]] = field(default_factory=lambda: {labels: set() for labels in LABEL_COLUMNS})
+    sample: dict[str, list[str]] = field(default_factory=lambda: {"image": [], "label": [], "label_full": []})
+    specimens: dict[int, Path] = field(default_factory=dict)
+    has_label_folder: bool = False
+    _next: int = 0
+
+    def add(self, frames: RecordFrames) -> None:
+        """Count one more record."""
+        record, first = frames.record, self.tally.images
+        self.tally.add(frames)
+        if not frames.images:
+            return
+        self.specimens.setdefault(record.specimen, Path(record.path))
+        self.has_label_folder |= "Labels" in record.folders
+        if record.anatomy:
+            self.anatomies[record.anatomy] += len(frames.images)
+        if record.donor:
+            self.donors.setdefault(record.donor, set()).add(record.specimen)
+        for labels, specimens in self.usable.items():
+            if frames.usable(labels):
+                specimens.add(record.specimen)
+        columns = (frames.images, frames.labels, frames.labels_full)
+        while self._next < len(self.chosen) and (row := self.chosen[self._next] - first) < len(frames.images):
+            for paths, column in zip(self.sample.values(), columns, strict=True):
+                paths.append(column[row])
+            self._next += 1
 
 
 def survey_ultrabones(root: Path) -> DataFolder:
@@ -27,28 +76,45 @@ def survey_ultrabones(root: Path) -> DataFolder:
         folder.problems.append("the folder does not exist")
         folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
         return folder
-    frames, report = scan_frames(root)
+    findings = Findings()
+    records = sorted_records(root, findings)
+    total = sum(len(list_timestamps(str(Path(record.path, IMAGE_FOLDER)))[0]) for record in records)
+    contents = _Contents(_spread(total, _MOST_CHECKED))
+    for frames in scan_records(records, findings):
+        contents.add(frames)
+    report = contents.tally.report(root, findings)
     if report.images:
-        _describe(folder, frames, report)
+        _describe(folder, contents, report)
     folder.problems.extend(str(problem) for problem in report.problems)
-    damaged, checked = find_damaged(frames)
+    damaged, checked = find_damaged(contents.sample)
     if damaged:
-        share = "" if checked == 2 * len(frames) else f" of {checked:,} looked at"
+        share = "" if checked == 2 * report.images else f" of {checked:,} looked at"
         examples = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
-        folder.problems.append(f"{len(damaged):,} PNG files empty or cut off{share}: {examples}")
-    _propose(folder, root, frames, report)
+        folder.problems.append(f"{len(damaged):,} PNG files empty or truncated{share}: {examples}")
+    _propose(folder, root, contents, report)
     return folder
 
 
-def find_damaged(frames: pd.DataFrame, most: int = _MOST_CHECKED) -> tuple[list[str], int]:
+def find_damaged(frames: Any, most: int = _MOST_CHECKED) -> tuple[list[str], int]:
     """PNG files without their beginning or end among ``most`` frames spread over the table, and how many were read.
 
     It reads a few bytes of each; building the frame cache decodes every frame and names the rest.
+
+    Args:
+        frames: the columns ``image``, ``label`` and ``label_full`` by name, of equal length.
     """
-    rows = np.unique(np.linspace(0, max(len(frames) - 1, 0), min(most, len(frames))).astype(int))
-    chosen = frames.iloc[rows]
-    paths = [path for column in ("image", "label", "label_full") for path in chosen[column] if path]
+    columns = [list(frames[column]) for column in ("image", "label", "label_full")]
+    rows = _spread(len(columns[0]), most)
+    paths = [path for column in columns for path in (column[row] for row in rows) if path]
     return [path for path in paths if not _is_whole(path)], len(paths)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most ``most`` rows of ``count``, evenly over all."""
+    if count <= most:
+        return list(range(count))
+    step = (count - 1) / max(most - 1, 1)
+    return sorted({int(number * step) for number in range(most - 1)} | {count - 1 if most > 1 else 0})
 
 
 def _is_whole(path: str) -> bool:
@@ -62,34 +128,29 @@ def _is_whole(path: str) -> bool:
         return False
 
 
-def _describe(folder: DataFolder, frames: pd.DataFrame, report: IndexReport) -> None:
+def _describe(folder: DataFolder, contents: _Contents, report: IndexReport) -> None:
     folder.found["specimens"] = f"{len(report.specimens)}: {' '.join(map(str, report.specimens))}"
     folder.found["records"] = f"{report.records:,}"
-    anatomies = Counter(name for name in frames["anatomy"] if name)
-    by_anatomy = ", ".join(f"{count:,} {name}" for name, count in sorted(anatomies.items()))
+    by_anatomy = ", ".join(f"{count:,} {name}" for name, count in sorted(contents.anatomies.items()))
     folder.found["frames"] = f"{report.images:,}{f' ({by_anatomy})' if by_anatomy else ''}"
     folder.found["labels"] = f"{report.labelled:,} partial, {report.labelled_full:,} full"
     folder.found["tracked frames"] = f"{report.tracked:,}"
-    numbers: dict[str, set[int]] = {}
-    for donor, specimen in zip(frames["donor"].tolist(), frames["specimen"].tolist(), strict=True):
-        if donor:
-            numbers.setdefault(donor, set()).add(specimen)
-    pairs = [" and ".join(map(str, sorted(both))) for both in numbers.values() if len(both) > 1]
+    pairs = [" and ".join(map(str, sorted(both))) for both in contents.donors.values() if len(both) > 1]
     if pairs:
         folder.found["legs of one donor"] = "; ".join(pairs)
 
 
-def _propose(folder: DataFolder, root: Path, frames: pd.DataFrame, report: IndexReport) -> None:
+def _propose(folder: DataFolder, root: Path, contents: _Contents, report: IndexReport) -> None:
     if not report.images:
         folder.problems.append("no frame: expected …/record01/UltrasoundImages/<timestamp>.png")
         folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
         return
-    folder.usable = _usable(frames)
+    folder.usable = {labels: sorted(specimens) for labels, specimens in contents.usable.items()}
     if any(folder.usable.values()):
         _propose_training(folder, root)
-        if _has_meshes(frames) and any((Path(record) / "Labels").is_dir() for record in set(frames["record_dir"])):
+        if contents.has_label_folder and _has_meshes(contents):
             folder.propose("reconstruct", "rebuild the labelled bone in 3D", "ultrabones", "--root", root)
-    elif report.tracked and _has_meshes(frames):
+    elif report.tracked and _has_meshes(contents):
         folder.propose("label", "make labels from the CT", "ultrabones", "--root", root)
     absent = sorted(set(PUBLISHED_SPECIMENS) - set(report.specimens))
     if absent and set(report.specimens) & set(PUBLISHED_SPECIMENS) and not is_synthetic(root):
@@ -110,14 +171,8 @@ def _propose_training(folder: DataFolder, root: Path) -> None:
     folder.propose("train", "train the bone segmentation", *words)
 
 
-def _usable(frames: pd.DataFrame) -> dict[str, list[int]]:
-    """Specimens with labelled and tracked frames, by kind of label."""
-    return {labels: sorted(set(frames["specimen"][is_usable(frames, labels)].tolist())) for labels in LABEL_COLUMNS}
-
-
-def _has_meshes(frames: pd.DataFrame) -> bool:
-    records = frames.drop_duplicates("specimen")["record_dir"].tolist()
-    folders = [folder for record in records if (folder := specimen_folder(Path(record))) is not None]
+def _has_meshes(contents: _Contents) -> bool:
+    folders = [folder for record in contents.specimens.values() if (folder := specimen_folder(record)) is not None]
     return any(next((folder / "CT_bone_segmentations").glob("*.stl"), None) for folder in folders)
 
 

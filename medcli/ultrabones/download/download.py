@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +10,20 @@ from pathlib import Path
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.azure import AzureBlobs
-from medcli.sources.azure_connection import Connection, parse_connection
+from medcli.sources.azure_connection import Connection
 from medcli.sources.hub import HubRepository
 from medcli.transfer.archives import UNREAD, Archives
 from medcli.transfer.byte_counter import Counted
-from medcli.transfer.destination import check_destination
 from medcli.transfer.download import carry_out
 from medcli.transfer.http import Http
 from medcli.transfer.plan import Wanted, merge_doubles
 from medcli.transfer.protocol import Fault, Missing, RemoteFile, RemoteSource, unreachable
-from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.request import DownloadRequest, TransferOptions
 from medcli.transfer.results import Downloaded, Planned
 from medcli.transfer.zip_ranges import Member
 from medcli.ultrabones.dataset import publication
-from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place, read_name
+from medcli.ultrabones.dataset.publication import Anatomy, FileKind, read_name
+from medcli.ultrabones.download.connection import UltrabonesOrigin, check_download
 
 log = logging.getLogger(__name__)
 
@@ -128,21 +127,11 @@ def _in_short(numbers: set[int]) -> str:
     return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts) or "none"
 
 
-@dataclass(frozen=True)
-class UltrabonesOrigin:
-    """Where from, and with which right. ``connection_file`` and the environment variable hold the connection string."""
-
-    place: Place = Place.AUTO
-    connection_file: Path | None = None
-    container: str | None = None
-    revision: str = "main"
-
-
 def download_ultrabones(
     root: Path,
     selection: UltrabonesSelection,
     origin: UltrabonesOrigin,
-    manner: Manner | None = None,
+    options: TransferOptions | None = None,
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Downloaded | Planned:
@@ -153,53 +142,21 @@ def download_ultrabones(
         UsageError: the selection asks for what the source does not have.
         MedcliError: the disk is too small, or another download writes to ``root``.
     """
-    request = DownloadRequest(root, publication.ABOUT, manner or Manner(), dry_run, progress)
+    request = DownloadRequest(root, publication.ABOUT, options or TransferOptions(), dry_run, progress)
     finding = _Finding(selection)
-    check_destination(root, may_write=not dry_run)
+    connection = check_download(root, origin, dry_run)
+    if connection and (surplus := connection.surplus_rights()):
+        log.warning(
+            "the connection string allows more than reading (%s); medcli only reads, but keep it to yourself",
+            ", ".join(surplus),
+        )
     with unreachable("check --revision"):
-        connection = find_connection(origin)
         source, wanted = (
             _of_azure(connection, origin, finding, request) if connection else _of_hub(origin, finding, request)
         )
     wanted = merge_doubles(finding.of_matching(wanted, source.address))
     _check_found(wanted, selection, source)
     return carry_out([(source, wanted)], request)
-
-
-def find_connection(origin: UltrabonesOrigin) -> Connection | None:
-    """The connection string to use, or None for the Hub.
-
-    Raises:
-        DataError: it cannot be read, is incomplete, expired, or does not allow reading and listing.
-        UsageError: Azure was asked for, and no connection string is configured.
-    """
-    if origin.place is Place.HUB:
-        return None
-    text = os.environ.get(publication.CONNECTION_VARIABLE, "")
-    if origin.connection_file:
-        try:
-            text = origin.connection_file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"cannot read the connection string in {origin.connection_file}: {type(error).__name__}"
-            ) from None
-    if not text.strip():
-        if origin.place is Place.AZURE or origin.connection_file:
-            raise UsageError(
-                "downloading from Azure needs the connection string that the dataset's page publishes",
-                "put it into a file and name that with --connection-string-file, or set "
-                f"{publication.CONNECTION_VARIABLE}",
-            )
-        return None
-    connection = parse_connection(text)
-    connection.check_usable()
-    surplus = connection.surplus_rights()
-    if surplus:
-        log.warning(
-            "the connection string allows more than reading (%s); medcli only reads, but keep it to yourself",
-            ", ".join(surplus),
-        )
-    return connection
 
 
 def _of_azure(

@@ -12,7 +12,7 @@ from medcli.transfer.destination import check_destination
 from medcli.transfer.download import carry_out
 from medcli.transfer.plan import Wanted
 from medcli.transfer.protocol import unreachable
-from medcli.transfer.request import DownloadRequest, Manner
+from medcli.transfer.request import DownloadRequest, TransferOptions
 from medcli.transfer.results import Downloaded, FileFailure, Planned
 from medcli.ultrabones.dataset import publication
 
@@ -35,14 +35,18 @@ class Weights:
 
 
 def download_weights(
-    root: Path, revision: str = "main", manner: Manner | None = None, dry_run: bool = False, progress: Progress = SILENT
+    root: Path,
+    revision: str = "main",
+    options: TransferOptions | None = None,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
 ) -> Weights | Planned:
     """Bring the published checkpoint to ``root``, verified, and convert it.
 
     Raises:
-        DataError: the Hub cannot be reached, has no such file, or the file is no such checkpoint.
+        DataError: the Hub cannot be reached, has no such file, or the file is not such a checkpoint.
     """
-    request = DownloadRequest(root, publication.ABOUT_WEIGHTS, manner or Manner(), dry_run, progress)
+    request = DownloadRequest(root, publication.ABOUT_WEIGHTS, options or TransferOptions(), dry_run, progress)
     check_destination(root, may_write=not dry_run)
     with unreachable("check --revision"):
         source = HubRepository(publication.HUB_WEIGHTS, "model", revision, request.client())

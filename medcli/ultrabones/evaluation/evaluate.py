@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medcli.core import plausibility
 from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs
@@ -37,8 +38,6 @@ from medcli.ultrabones.evaluation.protocols import VISIBLE_GREY, paper_score, st
 logger = logging.getLogger(__name__)
 PROTOCOLS = ("paper", "strict")
 _BATCH = 64
-_PLAUSIBLE_SPACING_MM = (0.005, 5.0)
-"""Edges that a pixel of an ultrasound image can have; published: 0.05392."""
 
 
 @dataclass(frozen=True)
@@ -213,9 +212,8 @@ def _load_ahead(
 
 
 def _check_spacing(spacing_mm: float) -> None:
-    low, high = _PLAUSIBLE_SPACING_MM
-    if not low <= spacing_mm <= high:
-        raise DataError(f"its space_factor in the tracking table is {spacing_mm:g} mm, expected {low:g} to {high:g} mm")
+    if problem := plausibility.MEASURED_SPACING_MM.problem(spacing_mm, "its space_factor in the tracking table"):
+        raise DataError(problem)
 
 
 def _spacings_mm(frames: pd.DataFrame) -> list[float]:
@@ -227,7 +225,7 @@ def _spacings_mm(frames: pd.DataFrame) -> list[float]:
         except DataError:
             continue
         mine = factors[frames["tracking"].to_numpy()[rows]]
-        spacings[rows] = np.where(mine > 0, mine, PIXEL_SPACING_MM)
+        spacings[rows] = np.where(np.isnan(mine), PIXEL_SPACING_MM, mine)
     return spacings.tolist()
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from medcli.core.compiled import njit
 
 FAR = 1 << 14
 """Column distance (pixels) that stands for "no mask pixel in this column"; no frame is that high."""
@@ -18,7 +19,7 @@ NOWHERE = FAR * FAR
 """Squared distance to an empty mask."""
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def column_distance(mask: Any) -> Any:
     """Distance (rows, columns) int32 of each pixel to the nearest True along its column, ``FAR`` where none is."""
     height, width = mask.shape
@@ -34,7 +35,7 @@ def column_distance(mask: Any) -> Any:
     return distance
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def squared_distance_at(columns: Any, row: int, column: int) -> int:
     """Squared distance of one pixel to the mask whose :func:`column_distance` is ``columns``."""
     width = columns.shape[1]
@@ -52,7 +53,7 @@ def squared_distance_at(columns: Any, row: int, column: int) -> int:
     return int(best)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def positions(mask: Any) -> Any:
     """Flat indices (int64, ascending) of the True pixels; looks at eight pixels at a time, since few are."""
     flat = mask.ravel().view(np.uint8)
@@ -73,7 +74,7 @@ def positions(mask: Any) -> Any:
     return found
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def squared_distances(source: Any, target: Any) -> Any:
     """Squared distance (pixels², int64) of each True pixel of ``source``, in row order, to ``target``.
 
@@ -88,7 +89,7 @@ def squared_distances(source: Any, target: Any) -> Any:
     return found
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def dilate(mask: Any, radius: int) -> Any:
     """Pixels no farther than ``radius`` pixels (Euclidean) from a True pixel."""
     height, width = mask.shape

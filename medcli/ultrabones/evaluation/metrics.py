@@ -1,6 +1,6 @@
 """What is measured of a frame: one table of measures, which every output follows.
 
-A new measure is one function of a :class:`FrameComparison` and one entry in :data:`MEASURES`. By that it stands in the
+A new measure is one function of a :class:`FrameComparison` and one entry in :data:`MEASURES`. It then appears in the
 JSON, the printed tables, the table of frames, ``--fail-under``, the figures and the report, for both protocols of
 :mod:`medcli.ultrabones.evaluation.protocols`. A value that a frame does not have is NaN.
 """
@@ -85,7 +85,7 @@ class Measure:
         unit: of a scalar.
         decimals: shown.
         paper_title: what the paper calls it.
-        is_headline: one of the few numbers that stand large in a report and in its table of specimens.
+        is_headline: one of the few numbers shown large in a report and in its table of specimens.
     """
 
     key: str

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey
 from medcli.ultrabones.dataset.frame_index import mask_path
+from medcli.ultrabones.dataset.presence import no_masks
 from medcli.ultrabones.segmentation.frame_io import read_mask
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame_exactly, resize_label, round_grey
 
@@ -85,11 +86,8 @@ class StoredMasks:
         """
         self._paths = mask_path(frames, self.name).tolist()
         if not any(self._paths):
-            there = sorted(
-                {folder.name for record in frames["record_dir"].unique() for folder in _mask_folders(record)}
-            )
-            hint = f"mask folders there: {', '.join(there)}" if there else "make them with: medcli predict seg"
-            raise DataError(f"no mask in folder {self.name} of {frames['record_dir'].nunique()} records", hint)
+            records = frames["record_dir"].unique()
+            raise no_masks(self.name, len(records), {folder.name for one in records for folder in _mask_folders(one)})
 
     def load(self, row: int, image: str, label: str) -> LoadedFrame:
         if not self._paths[row]:
@@ -119,7 +117,7 @@ class Model:
         Raises:
             DataError: there is none, or it cannot be read.
         """
-        from medcli.ultrabones.segmentation.checkpoint import find_newest_best
+        from medcli.ultrabones.segmentation.checkpoint_metadata import find_newest_best
         from medcli.ultrabones.segmentation.inference import load_segmenter
 
         if path is None:

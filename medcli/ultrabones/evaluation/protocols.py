@@ -1,4 +1,4 @@
-"""How near a predicted bone surface lies to the labelled one: the published protocol, and a stricter one.
+"""Distance of a predicted bone surface to the labelled one: the published protocol, and a stricter one.
 
 **Paper** (Wu et al. 2025): everything at 256 x 256 with one scale for both axes, 0.1857… mm per pixel. The label is
 thickened to 3 pixels. Precision at t is the share of predicted pixels nearer than t to a label pixel, recall the share

@@ -8,12 +8,13 @@ All coordinates are millimetres, float64.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from medcli.core.compiled import njit
 
 _STACK = 64  # deeper than any tree over fewer than 2^60 triangles
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _segment_squared(px, py, pz, ax, ay, az, bx, by, bz):
     """Squared distance of a point to the segment a-b."""
     ux, uy, uz = bx - ax, by - ay, bz - az
@@ -28,7 +29,7 @@ def _segment_squared(px, py, pz, ax, ay, az, bx, by, bz):
     return wx * wx + wy * wy + wz * wz
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def triangle_squared(px, py, pz, t):
     """Squared distance of a point to a triangle ``t`` (3, 3); also right for triangles without area.
 
@@ -56,7 +57,7 @@ def triangle_squared(px, py, pz, t):
     )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _box_squared(px, py, pz, boxes, node):
     dx = max(boxes[node, 0] - px, 0.0, px - boxes[node, 3])
     dy = max(boxes[node, 1] - py, 0.0, py - boxes[node, 4])
@@ -64,7 +65,7 @@ def _box_squared(px, py, pz, boxes, node):
     return dx * dx + dy * dy + dz * dz
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def nearest_squared(px, py, pz, triangles, boxes, starts, limit_squared, stack_node, stack_squared):
     """Squared distance to the nearest triangle, or ``limit_squared`` when none is nearer.
 
@@ -99,7 +100,7 @@ def nearest_squared(px, py, pz, triangles, boxes, starts, limit_squared, stack_n
         node, squared = stack_node[size], stack_squared[size]
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def point_distances(points, triangles, boxes, starts, limit):
     """Distance of each point (N, 3) to the nearest triangle, at most ``limit``; (N,)."""
     stack_node, stack_squared = np.empty(_STACK, np.int64), np.empty(_STACK, np.float64)
@@ -113,12 +114,12 @@ def point_distances(points, triangles, boxes, starts, limit):
     return distances
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def grid_distances(origin, step_u, step_v, shape, triangles, boxes, starts, limit):
     """Distance to the nearest triangle of points on a plane grid; (rows, columns), ``inf`` from ``limit`` on.
 
     Point (r, c) is ``origin + c step_u + r step_v``. A distance changes by no more than the way between two points, so
-    one look at the middle of a tile of 8 x 8 points passes over most of the grid.
+    one evaluation at the middle of a tile of 8 x 8 points passes over most of the grid.
     """
     tile = 8
     stack_node, stack_squared = np.empty(_STACK, np.int64), np.empty(_STACK, np.float64)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medcli.core.errors import MedcliError, UsageError
+from medcli.core.errors import MedcliError
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
@@ -29,7 +29,7 @@ from medcli.ultrabones.labelling.label_record import (
     refuse_unless_near,
     refuse_unrefined,
 )
-from medcli.ultrabones.labelling.label_rules import BOTH, rules_of
+from medcli.ultrabones.labelling.label_rules import BOTH, refuse_initial_poses, rules_of
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refine_record import SweepRefinement, plan_refinement, refine_sweep
 
@@ -128,8 +128,7 @@ def label_ultrabones(
         DataError: no frames, or no record at all could be labelled (the first reason).
         UsageError: settings that contradict each other.
     """
-    if settings.refine and settings.poses == INITIAL:
-        raise UsageError("--refine makes labels from refined poses: leave --poses away, or say --poses optimized")
+    refuse_initial_poses(settings.refine, settings.poses)
     rules_of(settings.kind)  # refuses an unknown one before any work is done
     use_single_threaded_codecs()
     sweeps = find_sweeps(root, specimens, records)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from medcli.core.errors import DataError
 from medcli.core.files import write_text
+from medcli.core.json_text import parse_json
 from medcli.core.made_with import fingerprint
 from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep, read_poses
@@ -35,7 +36,7 @@ def read_stamps(path: Path) -> dict[str, dict[str, object]]:
         DataError: the file is damaged.
     """
     try:
-        stamps = json.loads(path.read_text(encoding="utf-8"))
+        stamps = parse_json(path.read_bytes())
         return {name: {"poses": "unknown", "fingerprint": "", **stamp} for name, stamp in stamps.items()}
     except FileNotFoundError:
         return {}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.files import make_output_folder, remove_leftovers
+from medcli.core.files import make_output_folder
 from medcli.core.image_io import read_grey, read_size, write_image
 from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.overlays import overlay_masks
@@ -85,7 +85,7 @@ def label_sweep(
     written = folders_of(rules, overlay)
     with _stamped(sweep, poses, surfaces, written, overwrite):
         for name in written:
-            remove_leftovers(make_output_folder(sweep.folder / name))
+            make_output_folder(sweep.folder / name)
 
         def label(frame: int) -> FrameLabel:
             try:
@@ -193,7 +193,7 @@ def _label_frame(
 
 
 def label_overlay_path(sweep: Sweep, timestamp: int) -> Path:
-    """Where the overlay of a frame lies."""
+    """Path of the overlay of a frame."""
     return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
 
 

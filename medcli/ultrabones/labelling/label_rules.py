@@ -55,6 +55,16 @@ BOTH = "both"
 """The two published kinds."""
 
 
+def refuse_initial_poses(refine: bool, poses: str | None) -> None:
+    """Refuse labels from ``initial`` poses where the poses are refined.
+
+    Raises:
+        UsageError: both are asked for.
+    """
+    if refine and poses == "initial":
+        raise UsageError("--refine makes labels from refined poses: leave --poses away, or say --poses optimized")
+
+
 def rules_of(kind: str) -> tuple[LabelRule, ...]:
     """The rules that ``--kind`` names.
 

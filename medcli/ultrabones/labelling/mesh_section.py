@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from medcli.core.compiled import njit
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, ct_to_image
@@ -46,7 +46,7 @@ def first_runs(full: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(_first_runs(full))
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _first_runs(full):
     rows, columns = full.shape
     partial = np.zeros_like(full)
@@ -62,7 +62,7 @@ def _first_runs(full):
     return partial
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _draw_section(image, matrix, triangles, boxes, starts, spacing, band):
     """Set the pixels nearer than ``band`` to a triangle to 255; return how many were set.
 
@@ -109,7 +109,7 @@ def _draw_section(image, matrix, triangles, boxes, starts, spacing, band):
     return added
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _draw_triangle(image, t, spacing, band, margin):
     """Set the pixels nearer than ``band`` to one triangle (3, 3) in image millimetres."""
     low_z, high_z = min(t[0, 2], t[1, 2], t[2, 2]), max(t[0, 2], t[1, 2], t[2, 2])

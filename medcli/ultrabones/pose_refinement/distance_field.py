@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from medcli.core.compiled import njit
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.triangle_tree import nearest_squared
 
@@ -106,7 +106,7 @@ def _cubes_around(
     return np.asarray(maximum_filter(around, size=2 * int(np.ceil(reach_mm / side)) + 1, mode="constant"))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def interpolate_distance(gx, gy, gz, index, values):
     """Distance in millimetres at a point in cells from the origin, ``inf`` where the field has no cube."""
     if gx < 0.0 or gy < 0.0 or gz < 0.0:
@@ -127,7 +127,7 @@ def interpolate_distance(gx, gy, gz, index, values):
     return (d00 * (1.0 - fy) + d01 * fy) * (1.0 - fx) + (d10 * (1.0 - fy) + d11 * fy) * fx
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _look_up_all(points, origin, step, index, values):
     distances = np.empty(len(points))
     for i in range(len(points)):
@@ -140,7 +140,7 @@ def _look_up_all(points, origin, step, index, values):
     return distances
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _mark_cubes(near, origin, side, triangles, limit):
     """Mark the cubes that the box of a triangle, widened by ``limit``, touches."""
     for k in range(len(triangles)):
@@ -156,7 +156,7 @@ def _mark_cubes(near, origin, side, triangles, limit):
                     near[x, y, z] = True
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _fill_cubes(values, cubes, origin, step, triangles, boxes, starts):
     """Lower ``values`` (cubes, 9, 9, 9) to the distances to these triangles.
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from medcli.core.compiled import njit
 from medcli.ultrabones.pose_refinement.distance_field import interpolate_distance
 
 NEAR_MM = 0.5
@@ -32,7 +32,7 @@ MARKER_BALLS_MM = np.array(
 """(4, 3): the balls of the probe's marker in its own coordinates."""
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def pose_matrix(pose, matrix):
     """Write T = [R | t] of a pose (6,) into ``matrix`` (3, 4): R = Rz(c) Ry(b) Rx(a), degrees."""
     a, b, c = np.radians(pose[3]), np.radians(pose[4]), np.radians(pose[5])
@@ -43,7 +43,7 @@ def pose_matrix(pose, matrix):
     matrix[0, 3], matrix[1, 3], matrix[2, 3] = pose[0], pose[1], pose[2]
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def marker_cost(pose, start):
     """The second term of J: 3000 times the mean way of the marker's balls between two poses, millimetres."""
     moved, still = np.empty((3, 4)), np.empty((3, 4))
@@ -61,7 +61,7 @@ def marker_cost(pose, start):
     return MARKER_WEIGHT * total / len(MARKER_BALLS_MM)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def objective(pose, start, points, weights, origin, step, index, values):
     """J of a pose by the distance field; points (N, 3) in probe millimetres, weights (N,)."""
     m = np.empty((3, 4))
@@ -131,7 +131,7 @@ def _rates(size: int, share: NDArray[np.float64]) -> tuple[float, float, float, 
     return c_sigma, c_one, c_mu, damping, mass, length
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _search(start, bound, sigma, draws, share, rates, points, weights, origin, step, index, values, best, lowest):
     """The loop of :func:`search`; writes ``best`` (6,) and ``lowest`` (1,). Plain loops compile in a second."""
     generations, offspring, size = draws.shape
@@ -166,7 +166,7 @@ def _search(start, bound, sigma, draws, share, rates, points, weights, origin, s
         sigma *= _adapt(shape, path, drawn, draws[generation], order, share, rates)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _lowest(cost, count):
     """Positions of the ``count`` lowest costs, ascending; of equal ones the first comes first."""
     order, taken = np.empty(count, np.int64), np.zeros(len(cost), np.bool_)
@@ -180,7 +180,7 @@ def _lowest(cost, count):
     return order
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _adapt(shape, path, drawn, draws, order, share, rates):
     """Turn and stretch ``shape`` (6, 6) and ``path`` (6,) towards what worked; return the factor of the step length."""
     c_sigma, c_one, c_mu, damping, mass, length = rates

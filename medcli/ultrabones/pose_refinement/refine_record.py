@@ -1,13 +1,11 @@
 """Refine all poses of a record: a report for each frame, and optimised poses in its tracking table.
 
 The report is also the journal: it is written whenever some seconds of work are done, each row with a key of all that
-its pose depends on. A run that was killed goes on from it and ends with the same files as one whole run.
+its pose depends on. A killed run resumes from it and ends with the same files as one complete run.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 import os
@@ -23,8 +21,10 @@ from medcli.core.errors import DataError
 from medcli.core.files import csv_text, write_bytes, write_text
 from medcli.core.image_io import read_grey
 from medcli.core.made_with import fingerprint, reject_other_options
+from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.progress import SILENT, Progress
 from medcli.core.rigid_transforms import transform_points
+from medcli.core.tables import read_dicts
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, read_poses
@@ -32,6 +32,7 @@ from medcli.ultrabones.dataset.tracking_table import (
     OPTIMIZED_POSE_COLUMNS,
     POSE_COLUMNS,
     has_optimized_poses,
+    read_tracking_cells,
     standard_names,
     tracking_file,
 )
@@ -167,7 +168,7 @@ def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]
     path = tracking_file(record_dir)
     if path is None:
         raise DataError(f"no tracking table in {record_dir}")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    table = read_tracking_cells(path, rename=False, dtype=str, keep_default_na=False)
     written = table.columns.str.strip().tolist()
     table.columns = pd.Index(standard_names(written))
     columns = {name: table[name].tolist() for name in POSE_COLUMNS}
@@ -275,11 +276,20 @@ def _as_row(found: Refinement, key: str) -> Row:
 def _read_report(path: Path) -> dict[int, Row]:
     if not path.exists():
         return {}
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     try:
-        return {int(row["timestamp"]): {name: row[name] for name in REPORT_COLUMNS} for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not a report of this command: {error!r}", "move it away, or --overwrite") from error
+        _, rows = read_dicts(path, "report of this command", REPORT_COLUMNS)
+        return {int(row["timestamp"]): _checked(row) for row in rows}
+    except (DataError, ValueError) as error:
+        raise DataError(f"{path} is not a report of this command: {error}", "move it away, or --overwrite") from error
+
+
+def _checked(row: Row) -> Row:
+    """A row of the report; ValueError when the numbers of a refined pose are none, or not plausible."""
+    if row["status"] == "refined":
+        problem = problem_of({name: float(row[name]) for name in POSE_COLUMNS}, pose_bounds(POSE_COLUMNS))
+        if problem or not all(math.isfinite(float(row[name])) for name in ("displacement_mm", "j_before", "j_after")):
+            raise ValueError(problem or "a number that is not finite")
+    return {name: row[name] for name in REPORT_COLUMNS}
 
 
 def _write_report(path: Path, rows: dict[int, Row]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.files import make_output_folder, remove_leftovers, usable_cores, write_text
+from medcli.core.files import make_output_folder, usable_cores, write_text
 from medcli.core.image_io import read_grey, use_single_threaded_codecs
 from medcli.core.json_text import read_object
 from medcli.core.made_with import fingerprint
@@ -137,7 +137,7 @@ def reconstruct_ultrabones(
     out = Path(out)
     was_there = out.exists()
     if not settings.dry_run:
-        remove_leftovers(make_output_folder(out))
+        make_output_folder(out)
     rebuild = partial(_rebuild, out=out, settings=settings, workers=workers or usable_cores(), progress=progress)
     try:
         rebuilt, failures = for_each_record(sweeps, settings.meshes, settings.merged, rebuild)
@@ -196,7 +196,7 @@ def _rebuild(
 
 
 def _record_name(sweep: Sweep) -> str:
-    """``specimen90_fibula_record01`` or ``cadaver90_F231091_record01``: from the folders, which tell releases apart."""
+    """``specimen90_fibula_record01`` or ``cadaver90_F231091_record01``: from the folders, which differ by release."""
     specimen = specimen_folder(sweep.folder)
     if specimen is None:
         return sweep.name.replace(" ", "_")

@@ -1,6 +1,6 @@
 """Checkpoints: safetensors weights that carry their own description, and the same description as JSON beside them.
 
-``best.safetensors`` is whole by itself (the description stands in its header, so weights and description can never
+``best.safetensors`` is complete in itself (the description is in its header, so weights and description can never
 be of two different moments); ``best.json`` is a copy of it for people and scripts. Loading executes nothing.
 """
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder
+from medcli.core.files import check_replaceable, make_output_folder
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.seeds import seed_torch
-from medcli.training.weights import SUFFIX, build_and_load, find_newest, read_description, save_weights
-from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
+from medcli.training.weights import SUFFIX, build_and_load, save_weights
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, read_metadata
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER, NO_WEIGHTS, build_model
 from medcli.ultrabones.segmentation.published_checkpoint import load_upstream
 
@@ -52,16 +52,6 @@ def save_checkpoint(path: Path, model: torch.nn.Module, metadata: Metadata) -> P
     return save_weights(path, model, metadata.to_json())
 
 
-def read_metadata(path: Path) -> Metadata:
-    """The description in one of our checkpoints, without reading the weights.
-
-    Raises:
-        DataError: the file is missing or is not one of ours.
-    """
-    hint = "use one that medcli train seg or medcli checkpoint convert wrote"
-    return Metadata.from_json(read_description(path, hint), path)
-
-
 def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
     """The network of a checkpoint, on the CPU and in evaluation mode, and its description.
 
@@ -81,15 +71,6 @@ def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
     return build_and_load(lambda: build_model(metadata.arch, metadata.encoder), path, network).eval(), metadata
 
 
-def find_newest_best(runs_root: Path = Path("runs")) -> Path:
-    """The newest ``<runs_root>/seg/*/best.safetensors``.
-
-    Raises:
-        DataError: there is none.
-    """
-    return find_newest(Path(runs_root), "seg")
-
-
 def describe_segmentation_checkpoint(path: Path) -> Checkpoint:
     """Load a checkpoint of either format and say what it is."""
     model, metadata = load_model(Path(path))
@@ -104,9 +85,8 @@ def convert_checkpoint(source: Path, target: Path, overwrite: bool = False) -> C
         DataError: see :func:`load_model`.
         UsageError: ``target`` exists and ``overwrite`` is not set.
     """
-    target = _with_suffix(target)
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists", "use --overwrite to replace it")
+    target = with_suffix(target)
+    check_replaceable(target, overwrite)
     model, metadata = load_model(Path(source))
     make_output_folder(target.absolute().parent)
     return describe_segmentation_checkpoint(save_checkpoint(target, model, metadata))
@@ -120,7 +100,7 @@ def create(
     seed: int = 42,
     overwrite: bool = False,
 ) -> Checkpoint:
-    """Write a network that has not learned anything yet, to compare trained ones with.
+    """Write a network that is not trained, to compare trained ones with.
 
     Its weights are those that a training with the same network and seed begins with. A file that holds the same
     network already is left alone.
@@ -129,7 +109,7 @@ def create(
         UsageError: no such network, or ``target`` holds something else and ``overwrite`` is not set.
         DataError: the encoder's weights cannot be had.
     """
-    target = _with_suffix(target)
+    target = with_suffix(target)
     settings = {"encoder_weights": str(encoder_weights), "seed": seed}
     if target.exists() and not overwrite:
         found = read_metadata(target)
@@ -144,6 +124,7 @@ def create(
     )
 
 
-def _with_suffix(path: Path) -> Path:
+def with_suffix(path: Path) -> Path:
+    """The path with the ending ``.safetensors``, added if it has another."""
     path = Path(path)
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

@@ -1,4 +1,4 @@
-"""What one must know of a segmentation network besides its weights; stands in the header of each checkpoint."""
+"""What must be known of a segmentation network besides its weights; stored in the header of each checkpoint."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from medcli import __version__
+from medcli.core.errors import UsageError
 from medcli.core.json_text import to_json
+from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.description import NAME, OBJECT, TEXT, Rule, are_splits, between, read_described, whole
+from medcli.training.weights import SUFFIX, find_newest, read_description
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER
 
@@ -58,10 +61,51 @@ class Metadata:
         """Read a description back; fields of a later version are left out.
 
         Raises:
-            DataError: it is no description, of a schema that this version does not know, or a field is not what it
+            DataError: it is not a description, of a schema that this version does not know, or a field is not what it
                 must be.
         """
         return cls(**read_described(text, _FAMILY, SCHEMA, _RULES, name, "segmentation"))
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The description in one of our checkpoints, without reading the weights.
+
+    Raises:
+        DataError: the file is missing or is not one of ours.
+    """
+    hint = "use one that medcli train seg or medcli checkpoint convert wrote"
+    return Metadata.from_json(read_description(path, hint), path)
+
+
+def find_newest_best(runs_root: Path = Path("runs")) -> Path:
+    """The newest ``<runs_root>/seg/*/best.safetensors``.
+
+    Raises:
+        DataError: there is none.
+    """
+    return find_newest(Path(runs_root), "seg")
+
+
+def check_segmentation_checkpoint(path: Path | None, runs_root: Path = Path("runs")) -> None:
+    """Make sure that there is a checkpoint, ``path`` or the newest one, and that it describes its network.
+
+    Raises:
+        DataError: there is none, or its description cannot be read.
+    """
+    path = path or find_newest_best(runs_root)
+    check_checkpoint_file(path, "train one: medcli train seg")
+    if path.suffix == SUFFIX:
+        read_metadata(path)
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Make sure that a threshold, if one is given, is a probability.
+
+    Raises:
+        UsageError: it does not lie between 0 and 1.
+    """
+    if threshold is not None and not 0.0 < threshold < 1.0:
+        raise UsageError(f"--threshold must lie between 0 and 1, got {threshold}")
 
 
 _RULES: dict[str, Rule] = {

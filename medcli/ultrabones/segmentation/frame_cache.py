@@ -23,7 +23,7 @@ from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
 from medcli.ultrabones.segmentation.frame_io import read_image, read_label
 
 _PARTS = {"images": (INPUT_SIZE, INPUT_SIZE), "labels": (INPUT_SIZE, INPUT_SIZE)}
-_VERSION = "2"
+_VERSION = "3"  # raised when files are read in another way, so that frames are decoded anew
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class FrameCache:
 
         Args:
             frames: rows of :func:`medcli.ultrabones.dataset.frame_index.index_frames`, any selection in any order.
-            folder: where the cache lies; default: :func:`default_folder`.
+            folder: place of the cache; default: :func:`default_folder`.
             workers: threads that decode; default: one for each usable core.
             progress: shows how far decoding is.
             labels: ``partial`` or ``full``.
@@ -73,7 +73,7 @@ class FrameCache:
             return read_image(keys[i][0]), read_label(keys[i][1])
 
         found = store.open(["\t".join(key) for key in keys], _stamp_files(keys), decode, workers, progress)
-        failures = tuple(f"{keys[i][0]}: cannot be decoded, or its label" for i in found.bad)
+        failures = tuple(_failure(keys[i][0], found.reasons[i]) for i in found.bad.tolist())
         images, masks = found.parts
         return FrameCache(images, masks, frames.iloc[found.good].reset_index(drop=True), failures)
 
@@ -90,7 +90,12 @@ def default_folder(frames: pd.DataFrame, labels: str) -> Path:
     """The place in the user's cache for the data folder that ``frames`` come from."""
     records = sorted({str(Path(path).parent) for path in frames["record_dir"]})
     root = os.path.commonpath(records) if records else ""
-    return cache_folder("ultrabones") / f"{hashlib.sha256(root.encode()).hexdigest()[:12]}-{labels}"
+    return cache_folder("ultrabones") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}-{labels}"
+
+
+def _failure(image: str, reason: str) -> str:
+    """A line that begins with the frame, also where the reason names its label."""
+    return f"{image}: {reason.removeprefix(image).strip()}"
 
 
 def _keys(frames: pd.DataFrame, labels: str) -> list[tuple[str, str]]:

@@ -80,7 +80,7 @@ class SegmentationModule(pl.LightningModule):
         self._totals.log(self)
 
     def on_train_epoch_start(self) -> None:
-        # From the epoch alone, so that a run which goes on needs no scheduler's state.
+        # From the epoch alone, so that a resumed run needs no scheduler's state.
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.settings.lr * LR_FACTOR ** (self.current_epoch // LR_STEP_EPOCHS)
 

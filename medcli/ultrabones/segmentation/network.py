@@ -45,10 +45,25 @@ def build_model(arch: str = ARCH, encoder: str = ENCODER, encoder_weights: str |
         return _construct_pretrained(arch, encoder, weights)
     path = Path(weights)
     if not path.is_file():
-        raise DataError(f"encoder weights '{weights}' are neither a published set of {encoder} nor a file", _WAY_OUT)
+        raise _no_weights(encoder, weights)
     model = _construct(arch, encoder, None)
     _load_encoder(model.get_submodule("encoder"), path, encoder)
     return model
+
+
+def check_encoder_weights(encoder: str, weights: str) -> None:
+    """Make sure that weights named as a file are one; names of published weights are left to :func:`build_model`.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    is_name = weights == Path(weights).name and not Path(weights).suffix
+    if not is_name and not encoder.startswith("tu-") and not Path(weights).is_file():
+        raise _no_weights(encoder, weights)
+
+
+def _no_weights(encoder: str, weights: str | Path) -> DataError:
+    return DataError(f"encoder weights '{weights}' are neither a published set of {encoder} nor a file", _WAY_OUT)
 
 
 def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:

@@ -11,18 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from medcli.core.errors import MedcliError, UsageError
-from medcli.core.files import make_output_folder, replacing
-from medcli.ultrabones.segmentation.checkpoint import find_newest_best, load_model
-from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
-from medcli.ultrabones.segmentation.inference import Segmenter
-from medcli.ultrabones.segmentation.preprocessing import mask_at_size, normalise_unit, resize_frame
+from medcli.core.errors import MedcliError
+from medcli.core.files import check_replaceable, make_output_folder, replacing
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, find_newest_best
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+
+    from medcli.ultrabones.segmentation.inference import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +78,11 @@ def export_seg(
         UsageError: the file exists.
         DataError: the checkpoint cannot be used.
     """
-    missing = [name for name in _EXTRAS if find_spec(name) is None]
-    if missing:
-        raise MedcliError(f"exporting needs {', '.join(missing)}", "pip install 'medcli[onnx]'")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists", "use --overwrite to replace it")
+    from medcli.ultrabones.segmentation.checkpoint import load_model
+    from medcli.ultrabones.segmentation.inference import Segmenter
+
+    check_onnx_packages()
+    check_replaceable(out, overwrite)
     if checkpoint is None:
         checkpoint = find_newest_best()
         logger.info("checkpoint: %s (the newest)", checkpoint)
@@ -104,6 +102,17 @@ def export_seg(
     return SegExport(Path(checkpoint), out, out.stat().st_size, OPSET, network, largest, differing, compared)
 
 
+def check_onnx_packages() -> None:
+    """Make sure that the packages of the extra ``onnx`` are installed.
+
+    Raises:
+        MedcliError: one is missing.
+    """
+    missing = [name for name in _EXTRAS if find_spec(name) is None]
+    if missing:
+        raise MedcliError(f"exporting needs {', '.join(missing)}", "pip install 'medcli[onnx]'")
+
+
 def whole_network(model: torch.nn.Module, metadata: Metadata, threshold: float) -> torch.nn.Module:
     """``model`` between its pre- and post-processing: uint8 (N, H, W) to probability and mask (N, H, W).
 
@@ -111,6 +120,8 @@ def whole_network(model: torch.nn.Module, metadata: Metadata, threshold: float) 
     numbers on every runtime, where an anti-aliased Resize operator is not known to all of them.
     """
     import torch
+
+    from medcli.ultrabones.segmentation.preprocessing import normalise_unit
 
     class WholeNetwork(torch.nn.Module):
         def __init__(self) -> None:
@@ -176,7 +187,10 @@ def _compare(
 ) -> tuple[float, int, int]:
     """Largest difference of a probability, differing pixels and compared pixels, on frames of these sizes."""
     import cv2
+    import numpy as np
     import onnxruntime
+
+    from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     largest, differing, compared = 0.0, 0, 0
@@ -195,6 +209,7 @@ def _compare(
 def _speckle(shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Two frames that resemble ultrasound: speckle of two sizes under a bright band, (2, H, W) uint8."""
     import cv2
+    import numpy as np
 
     generator = np.random.default_rng(0)
     frames = generator.rayleigh(40.0, (2, *shape))

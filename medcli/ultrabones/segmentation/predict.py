@@ -26,24 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.contact_sheet import TILE_WIDTH, Tile, tile_sheet
-from medcli.core.errors import MedcliError, UsageError
-from medcli.core.files import DISK_FULL, usable_cores
+from medcli.core.errors import DISK_FULL, MedcliError, UsageError, system_failure
+from medcli.core.files import usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Advance, Progress
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
-from medcli.ultrabones.segmentation.checkpoint import find_newest_best
+from medcli.ultrabones.segmentation.checkpoint_metadata import check_threshold, find_newest_best
+from medcli.ultrabones.segmentation.frame_reader import FrameReader, InputFrame
 from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter, one_thread_each
 from medcli.ultrabones.segmentation.prediction_folders import prediction_manifest, prepare_folders
-from medcli.ultrabones.segmentation.prediction_inputs import (
-    MASK_ENDING,
-    FrameReader,
-    InputFrame,
-    InputSource,
-    find_sources,
-    records_of,
-)
+from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING, InputSource, find_sources, records_of
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 
 logger = logging.getLogger(__name__)
@@ -53,7 +47,7 @@ OVERLAY_FOLDER = "overlays"
 _MOST_TILES = 24
 _OVERLAY_QUALITY = 90
 _BONE_COLOUR, _OPACITY = (255, 170, 0), 0.55
-"""Orange stands apart from grey with any colour vision."""
+"""Orange is distinct from grey for any colour vision."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +124,7 @@ def predict_seg(
             ``runs/seg/*/best.safetensors``.
         settings: how; the defaults when None.
         root, specimens: also all records of these specimens of a data folder.
-        progress: is told of every frame.
+        progress: called for every frame.
 
     Raises:
         UsageError: an input means no file, or masks of another program would be replaced.
@@ -138,8 +132,7 @@ def predict_seg(
         MedcliError: the output cannot be written.
     """
     settings = settings or PredictSettings()
-    if settings.threshold is not None and not 0.0 < settings.threshold < 1.0:
-        raise UsageError(f"--threshold must lie between 0 and 1, got {settings.threshold}")
+    check_threshold(settings.threshold)
     records = records_of(root, specimens) if root is not None and specimens else []
     sources = find_sources([*inputs, *records], settings.out)
     if not sources:
@@ -220,7 +213,7 @@ class _Run:
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
-        """When the block raises (Ctrl-C, disk full), workers end after the batch at hand."""
+        """When the block raises (Ctrl-C, disk full), workers end after the current batch."""
         try:
             yield
         except BaseException:
@@ -262,7 +255,7 @@ class _Run:
                 self._write(frame, grey, mask, shown)
             except OSError as error:
                 if error.errno in DISK_FULL:
-                    raise MedcliError(f"cannot write {frame.mask}: {error.strerror}", "free some space") from error
+                    raise system_failure(error, frame.mask) or error from error
                 self._fail(f"cannot write {frame.mask}: {error.strerror or error}")
 
     def _write(self, frame: InputFrame, grey: NDArray[np.uint8], mask: NDArray[np.uint8], shown: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder, remove_leftovers, write_json
+from medcli.core.files import make_output_folder, write_json
 from medcli.core.json_text import read_object
 from medcli.transfer.checksum import of_file
 from medcli.ultrabones.segmentation.inference import Segmenter
@@ -41,7 +41,7 @@ def prepare_folders(
     Args:
         folders: made if absent.
         manifest: see :func:`prediction_manifest`.
-        skip_existing: masks that are there stay, whoever wrote them.
+        skip_existing: masks that are there stay, regardless of who wrote them.
         overwrite: masks of another program are replaced.
 
     Raises:
@@ -56,7 +56,6 @@ def prepare_folders(
             )
     for folder in folders:
         make_output_folder(folder)
-        remove_leftovers(folder)
         _write_manifest(folder / MANIFEST, manifest, skip_existing)
 
 
@@ -81,4 +80,4 @@ def _write_manifest(path: Path, manifest: dict[str, Any], keeps_masks: bool) -> 
 
 
 def _warn_of_kept_masks(folder: Path, made: str) -> None:
-    logger.warning("masks kept in %s were made %s; leave out --skip-existing to make them anew", folder, made)
+    logger.warning("masks kept in %s were made %s; leave out --skip-existing to write them again", folder, made)

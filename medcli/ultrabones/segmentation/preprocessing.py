@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from medcli.core.compiled import njit
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ def _triangle_filter(length: int, size: int) -> tuple[NDArray[np.int64], NDArray
     weights = np.maximum(1.0 - np.abs(pixels + 0.5 - centres[:, None]) / support, 0.0)
     weights[pixels >= ends[:, None]] = 0.0
     weights /= weights.sum(axis=1, keepdims=True)
-    # Every start leaves room for all taps, so that the kernel needs no bounds.
+    # Every start leaves space for all taps, so that the kernel needs no bounds.
     shifts = np.maximum(starts + weights.shape[1] - length, 0)
     for row in np.flatnonzero(shifts):
         weights[row] = np.roll(weights[row], shifts[row])
     return starts - shifts, weights.astype(np.float32)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _resize(frame: Any, row_starts: Any, row_weights: Any, column_starts: Any, column_weights: Any) -> Any:
     """Rows first (long runs of adjacent pixels), then columns of the one summed row, which stays in cache."""
     height, width = row_starts.size, column_starts.size

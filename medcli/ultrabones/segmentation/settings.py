@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from medcli.training.settings import FitSettings
+from medcli.core.errors import UsageError
+from medcli.training.losses import check_loss
+from medcli.training.settings import FitSettings, check_learning_rate
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 
@@ -48,3 +50,34 @@ class SegmentationSettings(FitSettings):
     def __post_init__(self) -> None:
         if not self.loss_weights and self.loss in LOSSES:
             object.__setattr__(self, "loss_weights", tuple(LOSSES[self.loss].terms.values()))
+
+
+def check_segmentation_settings(settings: SegmentationSettings) -> None:
+    """Check the values that no other part checks.
+
+    Raises:
+        UsageError: names the option, what came, and what is expected.
+    """
+    for name, value, allowed in (
+        ("--labels", settings.labels, LABELS),
+        ("--augment", settings.augment, AUGMENTATIONS),
+    ):
+        if value not in allowed:
+            raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
+    check_loss(LOSSES, settings.loss, settings.loss_weights)
+    check_learning_rate(settings)
+
+
+def refuse_resuming_folds(resume: str) -> None:
+    """Refuse ``--resume`` for a leave-one-out, which resumes by itself.
+
+    Raises:
+        UsageError: it is not ``auto``.
+    """
+    if resume != "auto":
+        raise UsageError("--cv loo resumes by itself", "leave --resume out")
+
+
+def fold_folder(out: Path, specimen: int) -> Path:
+    """Folder of the fold that leaves ``specimen`` out."""
+    return out / f"specimen{specimen:02d}"

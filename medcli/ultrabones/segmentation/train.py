@@ -8,25 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import UsageError
 from medcli.core.progress import SILENT, Progress
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
-from medcli.training.losses import check_loss
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
-from medcli.training.settings import as_dict, check_learning_rate
+from medcli.training.settings import as_dict
 from medcli.training.training_run import Trained, Training, TrainingTask, finish, note
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.splits import SpecimenSplit, TrainingFrames, leave_one_out, split_frames
 from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.lightning_module import MONITOR, SegmentationModule
-from medcli.ultrabones.segmentation.losses import LOSSES
 from medcli.ultrabones.segmentation.network import build_model
-from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, SegmentationSettings
+from medcli.ultrabones.segmentation.settings import (
+    SegmentationSettings,
+    check_segmentation_settings,
+    fold_folder,
+    refuse_resuming_folds,
+)
 from medcli.ultrabones.segmentation.training_data import frames_fingerprint, open_frames
 
 PANELS: tuple[Panel, ...] = (
@@ -34,7 +36,6 @@ PANELS: tuple[Panel, ...] = (
     ("Dice", {"val_dice": "validation"}),
     ("prediction to label, mm", {"val_chamfer_mm": "mean", "val_hausdorff_95_mm": "95 %"}),
 )
-_FOLD = "specimen{:02d}"
 VERB = "train seg"
 
 logger = logging.getLogger(__name__)
@@ -93,11 +94,11 @@ def train_segmentation(
 
     Args:
         settings: see :class:`SegmentationSettings`.
-        out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there goes on, with the same
+        out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there resumes, with the same
             numbers as if it had not stopped; one that is done is reported again and nothing is computed.
         resume: ``auto``, or a Lightning checkpoint to resume from.
         overwrite: forget the run in ``out``.
-        progress: told about training frames.
+        progress: reports training frames.
 
     Raises:
         UsageError: settings contradict each other, this machine, or the run in ``out``.
@@ -158,33 +159,16 @@ def cross_validate(
     Each fold is a run of its own in ``out/specimenNN``; folds that are done are not repeated.
     """
     splits = leave_one_out(settings.train_specimens)
-    if resume != "auto":
-        raise UsageError("--cv loo goes on by itself", "leave --resume out")
+    refuse_resuming_folds(resume)
     folds = []
     for number, split in enumerate(splits, 1):
         logger.info("fold %d of %d: specimen %d left out", number, len(splits), *split.val)
         fold = dataclasses.replace(settings, train_specimens=split.train, val_specimens=split.val)
-        folds.append(train_segmentation(fold, out / _FOLD.format(*split.val), "auto", overwrite, progress))
+        folds.append(train_segmentation(fold, fold_folder(out, *split.val), "auto", overwrite, progress))
     result = CrossValidationResult(out, tuple(folds), _mean_metrics(folds))
     finish(out, result)
     note(f"{VERB} --cv loo", out, ABOUT, settings, folds[0].device)
     return result
-
-
-def check_segmentation_settings(settings: SegmentationSettings) -> None:
-    """Look at the values that no other part looks at.
-
-    Raises:
-        UsageError: names the option, what came, and what is expected.
-    """
-    for name, value, allowed in (
-        ("--labels", settings.labels, LABELS),
-        ("--augment", settings.augment, AUGMENTATIONS),
-    ):
-        if value not in allowed:
-            raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
-    check_loss(LOSSES, settings.loss, settings.loss_weights)
-    check_learning_rate(settings)
 
 
 def _weights_writer(out: Path, module: SegmentationModule, split: TrainingFrames) -> Any:

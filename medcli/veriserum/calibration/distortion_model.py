@@ -21,7 +21,8 @@ from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
 
 from medcli.core.errors import DataError
-from medcli.veriserum.dataset.detector import GRID_SIZE, NATIVE_HEIGHT, NATIVE_WIDTH, PIXEL_MM
+from medcli.core.plausibility import DETECTOR_PIXEL_MM, FIELD_SHARE
+from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PIXEL_MM
 
 if TYPE_CHECKING:
     from typing import Self  # from Python 3.11
@@ -119,10 +120,29 @@ class DistortionModel(ABC):
         Raises:
             DataError: it folds or collapses; the message starts with ``name``.
         """
-        determinant = np.linalg.det(self.jacobian(_image_points(65)))
+        with np.errstate(all="ignore"):
+            determinant = np.linalg.det(self.jacobian(_image_points(65)))
         least = np.median(np.abs(determinant)) * _LEAST_RELATIVE_DETERMINANT
         if least == 0 or not (np.all(determinant > least) or np.all(determinant < -least)):
             raise DataError(f"{name} is not invertible over the image: it maps different pixels to one point")
+
+    def check_plausible(self, name: str = "distortion calibration") -> None:
+        """Check that the map is invertible, and maps a native image to about the size and place of the corrected grid.
+
+        Raises:
+            DataError: it does not; the message starts with ``name``.
+        """
+        with np.errstate(all="ignore"):  # of absurd numbers; NaN and infinity are implausible, too
+            self.check_invertible(name)
+            points = _image_points(33)
+            jacobian, points_mm = self.jacobian(points), self(points)
+            lengths = np.hypot(jacobian[:, 0], jacobian[:, 1])  # (N, 2): mm a column, mm a row
+            areas = np.sqrt(np.abs(np.linalg.det(jacobian)))  # of the square with a pixel's area
+            scales = [*np.median(lengths, axis=0).tolist(), float(np.median(areas))]
+            share = float((np.abs(points_mm) <= GRID_SPAN_MM / 2).all(axis=1).mean())
+        problems = [*(DETECTOR_PIXEL_MM.problem(scale) for scale in scales), FIELD_SHARE.problem(share)]
+        if problem := next(filter(None, problems), ""):
+            raise DataError(f"{name} cannot be right: {problem}")
 
     def grid_positions(self) -> NDArray[np.float64]:
         """(1600, 1664, 2): column and row of the corrected grid that each native pixel maps to."""

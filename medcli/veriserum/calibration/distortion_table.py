@@ -20,7 +20,7 @@ class DistortionTable:
         """The calibration ``number`` of plane ``bs`` or ``fs``.
 
         Raises:
-            DataError: there is no table, the id is not in it, or its text is not an invertible calibration.
+            DataError: there is no table, the id is not in it, or its text is not a plausible, invertible calibration.
         """
         return self._read((number, plane))
 
@@ -37,5 +37,5 @@ class DistortionTable:
             model = parse_distortion(str(table.at[number, f"distortion_result_{plane}"]))
         except DataError as error:
             raise DataError(f"{name}: {error.message}", error.hint) from error
-        model.check_invertible(f"{name},")
+        model.check_plausible(f"{name},")
         return model

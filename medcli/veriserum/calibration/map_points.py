@@ -10,6 +10,8 @@ import pandas as pd
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_text
+from medcli.core.plausibility import POINT_MM, POINT_PX, Bound
+from medcli.core.tables import read_frame
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
@@ -18,6 +20,7 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 
 COLUMNS = {"px": ("x_px", "y_px"), "mm": ("x_mm", "y_mm")}
 """Pixels: column and row of the native image; millimetres: x to the right, y up, from the image centre."""
+_KNOWN = (*COLUMNS["px"], *COLUMNS["mm"], "id", "plane")
 
 
 @dataclass(frozen=True)
@@ -81,22 +84,29 @@ def map_points(
 
 def _read_points(source: Path, to: str) -> pd.DataFrame:
     """The table as text, so that other columns stay as they are, with the coordinates as numbers."""
-    try:
-        table = folder_index.read_csv(source, dtype=str, keep_default_na=False)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {source}", "name a table of points, CSV") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read as a table of points: {error}") from error
-    known = {*COLUMNS["px"], *COLUMNS["mm"], "id", "plane"}
-    lower = [str(name).strip().lower() for name in table.columns]
-    table.columns = pd.Index([new if new in known else old for old, new in zip(table.columns, lower, strict=True)])
     needed = COLUMNS["px" if to == "mm" else "mm"]
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        raise DataError(f"{source} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+    hint = "name a table of points, CSV"
+    settings = {"dtype": str, "keep_default_na": False}
+    table = read_frame(source, "table of points", needed, _KNOWN, hint, rename=_known_in_lower_case, **settings)
+    if table.empty:
+        raise DataError(f"{source} has a header and no points")
     for name in needed:
         table[name] = _numbers(table[name], source)
+        _check_plausible(table[name], POINT_PX if to == "mm" else POINT_MM, source)
     return table
+
+
+def _known_in_lower_case(names: list[str]) -> list[str]:
+    lower = [name.strip().lower() for name in names]
+    return [new if new in _KNOWN else old for old, new in zip(names, lower, strict=True)]
+
+
+def _check_plausible(column: pd.Series, bound: Bound, source: Path) -> None:
+    """Raise :class:`DataError` for a number outside a bound; an empty cell is none."""
+    wrong = np.flatnonzero(column.notna() & ~bound.holds(column))
+    if len(wrong):
+        value = float(column.iloc[wrong[0]])
+        raise DataError(f"{source}, line {wrong[0] + 2}: {bound.problem(value, str(column.name))}")
 
 
 def _numbers(column: pd.Series, source: Path | str) -> pd.Series:

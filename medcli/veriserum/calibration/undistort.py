@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError, MedcliError, UsageError
-from medcli.core.files import DISK_FULL, make_output_folder, remove_leftovers, usable_cores
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, UsageError, system_failure
+from medcli.core.files import make_output_folder, usable_cores
+from medcli.core.image_formats.jpeg import jpeg_header
 from medcli.core.made_with import reject_other_options
 from medcli.core.progress import SILENT, Progress
-from medcli.core.run_provenance import note_run
+from medcli.core.run_provenance import note_path, note_run
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.calibration import output_manifest
 from medcli.veriserum.calibration.output_manifest import OutputManifest
@@ -112,7 +113,7 @@ def calibrate(
         started = time.perf_counter()
         run.work(progress)
     result = _result(root, run, dry_run, time.perf_counter() - started)
-    if result.done and not dry_run:
+    if not dry_run and (result.done or not note_path(out, "calibrate veriserum").exists()):
         note_run(out, "calibrate veriserum", ABOUT, root, settings, result, "cpu")
     return result
 
@@ -188,7 +189,6 @@ class _Run:
         for name in outdated:
             (self.out / name).unlink()
         output_manifest.write(self.out, manifest)
-        remove_leftovers(self.out)
         image_io.use_single_threaded_codecs()
         needed = {(job.calibration, plane) for job in self.plan.jobs for plane in job.planes}
         if self.settings.mask:
@@ -233,9 +233,7 @@ class _Run:
                 failures.append(ImageFailure(job.id, plane, error.message))
             except OSError as error:
                 if error.errno in DISK_FULL:
-                    raise MedcliError(
-                        f"the disk is full: cannot write {target}", "free some space and run the same command again"
-                    ) from error
+                    raise system_failure(error, target) or error from error
                 failures.append(ImageFailure(job.id, plane, f"cannot write {target.name}: {error.strerror or error}"))
         return job, done, colour, failures
 
@@ -255,6 +253,6 @@ def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[ImageF
             if plane in job.planes:
                 failures.append(ImageFailure(job.id, plane, error.message))
             continue
-        header = image_io.jpeg_header(content)
+        header = jpeg_header(content)
         colour += plane in job.planes and header is not None and header.channels > 1
     return sources, colour, failures

@@ -14,8 +14,10 @@ import pandas as pd
 from medcli.core.errors import DataError
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.contents_check import no_native_image
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSES
+from medcli.veriserum.dataset.image_doubles import Doubles, check_single
 from medcli.veriserum.dataset.study import VeriserumStudy
 
 _LOG = logging.getLogger(__name__)
@@ -139,12 +141,10 @@ def make_plan(
     study = VeriserumStudy(root, out, files={POSES: selection.poses, DISTORTIONS: selection.distortion})
     contents = study.contents
     if not contents.images:
-        raise DataError(
-            f"no image in {root}: expected bs_000001.jpg, fs_000001.jpg, … there or in a folder below",
-            "name the dataset's folder with --root",
-        )
-    if contents.duplicates:
-        _LOG.warning("%d images exist twice; the first of each is used", len(contents.duplicates))
+        raise no_native_image(root)
+    double = sum(path in contents.doubles for planes in contents.images.values() for path in planes.values())
+    if double:
+        _LOG.warning("%d images exist twice; the first of each is used", double)
     poses = study.table(POSES)
     plan = UndistortionPlan(study.table_file(POSES), study.table_file(DISTORTIONS), DistortionTable(study))
     ids = folder_index.select_ids(list(contents.images), selection.ids)
@@ -154,7 +154,7 @@ def make_plan(
         with os.scandir(out) as entries:
             prefix = folder_index.CALIBRATED_PREFIX
             plan.there = {entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_file()}
-    planner = _Planner(plan, poses, selection)
+    planner = _Planner(plan, poses, selection, contents.doubles)
     for number in ids:
         planner.add(number, contents.images[number], settings, set() if overwrite else plan.there)
     planner.plan.jobs.sort(key=lambda job: (job.calibration, job.id))
@@ -164,8 +164,10 @@ def make_plan(
 class _Planner:
     """Fills a plan id by id."""
 
-    def __init__(self, plan: UndistortionPlan, poses: pd.DataFrame, selection: ImageSelection) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: UndistortionPlan, poses: pd.DataFrame, selection: ImageSelection, doubles: Doubles
+    ) -> None:
+        self.plan, self.doubles = plan, doubles
         self.planes = [plane for plane in PLANES if plane in selection.planes]
         column = poses["distortion_calibration_id"]
         self.written = dict(zip(poses.index.tolist(), column.tolist(), strict=True))
@@ -182,14 +184,14 @@ class _Planner:
             try:
                 calibration = self._calibration_of(number)
                 self._check(number, plane, files, calibration)
+                self.plan.keys.add((calibration, plane))
+                if output_name(number, plane, settings) in present:
+                    self.plan.skipped += 1
+                else:
+                    check_single(files[plane], self.doubles.get(files[plane], ()))
+                    wanted.append(plane)
             except DataError as error:
                 self.plan.failures.append(ImageFailure(number, plane, error.message))
-                continue
-            self.plan.keys.add((calibration, plane))
-            if output_name(number, plane, settings) in present:
-                self.plan.skipped += 1
-            else:
-                wanted.append(plane)
         if wanted:
             self.plan.jobs.append(Job(number, files, tuple(wanted), calibration))
 

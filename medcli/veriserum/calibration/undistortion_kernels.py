@@ -8,9 +8,10 @@ corrected grid, X = (column - 800) · 0.225 mm, Y = -(row - 800) · 0.225 mm.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from medcli.core.compiled import njit
 from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH
 
 _PX_PER_MM = GRID_SIZE / GRID_SPAN_MM
@@ -19,7 +20,7 @@ _NEWTON_STEPS = 30
 _FINE_PX = 1e-9
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def to_grid(model, x, y):
     """Column and row of the corrected grid at pixel (x, y)."""
     u = model[32] * (model[35] * x - model[36] * y) + model[33]
@@ -35,7 +36,7 @@ def to_grid(model, x, y):
     return big_x * _PX_PER_MM + _CENTRE, -big_y * _PX_PER_MM + _CENTRE
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def solve(model, column, row, x, y):
     """The pixel (x, y) that maps to (column, row), by Newton's method from a start; derivatives by differences."""
     for _ in range(_NEWTON_STEPS):
@@ -62,7 +63,7 @@ def solve(model, column, row, x, y):
     return x, y
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def map_pixels(model, positions):
     """Write column and row of the corrected grid of every native pixel to ``positions`` (1600, 1664, 2) float64."""
     for y in range(positions.shape[0]):
@@ -70,7 +71,7 @@ def map_pixels(model, positions):
             positions[y, x, 0], positions[y, x, 1] = to_grid(model, x, y)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def nearest_pixels(positions, rows, columns, out):
     """For each grid pixel the native pixel whose mapped centre is nearest in the plane.
 
@@ -91,7 +92,7 @@ def nearest_pixels(positions, rows, columns, out):
             out[i, j] = y * positions.shape[1] + x
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def walk_to_nearest(positions, column, row, x, y):
     """From pixel (x, y), step to the neighbour mapped nearest to (column, row) until none is nearer."""
     height, width, _ = positions.shape
@@ -108,7 +109,7 @@ def walk_to_nearest(positions, column, row, x, y):
         x, y = best_x, best_y
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def invert_lattice(model, rows, columns, out):
     """Write the native positions x, y of a lattice of grid positions to ``out`` (R, C, 2) float32; no rounding."""
     start_x, start_y = solve(model, columns[0], rows[0], (NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2)
@@ -134,7 +135,7 @@ def _intensity(image, values, pixel):
     return lambda image, values, pixel: np.float64(image[pixel])
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def gather_reference(image, values, nearest, first, second, weight, out):
     """Nearest-pixel correction and bilinear reduction in one pass, in the arithmetic of the published procedure.
 
@@ -159,7 +160,7 @@ def gather_reference(image, values, nearest, first, second, weight, out):
             out[i, j] = np.uint8((top * upper + bottom * lower) * 255.0)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def gather_area(image, corners, inside, samples, gain, out):
     """Mean of the image over the footprint of each output pixel; 0 outside the field of view.
 
@@ -194,7 +195,7 @@ def gather_area(image, corners, inside, samples, gain, out):
             out[i, j] = np.uint8(min(value, np.float32(255.0)))
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def bilinear(image, x, y):
     """Value of an (H, W) image at column x, row y; beyond the outermost pixel centres the edge value."""
     height, width = image.shape

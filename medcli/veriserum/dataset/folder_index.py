@@ -11,17 +11,18 @@ import logging
 import os
 import re
 import sqlite3
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from medcli.core.errors import DataError
+from medcli.core.tables import check_columns, header_of, read_frame, read_table_text
+from medcli.veriserum.dataset.database import columns_of, connect, quoted
+from medcli.veriserum.dataset.image_doubles import Doubles
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LOG = logging.getLogger(__name__)
 CALIBRATED_PREFIX = "calibrated_"
@@ -29,6 +30,9 @@ _IMAGE = re.compile(rf"^({CALIBRATED_PREFIX})?(bs|fs)_(\d{{6,}})\.(?:jpe?g|png|t
 _SURFACE = re.compile(r"^ana_(\d+)\.stl$", re.IGNORECASE)
 _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 POSE_COLUMNS = ("tx", "ty", "tz", "rz", "rx", "ry")
+_CRITICAL = (*POSE_COLUMNS, "anatomy_id", "measurement_id", "obsolete", "source_int_calibration_id", "manual")
+"""Columns that, named twice, would leave open which is meant; all tables may have them."""
+_LARGEST_ID = 2**53  # beyond it, float64 does not hold every whole number
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,10 @@ SOURCES = TableKind(
     "--source-calibration",
 )
 
+PREDICTIONS = TableKind("table of poses", "poses", ("id", *POSE_COLUMNS), "--predictions")
+REFERENCE = TableKind("table of poses", "poses", ("id", *POSE_COLUMNS), "--reference")
+POSE_FILE = TableKind("poses file", "poses", ("id", *POSE_COLUMNS), "--start")
+
 Images = dict[int, dict[str, str]]
 """Id -> plane ("bs", "fs") -> path."""
 
@@ -72,7 +80,7 @@ class Contents:
 
     Attributes:
         images, calibrated: images as recorded and calibrated ones, id -> plane ("bs", "fs") -> path.
-        duplicates: images ignored because another file of the same id and plane was found first.
+        doubles: further files of these images, by the path of the first one, which is the one listed.
         surfaces: ``anatomy_id`` -> STL file, the first of each in the order of paths.
         csv_files, databases: candidates for tables, in the order of their paths.
     """
@@ -80,10 +88,23 @@ class Contents:
     root: Path
     images: Images = field(default_factory=dict)
     calibrated: Images = field(default_factory=dict)
-    duplicates: list[str] = field(default_factory=list)
+    doubles: Doubles = field(default_factory=dict)
     surfaces: dict[int, Path] = field(default_factory=dict)
     csv_files: list[Path] = field(default_factory=list)
     databases: list[Path] = field(default_factory=list)
+
+
+def check_root(root: Path) -> None:
+    """Make sure that ``root`` is a folder.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}",
+            "name the data folder with --root, or get the data with: medcli download veriserum",
+        )
 
 
 def scan(root: Path, leave_out: Path | None = None) -> Contents:
@@ -96,11 +117,7 @@ def scan(root: Path, leave_out: Path | None = None) -> Contents:
     Raises:
         DataError: ``root`` is not a folder.
     """
-    if not root.is_dir():
-        raise DataError(
-            f"there is no folder {root}",
-            "name the data folder with --root, or get the data with: medcli download veriserum",
-        )
+    check_root(root)
     contents = Contents(root)
     left_out = leave_out.resolve() if leave_out else None
     visited: set[str] = set()
@@ -121,11 +138,17 @@ def _add(contents: Contents, folder: str, name: str) -> None:
         images = contents.calibrated if match[1] else contents.images
         planes = images.setdefault(int(match[3]), {})
         path = os.path.join(folder, name)  # noqa: PTH118 - 222,000 Path objects cost a second and 100 MB
-        if planes.setdefault(match[2].lower(), path) is not path and not match[1]:
-            contents.duplicates.append(path)
+        if (first := planes.setdefault(match[2].lower(), path)) is not path:
+            contents.doubles.setdefault(first, []).append(path)
     elif match := _SURFACE.match(name):
         contents.surfaces.setdefault(int(match[1]), Path(folder, name))
-    elif name.lower().endswith(".csv"):
+    else:
+        add_table(contents, folder, name)
+
+
+def add_table(contents: Contents, folder: str, name: str) -> None:
+    """Add a file to ``contents`` if it may be a table."""
+    if name.lower().endswith(".csv"):
         contents.csv_files.append(Path(folder, name))
     elif name.lower().endswith(_DATABASE_SUFFIXES):
         contents.databases.append(Path(folder, name))
@@ -148,66 +171,64 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     Rows whose id is not a whole number are omitted with a warning; of rows with the same id the first is kept.
 
     Raises:
-        DataError: the file cannot be read, or is not this table; lists the missing columns.
+        DataError: the file cannot be read, has no rows, or is not this table; lists the missing columns.
     """
+    import pandas as pd
+
     table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
-    table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
-    _check_columns(path, table, kind)
+    if table.empty:
+        raise _no_rows(path, kind)
     ids = pd.to_numeric(table["id"], errors="coerce")
-    whole = ids.notna() & (ids % 1 == 0)
+    whole = ids.notna() & (ids % 1 == 0) & (ids.abs() < _LARGEST_ID)
     if not whole.all():
         _LOG.warning("%s: %d rows without a whole number as id are omitted", path, (~whole).sum())
     table = table[whole].set_index(ids[whole].astype("int64").rename("id")).drop(columns="id")
+    if table.empty:
+        raise DataError(f"{path} has no row with a whole number as id: it is not a {kind.title}")
     repeated = table.index.duplicated()
     if repeated.any():
         _LOG.warning("%s: %d rows repeat an id; the first of each is used", path, repeated.sum())
     return table[~repeated]
 
 
-def _check_columns(path: Path, table: pd.DataFrame, kind: TableKind) -> None:
-    missing = [name for name in kind.columns if name not in table.columns]
-    if missing:
-        by_semicolon = len(table.columns) == 1 and ";" in table.columns[0]
-        hint = "its columns are separated by semicolons: save it with commas" if by_semicolon else None
-        raise DataError(f"{path} is not a {kind.title}: it has no column {', '.join(missing)}", hint)
-    doubled = sorted(set(table.columns[table.columns.duplicated()]) & set(kind.columns))
-    if doubled:
-        raise DataError(f"{path} has the column {', '.join(doubled)} twice (case does not count)")
+def _in_lower_case(names: list[str]) -> list[str]:
+    return [name.strip().lower() for name in names]
 
 
-@dataclass(frozen=True)
-class Measurements:
-    """The trial of each measurement: ``measurement_id`` -> trial, by a database's column."""
+def check_table_file(path: Path, kind: TableKind) -> None:
+    """What :func:`read_table` finds wrong and the beginning of the file shows.
 
-    trials: dict[int, int]
-    column: str
-    path: Path
-
-
-def read_measurements(contents: Contents, columns: Sequence[str]) -> Measurements | None:
-    """The trial of each measurement, from the first database that has a table ``measurements`` with such a column.
-
-    Args:
-        contents: lists the databases.
-        columns: names that the column may have, the preferred one first.
+    Raises:
+        DataError: there is no file, or it is not this table.
     """
-    for path in contents.databases:
-        try:
-            with _connect(path) as connection:
-                names = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master")]
-                for name in [name for name in names if name.lower() == "measurements"]:
-                    present = _columns(connection, name)
-                    for column in columns:
-                        if {"id", column} <= present:
-                            rows = connection.execute(f"SELECT id, {_quoted(column)} FROM {_quoted(name)}")
-                            return Measurements({k: v for k, v in rows if v is not None}, column, path)
-        except sqlite3.Error as error:
-            _LOG.debug("%s: %s", path, error)
-    return None
+    if not path.is_file():
+        raise _no_file(path, kind)
+    if path.suffix.lower() in _DATABASE_SUFFIXES:
+        name = _find_table(path, kind)
+        if name is None:
+            raise _not_in_database(path, kind)
+        with connect(path) as connection:
+            if connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 1").fetchone() is None:
+                raise _no_rows(path, kind)
+        return
+    names = _in_lower_case(header_of(read_table_text(path, kind.title)))
+    if not names:
+        raise DataError(f"{path} cannot be read as a {kind.title}: it is empty")
+    check_columns(names, kind.columns, path, kind.title, _CRITICAL)
+
+
+def no_table(root: Path, kind: TableKind) -> DataError:
+    """The error for a folder without a table."""
+    return DataError(
+        f"no {kind.title} in {root}: expected {kind.csv_prefix}*.csv or a database (*.db)",
+        f"get it: medcli download veriserum --only csv, or name the file with {kind.option} if the command has it",
+    )
 
 
 def is_obsolete(poses: pd.DataFrame) -> pd.Series:
     """Which rows of a pose table are marked as replaced (``obsolete != 0``)."""
+    import pandas as pd
+
     if "obsolete" not in poses.columns:
         _LOG.warning("the pose table has no column obsolete: no pose counts as replaced")
         return pd.Series(False, index=poses.index)
@@ -238,49 +259,50 @@ def parse_name(name: str) -> tuple[bool, str, int] | None:
 
 def whole_numbers(column: pd.Series) -> pd.Series:
     """A column of ids as whole numbers (Int64); other cells become missing."""
+    import pandas as pd
+
     numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    return numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**53)).astype("Int64")
+    return numbers.where((numbers % 1 == 0) & (numbers.abs() < _LARGEST_ID)).astype("Int64")
 
 
 def whole_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Columns of ids as :func:`whole_numbers`; a column that the table lacks is all missing."""
+    import pandas as pd
+
     found = table.reindex(columns=list(names))
     return pd.DataFrame({name: whole_numbers(found[name]) for name in names}, index=table.index)
 
 
-def read_csv(path: Path, **settings: Any) -> pd.DataFrame:
-    """pandas' ``read_csv`` without inferring row names; values beyond the header cause a warning, not a shift.
-
-    Raises:
-        OSError, ValueError: as pandas does.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", pd.errors.ParserWarning)
-        table = pd.read_csv(path, index_col=False, low_memory=False, **settings)
-    if any(issubclass(warning.category, pd.errors.ParserWarning) for warning in caught):
-        _LOG.warning("%s: rows have more values than the header has names; the extra ones are ignored", path)
-    return pd.DataFrame(table)
-
-
 def _read_csv(path: Path, kind: TableKind) -> pd.DataFrame:
-    try:
-        return read_csv(path)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{path} cannot be read as a {kind.title}: {error}") from error
+    hint = f"name the {kind.title} with {kind.option}"
+    return read_frame(path, kind.title, kind.columns, _CRITICAL, hint, rename=_in_lower_case)
 
 
 def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
+    import pandas as pd
+
     if not path.is_file():
-        raise DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}")
+        raise _no_file(path, kind)
     name = _find_table(path, kind)
     if name is None:
-        raise DataError(f"database {path} has no {kind.title} (columns {', '.join(kind.columns)})")
-    with _connect(path) as connection:
-        cursor = connection.execute(f"SELECT * FROM {_quoted(name)}")
-        columns = [column[0] for column in cursor.description]
+        raise _not_in_database(path, kind)
+    with connect(path) as connection:
+        cursor = connection.execute(f"SELECT * FROM {quoted(name)}")
+        columns = _in_lower_case([str(column[0]) for column in cursor.description])
+        check_columns(columns, kind.columns, path, kind.title, once=columns)
         return pd.DataFrame(cursor.fetchall(), columns=columns)
+
+
+def _no_file(path: Path, kind: TableKind) -> DataError:
+    return DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}")
+
+
+def _no_rows(path: Path, kind: TableKind) -> DataError:
+    return DataError(f"{path} has no rows: it is not a {kind.title}")
+
+
+def _not_in_database(path: Path, kind: TableKind) -> DataError:
+    return DataError(f"database {path} has no {kind.title} (columns {', '.join(kind.columns)})")
 
 
 def _has_table(path: Path, kind: TableKind) -> bool:
@@ -294,28 +316,10 @@ def _has_table(path: Path, kind: TableKind) -> bool:
 def _find_table(path: Path, kind: TableKind) -> str | None:
     """The database's table with these columns; of several, the one with the shortest name (``Poses``)."""
     try:
-        with _connect(path) as connection:
+        with connect(path) as connection:
             rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
             names = [row[0] for row in rows]
-            fitting = [name for name in names if set(kind.columns) <= _columns(connection, name)]
+            fitting = [name for name in names if set(kind.columns) <= columns_of(connection, name)]
     except sqlite3.Error as error:
         raise DataError(f"{path} is not a readable sqlite database: {error}") from error
     return min(fitting, key=lambda name: (len(name), name), default=None)
-
-
-def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {str(row[1]).lower() for row in connection.execute(f"PRAGMA table_info({_quoted(table)})")}
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-@contextmanager
-def _connect(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection that is closed at the end of the block."""
-    connection = sqlite3.connect(f"file:{quote(path.resolve().as_posix())}?mode=ro", uri=True)
-    try:
-        yield connection
-    finally:
-        connection.close()

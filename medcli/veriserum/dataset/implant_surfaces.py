@@ -1,4 +1,4 @@
-"""Implant surfaces by ``anatomy_id``, their classification as femur or tibia, and their outline in X-ray images."""
+"""Implant surfaces by ``anatomy_id``, and their outline in X-ray images."""
 
 from __future__ import annotations
 
@@ -9,25 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, UsageError
-from medcli.core.mesh import Mesh, read_stl
+from medcli.core.errors import DataError
+from medcli.core.mesh import Mesh, check_millimetres, read_stl
 from medcli.veriserum.dataset.remembered import Remembered
-
-KINDS = {"femur": (1, 2), "tibia": (3, 4, 5, 6, 7)}
-"""``anatomy_id`` of the published components: two femoral, five tibial."""
-
-
-def anatomy_ids(name: str) -> tuple[int, ...]:
-    """The ``anatomy_id`` values for ``femur``, ``tibia`` or a number.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if name.lower() in KINDS:
-        return KINDS[name.lower()]
-    if not name.isdecimal():
-        raise UsageError(f"--anatomy '{name}' is not femur, tibia or an anatomy_id")
-    return (int(name),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +68,7 @@ class Surfaces:
     files: dict[int, Path]
 
     def __post_init__(self) -> None:
-        self._read: Remembered[int, Implant] = Remembered(lambda anatomy: Implant(read_stl(self.files[anatomy])))
+        self._read: Remembered[int, Implant] = Remembered(lambda anatomy: _read_implant(self.files[anatomy]))
 
     def implant(self, anatomy: int) -> Implant:
         """The implant of an anatomy.
@@ -98,3 +82,9 @@ class Surfaces:
                 "download it: medcli download veriserum",
             )
         return self._read(anatomy)
+
+
+def _read_implant(path: Path) -> Implant:
+    mesh = read_stl(path)
+    check_millimetres(mesh, path)
+    return Implant(mesh)

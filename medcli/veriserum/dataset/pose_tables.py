@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from medcli.core.errors import DataError
+from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.study import VeriserumStudy
 
+_LOG = logging.getLogger(__name__)
+_BOUNDS = pose_bounds(folder_index.POSE_COLUMNS)
 MANUAL = "manual"
-PREDICTIONS = folder_index.TableKind("table of poses", "poses", ("id", *folder_index.POSE_COLUMNS), "--predictions")
-REFERENCE = folder_index.TableKind("table of poses", "poses", ("id", *folder_index.POSE_COLUMNS), "--reference")
 PUBLISHED_COLUMNS = (
     "id",
     "measurement_id",
@@ -30,6 +32,31 @@ PUBLISHED_COLUMNS = (
     *folder_index.POSE_COLUMNS,
 )
 """Columns of the published pose table, in their order."""
+
+
+def with_plausible_poses(poses: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The rows whose pose is six plausible numbers, as numbers; the others are omitted with a warning.
+
+    Args:
+        poses: with the columns of a pose.
+        what: the table's name in the warning.
+    """
+    poses = poses.copy()
+    for name in folder_index.POSE_COLUMNS:
+        poses[name] = pd.to_numeric(poses[name], errors="coerce").astype("float64")
+    good = np.logical_and.reduce([bound.holds(poses[name]) for name, bound in _BOUNDS.items()])
+    if not good.all():
+        first = poses.index[~good][0]
+        _LOG.warning(
+            "%s: %d poses are not six plausible numbers and are omitted, the first is that of id %s: %s",
+            *(what, (~good).sum(), first, pose_problem(poses.loc[[first]])),
+        )
+    return pd.DataFrame(poses[good])
+
+
+def pose_problem(row: pd.DataFrame) -> str:
+    """Why the pose in the first row of a table cannot be right, empty where it can."""
+    return problem_of({name: float(row[name].iloc[0]) for name in folder_index.POSE_COLUMNS}, _BOUNDS)
 
 
 def pose_matrices(poses: pd.DataFrame) -> NDArray[np.float64]:
@@ -50,16 +77,13 @@ def pose_numbers(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([matrices[..., :3, 3], angles.reshape(*matrices.shape[:-2], 3)], axis=-1)
 
 
-def read_predictions(path: Path, kind: folder_index.TableKind = PREDICTIONS) -> pd.DataFrame:
-    """Poses by id from a CSV file or a database; rows without six finite numbers are omitted.
+def read_predictions(path: Path, kind: folder_index.TableKind = folder_index.PREDICTIONS) -> pd.DataFrame:
+    """Poses by id from a CSV file or a database; rows without six plausible numbers are omitted with a warning.
 
     Raises:
         DataError: the file does not exist or is not a table of poses.
     """
-    table = folder_index.read_table(path, kind).copy()
-    for name in folder_index.POSE_COLUMNS:
-        table[name] = pd.to_numeric(table[name], errors="coerce")
-    return pd.DataFrame(table[np.isfinite(table[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)])
+    return with_plausible_poses(folder_index.read_table(path, kind), str(path))
 
 
 def read_reference(study: VeriserumStudy, wanted: str) -> tuple[pd.DataFrame, str]:
@@ -74,15 +98,15 @@ def read_reference(study: VeriserumStudy, wanted: str) -> tuple[pd.DataFrame, st
         DataError: there are none.
     """
     if wanted != MANUAL:
-        return read_predictions(Path(wanted), REFERENCE), wanted
+        return read_predictions(Path(wanted), folder_index.REFERENCE), wanted
     for path in study.contents.csv_files:
         if MANUAL in path.name.lower():
-            return read_predictions(path, REFERENCE), path.name
+            return read_predictions(path, folder_index.REFERENCE), path.name
     table, path = study.table(folder_index.POSES), study.table_file(folder_index.POSES)
     for name in (MANUAL, "is_manual"):
         if name in table.columns:
             chosen = pd.to_numeric(table[name], errors="coerce").fillna(0) != 0
-            return table[chosen], f"{path.name}, column {name}"
+            return with_plausible_poses(table[chosen], path.name), f"{path.name}, column {name}"
     raise DataError(
         f"no manual poses in {study.root}: neither a CSV file with 'manual' in its name nor a column manual in "
         f"{path.name}",

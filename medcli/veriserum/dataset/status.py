@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from medcli.core.dataset_status import DataFolder
 from medcli.core.errors import DataError
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.detector import PLANES
-from medcli.veriserum.dataset.implant_surfaces import KINDS
 from medcli.veriserum.dataset.study import VeriserumStudy
-from medcli.veriserum.dataset.trial_splits import find_trials
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WHY = "download the X-ray pairs (asks for the licence; --only csv for the tables)"
 _LEAST_TRIALS = 3
@@ -82,6 +82,11 @@ def _propose(folder: DataFolder, study: VeriserumStudy, tables: Mapping[str, pd.
 
 def _trainable(poses: pd.DataFrame, contents: folder_index.Contents) -> str | None:
     """An implant with enough trials: 1 as published, otherwise the one with the most pairs, otherwise a group."""
+    import numpy as np
+    import pandas as pd
+
+    from medcli.veriserum.dataset.trial_splits import find_trials
+
     if not {"anatomy_id", *folder_index.POSE_COLUMNS} <= set(poses.columns):
         return None
     whole = [number for number, planes in contents.images.items() if len(planes) == 2]

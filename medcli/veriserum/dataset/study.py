@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from medcli.core.errors import DataError
-from medcli.veriserum.dataset.folder_index import Contents, Images, TableKind, locate, read_table, scan
-from medcli.veriserum.dataset.implant_surfaces import Surfaces
+from medcli.veriserum.dataset.folder_index import Contents, Images, TableKind, locate, no_table, read_table, scan
+from medcli.veriserum.dataset.image_doubles import Doubles
 from medcli.veriserum.dataset.remembered import Remembered
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medcli.veriserum.dataset.implant_surfaces import Surfaces
+
 CALIBRATED_FOLDER = "calibrated"
+
+
+def no_calibrated_images(folder: Path) -> DataError:
+    """The error for a folder of calibrated images that is missing or contains none."""
+    fault = f"{folder} contains no calibrated_bs_NNNNNN.jpg" if folder.is_dir() else f"there is no folder {folder}"
+    return DataError(fault, "make it: medcli calibrate veriserum")
 
 
 @dataclass(eq=False)
@@ -47,29 +57,38 @@ class VeriserumStudy:
         """
         return scan(self.root, leave_out=None if self._is_beside else self._folder)
 
-    @cached_property
+    @property
     def calibrated_images(self) -> Images:
         """The calibrated images in their folder and below; none if there is no ``root/calibrated``.
 
         Raises:
             DataError: another folder was given, and it does not exist or contains none.
         """
+        return self._calibrated_contents.calibrated
+
+    @cached_property
+    def doubles(self) -> Doubles:
+        """Further files of the images and calibrated images, by the path of the one that is listed.
+
+        Raises:
+            DataError: as :attr:`contents` and :attr:`calibrated_images`.
+        """
+        return self.contents.doubles | self._calibrated_contents.doubles
+
+    @cached_property
+    def _calibrated_contents(self) -> Contents:
         if self._is_beside:
-            return self.contents.calibrated
-        found = scan(self._folder).calibrated if self._folder.is_dir() else {}
-        if self.calibrated and not found:
-            is_there = self._folder.is_dir()
-            fault = (
-                f"{self._folder} contains no calibrated_bs_NNNNNN.jpg"
-                if is_there
-                else f"there is no folder {self._folder}"
-            )
-            raise DataError(fault, "make it: medcli calibrate veriserum")
+            return self.contents
+        found = scan(self._folder) if self._folder.is_dir() else Contents(self._folder)
+        if self.calibrated and not found.calibrated:
+            raise no_calibrated_images(self._folder)
         return found
 
     @cached_property
     def surfaces(self) -> Surfaces:
         """The implants."""
+        from medcli.veriserum.dataset.implant_surfaces import Surfaces
+
         folder, contents = (self.implants, scan(self.implants)) if self.implants else (self.root, self.contents)
         return Surfaces(folder, contents.surfaces)
 
@@ -88,9 +107,5 @@ class VeriserumStudy:
     def _read(self, kind: TableKind) -> tuple[pd.DataFrame, Path]:
         path = self.files.get(kind) or locate(self.contents, kind)
         if path is None:
-            raise DataError(
-                f"no {kind.title} in {self.root}: expected {kind.csv_prefix}*.csv or a database (*.db)",
-                f"get it: medcli download veriserum --only csv, or name the file with {kind.option} if the command has "
-                "it",
-            )
+            raise no_table(self.root, kind)
         return read_table(path, kind), path

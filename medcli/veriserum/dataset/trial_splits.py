@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from medcli.core.errors import DataError
-from medcli.core.rigid_transforms import VERISERUM_EULER
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.database import read_measurements
 
 _LOG = logging.getLogger(__name__)
 TRIAL_COLUMNS = ("trials_id", "trial_id")
@@ -91,7 +90,7 @@ def find_trials(poses: pd.DataFrame, contents: folder_index.Contents) -> Trials:
         if name in poses.columns and not _is_tiny(poses[name]):
             return Trials(_numbered(poses[name]), name)
     if "measurement_id" in poses.columns:
-        found = folder_index.read_measurements(contents, TRIAL_COLUMNS)
+        found = read_measurements(contents.databases, TRIAL_COLUMNS)
         if found is not None:
             trials = poses["measurement_id"].map(found.trials)
             if trials.notna().all() and not _is_tiny(trials):
@@ -225,6 +224,10 @@ def _runs(poses: pd.DataFrame) -> pd.Series:
 
 def _steps(here: pd.DataFrame, there: pd.DataFrame) -> NDArray[np.float64]:
     """Distance between poses, row by row: below 1 they are nearly the same in position and orientation."""
+    from scipy.spatial.transform import Rotation
+
+    from medcli.core.rigid_transforms import VERISERUM_EULER
+
     one, other = (side[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64) for side in (here, there))
     away_mm = np.linalg.norm(one[:, :3] - other[:, :3], axis=1)
     turns = [Rotation.from_euler(VERISERUM_EULER, side[:, 3:], degrees=True) for side in (one, other)]

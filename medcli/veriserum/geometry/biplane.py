@@ -20,7 +20,6 @@ sum of its entry depths.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -32,7 +31,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
+from medcli.core.plausibility import POSITION_MM, PRINCIPAL_POINT_MM, SOURCE_DISTANCE_MM, problem_of
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
+from medcli.veriserum.dataset.contents_check import no_inter_plane, read_inter_plane_file
 from medcli.veriserum.dataset.detector import GRID_SIZE, PIXEL_MM, PLANES
 
 
@@ -50,6 +51,9 @@ class Plane:
             if value.shape != (3,) or not np.isfinite(value).all():
                 raise DataError(f"{name} of an image plane must be 3 finite numbers, got {getattr(self, name)}")
             object.__setattr__(self, name, value)
+        if not POSITION_MM.holds(self.centre_mm).all():
+            limits = f"{POSITION_MM.low:g} to {POSITION_MM.high:g} mm"
+            raise DataError(f"centre_mm of an image plane is {self.centre_mm.tolist()}, expected {limits}")
         lengths = np.linalg.norm(self.normal), np.linalg.norm(self.vertical)
         if not np.allclose(lengths, 1, atol=1e-6) or abs(self.normal @ self.vertical) > 1e-6:
             raise DataError(f"normal {self.normal} and vertical {self.vertical} must be perpendicular unit vectors")
@@ -92,16 +96,18 @@ def read_inter_plane(path: Path | None) -> InterPlane:
     """
     if path is None:
         return InterPlane()
+    content = read_inter_plane_file(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not content or not set(content) <= set(PLANES):
-            raise ValueError(f"its keys are {', '.join(content)}, not bs or fs")
         return InterPlane(
             **{name: Plane(**{k: np.array(v, float) for k, v in content[name].items()}) for name in content}
         )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        example = '{"fs": {"centre_mm": [360, 0, 250], "normal": [-0.939693, 0, 0.342020], "vertical": [0, 1, 0]}}'
-        raise DataError(f"{path} is not an inter-plane geometry: {error}", f"expected {example}") from error
+    except (DataError, ValueError, TypeError, AttributeError) as error:
+        raise no_inter_plane(path, error) from error
+
+
+_SOURCE_BOUNDS = {f"principalp_{axis}_{plane}": PRINCIPAL_POINT_MM for axis in "hv" for plane in PLANES} | {
+    f"sid_{plane}": SOURCE_DISTANCE_MM for plane in PLANES
+}
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,8 @@ class SourceIntensifier:
             raise DataError(
                 f"source-intensifier calibration {dict(row)} contains a value that is not a number"
             ) from error
-        if not np.isfinite(list(values.values())).all() or min(values["sid_bs"], values["sid_fs"]) <= 0:
-            raise DataError(f"source-intensifier calibration must be finite, with positive distances, got {values}")
+        if problem := problem_of(values, _SOURCE_BOUNDS):
+            raise DataError(f"source-intensifier calibration, in mm with positive distances: {problem}")
         return cls(**values)
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from medcli.core.compiled import njit
 
 _STEPS = 65536
 """Steps per pixel. With the factor 2^16, edge functions of images and meshes 2^13 pixels wide stay below 2^62."""
@@ -19,7 +20,7 @@ _FARTHEST = float(1 << 13)
 """Corners are clipped to this distance in pixels; beyond it they are outside every image."""
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def project_corners(matrix: Any, vertices: Any, corners: Any, inverse_depth: Any) -> float:
     """Project and snap vertices.
 
@@ -48,7 +49,7 @@ def project_corners(matrix: Any, vertices: Any, corners: Any, inverse_depth: Any
     return nearest
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def add_triangles(corners: Any, inverse_depth: Any, faces: Any, signed: bool, image: Any) -> None:
     """Add to each pixel the depth of every triangle over it.
 
@@ -70,7 +71,7 @@ def add_triangles(corners: Any, inverse_depth: Any, faces: Any, signed: bool, im
             _add_triangle(corners, inverse_depth, (a, c, b), -area, -1.0 if signed else 1.0, image)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def along_rays(depths: Any, first_mm: Any, pixel_mm: float, distance_mm: float, lengths: Any) -> None:
     """Turn differences of depth, measured along the plane's normal, into lengths along each pixel's ray.
 
@@ -91,7 +92,7 @@ def along_rays(depths: Any, first_mm: Any, pixel_mm: float, distance_mm: float, 
             lengths[row, column] = depth
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _add_triangle(corners: Any, inverse_depth: Any, triangle: Any, area: int, sign: float, image: Any) -> None:
     """Add ``sign`` times the depth where the triangle (three vertex numbers, positive area) covers a pixel's centre."""
     a, b, c = triangle
@@ -122,13 +123,13 @@ def _add_triangle(corners: Any, inverse_depth: Any, triangle: Any, area: int, si
         row_a, row_b, row_c = row_a + down_a, row_b + down_b, row_c + down_c
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _edge(ax: int, ay: int, bx: int, by: int, x: int, y: int) -> int:
     """Twice the area of (a, b, point): positive inside a triangle of positive area."""
     return (bx - ax) * (y - ay) - (by - ay) * (x - ax)
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _least(ax: int, ay: int, bx: int, by: int) -> int:
     """Smallest edge value inside: 0 on top and left edges, else 1, since the neighbour across owns the edge."""
     is_top = ay == by and bx > ax

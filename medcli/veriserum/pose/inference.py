@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from medcli.training.devices import choose_device
-from medcli.veriserum.pose.checkpoint import PoseMetadata, load_pose_network
+from medcli.veriserum.pose.checkpoint import load_pose_network
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
 from medcli.veriserum.pose.network import PoseNetwork, as_input
 from medcli.veriserum.pose.rotation_6d import six_to_matrix
 

@@ -15,15 +15,11 @@ from torch import Tensor, nn
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.weights import most_bytes_for, read_tensors
+from medcli.veriserum.pose.settings import BACKBONE, NO_WEIGHTS, WAY_OUT, check_backbone_weights
 
-BACKBONE = "resnext50_32x4d"
-NO_WEIGHTS = "none"
 GREY_MEAN, GREY_STD = 0.449, 0.226
 """Mean and standard deviation of ImageNet in grey, which its weights expect."""
 OUTPUTS = 9
-_WAY_OUT = (
-    "give a local file of backbone weights (--backbone-weights FILE) or start untrained (--backbone-weights none)"
-)
 
 
 class PoseNetwork(nn.Module):
@@ -108,13 +104,12 @@ def _download(name: str) -> dict[str, Tensor]:
         return dict(zoo.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False, check_hash=True))
     except Exception as error:  # several libraries raise their own errors in a download
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"cannot get the imagenet weights of {name}: {reason}", _WAY_OUT) from error
+        raise DataError(f"cannot get the imagenet weights of {name}: {reason}", WAY_OUT) from error
 
 
 def _load_file(model: nn.Module, path: Path, name: str) -> None:
     """Load everything but the classifier's last layer."""
-    if not path.is_file():
-        raise DataError(f"backbone weights '{path}' are neither imagenet, none nor a file", _WAY_OUT)
+    check_backbone_weights(str(path))
     given = {key.removeprefix("backbone."): value for key, value in read_tensors(path, most_bytes_for(model)).items()}
     head, _ = _find_head(model, name)
     wanted = {key: value for key, value in model.state_dict().items() if not key.startswith(f"{head}.")}
@@ -127,7 +122,7 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
         raise DataError(
             f"{path} does not contain weights of {name}: {len(missing)} of {len(wanted)} missing or of another shape "
             f"(first: {missing[0]})",
-            _WAY_OUT,
+            WAY_OUT,
         )
     model.load_state_dict({**model.state_dict(), **{key: given[key] for key in wanted if key in given}})
 

@@ -6,7 +6,7 @@ at 512 x 512 pixels and then reduced like calibrated files. A network trained on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +20,7 @@ from medcli.core.threads import map_in_threads
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.image_doubles import Doubles, check_single
 
 _CALIBRATED_SIZE = 512
 
@@ -35,12 +36,29 @@ class PairFiles:
         id: the pose id.
         bs, fs: paths.
         calibration: id of the distortion calibration of originals; None for calibrated images.
+        doubles: further files of the same pair, each after the one that is used.
     """
 
     id: int
     bs: str
     fs: str
     calibration: int | None = None
+    doubles: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, number: int, planes: Mapping[str, str], doubles: Doubles, calibration: int | None = None) -> PairFiles:
+        """The pair ``number`` of images that were found."""
+        others = tuple((planes[plane], other) for plane in PLANES for other in doubles.get(planes[plane], ()))
+        return cls(number, planes["bs"], planes["fs"], calibration, others)
+
+    def ambiguity(self) -> str:
+        """What is wrong where another image has the name of one of these; empty where there is none."""
+        try:
+            for path, other in self.doubles:
+                check_single(path, [other])
+        except DataError as error:
+            return error.message
+        return ""
 
 
 class PairReader:
@@ -59,8 +77,10 @@ class PairReader:
         """Both planes, (2, size, size) uint8.
 
         Raises:
-            DataError: a file cannot be read, or the calibration is missing.
+            DataError: a file cannot be read, another one differs from it, or the calibration is missing.
         """
+        if reason := files.ambiguity():
+            raise DataError(reason)
         images = {plane: read_grey(path) for plane, path in (("bs", files.bs), ("fs", files.fs))}
         if (number := files.calibration) is not None:
             models = {plane: self._distortions.get(number, plane) for plane in PLANES}

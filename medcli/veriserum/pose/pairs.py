@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +21,18 @@ from medcli.training.batches import HostFrames, spread
 from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.training.settings import data_fingerprint
 from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.dataset.anatomies import anatomy_ids
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, Images, is_obsolete, whole_numbers
-from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
-from medcli.veriserum.dataset.pose_tables import pose_matrices
+from medcli.veriserum.dataset.image_doubles import Doubles
+from medcli.veriserum.dataset.pose_tables import pose_matrices, with_plausible_poses
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import SPLIT_RULES, Ids, Trials, TrialSplit, find_trials
 from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 from medcli.veriserum.pose.settings import PoseSettings
 
 _LOG = logging.getLogger(__name__)
-_VERSION = "pairs 1"
+_VERSION = "pairs 2"
 CALIBRATED, ORIGINALS = "calibrated", "originals"
 
 
@@ -81,7 +83,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
     missing = [name for name in (*POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
         raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: training needs them")
-    table = _with_numbers(table)
+    table = with_plausible_poses(table, study.table_file(POSES).name)
     anatomies = pd.to_numeric(table["anatomy_id"], errors="coerce")
     wanted = anatomies.notna() if anatomy is None else anatomies.isin(anatomy_ids(anatomy))
     if not wanted.any():
@@ -93,7 +95,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
     obsolete = is_obsolete(table)
     chosen = table[wanted & ~obsolete].sort_index()
     images, source = _find_images(study)
-    files = _match(chosen, images, source)
+    files = _match(chosen, images, study.doubles, source)
     if need_images and not files:
         which = "" if anatomy is None else f" of anatomy {anatomy}"
         raise DataError(
@@ -171,13 +173,15 @@ def _open_side(settings: PoseSettings, pairs: Pairs, ids: Ids, progress: Progres
     if not settings.use_cache:
         planes = RowsOnDemand.one_by_one(range(len(files)), (2, size, size), lambda i: reader.read(files[i]))
         return planes, np.arange(len(ids)), []
+    ambiguous = {i: reason for i, item in enumerate(files) if (reason := item.ambiguity())}
+    clear = np.array([i for i in range(len(files)) if i not in ambiguous], np.int64)
+    files = [files[i] for i in clear.tolist()]
     store = DecodedStore(_default_folder(pairs, size), _VERSION, {"planes": (2, size, size)}, stamp_size=6)
     keys = [f"{item.bs}\t{item.fs}" for item in files]
     found = store.open(keys, _stamps(reader, files), lambda i: (reader.read(files[i]),), None, progress)
-    failed = [
-        f"pair {files[i].id}: {Path(files[i].bs).name} or {Path(files[i].fs).name} is unreadable" for i in found.bad
-    ]
-    return found.parts[0], found.good, failed
+    failed = [f"pair {ids[i]}: {reason}" for i, reason in ambiguous.items()]
+    failed += [f"pair {files[i].id}: {found.reasons[i]}" for i in found.bad.tolist()]
+    return found.parts[0], clear[found.good], failed
 
 
 def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]:
@@ -190,7 +194,7 @@ def _stamps(reader: PairReader, files: Sequence[PairFiles]) -> NDArray[np.int64]
 
 
 def _default_folder(pairs: Pairs, size: int) -> Path:
-    root = hashlib.sha256(str(pairs.study.root.resolve()).encode()).hexdigest()[:12]
+    root = hashlib.sha256(os.fsencode(pairs.study.root.resolve())).hexdigest()[:12]
     return cache_folder("veriserum") / f"{root}-{pairs.source}-{size}"
 
 
@@ -210,24 +214,13 @@ def _complete(images: Images) -> set[int]:
     return {number for number, planes in images.items() if len(planes) == 2}
 
 
-def _match(poses: pd.DataFrame, images: Images, source: str) -> dict[int, PairFiles]:
+def _match(poses: pd.DataFrame, images: Images, doubles: Doubles, source: str) -> dict[int, PairFiles]:
     calibrations = whole_numbers(poses["distortion_calibration_id"])
     files = {}
     for number, calibration in zip(poses.index.tolist(), calibrations.tolist(), strict=True):
         planes = images.get(number, {})
         if len(planes) == 2 and source == CALIBRATED:
-            files[number] = PairFiles(number, planes["bs"], planes["fs"])
+            files[number] = PairFiles.of(number, planes, doubles)
         elif len(planes) == 2 and not pd.isna(calibration):
-            files[number] = PairFiles(number, planes["bs"], planes["fs"], calibration)
+            files[number] = PairFiles.of(number, planes, doubles, calibration)
     return files
-
-
-def _with_numbers(poses: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose pose consists of six finite numbers, as numbers."""
-    poses = poses.copy()
-    for name in POSE_COLUMNS:
-        poses[name] = pd.to_numeric(poses[name], errors="coerce")
-    finite = np.isfinite(poses[list(POSE_COLUMNS)].to_numpy(np.float64)).all(axis=1)
-    if not finite.all():
-        _LOG.warning("%d poses are not six numbers and are omitted", (~finite).sum())
-    return pd.DataFrame(poses[finite])

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from medcli import __version__
 from medcli.core.contact_sheet import contact_sheet
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, write_text
 from medcli.core.image_io import write_image
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.training.weights import find_newest
 from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.dataset.contents_check import check_pair_image
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, Images, parse_name, scan, whole_columns
+from medcli.veriserum.dataset.image_doubles import Doubles
 from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS, pose_numbers
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
@@ -153,55 +155,65 @@ def _find(
     """Pairs among the inputs in the order of ids; of a pair in both kinds the calibrated images are used."""
     calibrated: Images = {}
     originals: Images = {}
+    doubles: Doubles = {}
     for path in inputs:
         if path.is_dir():
             contents, apart = (study.contents, study.calibrated_images) if path == study.root else (scan(path), {})
-            _merge(calibrated, contents.calibrated)
-            _merge(calibrated, apart)
-            _merge(originals, contents.images)
+            others = study.doubles if path == study.root else contents.doubles
+            for into, found in ((calibrated, contents.calibrated), (calibrated, apart), (originals, contents.images)):
+                _merge(into, found, others, doubles)
             continue
-        parsed = parse_name(path.name)
-        if parsed is None:
-            raise UsageError(f"{path} is neither a folder nor named bs_NNNNNN or calibrated_bs_NNNNNN (or fs)")
-        if not path.is_file():
-            raise DataError(f"there is no file {path}")
-        _merge(calibrated if parsed[0] else originals, {parsed[2]: _with_partner(path, parsed)})
+        parsed = check_pair_image(path)
+        _merge(calibrated if parsed[0] else originals, *_with_partner(path, parsed), doubles)
     files: dict[int, PairFiles] = {}
     failures = []
     for number in sorted({*calibrated, *originals}):
         try:
             default = known["distortion_calibration_id"].get(number, pd.NA)
-            files[number] = _pair(
-                number, calibrated.get(number, {}), originals.get(number, {}), settings.calibration or default
-            )
+            both = calibrated.get(number, {}), originals.get(number, {})
+            files[number] = _pair(number, *both, doubles, settings.calibration or default)
         except DataError as error:
             failures.append(f"pair {number}: {error.message}")
     return files, failures
 
 
-def _merge(into: dict[int, dict[str, str]], found: dict[int, dict[str, str]]) -> None:
+def _merge(into: Images, found: Images, others: Doubles, doubles: Doubles) -> None:
+    """Add images that were found, ``others`` being their doubles.
+
+    Those of an earlier input stay; further files of one image are added to ``doubles``.
+    """
     for number, planes in found.items():
-        into[number] = planes | into.get(number, {})
+        for plane, path in planes.items():
+            kept = into.setdefault(number, {}).setdefault(plane, path)
+            further = [other for other in (path, *others.get(path, ())) if other != kept]
+            if further:
+                doubles.setdefault(kept, []).extend(further)
 
 
-def _with_partner(path: Path, parsed: tuple[bool, str, int]) -> dict[str, str]:
+def _with_partner(path: Path, parsed: tuple[bool, str, int]) -> tuple[Images, Doubles]:
     """The file, and the other plane's next to it if it exists."""
-    planes = {parsed[1]: str(path)}
+    is_calibrated, plane, number = parsed
+    planes = {plane: str(path)}
+    doubles: Doubles = {}
     for beside in sorted(path.parent.iterdir()):
         other = parse_name(beside.name)
-        if other and (other[0], other[2]) == (parsed[0], parsed[2]):
-            planes.setdefault(other[1], str(beside))
-    return planes
+        if not other or (other[0], other[2]) != (is_calibrated, number) or other[1] == plane:
+            continue
+        if (first := planes.setdefault(other[1], str(beside))) != str(beside):
+            doubles.setdefault(first, []).append(str(beside))
+    return {number: planes}, doubles
 
 
-def _pair(number: int, calibrated: dict[str, str], originals: dict[str, str], calibration: Any) -> PairFiles:
+def _pair(
+    number: int, calibrated: dict[str, str], originals: dict[str, str], doubles: Doubles, calibration: Any
+) -> PairFiles:
     if len(calibrated) == 2:
-        return PairFiles(number, calibrated["bs"], calibrated["fs"])
+        return PairFiles.of(number, calibrated, doubles)
     if len(originals) < 2:
         raise DataError("one plane's image is missing: both are needed")
     if pd.isna(calibration):
         raise DataError("its distortion calibration is unknown: give --root, --calibration ID, or calibrate it first")
-    return PairFiles(number, originals["bs"], originals["fs"], int(calibration))
+    return PairFiles.of(number, originals, doubles, int(calibration))
 
 
 def _rows(

@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcli.training.settings import FitSettings
-from medcli.veriserum.pose.losses import PUBLISHED_POSE_LOSS
-from medcli.veriserum.pose.network import BACKBONE
+from medcli.core.errors import DataError, UsageError
+from medcli.training.losses import check_loss
+from medcli.training.settings import FitSettings, check_learning_rate
+from medcli.veriserum.dataset.anatomies import anatomy_ids
+from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
+
+BACKBONE = "resnext50_32x4d"
+NO_WEIGHTS = "none"
+WAY_OUT = "give a local file of backbone weights (--backbone-weights FILE) or start untrained (--backbone-weights none)"
+_SMALLEST_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -43,3 +50,26 @@ class PoseSettings(FitSettings):
     loss_weights: tuple[float, float] = (1.0, 1.0)
     limit_pairs: int | None = None
     use_cache: bool = True
+
+
+def check_pose_settings(settings: PoseSettings) -> None:
+    """Check the values that are not checked elsewhere.
+
+    Raises:
+        UsageError: names the option, its value, and what is expected.
+    """
+    check_loss(POSE_LOSSES, settings.loss, settings.loss_weights)
+    check_learning_rate(settings)
+    if settings.size < _SMALLEST_SIZE:
+        raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")
+    anatomy_ids(settings.anatomy)
+
+
+def check_backbone_weights(weights: str) -> None:
+    """Make sure that weights are published ones, none, or a file.
+
+    Raises:
+        DataError: they are not.
+    """
+    if weights.lower() not in ("imagenet", NO_WEIGHTS) and not Path(weights).is_file():
+        raise DataError(f"backbone weights '{weights}' are neither imagenet, none nor a file", WAY_OUT)

@@ -12,28 +12,25 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from medcli.core.errors import UsageError
 from medcli.core.progress import SILENT, Progress
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
-from medcli.training.losses import check_loss
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
-from medcli.training.settings import as_dict, check_learning_rate
+from medcli.training.settings import as_dict
 from medcli.training.training_run import Trained, Training, TrainingTask
-from medcli.veriserum.dataset.implant_surfaces import anatomy_ids
 from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import TrialSplit
-from medcli.veriserum.pose.checkpoint import PoseMetadata, save_pose_checkpoint
+from medcli.veriserum.pose.checkpoint import save_pose_checkpoint
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
 from medcli.veriserum.pose.lightning_module import MONITOR, PoseModule
-from medcli.veriserum.pose.losses import POSE_LOSSES
 from medcli.veriserum.pose.network import build_pose_network
 from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, fingerprint_of, open_pairs
-from medcli.veriserum.pose.settings import PoseSettings
+from medcli.veriserum.pose.settings import PoseSettings, check_pose_settings
 
 PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
@@ -41,7 +38,6 @@ PANELS: tuple[Panel, ...] = (
     ("rotation, degrees", {"val_rotation_deg": "geodesic angle"}),
 )
 _LEAST_SCALE_MM = 1.0
-_SMALLEST_SIZE = 32
 VERB = "train pose"
 
 logger = logging.getLogger(__name__)
@@ -141,19 +137,6 @@ class _PoseTraining(Training[TrainPoseResult]):
             split_rule=split.rule,
             warnings=split.warnings,
         )
-
-
-def check_pose_settings(settings: PoseSettings) -> None:
-    """Check the values that are not checked elsewhere.
-
-    Raises:
-        UsageError: names the option, its value, and what is expected.
-    """
-    check_loss(POSE_LOSSES, settings.loss, settings.loss_weights)
-    check_learning_rate(settings)
-    if settings.size < _SMALLEST_SIZE:
-        raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")
-    anatomy_ids(settings.anatomy)
 
 
 def mean_pose(poses: pd.DataFrame) -> NDArray[np.float64]:

@@ -18,7 +18,8 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, usable_cores, write_text
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
-from medcli.core.run_provenance import note_run
+from medcli.core.run_provenance import note_path, note_run
+from medcli.core.tables import read_frame
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
@@ -32,6 +33,7 @@ from medcli.veriserum.registration.start_poses import Sources, StartPoses, selec
 _LOG = logging.getLogger(__name__)
 _START_COLUMNS = tuple(f"start_{name}" for name in folder_index.POSE_COLUMNS)
 _REPORT_COLUMNS = ("similarity_before", "similarity_after", "displacement_mm", "rotation_deg")
+_COLUMNS = [*PUBLISHED_COLUMNS, *_START_COLUMNS, *_REPORT_COLUMNS]
 _KEEP_EVERY_S = 20.0
 _LEAST_DEPTH_MM = 200.0
 
@@ -139,7 +141,7 @@ def register_poses(
         poses=sorted(reports, key=lambda report: report.id),
         failures=sorted(failures, key=lambda failure: failure.id),
     )
-    if waiting:
+    if waiting or not note_path(out, "register pose").exists():
         chosen_as = {**asdict(sources), "anatomy": anatomy, "least_similarity": least_similarity}
         note_run(out, "register pose", ABOUT, sources.root, chosen_as, result, "cpu")
     return result
@@ -239,19 +241,15 @@ def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -
 def _read_rows(out: Path) -> dict[int, dict[str, Any]]:
     """The rows of the results so far, their cells as text, so that writing them again changes no digit."""
     try:
-        table = pd.read_csv(out, dtype=str, keep_default_na=False)
-        missing = [name for name in ("id", *folder_index.POSE_COLUMNS, *_REPORT_COLUMNS) if name not in table.columns]
-        if not missing:
-            return {int(row["id"]): {str(k): v for k, v in row.items()} for row in table.to_dict("records")}
-        reason = f"it has no column {', '.join(missing)}"
-    except (OSError, ValueError) as error:
-        reason = str(error)
-    raise DataError(
-        f"{out} contains no registered poses: {reason}", "choose another --out, or replace it with --overwrite"
-    )
+        needed = ("id", *folder_index.POSE_COLUMNS, *_REPORT_COLUMNS)
+        table = read_frame(out, "table of registered poses", needed, _COLUMNS, dtype=str, keep_default_na=False)
+        return {int(row["id"]): {str(k): v for k, v in row.items()} for row in table.to_dict("records")}
+    except (DataError, ValueError) as error:
+        raise DataError(
+            f"{out} contains no registered poses: {error}", "choose another --out, or replace it with --overwrite"
+        ) from error
 
 
 def _write_rows(out: Path, rows: dict[int, dict[str, Any]]) -> None:
-    columns = [*PUBLISHED_COLUMNS, *_START_COLUMNS, *_REPORT_COLUMNS]
-    table = pd.DataFrame([rows[number] for number in sorted(rows)], columns=columns)
+    table = pd.DataFrame([rows[number] for number in sorted(rows)], columns=_COLUMNS)
     write_text(out, table.to_csv(index=False, lineterminator="\n"))

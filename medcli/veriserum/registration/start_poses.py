@@ -18,13 +18,13 @@ from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
-from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers
+from medcli.veriserum.dataset.image_doubles import check_single
+from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers, pose_problem
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 
 _LOG = logging.getLogger(__name__)
-POSE_FILE = folder_index.TableKind("poses file", "poses", ("id", *POSE_COLUMNS), "--start")
 _ON_THE_FLY_SIZE = 512
 _FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 _CARRIED = ("obsolete", "update_timestamp")
@@ -81,11 +81,13 @@ class StartPoses:
         """The start pose, (4, 4) implant to world.
 
         Raises:
-            DataError: it has a number that is not finite.
+            DataError: it has a number that is not finite, or not plausible.
         """
         row = self.table.loc[[number], list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce")
         if not np.isfinite(row.to_numpy(np.float64)).all():
             raise DataError(f"its start pose is not six numbers: {row.to_numpy()[0].tolist()}")
+        if problem := pose_problem(row):
+            raise DataError(f"its start pose cannot be right: {problem}")
         return np.asarray(self.geometry.to_world(np.array([number]), pose_matrices(row))[0])
 
     def pose_cells(self, number: int, pose: NDArray[np.float64]) -> dict[str, float]:
@@ -97,12 +99,13 @@ class StartPoses:
         """Calibrated images of both planes, (S, S) each.
 
         Raises:
-            DataError: one is missing or unreadable.
+            DataError: one is missing or unreadable, or there are two different files of it.
         """
         return {plane: self._image(number, plane) for plane in PLANES}
 
     def _image(self, number: int, plane: str) -> NDArray[np.uint8]:
         if path := self.study.calibrated_images.get(number, {}).get(plane):
+            check_single(path, self.study.doubles.get(path, ()))
             image = image_io.read_grey(path)
             if image.shape[0] != image.shape[1]:
                 raise DataError(f"{path} is {image.shape[1]} x {image.shape[0]} pixels; calibrated images are square")
@@ -110,6 +113,7 @@ class StartPoses:
         native = self.study.contents.images.get(number, {}).get(plane)
         if native is None:
             raise DataError(f"the image {folder_index.expected_name(number, plane)} is missing")
+        check_single(native, self.study.doubles.get(native, ()))
         model = self._distortions.get(self.geometry.number(number, "distortion_calibration_id"), plane)
         return self._undistorter.map_of(model).apply(image_io.read_grey(native), 0.0)
 
@@ -143,7 +147,7 @@ def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
     if file is None:
         table, path = study.table(POSES).copy(), study.table_file(POSES)
     else:
-        table, path = _filled(folder_index.read_table(file, POSE_FILE), study), file
+        table, path = _filled(folder_index.read_table(file, folder_index.POSE_FILE), study), file
     missing = [name for name in (*POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}")

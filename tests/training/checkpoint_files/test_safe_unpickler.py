@@ -106,3 +106,14 @@ def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"checksum of .*data/0 does not match"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize("container", [as_archive, as_stream])
+def test_a_file_that_vanishes_while_it_is_read_is_named(container: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(container(state(text("a"), tensor())))
+    pickled = read_pickled_model(path)
+    path.unlink()
+    for read_on in (pickled.check_numbers, lambda: pickled.tensors(pickled.root)):
+        with pytest.raises(DataError, match=r"cannot read .*a\.pth: No such file"):
+            read_on()

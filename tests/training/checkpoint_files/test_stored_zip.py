@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from medcli.training.checkpoint_files.stored_zip import StoredZip, is_archive, printable
+from medcli.core.errors import printable
+from medcli.training.checkpoint_files.stored_zip import StoredZip, is_archive
 from tests.support.hostile_checkpoints import archives, write_file
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from medcli.ultrabones.dataset import folder_layout
 from medcli.ultrabones.dataset.folder_layout import find_records, list_timestamps, mask_name, specimen_folder
 
 
@@ -23,6 +26,20 @@ def test_timestamps_of_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert list_timestamps(str(tmp_path)) == ({7: "007.png", 12: "12_label.PNG"}, ["7.png", "x.png"])
     assert list_timestamps(str(tmp_path / "absent")) == ({}, [str(tmp_path / "absent")])
+
+
+def test_two_different_images_of_one_timestamp_are_left_out_until_they_are_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(folder_layout.logger, "warning", lambda form, *values: said.append(form % values))
+    (tmp_path / "7.png").write_bytes(b"one")
+    (tmp_path / "007.png").write_bytes(b"two")
+    for _ in range(2):
+        assert list_timestamps(str(tmp_path)) == ({}, ["7.png", "007.png"])
+    assert said == [f"{tmp_path}: 007.png and 7.png are two different images of one frame, which is left out"]
+    (tmp_path / "7.png").write_bytes(b"two")
+    assert list_timestamps(str(tmp_path)) == ({7: "007.png"}, ["7.png"])
 
 
 def test_a_record_says_what_stands_above_it(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_damaged_files_are_counted_and_named(tmp_path: Path) -> None:
     Path(frames.label[1]).write_bytes(b"")
     assert find_damaged(frames) == ([str(cut), frames.label[1]], 6)
     assert find_damaged(frames, most=1) == ([str(cut)], 3)
-    assert any("2 PNG files empty or cut off" in problem for problem in survey_ultrabones(tmp_path).problems)
+    assert any("2 PNG files empty or truncated" in problem for problem in survey_ultrabones(tmp_path).problems)
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:

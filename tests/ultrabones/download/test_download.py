@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from medcli.core.progress import Advance
-from medcli.transfer.request import Manner
+from medcli.transfer.request import TransferOptions
 from medcli.ultrabones.dataset.publication import FileKind
-from medcli.ultrabones.download.download import UltrabonesOrigin, UltrabonesSelection, download_ultrabones
+from medcli.ultrabones.download.connection import UltrabonesOrigin
+from medcli.ultrabones.download.download import UltrabonesSelection, download_ultrabones
 from tests.conftest import Ran
 from tests.support.download_fixtures import CURRENT, files_in, zipped
 from tests.support.servers import FakeHub, Trouble
@@ -340,7 +341,7 @@ class Shown:
 def test_unpacking_whole_archives_has_a_progress_of_its_own(hub: FakeHub, tmp_path: Path) -> None:
     shown = Shown()
     download_ultrabones(
-        tmp_path, UltrabonesSelection(specimens=[1, 2]), UltrabonesOrigin(), Manner(workers=1), progress=shown
+        tmp_path, UltrabonesSelection(specimens=[1, 2]), UltrabonesOrigin(), TransferOptions(workers=1), progress=shown
     )
     assert files_in(tmp_path) == CURRENT[1] | CURRENT[2]
     archives = sum(len(hub.content[f"specimen{number:02d}.zip"]) for number in (1, 2))

@@ -22,8 +22,8 @@ from medcli.core.image_io import read_grey, read_rgb, write_image
 from medcli.core.mesh import Mesh, read_stl, write_stl
 from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS
-from medcli.ultrabones.geometry.bone_meshes import find_meshes
 from medcli.ultrabones.labelling import label_record
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings

@@ -10,9 +10,10 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from medcli.core.image_io import read_grey
+from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.records import find_sweeps, read_poses
 from medcli.ultrabones.dataset.tracking_table import POSE_COLUMNS
-from medcli.ultrabones.geometry.bone_meshes import find_meshes, load_surfaces
+from medcli.ultrabones.geometry.bone_meshes import load_surfaces
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, PROBE_FROM_IMAGE, image_to_ct, pixels_to_ct, probe_to_ct
 from medcli.ultrabones.labelling.label_rules import partial_label

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from medcli.core.errors import DataError
 from medcli.training.seeds import seed_torch
 from medcli.ultrabones.segmentation import checkpoint
-from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, find_newest_best
 from medcli.ultrabones.segmentation.network import build_model
 from tests.conftest import Ran
 
@@ -85,14 +85,14 @@ def test_an_interrupted_save_keeps_the_old_checkpoint(
 
 def test_newest_best(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no checkpoint") as raised:
-        checkpoint.find_newest_best(tmp_path)
+        find_newest_best(tmp_path)
     assert "medcli train seg" in str(raised.value.hint)
     for name, age_s in (("old", 100), ("new", 10), ("oldest", 1000)):
         path = tmp_path / "seg" / name / "best.safetensors"
         path.parent.mkdir(parents=True)
         path.touch()
         os.utime(path, (1_700_000_000 - age_s,) * 2)
-    assert checkpoint.find_newest_best(tmp_path).parent.name == "new"
+    assert find_newest_best(tmp_path).parent.name == "new"
 
 
 def test_foreign_and_damaged_files_are_named(tmp_path: Path, saved: Path) -> None:

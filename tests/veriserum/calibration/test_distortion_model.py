@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
@@ -39,7 +40,7 @@ def test_every_published_calibration_round_trips(real_data: Path) -> None:
     for _, row in table.iterrows():
         for plane in PLANES:
             distortion = PolynomialDistortion.from_text(row[f"distortion_result_{plane}"])
-            distortion.check_invertible()
+            distortion.check_plausible()
             np.testing.assert_allclose(distortion.inverse(distortion(pixels)), pixels, atol=1e-6)
 
 
@@ -88,6 +89,27 @@ def test_folding_map_is_rejected(distortion: PolynomialDistortion) -> None:
     flat = PolynomialDistortion(np.zeros(32), 0.2, np.zeros(2), np.eye(2))
     with pytest.raises(DataError, match="not invertible"):
         flat.check_invertible()
+
+
+def test_useless_maps_are_rejected_and_real_ones_are_not(distortion: PolynomialDistortion) -> None:
+    """Any one of the 39 numbers absurdly large, or the scale twice or half as large and more."""
+    distortion.check_plausible()
+    numbers = distortion._packed()
+    for k in range(39):
+        for value in (1e5, -1e5, 1e10, 1e308, -1e308):
+            with pytest.raises(DataError, match=r"calibration 7 (cannot be right|is not invertible)"):
+                _unpacked(np.where(np.arange(39) == k, value, numbers)).check_plausible("calibration 7")
+    for scale in (0.0, 0.001, 0.45, 2.2, 1000.0):
+        with pytest.raises(DataError, match=r"cannot be right|not invertible"):
+            _unpacked(np.concatenate([numbers[:32] * scale, numbers[32:]])).check_plausible()
+    shifted = numbers.copy()
+    shifted[[0, 16]] += 300
+    with pytest.raises(DataError, match=r"the part of the native image on the corrected grid is .*, expected 0.2 to 1"):
+        _unpacked(shifted).check_plausible()
+
+
+def _unpacked(numbers: NDArray[np.float64]) -> PolynomialDistortion:
+    return PolynomialDistortion(numbers[:32], float(numbers[32]), numbers[33:35], numbers[35:].reshape(2, 2))
 
 
 def test_wrong_shapes_are_rejected(distortion: PolynomialDistortion) -> None:

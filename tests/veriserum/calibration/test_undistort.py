@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -276,7 +277,7 @@ def check_one_failure(medcli: Run, root: Path, number: int, plane: str, said: st
 def test_truncated_jpeg(veriserum: Path, medcli: Run) -> None:
     path = veriserum / "images/bs_000002.jpg"
     path.write_bytes(path.read_bytes()[:-5000])
-    check_one_failure(medcli, veriserum, 2, "bs", "is cut off")
+    check_one_failure(medcli, veriserum, 2, "bs", "is truncated")
 
 
 def test_not_an_image(veriserum: Path, medcli: Run) -> None:
@@ -446,10 +447,29 @@ def test_skip_obsolete_with_words_or_without_the_column(veriserum: Path, medcli:
 
 
 def test_duplicates_are_reported(veriserum: Path, medcli: Run) -> None:
-    write_test_image(veriserum / "zz copy" / "bs_000001.jpg", smooth_image(50))
+    (veriserum / "zz copy").mkdir()
+    shutil.copy(veriserum / "images/bs_000001.jpg", veriserum / "zz copy/bs_000001.jpg")
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0
     assert "1 images exist twice" in ran.err
+
+
+@pytest.mark.parametrize("double", ["zz copy/bs_000002.jpg", "images/BS_000002.JPG", "images/bs_000002.png"])
+def test_two_different_images_of_one_name_are_not_chosen_from(veriserum: Path, medcli: Run, double: str) -> None:
+    (veriserum / double).parent.mkdir(exist_ok=True)
+    (veriserum / double).write_bytes(image_io.encode(smooth_image(50), Path(double).suffix.lower()).tobytes())
+    if len(list((veriserum / "images").iterdir())) == 8 and double.startswith("images"):
+        pytest.skip("this file system does not tell upper from lower case")
+    ran = medcli("calibrate", "veriserum", "--root", veriserum, "--json")
+    assert ran.code == 4
+    result = json.loads(ran.out)
+    assert (result["done"], result["failed"]) == (7, 1)
+    reason = result["failures"][0]["reason"]
+    assert str(veriserum / double) in reason
+    assert str(veriserum / "images/bs_000002.jpg") in reason
+    assert "two different images of one name" in reason
+    (veriserum / double).unlink()
+    assert medcli("calibrate", "veriserum", "--root", veriserum).code == 0
 
 
 def test_maps_beyond_the_memory_limit_are_loaded_again(veriserum: Path, monkeypatch: pytest.MonkeyPatch) -> None:

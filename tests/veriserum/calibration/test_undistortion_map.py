@@ -160,14 +160,14 @@ def test_a_map_is_kept_and_read_again(distortion: PolynomialDistortion, tmp_path
             np.testing.assert_array_equal(array, again.arrays[name])
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut off", "a flipped byte", "another shape", "out of range"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "a flipped byte", "another shape", "out of range"])
 def test_a_damaged_cache_file_is_rebuilt(distortion: PolynomialDistortion, tmp_path: Path, damage: str) -> None:
     sound = load_or_build(distortion, 128, "reference", tmp_path)
     (path,) = tmp_path.iterdir()
     content = bytearray(path.read_bytes())
     if damage == "empty":
         path.write_bytes(b"")
-    elif damage == "cut off":
+    elif damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
     elif damage == "a flipped byte":
         content[len(content) // 2] ^= 0xFF

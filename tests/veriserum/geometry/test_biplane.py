@@ -258,7 +258,7 @@ def test_pose_frames(cameras: DualPlane) -> None:
 
 
 def test_calibration_rows() -> None:
-    row = dict.fromkeys(SourceIntensifier.__dataclass_fields__, "1.5") | {"id": 3, "sid_bs": 1860.5}
+    row = dict.fromkeys(SourceIntensifier.__dataclass_fields__, "1.5") | {"id": 3, "sid_bs": 1860.5, "sid_fs": "1851.5"}
     assert SourceIntensifier.from_row(row).sid_bs == 1860.5
     with pytest.raises(DataError, match="no column 'sid_fs'"):
         SourceIntensifier.from_row({name: value for name, value in row.items() if name != "sid_fs"})
@@ -266,6 +266,9 @@ def test_calibration_rows() -> None:
         SourceIntensifier.from_row(row | {"sid_fs": "far"})
     with pytest.raises(DataError, match="positive distances"):
         SourceIntensifier.from_row(row | {"sid_fs": -5})
+    for name, value in (("sid_bs", 1.86), ("sid_bs", 1.86e6), ("principalp_h_fs", 1e308), ("principalp_v_bs", "nan")):
+        with pytest.raises(DataError, match=f"{name} is .* mm, expected"):
+            SourceIntensifier.from_row(row | {name: value})
 
 
 def test_planes_must_be_orthonormal() -> None:
@@ -293,7 +296,16 @@ def test_inter_plane_geometry_is_read_or_rejected(tmp_path: Path) -> None:
     planes = read_inter_plane(path)
     assert planes.fs.centre_mm.tolist() == [1, 2, 3]
     assert planes.bs.normal.tolist() == [0, 0, 1]
-    for text in ('{"left": {}}', "[1]", "{", '{"fs": {"centre_mm": [1, 2, 3]}}'):
+    far = '{"fs": {"centre_mm": [1e308, 2, 3], "normal": [1, 0, 0], "vertical": [0, 1, 0]}}'
+    for text in (
+        '{"left": {}}',
+        "[1]",
+        "{",
+        '{"fs": {"centre_mm": [1, 2, 3]}}',
+        far,
+        far.replace("1e308, ", ""),
+        "[" * 9999,
+    ):
         path.write_text(text)
         with pytest.raises(DataError, match="is not an inter-plane geometry"):
             read_inter_plane(path)

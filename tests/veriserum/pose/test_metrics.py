@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from medcli.core.rigid_transforms import VERISERUM_EULER, invert_rigid, rigid_transform
 from medcli.synthetic.fluoroscopy.implants import make_implants
-from medcli.veriserum.dataset.implant_surfaces import Implant, anatomy_ids
+from medcli.veriserum.dataset.anatomies import anatomy_ids
+from medcli.veriserum.dataset.implant_surfaces import Implant
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, InterPlane, SourceIntensifier
 from medcli.veriserum.pose.metrics import POSE_MEASURES, PoseComparison, outline_error_mm, pose_errors, summarise_errors
 

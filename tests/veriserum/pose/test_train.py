@@ -20,7 +20,8 @@ from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import from_ranges
-from medcli.veriserum.pose.checkpoint import load_pose_network, read_pose_metadata
+from medcli.veriserum.pose.checkpoint import load_pose_network
+from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
 from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
 from medcli.veriserum.pose.inference import load_predictor
 from medcli.veriserum.pose.pairs import find_pairs

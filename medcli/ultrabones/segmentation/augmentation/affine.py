@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.nn import functional
+
+from medcli.core.compiled import njit
 
 
 def warp(images: Tensor, labels: Tensor, maps: Tensor, crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +56,7 @@ def _positions(maps: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _warp(images: Any, labels: Any, maps: Any, crops: Any) -> Any:
     frames, _, height, width = images.shape
     warped = np.zeros_like(images)
@@ -78,7 +79,7 @@ def _warp(images: Any, labels: Any, maps: Any, crops: Any) -> Any:
     return warped, bones
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(inline="always")
 def _bilinear(image: Any, x: Any, y: Any) -> Any:
     height, width = image.shape
     left, top = int(np.floor(x)), int(np.floor(y))
@@ -96,7 +97,7 @@ def _bilinear(image: Any, x: Any, y: Any) -> Any:
     return total
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _kept(crops: Any, y: Any, width: int, height: int) -> Any:
     """First column, and the one after the last, that every crop leaves inside the image in the row at ``y``."""
     low, high = -1e9, 1e9

@@ -88,7 +88,7 @@ def draw_plan(frames: int, random: np.random.Generator) -> AugmentationPlan:
 
 
 def augment(images: Tensor, labels: Tensor, plan: AugmentationPlan) -> tuple[Tensor, Tensor]:
-    """Apply ``plan`` to a batch, on the device that it lies on.
+    """Apply ``plan`` to a batch, on its device.
 
     Args:
         images: (B, H, W) uint8 or (B, 1, H, W) float in [0, 1].

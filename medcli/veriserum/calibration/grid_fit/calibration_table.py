@@ -5,14 +5,13 @@ Existing rows and columns are kept as they were written, cell by cell.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import UsageError
 from medcli.core.files import csv_text, write_text
+from medcli.core.tables import read_dicts
 
 COLUMNS = ("id", "update_timestamp", "obsolete", "distortion_result_fs", "distortion_result_bs", "method")
 """Columns of a new table: those of the published table that a fit can fill."""
@@ -38,17 +37,8 @@ class CalibrationTable:
             raise UsageError(f"{path} is not a CSV file", "name a table with --out table.csv")
         if not path.exists():
             return cls(path)
-        try:
-            reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), restkey="")
-            rows = list(reader)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} cannot be read as a table: {error}") from error
-        columns = list(reader.fieldnames or [])
-        needed = {"id", "distortion_result_fs", "distortion_result_bs"}
-        missing = sorted(needed - set(columns))
-        if missing or any("" in row or None in row.values() for row in rows):
-            what = f"it has no column {', '.join(missing)}" if missing else "a row has more or fewer cells than columns"
-            raise DataError(f"{path} is not a distortion calibration table: {what}", "choose another file with --out")
+        needed = ("id", "distortion_result_fs", "distortion_result_bs")
+        columns, rows = read_dicts(path, "distortion calibration table", needed, "choose another file with --out")
         return cls(path, columns, rows)
 
     def ids(self) -> list[int]:

@@ -7,9 +7,8 @@ The published calibrations were fitted to beads found to whole pixels by a searc
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,14 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from medcli.core.errors import UsageError
-from medcli.core.files import make_output_folder
+from medcli.core.files import check_name, make_output_folder
 from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
 from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_image_file
 from medcli.veriserum.dataset.detector import PLANES
 
 _LOG = logging.getLogger(__name__)
-_PLANE_IN_NAME = re.compile(r"(?<![a-z])(bs|fs)(?![a-z])", re.IGNORECASE)
 _METHODS = {PolynomialDistortion.name: "medcli bead centroids, linear least squares"}
 _MUCH_MISSING = 0.15
 _LARGE_RESIDUAL_MM = 0.1
@@ -75,31 +73,6 @@ class FitResult:
     schema: str = "medcli.calibrate-fit.v1"
 
 
-def images_by_plane(words: Sequence[str]) -> dict[str, Path]:
-    """The image of each plane, from ``bs=PATH`` or from bs or fs in the file's name.
-
-    Raises:
-        UsageError: a name states neither or both, or two images show the same plane.
-    """
-    chosen: dict[str, Path] = {}
-    for word in words:
-        plane, equals, rest = word.partition("=")
-        if equals and plane.lower() in PLANES and rest:
-            plane, path = plane.lower(), Path(rest)
-        else:
-            if equals and rest and plane.isalpha() and not Path(word).exists():
-                raise UsageError(f"there is no plane {plane}", f"write bs={rest} or fs={rest}")
-            path = Path(word)
-            named = {found.lower() for found in _PLANE_IN_NAME.findall(path.stem)}
-            if len(named) != 1:
-                raise UsageError(f"the plane of {word} is not given", f"write bs={word} or fs={word}")
-            plane = named.pop()
-        if plane in chosen:
-            raise UsageError(f"two images for plane {plane}: {chosen[plane]} and {path}", "fit one calibration per run")
-        chosen[plane] = path
-    return {plane: chosen[plane] for plane in PLANES if plane in chosen}
-
-
 def fit_calibration(
     images: Mapping[str, Path],
     out: Path,
@@ -132,16 +105,21 @@ def fit_calibration(
         raise UsageError(f"--model '{model}' is not one of {', '.join(DISTORTION_MODELS)}")
     table = CalibrationTable.read(out)
     _check_planes(images, table, number)
+    check_name(figure or _figure_of(out, number or 0))
     make_output_folder(out.parent)
     chosen = DISTORTION_MODELS[model]
     fits = {plane: fit_image_file(plane, path, mirrored, chosen) for plane, path in images.items()}
     cells = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
     number = _same_row(table, cells) if number is None else number
     row = _put(table, number, cells, _METHODS.get(model, f"medcli bead centroids, {model} model"), overwrite)
-    figure = figure or out.with_name(f"{out.stem}_{number:02d}.png")
+    figure = figure or _figure_of(out, number)
     write_fit_figure(make_output_folder(figure.parent) / figure.name, fits)
     planes = [_report(plane, images[plane], found) for plane, found in fits.items()]
     return FitResult(out, number, row, planes, figure, round(time.perf_counter() - started, 3))
+
+
+def _figure_of(out: Path, number: int) -> Path:
+    return out.with_name(f"{out.stem}_{number:02d}.png")
 
 
 def _check_planes(images: Mapping[str, Path], table: CalibrationTable, number: int | None) -> None:

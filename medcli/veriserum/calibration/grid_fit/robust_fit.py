@@ -40,7 +40,7 @@ def fit_distortion(model: type[DistortionModel], centres_px: Points, beads_mm: P
     """Fit a model to beads imaged at ``centres_px`` (N, 2) with true positions ``beads_mm`` (N, 2).
 
     Raises:
-        DataError: too few beads remain, or the fitted map folds somewhere in the image.
+        DataError: too few beads remain, or the fitted map folds somewhere in the image or is not plausible.
     """
     used = np.ones(len(centres_px), dtype=bool)
     for _ in range(_MOST_ROUNDS):
@@ -55,6 +55,6 @@ def fit_distortion(model: type[DistortionModel], centres_px: Points, beads_mm: P
         used = kept
     if used.sum() < _LEAST_BEADS:
         raise DataError(f"only {used.sum()} of {len(used)} beads agree with one smooth distortion")
-    distortion.check_invertible("the fitted calibration")
+    distortion.check_plausible("the fitted calibration")
     residuals_px = np.linalg.solve(distortion.jacobian(centres_px), residuals[..., None])[..., 0]
     return RobustFit(distortion, used, residuals, np.asarray(residuals_px, np.float64))

@@ -13,7 +13,8 @@ import pytest
 from medcli.core.errors import UsageError
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
-from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration, images_by_plane
+from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration
+from medcli.veriserum.calibration.grid_fit.grid_images import images_by_plane
 from medcli.veriserum.dataset.detector import PLANES
 from tests.conftest import Ran
 from tests.support.grid_images import largest_map_error, native, truth

@@ -1,0 +1,73 @@
+"""Standard output and error without credentials: messages, results, tracebacks, warnings, logs and progress alike."""
+
+from __future__ import annotations
+
+import io
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TextIO
+
+from medcli.core.secrets import redact
+
+
+class GuardedStream(io.TextIOBase):
+    """A text stream that hides credentials in what is written; it offers no bytes, which nobody could look into."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redact(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return self._stream.errors
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def __del__(self) -> None:
+        """Leave the stream beneath open, which ``io`` would close."""
+
+
+@contextmanager
+def guarded_streams() -> Iterator[None]:
+    """What is printed in the block, and by Python of an exception that nobody caught, holds no credential."""
+    before = sys.stdout, sys.stderr
+    guards = GuardedStream(sys.stdout), GuardedStream(sys.stderr)
+    sys.stdout, sys.stderr = guards
+    try:
+        yield
+    finally:
+        sys.excepthook = _print_exception  # called after the block; Typer sets one of its own inside
+        # Unless someone else put another stream there, as Typer does when the pipe is closed.
+        if sys.stdout is guards[0]:
+            sys.stdout = before[0]
+        if sys.stderr is guards[1]:
+            sys.stderr = before[1]
+
+
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)

@@ -1,0 +1,86 @@
+"""Read the frames to predict on, one after the other: still images, TIFF pages, movies, DICOM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core import image_io
+from medcli.core.errors import DataError
+from medcli.ultrabones.segmentation.frame_pages import PAGES
+from medcli.ultrabones.segmentation.prediction_inputs import InputSource
+
+Grey = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class InputFrame:
+    """One frame to predict on: how to read it, (H, W) uint8, where its mask goes, and what to call it."""
+
+    read: Callable[[], Grey]
+    mask: Path
+    name: str
+
+
+@dataclass
+class FrameReader:
+    """Goes through the frames of sources, one after the other; a file that cannot be opened is noted, not fatal.
+
+    Still images are only read when the frame is; movies are decoded while going through them.
+
+    Attributes:
+        skip_existing: leave out frames whose mask is already there.
+        failures: what went wrong, one line each.
+        skipped: number of frames left out.
+    """
+
+    sources: Sequence[InputSource]
+    skip_existing: bool = False
+    failures: list[str] = field(default_factory=list)
+    skipped: int = 0
+
+    def __iter__(self) -> Iterator[InputFrame]:
+        for source in self.sources:
+            try:
+                yield from self._frames(source)
+            except DataError as error:
+                self.failures.append(error.message)
+
+    def _frames(self, source: InputSource) -> Iterator[InputFrame]:
+        if source.kind == "still" and source.path.suffix.lower() not in (".tif", ".tiff"):
+            mask = source.mask_of(None)
+            if not self._has(mask):
+                yield InputFrame(partial(image_io.read_grey, source.path), mask, source.path.name)
+            return
+        for number, (read, alone) in enumerate(PAGES[source.kind](source.path)):
+            mask = source.mask_of(None if alone else number)
+            if not self._has(mask):
+                name = source.path.name if alone else f"{source.path.name} {number}"
+                yield InputFrame(_read_now(read), mask, name)
+
+    def _has(self, mask: Path) -> bool:
+        if not self.skip_existing or not mask.is_file():
+            return False
+        self.skipped += 1
+        return True
+
+
+def _read_now(read: Callable[[], Grey]) -> Callable[[], Grey]:
+    """What gives the frame that ``read`` gives now, or raises what it raises: a movie goes on to its next frame."""
+    try:
+        return partial(_same, read())
+    except DataError as error:
+        return partial(_refuse, error)
+
+
+def _same(grey: Grey) -> Grey:
+    return grey
+
+
+def _refuse(error: DataError) -> Grey:
+    raise error

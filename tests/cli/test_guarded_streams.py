@@ -1,0 +1,85 @@
+"""Nothing that is printed holds a credential, whoever prints it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import warnings
+
+import pytest
+
+from medcli.cli.guarded_streams import GuardedStream, guarded_streams
+from tests.cli.test_app import in_a_new_process
+
+SECRET = "Zq7Xv9Kp2Lm4"
+ADDRESS = f"https://user:{SECRET}@host/a?sig={SECRET}"
+
+
+def test_prints_logs_and_warnings_are_guarded_and_the_streams_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout, sys.stderr
+    with guarded_streams():
+        print("out", ADDRESS)
+        print("err", ADDRESS, file=sys.stderr)
+        print(warnings.formatwarning(ADDRESS, UserWarning, "a.py", 1), file=sys.stderr)  # pytest keeps warnings
+        logging.StreamHandler().handle(logging.makeLogRecord({"msg": f"log {ADDRESS}"}))
+    assert (sys.stdout, sys.stderr) == before
+    shown = "".join(capsys.readouterr())
+    assert SECRET not in shown
+    assert shown.count("https://(hidden)@host/a?sig=(hidden)") == 4
+
+
+def test_a_guarded_stream_is_like_the_one_beneath() -> None:
+    beneath = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    stream = GuardedStream(beneath)
+    assert stream.write(ADDRESS) == len(ADDRESS)
+    assert (stream.encoding, stream.isatty(), stream.writable()) == ("utf-8", False, True)
+    assert not hasattr(stream, "buffer")
+    del stream
+    assert not beneath.closed
+    assert SECRET.encode() not in beneath.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("place", ["the command", "a thread", "a log", "after the command"])
+def test_a_bug_keeps_its_traceback_without_the_credential(place: str) -> None:
+    code = f"""
+import logging, sys, threading
+from medcli.cli.app import app, main
+address = "https://user:" + "{SECRET}" + "@host"
+def fail(*words, **named):
+    raise RuntimeError("cannot reach " + address)
+def broken(*words, **named):
+    if {place!r} == "a thread":
+        thread = threading.Thread(target=fail); thread.start(); thread.join()
+    elif {place!r} == "a log":
+        try:
+            fail()
+        except RuntimeError:
+            logging.getLogger("other").exception("failed")
+    elif {place!r} == "the command":
+        fail()
+app.command("fails")(lambda: broken())
+try:
+    main(["fails"])
+except SystemExit:
+    pass
+if {place!r} == "after the command":
+    fail()
+"""
+    ran = in_a_new_process(code=code)
+    assert "Traceback" in ran.stderr
+    assert "RuntimeError: cannot reach https://(hidden)@host" in ran.stderr
+    assert SECRET not in ran.stdout + ran.stderr
+
+
+def test_output_in_a_console_without_unicode_is_guarded_as_well() -> None:
+    code = f"""
+import sys
+sys.stdout.reconfigure(encoding="ascii")
+from medcli.cli.app import app, main
+import typer
+app.command("says")(lambda: typer.echo("https://user:" + "{SECRET}" + "@host"))
+main(["says"])
+"""
+    ran = in_a_new_process(code=code)
+    assert ran.stdout == "https://(hidden)@host\n"

@@ -1,0 +1,156 @@
+"""What can be known cheaply is said first and at once: a command that refuses loads nothing that it computes with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+HEAVY = (
+    *("torch", "torchvision", "lightning", "segmentation_models_pytorch", "timm", "safetensors", "onnx", "onnxruntime"),
+    *(
+        "numba",
+        "numpy",
+        "scipy",
+        "pandas",
+        "cv2",
+        "PIL",
+        "matplotlib",
+        "jinja2",
+        "huggingface_hub",
+        "azure",
+        "requests",
+    ),
+)
+RUN_ALL = f"""
+import contextlib, io, json, sys
+from medcli.cli.app import main
+
+answers = []
+for words in json.loads(sys.stdin.read()):
+    text, code = io.StringIO(), 0
+    with contextlib.redirect_stderr(text), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main(words)
+        except SystemExit as leaving:
+            code = leaving.code
+    answers.append([code, text.getvalue(), [name for name in {HEAVY!r} if name in sys.modules]])
+print(json.dumps(answers))
+"""
+ULTRABONES = "error: there is no folder data/ultrabones"
+VERISERUM = "error: there is no folder data/veriserum"
+NO_SEG, NO_POSE = (f"error: no checkpoint {Path('runs', task, '*', 'best.safetensors')}" for task in ("seg", "pose"))
+NO_GPUS, NO_DEVICE = "error: --gpus 99 requested, but this machine has", "error: device cuda:99 requested"
+IN_AN_EMPTY_FOLDER = {
+    "train seg --gpus 99": (2, NO_GPUS, ULTRABONES),
+    "train seg --gpus 99 --lr 0 --resume last.ckpt": (2, "--lr 0.0", NO_GPUS, ULTRABONES, "no checkpoint last.ckpt"),
+    "train seg --nodes 2 --encoder-weights none.pth": (2, "--nodes 2", ULTRABONES, "'none.pth' are neither"),
+    "train seg --cv loo --train-specimens 1": (2, "needs two specimens", ULTRABONES),
+    "train pose --gpus 99": (2, NO_GPUS, VERISERUM),
+    "train pose --anatomy hip --backbone-weights none.pth": (2, "'hip'", VERISERUM, "'none.pth' are neither"),
+    "evaluate --specimens 2 7 8": (3, NO_SEG, ULTRABONES),
+    "evaluate seg --device cuda:99 --checkpoint none.pth": (2, NO_DEVICE, "error: no checkpoint none.pth", ULTRABONES),
+    "evaluate seg --predictions Labels_pred": (3, ULTRABONES),
+    "evaluate pose --device cuda:99": (2, NO_DEVICE, NO_POSE, VERISERUM),
+    "evaluate pose --predictions none.csv --inter-plane none.json": (3, "none.csv", VERISERUM, "none.json"),
+    "predict seg scans --threshold 2 --device cuda:99": (2, "--threshold", NO_DEVICE, "folder: scans", NO_SEG),
+    "predict seg --specimens 2": (3, ULTRABONES, NO_SEG),
+    "predict pose --device cuda:99": (2, NO_DEVICE, VERISERUM, NO_POSE),
+    "predict pose scans bs_000001.jpg": (2, "scans is neither", "no file bs_000001.jpg", NO_POSE),
+    "calibrate veriserum --distortion none.csv": (3, VERISERUM, "there is no file none.csv"),
+    "calibrate points none.csv --out a.csv": (3, "there is no file none.csv", VERISERUM),
+    "calibrate fit bs=none.png fs=other.png --out t.csv": (3, "cannot read none.png", "cannot read other.png"),
+    "label --refine --poses initial": (2, "--refine makes labels", ULTRABONES),
+    "reconstruct ultrabones --specimens 2": (3, ULTRABONES),
+    "register pose --start none.csv": (3, "there is no file none.csv", VERISERUM),
+    "export seg": (3, NO_SEG),
+    "checkpoint show none.pth": (3, "no checkpoint none.pth"),
+    "checkpoint convert none.pth new.safetensors": (3, "no checkpoint none.pth"),
+    "checkpoint new new.safetensors --encoder-weights none.pth": (3, "'none.pth' are neither"),
+    "report none": (3, "no folder none: it does not exist"),
+    "info": (0,),
+    "download ultrabones --connection-string-file none.txt": (3, "cannot read the connection string in none.txt"),
+    "download veriserum --only csv --ids 1": (2, "licence is not accepted", "--ids chooses among images"),
+    "download weights --verify": (3, "data/weights"),
+}
+"""Exit status, and what is said, all of it at once."""
+WITH_SOME_FILES = {
+    "evaluate --specimens 2 --checkpoint a.safetensors": (3, "a.safetensors", "none of 1 frames has a partial label"),
+    "evaluate --specimens 2 7": (3, NO_SEG, "no frames of specimen 7; there are those of 2"),
+    "evaluate --specimens 2 --predictions Other --labels full": (3, "no mask in folder Other of 1 records"),
+    "train seg --train-specimens 1 --val-specimens 2 --out a.txt": (
+        *(3, "for training (specimens 1)", "for validation (specimens 2)", "a.txt: it is a file, not a folder"),
+    ),
+    "train pose --out a.txt": (3, "no column distortion_calibration_id", "no image in", "a.txt: it is a file"),
+    "label ultrabones --specimens 2": (3, "no bone mesh of specimen 2"),
+    "reconstruct ultrabones --records 7 --out a.txt": (3, "no record 7 in", "a.txt: it is a file, not a folder"),
+    "calibrate veriserum": (3, "no image in", "no column distortion_calibration_id", "no distortion calibration table"),
+    "register pose --calibrated none --implants other": (
+        *(3, "no column distortion_calibration_id", "no source-intensifier", "folder none", "folder other"),
+    ),
+    "export seg --out a.txt": (2, "a.txt exists", NO_SEG),
+    "checkpoint convert none.pth a.safetensors": (3, "no checkpoint none.pth", "a.safetensors exists"),
+    "report data --out a.txt/page.html": (3, "data contains no run", "cannot write to a.txt"),
+    "demo --out a.txt": (1, "a.txt"),
+    "download ultrabones --source azure --dest a.txt": (1, "a.txt is not a folder", "needs the connection string"),
+}
+
+
+def check_all(folder: Path, cases: dict[str, tuple[int | str, ...]]) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEDCLI_")}
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN_ALL],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(REPOSITORY)},
+        input=json.dumps([command.split() for command in cases]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wrong = []
+    for (command, (status, *said)), (code, text, loaded) in zip(cases.items(), json.loads(ran.stdout), strict=True):
+        missing = [part for part in said if str(part) not in text]
+        if code != status or missing or loaded or text.count("error: ") != len(said):
+            wrong.append(f"medcli {command}: status {code}, loaded {loaded}, did not say {missing}, but:\n{text}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_refusals_in_an_empty_folder_are_complete_and_load_nothing(tmp_path: Path) -> None:
+    check_all(tmp_path, IN_AN_EMPTY_FOLDER)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refusals_beside_damaged_and_incomplete_data(tmp_path: Path) -> None:
+    record = tmp_path / "data" / "ultrabones" / "specimen02" / "ultrasound_records" / "fibula" / "record01"
+    for name in ("UltrasoundImages/1000.png", "Labels_full/1000_label.png"):
+        (record / name).parent.mkdir(parents=True)
+        (record / name).touch()
+    (record / "tracking.csv").write_text("timestamp,x,y,z,euler_x,euler_y,euler_z\n1000,1,2,3,4,5,6\n")
+    poses = tmp_path / "data" / "veriserum" / "veriserum_pose.csv"
+    poses.parent.mkdir()
+    poses.write_text("id,tx\n1,2\n")
+    (tmp_path / "a.safetensors").write_bytes(b"\0" * 20)
+    (tmp_path / "a.txt").write_text("not a folder")
+    before = sorted(tmp_path.rglob("*"))
+    check_all(tmp_path, WITH_SOME_FILES)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", [["evaluate", "--specimens", "2"], ["train", "seg", "--gpus", "0"]])
+def test_a_checkpoint_or_data_that_are_there_are_not_called_missing(tmp_path: Path, words: list[str]) -> None:
+    """One problem alone is said as it always was."""
+    code = f"from medcli.cli.app import main; main({words!r})"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    (tmp_path / "runs" / "seg" / "a").mkdir(parents=True)
+    header = json.dumps({"__metadata__": {"medcli": json.dumps({"schema": "medcli.segmenter.v1"})}}).encode()
+    (tmp_path / "runs" / "seg" / "a" / "best.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 3
+    assert ran.stderr.count("error: ") == 1
+    assert ULTRABONES in ran.stderr
