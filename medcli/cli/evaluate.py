@@ -10,9 +10,9 @@ import typer
 from medcli.cli import options
 from medcli.cli.multi_value_options import App, DefaultGroup
 from medcli.cli.output import Output
-from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import check_output_folder
-from medcli.core.refusals import refusals
+from medcli.core.refusals import Refusals, refusals
 from medcli.training.devices import check_device
 from medcli.ultrabones.evaluation.thresholds import PassThreshold
 
@@ -87,20 +87,13 @@ def seg(
       medcli evaluate --specimens 2 7 8 --protocol both
     """
     from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
-    from medcli.ultrabones.dataset.presence import check_labelled_frames, check_predicted_masks
-    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
 
     chosen = tuple(specimens or TEST_SPECIMENS)
     _refuse_both(checkpoint, predictions)
+    found = Refusals()
+    made_by = _check_seg(found, (root, chosen, labels), checkpoint, predictions, device, out)
     if not dry_run:
-        with refusals() as check:
-            check(check_device, device)
-            if predictions:
-                check(check_predicted_masks, root, chosen, predictions)
-            else:
-                check(check_segmentation_checkpoint, checkpoint)
-            check(check_labelled_frames, root, chosen, labels)
-            check(check_output_folder, out)
+        found.raise_found()
     from medcli.ultrabones.evaluation.evaluate import PROTOCOLS, EvaluationSettings, evaluate_segmentation
     from medcli.ultrabones.evaluation.prediction_sources import Model, PredictionSource, StoredMasks
 
@@ -114,10 +107,9 @@ def seg(
     if dry_run:
         from medcli.ultrabones.evaluation.evaluation_plan import plan_evaluation
 
-        plan = plan_evaluation(root, settings, out, checkpoint, predictions, device)
+        plan = plan_evaluation(root, settings, out, made_by, predictions, device, found.problems)
         output.finish(plan, lambda _: _show_plan(output, plan))
-        if plan.missing:
-            raise DataError(f"{len(plan.missing)} things are missing: " + " | ".join(plan.missing))
+        found.raise_found()
         return
     source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     evaluation = evaluate_segmentation(root, source, settings, out, workers, output.progress())
@@ -128,6 +120,28 @@ def seg(
         _hold_to(fail_under or [], evaluation)
         raise
     _hold_to(fail_under or [], evaluation)
+
+
+def _check_seg(
+    check: Refusals,
+    frames: tuple[Path, tuple[int, ...], str],
+    checkpoint: Path | None,
+    predictions: str | None,
+    device: str,
+    out: Path,
+) -> Path | None:
+    """The checkpoint that would be evaluated; ``frames``: the data folder, specimens and labels."""
+    from medcli.ultrabones.dataset.presence import check_labelled_frames, check_predicted_masks
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
+
+    root, specimens, _ = frames
+    check(check_device, device)
+    if predictions:
+        check(check_predicted_masks, root, specimens, predictions)
+    newest = None if predictions else check(check_segmentation_checkpoint, checkpoint)
+    check(check_labelled_frames, *frames)
+    check(check_output_folder, out)
+    return newest
 
 
 def _show_plan(output: Output, plan: EvaluationPlan) -> None:

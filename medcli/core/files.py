@@ -29,6 +29,7 @@ _LOG = logging.getLogger(__name__)
 _PROBE_BYTES = 1 << 16
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
 _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
+_LONGEST_SHOWN = 200  # characters of a path in a message
 LONGEST_NAME = 255
 """Bytes that a name of a file may have, on every file system in use."""
 
@@ -158,28 +159,37 @@ def make_output_folder(folder: Path) -> Path:
     return folder
 
 
-def check_output_folder(folder: Path) -> None:
+def check_output_folder(folder: Path, option: str = "--out", may_write: bool = True) -> None:
     """What :func:`make_output_folder` finds wrong and can be known without creating anything.
 
+    Args:
+        option: names the folder, for the hint.
+        may_write: whether it must be writable as well.
+
     Raises:
-        MedcliError: it is a file, lies below one, or is not writable.
+        MedcliError: its name is too long, it is a file or lies below one, or it is not writable.
     """
+    there = folder
     try:
-        nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
-        if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-            return
-        is_file, number = folder.is_file(), _why_not_writable(nearest)
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        problem = _problem_of(there, folder, may_write)
     except OSError as error:  # a name that is too long
-        is_file, number = False, error.errno or errno.EINVAL
-    reason = "it is a file, not a folder" if is_file else os.strerror(number)
-    raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out")
+        problem = error.strerror or type(error).__name__
+    if problem:
+        shown = str(folder) if len(str(folder)) <= _LONGEST_SHOWN else f"{str(folder)[:_LONGEST_SHOWN]}…"
+        verb = "write to" if may_write else "use"
+        raise MedcliError(f"cannot {verb} {shown}: {problem}", f"choose another folder with {option}")
 
 
-def _why_not_writable(nearest: Path) -> int:
-    if not nearest.is_dir():
-        return errno.ENOTDIR
-    is_read_only = hasattr(os, "statvfs") and os.statvfs(nearest).f_flag & os.ST_RDONLY
-    return errno.EROFS if is_read_only else errno.EACCES
+def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
+    """Why ``folder`` cannot be made or used, of whose path ``there`` exists; empty if it can."""
+    if not there.is_dir():
+        return "it is a file, not a folder" if there == folder else f"{there} is a file, not a folder"
+    if not may_write or os.access(there, os.W_OK | os.X_OK):
+        return ""
+    is_read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
+    return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
 
 
 def check_replaceable(target: Path, overwrite: bool) -> None:

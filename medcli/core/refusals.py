@@ -38,19 +38,23 @@ class Refusals:
             self.problems += error.problems
             return None
 
+    def raise_found(self) -> None:
+        """Raise what was found: one problem as it is, several together.
+
+        Raises:
+            MedcliError: the only problem.
+            SeveralProblems: all of them, each message once.
+        """
+        problems = list({problem.message: problem for problem in self.problems}.values())
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            raise SeveralProblems(problems)
+
 
 @contextmanager
 def refusals() -> Iterator[Refusals]:
-    """Collect the problems of a block and raise them at its end: one as it is, several together.
-
-    Raises:
-        MedcliError: the only problem.
-        SeveralProblems: all of them, each message once.
-    """
+    """Collect the problems of a block and raise them at its end, see :meth:`Refusals.raise_found`."""
     found = Refusals()
     yield found
-    problems = list({problem.message: problem for problem in found.problems}.values())
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise SeveralProblems(problems)
+    found.raise_found()

@@ -7,7 +7,6 @@ run that was killed loses nothing; the next run reads both.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -96,30 +95,6 @@ class Folder:
             write_manifest(self.root, self.manifest)
             self._journal.seek(0)
             self._journal.truncate()
-
-
-def check_destination(root: Path, may_write: bool = True) -> None:
-    """Make sure that ``root`` can be a destination, before any work is done for it; writes nothing.
-
-    Args:
-        may_write: whether it must be writable as well.
-
-    Raises:
-        MedcliError: its name is too long, it is or lies below a file, or it cannot be written to.
-    """
-    there = root
-    try:
-        while not there.exists() and there != there.parent:
-            there = there.parent
-        problem = "" if there.is_dir() else f"{there} is not a folder"
-    except OSError as error:
-        problem = error.strerror or type(error).__name__
-    if not problem and may_write and not os.access(there, os.W_OK | os.X_OK):
-        problem = f"no permission to write to {there}"
-    if problem:
-        shown = str(root) if len(str(root)) <= 200 else f"{str(root)[:200]}…"
-        verb = "write to" if may_write else "use"
-        raise MedcliError(f"cannot {verb} {shown}: {problem}", "choose another folder with --dest")
 
 
 @contextmanager

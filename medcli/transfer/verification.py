@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from medcli.core.files import check_output_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.transfer import checksum
 from medcli.transfer import plan as planning
-from medcli.transfer.destination import Folder, check_destination, damage_of, is_unchanged, read_manifest
+from medcli.transfer.destination import Folder, damage_of, is_unchanged, read_manifest
 from medcli.transfer.plan import Action, Wanted
 from medcli.transfer.results import FileFailure, Verified
 from medcli.transfer.worker_pool import Job, Pool
@@ -54,7 +55,7 @@ def verify_folder(root: Path, workers: int, progress: Progress = SILENT) -> Veri
     Raises:
         DataError: there is no manifest, or it is damaged.
     """
-    check_destination(root, may_write=False)
+    check_output_folder(root, "--dest", may_write=False)
     manifest = read_manifest(root)
     records = list(manifest.records.values())
     failures: list[FileFailure] = []

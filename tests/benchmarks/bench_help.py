@@ -2,7 +2,7 @@
 
 And refusals against ``medcli --help``: what is missing is said within 1.5 times its processor time, both warm.
 
-Run it from the repository with ``python tests/benchmarks/bench_help.py``; it leaves with 1 if a bound is missed.
+Run it from the repository with ``python tests/benchmarks/bench_help.py``; it exits with status 1 if a bound is missed.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from medcli.core.errors import DataError, MedcliError
+from medcli.core.files import check_output_folder
 from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer.destination import (
     HIDDEN,
     MANIFEST,
-    check_destination,
     damage_of,
     hold,
     is_unchanged,
@@ -156,7 +156,7 @@ def test_a_file_system_that_only_reads_is_refused_before_any_request(
         for root in (disk, disk / "x" / "y"):
             ran = medcli("download", "ultrabones", "--dest", root)
             assert ran.code == 1
-            assert f"cannot write to {root}: no permission to write to {disk}" in ran.err
+            assert f"cannot write to {root}: Read-only file system: {disk}" in ran.err
         assert hub.count() == 0
         assert medcli("download", "ultrabones", "--dest", disk, "--dry-run").code == 0
 
@@ -164,14 +164,14 @@ def test_a_file_system_that_only_reads_is_refused_before_any_request(
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write everywhere")
 def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(MedcliError, match="no permission"):
-        check_destination(tmp_path / "x")
+    with pytest.raises(MedcliError, match="Permission denied"):
+        check_output_folder(tmp_path / "x", "--dest")
     tmp_path.chmod(0o700)
 
 
 def test_a_usable_destination_is_not_touched(tmp_path: Path) -> None:
-    check_destination(tmp_path / "a" / "b")
-    check_destination(tmp_path)
+    check_output_folder(tmp_path / "a" / "b", "--dest")
+    check_output_folder(tmp_path, "--dest")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -98,7 +98,11 @@ WITH_SOME_FILES = {
     "checkpoint convert none.pth a.safetensors": (3, "no checkpoint none.pth", "a.safetensors exists"),
     "report data --out a.txt/page.html": (3, "data contains no run", "cannot write to a.txt"),
     "demo --out a.txt": (1, "a.txt"),
-    "download ultrabones --source azure --dest a.txt": (1, "a.txt is not a folder", "needs the connection string"),
+    "download ultrabones --source azure --dest a.txt": (
+        1,
+        "a.txt: it is a file, not a folder",
+        "needs the connection string",
+    ),
 }
 
 

@@ -14,15 +14,11 @@ from medcli.ultrabones.dataset.record_frames import (
     Findings,
     FrameTally,
     IndexReport,
-    Problem,
     RecordFrames,
     no_frame,
     scan_records,
     sorted_records,
 )
-from medcli.ultrabones.dataset.tracking_table import read_tracking
-
-__all__ = ["COLUMNS", "IndexReport", "Problem", "index_frames", "mask_path", "read_tracking", "scan_frames"]
 
 COLUMNS = (
     "specimen",

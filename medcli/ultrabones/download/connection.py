@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
+from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.secrets import hide_values, hide_values_in
 from medcli.sources.azure_connection import Connection, parse_connection
-from medcli.transfer.destination import check_destination
 from medcli.ultrabones.dataset import publication
 from medcli.ultrabones.dataset.publication import Place
 
@@ -32,7 +32,7 @@ def check_download(root: Path, origin: UltrabonesOrigin, dry_run: bool) -> Conne
         MedcliError: ``root`` cannot be the destination; or see :func:`find_connection`; or both.
     """
     with refusals() as check:
-        check(check_destination, root, may_write=not dry_run)
+        check(check_output_folder, root, "--dest", may_write=not dry_run)
         return check(find_connection, origin)
 
 

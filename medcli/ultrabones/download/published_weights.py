@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medcli.core.errors import DataError
+from medcli.core.files import check_output_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.hub import HubRepository
-from medcli.transfer.destination import check_destination
 from medcli.transfer.download import carry_out
 from medcli.transfer.plan import Wanted
 from medcli.transfer.protocol import unreachable
@@ -47,7 +47,7 @@ def download_weights(
         DataError: the Hub cannot be reached, has no such file, or the file is not such a checkpoint.
     """
     request = DownloadRequest(root, publication.ABOUT_WEIGHTS, options or TransferOptions(), dry_run, progress)
-    check_destination(root, may_write=not dry_run)
+    check_output_folder(root, "--dest", may_write=not dry_run)
     with unreachable("check --revision"):
         source = HubRepository(publication.HUB_WEIGHTS, "model", revision, request.client())
         wanted = [

@@ -22,9 +22,10 @@ from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
-from medcli.ultrabones.dataset.frame_index import index_frames, read_tracking
+from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.splits import DonorOverlap, choose_frames, donor_overlap, donors_in, label_column
+from medcli.ultrabones.dataset.tracking_table import read_tracking
 from medcli.ultrabones.evaluation.aggregation import (
     EvaluationContext,
     SegmentationResult,

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from medcli.core.errors import DataError
-from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
-from medcli.training.weights import find_newest
+from medcli.core.errors import DataError, MedcliError
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
-from medcli.ultrabones.dataset.splits import choose_frames
+from medcli.ultrabones.dataset.splits import is_usable
 from medcli.ultrabones.evaluation.evaluate import EvaluationSettings
 
 
@@ -58,53 +56,35 @@ def plan_evaluation(
     root: Path,
     settings: EvaluationSettings,
     out: Path,
-    checkpoint: Path | None = None,
-    predictions: str | None = None,
-    device: str = "auto",
-    runs: Path = Path("runs"),
+    checkpoint: Path | None,
+    predictions: str | None,
+    device: str,
+    problems: Sequence[MedcliError] = (),
 ) -> EvaluationPlan:
-    """List what would be evaluated; opens no image and loads no network."""
-    missing: list[str] = []
-    source = predictions or _checkpoint(checkpoint, runs, missing)
-    planned = _specimens(root, settings, predictions, missing)
-    on = "" if predictions else device
-    return EvaluationPlan(root, source, on, settings.labels, settings.protocols, planned, tuple(missing), out)
+    """List what would be evaluated; opens no image and loads no network.
+
+    Args:
+        checkpoint, predictions: what to evaluate; neither where the checkpoint is missing.
+        problems: found by the checks that an evaluation makes before its work.
+    """
+    source, on = (predictions, "") if predictions else (str(checkpoint or ""), device)
+    missing = tuple(f"{each.message}; {each.hint}" if each.hint else each.message for each in problems)
+    planned = _specimens(root, settings, predictions)
+    return EvaluationPlan(root, source, on, settings.labels, settings.protocols, planned, missing, out)
 
 
-def _checkpoint(path: Path | None, runs: Path, missing: list[str]) -> str:
-    try:
-        found = path or find_newest(runs, "seg")
-        check_checkpoint_file(found)
-    except DataError as error:
-        missing.append(_in_a_line(error))
-        return ""
-    return str(found)
-
-
-def _specimens(
-    root: Path, settings: EvaluationSettings, predictions: str | None, missing: list[str]
-) -> tuple[PlannedSpecimen, ...]:
+def _specimens(root: Path, settings: EvaluationSettings, predictions: str | None) -> tuple[PlannedSpecimen, ...]:
+    """Those of the specimens that are there."""
     try:
         frames = index_frames(root)
-    except DataError as error:
-        missing.append(_in_a_line(error))
+    except DataError:
         return ()
-    planned = []
-    for number in settings.specimens or TEST_SPECIMENS:
-        try:
-            planned.append(_planned(number, choose_frames(frames, [number], settings.labels), predictions))
-        except DataError as error:
-            missing.append(f"specimen {number}: {_in_a_line(error)}")
-    if predictions and planned and not any(one.predictions for one in planned):
-        missing.append(f"no mask in folder {predictions} of any record; make them with: medcli predict seg")
-    return tuple(planned)
+    usable = frames[is_usable(frames, settings.labels)]
+    there = set(frames["specimen"])
+    numbers = [number for number in settings.specimens or TEST_SPECIMENS if number in there]
+    return tuple(_planned(number, usable[usable["specimen"] == number], predictions) for number in numbers)
 
 
 def _planned(number: int, frames: pd.DataFrame, predictions: str | None) -> PlannedSpecimen:
-    masks: Sequence[str] | None = mask_path(frames, predictions).tolist() if predictions else None
-    there = None if masks is None else sum(map(bool, masks))
-    return PlannedSpecimen(number, frames["record_dir"].nunique(), len(frames), there)
-
-
-def _in_a_line(error: DataError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message
+    masks = sum(map(bool, mask_path(frames, predictions).tolist())) if predictions else None
+    return PlannedSpecimen(number, frames["record_dir"].nunique(), len(frames), masks)

@@ -33,7 +33,7 @@ from medcli.ultrabones.labelling.label_rules import LABEL_RULES, LabelRule
 from medcli.ultrabones.labelling.mesh_section import BAND_MM, full_label
 
 OVERLAY_FOLDER = "Overlays"
-_WAY_OUT = "give --overwrite to replace them"
+_REMEDY = "give --overwrite to replace them"
 _SEEN_COLOUR, _HIDDEN_COLOUR = (255, 176, 0), (64, 156, 255)
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
     for name in folders:
         if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
             changed = differences(stamps[name], {"poses": OPTIMIZED})
-            reject_other_options(sweep.folder / name, changed, _WAY_OUT, DataError)
+            reject_other_options(sweep.folder / name, changed, _REMEDY, DataError)
 
 
 def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
@@ -252,7 +252,7 @@ def _refuse_other_labels(
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
         if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
-            reject_other_options(sweep.folder / name, differences(stamp, wanted), _WAY_OUT, DataError)
+            reject_other_options(sweep.folder / name, differences(stamp, wanted), _REMEDY, DataError)
         ours.append(name)
     return ours
 

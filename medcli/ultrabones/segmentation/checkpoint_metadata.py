@@ -24,7 +24,7 @@ LICENCE = "CC BY 4.0 (UltraBones100k)"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What one must know of a segmentation network besides its weights.
+    """Description of a segmentation network.
 
     Attributes:
         arch, encoder: names as :func:`medcli.ultrabones.segmentation.network.build_model` takes them.
@@ -86,8 +86,8 @@ def find_newest_best(runs_root: Path = Path("runs")) -> Path:
     return find_newest(Path(runs_root), "seg")
 
 
-def check_segmentation_checkpoint(path: Path | None, runs_root: Path = Path("runs")) -> None:
-    """Make sure that there is a checkpoint, ``path`` or the newest one, and that it describes its network.
+def check_segmentation_checkpoint(path: Path | None, runs_root: Path = Path("runs")) -> Path:
+    """The checkpoint to use, ``path`` or the newest one, which is there and describes its network.
 
     Raises:
         DataError: there is none, or its description cannot be read.
@@ -96,6 +96,7 @@ def check_segmentation_checkpoint(path: Path | None, runs_root: Path = Path("run
     check_checkpoint_file(path, "train one: medcli train seg")
     if path.suffix == SUFFIX:
         read_metadata(path)
+    return path
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -21,7 +21,7 @@ ARCH = "fpn"
 ENCODER = "resnet34"
 NO_WEIGHTS = "none"
 _CLASSIFIER_PREFIXES = ("fc.", "classifier.", "last_linear.", "head.")
-_WAY_OUT = "give a local file of encoder weights (--encoder-weights FILE) or start untrained (--encoder-weights none)"
+_REMEDY = "give a local file of encoder weights (--encoder-weights FILE) or start untrained (--encoder-weights none)"
 
 
 def build_model(arch: str = ARCH, encoder: str = ENCODER, encoder_weights: str | Path | None = None) -> torch.nn.Module:
@@ -63,7 +63,7 @@ def check_encoder_weights(encoder: str, weights: str) -> None:
 
 
 def _no_weights(encoder: str, weights: str | Path) -> DataError:
-    return DataError(f"encoder weights '{weights}' are neither a published set of {encoder} nor a file", _WAY_OUT)
+    return DataError(f"encoder weights '{weights}' are neither a published set of {encoder} nor a file", _REMEDY)
 
 
 def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
@@ -92,7 +92,7 @@ def _construct_pretrained(arch: str, encoder: str, weights: str) -> torch.nn.Mod
         raise
     except Exception as error:  # a download fails in the ways of several HTTP libraries
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"cannot get the {weights} weights of {encoder}: {reason}", _WAY_OUT) from error
+        raise DataError(f"cannot get the {weights} weights of {encoder}: {reason}", _REMEDY) from error
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def _load_encoder(encoder: Any, path: Path, name: str) -> None:
         raise DataError(
             f"{path} does not hold weights of {name}: {len(missing)} missing and {len(wrong)} of another name or shape "
             f"(first: {first})",
-            _WAY_OUT,
+            _REMEDY,
         )
     encoder.load_state_dict({**wanted, **state})
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcli.core.errors import UsageError
+from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.transfer.addresses import checked_address
-from medcli.transfer.destination import MANIFEST, check_destination, read_manifest
+from medcli.transfer.destination import MANIFEST, read_manifest
 from medcli.veriserum.dataset import publication
 from medcli.veriserum.dataset.publication import Part
 
@@ -45,7 +46,7 @@ class VeriserumOrigin:
 
 def is_licence_accepted(root: Path) -> bool:
     """Whether an earlier download into ``root`` recorded that the licence was accepted."""
-    check_destination(root, may_write=False)
+    check_output_folder(root, "--dest", may_write=False)
     return (root / MANIFEST).is_file() and read_manifest(root).about.licence_accepted
 
 
@@ -63,7 +64,7 @@ def check_veriserum_download(
             check(_check_licence, root)
         check(_check_selection, selection)
         check(checked_address, origin.base_url, "--base-url")
-        check(check_destination, root, may_write=not dry_run)
+        check(check_output_folder, root, "--dest", may_write=not dry_run)
 
 
 def _check_licence(root: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.weights import most_bytes_for, read_tensors
-from medcli.veriserum.pose.settings import BACKBONE, NO_WEIGHTS, WAY_OUT, check_backbone_weights
+from medcli.veriserum.pose.settings import BACKBONE, NO_WEIGHTS, REMEDY, check_backbone_weights
 
 GREY_MEAN, GREY_STD = 0.449, 0.226
 """Mean and standard deviation of ImageNet in grey, which its weights expect."""
@@ -104,7 +104,7 @@ def _download(name: str) -> dict[str, Tensor]:
         return dict(zoo.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False, check_hash=True))
     except Exception as error:  # several libraries raise their own errors in a download
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"cannot get the imagenet weights of {name}: {reason}", WAY_OUT) from error
+        raise DataError(f"cannot get the imagenet weights of {name}: {reason}", REMEDY) from error
 
 
 def _load_file(model: nn.Module, path: Path, name: str) -> None:
@@ -122,7 +122,7 @@ def _load_file(model: nn.Module, path: Path, name: str) -> None:
         raise DataError(
             f"{path} does not contain weights of {name}: {len(missing)} of {len(wanted)} missing or of another shape "
             f"(first: {missing[0]})",
-            WAY_OUT,
+            REMEDY,
         )
     model.load_state_dict({**model.state_dict(), **{key: given[key] for key in wanted if key in given}})
 

@@ -13,7 +13,7 @@ from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 
 BACKBONE = "resnext50_32x4d"
 NO_WEIGHTS = "none"
-WAY_OUT = "give a local file of backbone weights (--backbone-weights FILE) or start untrained (--backbone-weights none)"
+REMEDY = "give a local file of backbone weights (--backbone-weights FILE) or start untrained (--backbone-weights none)"
 _SMALLEST_SIZE = 32
 
 
@@ -72,4 +72,4 @@ def check_backbone_weights(weights: str) -> None:
         DataError: they are not.
     """
     if weights.lower() not in ("imagenet", NO_WEIGHTS) and not Path(weights).is_file():
-        raise DataError(f"backbone weights '{weights}' are neither imagenet, none nor a file", WAY_OUT)
+        raise DataError(f"backbone weights '{weights}' are neither imagenet, none nor a file", REMEDY)

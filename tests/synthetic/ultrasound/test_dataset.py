@@ -14,8 +14,8 @@ from medcli.synthetic.ultrasound.dataset import SweepSettings, first_surface, ma
 from medcli.synthetic.ultrasound.label_rules import (
     analytic_full_label,
 )
-from medcli.ultrabones.dataset.frame_index import index_frames, read_tracking
-from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS
+from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, read_tracking
 from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE
 
 SMALL = SweepSettings(frames=3, scale=0.4)

@@ -12,7 +12,8 @@ import pytest
 
 from medcli.core.errors import DataError
 from medcli.ultrabones.dataset.folder_layout import mask_name
-from medcli.ultrabones.dataset.frame_index import COLUMNS, index_frames, mask_path, read_tracking, scan_frames
+from medcli.ultrabones.dataset.frame_index import COLUMNS, index_frames, mask_path, scan_frames
+from medcli.ultrabones.dataset.tracking_table import read_tracking
 
 HEADER = "timestamp,space_factor,x,y,z,euler_x,euler_y,euler_z"
 

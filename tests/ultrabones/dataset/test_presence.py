@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from medcli.core.errors import DataError
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset import presence
 from medcli.ultrabones.dataset.frame_index import index_frames
@@ -18,6 +17,7 @@ from medcli.ultrabones.dataset.splits import SpecimenSplit, choose_frames, split
 from medcli.ultrabones.dataset.tracking_table import read_tracking
 from medcli.ultrabones.evaluation.prediction_sources import StoredMasks
 from tests.conftest import MadeOnce
+from tests.support.errors import error_of
 
 Break = Callable[[Path], object]
 
@@ -59,14 +59,6 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, made_once: MadeOnce) ->
     shutil.copytree(made, tmp_path / "data")
     BROKEN[request.param](tmp_path / "data")
     return tmp_path / "data"
-
-
-def error_of(work: Callable[[], object]) -> tuple[str, str | None] | None:
-    try:
-        work()
-    except DataError as error:
-        return error.message, error.hint
-    return None
 
 
 @pytest.mark.parametrize("labels", ["partial", "full", "LabelsManual"])

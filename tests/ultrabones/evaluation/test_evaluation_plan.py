@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.conftest import REPOSITORY, MadeOnce, Ran
@@ -58,12 +60,23 @@ def test_everything_that_is_missing_is_said_at_once(
     assert ran.code == 3
     assert [one["specimen"] for one in json.loads(ran.out)["specimens"]] == [2]
     assert "no checkpoint" in ran.err
-    assert "specimen 8: no frames of specimen 8" in ran.err
+    assert "error: no frames of specimen 8" in ran.err
     ran = medcli("evaluate", "--root", tmp_path / "nowhere", "--dry-run")
     assert ran.code == 3
     assert "no checkpoint" in ran.err
     assert "nowhere" in ran.err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_an_evaluation_refuses_its_dry_run_names(data: Path, medcli: Run, tmp_path: Path) -> None:
+    """Weights without a description, a device and a folder that cannot be: the same lines, with and without work."""
+    weights = tmp_path / "weights.safetensors"
+    save_file({"a": np.zeros(2, np.float32)}, weights)
+    words = ("evaluate", "--root", data, "--specimens", 2, "--checkpoint", weights, "--out", weights)
+    refused, planned = (medcli(*words, "--device", "cuda:99", *more) for more in ((), ("--dry-run",)))
+    assert refused.err.count("error: ") == 3
+    assert (planned.code, planned.err) == (refused.code, refused.err)
+    assert "to evaluate  missing" in planned.out
 
 
 def test_no_network_library_is_loaded(data: Path, tmp_path: Path) -> None:

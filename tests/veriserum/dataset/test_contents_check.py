@@ -12,6 +12,7 @@ from medcli.core.errors import DataError
 from medcli.veriserum.dataset import contents_check
 from medcli.veriserum.dataset.folder_index import POSES, TableKind
 from medcli.veriserum.dataset.study import VeriserumStudy
+from tests.support.errors import error_of
 
 POSE_HEAD = "id,distortion_calibration_id,tx"
 
@@ -91,14 +92,6 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "again").symlink_to(tmp_path)
     assert error_of(lambda: contents_check.check_native_images(tmp_path)) is not None
-
-
-def error_of(work: Callable[[], object]) -> tuple[str, str | None] | None:
-    try:
-        work()
-    except DataError as error:
-        return error.message, error.hint
-    return None
 
 
 def test_kinds_are_told_apart(tmp_path: Path) -> None:
