@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from medcli.cli import app as root
-from medcli.cli.multi_value_options import DefaultGroup
-from medcli.cli.output import ITEMS_FAILED
+from medcli.cli.shared.multi_value_options import DefaultGroup
+from medcli.cli.shared.output import ITEMS_FAILED
 from medcli.core.errors import DataError, MedcliError, UsageError
 
 TARGET = Path(__file__).with_name("reference.md")

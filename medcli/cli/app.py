@@ -26,9 +26,9 @@ from medcli.cli import (
     report,
     train,
 )
-from medcli.cli.guarded_streams import guarded_streams
-from medcli.cli.multi_value_options import App
-from medcli.cli.output import say
+from medcli.cli.shared.guarded_streams import guarded_streams
+from medcli.cli.shared.multi_value_options import App
+from medcli.cli.shared.output import say
 from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
 from medcli.core.secrets import hide_values_in, hide_variables, redact

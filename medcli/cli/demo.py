@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from medcli.cli import options
-from medcli.cli.output import Output
+from medcli.cli.shared import options
+from medcli.cli.shared.output import Output
 from medcli.core.progress import Progress
 from medcli.core.shell import spell
 from medcli.demo import DemoResult, Listener, Step, run_demo

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medcli.cli import options
-from medcli.cli.multi_value_options import App
-from medcli.cli.output import Output
+from medcli.cli.shared import options
+from medcli.cli.shared.multi_value_options import App
+from medcli.cli.shared.output import Output
 from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place
 from medcli.veriserum.dataset.publication import Part
 

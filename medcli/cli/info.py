@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from medcli.cli import options
-from medcli.cli.output import Output
+from medcli.cli.shared import options
+from medcli.cli.shared.output import Output
 
 
 def info(

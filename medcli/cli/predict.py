@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medcli.cli import options
-from medcli.cli.multi_value_options import App
-from medcli.cli.output import Output
+from medcli.cli.shared import options
+from medcli.cli.shared.multi_value_options import App
+from medcli.cli.shared.output import Output
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.training.devices import check_device

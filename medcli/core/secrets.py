@@ -1,8 +1,8 @@
 """Keeps credentials out of all that the program prints and writes.
 
-Text leaves the program at two places only: standard output and error (:mod:`medcli.cli.guarded_streams`) and text
-files (:mod:`medcli.core.files`, :mod:`medcli.core.json_text`). Both pass it through :func:`redact`, which knows the
-forms that credentials have, and the values that were given to this process as such (:func:`hide_values`).
+Text leaves the program at two places only: standard output and error (:mod:`medcli.cli.shared.guarded_streams`) and
+text files (:mod:`medcli.core.files`, :mod:`medcli.core.json_text`). Both pass it through :func:`redact`, which knows
+the forms that credentials have, and the values that were given to this process as such (:func:`hide_values`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from medcli.cli.guarded_streams import GuardedStream, guarded_streams
+from medcli.cli.shared.guarded_streams import GuardedStream, guarded_streams
 from tests.cli.test_app import in_a_new_process
 
 SECRET = "Zq7Xv9Kp2Lm4"

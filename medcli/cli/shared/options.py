@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from medcli.cli.output import Output
+from medcli.cli.shared.output import Output
 
 ULTRABONES_ROOT = Path("data/ultrabones")
 VERISERUM_ROOT = Path("data/veriserum")

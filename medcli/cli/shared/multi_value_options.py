@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from medcli.cli.options import with_output
+from medcli.cli.shared.options import with_output
 from medcli.core.errors import MedcliError
 from medcli.core.files import LONGEST_NAME
 from medcli.core.secrets import holds_credential

@@ -11,8 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from medcli.cli.multi_value_options import App, DefaultGroup, spread_values
-from medcli.cli.options import IdRange
+from medcli.cli.shared.multi_value_options import App, DefaultGroup, spread_values
+from medcli.cli.shared.options import IdRange
 from tests.conftest import Ran
 
 

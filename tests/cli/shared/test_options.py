@@ -10,8 +10,8 @@ from typing import Annotated
 import pytest
 import typer
 
-from medcli.cli.options import IdRange, id_filter, with_output
-from medcli.cli.output import Output
+from medcli.cli.shared.options import IdRange, id_filter, with_output
+from medcli.cli.shared.output import Output
 from medcli.training import devices, settings
 from medcli.ultrabones.evaluation import evaluate as seg_evaluation
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES

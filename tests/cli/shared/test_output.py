@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import typer
 
-from medcli.cli.output import Output, say
+from medcli.cli.shared.output import Output, say
 from medcli.core.secrets import hide_values
 
 
@@ -51,7 +51,7 @@ def test_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_progress_in_a_log_file_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    from medcli.cli.output import _Lines
+    from medcli.cli.shared.output import _Lines
 
     with _Lines(every_s=0.0).task("Working", 10, "images") as advance:
         advance(4)
