@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.veriserum.calibration.map_points import PointsResult
     from medcli.veriserum.calibration.undistort import CalibrationResult
 
-app = App(help="Correct the distortion of X-ray images.")
+app = App()
 
 
 class PlaneChoice(str, Enum):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App, DefaultGroup
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import check_output_folder
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medcli.veriserum.pose.evaluate import PoseEvaluation
     from medcli.veriserum.pose.metrics import PoseMeasure
 
-app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
+app = App()
 
 
 @app.command("seg")

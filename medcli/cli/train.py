@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medcli.veriserum.pose.settings import PoseSettings
     from medcli.veriserum.pose.train import TrainPoseResult
 
-app = App(help="Train a network: bone masks (seg) or implant poses (pose).")
+app = App()
 
 _SHOWN_POSE = {
     "loss": "val_loss",

@@ -7,7 +7,6 @@ did something writes it.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import platform
 from collections.abc import Iterator
@@ -145,6 +144,8 @@ def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
 
 
 def _versions() -> dict[str, str]:
+    import importlib.metadata  # a tenth of the time of a help text
+
     found = {}
     for name in (*_PACKAGES, *_CODECS):
         try:

@@ -6,21 +6,20 @@ they are parsed, so that annotations stay correct (``list[int]``) and the help s
 
 from __future__ import annotations
 
-import inspect
-import math
-import os
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from medcli.cli.shared.command_group import CommandGroup
+from medcli.cli.shared.help_page import HelpPage
+from medcli.cli.shared.option_values import describe, option_kinds
 from medcli.cli.shared.options import with_output
-from medcli.core.errors import MedcliError
-from medcli.core.files import LONGEST_NAME
+from medcli.cli.shared.usage_errors import errors_of
 from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
@@ -29,43 +28,29 @@ _ADDRESS = "base_url"
 """The parameter that takes an address, which is checked and shown as one."""
 
 
-class WordsCommand(TyperCommand):
+class WordsCommand(HelpPage, TyperCommand):
     """A command whose list options take several words: ``2 7 8``, ``2,7,8``, ``2-5``, ``=2,7,8`` or repeated."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        kinds = option_kinds(self.callback)
+        self._several: dict[str, Any] = {}
+        for param in self.params:
+            describe(param, kinds[param.name])
+            if param.multiple:
+                self._several |= dict.fromkeys(param.opts, kinds[param.name].element)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        hints = get_type_hints(inspect.unwrap(self.callback)) if self.callback else {}
-        kinds = {
-            flag: _element_type(hints.get(param.name or ""))
-            for param in self.params
-            if getattr(param, "multiple", False)
-            for flag in param.opts
-        }
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)
-        rest = super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        with errors_of(ctx):
+            words = spread_values(args, self._several, takes_arguments)
+        rest = super().parse_args(ctx, words)
         for param in self.params:
             given = ctx.params.get(param.name or "")
             for value in given if isinstance(given, (list, tuple)) else [given]:
                 if param.name != _ADDRESS:
                     _refuse_credential(value, param, ctx)
-                _check_value(value, param.opts[0], ctx)
         return rest
-
-
-def _check_value(value: Any, flag: str, ctx: Any) -> None:
-    """Refuse what no command can use, before the work instead of after it.
-
-    Raises:
-        typer.BadParameter: a number that is not finite.
-        MedcliError: a path with a name that no file system takes.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        raise typer.BadParameter(f"'{value}' is not a finite number", ctx=ctx, param_hint=[flag])
-    if isinstance(value, Path):
-        longest = max(value.parts, key=lambda part: len(os.fsencode(part)), default="")
-        length = len(os.fsencode(longest))
-        if length > LONGEST_NAME:
-            fault = f"a name of {length} bytes is longer than the {LONGEST_NAME} that file systems allow"
-            raise MedcliError(f"cannot use {longest[:40]}…: {fault}", f"give a shorter {flag}")
 
 
 def _refuse_credential(value: Any, param: Any, ctx: Any) -> None:
@@ -79,16 +64,6 @@ def _refuse_credential(value: Any, param: Any, ctx: Any) -> None:
         )
 
 
-class DefaultGroup(TyperGroup):
-    """A group whose first subcommand is meant when none is named: ``evaluate --json`` is ``evaluate seg --json``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own_flags = {flag for param in self.get_params(ctx) for flag in param.opts}
-        if not args or (args[0].startswith("-") and args[0] not in own_flags):
-            args = [next(iter(self.commands)), *args]
-        return super().parse_args(ctx, args)
-
-
 class App(typer.Typer):
     """A Typer app in the house style: plain help, no tracebacks in boxes, list options that take several words.
 
@@ -97,6 +72,8 @@ class App(typer.Typer):
 
     def __init__(self, **settings: Any) -> None:
         defaults: dict[str, Any] = {
+            "cls": CommandGroup,
+            "add_completion": False,
             "rich_markup_mode": None,
             "pretty_exceptions_enable": False,
             "no_args_is_help": True,
@@ -147,16 +124,6 @@ def spread_values(words: Sequence[str], kinds: dict[str, Any], takes_arguments: 
 
 def _is_option(word: str) -> bool:
     return word.startswith("-") and not re.match(r"^-\.?\d", word)
-
-
-def _element_type(annotation: Any) -> Any:
-    """``int`` for ``list[int]`` and ``list[int] | None``."""
-    if get_origin(annotation) is list:
-        return get_args(annotation)[0]
-    for option in get_args(annotation):
-        if get_origin(option) is list:
-            return get_args(option)[0]
-    return str
 
 
 def _is_value(word: str, kind: Any) -> bool:
