@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
 from medcli.core.files import usable_cores
+from medcli.core.run_provenance import installed_versions
 from medcli.core.shell import Proposal
 from medcli.training.gpus import gpu_names
 from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
@@ -105,7 +105,7 @@ def take_inventory(
         system=f"{platform.system()} {platform.machine()}",
         cores=usable_cores(),
         devices=find_devices(),
-        packages=dict(_installed(PACKAGES)),
+        packages=installed_versions(PACKAGES),
         data=data,
         checkpoints=checkpoints,
         runs=runs,
@@ -144,11 +144,3 @@ def _step_lines(step: Proposal) -> Sequence[str]:
 def _wrap(line: str) -> list[str]:
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     return textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _installed(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
