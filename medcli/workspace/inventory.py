@@ -13,7 +13,7 @@ from medcli.core.dataset_status import DataFolder
 from medcli.core.files import usable_cores
 from medcli.core.run_provenance import installed_versions
 from medcli.core.shell import Proposal
-from medcli.training.gpus import gpu_names
+from medcli.training.gpus import gpu_names, has_mps
 from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
 from medcli.workspace.demo_folder import Demo, find_demo
 from medcli.workspace.next_commands import Workspace, next_steps
@@ -116,7 +116,8 @@ def take_inventory(
 
 def find_devices() -> list[str]:
     """Names of the devices available to torch, always including the CPU."""
-    return [*(f"cuda:{number} {name}" for number, name in enumerate(gpu_names())), "cpu"]
+    gpus = [f"cuda:{number} {name}" for number, name in enumerate(gpu_names())]
+    return [*gpus, *(["mps"] if has_mps() else []), "cpu"]
 
 
 def _list(title: str, entries: Iterator[list[str]], most: int) -> Iterator[str]:

@@ -17,9 +17,9 @@ from typer.core import TyperCommand
 
 from medcli.cli.shared.command_group import CommandGroup
 from medcli.cli.shared.help_page import HelpPage
-from medcli.cli.shared.option_values import describe, option_kinds
+from medcli.cli.shared.option_values import OptionKind, describe, option_kinds
 from medcli.cli.shared.options import with_output
-from medcli.cli.shared.usage_errors import errors_of
+from medcli.cli.shared.usage_errors import errors_of, misuse
 from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
@@ -35,15 +35,21 @@ class WordsCommand(HelpPage, TyperCommand):
         super().__init__(*args, **settings)
         kinds = option_kinds(self.callback)
         self._several: dict[str, Any] = {}
+        self._spellings: list[tuple[list[str], OptionKind]] = []
         for param in self.params:
-            describe(param, kinds[param.name])
+            kind = kinds[param.name]
+            describe(param, kind)
             if param.multiple:
-                self._several |= dict.fromkeys(param.opts, kinds[param.name].element)
+                self._several |= dict.fromkeys(param.opts, kind.element)
+            elif not getattr(param, "is_flag", False) and len(param.opts) > 1:
+                self._spellings.append((param.opts, kind))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)
         with errors_of(ctx):
             words = spread_values(args, self._several, takes_arguments)
+            for flags, kind in self._spellings:
+                _refuse_contradiction(words, flags, kind, ctx)
         rest = super().parse_args(ctx, words)
         for param in self.params:
             given = ctx.params.get(param.name or "")
@@ -51,6 +57,17 @@ class WordsCommand(HelpPage, TyperCommand):
                 if param.name != _ADDRESS:
                     _refuse_credential(value, param, ctx)
         return rest
+
+
+def _refuse_contradiction(words: list[str], flags: list[str], kind: OptionKind, ctx: Any) -> None:
+    """Stop where two spellings of an option (``--device``, ``--gpus``) are given with values of another meaning."""
+    given: dict[str, str] = {}
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        flag, equals, value = word.partition("=")
+        if flag in flags:
+            given[flag] = value if equals else after
+    if len(given) > 1 and len({kind.value(value) for value in given.values()}) > 1:
+        raise misuse(f"{' and '.join(map(' '.join, given.items()))} contradict each other", ctx)
 
 
 def _refuse_credential(value: Any, param: Any, ctx: Any) -> None:
