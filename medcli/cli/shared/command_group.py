@@ -6,7 +6,7 @@ import os
 from difflib import get_close_matches
 from typing import Any
 
-from typer.core import TyperGroup
+from typer.core import CompletionItem, TyperGroup  # type: ignore[attr-defined]
 
 from medcli.cli.shared.help_page import HelpPage, Row, first_sentence
 from medcli.cli.shared.option_values import OptionKind, describe
@@ -65,6 +65,15 @@ class CommandGroup(HelpPage, TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        rows = [row for rows in self.command_rows().values() for row in rows if row.name.startswith(incomplete)]
+        found = [CompletionItem(row.name, help=row.about) for row in rows]
+        if self.default and not found:  # options of the subcommand that is meant
+            inner = self.commands[self.default].make_context(self.default, [], parent=ctx, resilient_parsing=True)
+            found += inner.command.shell_complete(inner, incomplete)
+        flags = [flag for param in self.get_params(ctx) for flag in param.opts if flag.startswith(incomplete or " ")]
+        return found + [CompletionItem(flag) for flag in flags if flag not in {item.value for item in found}]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         super().format_help_text(ctx, formatter)

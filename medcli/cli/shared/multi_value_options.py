@@ -6,6 +6,7 @@ they are parsed, so that annotations stay correct (``list[int]``) and the help s
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -16,6 +17,7 @@ import typer
 from typer.core import TyperCommand
 
 from medcli.cli.shared.command_group import CommandGroup
+from medcli.cli.shared.completion import offered
 from medcli.cli.shared.help_page import HelpPage
 from medcli.cli.shared.option_values import OptionKind, describe, option_kinds
 from medcli.cli.shared.options import with_output
@@ -24,6 +26,8 @@ from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
+_WORDS = "medcli.words"
+"""Where a context keeps what was typed, for the shell's completion."""
 _ADDRESS = "base_url"
 """The parameter that takes an address, which is checked and shown as one."""
 
@@ -36,18 +40,24 @@ class WordsCommand(HelpPage, TyperCommand):
         kinds = option_kinds(self.callback)
         self._several: dict[str, Any] = {}
         self._spellings: list[tuple[list[str], OptionKind]] = []
+        param: Any
         for param in self.params:
             kind = kinds[param.name]
             describe(param, kind)
+            param.shell_complete = self._offering(param)
             if param.multiple:
                 self._several |= dict.fromkeys(param.opts, kind.element)
             elif not getattr(param, "is_flag", False) and len(param.opts) > 1:
                 self._spellings.append((param.opts, kind))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        takes_arguments = any(param.param_type_name == "argument" for param in self.params)
+        if ctx.resilient_parsing:  # a shell asks how the words could go on
+            ctx.meta[_WORDS] = tuple(args)
+            with contextlib.suppress(typer.BadParameter):
+                args = self._spread(args)
+            return super().parse_args(ctx, args)
         with errors_of(ctx):
-            words = spread_values(args, self._several, takes_arguments)
+            words = self._spread(args)
             for flags, kind in self._spellings:
                 _refuse_contradiction(words, flags, kind, ctx)
         rest = super().parse_args(ctx, words)
@@ -57,6 +67,26 @@ class WordsCommand(HelpPage, TyperCommand):
                 if param.name != _ADDRESS:
                     _refuse_credential(value, param, ctx)
         return rest
+
+    def _spread(self, words: list[str]) -> list[str]:
+        takes_arguments = any(param.param_type_name == "argument" for param in self.params)
+        return spread_values(words, self._several, takes_arguments)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        return super().shell_complete(ctx, incomplete) or self._more_values(ctx, incomplete)
+
+    def _offering(self, param: Any) -> Callable[[Any, str], list[Any]]:
+        def offer(ctx: Any, incomplete: str) -> list[Any]:
+            more = self._more_values(ctx, incomplete) if param.param_type_name == "argument" else []
+            return more or offered(param, ctx, incomplete)
+
+        return offer
+
+    def _more_values(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Further values of the list option that was typed last."""
+        flags = [word.partition("=")[0] for word in ctx.meta.get(_WORDS, ()) if _is_option(word)]
+        params = [param for param in self.params if param.multiple and flags and flags[-1] in param.opts]
+        return [item for param in params for item in offered(param, ctx, incomplete)]
 
 
 def _refuse_contradiction(words: list[str], flags: list[str], kind: OptionKind, ctx: Any) -> None:

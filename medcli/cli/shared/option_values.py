@@ -145,7 +145,7 @@ def describe(param: Any, kind: OptionKind) -> None:
             _describe_argument(param, kind)
         elif kind.several and " " not in param.metavar:
             param.metavar += " ..."
-    param.limits = kind.limits
+    param.limits, param.choices = kind.limits, kind.choices
     param.process_value = _converting(param, kind)
 
 
