@@ -88,6 +88,7 @@ def slow_reference(pair: dict[str, np.ndarray], models: dict[str, DistortionMode
     return correct_pair(pair, nearest, SIZE)
 
 
+@pytest.mark.deep
 def test_a_model_of_your_own_is_fitted_and_undistorts(brown: None, tmp_path: Path, medcli: Run) -> None:
     """From images of the bead grid to a table, and from the table to the images, by the commands alone."""
     generator = np.random.default_rng(0)

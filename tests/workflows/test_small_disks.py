@@ -61,7 +61,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "demo": ("--data-only", "--quick", "--out", "{disk}/out"),
 }
 SLOW = ("train seg", "train pose", "demo", "export seg")
-EVERY = [pytest.param(name, marks=[pytest.mark.deep] if name in SLOW else []) for name in COMMANDS]
+QUICK = ("calibrate veriserum", "label ultrabones", "evaluate seg", "report")
+EVERY = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.deep]) for name in COMMANDS]
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +107,7 @@ def must_be_one_error(ran: Ran, *said: str) -> None:
     assert all(words in ran.err for words in said), ran.err
 
 
-@pytest.mark.parametrize("left", [0, 8192])
+@pytest.mark.parametrize("left", [8192, pytest.param(0, marks=pytest.mark.deep)])
 @pytest.mark.parametrize("name", EVERY)
 def test_a_full_disk_is_one_line_and_the_command_resumes(
     made: Path, medcli: Run, tmp_path: Path, name: str, left: int

@@ -240,6 +240,7 @@ def test_labels_of_other_poses_are_refused_before_any_work(root: Path) -> None:
     assert result.written == 8
 
 
+@pytest.mark.deep
 def test_overlays_of_other_labels_are_not_kept_unseen(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True))
     refined = LabelSettings(refine=True, refine_settings=QUICK, overwrite=True)

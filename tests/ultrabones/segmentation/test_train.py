@@ -201,6 +201,7 @@ def test_terminated_run_says_so_and_goes_on(
     assert_same_run(tmp_path, whole_run.out)
 
 
+@pytest.mark.deep
 def test_run_goes_on_for_more_epochs_as_if_asked_for_at_once(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
 ) -> None:
