@@ -180,7 +180,7 @@ def test_a_folder_of_somebody_else_is_one_line(
     must_be_one_error(ran, "ermission denied")
 
 
-def test_a_used_up_quota_is_said_like_a_full_disk(
+def test_a_used_up_quota_is_reported_like_a_full_disk(
     made: Path, medcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``EDQUOT`` from every file that is written, as a share with quotas gives it."""
@@ -234,7 +234,7 @@ LONG = {"a name of 300": "n" * 300, "a path of 5000": "/".join(["folder" * 20] *
 
 @pytest.mark.parametrize("length", LONG)
 @pytest.mark.parametrize("name", EVERY)
-def test_names_that_no_disk_takes_are_said_before_the_work(
+def test_names_that_no_disk_takes_are_reported_before_the_work(
     made: Path, medcli: Run, tmp_path: Path, name: str, length: str
 ) -> None:
     ran = medcli(*words_of(name, made, tmp_path / LONG[length]))

@@ -92,8 +92,8 @@ def test_the_files_hold_the_points(root: Path, tmp_path: Path) -> None:
     near, far = cloud[cloud["distance"].argmin()], cloud[cloud["distance"].argmax()]
     assert (near["red"], near["green"], near["blue"]) == (68, 1, 84)
     assert far["red"] > 200
-    picture = read_rgb(tmp_path / "out" / f"{STEM}.png")
-    assert picture.shape[1] > 1000
+    image = read_rgb(tmp_path / "out" / f"{STEM}.png")
+    assert image.shape[1] > 1000
     saved = json.loads((tmp_path / "out" / f"{STEM}.json").read_text())["reconstruction"]
     assert saved["points"] == record.points
 
@@ -190,7 +190,7 @@ def test_published_labels_belong_to_the_poses_published_with_them(
     assert "--poses optimized takes the others" in caplog.text
 
 
-def test_labels_of_poses_that_changed_since_are_said(
+def test_labels_of_poses_that_changed_since_are_reported(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     label_ultrabones(root, settings=LabelSettings(overwrite=True))
