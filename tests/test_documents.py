@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Path:
-    """Recordings of one's own: images of the bead grid, two small studies, start poses that are a little off."""
+    """A user's recordings: images of the bead grid, two small studies, start poses that are a little off."""
     made = make_veriserum(folder / "study", pairs=2, frames_per_trial=1).study
     for plane in ("bs", "fs"):
         image = grid_image(made.calibrations[1].distortion(plane), np.random.default_rng(0), missing_share=0.05)
@@ -89,7 +89,7 @@ def study(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def networks(folder: Path) -> Path:
-    """Small untrained networks: a run of one's own, and a checkpoint as published ones are."""
+    """Small untrained networks: a user's run, and a checkpoint as published ones are."""
     import segmentation_models_pytorch as smp
     import torch
 
@@ -106,7 +106,7 @@ def networks(folder: Path) -> Path:
 
 @pytest.fixture
 def scans(folder: Path) -> Path:
-    """Images, a movie and a DICOM loop of one's own; the records' masks of other origin are gone."""
+    """Images, a movie and a DICOM loop of a user; the records' masks of other origin are gone."""
     image = image_io.read_grey(next((folder / "data/ultrabones").rglob("UltrasoundImages/*.png")))
     (folder / "scans/more").mkdir(parents=True)
     for name in ("a.png", "b.jpg", "more/c.tif"):

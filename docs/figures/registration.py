@@ -2,7 +2,7 @@
 
 python docs/figures/registration.py [FOLDER]
 
-Writes a study of 7 pairs, start poses up to 5 mm and 5 degrees off, and a image of the bead grid for each plane to
+Writes a study of 7 pairs, start poses up to 5 mm and 5 degrees off, and an image of the bead grid for each plane to
 FOLDER (default demo/pose-fit), runs both commands there, and puts the figures into docs/images.
 """
 

@@ -3,7 +3,7 @@
 python tests/benchmarks/bench_fit.py [TABLE.csv]
 
 Without a table, on ten invented calibrations. The images go through JPEG. Exits with 1 if a mean residual exceeds
-0.03 mm, if a fitted map is more than 0.05 mm off anywhere inside the grid, or if a image takes more than 5 s.
+0.03 mm, if a fitted map is more than 0.05 mm off anywhere inside the grid, or if an image takes more than 5 s.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def test_what_an_earlier_operation_pushed_out_stays_out() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_label_stays_on_the_image(seed: int) -> None:
-    """A image that shows its own label, under drawn geometry of every kind: both move alike."""
+    """An image that shows its own label, under drawn geometry of every kind: both move alike."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     disk = (((rows - 110) ** 2 + (columns - 150) ** 2) < 45**2) | ((abs(rows - 60) < 20) & (columns < 90))
     labels = torch.from_numpy(np.where(disk, 255, 0).astype(np.uint8)).expand(16, -1, -1)
