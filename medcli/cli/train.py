@@ -14,7 +14,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.shell import spell
-from medcli.training.devices import check_devices, is_first_process
+from medcli.training.devices import check_devices, gpus_setting, is_first_process
 from medcli.training.run_folder import check_run
 from medcli.training.settings import check_loggers
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
@@ -114,7 +114,7 @@ def seg(
         loss_weights=tuple(loss_weights or ()),
         limit_frames=limit_frames,
         use_cache=not no_cache,
-        gpus=device,
+        gpus=gpus_setting(device),
         nodes=nodes,
         precision=precision,
         compile=compiled,
@@ -221,7 +221,7 @@ def pose(
         size=size,
         limit_pairs=limit_pairs,
         use_cache=not no_cache,
-        gpus=device,
+        gpus=gpus_setting(device),
         nodes=nodes,
         precision=precision,
         compile=compiled,

@@ -44,22 +44,25 @@ class Devices:
 
 
 def plain_device(word: str) -> str:
-    """One word for each meaning: ``auto``, ``mps``, ``cuda:N`` above the first GPU, or a number of GPUs.
-
-    ``0`` is the CPU, ``1`` the first GPU: ``cpu`` becomes ``0``, ``cuda`` and ``cuda:0`` become ``1``, as the settings
-    of a run have them.
+    """One word for each meaning: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda:1`` and above, or two GPUs and more.
 
     Raises:
         UsageError: it is none of them.
     """
     if word.isdecimal():
-        return str(int(word))
+        return {0: "cpu", 1: "cuda"}.get(int(word), str(int(word)))
     kind, colon, number = word.partition(":")
     if kind == "cuda" and (number.isdecimal() or not colon):
-        return f"cuda:{int(number)}" if int(number or 0) else "1"
+        return f"cuda:{int(number)}" if int(number or 0) else "cuda"
     if word not in ("auto", "cpu", "mps"):
         raise UsageError(f"no device '{word}'", "one of auto, cpu, mps, cuda, cuda:N, or a number of GPUs")
-    return "0" if word == "cpu" else word
+    return word
+
+
+def gpus_setting(word: str) -> str:
+    """The same as the settings of a run have it, where ``cpu`` and ``cuda`` are numbers: ``0`` and ``1``."""
+    plain = plain_device(word)
+    return {"cpu": "0", "cuda": "1"}.get(plain, plain)
 
 
 def check_devices(settings: FitSettings) -> None:
@@ -93,11 +96,10 @@ def resolve_devices(settings: FitSettings) -> Devices:
     _check_present(word, present, has_mps())
     if word == "auto":
         word = _best(present)
-    accelerator = "mps" if word == "mps" else "cpu" if word == "0" else "gpu"
+    accelerator = word if word in ("mps", "cpu") else "gpu"
     index = int(word.partition(":")[2]) if ":" in word else None
     count = int(word) if word.isdecimal() else 1
-    precision = _precision(settings.precision, accelerator)
-    return Devices(accelerator, max(count, 1), settings.nodes, precision, index)
+    return Devices(accelerator, count, settings.nodes, _precision(settings.precision, accelerator), index)
 
 
 def check_device(name: str) -> None:
@@ -121,11 +123,11 @@ def choose_device(name: str = "auto") -> str:
     _check_one(word, present)
     if word == "auto":
         word = _best(present)
-    return {"0": "cpu", "1": "cuda:0"}.get(word, word)
+    return "cuda:0" if word == "cuda" else word
 
 
 def _best(gpus: int) -> str:
-    return "1" if gpus else "mps" if has_mps() else "0"
+    return "cuda" if gpus else "mps" if has_mps() else "cpu"
 
 
 def _check_one(word: str, gpus: int | None) -> None:
@@ -146,8 +148,8 @@ def _check_present(word: str, gpus: int | None, mps: bool) -> None:
         return
     if ":" in word and int(word.partition(":")[2]) >= gpus:
         raise UsageError(f"device {word} requested, but this machine has {_in_words(gpus)}", _remedy(gpus))
-    if word.isdecimal() and int(word) > gpus:
-        wanted = "1 GPU" if word == "1" else f"{word} GPUs"
+    if (word == "cuda" and not gpus) or (word.isdecimal() and int(word) > gpus):
+        wanted = "1 GPU" if word == "cuda" else f"{word} GPUs"
         raise UsageError(f"{wanted} requested, but this machine has {_in_words(gpus)}", _remedy(gpus))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medcli.core.errors import UsageError
-from medcli.training.devices import Devices, check_device, check_devices, choose_device, resolve_devices
+from medcli.training.devices import Devices, check_device, check_devices, choose_device, gpus_setting, resolve_devices
 from medcli.training.settings import FitSettings
 
 Gpus = Callable[..., None]
@@ -61,6 +61,11 @@ def test_one_device(gpus: Gpus, present: int, asked: str, expected: str) -> None
     gpus(present)
     check_device(asked)
     assert choose_device(asked) == expected
+
+
+def test_settings_of_runs_have_numbers_as_before() -> None:
+    words = ("auto", "cpu", "0", "cuda", "cuda:0", "1", "cuda:1", "04", "mps")
+    assert [gpus_setting(word) for word in words] == ["auto", "0", "0", "1", "1", "1", "cuda:1", "4", "mps"]
 
 
 @pytest.mark.parametrize(("present", "chosen"), [(0, "mps"), (1, "cuda:0")])
