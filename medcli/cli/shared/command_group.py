@@ -58,10 +58,10 @@ class CommandGroup(HelpPage, TyperGroup):
 
     def command_rows(self) -> dict[str, list[Row]]:
         commands = {name: command for name, command in self.commands.items() if not command.hidden}
-        return {"Commands": [Row(name, "", self._about(name, command.help)) for name, command in commands.items()]}
+        return {"Commands": [self._row(name, command.help or "") for name, command in commands.items()]}
 
-    def _about(self, name: str, text: str | None) -> str:
-        return first_sentence(text or "") + ("  [default]" if name == self.default else "")
+    def _row(self, name: str, text: str) -> Row:
+        return Row(name, "", first_sentence(text), ("default",) if name == self.default else ())
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
@@ -84,4 +84,4 @@ class CommandGroup(HelpPage, TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(row.name, row.about) for rows in self.command_rows().values() for row in rows])
+            formatter.write_dl([(row.name, row.text) for rows in self.command_rows().values() for row in rows])

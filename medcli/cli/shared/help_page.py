@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from medcli.cli.shared.help_panels import ARGUMENTS, COMMANDS, OPTIONS, PANELS, panel_of
+from medcli.cli.shared.help_panels import ARGUMENTS, OPTIONS, PANELS, panel_of
 from medcli.cli.shared.option_values import OptionKind, describe
 from medcli.cli.shared.usage_errors import errors_of
 
@@ -34,6 +34,11 @@ class Row(NamedTuple):
     value: str
     about: str
     remarks: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What it does, with the remarks."""
+        return "  ".join((self.about, *(f"[{remark}]" for remark in self.remarks)))
 
 
 class HelpPage:
@@ -100,7 +105,7 @@ def _page(command: Any, ctx: Any) -> str:
         for part in _prose(f"{command.help or ''}\n\n{command.remark(ctx)}"):
             console.print(part)
             console.print()
-        for panel in _panels({**_param_rows(command, ctx), **command.command_rows()}):
+        for panel in (*_panels(_param_rows(command, ctx)), *_panels(command.command_rows())):
             console.print(panel)
         if command.epilog:
             console.print(f" {command.epilog}", style=_NOTE)
@@ -170,18 +175,20 @@ def _panels(rows: dict[str, list[Row]]) -> Iterator[Panel]:
     from rich.panel import Panel
     from rich.table import Table
 
-    shown = {title: lines for title, lines in rows.items() if lines}
-    values = {row.value: _broken(row.value) for lines in shown.values() for row in lines}
+    shown = [row for lines in rows.values() for row in lines]
+    values = {row.value: _broken(row.value) for row in shown}
+    name_width = max((len(row.name) for row in shown), default=0)
     value_width = max((len(line) for text in values.values() for line in text.splitlines()), default=0)
-    for title, lines in shown.items():
-        alike = [row for other in shown if (other in COMMANDS) == (title in COMMANDS) for row in shown[other]]
+    for title, lines in rows.items():
+        if not lines:
+            continue
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        table.add_column(style=_NAME, no_wrap=True, width=max(len(row.name) for row in alike))
-        if value_width and title not in COMMANDS:
+        table.add_column(style=_NAME, no_wrap=True, width=name_width)
+        if value_width:
             table.add_column(style=_VALUE, no_wrap=True, width=value_width)
         table.add_column(ratio=1)
         for row in lines:
-            table.add_row(row.name, *([values[row.value]] if len(table.columns) == 3 else []), _about(row))
+            table.add_row(row.name, *([values[row.value]] if value_width else []), _about(row))
         yield Panel(table, title=title, title_align="left", border_style=_NOTE)
 
 

@@ -6,7 +6,7 @@ A test walks over all commands and fails for an option that is missing here.
 from __future__ import annotations
 
 ARGUMENTS, OPTIONS = "Arguments", "Options"
-COMMANDS = ("Start", "Data sets", "Ultrasound", "X-ray", "Networks", "Results", "Commands")
+COMMANDS = ("Start", "Data", "Ultrasound", "X-ray", "Networks", "Results", "Commands")
 """The panels of commands, in the order of a study; those of a group without panels are in the last."""
 PANELS = {
     "Data": (

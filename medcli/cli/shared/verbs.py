@@ -30,10 +30,10 @@ class Verb:
     default: str = ""
 
     @property
-    def about(self) -> str:
-        """Its line in the list of commands."""
+    def row(self) -> Row:
+        """Its line in the list of commands; the default is remarked where the help does not name it."""
         is_named = not self.default or f"({self.default}, default)" in self.help
-        return self.help if is_named else f"{self.help}  [default: {self.default}]"
+        return Row(self.name, "", self.help, () if is_named else (f"default: {self.default}",))
 
     def load(self) -> Any:
         """The command or group itself."""
@@ -78,5 +78,5 @@ class VerbGroup(CommandGroup):
     def command_rows(self) -> dict[str, list[Row]]:
         rows: dict[str, list[Row]] = {}
         for verb in self.verbs:
-            rows.setdefault(verb.panel, []).append(Row(verb.name, "", verb.about))
+            rows.setdefault(verb.panel, []).append(verb.row)
         return rows
