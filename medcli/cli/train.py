@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,13 +16,15 @@ from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.shell import spell
 from medcli.training.devices import check_devices, is_first_process
-from medcli.training.run_folder import check_run
+from medcli.training.run_folder import check_run, is_early
 from medcli.training.settings import check_loggers
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
-from medcli.ultrabones.segmentation.settings import Augmentation, Labels
+from medcli.ultrabones.segmentation.settings import MONITORS, Augmentation, Labels
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
+from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 
 if TYPE_CHECKING:
+    from medcli.training.results import RunResult
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
     from medcli.ultrabones.segmentation.train import CrossValidationResult, TrainResult
     from medcli.veriserum.pose.settings import PoseSettings
@@ -70,6 +73,8 @@ def seg(
         list[float] | None,
         typer.Option(help="Weights of the loss's terms, in that order.  [default: 1 each, 0.1 of the skeleton term]"),
     ] = None,
+    monitor: Annotated[str, options.choice("--monitor", MONITORS)] = "loss",
+    early_stop: options.EarlyStop = None,
     gpus: options.Gpus = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
@@ -118,6 +123,8 @@ def seg(
         nodes=nodes,
         precision=precision,
         compile=compiled,
+        monitor=monitor,
+        early_stop=early_stop,
         seed=seed,
         loggers=options.logger_names(loggers),
     )
@@ -183,6 +190,8 @@ def pose(
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
     ] = None,
     size: Annotated[int, typer.Option(min=32, help="Pixels along each side of a plane.")] = 256,
+    monitor: Annotated[str, options.choice("--monitor", POSE_MONITORS)] = "loss",
+    early_stop: options.EarlyStop = None,
     gpus: options.Gpus = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
@@ -225,6 +234,8 @@ def pose(
         nodes=nodes,
         precision=precision,
         compile=compiled,
+        monitor=monitor,
+        early_stop=early_stop,
         seed=seed,
         loggers=options.logger_names(loggers),
     )
@@ -259,6 +270,7 @@ def _show_pose(output: Output, result: TrainPoseResult, root: Path) -> None:
         f"last (epoch {result.epochs})": result.last_metrics,
     }
     output.table(["", *_SHOWN_POSE], [[name, *_row(row, _SHOWN_POSE)] for name, row in rows.items()])
+    _show_end(output, result)
     output.line(f"checkpoint: {result.best}")
     output.line(f"next: {spell('medcli', 'evaluate', 'pose', '--root', root, '--checkpoint', result.best)}")
 
@@ -278,10 +290,16 @@ def _show(output: Output, result: TrainResult | CrossValidationResult, settings:
             [f"last (epoch {result.epochs})", *_row(result.last_metrics)],
         ],
     )
+    _show_end(output, result)
     output.line(f"checkpoint: {result.best}")
     labels = [] if settings.labels == "partial" else ["--labels", settings.labels]
     words = ["--root", settings.root, "--checkpoint", result.best, "--specimens", *result.val_specimens, *labels]
     output.line(f"next: {spell('medcli', 'evaluate', 'seg', *words)}")
+
+
+def _show_end(output: Output, result: RunResult) -> None:
+    if is_early(dataclasses.asdict(result)):
+        output.line(f"ended after {result.epochs} epochs, {result.ended}")
 
 
 def _row(metrics: Mapping[str, float | None], shown: Mapping[str, str] = _SHOWN) -> list[str]:

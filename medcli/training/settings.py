@@ -32,6 +32,8 @@ class FitSettings:
         nodes: machines, started by SLURM or torchrun.
         precision: ``auto`` (bf16 on a GPU that has it, otherwise 32), ``32`` or ``bf16``.
         compile: compile the network with ``torch.compile``.
+        monitor: the figure of the validation that chooses the best epoch, by its name for ``--monitor``.
+        early_stop: epochs without a better one after which a run ends; None: all epochs are trained.
         seed: every random draw follows from it, the epoch and the step.
         loggers: ``csv`` (always written) and ``tensorboard``.
     """
@@ -43,6 +45,8 @@ class FitSettings:
     nodes: int = 1
     precision: str = "auto"
     compile: bool = False
+    monitor: str = "loss"
+    early_stop: int | None = None
     seed: int = 42
     loggers: tuple[str, ...] = ("csv",)
 

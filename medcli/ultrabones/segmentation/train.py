@@ -13,6 +13,7 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
+from medcli.training.epoch_table import Column
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
@@ -21,9 +22,10 @@ from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.splits import SpecimenSplit, TrainingFrames, leave_one_out, split_frames
 from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
-from medcli.ultrabones.segmentation.lightning_module import MONITOR, SegmentationModule
+from medcli.ultrabones.segmentation.lightning_module import SegmentationModule
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.settings import (
+    MONITORS,
     SegmentationSettings,
     check_segmentation_settings,
     fold_folder,
@@ -35,6 +37,13 @@ PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
     ("Dice", {"val_dice": "validation"}),
     ("prediction to label, mm", {"val_chamfer_mm": "mean", "val_hausdorff_95_mm": "95 %"}),
+)
+COLUMNS = (
+    Column("train_loss", "train", "loss"),
+    Column("val_loss", "val", "loss"),
+    Column("val_dice", "val", "Dice"),
+    Column("val_chamfer_mm", "chamfer", "mm"),
+    Column("val_hausdorff_95_mm", "HD95", "mm"),
 )
 VERB = "train seg"
 
@@ -132,7 +141,15 @@ class _Segmentation(Training[TrainResult]):
         model = build_model(settings.arch, settings.encoder, settings.encoder_weights if is_new else "none")
         module = SegmentationModule(model, settings)
         data = FrameData(frames.train, frames.val, settings.batch_size, settings.seed)
-        return TrainingTask(module, data, _weights_writer(out, module, self.split), MONITOR, PANELS, frames.failures)
+        return TrainingTask(
+            module,
+            data,
+            _weights_writer(out, module, self.split),
+            MONITORS[settings.monitor],
+            PANELS,
+            COLUMNS,
+            frames.failures,
+        )
 
     def report(self, out: Path, trained: Trained) -> TrainResult:
         split = self.split

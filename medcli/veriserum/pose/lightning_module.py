@@ -13,8 +13,6 @@ from medcli.veriserum.pose.losses import POSE_LOSSES, rotation_errors_deg
 from medcli.veriserum.pose.network import PoseNetwork, as_input
 from medcli.veriserum.pose.settings import PoseSettings
 
-MONITOR = "val_loss"
-
 Batch = tuple[Tensor, Tensor]
 """Planes (B, 2, S, S) uint8 and targets (B, 9)."""
 

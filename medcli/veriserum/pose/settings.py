@@ -7,12 +7,20 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.losses import check_loss
+from medcli.training.monitors import Monitor, check_monitor
 from medcli.training.settings import FitSettings, check_learning_rate
 from medcli.veriserum.dataset.anatomies import anatomy_ids
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 
 BACKBONE = "resnext50_32x4d"
 NO_WEIGHTS = "none"
+MONITORS = {
+    "loss": Monitor("val_loss", "as published"),
+    "in-plane": Monitor("val_in_plane_mm", "smallest error in plane bs"),
+    "out-of-plane": Monitor("val_out_of_plane_mm", "smallest error along its normal"),
+    "rotation": Monitor("val_rotation_deg", "smallest angle"),
+}
+"""What can choose the best epoch."""
 REMEDY = "give a local file of backbone weights (--backbone-weights FILE) or start untrained (--backbone-weights none)"
 _SMALLEST_SIZE = 32
 
@@ -59,6 +67,7 @@ def check_pose_settings(settings: PoseSettings) -> None:
         UsageError: names the option, its value, and what is expected.
     """
     check_loss(POSE_LOSSES, settings.loss, settings.loss_weights)
+    check_monitor(MONITORS, settings.monitor, settings.early_stop)
     check_learning_rate(settings)
     if settings.size < _SMALLEST_SIZE:
         raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")

@@ -17,6 +17,7 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
+from medcli.training.epoch_table import Column
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
@@ -27,15 +28,22 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import TrialSplit
 from medcli.veriserum.pose.checkpoint import save_pose_checkpoint
 from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
-from medcli.veriserum.pose.lightning_module import MONITOR, PoseModule
+from medcli.veriserum.pose.lightning_module import PoseModule
 from medcli.veriserum.pose.network import build_pose_network
 from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, fingerprint_of, open_pairs
-from medcli.veriserum.pose.settings import PoseSettings, check_pose_settings
+from medcli.veriserum.pose.settings import MONITORS, PoseSettings, check_pose_settings
 
 PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
     ("translation, mm", {"val_in_plane_mm": "in plane bs", "val_out_of_plane_mm": "out of plane bs"}),
     ("rotation, degrees", {"val_rotation_deg": "geodesic angle"}),
+)
+COLUMNS = (
+    Column("train_loss", "train", "loss"),
+    Column("val_loss", "val", "loss"),
+    Column("val_in_plane_mm", "in", "plane mm"),
+    Column("val_out_of_plane_mm", "out of", "plane mm"),
+    Column("val_rotation_deg", "rotation", "deg"),
 )
 _LEAST_SCALE_MM = 1.0
 VERB = "train pose"
@@ -123,7 +131,8 @@ class _PoseTraining(Training[TrainPoseResult]):
         module = PoseModule(network, settings)
         data = FrameData(opened.train, opened.val, settings.batch_size, settings.seed)
         write_weights = _weights_writer(out, module, pairs, split, mean)
-        return TrainingTask(module, data, write_weights, MONITOR, PANELS, opened.failures)
+        monitor = MONITORS[settings.monitor]
+        return TrainingTask(module, data, write_weights, monitor, PANELS, COLUMNS, opened.failures)
 
     def report(self, out: Path, trained: Trained) -> TrainPoseResult:
         split = self.split
