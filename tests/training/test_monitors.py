@@ -11,6 +11,7 @@ from medcli.training.monitors import Monitor, check_monitor
 
 LOSS, DICE = Monitor("val_loss", ""), Monitor("val_dice", "", higher_is_better=True)
 MISSING = math.nan
+STOPPED = "early stop: val_loss has not improved for 2 epochs"
 
 
 def history(*values: float) -> list[dict[str, float]]:
@@ -37,9 +38,7 @@ def test_best_epoch(values: tuple[float, ...], lowest: int | None, highest: int 
 )
 def test_run_ends_after_epochs_without_improvement(values: tuple[float, ...], stops: bool) -> None:
     """Epochs before the first value do not count: no bone is detected yet."""
-    assert LOSS.reason_to_stop(history(*values), 2) == (
-        stops and "early stop: val_loss has not improved for 2 epochs" or ""
-    )
+    assert LOSS.reason_to_stop(history(*values), 2) == STOPPED * stops
     assert LOSS.reason_to_stop(history(*values), None) == ""
 
 

@@ -17,7 +17,7 @@ from medcli.ultrabones.evaluation import evaluate as seg_evaluation
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES
 from medcli.ultrabones.segmentation import inference
 from medcli.ultrabones.segmentation.losses import LOSSES
-from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS
+from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, MONITORS
 from medcli.veriserum.calibration.map_points import COLUMNS
 from medcli.veriserum.calibration.undistortion_map import RESAMPLINGS
 from medcli.veriserum.dataset.detector import PLANES
@@ -25,6 +25,7 @@ from medcli.veriserum.dataset.trial_splits import SPLIT_RULES
 from medcli.veriserum.geometry.biplane import PoseFrame
 from medcli.veriserum.pose import evaluate as pose_evaluation
 from medcli.veriserum.pose.losses import POSE_LOSSES
+from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 from tests.conftest import Ran
 from tests.test_reference import parse
 
@@ -40,6 +41,8 @@ from tests.test_reference import parse
         ("train seg --labels", LABELS),
         ("train seg --augment", AUGMENTATIONS),
         ("train seg --loss", LOSSES),
+        ("train seg --monitor", MONITORS),
+        ("train pose --monitor", POSE_MONITORS),
         ("train seg --precision", ["auto", *devices.PRECISIONS]),
         ("train seg --logger", settings.LOGGERS),
         ("train pose --precision", ["auto", *devices.PRECISIONS]),
