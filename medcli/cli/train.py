@@ -16,8 +16,8 @@ from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.shell import spell
 from medcli.training.devices import check_devices, is_first_process
+from medcli.training.loggers import check_loggers
 from medcli.training.run_folder import check_run, is_early
-from medcli.training.settings import check_loggers
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 from medcli.ultrabones.segmentation.settings import MONITORS, Augmentation, Labels
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS

@@ -32,7 +32,9 @@ BEST = "best.safetensors"
 METRICS = "metrics.csv"
 CURVES = "curves.png"
 RESULT = "result.json"
-_WRITTEN = (RESULT, RESUMABLE, SETTINGS_FILE, METRICS, CURVES)
+LOGGED = "loggers.json"
+"""Names of the run with wandb and mlflow."""
+_WRITTEN = (RESULT, RESUMABLE, SETTINGS_FILE, METRICS, CURVES, LOGGED)
 
 logger = logging.getLogger(__name__)
 

@@ -25,6 +25,7 @@ from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress,
 from medcli.training.curves import Panel, plot_curves
 from medcli.training.devices import Devices, is_first_process
 from medcli.training.epoch_table import Column, EpochTable
+from medcli.training.loggers import close_loggers
 from medcli.training.monitors import Monitor
 from medcli.training.results import RunResult, finite, from_json
 from medcli.training.run_folder import (
@@ -206,14 +207,15 @@ def train(
     files = RunFiles(out, task.write_weights, task.monitor, table, settings.early_stop, goes_on)
     shown = ShowProgress(progress, len(task.data.train), settings.epochs)
     trainer = make_trainer(settings, devices, out, [StopAtNonFiniteLoss(), files, SeedEachStep(settings.seed), shown])
-    run_fit(trainer, task.module, task.data, start.checkpoint)
+    try:
+        run_fit(trainer, task.module, task.data, start.checkpoint)
+    finally:
+        close_loggers(trainer.loggers)
     best = files.best
     if best is None:  # the run was over, but the weights of its best epoch are gone
         raise DataError(f"{out / BEST} is missing, and no epoch is left to train", "train again with --overwrite")
     if trainer.is_global_zero:
         plot_curves(out / CURVES, files.history, task.panels)
-    if files.reason_to_stop:
-        logger.info("%s", files.reason_to_stop)
     return Trained(
         history=files.history,
         best=best,

@@ -129,6 +129,8 @@ class Logger(str, Enum):
 
     csv = "csv"
     tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
 
 
 Loggers = Annotated[

@@ -12,7 +12,8 @@ import typer
 
 from medcli.cli.shared.options import IdRange, id_filter, with_output
 from medcli.cli.shared.output import Output
-from medcli.training import devices, settings
+from medcli.training import devices
+from medcli.training.loggers import LOGGERS
 from medcli.ultrabones.evaluation import evaluate as seg_evaluation
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES
 from medcli.ultrabones.segmentation import inference
@@ -44,7 +45,7 @@ from tests.test_reference import parse
         ("train seg --monitor", MONITORS),
         ("train pose --monitor", POSE_MONITORS),
         ("train seg --precision", ["auto", *devices.PRECISIONS]),
-        ("train seg --logger", settings.LOGGERS),
+        ("train seg --logger", LOGGERS),
         ("train pose --precision", ["auto", *devices.PRECISIONS]),
         ("train pose --split", SPLIT_RULES),
         ("train pose --loss", POSE_LOSSES),
