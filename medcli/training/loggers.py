@@ -83,6 +83,7 @@ def _tensorboard(settings: FitSettings, folder: Path) -> Logger:
 
 
 def _wandb(settings: FitSettings, folder: Path) -> Any:
+    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
@@ -110,7 +111,8 @@ def _wandb(settings: FitSettings, folder: Path) -> Any:
             _open_run(made, settings)
         _note_identity(folder, "wandb", identity)
         if offline:
-            logger.info("wandb records offline in %s; send it with: wandb sync --include-offline", folder / "wandb")
+            runs = folder / "wandb" / "offline-run-*"
+            logger.info("wandb records offline; to send the run: wandb sync %s", runs)
     return _unable_to_stop_training(made)
 
 
@@ -129,6 +131,7 @@ def _has_wandb_login() -> bool:
 
 
 def _mlflow(settings: FitSettings, folder: Path) -> Any:
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from lightning.pytorch.loggers import MLFlowLogger
 
     local = (folder / "mlflow").absolute()
