@@ -22,6 +22,7 @@ from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 from medcli.ultrabones.segmentation.settings import MONITORS, Augmentation, Labels
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
+from medcli.veriserum.pose.settings import Augmentation as PoseAugmentation
 
 if TYPE_CHECKING:
     from medcli.training.results import RunResult
@@ -184,6 +185,12 @@ def pose(
     lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
     backbone: Annotated[str, typer.Option(help="Classification model of torchvision.")] = "resnext50_32x4d",
     backbone_weights: options.PretrainedWeights = "imagenet",
+    augment: Annotated[
+        PoseAugmentation,
+        typer.Option(
+            help="published: shifts with the pose corrected, grey values, blur and noise; ranges are assumed."
+        ),
+    ] = "none",
     loss: Annotated[str, options.choice("--loss", POSE_LOSSES)] = PUBLISHED_POSE_LOSS,
     loss_weights: Annotated[
         list[float] | None,
@@ -225,6 +232,7 @@ def pose(
         lr=lr,
         backbone=backbone,
         backbone_weights=backbone_weights,
+        augment=augment,
         loss=loss,
         loss_weights=tuple(loss_weights or (1.0, 1.0)),  # type: ignore[arg-type]
         size=size,
@@ -250,7 +258,7 @@ def pose(
 
 def _check_pose(settings: PoseSettings, folder: Path, resume: str, overwrite: bool) -> None:
     from medcli.veriserum.dataset.contents_check import check_pair_images, check_table
-    from medcli.veriserum.dataset.folder_index import POSES
+    from medcli.veriserum.dataset.folder_index import POSES, SOURCES
     from medcli.veriserum.pose.settings import check_backbone_weights, check_pose_settings
 
     with refusals() as check:
@@ -258,6 +266,8 @@ def _check_pose(settings: PoseSettings, folder: Path, resume: str, overwrite: bo
         check(check_devices, settings)
         check(check_loggers, settings.loggers)
         check(check_table, settings.root, POSES)
+        if settings.augment != "none":
+            check(check_table, settings.root, SOURCES)
         check(check_pair_images, settings.root, settings.calibrated)
         if check(check_run, folder, settings, resume, overwrite):
             check(check_backbone_weights, settings.backbone_weights)

@@ -33,6 +33,7 @@ class FitSettings:
         monitor: the figure of the validation that chooses the best epoch, by its name for ``--monitor``.
         early_stop: epochs without a better one after which a run ends; None: all epochs are trained.
         seed: every random draw follows from it, the epoch and the step.
+        transform: name of your own Python function that changes training frames; empty: none.
         loggers: of :data:`medcli.training.loggers.LOGGERS`; ``csv`` is always written.
     """
 
@@ -46,6 +47,7 @@ class FitSettings:
     monitor: str = "loss"
     early_stop: int | None = None
     seed: int = 42
+    transform: str = ""
     loggers: tuple[str, ...] = ("csv",)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.progress import SILENT, Progress
-from medcli.training.batches import FrameData
+from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
@@ -98,6 +98,7 @@ def train_segmentation(
     resume: str = "auto",
     overwrite: bool = False,
     progress: Progress = SILENT,
+    transform: Transform | None = None,
 ) -> TrainResult:
     """Train on ``settings.train_specimens`` and validate on ``settings.val_specimens`` after each epoch.
 
@@ -108,6 +109,8 @@ def train_segmentation(
         resume: ``auto``, or a Lightning checkpoint to resume from.
         overwrite: forget the run in ``out``.
         progress: reports training frames.
+        transform: your own change of each training frame, see
+            :func:`medcli.ultrabones.segmentation.training_data.open_frames`. Its name is part of the settings.
 
     Raises:
         UsageError: settings contradict each other, this machine, or the run in ``out``.
@@ -115,16 +118,18 @@ def train_segmentation(
         KeyboardInterrupt: interrupted; the epochs done are on disk.
     """
     check_segmentation_settings(settings)
+    settings = dataclasses.replace(settings, transform=name_of(transform))
     split = SpecimenSplit(settings.train_specimens, settings.val_specimens)
     devices = resolve_devices(settings)
     frames = split_frames(settings.root, split, settings.labels, settings.limit_frames)
-    return _Segmentation(settings, frames).run(devices, out, resume, overwrite, progress)
+    return _Segmentation(settings, frames, transform).run(devices, out, resume, overwrite, progress)
 
 
 @dataclass(frozen=True)
 class _Segmentation(Training[TrainResult]):
     settings: SegmentationSettings
     split: TrainingFrames
+    transform: Transform | None
     result_type = TrainResult
     verb = VERB
     about = ABOUT
@@ -134,7 +139,7 @@ class _Segmentation(Training[TrainResult]):
 
     def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
         settings = self.settings
-        frames = open_frames(settings, self.split, progress)
+        frames = open_frames(settings, self.split, progress, self.transform)
         for warning in self.split.warnings:
             logger.warning("%s", warning)
         seed_torch(settings.seed)

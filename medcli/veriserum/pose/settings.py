@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.losses import check_loss
@@ -12,6 +13,8 @@ from medcli.training.settings import FitSettings, check_learning_rate
 from medcli.veriserum.dataset.anatomies import anatomy_ids
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 
+Augmentation = Literal["none", "published"]
+AUGMENTATIONS = get_args(Augmentation)
 BACKBONE = "resnext50_32x4d"
 NO_WEIGHTS = "none"
 MONITORS = {
@@ -38,6 +41,7 @@ class PoseSettings(FitSettings):
         size: pixels along each side of a plane.
         backbone: a classification model of torchvision.
         backbone_weights: ``imagenet``, ``none``, or a local file.
+        augment: ``none``, or ``published``: see :mod:`medcli.veriserum.pose.augmentation`, also for what is assumed.
         loss: a name of :data:`medcli.veriserum.pose.losses.POSE_LOSSES`.
         loss_weights: of the translation (mm) and of the rotation (degrees).
         limit_pairs: maximum number of training and of validation pairs, evenly over all; None: all.
@@ -54,6 +58,7 @@ class PoseSettings(FitSettings):
     size: int = 256
     backbone: str = BACKBONE
     backbone_weights: str = "imagenet"
+    augment: str = "none"
     loss: str = PUBLISHED_POSE_LOSS
     loss_weights: tuple[float, float] = (1.0, 1.0)
     limit_pairs: int | None = None
@@ -69,6 +74,8 @@ def check_pose_settings(settings: PoseSettings) -> None:
     check_loss(POSE_LOSSES, settings.loss, settings.loss_weights)
     check_monitor(MONITORS, settings.monitor, settings.early_stop)
     check_learning_rate(settings)
+    if settings.augment not in AUGMENTATIONS:
+        raise UsageError(f"--augment '{settings.augment}' is not one of {', '.join(AUGMENTATIONS)}")
     if settings.size < _SMALLEST_SIZE:
         raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")
     anatomy_ids(settings.anatomy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from medcli.core.progress import SILENT, Progress
-from medcli.training.batches import FrameData
+from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
@@ -80,7 +81,12 @@ class TrainPoseResult(RunResult):
 
 
 def train_pose(
-    settings: PoseSettings, out: Path, resume: str = "auto", overwrite: bool = False, progress: Progress = SILENT
+    settings: PoseSettings,
+    out: Path,
+    resume: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+    transform: Transform | None = None,
 ) -> TrainPoseResult:
     """Train on the split's training pairs and validate after each epoch.
 
@@ -91,6 +97,8 @@ def train_pose(
         resume: ``auto``, or a Lightning checkpoint to resume from.
         overwrite: discard the run in ``out``.
         progress: reports training pairs.
+        transform: your own change of each training pair, see :func:`medcli.veriserum.pose.pairs.open_pairs`. Its name
+            is part of the settings.
 
     Raises:
         UsageError: settings contradict each other, this machine, or the run in ``out``.
@@ -98,9 +106,10 @@ def train_pose(
         KeyboardInterrupt: interrupted; the finished epochs are on disk.
     """
     check_pose_settings(settings)
+    settings = dataclasses.replace(settings, transform=name_of(transform))
     devices = resolve_devices(settings)
     pairs = find_pairs(VeriserumStudy(settings.root, settings.calibrated), settings.anatomy)
-    training = _PoseTraining(settings, pairs, choose_pairs(pairs, settings.split))
+    training = _PoseTraining(settings, pairs, choose_pairs(pairs, settings.split), transform)
     return training.run(devices, out, resume, overwrite, progress)
 
 
@@ -109,6 +118,7 @@ class _PoseTraining(Training[TrainPoseResult]):
     settings: PoseSettings
     pairs: Pairs
     split: TrialSplit
+    transform: Transform | None
     result_type = TrainPoseResult
     verb = VERB
     about = ABOUT
@@ -124,7 +134,7 @@ class _PoseTraining(Training[TrainPoseResult]):
     def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
         settings, pairs, split, mean = self.settings, self.pairs, self.split, self.mean
         _tell(pairs, split)
-        opened = open_pairs(settings, pairs, split, progress)
+        opened = open_pairs(settings, pairs, split, progress, self.transform)
         seed_torch(settings.seed)
         network = build_pose_network(settings.backbone, settings.backbone_weights if is_new else "none")
         network.start_from(*_start_of(pairs.poses.loc[split.train], mean))
