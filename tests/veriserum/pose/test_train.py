@@ -120,6 +120,30 @@ def test_run_that_does_not_improve_ends_early_and_stays_so(pose_study: Path, tmp
     assert (run.state, run.detail) == ("finished", f"{result.epochs} epochs, early stop")
 
 
+def darken(planes: Any, target: Any, random: np.random.Generator) -> tuple[Any, Any]:
+    """Darkens at random, in place."""
+    planes //= random.integers(2, 5, dtype=np.uint8)
+    return planes, target + 1
+
+
+def test_augmented_and_transformed_training_resumes_with_the_same_numbers(
+    whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
+) -> None:
+    """The validation sees neither; a run remembers its transform by name."""
+    settings = dataclasses.replace(small(pose_study), augment="published", epochs=2)
+    at_once = train_pose(settings, tmp_path / "at once", transform=darken)
+    train_pose(dataclasses.replace(settings, epochs=1), tmp_path / "run", transform=darken)
+    train_pose(settings, tmp_path / "run", transform=darken)
+    rows = metrics_of(tmp_path / "run")
+    assert rows == metrics_of(at_once.out)
+    plain = train_pose(settings, tmp_path / "plain")
+    first_losses = {float(metrics_of(run.out)[0]["train_loss"]) for run in (whole_run, at_once, plain)}
+    assert len(first_losses) == 3
+    assert json.loads((at_once.out / "settings.json").read_text())["transform"].endswith("test_train.darken")
+    with pytest.raises(UsageError, match=r"transform was .*darken, is"):
+        train_pose(settings, tmp_path / "run")
+
+
 def test_interrupted_run_resumes_with_the_same_numbers(
     whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
 ) -> None:
