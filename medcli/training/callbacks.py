@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medcli.core.errors import MedcliError
 from medcli.core.files import csv_text, replacing, write_text
-from medcli.core.progress import Progress
+from medcli.core.progress import Progress, activity
 from medcli.training.epoch_table import EpochTable
 from medcli.training.monitors import Monitor
 from medcli.training.run_folder import METRICS, RESUMABLE
@@ -184,27 +184,37 @@ class SeedEachStep(pl.Callback):
 class ShowProgress(pl.Callback):
     """Reports the training frames of the complete run to a :class:`medcli.core.progress.Progress`."""
 
-    def __init__(self, progress: Progress, frames_per_epoch: int, epochs: int) -> None:
-        self.progress = progress
+    def __init__(self, progress: Progress, frames_per_epoch: int, epochs: int, compiles: bool = False) -> None:
+        self.progress, self.compiles = progress, compiles
         self.frames_per_epoch = frames_per_epoch
         self.epochs = epochs
-        self._open = contextlib.ExitStack()
+        self._open, self._waits = contextlib.ExitStack(), contextlib.ExitStack()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             left = (self.epochs - trainer.current_epoch) * self.frames_per_epoch
             self._advance = self._open.enter_context(self.progress.task("training", left, "frames"))
+            self._waits.enter_context(activity("compiling the network" if self.compiles else "starting"))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.is_global_zero:
+            self._waits.close()
             self._advance(len(batch[0]) * trainer.world_size)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._waits.enter_context(activity("validating"))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._waits.close()
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._waits.close()
         self._open.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._waits.close()
         self._open.close()
 
 

@@ -1,0 +1,36 @@
+"""Parts of one task, and what is in progress."""
+
+from __future__ import annotations
+
+import pytest
+
+from medcli.core.progress import activity, current_activity, part_of
+
+
+def test_parts_share_the_units_of_one_task() -> None:
+    """Records of 10 and 4 frames: two tasks of other units, one that is refused half way, one that reports nothing."""
+    moved: list[float] = []
+    with part_of(moved.append, 10, tasks=2) as part:
+        with part.task("refine record 1", 2) as advance:
+            assert current_activity() == "refine record 1"
+            advance(1)
+            assert sum(moved) == 2.5
+            advance(1)
+        with part.task("label record 1", 10) as advance:
+            advance(10)
+    assert sum(moved) == 10
+    assert len(moved) == 3
+    with pytest.raises(ZeroDivisionError), part_of(moved.append, 4) as part, part.task("label record 2", 8) as advance:
+        advance(1 / len(moved[:0]))
+    assert sum(moved) == 14
+    with part_of(moved.append, 3) as part, part.task("nothing to do", 0):
+        pass
+    assert sum(moved) == 17
+    assert current_activity() == ""
+
+
+def test_the_activity_that_began_last_is_shown() -> None:
+    with activity("label specimen90"):
+        with activity("compiling"):
+            assert current_activity() == "compiling"
+        assert current_activity() == "label specimen90"
