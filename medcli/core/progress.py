@@ -64,11 +64,12 @@ class Part:
 
 
 @contextmanager
-def part_of(advance: Advance, units: float, tasks: int = 1) -> Iterator[Part]:
-    """A :class:`Part` that is finished at the end of the block, also when an error ends it."""
+def part_of(advance: Advance, units: float, name: str, tasks: int = 1) -> Iterator[Part]:
+    """A :class:`Part` of the record ``name`` that is finished at the end of the block, also when an error ends it."""
     part = Part(advance, units, tasks)
     try:
-        yield part
+        with activity(name):
+            yield part
     finally:
         part.finish()
 

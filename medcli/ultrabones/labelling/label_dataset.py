@@ -136,7 +136,7 @@ def label_ultrabones(
     tasks = 2 if settings.refine else 1
 
     def label_part(sweep: Sweep, surfaces: Sequence[Surface]) -> tuple[LabelledRecord, list[str]]:
-        with part_of(advance, sweep.tracked, tasks) as part:
+        with part_of(advance, sweep.tracked, sweep.name, tasks) as part:
             return label(sweep, surfaces, progress=part)
 
     shown = SILENT if settings.dry_run else progress
