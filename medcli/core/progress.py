@@ -31,7 +31,7 @@ class SilentProgress:
 SILENT = SilentProgress()
 
 
-class Part:
+class RecordPart:
     """The part of a task that belongs to one record, as a :class:`Progress` of its own.
 
     The tasks that are opened in it share its units evenly, whatever units they count, and their labels are shown as
@@ -64,9 +64,9 @@ class Part:
 
 
 @contextmanager
-def part_of(advance: Advance, units: float, name: str, tasks: int = 1) -> Iterator[Part]:
-    """A :class:`Part` of the record ``name`` that is finished at the end of the block, also when an error ends it."""
-    part = Part(advance, units, tasks)
+def record_part(advance: Advance, units: float, name: str, tasks: int = 1) -> Iterator[RecordPart]:
+    """A :class:`RecordPart` of the record ``name`` that is finished when the block ends, however it ends."""
+    part = RecordPart(advance, units, tasks)
     try:
         with activity(name):
             yield part

@@ -67,7 +67,7 @@ class EpochTable:
     def _row(self, row: Mapping[str, float], is_best: bool) -> str:
         cells = [f"{row['epoch']:.0f}/{self.epochs}".rjust(self._epoch_width), f"{row['lr']:.2g}".rjust(_LR_WIDTH)]
         cells += [figure(row.get(column.metric, math.nan), column.width) for column in self.columns]
-        cells.append(duration(row.get("seconds_left", math.nan)).rjust(_LEFT_WIDTH))
+        cells.append(time_left(row.get("seconds_left", math.nan)).rjust(_LEFT_WIDTH))
         return _GAP.join(cells) + (f" {_MARK}" if is_best else "")
 
 
@@ -79,7 +79,7 @@ def figure(value: float, width: int) -> str:
     return next((text for text in texts if len(text) <= width), f"{value:.0e}").rjust(width)
 
 
-def duration(seconds: float) -> str:
+def time_left(seconds: float) -> str:
     """``12:05`` or ``1:02:33``; from 100 hours on in days."""
     if not math.isfinite(seconds):
         return "-"

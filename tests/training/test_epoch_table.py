@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from medcli.training.epoch_table import Column, EpochTable, duration, figure
+from medcli.training.epoch_table import Column, EpochTable, figure, time_left
 from medcli.ultrabones.segmentation.train import COLUMNS
 from medcli.veriserum.pose.train import COLUMNS as POSE_COLUMNS
 
@@ -38,4 +38,10 @@ def test_figures_and_times() -> None:
         "  1e+09",
         "      -",
     ]
-    assert [duration(value) for value in (0, 65, 3723, 8.64e5, math.nan)] == ["0:00", "1:05", "1:02:03", "10 days", "-"]
+    assert [time_left(value) for value in (0, 65, 3723, 8.64e5, math.nan)] == [
+        "0:00",
+        "1:05",
+        "1:02:03",
+        "10 days",
+        "-",
+    ]

@@ -12,7 +12,7 @@ import numpy as np
 from medcli.core.errors import MedcliError
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs
-from medcli.core.progress import SILENT, Progress, part_of
+from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.folder_layout import mask_name
 from medcli.ultrabones.dataset.publication import ABOUT
@@ -136,7 +136,7 @@ def label_ultrabones(
     tasks = 2 if settings.refine else 1
 
     def label_part(sweep: Sweep, surfaces: Sequence[Surface]) -> tuple[LabelledRecord, list[str]]:
-        with part_of(advance, sweep.tracked, sweep.name, tasks) as part:
+        with record_part(advance, sweep.tracked, sweep.name, tasks) as part:
             return label(sweep, surfaces, progress=part)
 
     shown = SILENT if settings.dry_run else progress

@@ -18,7 +18,7 @@ from medcli.core.files import make_output_folder, usable_cores, write_text
 from medcli.core.image_io import read_grey, use_single_threaded_codecs
 from medcli.core.json_text import read_object
 from medcli.core.made_with import fingerprint
-from medcli.core.progress import SILENT, Progress, part_of
+from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder
@@ -141,7 +141,7 @@ def reconstruct_ultrabones(
     rebuild = partial(_rebuild, out=out, settings=settings, workers=workers or usable_cores())
 
     def rebuild_part(sweep: Sweep, surfaces: list[Surface]) -> tuple[Reconstruction, list[str]]:
-        with part_of(advance, sweep.tracked, f"measure and draw {sweep.name}") as part:
+        with record_part(advance, sweep.tracked, f"measure and draw {sweep.name}") as part:
             return rebuild(sweep, surfaces, progress=part)
 
     shown = SILENT if settings.dry_run else progress
