@@ -24,7 +24,7 @@ from medcli.veriserum.calibration.undistortion_map import RESAMPLINGS
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.trial_splits import SPLIT_RULES
 from medcli.veriserum.geometry.biplane import PoseFrame
-from medcli.veriserum.pose import evaluate as pose_evaluation
+from medcli.veriserum.pose import evaluated_pairs
 from medcli.veriserum.pose.losses import POSE_LOSSES
 from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 from tests.conftest import Ran
@@ -50,7 +50,7 @@ from tests.test_reference import parse
         ("train pose --split", SPLIT_RULES),
         ("train pose --loss", POSE_LOSSES),
         ("evaluate seg --protocol", [*seg_evaluation.PROTOCOLS, "both"]),
-        ("evaluate pose --split", pose_evaluation.SIDES),
+        ("evaluate pose --split", evaluated_pairs.SIDES),
         ("evaluate pose --pose-frame", [frame.value for frame in PoseFrame]),
         ("register pose --pose-frame", [frame.value for frame in PoseFrame]),
         ("predict seg --precision", inference.PRECISIONS),
