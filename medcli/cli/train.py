@@ -15,7 +15,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.shell import spell
-from medcli.training.devices import check_devices, is_first_process
+from medcli.training.devices import check_devices, gpus_setting, is_first_process
 from medcli.training.loggers import check_loggers
 from medcli.training.run_folder import check_run, is_early
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from medcli.veriserum.pose.settings import PoseSettings
     from medcli.veriserum.pose.train import TrainPoseResult
 
-app = App(help="Train a network: bone masks (seg) or implant poses (pose).")
+app = App()
 
 _SHOWN_POSE = {
     "loss": "val_loss",
@@ -76,7 +76,7 @@ def seg(
     ] = None,
     monitor: Annotated[str, options.choice("--monitor", MONITORS)] = "loss",
     early_stop: options.EarlyStop = None,
-    gpus: options.Gpus = "auto",
+    device: options.Device = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
     compiled: options.Compile = False,
@@ -120,7 +120,7 @@ def seg(
         loss_weights=tuple(loss_weights or ()),
         limit_frames=limit_frames,
         use_cache=not no_cache,
-        gpus=gpus,
+        gpus=gpus_setting(device),
         nodes=nodes,
         precision=precision,
         compile=compiled,
@@ -199,7 +199,7 @@ def pose(
     size: Annotated[int, typer.Option(min=32, help="Pixels along each side of a plane.")] = 256,
     monitor: Annotated[str, options.choice("--monitor", POSE_MONITORS)] = "loss",
     early_stop: options.EarlyStop = None,
-    gpus: options.Gpus = "auto",
+    device: options.Device = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
     compiled: options.Compile = False,
@@ -238,7 +238,7 @@ def pose(
         size=size,
         limit_pairs=limit_pairs,
         use_cache=not no_cache,
-        gpus=gpus,
+        gpus=gpus_setting(device),
         nodes=nodes,
         precision=precision,
         compile=compiled,
