@@ -78,9 +78,7 @@ TESTED_IN = {
     "training/test_run_folder.py": "training/training_run",
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
-    "ultrabones/download/test_download.py": (
-        "core/progress transfer/archives transfer/byte_counter ultrabones/download/connection"
-    ),
+    "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
