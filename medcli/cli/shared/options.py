@@ -21,6 +21,7 @@ from medcli.cli.shared.output import Output
 ULTRABONES_ROOT = Path("data/ultrabones")
 VERISERUM_ROOT = Path("data/veriserum")
 WEIGHTS_ROOT = Path("data/weights")
+EXAMPLES_ROOT = Path("data/examples")
 RUNS = Path("runs")
 
 UltrabonesRoot = Annotated[
