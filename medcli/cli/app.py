@@ -12,6 +12,7 @@ import typer
 
 from medcli import __version__
 from medcli.cli import (
+    benchmark,
     calibrate,
     checkpoint,
     demo,
@@ -48,6 +49,7 @@ app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(label.app, name="label")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(predict.app, name="predict")
 app.add_typer(reconstruct.app, name="reconstruct")
 app.add_typer(register.app, name="register")

@@ -135,7 +135,7 @@ EXAMPLE_TIMES = (162005, 199999, 200000, 253864)
 def example_files() -> dict[str, bytes]:
     """A tracked sweep with its mesh, named and arranged as the authors' example record."""
     with tempfile.TemporaryDirectory() as folder:
-        specimen = make_ultrabones(Path(folder), (1,), ("fibula",), settings=SweepSettings(4, scale=0.4)) / "specimen01"
+        specimen = make_ultrabones(Path(folder), (1,), settings=SweepSettings(4, scale=0.4)) / "specimen01"
         record = specimen / "ultrasound_records/fibula/record01"
         table = pd.read_csv(record / "tracking.csv").drop(columns="timestamp")
         images = [path.read_bytes() for path in sorted((record / "UltrasoundImages").iterdir())]

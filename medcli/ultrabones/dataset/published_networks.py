@@ -1,4 +1,4 @@
-"""The segmentation networks that the authors publish, where each is, and which specimens it was trained on."""
+"""What networks were trained on: those that the authors publish, where each is, and what is said of the others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS, TRAIN_SPECI
 
 UNKNOWN_TRAINING = "training specimens unknown: results on any specimen may include training data"
 """Said of a network wherever it is used or shown, as long as nobody knows what it was trained on."""
+UNTRAINED = "medcli checkpoint new, untrained"
+"""The source, in its description, of a network that was never trained."""
 DEFAULT_NETWORK = "epoch_30_leave_12_out"
 _TRAINED_ON = re.compile(r"train_on((?:_\d{1,2})+)")
 

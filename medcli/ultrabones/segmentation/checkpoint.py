@@ -16,8 +16,8 @@ from medcli.core.files import check_replaceable, make_output_folder
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.seeds import seed_torch
 from medcli.training.weights import SUFFIX, build_and_load, save_weights
+from medcli.ultrabones.dataset.published_networks import UNTRAINED
 from medcli.ultrabones.segmentation.checkpoint_metadata import (
-    UNTRAINED,
     Metadata,
     read_metadata,
     splits_of_training,

@@ -14,13 +14,11 @@ from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_fi
 from medcli.training.description import NAME, OBJECT, TEXT, Rule, are_splits, between, read_described, whole
 from medcli.training.weights import SUFFIX, find_newest, read_description
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
-from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING, training_origin
+from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING, UNTRAINED, training_origin
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER
 
 _FAMILY = "medcli.segmenter."
 SCHEMA = f"{_FAMILY}v1"
-UNTRAINED = "medcli checkpoint new, untrained"
-"""``source`` of a network that was never trained."""
 CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
 LICENCE = "CC BY 4.0 (UltraBones100k)"
 
