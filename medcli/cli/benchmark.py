@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.aggregation import SegmentationResult
     from medcli.ultrabones.evaluation.reproduce import Reproduction
 
-app = App(cls=DefaultGroup, help="Reproduce a published result: bone segmentation (seg).")
+app = App(cls=DefaultGroup, help="Reproduce published results: bone masks (seg).")
 
 
 @app.command("seg")
@@ -39,7 +39,7 @@ def seg(
     device: options.Device = "auto",
     workers: options.Workers = None,
 ) -> None:
-    """Evaluate a network as published and compare with the published result.
+    """Check a network against the published result.
 
     Published protocol, specimens 2 7 8, partial labels: precision, recall and F1 of all, visible and invisible bone at
     0.5, 1 and 2 mm must each be within 0.005 of the published value. Exit status 0 if they are, 1 if not. Refused

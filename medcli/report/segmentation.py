@@ -22,7 +22,7 @@ from medcli.report.run_files import (
 )
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, scalar_measures
-from medcli.ultrabones.evaluation.published_result import published_curves
+from medcli.ultrabones.evaluation.published_result import TOLERANCE, published_curves
 from medcli.workspace.runs import EVALUATION, MASKS
 
 EVALUATED = "medcli.evaluate.seg.v1"
@@ -124,8 +124,8 @@ def curves(result: Json) -> Chart:
             low, high = ([to_float(v) for v in end] for end in ends) if ends else (None, None)
             drawn.append(Curve(region, thresholds, values, low, high, style, dashed=region == "invisible"))
             if measure.key in published:
-                known = published[measure.key][region]
-                drawn.append(Curve(f"{region}, published", thresholds, known, style=style, marked=True))
+                known = published[measure.key][region][::2]
+                drawn.append(Curve(f"{region}, published", thresholds[::2], known, style=style, marked=True))
         words = ", ".join(f"{region} bone {_share(result, measure, region, 10)}" for region in REGIONS)
         panels.append(draw(Axes(measure.heading, "distance (mm)", (0, 2), (0, 1)), drawn, f"Within 1 mm: {words}."))
     shade = " Shaded: 95 % bootstrap interval over specimens." if interval else ""
@@ -171,15 +171,19 @@ def _table(result: Json) -> Table:
 
 def _beside_published(differences: Sequence[Json]) -> Table:
     """The differences to the published result, as in the JSON."""
+    measures = list(dict.fromkeys(one["measure"] for one in differences))
     titles = {measure.key: measure.title for measure in curve_measures()}
-    rows = [
-        [one["region"], f"{one['within_mm']:.1f}", titles.get(one["measure"], one["measure"])]
-        + [number(to_float(one[name]), 4) for name in ("found", "published", "difference")]
-        for one in differences
-    ]
-    header = ["bone", "within mm", "measure", "here", "published", "difference"]
-    caption = "Beside the published result: network epoch_100 on specimens 2, 7 and 8 (Wu et al. 2025)"
-    return Table(header, rows, caption)
+    rows: dict[tuple[str, float], list[str]] = {}
+    for one in differences:
+        cells = rows.setdefault((one["region"], one["within_mm"]), [one["region"], f"{one['within_mm']:.1f}"])
+        cells += [number(to_float(one["published"]), 4), number(to_float(one["difference"]), 4)]
+    beyond = sum(not abs(to_float(one["difference"])) <= TOLERANCE for one in differences)
+    header = ["bone", "within mm", *(word for key in measures for word in (titles.get(key, key), "difference"))]
+    caption = (
+        "The published result (network epoch_100 on specimens 2, 7 and 8; Wu et al. 2025) and the differences of this "
+        f"one to it: {beyond} of {len(differences)} are larger than {TOLERANCE:g}"
+    )
+    return Table(header, list(rows.values()), caption)
 
 
 def _sentence(text: str) -> str:
