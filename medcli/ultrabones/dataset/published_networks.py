@@ -96,7 +96,7 @@ def _downloaded(path: Path) -> TrainingOrigin | None:
 
     try:
         record = read_manifest(path.parent).records.get(path.name)
-    except MedcliError:
+    except (MedcliError, OSError):
         return None
     for network in PUBLISHED_NETWORKS.values():
         if record and network.file == path.name and f"/{network.repository}@" in record.source:
