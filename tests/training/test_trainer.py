@@ -36,7 +36,7 @@ def saved(path: Path, **changed: Any) -> Path:
     return path
 
 
-def test_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
     path = saved(tmp_path / "last.ckpt")
     assert epochs_done(path) == 3
     check_resumable(path, NETWORK)  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def test_optimizer_states_out_of_proportion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_lightning_is_told_to_take_plain_values_only(knows: bool, tmp_path: Path) -> None:
+def test_lightning_takes_plain_values_only(knows: bool, tmp_path: Path) -> None:
     def newer(module: Any, ckpt_path: Any = None, weights_only: Any = None) -> None: ...
     def older(module: Any, ckpt_path: Any = None) -> None: ...
 

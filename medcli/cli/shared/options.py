@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from medcli.cli.shared.output import Output
+from medcli.core.errors import UsageError
 
 ULTRABONES_ROOT = Path("data/ultrabones")
 VERISERUM_ROOT = Path("data/veriserum")
@@ -127,6 +128,16 @@ class Logger(str, Enum):
 Loggers = Annotated[
     list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
 ]
+
+
+def refuse_both_sources(checkpoint: Path | None, predictions: object) -> None:
+    """An evaluation is of a network or of stored predictions.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if checkpoint is not None and predictions is not None:
+        raise UsageError("--checkpoint and --predictions exclude each other")
 
 
 def logger_names(loggers: list[Logger] | None) -> tuple[str, ...]:
