@@ -61,6 +61,8 @@ MAY_IMPORT_INSIDE = {
 """The order inside a dataset's package."""
 TESTED_IN = {
     "training/checkpoint_files/test_safe_unpickler.py": "training/checkpoint_files/inert_values",
+    "cli/shared/test_command_group.py": "cli/shared/verbs",
+    "cli/shared/test_help_page.py": "cli/shared/help_panels",
     "cli/test_app.py": "__main__",
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App, DefaultGroup
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import MedcliError
 from medcli.core.files import check_output_folder
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.aggregation import SegmentationResult
     from medcli.ultrabones.evaluation.reproduce import Reproduction
 
-app = App(cls=DefaultGroup, help="Reproduce published results: bone masks (seg).")
+app = App()
 
 
 @app.command("seg")

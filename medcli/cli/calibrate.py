@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 POLYNOMIAL = "polynomial"
 
-app = App(help="Correct the distortion of X-ray images.")
+app = App()
 
 
 class PlaneChoice(str, Enum):

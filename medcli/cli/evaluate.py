@@ -10,7 +10,7 @@ import typer
 
 from medcli.cli.evaluate_pose import pose
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App, DefaultGroup
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import MedcliError
 from medcli.core.files import check_output_folder
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.evaluate import Evaluation
     from medcli.ultrabones.evaluation.evaluation_plan import EvaluationPlan
 
-app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
+app = App()
 
 
 @app.command("seg")

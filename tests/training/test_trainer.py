@@ -9,11 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
 from medcli.core.errors import DataError, MedcliError
-from medcli.training.trainer import _resuming, check_resumable, epochs_done, run_fit
+from medcli.training.devices import Devices
+from medcli.training.settings import FitSettings
+from medcli.training.trainer import _resuming, check_resumable, epochs_done, make_trainer, run_fit
 from tests.support.hostile_checkpoints import as_archive, pickles, state, text, write_file
 
 
@@ -105,3 +108,19 @@ def test_lightning_takes_plain_values_only(knows: bool, tmp_path: Path) -> None:
     assert told.get("weights_only") is (True if knows else None)
     assert Path(told["ckpt_path"]).is_absolute()
     assert _resuming(trainer, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("devices", "given"),
+    [
+        (Devices("gpu", 1, 1, "32-true", index=2), ("gpu", [2], "auto")),
+        (Devices("gpu", 2, 1, "32-true"), ("gpu", 2, "ddp")),
+        (Devices("mps", 1, 1, "32-true"), ("mps", 1, "auto")),
+    ],
+)
+def test_lightning_gets_the_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Devices, given: tuple[object, ...]
+) -> None:
+    monkeypatch.setattr(pl, "Trainer", lambda **words: SimpleNamespace(**words))
+    trainer: Any = make_trainer(FitSettings(), devices, tmp_path, [])
+    assert (trainer.accelerator, trainer.devices, trainer.strategy) == given

@@ -48,7 +48,7 @@ print(json.dumps(answers))
 ULTRABONES = "error: there is no folder data/ultrabones"
 VERISERUM = "error: there is no folder data/veriserum"
 NO_SEG, NO_POSE = (f"error: no checkpoint {Path('runs', task, '*', 'best.safetensors')}" for task in ("seg", "pose"))
-NO_GPUS, NO_DEVICE = "error: --gpus 99 requested, but this machine has", "error: device cuda:99 requested"
+NO_GPUS, NO_DEVICE = "error: 99 GPUs requested, but this machine has", "error: device cuda:99 requested"
 IN_AN_EMPTY_FOLDER = {
     "train seg --gpus 99": (2, NO_GPUS, ULTRABONES),
     "train seg --gpus 99 --lr 0 --resume last.ckpt": (2, "--lr 0.0", NO_GPUS, ULTRABONES, "no checkpoint last.ckpt"),

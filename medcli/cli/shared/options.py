@@ -39,10 +39,24 @@ Workers = Annotated[
         envvar="MEDCLI_WORKERS",
     ),
 ]
+
+
+def device_word(text: str) -> str:
+    """The plain word for one of ``--device`` and ``--gpus``, see :func:`medcli.training.devices.plain_device`."""
+    from medcli.training.devices import plain_device
+
+    return plain_device(text)
+
+
 Device = Annotated[
     str,
     typer.Option(
-        "--device", help="auto (a GPU if available), cpu, cuda or cuda:N.", envvar="MEDCLI_DEVICE", metavar="NAME"
+        "--device",
+        "--gpus",
+        help="auto (a GPU if available), cpu, mps, cuda, cuda:1, or how many GPUs: 0 is the CPU.",
+        envvar="MEDCLI_DEVICE",
+        metavar="DEVICE|N",
+        parser=device_word,
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
@@ -102,9 +116,6 @@ Arch = Annotated[str, typer.Option("--arch", help="Architecture of segmentation_
 Encoder = Annotated[str, typer.Option("--encoder", help="Encoder of the architecture; tu-NAME for any of timm.")]
 PretrainedWeights = Annotated[
     str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
-]
-Gpus = Annotated[
-    str, typer.Option("--gpus", help="auto (one GPU if available), 0 (CPU), or the number of GPUs.", metavar="auto|N")
 ]
 Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Number of machines, started by SLURM or torchrun.")]
 Precision = Annotated[

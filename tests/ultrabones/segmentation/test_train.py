@@ -438,8 +438,8 @@ def test_gpus_without_a_gpu_leaves_with_2(
     monkeypatch.chdir(tmp_path)
     ran = medcli("train", "seg", "--gpus", "1")
     assert ran.code == 2
-    assert ran.err.splitlines()[0] == "error: --gpus 1 requested, but this machine has no GPU that PyTorch can use"
-    assert "--gpus 0" in ran.err
+    assert ran.err.splitlines()[0] == "error: 1 GPU requested, but this machine has no GPU that PyTorch can use"
+    assert "--device cpu" in ran.err
 
 
 def test_no_internet_no_pretrained_weights_says_the_way_out(
