@@ -22,6 +22,7 @@ from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.conftest import REPOSITORY, Ran
+from tests.support.download_fixtures import example_server, set_github
 from tests.ultrabones.segmentation.test_predict import write_dicom
 
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))))
@@ -126,7 +127,6 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("newcomer")
     settings = SweepSettings(frames=2, scale=0.5)
     make_ultrabones(place / "data/ultrabones", tuple(range(1, 15)), settings=settings)
-    make_ultrabones(place / "ultrabones-example", (90, 91), settings=settings)
     made = make_veriserum(place / "data/veriserum", pairs=12, frames_per_trial=3, anatomies=(1,)).study
     (place / "scans").mkdir()
     shutil.copy(next((place / "data/ultrabones").rglob("UltrasoundImages/*.png")), place / "scans/a.png")
@@ -177,10 +177,17 @@ def test_commands_for_own_recordings_run_as_printed(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("title", ["Bone in ultrasound", "Implants in X-ray images"])
 def test_readme_can_be_typed_from_its_beginning(
-    title: str, newcomer: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+    title: str,
+    newcomer: Path,
+    medcli: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     """In the order printed, every command with what those before it left; only training is made small."""
     monkeypatch.chdir(newcomer)
+    github = example_server()
+    request.addfinalizer(github.stop)
+    set_github(github, monkeypatch)
     small = {"seg": [*SMALL, "--encoder", NETWORK], "pose": SMALL_POSE}
     for words in printed_commands("README.md", title):
         ran = medcli(*words, *(small[words[1]] if words[0] == "train" else []))

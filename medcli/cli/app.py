@@ -37,6 +37,7 @@ class Root(VerbGroup):
         Verb("register", "X-ray", "Match implants to X-ray images.", "pose"),
         Verb("train", "Networks", "Train a network: bone masks (seg, default), poses (pose).", "seg"),
         Verb("evaluate", "Networks", "Measure predictions: bone masks (seg, default), poses (pose).", "seg"),
+        Verb("benchmark", "Networks", "Check a network against a published result (seg).", "seg"),
         Verb("predict", "Networks", "Apply a network: bone masks (seg, default), poses (pose).", "seg"),
         Verb("report", "Results", "Write one HTML page that shows a run to others."),
         Verb("export", "Results", "Write trained networks for other runtimes (ONNX).", "seg"),

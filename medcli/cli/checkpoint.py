@@ -27,20 +27,31 @@ def convert(
         Path, typer.Argument(metavar="IN", help="A pickled segmentation network (.pth), or one of medcli's.")
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    train_specimens: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--train-specimens",
+            help="Specimens that the network was trained on, where the file does not say.",
+            metavar="N",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write a pickled network as safetensors.
 
-    Nothing in the file is executed; a file that requires it is rejected.
+    Nothing in the file is executed; a file that requires it is rejected. Files that medcli download weights brought
+    are recognised, and what they were trained on is written into the checkpoint.
     """
     from medcli.ultrabones.segmentation import checkpoint
     from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
 
     with refusals() as check:
-        check(check_segmentation_checkpoint, source)
+        if check(check_segmentation_checkpoint, source):
+            check(checkpoint.check_stated_training, source, train_specimens)
         check(check_replaceable, checkpoint.with_suffix(target), overwrite)
         check(check_output_folder, target.parent)
-    output.finish(checkpoint.convert_checkpoint(source, target, overwrite), lambda written: _show(output, written))
+    done = checkpoint.convert_checkpoint(source, target, overwrite, train_specimens)
+    output.finish(done, lambda written: _show(output, written))
 
 
 @app.command("new")

@@ -12,7 +12,8 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.ultrabones.dataset.publication import Anatomy, FileKind, Place
+from medcli.ultrabones.dataset.publication import Anatomy, ExamplePart, FileKind, Place
+from medcli.ultrabones.dataset.published_networks import DEFAULT_NETWORK, PUBLISHED_NETWORKS, UNKNOWN_TRAINING
 from medcli.veriserum.dataset.publication import Part
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ Retries = Annotated[
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against its manifest; uses no network.")]
 Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
+ExampleParts = Annotated[
+    list[ExamplePart] | None, typer.Option("--only", metavar="PART", help="Only the record, or only the images.")
+]
 
 
 def _names(kinds: type[Enum]) -> str:
@@ -113,26 +117,67 @@ def weights(
     dest: Annotated[
         Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_WEIGHTS_ROOT")
     ] = options.WEIGHTS_ROOT,
-    revision: Revision = "main",
+    name: Annotated[str, options.choice("--name", PUBLISHED_NETWORKS, "all")] = DEFAULT_NETWORK,
+    revision: Annotated[
+        str | None,
+        typer.Option("--revision", help="Branch, tag or commit of its repository.  [default: the default branch]"),
+    ] = None,
     timeout: Timeout = 30.0,
     retries: Retries = 5,
     dry_run: options.DryRun = False,
     verify: Verify = False,
 ) -> None:
-    """Download the published segmentation weights.
+    """Download the published segmentation networks.
 
     They are converted to medcli's format, without executing anything that is in them.
+
+    \b
+    The network of the published result, which never saw specimens 2 7 8:
+      medcli download weights --name epoch_100
+      medcli benchmark seg --checkpoint data/weights/epoch_100.safetensors
     """
     if verify:
         _verify(output, dest, 1)
         return
     from medcli.ultrabones.download.published_weights import Weights, download_weights
 
-    done = download_weights(dest, revision, _transfer_options(1, timeout, retries), dry_run, output.progress())
+    transfer = _transfer_options(1, timeout, retries)
+    done = download_weights(dest, name, revision, transfer, dry_run, output.progress())
     if not isinstance(done, Weights):
         _finish(output, done)
         return
     output.finish(done, lambda result: _show_weights(output, result))
+
+
+@app.command("examples")
+def examples(
+    output: Output,
+    dest: Annotated[
+        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_EXAMPLES_ROOT")
+    ] = options.EXAMPLES_ROOT,
+    only: ExampleParts = None,
+    workers: Workers = 8,
+    timeout: Timeout = 30.0,
+    retries: Retries = 5,
+    dry_run: options.DryRun = False,
+    verify: Verify = False,
+) -> None:
+    """Download the public example frames of UltraBones100k.
+
+    One tracked sweep along a fibula (about 1,110 frames) with its CT mesh, split by time into specimens 90 and 91, and
+    135 single images of all specimens; licence CC BY 4.0. To train on it, label it first.
+
+    \b
+      medcli download examples
+      medcli label ultrabones --root data/examples
+    """
+    if verify:
+        _verify(output, dest, workers)
+        return
+    from medcli.ultrabones.download.examples import download_examples
+
+    transfer = _transfer_options(workers, timeout, retries)
+    _finish(output, download_examples(dest, only or (), transfer, dry_run, output.progress()))
 
 
 @app.command("veriserum")
@@ -272,7 +317,11 @@ def _show_downloaded(output: Output, done: Downloaded) -> None:
 
 def _show_weights(output: Output, result: Any) -> None:
     _show_downloaded(output, result.download)
-    output.line(f"checkpoint  {result.checkpoint}")
+    for network in result.networks:
+        output.line()
+        train = network.train_specimens
+        trained = f"specimens {' '.join(map(str, train))}" if train else UNKNOWN_TRAINING
+        output.pairs({"checkpoint": network.checkpoint, "trained on": trained})
 
 
 def _show_verified(output: Output, found: Verified) -> None:

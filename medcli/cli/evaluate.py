@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +19,7 @@ from medcli.training.devices import check_device
 from medcli.ultrabones.evaluation.thresholds import PassThreshold
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.evaluation.aggregation import SegmentationResult, SpecimenResult
+    from medcli.ultrabones.evaluation.aggregation import PublishedDifference, SegmentationResult, SpecimenResult
     from medcli.ultrabones.evaluation.evaluate import Evaluation
     from medcli.ultrabones.evaluation.evaluation_plan import EvaluationPlan
 
@@ -160,11 +161,12 @@ def _show_plan(output: Output, plan: EvaluationPlan) -> None:
 
 def _show(output: Output, evaluation: Evaluation) -> None:
     for result in evaluation.results.values():
-        _show_result(output, result)
+        show_segmentation_result(output, result)
     output.line(f"tables and figures in {evaluation.out}")
 
 
-def _show_result(output: Output, result: SegmentationResult) -> None:
+def show_segmentation_result(output: Output, result: SegmentationResult) -> None:
+    """Counts, measures, and shares by region, threshold and specimen; and what they differ from those published."""
     skipped = "no predicted or label pixel" if result.protocol == "paper" else "empty label"
     from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, curve_measures, scalar_measures
 
@@ -175,6 +177,8 @@ def _show_result(output: Output, result: SegmentationResult) -> None:
     }
     if result.frames_without_prediction:
         rows["missed"] = f"{result.frames_without_prediction:,} frames without any prediction"
+    if result.train_specimens is None:
+        rows["trained on"] = "unknown specimens: results may include training data"
     if result.donor_overlap:
         rows["donors"] = "; ".join(map(str, result.donor_overlap))
     output.pairs(rows)
@@ -194,6 +198,23 @@ def _show_result(output: Output, result: SegmentationResult) -> None:
         lines = [[number, one.donor, one.frames, *row(one, "all", LISTED[0])] for number, one in specimens]
         output.table(["specimen", "donor", "frames", *header], lines)
         output.line()
+    if result.published:
+        _show_published(output, result.published)
+
+
+def _show_published(output: Output, differences: Sequence[PublishedDifference]) -> None:
+    from medcli.ultrabones.evaluation.metrics import curve_measures
+
+    measures = {measure.key: measure.title for measure in curve_measures()}
+    rows: dict[tuple[str, float], dict[str, str]] = {}
+    for one in differences:
+        rows.setdefault((one.region, one.within_mm), {})[one.measure] = f"{one.difference:+.4f}"
+    output.line("minus the published result (epoch_100 on specimens 2 7 8)")
+    shown = [title for key, title in measures.items() if key in {one.measure for one in differences}]
+    output.table(
+        ["region", "within", *shown], [[region, f"{at} mm", *row.values()] for (region, at), row in rows.items()]
+    )
+    output.line()
 
 
 def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:

@@ -20,7 +20,9 @@ from medcli.report.run_files import (
     read_json,
     to_float,
 )
+from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, scalar_measures
+from medcli.ultrabones.evaluation.published_result import TOLERANCE, published_curves
 from medcli.workspace.runs import EVALUATION, MASKS
 
 EVALUATED = "medcli.evaluate.seg.v1"
@@ -91,7 +93,7 @@ def _notes(result: Json) -> Iterator[Note]:
             "warning",
         )
     if result.get("donor_overlap") is None:
-        yield Note("The training data of the network are unknown, so donor overlap is not checked.")
+        yield Note(f"{_sentence(UNKNOWN_TRAINING)}; donor overlap is not checked.", "warning")
     if result["frames_without_prediction"]:
         yield Note(
             f"Nothing was predicted in {result['frames_without_prediction']:,} of the frames included.", "warning"
@@ -100,6 +102,8 @@ def _notes(result: Json) -> Iterator[Note]:
 
 def _protocol(name: str, result: Json) -> Section:
     blocks: list[Block] = [Text(_PROTOCOLS.get(name, "")), curves(result), _table(result)]
+    if result.get("published"):
+        blocks.append(_beside_published(result["published"]))
     blocks.append(_counts(result))
     if len(result["per_specimen"]) > 1:
         blocks.append(_specimens(result))
@@ -110,6 +114,7 @@ def curves(result: Json) -> Chart:
     """The curves of the paper: precision, recall and F1 over distance, for all, visible and invisible bone."""
     thresholds = result["thresholds_mm"]
     interval = result.get("interval_95")
+    published = published_curves() if result.get("published") else {}
     panels = []
     for measure in _measured(result, curve_measures()):
         drawn = []
@@ -118,9 +123,13 @@ def curves(result: Json) -> Chart:
             values = [to_float(value) for value in result[measure.key][region]]
             low, high = ([to_float(v) for v in end] for end in ends) if ends else (None, None)
             drawn.append(Curve(region, thresholds, values, low, high, style, dashed=region == "invisible"))
+            if measure.key in published:
+                known = published[measure.key][region][::2]
+                drawn.append(Curve(f"{region}, published", thresholds[::2], known, style=style, marked=True))
         words = ", ".join(f"{region} bone {_share(result, measure, region, 10)}" for region in REGIONS)
         panels.append(draw(Axes(measure.heading, "distance (mm)", (0, 2), (0, 1)), drawn, f"Within 1 mm: {words}."))
     shade = " Shaded: 95 % bootstrap interval over specimens." if interval else ""
+    shade += " Crosses: the published result, by the network epoch_100." if published else ""
     return Chart(
         panels,
         [Key(i, f"{region} bone", region == "invisible") for i, region in enumerate(REGIONS)],
@@ -158,6 +167,27 @@ def _table(result: Json) -> Table:
     shown = ", with 95 % intervals over specimens" if interval else ""
     caption = f"Mean over frames{shown}; visible bone is brighter than grey value {result['visible_grey']:g}"
     return Table(["bone", "within mm", *(measure.title for measure in measures)], rows, caption)
+
+
+def _beside_published(differences: Sequence[Json]) -> Table:
+    """The differences to the published result, as in the JSON."""
+    measures = list(dict.fromkeys(one["measure"] for one in differences))
+    titles = {measure.key: measure.title for measure in curve_measures()}
+    rows: dict[tuple[str, float], list[str]] = {}
+    for one in differences:
+        cells = rows.setdefault((one["region"], one["within_mm"]), [one["region"], f"{one['within_mm']:.1f}"])
+        cells += [number(to_float(one["published"]), 4), number(to_float(one["difference"]), 4)]
+    beyond = sum(not abs(to_float(one["difference"])) <= TOLERANCE for one in differences)
+    header = ["bone", "within mm", *(word for key in measures for word in (titles.get(key, key), "difference"))]
+    caption = (
+        "The published result (network epoch_100 on specimens 2, 7 and 8; Wu et al. 2025) and the differences of this "
+        f"one to it: {beyond} of {len(differences)} are larger than {TOLERANCE:g}"
+    )
+    return Table(header, list(rows.values()), caption)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _share(result: Json, measure: Measure, region: str, k: int) -> str:
@@ -258,11 +288,19 @@ def _network(made: Json, result: Json) -> Table:
         ["network", str(made.get("network") or "–")],
         ["probability threshold of bone", f"{made.get('threshold', result.get('threshold', '–'))}"],
         ["precision", str(made.get("precision") or result.get("precision") or "–")],
+        ["specimens trained on", _trained_on(made)],
         ["time", duration(result.get("seconds"))],
         ["existing masks kept", number(result.get("frames_skipped"))],
         ["folders of masks", ", ".join(map(str, folders[:8])) + (" …" if len(folders) > 8 else "") or "–"],
     ]
     return Table(["item", "value"], rows, "Network and settings of the masks")
+
+
+def _trained_on(made: Json) -> str:
+    train = made.get("training_specimens")
+    if isinstance(train, list):
+        return _words(train) or "none, untrained"
+    return UNKNOWN_TRAINING.removeprefix("training specimens ")
 
 
 def _labels(name: str) -> str:

@@ -20,7 +20,7 @@ API, RAW = "MEDCLI_GITHUB_API_URL", "MEDCLI_GITHUB_RAW_URL"
 
 
 class GitHubFiles:
-    """The files below ``folder``; see :class:`medcli.transfer.protocol.RemoteSource`.
+    """The files below ``folder`` (empty: all); see :class:`medcli.transfer.protocol.RemoteSource`.
 
     ``MEDCLI_GITHUB_API_URL`` and ``MEDCLI_GITHUB_RAW_URL`` name a mirror.
     """
@@ -41,8 +41,9 @@ class GitHubFiles:
         check_answer(tree.content, _TREE, tree.address)
         if tree.content.get("truncated"):
             raise DataError(f"{self.address} has more files than GitHub lists", "clone it with git")
+        below = f"{self.folder}/" if self.folder else ""
         for item in tree.content["tree"]:
-            if item["type"] == "blob" and item["path"].startswith(f"{self.folder}/"):
+            if item["type"] == "blob" and item["path"].startswith(below):
                 check_answer(item, _FILE, tree.address)
                 yield RemoteFile(item["path"], item["size"], f"git:{item['sha']}")
 

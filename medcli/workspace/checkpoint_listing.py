@@ -15,6 +15,7 @@ from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_fi
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 from medcli.training.description import are_splits, parse_description
 from medcli.training.weights import HEADER_KEY, SUFFIX
+from medcli.ultrabones.dataset.published_networks import UNTRAINED
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.checkpoint import Checkpoint
@@ -51,12 +52,14 @@ class FoundCheckpoint:
         kind: ``segmentation``, ``pose``, ``other``, or ``damaged``.
         what: the network, or the damage of the file.
         splits: the data split that the network was trained on, from its description.
+        train_specimens: specimens that a segmentation network was trained on; None if unknown, or of another kind.
     """
 
     path: Path
     kind: str
     what: str
     splits: dict[str, Any] = field(default_factory=dict)
+    train_specimens: list[int] | None = None
 
 
 def read_header(path: Path) -> Header:
@@ -96,7 +99,9 @@ def inspect_checkpoint(path: Path) -> FoundCheckpoint:
     splits = description.get("splits")
     if header.kind == SEGMENTATION and not are_splits(splits or {}):
         return FoundCheckpoint(path, DAMAGED, "does not describe its network: splits are not lists of specimens")
-    return FoundCheckpoint(path, header.kind, words, splits if isinstance(splits, dict) else {})
+    splits = splits if isinstance(splits, dict) else {}
+    train = splits.get("train") or ([] if description.get("source") == UNTRAINED else None)
+    return FoundCheckpoint(path, header.kind, words, splits, train if header.kind == SEGMENTATION else None)
 
 
 def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:

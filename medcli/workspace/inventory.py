@@ -14,7 +14,8 @@ from medcli.core.files import usable_cores
 from medcli.core.run_provenance import installed_versions
 from medcli.core.shell import Proposal
 from medcli.training.gpus import gpu_names, has_mps
-from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
+from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
+from medcli.workspace.checkpoint_listing import SEGMENTATION, FoundCheckpoint, find_checkpoints
 from medcli.workspace.demo_folder import Demo, find_demo
 from medcli.workspace.next_commands import Workspace, next_steps
 from medcli.workspace.runs import Run, find_runs
@@ -130,7 +131,8 @@ def _list(title: str, entries: Iterator[list[str]], most: int) -> Iterator[str]:
 
 
 def _checkpoint_lines(found: FoundCheckpoint) -> list[str]:
-    return [f"  {found.path}", f"    {found.kind}: {found.what}"]
+    unknown = found.kind == SEGMENTATION and found.train_specimens is None
+    return [f"  {found.path}", f"    {found.kind}: {found.what}", *([f"    {UNKNOWN_TRAINING}"] if unknown else [])]
 
 
 def _run_lines(run: Run) -> list[str]:

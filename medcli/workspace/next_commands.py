@@ -86,8 +86,10 @@ def _of_data(folder: DataFolder, workspace: Workspace) -> Iterator[Proposal]:
 def _segmentation(workspace: Workspace) -> Iterator[Proposal]:
     """Evaluate the newest network, then those published; report the newest evaluation."""
     yield from _report(workspace, EVALUATE_SEG)
-    if workspace.ultrabones.usable and not any(found.kind == SEGMENTATION for found in workspace.checkpoints):
-        yield Proposal("medcli download weights", "download the published network to evaluate or apply it", "download")
+    networks = [found for found in workspace.checkpoints if found.kind == SEGMENTATION]
+    if workspace.ultrabones.usable and all(found.train_specimens is None for found in networks):
+        why = "download the published network that was trained without specimens 2 7 8, to evaluate or apply it"
+        yield Proposal("medcli download weights --name epoch_100", why, "download")
     for found in _candidates(workspace, TRAIN_SEG, SEGMENTATION):
         if _evaluation_of(workspace, EVALUATE_SEG, found.path):
             return
@@ -138,9 +140,12 @@ def _same_file(name: str, path: Path) -> bool:
 
 
 def _what_to_evaluate(workspace: Workspace, found: FoundCheckpoint) -> list[object]:
-    """Options for data folder, specimens and labels; empty if no labelled specimen is left to evaluate on."""
+    """Options for data folder, specimens and labels; empty if no labelled specimen is left to evaluate on, or if nobody
+    knows which those are."""
+    if found.train_specimens is None:
+        return []
     usable: Mapping[str, list[int]] = workspace.ultrabones.usable
-    trained = set(found.splits.get("train") or ())
+    trained = set(found.train_specimens)
     for labels in ("partial", "full"):
         labelled = usable.get(labels) or []
         if set(TEST_SPECIMENS) <= set(labelled) - trained:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.support.azurite import Azurite, start
 from tests.support.servers import FakeDSpace, FakeGitHub, FakeHub
 
@@ -94,8 +97,7 @@ def veriserum_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDSpace]:
     for name, content in TABLES.items():
         github.add(name, content)
     monkeypatch.setenv("MEDCLI_VERISERUM_URL", dspace.url)
-    monkeypatch.setenv("MEDCLI_GITHUB_API_URL", f"{github.url}/api")
-    monkeypatch.setenv("MEDCLI_GITHUB_RAW_URL", f"{github.url}/raw")
+    set_github(github, monkeypatch)
     yield dspace
     dspace.stop()
     github.stop()
@@ -123,6 +125,51 @@ def azurite(running_azurite: Azurite) -> Azurite:
     proxy = running_azurite.proxy
     proxy.troubles, proxy.requests, proxy.sent = {}, [], 0
     return running_azurite
+
+
+EXAMPLE_RECORD, EXAMPLE_IMAGES = "luohwu/a7v9x0qp4zmnz", "luohwu/a7v9x0qp4zmnzx78q"
+EXAMPLE_FOLDER = "CT-US bone alignment optimization/record_folder"
+EXAMPLE_TIMES = (162005, 199999, 200000, 253864)
+
+
+def example_files() -> dict[str, bytes]:
+    """A tracked sweep with its mesh, named and arranged as the authors' example record."""
+    with tempfile.TemporaryDirectory() as folder:
+        specimen = make_ultrabones(Path(folder), (1,), settings=SweepSettings(4, scale=0.4)) / "specimen01"
+        record = specimen / "ultrasound_records/fibula/record01"
+        table = pd.read_csv(record / "tracking.csv").drop(columns="timestamp")
+        images = [path.read_bytes() for path in sorted((record / "UltrasoundImages").iterdir())]
+        mesh = (specimen / "CT_bone_segmentations/fibula.stl").read_bytes()
+    table = table[[name for name in table if not name.endswith("_optimized")]]
+    table.insert(0, "timestamp", EXAMPLE_TIMES)
+    files = {f"UltrasoundImages/{time}.png": image for time, image in zip(EXAMPLE_TIMES, images, strict=True)}
+    return files | {
+        "CT_models/Fibula.stl": mesh,
+        "sweep_initial.csv": table.to_csv(index=False).encode(),
+        "sweepProcessedAndOptimized.csv": b"timestamp,x,x_optimized\n",
+        "optimization_results/162005_res.png": images[0] + b"1",
+        "optimization_results/200000_res.png": images[0] + b"2",
+    }
+
+
+def example_server() -> FakeGitHub:
+    """A GitHub with the repositories of the example record and of the example images."""
+    server = FakeGitHub(EXAMPLE_RECORD)
+    files = example_files()
+    for name, content in files.items():
+        server.add(f"{EXAMPLE_FOLDER}/{name}", content)
+    server.add("CT-US bone alignment optimization/optimization_main.py", b"print()\n")
+    for name in ("1_2_ultrasound.png", "14_12_ultrasound.png"):
+        image = files["UltrasoundImages/162005.png"]
+        server.add(f"AI_ultrasound_segmentation/example_ultrasound_images/{name}", image, EXAMPLE_IMAGES)
+    server.add("README.md", b"# Early access\n", EXAMPLE_IMAGES)
+    return server
+
+
+def set_github(server: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands take ``server`` for GitHub."""
+    monkeypatch.setenv("MEDCLI_GITHUB_API_URL", f"{server.url}/api")
+    monkeypatch.setenv("MEDCLI_GITHUB_RAW_URL", f"{server.url}/raw")
 
 
 def files_in(root: Path) -> dict[str, bytes]:

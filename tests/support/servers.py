@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 UUID = "11111111-2222-3333-4444-{:012d}"
 
@@ -311,27 +311,32 @@ class FakeDSpace(Server):
 
 
 class FakeGitHub(Server):
-    """GitHub's interface and its raw files, for one repository at one commit."""
+    """GitHub's interface and its raw files: repositories of one commit each, which also is the newest."""
 
     COMMIT, TREE = "2b35e34" + "0" * 33, "f" * 40
 
     def __init__(self, repository: str) -> None:
         self.repository = repository
-        self.content: dict[str, bytes] = {}
+        self.content: dict[str, dict[str, bytes]] = {repository: {}}
         super().__init__()
 
-    def add(self, name: str, content: bytes) -> None:
-        self.content[name] = content
-        self.put(f"/raw/{self.repository}/{self.COMMIT}/{name}", content, f'W/"{hashlib.md5(content).hexdigest()}"')
+    def add(self, name: str, content: bytes, repository: str = "") -> None:
+        self.content.setdefault(repository or self.repository, {})[name] = content
+        self.put(self.path_of(name, repository), content, f'W/"{hashlib.md5(content).hexdigest()}"')
+
+    def path_of(self, name: str, repository: str = "") -> str:
+        return f"/raw/{repository or self.repository}/{self.COMMIT}/{quote(name)}"
 
     def answer(self, request: Request) -> tuple[int, dict[str, str], Any] | None:
-        api = f"/api/repos/{self.repository}"
-        if request.path == f"{api}/commits/2b35e34":
+        match = re.fullmatch(r"/api/repos/([^/]+/[^/]+)/(?:commits/(.+)|git/trees/(.+))", request.path)
+        if match is None or match[1] not in self.content:
+            return None
+        if match[2] and re.fullmatch(r"2b35e34|HEAD|[0-9a-f]{40}", match[2]):
             return 200, {}, {"sha": self.COMMIT, "commit": {"tree": {"sha": self.TREE}}}
-        if request.path == f"{api}/git/trees/{self.TREE}":
+        if match[3] == self.TREE:
             tree = [
                 {"path": name, "type": "blob", "size": len(content), "sha": git_hash(content)}
-                for name, content in self.content.items()
+                for name, content in self.content[match[1]].items()
             ]
             return 200, {}, {"tree": [{"path": "csv_files", "type": "tree", "sha": "0"}, *tree]}
         return None

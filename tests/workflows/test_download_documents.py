@@ -12,11 +12,11 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 
-from medcli.ultrabones.dataset.publication import HUB_WEIGHTS, WEIGHTS_FILE
+from medcli.ultrabones.dataset.published_networks import PUBLISHED_NETWORKS
 from tests.conftest import REPOSITORY, Ran
 from tests.support.azurite import Azurite
-from tests.support.download_fixtures import CURRENT, files_in, zipped
-from tests.support.servers import FakeDSpace, FakeHub
+from tests.support.download_fixtures import CURRENT, example_server, files_in, set_github, zipped
+from tests.support.servers import FakeDSpace, FakeGitHub, FakeHub
 
 SECTIONS = (("README.md", "Get the data"), ("docs/download.md", "Download the data"))
 
@@ -52,7 +52,7 @@ def all_servers(hub: FakeHub, veriserum_server: FakeDSpace, monkeypatch: pytest.
 
 def test_every_source_and_the_check_are_shown() -> None:
     text = "\n".join(commands())
-    for word in ("ultrabones", "veriserum", "weights", "--verify", "--dry-run", "--connection-string-file"):
+    for word in ("ultrabones", "veriserum", "weights", "examples", "--verify", "--dry-run", "--connection-string-file"):
         assert word in text
 
 
@@ -68,10 +68,18 @@ def test_it_runs_as_printed(
 ) -> None:
     words = shlex.split(command)[1:]
     if "weights" in words:
-        server = FakeHub(HUB_WEIGHTS, "model")
-        server.add(WEIGHTS_FILE, weights)
+        hub, github = PUBLISHED_NETWORKS.values()
+        server, other = FakeHub(hub.repository, "model"), FakeGitHub(github.repository)
+        server.add(hub.path, weights)
+        other.add(github.path, weights)
         monkeypatch.setenv("HF_ENDPOINT", server.url)
+        set_github(other, monkeypatch)
         request.addfinalizer(server.stop)
+        request.addfinalizer(other.stop)
+    if "examples" in words:
+        other = example_server()
+        set_github(other, monkeypatch)
+        request.addfinalizer(other.stop)
     if "--connection-string-file" in words:
         azurite: Azurite = request.getfixturevalue("azurite")
         Path("connection.txt").write_text(azurite.connection_string())

@@ -14,6 +14,7 @@ import pytest
 
 from medcli.core.files import write_json
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.veriserum.pose.settings import PoseSettings
 from tests.cli.test_app import in_a_new_process
@@ -27,6 +28,7 @@ EVALUATE_SEG = f"medcli evaluate seg --checkpoint {SEG_RUN}/best.safetensors --r
 EVALUATE_POSE = f"medcli evaluate pose --root data/veriserum --checkpoint {POSE_RUN}/best.safetensors"
 TRAIN_SEG, TRAIN_POSE = "medcli train seg --root data/ultrabones", "medcli train pose --root data/veriserum"
 CALIBRATE = "medcli calibrate veriserum --root data/veriserum"
+WEIGHTS = "medcli download weights --name epoch_100"
 DOWNLOADS = [
     "medcli download ultrabones --dest data/ultrabones",
     "medcli download veriserum --dest data/veriserum",
@@ -79,14 +81,18 @@ def test_empty_folder(here: Path, proposed: Callable[..., list[str]]) -> None:
 
 
 @pytest.mark.usefixtures("ultrabones")
-def test_ultrabones_only(here: Path, proposed: Callable[..., list[str]]) -> None:
+def test_ultrabones_only(here: Path, proposed: Callable[..., list[str]], medcli: Callable[..., Ran]) -> None:
+
+    def words_of(command: str) -> str:
+        return " ".join(medcli(command).out.split())
+
     assert not any("download ultrabones" in command for command in proposed())  # real specimens next to synthetic ones
     (here / "data/ultrabones/synthetic.json").unlink()
     commands = proposed()
     assert commands == [
         TRAIN_SEG,
         "medcli reconstruct ultrabones --root data/ultrabones",
-        "medcli download weights",
+        WEIGHTS,
         "medcli download ultrabones --dest data/ultrabones --specimens 3 4 5 6 9 10 11 12 13 14",
         DOWNLOADS[1],
     ]
@@ -94,7 +100,14 @@ def test_ultrabones_only(here: Path, proposed: Callable[..., list[str]]) -> None
     done.parent.mkdir(parents=True)
     write_json(done, {"made_from": "x", "reconstruction": {"distance_mm": None}})
     assert not any("reconstruct" in command for command in proposed())
-    write_checkpoint(here / "data/weights/published.safetensors", split={"train": None})
+    published = here / "data/weights/published.safetensors"
+    write_checkpoint(published, split={"train": None})
+    assert not any("evaluate" in command for command in proposed())  # on which specimens, nobody knows
+    assert WEIGHTS in proposed()
+    assert f"published.safetensors segmentation: fpn on resnet34 {UNKNOWN_TRAINING}" in words_of("info")
+    write_checkpoint(published, split={"train": [1, 3]})
+    assert WEIGHTS not in proposed()
+    assert UNKNOWN_TRAINING not in words_of("info")
     assert proposed()[0] == (
         "medcli evaluate seg --checkpoint data/weights/published.safetensors --root data/ultrabones --specimens 2 7 8"
     )

@@ -16,7 +16,7 @@ PANELS = {
         "--implants --plane --planes --skip-obsolete --ultrabones-root --veriserum-root --weights-root --runs"
     ),
     "Source": (
-        "--source --connection-string-file --container --revision --base-url --item --accept-license --timeout "
+        "--name --source --connection-string-file --container --revision --base-url --item --accept-license --timeout "
         "--retries --verify"
     ),
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",

@@ -22,6 +22,7 @@ from medcli.core.errors import UsageError
 ULTRABONES_ROOT = Path("data/ultrabones")
 VERISERUM_ROOT = Path("data/veriserum")
 WEIGHTS_ROOT = Path("data/weights")
+EXAMPLES_ROOT = Path("data/examples")
 RUNS = Path("runs")
 
 UltrabonesRoot = Annotated[

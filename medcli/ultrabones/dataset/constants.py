@@ -50,6 +50,25 @@ TEST_SPECIMENS = (2, 7, 8)
 PUBLISHED_SPECIMENS = tuple(range(1, 15))
 """Specimens of the published splits; number 0 is known but belongs to none of them."""
 
+PUBLISHED_RECORDS: dict[int, dict[str, tuple[int, ...]]] = {
+    1: {"fibula": (1, 2, 3, 4), "foot": (5, 6), "tibia": (10, 11)},
+    2: {"fibula": (1, 2, 3, 4), "foot": (5, 6, 7), "tibia": (8, 9, 10)},
+    3: {"fibula": (1, 2, 3), "foot": (8, 10, 11), "tibia": (4, 5, 6, 7)},
+    4: {"fibula": (8, 9, 10), "foot": (5, 6, 7), "tibia": (1, 2, 3, 4)},
+    5: {"fibula": (1, 2, 3), "foot": (4, 5, 7), "tibia": (8, 9, 10)},
+    6: {"fibula": (8, 9, 10), "foot": (5, 6, 7), "tibia": (1, 2, 3)},
+    7: {"fibula": (8, 9, 10), "foot": (4, 6, 7), "tibia": (1, 2, 3)},
+    8: {"fibula": (1, 2, 3), "foot": (4, 5, 6), "tibia": (7, 8, 9)},
+    9: {"fibula": (2, 3), "foot": (4, 5, 6), "tibia": (7, 8, 9)},
+    10: {"fibula": (1, 2, 3), "foot": (5, 6), "tibia": (7, 8, 9)},
+    11: {"fibula": (7, 8, 9), "foot": (4, 5, 6), "tibia": (1, 2, 3)},
+    12: {"fibula": (1, 2, 3), "foot": (4, 5, 6), "tibia": (7, 8, 9)},
+    13: {"fibula": (1, 2, 3), "foot": (4, 5, 6, 7), "tibia": (8, 9, 10)},
+    14: {"fibula": (9, 10, 11, 12), "foot": (5, 6, 7, 8), "tibia": (2, 3, 4)},
+}
+"""Numbers of the records of each specimen and anatomy: ``anatomy_maps/anatomy_map_UltraBones100k.yaml`` of the
+repository luohwu/UltraBones100k, commit edfcb97."""
+
 
 @dataclass(frozen=True)
 class Specimen:

@@ -10,8 +10,6 @@ from pathlib import PurePosixPath
 from medcli.core.run_provenance import DatasetCitation
 
 HUB_DATASET = "luohwu/UltraBones100k"
-HUB_WEIGHTS = "luohwu/UltraBones100k_segmentation"
-WEIGHTS_FILE = "epoch_30_leave_12_out.pth"
 AZURE_FOLDER = "AI_Ultrasound_dataset/"
 CONNECTION_VARIABLE = "MEDCLI_ULTRABONES_CONNECTION_STRING"
 ABOUT = DatasetCitation(
@@ -44,6 +42,13 @@ class FileKind(str, Enum):
     MESHES = "meshes"
     PREDICTIONS = "predictions"
     MODELS = "models"
+
+
+class ExamplePart(str, Enum):
+    """Parts of the examples that ``--only`` chooses from."""
+
+    RECORD = "record"
+    IMAGES = "images"
 
 
 class Anatomy(str, Enum):

@@ -40,6 +40,29 @@ class SpecimenResult:
 
 
 @dataclass(frozen=True)
+class PublishedDifference:
+    """A value beside the published one.
+
+    Attributes:
+        region: ``all``, ``visible`` or ``invisible``.
+        within_mm: the threshold.
+        measure: ``precision``, ``recall`` or ``f1``.
+        published, found: both values; NaN where there is none.
+        difference: found - published.
+    """
+
+    region: str
+    within_mm: float
+    measure: str
+    published: float
+    found: float
+    difference: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "difference", self.found - self.published)
+
+
+@dataclass(frozen=True)
 class SegmentationResult:
     """What ``medcli evaluate seg`` answers for one protocol; a value that does not exist is NaN (null in JSON).
 
@@ -62,6 +85,9 @@ class SegmentationResult:
         per_specimen: the same means for each specimen.
         donor_overlap: donors with a leg in training too; None when it is not known what the model was trained on.
         failures: frames that could not be read, one line each.
+        train_specimens: what the model was trained on; None when that is not known.
+        published: differences to the published result at 0.5, 1 and 2 mm, where this is an evaluation of the published
+            network's kind: by the paper's protocol, on its test specimens.
     """
 
     protocol: str
@@ -80,6 +106,8 @@ class SegmentationResult:
     per_specimen: dict[int, SpecimenResult]
     donor_overlap: list[DonorOverlap] | None
     failures: list[str]
+    train_specimens: list[int] | None = None
+    published: list[PublishedDifference] | None = None
     schema: str = "medcli.evaluate.seg.v1"
 
 
@@ -92,6 +120,7 @@ class EvaluationContext:
     visible_grey: float
     donor_overlap: list[DonorOverlap] | None
     failures: list[str]
+    train_specimens: list[int] | None = None
 
 
 def summarise_frames(

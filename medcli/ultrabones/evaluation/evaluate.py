@@ -7,9 +7,9 @@ here and not taken from the frame cache, since which pixels are *visible* depend
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,11 @@ from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
-from medcli.core.run_provenance import note_run
+from medcli.core.run_provenance import is_synthetic, note_run
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.dataset.splits import DonorOverlap, choose_frames, donor_overlap, donors_in, label_column
 from medcli.ultrabones.dataset.tracking_table import read_tracking
 from medcli.ultrabones.evaluation.aggregation import (
@@ -35,6 +36,7 @@ from medcli.ultrabones.evaluation.aggregation import (
 from medcli.ultrabones.evaluation.metrics import LISTED, FrameScore
 from medcli.ultrabones.evaluation.prediction_sources import LoadedFrame, Prediction, PredictionSource, shrink_mask
 from medcli.ultrabones.evaluation.protocols import VISIBLE_GREY, paper_score, strict_score
+from medcli.ultrabones.evaluation.published_result import compare_with_published, is_of_published_test
 
 logger = logging.getLogger(__name__)
 PROTOCOLS = ("paper", "strict")
@@ -119,29 +121,42 @@ def evaluate_segmentation(
     settings = settings or EvaluationSettings()
     if out is not None:
         make_output_folder(out)
-    frames = choose_frames(index_frames(root), settings.specimens, settings.labels)
+    index = index_frames(root)
+    frames = choose_frames(index, settings.specimens, settings.labels)
     source.attach(frames)
-    overlap = _warn_of_overlap(frames, settings.train or source.train)
+    train = source.train if settings.train is None else settings.train
+    overlap = _warn_of_overlap(frames, train, donors_in(index), source.is_network)
     scores = _score_all(frames, source, settings, workers or usable_cores(), progress)
     if not scores.rows:
         raise DataError(f"none of {len(frames):,} frames could be evaluated: {scores.failures[0]}")
-    about = EvaluationContext(source.name, settings.labels, settings.visible_grey, overlap, scores.failures)
+    trained = None if train is None else sorted(set(train))
+    about = EvaluationContext(source.name, settings.labels, settings.visible_grey, overlap, scores.failures, trained)
     done = frames.iloc[scores.rows].reset_index(drop=True)
     results = {name: summarise_frames(name, done, mine, about) for name, mine in scores.by_protocol.items()}
+    if not is_synthetic(Path(root)):
+        results = {name: _beside_published(result) for name, result in results.items()}
     if out is not None:
         _write(out, done, source, scores.by_protocol, results, settings)
         note_run(out, "evaluate seg", ABOUT, Path(root), settings, device=source.device)
     return Evaluation(results, out)
 
 
-def _warn_of_overlap(frames: pd.DataFrame, train: Sequence[int] | None) -> list[DonorOverlap] | None:
+def _beside_published(result: SegmentationResult) -> SegmentationResult:
+    return replace(result, published=compare_with_published(result)) if is_of_published_test(result) else result
+
+
+def _warn_of_overlap(
+    frames: pd.DataFrame, train: Sequence[int] | None, donors: Mapping[int, str], is_network: bool
+) -> list[DonorOverlap] | None:
     if train is None:
+        if is_network:
+            logger.warning("%s", UNKNOWN_TRAINING)
         return None
     tested = sorted(set(frames["specimen"].tolist()))
     seen = sorted(set(train) & set(tested))
     if seen:
         logger.warning("specimen %s: the model was trained on it", " ".join(map(str, seen)))
-    overlap = donor_overlap(train, tested, donors_in(frames))
+    overlap = donor_overlap(train, tested, donors)
     for one in overlap:
         if set(one.test) - set(one.train):
             logger.warning("%s: results on it are not those of a new person", one)

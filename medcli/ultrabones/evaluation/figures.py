@@ -16,6 +16,7 @@ from medcli.core.image_io import read_grey, write_image
 from medcli.core.overlays import overlay_masks
 from medcli.ultrabones.evaluation.mask_distances import dilate
 from medcli.ultrabones.evaluation.metrics import curve_measures
+from medcli.ultrabones.evaluation.published_result import published_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +34,7 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
     from matplotlib.figure import Figure
 
     measures = curve_measures()
+    published = published_curves() if result.published is not None else {}
     figure = Figure(figsize=(4 * len(measures), 4))
     figure.subplots_adjust(0.04, 0.13, 0.985, 0.84, wspace=0.1)
     for axes, measure in zip(figure.subplots(1, len(measures), sharey=True), measures, strict=True):
@@ -42,6 +44,9 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
             if result.interval_95 is not None:
                 low, high = result.interval_95[measure.key][region]
                 axes.fill_between(result.thresholds_mm, low, high, color=colour, alpha=0.15, linewidth=0)
+            if measure.key in published:
+                values = np.array(published[measure.key][region])
+                axes.plot(result.thresholds_mm, values, "x", color=colour, markersize=4, label=f"{region}, published")
         axes.set(xlabel="distance (mm)", title=measure.heading, xlim=(0, 2), ylim=(0, 1.02))
         axes.set_xticks([0, 0.5, 1, 1.5, 2])
         axes.grid(alpha=0.4)

@@ -17,6 +17,7 @@ from medcli.core.image_io import read_grey
 from medcli.ultrabones.dataset.frame_index import mask_path
 from medcli.ultrabones.dataset.presence import no_masks
 from medcli.ultrabones.segmentation.frame_io import read_mask
+from medcli.ultrabones.segmentation.prediction_folders import mask_origin
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame_exactly, resize_label, round_grey
 
 logger = logging.getLogger(__name__)
@@ -51,10 +52,18 @@ class Prediction:
 
 
 class PredictionSource(Protocol):
-    """Where predictions come from; ``train`` holds the specimens that the model was trained on, None if unknown."""
+    """Where predictions come from.
+
+    Attributes:
+        name: the mask folder or the checkpoint.
+        train: specimens that the model was trained on, None if unknown.
+        is_network: a network made the predictions, as far as is known.
+        device: where it runs, empty for masks.
+    """
 
     name: str
     train: tuple[int, ...] | None
+    is_network: bool
     device: str
 
     def attach(self, frames: pd.DataFrame) -> None:
@@ -75,6 +84,7 @@ class StoredMasks:
     def __init__(self, kind: str) -> None:
         self.name = kind
         self.train: tuple[int, ...] | None = None
+        self.is_network = False
         self.device = ""
         self._paths: list[str] = []
 
@@ -88,6 +98,12 @@ class StoredMasks:
         if not any(self._paths):
             records = frames["record_dir"].unique()
             raise no_masks(self.name, len(records), {folder.name for one in records for folder in _mask_folders(one)})
+        origins = [mask_origin(Path(record, self.name)) for record in frames["record_dir"].unique()]
+        networks = [origin for origin in origins if origin is not None]
+        self.is_network = bool(networks)
+        known = [train for origin in networks for train in origin]
+        if networks and len(networks) == len(origins) and None not in known:
+            self.train = tuple(sorted({number for train in known if train for number in train}))
 
     def load(self, row: int, image: str, label: str) -> LoadedFrame:
         if not self._paths[row]:
@@ -107,8 +123,8 @@ class Model:
         self.name = name
         self.device = segmenter.device
         self._segmenter = segmenter
-        train = segmenter.metadata.splits.get("train")
-        self.train = tuple(int(number) for number in train) if train else None
+        self.train = segmenter.metadata.train_specimens
+        self.is_network = True
 
     @staticmethod
     def from_checkpoint(path: Path | None, device: str = "auto", runs: Path = Path("runs")) -> Model:

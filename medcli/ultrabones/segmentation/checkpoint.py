@@ -6,7 +6,8 @@ be of two different moments); ``best.json`` is a copy of it for people and scrip
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,18 @@ from medcli.core.files import check_replaceable, make_output_folder
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.seeds import seed_torch
 from medcli.training.weights import SUFFIX, build_and_load, save_weights
-from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, read_metadata
+from medcli.ultrabones.dataset.published_networks import UNTRAINED
+from medcli.ultrabones.segmentation.checkpoint_metadata import (
+    Metadata,
+    read_metadata,
+    splits_of_training,
+    training_specimens_of,
+)
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER, NO_WEIGHTS, build_model
 from medcli.ultrabones.segmentation.published_checkpoint import load_upstream
 
 if TYPE_CHECKING:
     import torch
-
-UNTRAINED = "medcli checkpoint new, untrained"
 
 
 @dataclass(frozen=True)
@@ -78,18 +83,42 @@ def describe_segmentation_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(Path(path), "medcli" if Path(path).suffix == SUFFIX else "upstream", parameters, metadata)
 
 
-def convert_checkpoint(source: Path, target: Path, overwrite: bool = False) -> Checkpoint:
+def convert_checkpoint(
+    source: Path, target: Path, overwrite: bool = False, train: Sequence[int] | None = None
+) -> Checkpoint:
     """Read a checkpoint of either format and write it as ours; returns what was written.
+
+    Args:
+        train: specimens that the network was trained on, where it does not say; None leaves what it says.
 
     Raises:
         DataError: see :func:`load_model`.
-        UsageError: ``target`` exists and ``overwrite`` is not set.
+        UsageError: ``target`` exists and ``overwrite`` is not set, or ``train`` contradicts the checkpoint.
     """
     target = with_suffix(target)
     check_replaceable(target, overwrite)
+    check_stated_training(source, train)
     model, metadata = load_model(Path(source))
+    if train and metadata.train_specimens is None:
+        told = f"{metadata.source}; training specimens as stated when it was converted"
+        metadata = replace(metadata, splits=splits_of_training(train), source=told)
     make_output_folder(target.absolute().parent)
     return describe_segmentation_checkpoint(save_checkpoint(target, model, metadata))
+
+
+def check_stated_training(source: Path, train: Sequence[int] | None) -> None:
+    """Make sure that training specimens stated for a checkpoint, if any, do not contradict what is known of it.
+
+    Raises:
+        UsageError: they do.
+    """
+    known = training_specimens_of(source) if train else None
+    if train and known is not None and set(train) != set(known):
+        words = f"specimens {' '.join(map(str, known))}" if known else "no specimen"
+        raise UsageError(
+            f"{source} was trained on {words}, not on {' '.join(map(str, train))}",
+            "leave --train-specimens out",
+        )
 
 
 def create(

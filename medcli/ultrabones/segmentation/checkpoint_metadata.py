@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_fi
 from medcli.training.description import NAME, OBJECT, TEXT, Rule, are_splits, between, read_described, whole
 from medcli.training.weights import SUFFIX, find_newest, read_description
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
+from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING, UNTRAINED, training_origin
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER
 
 _FAMILY = "medcli.segmenter."
@@ -51,6 +52,12 @@ class Metadata:
     citation: str = CITATION
     medcli_version: str = __version__
     schema: str = SCHEMA
+
+    @property
+    def train_specimens(self) -> tuple[int, ...] | None:
+        """Specimens trained on: none for an untrained network; None where they are unknown."""
+        train = self.splits.get("train")
+        return tuple(train) if train else (() if self.source == UNTRAINED else None)
 
     def to_json(self) -> str:
         """The description as JSON; numbers that are not finite become null."""
@@ -97,6 +104,23 @@ def check_segmentation_checkpoint(path: Path | None, runs_root: Path = Path("run
     if path.suffix == SUFFIX:
         read_metadata(path)
     return path
+
+
+def splits_of_training(train: Sequence[int] | None) -> dict[str, Any]:
+    """The field ``splits`` of a network that was trained elsewhere: on ``train``, or nobody knows on what (None)."""
+    return {"train": sorted(set(train))} if train else {"warnings": [UNKNOWN_TRAINING]}
+
+
+def training_specimens_of(path: Path) -> tuple[int, ...] | None:
+    """Specimens that the network of a checkpoint was trained on, without reading its weights; None if unknown.
+
+    Raises:
+        DataError: see :func:`read_metadata`.
+    """
+    if path.suffix == SUFFIX:
+        return read_metadata(path).train_specimens
+    origin = training_origin(path)
+    return origin.train if origin else None
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import UsageError
 from medcli.core.files import make_output_folder, write_json
 from medcli.core.json_text import read_object
+from medcli.training.description import list_of
 from medcli.transfer.checksum import of_file
-from medcli.ultrabones.segmentation.inference import Segmenter
 from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING
+
+if TYPE_CHECKING:
+    from medcli.ultrabones.segmentation.inference import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +33,19 @@ def prediction_manifest(checkpoint: Path, segmenter: Segmenter, threshold: float
         "threshold": threshold,
         "precision": segmenter.precision,
         "network": f"{segmenter.metadata.arch} on {segmenter.metadata.encoder}",
+        "training_specimens": segmenter.metadata.train_specimens,
     }
+
+
+def mask_origin(folder: Path) -> list[tuple[int, ...] | None] | None:
+    """Training specimens of each network that made masks in a folder (None: unknown); None for other folders."""
+    made = read_object(folder / MANIFEST)
+    if not made:
+        return None
+    others = made.get("also")
+    notes = [made, *(others if isinstance(others, list) else [])]
+    known = [note.get("training_specimens") if isinstance(note, dict) else None for note in notes]
+    return [tuple(train) if isinstance(train, list) and list_of(int, train) else None for train in known]
 
 
 def prepare_folders(

@@ -18,12 +18,16 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import DataError
+from medcli.core.files import write_json
 from medcli.core.image_io import read_grey, write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
+from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.dataset.tracking_table import tracking_file
 from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation, rank_frames
 from medcli.ultrabones.evaluation.prediction_sources import Model, StoredMasks
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
+from medcli.ultrabones.segmentation.prediction_folders import MANIFEST
 from medcli.ultrabones.segmentation.preprocessing import resize_frame_exactly
 from tests.support import published_ultrabones
 
@@ -231,7 +235,7 @@ class FakeSegmenter:
     """Finds bone where the image is bright."""
 
     def __init__(self, train: list[int]) -> None:
-        self.metadata = SimpleNamespace(threshold=0.5, splits={"train": train})
+        self.metadata = Metadata(threshold=0.5, splits={"train": train})
         self.device = "cpu"
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -258,13 +262,34 @@ def test_models_predict_on_the_network_grid(data: Path, caplog: pytest.LogCaptur
         ("S232132", (5,), (7,)),
     ]
     assert "specimen 8: the model was trained on it" in caplog.text
+    assert UNKNOWN_TRAINING not in caplog.text
+    unknown: Any = FakeSegmenter([])
+    result = evaluate_segmentation(data, Model(unknown, "fake"), EvaluationSettings(specimens=(7,)))
+    assert result.results["paper"].train_specimens is None
+    assert UNKNOWN_TRAINING in caplog.text
+
+
+def test_masks_say_what_their_network_was_trained_on(own_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="medcli")
+    logging.getLogger("medcli").propagate = True
+    folders = [Path(record, "Labels_pred") for record in index_frames(own_data)["record_dir"].unique()]
+    made = {"checkpoint": "a", "training_specimens": [9, 8]}
+    for folder in folders:
+        write_json(folder / MANIFEST, made)
+    result = evaluate_segmentation(own_data, StoredMasks("Labels_pred")).results["paper"]
+    assert result.train_specimens == [8, 9]
+    assert "specimen 8: the model was trained on it" in caplog.text
+    write_json(folders[0] / MANIFEST, {**made, "also": [{"checkpoint": "b", "training_specimens": None}]})
+    assert UNKNOWN_TRAINING not in caplog.text
+    result = evaluate_segmentation(own_data, StoredMasks("Labels_pred")).results["paper"]
+    assert (result.train_specimens, result.donor_overlap) == (None, None)
+    assert UNKNOWN_TRAINING in caplog.text
 
 
 def test_newest_best_checkpoint_is_taken_and_named(
     data: Path, tmp_path: Path, medcli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
-    from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
     from medcli.ultrabones.segmentation.network import build_model
 
     monkeypatch.chdir(tmp_path)
