@@ -25,7 +25,7 @@ from medcli.cli.shared.output import ITEMS_FAILED
 from medcli.core.errors import DataError, MedcliError, UsageError
 
 TARGET = Path(__file__).with_name("reference.md")
-SHARED = ("json", "quiet", "verbose")
+SHARED = ("config", "json", "quiet", "verbose")
 _DEFAULT_IN_WORDS = re.compile(r"\s*\[default: (.*)\]$", re.DOTALL)
 _TYPED = re.compile(r"(?<![\w`])(?:--[a-z][a-z-]*|\$?[\w./<>*-]*[_*<][\w./<>*-]*[\w>]/?)")
 _INTRODUCTION = """\

@@ -19,12 +19,17 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medcli.cli.shared.options import with_output
+from medcli.cli.shared.output import say
 from medcli.core.errors import MedcliError
 from medcli.core.files import LONGEST_NAME
+from medcli.core.run_options import run_options
 from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
+CONFIG = "medcli.toml"
+"""The file of settings that is read where a command is started."""
+_SETTINGS_TAKEN = "medcli.settings_taken"
 _ADDRESS = "base_url"
 """The parameter that takes an address, which is checked and shown as one."""
 
@@ -42,6 +47,9 @@ class WordsCommand(TyperCommand):
         }
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)
         rest = super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        if not ctx.params.get("quiet"):
+            for line in ctx.meta.pop(_SETTINGS_TAKEN, []):
+                say("", line)
         for param in self.params:
             given = ctx.params.get(param.name or "")
             for value in given if isinstance(given, (list, tuple)) else [given]:
@@ -49,6 +57,36 @@ class WordsCommand(TyperCommand):
                     _refuse_credential(value, param, ctx)
                 _check_value(value, param.opts[0], ctx)
         return rest
+
+    def take_settings(self, ctx: Any, file: Path | None, is_step: bool) -> None:
+        """Give the options that are not typed the values of ``--config`` and of ``medcli.toml``.
+
+        Args:
+            is_step: the command is run by another one, in whose place no file of the folder speaks.
+        """
+        local = Path(CONFIG)
+        files = ([] if is_step or not local.is_file() else [local]) + ([file] if file else [])
+        if not files:
+            return
+        from medcli.cli.shared.config_file import read_table
+
+        hints = get_type_hints(inspect.unwrap(self.callback)) if self.callback else {}
+
+        def spread(word: Any, param: Any) -> Sequence[Any]:
+            is_text = isinstance(word, str)
+            return _elements(word, _element_type(hints.get(param.name)), param.opts[0]) if is_text else [word]
+
+        tables = [read_table(one, ctx, hints, spread) for one in files]
+        ctx.default_map = {name: value for table in tables for name, value in table.values.items()}
+        taken = tables[0].values if files[0] == local else {}
+        if taken:
+            ctx.meta[_SETTINGS_TAKEN] = [f"settings from {local}: {', '.join(taken).replace('_', '-')}"]
+
+    def invoke(self, ctx: Any) -> Any:
+        from medcli.cli.shared.config_file import command_path, command_values
+
+        with run_options(".".join(command_path(ctx)), command_values(self.params, ctx.params)):
+            return super().invoke(ctx)
 
 
 def _check_value(value: Any, flag: str, ctx: Any) -> None:
