@@ -24,6 +24,7 @@ from medcli.cli import (
     reconstruct,
     register,
     report,
+    runs,
     train,
 )
 from medcli.cli.shared.guarded_streams import guarded_streams
@@ -53,6 +54,7 @@ app.add_typer(reconstruct.app, name="reconstruct")
 app.add_typer(register.app, name="register")
 app.add_typer(export.app, name="export")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(runs.app, name="runs")
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("info")(info.info)

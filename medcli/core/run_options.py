@@ -7,6 +7,7 @@ added (:func:`resolve_option`); :func:`medcli.core.run_provenance.note_run` writ
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +17,9 @@ from typing import Any
 from medcli.core.files import write_text
 from medcli.core.json_text import to_plain
 
+NAME = "medcli-run.json"
 OPTIONS_FILE = "settings.toml"
+_BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
 _running: ContextVar[tuple[str, dict[str, Any]] | None] = ContextVar("medcli_run_options", default=None)
 
 
@@ -49,11 +52,52 @@ def resolve_option(name: str, value: Any) -> None:
         running[1][name] = value
 
 
-def write_options(folder: Path, prefix: str = "") -> None:
+def options_path(target: Path, verb: str) -> Path:
+    """Where the options of a run of ``verb`` are that leaves ``target``: beside its note."""
+    note = note_path(target, verb)
+    return note.with_name(note.name.removesuffix(NAME) + OPTIONS_FILE)
+
+
+def write_options(target: Path, verb: str) -> None:
     """Write ``settings.toml`` of the running command; nothing where a script calls the library."""
     running = _running.get()
     if running is not None:
-        write_text(folder / f"{prefix}{OPTIONS_FILE}", options_text(*running))
+        write_text(options_path(target, verb), options_text(*running))
+
+
+def note_path(target: Path, verb: str) -> Path:
+    """Where the note of a run of ``verb`` is that leaves ``target``, see :mod:`medcli.core.run_provenance`."""
+    if target.suffix and not target.is_dir():
+        return target.with_name(f"{target.stem}.{NAME}")
+    return target / (f"{verb.partition(' ')[0]}.{NAME}" if verb in _BESIDE_DATA else NAME)
+
+
+def read_options(target: Path, verb: str) -> dict[str, Any]:
+    """The options of the run of ``verb`` that left ``target``; empty where none are stored, or they cannot be read."""
+    path = options_path(target, verb)
+    try:
+        found: Any = parse_toml(path.read_text("utf-8")) if path.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+    for name in verb.partition(" --")[0].split():
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What TOML says.
+
+    Raises:
+        ValueError: it is not TOML, or nested too deeply.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def options_text(table: str, values: Mapping[str, Any]) -> str:

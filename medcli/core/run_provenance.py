@@ -21,15 +21,15 @@ from typing import Any
 from medcli import __version__
 from medcli.core.files import remove_leftovers, usable_cores, write_json
 from medcli.core.json_text import read_object, to_plain
+from medcli.core.run_options import NAME as NAME
+from medcli.core.run_options import note_path as note_path
 from medcli.core.run_options import write_options
 
-NAME = "medcli-run.json"
 SCHEMA = "medcli.run.v1"
 SYNTHETIC = "synthetic.json"
 """The file at the top of a data folder that :mod:`medcli.synthetic` made."""
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
 _CODECS = ("opencv-python-headless", "opencv-python", "simplejpeg")
-_BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
 _LEVELS_TO_MARKER = 5  # a record of UltraBones100k is four folders below the data folder
 
 _command: ContextVar[tuple[str, datetime | None]] = ContextVar("medcli_command", default=("", None))
@@ -104,7 +104,7 @@ def note_run(
             "system": f"{platform.system()} {platform.machine()}",
             "cores": usable_cores(),
             "device": device,
-            "packages": _versions(),
+            "packages": package_versions(),
             "data": {
                 "dataset": about.dataset,
                 "licence": about.licence,
@@ -121,17 +121,10 @@ def note_run(
     try:
         remove_leftovers(path.parent)
         write_json(path, content)
-        write_options(path.parent, path.name.removesuffix(NAME))
+        write_options(target, verb)
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror or error)
     return path
-
-
-def note_path(target: Path, verb: str) -> Path:
-    """Where the note of a run of ``verb`` is that leaves ``target``."""
-    if target.suffix and not target.is_dir():
-        return target.with_name(f"{target.stem}.{NAME}")
-    return target / (f"{verb.partition(' ')[0]}.{NAME}" if verb in _BESIDE_DATA else NAME)
 
 
 def is_synthetic(root: Path) -> bool:
@@ -151,7 +144,8 @@ def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
     return all(before.get(name) == value for name, value in content.items() if name not in ("when", "noted", "command"))
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that the numbers come from."""
     found = {}
     for name in (*_PACKAGES, *_CODECS):
         try:

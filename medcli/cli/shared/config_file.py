@@ -7,7 +7,6 @@ nor an environment variable gives one: the parser asks them first, then these fi
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from medcli.core.errors import MedcliError, SeveralProblems, UsageError
+from medcli.core.run_options import parse_toml
 from medcli.core.secrets import holds_credential
 
 NOT_SETTINGS = frozenset({"config", "json", "quiet", "verbose", "help", "version"})
@@ -114,13 +114,9 @@ def _parse(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(f"cannot read the settings {file}: {reason}", "name a TOML file: --config FILE") from error
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_toml(text)
+    except ValueError as error:
         # Its message quotes one character at most.
         raise UsageError(f"{file} is not TOML: {error}", "a table for each command: [train.seg]") from error
 
