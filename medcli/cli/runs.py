@@ -235,7 +235,7 @@ def _show_repeat(output: Output, done: RepeatResult) -> None:
     if done.dry_run:
         output.line(done.command)
         return
-    rows = {"repeated": done.run, "into": done.out}
+    rows: dict[str, Any] = {"repeated": done.run, "into": done.out}
     for value in done.differences:
         output.line(f"{value.name}: was {_text(value.values[0])}, is {_text(value.values[1])}")
     rows["figures"] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
@@ -57,7 +56,8 @@ def list_runs(root: Path) -> RunList:
 def list_run(run: Run) -> ListedRun:
     """A run with what its provenance record says."""
     note = read_note(run)
-    data = note.get("data") if isinstance(note.get("data"), Mapping) else {}
+    noted = note.get("data")
+    data = noted if isinstance(noted, dict) else {}
     root = data.get("root") or (read_settings(run.path).get("root") if run.path.is_dir() else None)
     return ListedRun(run, _local(note.get("when")) or run.changed[:19], str(root or ""), bool(data.get("synthetic")))
 

@@ -110,13 +110,13 @@ def test_network_is_trained(quick: Made) -> None:
 
 
 def test_calibration_and_registration_approach_the_ground_truth(quick: Made) -> None:
-    before, after = numbers_in(quick.step("calibrate")["numbers"]["X-ray RMS error to ground truth"])
+    after, before = numbers_in(quick.step("calibrate")["numbers"]["X-ray RMS error to ground truth"])
     assert after < 6  # noise alone is 3 to 5 grey levels
     assert before > 3 * after
     assert 1 < numbers_in(quick.step("calibrate")["numbers"]["distortion"])[0] < 15
     after_mm, before_mm = numbers_in(quick.step("evaluate-registered")["numbers"]["registered, in-plane error"])
     assert after_mm < 0.2 < 1 < before_mm
-    first, last = numbers_in(quick.step("train-pose")["numbers"]["pose training loss"])
+    last, first = numbers_in(quick.step("train-pose")["numbers"]["pose training loss"])
     assert last < first
 
 

@@ -84,7 +84,8 @@ def words_of(command: Any, values: Mapping[str, Any], environment: Mapping[str, 
 
     Options that have their default are left out, unless a variable of ``environment`` would change them.
     """
-    flags, arguments = [], []
+    flags: list[str] = []
+    arguments: list[str] = []
     for param in command.params:
         value = values.get(_name(param))
         several = value if isinstance(value, list) else [value]
@@ -136,8 +137,8 @@ def _unknown(content: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> It
         elif name not in commands:
             known = [f"[{'.'.join((*path, one))}]" for one in commands]
             kind = "table" if isinstance(value, dict) else "option: options are in the table of their command"
-            shown = f"[{'.'.join((*path, name))}]" if isinstance(value, dict) else where
-            yield f"{shown} is not a known {kind}", _nearest(f"[{'.'.join((*path, name))}]", known, "tables")
+            named = f"[{'.'.join((*path, name))}]" if isinstance(value, dict) else where
+            yield f"{named} is not a known {kind}", _nearest(f"[{'.'.join((*path, name))}]", known, "tables")
         elif not isinstance(value, dict):
             yield f"{where} is not a table, expected [{'.'.join((*path, name))}]", None
         else:
@@ -178,7 +179,7 @@ def _plain(name: str) -> str:
 def _name(param: Any) -> str:
     """``batch-size``; an argument, which has no flag, by the name of its parameter."""
     flags = [] if param.param_type_name == "argument" else [flag for flag in param.opts if flag.startswith("--")]
-    return flags[0][2:] if flags else param.name.replace("_", "-")
+    return str(flags[0][2:] if flags else param.name.replace("_", "-"))
 
 
 @dataclass(frozen=True)

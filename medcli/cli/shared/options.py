@@ -179,7 +179,7 @@ class IdRange:
         return span
 
     def __str__(self) -> str:
-        return f"{self.first}-{self.last}"
+        return f"{self.first}" if self.last == self.first else f"{self.first}-{self.last}"
 
 
 Ids = Annotated[
