@@ -42,7 +42,9 @@ repeated as it was: it resumes.
 
 An option that takes several values (`N ...` below) takes them in any way: `--specimens 2 7 8`, `--specimens 2,7,8`,
 `--specimens 2-5` or the option repeated. Paths are relative to the working folder; folders that do not exist are made.
-An environment variable in the column *meaning* replaces the default; what is typed replaces both.
+Each option has the first value that is given: on the command line, by the environment variable in the column *meaning*,
+in the file of `--config`, in `medcli.toml` of the working folder, by default. Both files have a table for each command,
+such as `[train.seg]`, with the names of its options ([settings from a file](runs.md#settings-from-a-file)).
 """
 EXIT_CODES = {
     0: "done",

@@ -315,3 +315,36 @@ def digest(path: Path) -> str:
     if path.parent.name == "reconstruct" and path.suffix == ".json":
         content = re.sub(rb'"made_from": "\w+"', b"", content)
     return hashlib.sha256(content).hexdigest()
+
+
+def test_its_runs_store_their_settings_and_can_be_repeated(
+    quick: Made, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An evaluation again, from the settings that it has stored: the same command, the same figures."""
+    monkeypatch.chdir(quick.folder.parent)
+    names = {path.relative_to(quick.folder).as_posix() for path in quick.folder.rglob("*settings.toml")}
+    assert names >= {
+        "runs/seg/small/settings.toml",
+        "runs/pose/small/settings.toml",
+        "runs/evaluate/seg-trained/settings.toml",
+        "runs/evaluate/pose/settings.toml",
+        "runs/reconstruct/settings.toml",
+        "runs/register/poses.settings.toml",
+        "ultrabones/label.settings.toml",
+        "ultrabones/predict.settings.toml",
+        "veriserum/calibrated/settings.toml",
+    }
+    ran = medcli("runs", "repeat", "seg-trained", "--runs", "demo/runs", "--out", tmp_path / "again", "--json")
+    assert ran.code == 0, ran.err
+    answer = json.loads(ran.out)
+    assert answer["differences"] == []
+    assert answer["figures"] > 50
+    stored = [folder / "settings.toml" for folder in (quick.folder / "runs/evaluate/seg-trained", tmp_path / "again")]
+    before, after = (
+        [line for line in path.read_text("utf-8").splitlines() if not line.startswith("out")] for path in stored
+    )
+    assert before == after
+    compared = json.loads(
+        medcli("runs", "compare", "seg-trained", "seg-untrained", "--runs", "demo/runs", "--json").out
+    )
+    assert [one["name"] for one in compared["settings"]] == ["checkpoint"]
