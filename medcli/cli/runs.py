@@ -76,7 +76,7 @@ def compare(
         bool, typer.Option("--overwrite", help="Replace the page even if it is not a medcli report.")
     ] = False,
 ) -> None:
-    """Show which settings of runs differ, and all their figures side by side.
+    """Show differing settings and all figures side by side.
 
     A run is named by its folder or table, or by the end of its path below the folder of the runs. An asterisk marks
     figures that differ.
@@ -160,7 +160,7 @@ def repeat(
         Path | None, typer.Option("--out", help="Folder or table of the new run.  [default: RUN-repeat]")
     ] = None,
     runs: Folder = options.RUNS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command; run nothing.")] = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Run a run again, with the same settings.
 

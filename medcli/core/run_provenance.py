@@ -21,9 +21,9 @@ from typing import Any
 from medcli import __version__
 from medcli.core.files import remove_leftovers, usable_cores, write_json
 from medcli.core.json_text import read_object, to_plain
-from medcli.core.run_options import NAME as NAME
-from medcli.core.run_options import note_path as note_path
-from medcli.core.run_options import write_options
+from medcli.core.run_records.options import NAME as NAME
+from medcli.core.run_records.options import note_path as note_path
+from medcli.core.run_records.options import write_options
 
 SCHEMA = "medcli.run.v1"
 SYNTHETIC = "synthetic.json"
@@ -73,7 +73,7 @@ def note_run(
     device: str = "",
     goes_on: bool = False,
 ) -> Path:
-    """Write the note of a run, and its options as ``settings.toml`` (:mod:`medcli.core.run_options`) beside it.
+    """Write the note of a run, and its options as ``settings.toml`` (:mod:`medcli.core.run_records.options`) beside it.
 
     Args:
         target: the run's folder (the note is ``medcli-run.json`` in it, or ``label.medcli-run.json`` where the verb

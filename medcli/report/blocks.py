@@ -43,7 +43,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Tile:
+class FigureTile:
     """One number shown large.
 
     Attributes:
@@ -57,15 +57,15 @@ class Tile:
     beside: str = ""
 
     @staticmethod
-    def of(text: str) -> Tile:
+    def of(text: str) -> FigureTile:
         """A tile from text such as ``0.01 mm; at the start 3.45``, ``36 of specimens 2 7 8`` or ``2 min 10 s``."""
         first, _, beside = text.partition("; ")
         duration = _DURATION.fullmatch(first)
         found = None if duration else _MEASURED.fullmatch(first)
         if found is None:
-            return Tile(first, beside=beside)
+            return FigureTile(first, beside=beside)
         rest = found["rest"].lstrip(",").strip()
-        return Tile(found["value"], found["unit"] or "", "; ".join(filter(None, (rest, beside))))
+        return FigureTile(found["value"], found["unit"] or "", "; ".join(filter(None, (rest, beside))))
 
     @property
     def is_number(self) -> bool:
@@ -86,9 +86,9 @@ class KeyFigures:
     kind: str = "figures"
 
     @property
-    def tiles(self) -> dict[str, Tile]:
+    def tiles(self) -> dict[str, FigureTile]:
         """Number, unit and second line of each."""
-        return {name: Tile.of(text) for name, text in self.figures.items()}
+        return {name: FigureTile.of(text) for name, text in self.figures.items()}
 
 
 @dataclass(frozen=True)

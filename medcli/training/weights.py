@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from medcli.core.errors import DataError, UsageError, printable
 from medcli.core.files import write_bytes, write_text
-from medcli.core.run_options import resolve_option
+from medcli.core.run_records.options import resolve_option
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 
 if TYPE_CHECKING:

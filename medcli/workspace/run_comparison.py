@@ -9,7 +9,7 @@ from typing import Any
 
 from medcli.core.errors import UsageError
 from medcli.core.json_text import to_plain
-from medcli.core.run_options import read_options
+from medcli.core.run_records.options import read_options
 from medcli.training.settings import DATA, RESUMED_FROM, read_settings
 from medcli.workspace.run_figures import run_figures
 from medcli.workspace.run_listing import ListedRun, get_run, list_run, read_note

@@ -13,9 +13,9 @@ from typing import Any
 
 from medcli import __version__
 from medcli.core.errors import DataError
-from medcli.core.run_options import NAME as NOTE
-from medcli.core.run_options import OPTIONS_FILE, read_options
 from medcli.core.run_provenance import package_versions
+from medcli.core.run_records.options import NAME as NOTE
+from medcli.core.run_records.options import OPTIONS_FILE, read_options
 from medcli.training.settings import DATA, read_settings
 from medcli.workspace.run_comparison import ComparedValue
 from medcli.workspace.run_figures import run_figures
@@ -34,7 +34,7 @@ class RepeatPlan:
     Attributes:
         run: its folder or table.
         table: its command, ``("train", "seg")``.
-        options: what it was called with, see :mod:`medcli.core.run_options`; None where only its command line is known.
+        options: what it was called with, see :mod:`medcli.core.run_records.options`; None where only its command line is known.
         typed: the words of that command line, without the program's name.
         out: where it is made again.
         changes: what is not as it was then, one text each.

@@ -12,8 +12,8 @@ import pytest
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import write_json
-from medcli.core.run_options import run_options, write_options
 from medcli.core.run_provenance import command_line, note_run
+from medcli.core.run_records.options import run_options, write_options
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.veriserum.pose.settings import PoseSettings

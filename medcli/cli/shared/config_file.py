@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 import typer
 
 from medcli.core.errors import MedcliError, SeveralProblems, UsageError
-from medcli.core.run_options import parse_toml
+from medcli.core.run_records.options import parse_toml
 from medcli.core.secrets import holds_credential
 
 NOT_SETTINGS = frozenset({"config", "json", "quiet", "verbose", "help", "version"})
@@ -74,7 +74,7 @@ def command_path(ctx: Any) -> tuple[str, ...]:
 
 
 def command_values(params: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command was called with, by option as a file has them; see :mod:`medcli.core.run_options`."""
+    """What a command was called with, by option as a file has them; see :mod:`medcli.core.run_records.options`."""
     left_out = NOT_SETTINGS | _ONLY_TYPED
     return {_name(param): _as_text(given.get(param.name)) for param in params if param.name not in left_out}
 

@@ -22,7 +22,7 @@ from medcli.cli.shared.options import with_output
 from medcli.cli.shared.output import say
 from medcli.core.errors import MedcliError
 from medcli.core.files import LONGEST_NAME
-from medcli.core.run_options import run_options
+from medcli.core.run_records.options import run_options
 from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")

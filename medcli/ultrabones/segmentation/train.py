@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.progress import SILENT, Progress
-from medcli.core.run_options import changed_options
+from medcli.core.run_records.options import changed_options
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel

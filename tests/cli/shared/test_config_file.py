@@ -12,7 +12,7 @@ import typer
 from medcli.cli.app import app
 from medcli.cli.shared.config_file import command_path, command_values, words_of
 from medcli.cli.shared.multi_value_options import CONFIG
-from medcli.core.run_options import options_text
+from medcli.core.run_records.options import options_text
 from tests.conftest import Ran
 
 COMMANDS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medcli.core.run_options import (
+from medcli.core.run_records.options import (
     changed_options,
     options_text,
     parse_toml,
