@@ -14,6 +14,7 @@ import typer
 
 from medcli.cli.shared import options
 from medcli.cli.shared.command_runner import CommandRunner
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.shell import spell
 from medcli.demo import DemoResult, Listener, Step, run_demo
@@ -22,6 +23,10 @@ from medcli.demo.plan import DemoTask
 _WIDTH = 80
 
 
+app = App()
+
+
+@app.command("demo")
 def demo(
     ctx: typer.Context,
     output: Output,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App, DefaultGroup
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_records
@@ -16,7 +16,7 @@ from medcli.ultrabones.labelling.label_rules import BOTH, LABEL_RULES, refuse_in
 if TYPE_CHECKING:
     from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
 
-app = App(cls=DefaultGroup, help="Make labels of tracked ultrasound from CT bone meshes.")
+app = App()
 
 
 @app.command("ultrabones")

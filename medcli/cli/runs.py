@@ -13,7 +13,7 @@ import typer
 
 from medcli.cli.shared import options
 from medcli.cli.shared.command_runner import CommandRunner
-from medcli.cli.shared.multi_value_options import App, DefaultGroup
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output, say
 from medcli.core.errors import UsageError
 from medcli.core.files import check_output_folder
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from medcli.workspace.run_listing import RunList
     from medcli.workspace.run_repeat import RepeatPlan, RepeatResult
 
-app = App(cls=DefaultGroup, help="List, compare and repeat runs.")
+app = App(help="List, compare and repeat runs.")
 Folder = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
 _WIDTH = 80
 _NARROWEST = 9

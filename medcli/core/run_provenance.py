@@ -7,10 +7,13 @@ did something writes it.
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import logging
+import os
 import platform
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,6 +33,7 @@ SYNTHETIC = "synthetic.json"
 """The file at the top of a data folder that :mod:`medcli.synthetic` made."""
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
 _CODECS = ("opencv-python-headless", "opencv-python", "simplejpeg")
+_RECORD = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+?)(\.dist-info|(-py[\d.]+)?\.egg-info)$")
 _LEVELS_TO_MARKER = 5  # a record of UltraBones100k is four folders below the data folder
 
 _command: ContextVar[tuple[str, datetime | None]] = ContextVar("medcli_command", default=("", None))
@@ -146,10 +150,22 @@ def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that the numbers come from."""
-    found = {}
-    for name in (*_PACKAGES, *_CODECS):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions((*_PACKAGES, *_CODECS))
+
+
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """The version of each package of ``names`` that is installed, read from the names of the packages' folders.
+
+    :mod:`importlib.metadata` would parse a file of each, and its import takes an eighth of the time of ``medcli info``.
+    """
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            entries = sorted(entry.name for entry in os.scandir(folder or "."))
+            for match in filter(None, map(_RECORD.match, entries)):
+                found.setdefault(_normal(match["name"]), match["version"])
+    return {name: found[_normal(name)] for name in names if _normal(name) in found}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

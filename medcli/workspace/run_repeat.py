@@ -34,7 +34,7 @@ class RepeatPlan:
     Attributes:
         run: its folder or table.
         table: its command, ``("train", "seg")``.
-        options: what it was called with, see :mod:`medcli.core.run_records.options`; None where only its command line is known.
+        options: what it was called with (:mod:`medcli.core.run_records.options`); None: only its command line is known.
         typed: the words of that command line, without the program's name.
         out: where it is made again.
         changes: what is not as it was then, one text each.

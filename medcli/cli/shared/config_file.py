@@ -10,10 +10,11 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import typer
 
+from medcli.cli.shared.option_values import OptionKind
 from medcli.core.errors import MedcliError, SeveralProblems, UsageError
 from medcli.core.run_records.options import parse_toml
 from medcli.core.secrets import holds_credential
@@ -39,12 +40,12 @@ class SettingsTable:
     values: Mapping[str, Any]
 
 
-def read_table(file: Path, ctx: Any, hints: Mapping[str, Any], spread: Spread) -> SettingsTable:
+def read_table(file: Path, ctx: Any, kinds: Mapping[str, OptionKind], spread: Spread) -> SettingsTable:
     """The settings of one command in a file.
 
     Args:
         ctx: of the command; its root knows every table and name that there may be.
-        hints: the type of each of its parameters.
+        kinds: the type of each of its parameters.
 
     Raises:
         UsageError, SeveralProblems: the file cannot be read; it has unknown tables or names, holds a credential, or
@@ -60,7 +61,7 @@ def read_table(file: Path, ctx: Any, hints: Mapping[str, Any], spread: Spread) -
         param = _settable(ctx.command)[_plain(name)]
         where = f"{file}: [{'.'.join(path)}] {name}"
         try:
-            values[param.name] = _as_typed(value, _Target(param, ctx, hints.get(param.name), spread), where)
+            values[param.name] = _as_typed(value, _Target(param, ctx, kinds[param.name], spread), where)
         except MedcliError as problem:
             problems.append(problem)
     if problems:
@@ -184,55 +185,45 @@ def _name(param: Any) -> str:
 
 @dataclass(frozen=True)
 class _Target:
-    """The parameter that a value is for; its type, such as ``list[int] | None``."""
+    """The parameter that a value is for."""
 
     param: Any
     ctx: Any
-    annotation: Any
+    kind: OptionKind
     spread: Spread
-
-    @property
-    def is_several(self) -> bool:
-        return getattr(self.param, "multiple", False) or self.param.nargs == -1
-
-    @property
-    def kinds(self) -> tuple[Any, ...]:
-        """The type of one value, in a tuple with None where it is optional."""
-        options = get_args(self.annotation) if type(None) in get_args(self.annotation) else (self.annotation,)
-        return tuple(get_args(one)[0] if get_origin(one) is list else one for one in options)
 
     @property
     def takes_numbers_as_text(self) -> bool:
         """``--gpus auto|N`` and ``--precision 32|bf16`` are text, and their numbers are written as numbers."""
-        is_choice = any(get_origin(kind) is Literal for kind in self.kinds)
-        return is_choice or bool({"N", "ID", "IDS"} & set((self.param.metavar or "").split("|")))
+        words = (self.param.metavar or "").replace(" ...", "").split("|")
+        return bool(self.kind.choices) or bool({"N", "ID", "IDS"} & set(words))
 
 
 def _as_typed(value: Any, target: _Target, where: str) -> Any:
     """``value`` as the parser takes it; checked by it, so that its complaint names the place in the file."""
-    if bool in target.kinds:
+    if target.kind.element is bool:
         if not isinstance(value, bool):
             raise UsageError(f"{where} is {_kind(value)}, expected true or false")
         return value
-    if isinstance(value, list) and not target.is_several:
+    if isinstance(value, list) and not target.kind.several:
         raise UsageError(f"{where} is a list, expected one value")
     values = [_single(one, target, where) for one in (value if isinstance(value, list) else [value])]
     try:
-        words = [word for one in values for word in target.spread(one, target.param)] if target.is_several else values
-        target.param.process_value(target.ctx, words if target.is_several else words[0])
+        words = [word for one in values for word in target.spread(one, target.param)] if target.kind.several else values
+        target.param.process_value(target.ctx, words if target.kind.several else words[0])
     except (typer.BadParameter, ValueError) as error:
         reason = str(getattr(error, "message", None) or error).removeprefix("Value error, ")
         raise UsageError(f"{where}: {reason}") from error
-    return words if target.is_several else words[0]
+    return words if target.kind.several else words[0]
 
 
 def _single(value: Any, target: _Target, where: str) -> Any:
     """One value of the type that the option has, or of one that is written the same way."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if int in target.kinds:
-        fits = (is_number and isinstance(value, int)) or (isinstance(value, str) and target.is_several)  # "2-5"
+    if target.kind.element is int:
+        fits = (is_number and isinstance(value, int)) or (isinstance(value, str) and target.kind.several)  # "2-5"
         expected = "a whole number"
-    elif float in target.kinds:
+    elif target.kind.element is float:
         fits, expected = is_number, "a number"
     else:
         fits, expected = isinstance(value, str) or (is_number and target.takes_numbers_as_text), "text in quotes"

@@ -64,7 +64,7 @@ def test_the_nearest_source_of_a_value_wins(
     Path("a.toml").write_text("[train.seg]\nseed = 2\nepochs = 2\nbatch-size = 2\ngpus = 0\n")
     monkeypatch.setenv("MEDCLI_SEED", "3")
     _, values = parsed(["train", "seg", "--config", "a.toml", "--epochs", "4"])
-    found = [values[name] for name in ("epochs", "seed", "batch_size", "lr", "gpus", "nodes")]
+    found = [values[name] for name in ("epochs", "seed", "batch_size", "lr", "device", "nodes")]
     assert found == [4, 3, 2, 0.5, "0", 1]
     ran = medcli("train", "seg")
     assert ran.err.startswith("settings from medcli.toml: seed, epochs, batch-size, lr\n")
@@ -85,7 +85,7 @@ def test_everything_wrong_in_a_file_is_listed(medcli: Callable[..., Ran], tmp_pa
             "[train.seg] lr is true or false, expected a number",
             "[train.seg] no-cache is a whole number, expected true or false",
             "[train.seg] root is a whole number, expected text in quotes",
-            "[train.seg] labels: 'x' is not one of 'partial', 'full'",
+            "[train.seg] labels: 'x' is not one of partial, full",
             "[train.seg] nodes is a list, expected one value",
             "[train.seg] batch-size: ",
         ],
