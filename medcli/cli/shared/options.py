@@ -227,7 +227,7 @@ def with_output(command: Callable[..., None]) -> Callable[..., None]:
     added = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None)]
     added += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False) for name in OUTPUT]
 
-    def run(json: bool, quiet: bool, verbose: bool, config: Path | None, **values: Any) -> None:
+    def run(json: bool, quiet: bool, verbose: bool, config: Path | None = None, **values: Any) -> None:
         command(output=_given.get() or Output(json, quiet, verbose), **values)
 
     run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
