@@ -65,7 +65,7 @@ def test_the_nearest_source_of_a_value_wins(
     monkeypatch.setenv("MEDCLI_SEED", "3")
     _, values = parsed(["train", "seg", "--config", "a.toml", "--epochs", "4"])
     found = [values[name] for name in ("epochs", "seed", "batch_size", "lr", "device", "nodes")]
-    assert found == [4, 3, 2, 0.5, "0", 1]
+    assert found == [4, 3, 2, 0.5, "cpu", 1]
     ran = medcli("train", "seg")
     assert ran.err.startswith("settings from medcli.toml: seed, epochs, batch-size, lr\n")
     assert "settings from" not in medcli("train", "seg", "--quiet").err + medcli("evaluate").err
