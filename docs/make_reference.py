@@ -24,7 +24,7 @@ from medcli.cli.shared.output import ITEMS_FAILED
 from medcli.core.errors import DataError, MedcliError, UsageError
 
 TARGET = Path(__file__).with_name("reference.md")
-SHARED = ("json", "quiet", "verbose")
+SHARED = ("config", "json", "quiet", "verbose")
 _TYPED = re.compile(r"(?<![\w`])(?:--[a-z][a-z-]*|\$?[\w./<>*-]*[_*<][\w./<>*-]*[\w>]/?)")
 _INTRODUCTION = """\
 # Command reference
@@ -40,7 +40,9 @@ repeated as it was: it resumes.
 
 An option that takes several values (`N ...` below) takes them in any way: `--specimens 2 7 8`, `--specimens 2,7,8`,
 `--specimens 2-5` or the option repeated. Paths are relative to the working folder; folders that do not exist are made.
-An environment variable in the column *meaning* replaces the default; what is typed replaces both.
+Each option has the first value that is given: on the command line, by the environment variable in the column *meaning*,
+in the file of `--config`, in `medcli.toml` of the working folder, by default. Both files have a table for each command,
+such as `[train.seg]`, with the names of its options ([settings from a file](runs.md#settings-from-a-file)).
 """
 EXIT_CODES = {
     0: "done",

@@ -37,6 +37,7 @@ AS_PRINTED = [
     ("docs/calibration.md", "Correct every image"),
     ("docs/segmentation.md", "Evaluate"),
     ("docs/report.md", "Report"),  # of that evaluation
+    ("docs/runs.md", "List, compare, repeat"),  # that one again
 ]
 OWN_RECORDINGS = [
     ("docs/calibration.md", "Your own calibration"),

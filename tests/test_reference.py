@@ -52,7 +52,9 @@ def test_the_page_names_every_command_and_every_option() -> None:
     for path, command in COMMANDS.items():
         flags = [param.opts[0] for param in command.params if param.param_type_name == "option" and path != "medcli"]
         for flag in flags:
-            assert f"`{flag}`" in sections[path] or flag in ("--json", "--quiet", "--verbose"), f"{path} {flag}"
+            assert f"`{flag}`" in sections[path] or flag in ("--config", "--json", "--quiet", "--verbose"), (
+                f"{path} {flag}"
+            )
     assert all(f"`{flag}`" in shared for flag in ("--json", "--quiet", "--verbose", "--help"))
 
 

@@ -114,7 +114,10 @@ TESTED_IN = {
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
     "veriserum/registration/test_register.py": "cli/register",
-    "workflows/test_demo.py": "cli/demo demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound",
+    "workflows/test_demo.py": (
+        "cli/demo cli/shared/command_runner "
+        "demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound"
+    ),
     "workflows/test_download_endings.py": "transfer/local_source",
     "workflows/test_report_of_runs.py": (
         "workspace/report_folder "
@@ -122,6 +125,9 @@ TESTED_IN = {
         "report/segmentation report/training report/write"
     ),
     "workspace/test_inventory.py": "cli/info workspace/next_commands",
+    "workspace/test_run_comparison.py": (
+        "cli/runs report/comparison workspace/run_figures workspace/run_listing workspace/run_repeat"
+    ),
     "workspace/test_runs.py": "workspace/resume",
 }
 """By test file below `tests`, the modules below `medcli` that are tested there and have no file of the same name."""

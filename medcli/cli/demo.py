@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from medcli.cli.shared import options
+from medcli.cli.shared.command_runner import CommandRunner
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output, folded
-from medcli.core.progress import Progress
 from medcli.core.shell import spell
 from medcli.demo import DemoResult, Listener, Step, run_demo
 from medcli.demo.plan import DemoTask
@@ -41,32 +41,11 @@ def demo(
     Makes small synthetic copies of both datasets, then labels, trains, evaluates, predicts, reconstructs, calibrates
     and registers, prints the command of each step, and writes a report. Run again, it does nothing twice.
     """
-    commands = _Commands(ctx, output)
+    commands = CommandRunner(ctx, output)
     if not output.verbose:  # the steps' own lines, as one an epoch, would drown those of the demonstration
         logging.getLogger("medcli").setLevel(logging.ERROR if output.quiet else logging.WARNING)
     result = run_demo(out, commands.run, quick, seed, workers, data_only, _Lines(output), commands.progress())
     output.finish(result, lambda done: _show(output, done))
-
-
-class _Commands(Output):
-    """Runs commands of this command line; keeps what they answer, instead of printing it."""
-
-    def __init__(self, ctx: typer.Context, output: Output) -> None:
-        super().__init__(True, output.quiet, output.verbose)
-        self.ctx, self.bars, self.answer = ctx, output.progress(), None
-
-    def run(self, words: Sequence[str | Path]) -> Any:
-        """The dataclass that the command of these words answers."""
-        command = self.ctx.find_root().command
-        with options.printed_by(self), command.make_context("medcli", list(map(str, words))) as ctx:
-            command.invoke(ctx)
-        return self.answer
-
-    def progress(self) -> Progress:
-        return self.bars
-
-    def finish(self, result: Any, show: Callable[[Any], None] | None = None) -> None:
-        self.answer = result
 
 
 class _Lines(Listener):

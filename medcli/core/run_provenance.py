@@ -24,18 +24,19 @@ from typing import Any
 from medcli import __version__
 from medcli.core.files import remove_leftovers, usable_cores, write_json
 from medcli.core.json_text import read_object, to_plain
+from medcli.core.run_records.options import NAME as NAME
+from medcli.core.run_records.options import note_path as note_path
+from medcli.core.run_records.options import write_options
 
-NAME = "medcli-run.json"
 SCHEMA = "medcli.run.v1"
 SYNTHETIC = "synthetic.json"
 """The file at the top of a data folder that :mod:`medcli.synthetic` made."""
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
 _CODECS = ("opencv-python-headless", "opencv-python", "simplejpeg")
-_BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
 _RECORD = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+?)(\.dist-info|(-py[\d.]+)?\.egg-info)$")
 _LEVELS_TO_MARKER = 5  # a record of UltraBones100k is four folders below the data folder
 
-_command: ContextVar[str] = ContextVar("medcli_command", default="")
+_command: ContextVar[tuple[str, datetime | None]] = ContextVar("medcli_command", default=("", None))
 logger = logging.getLogger(__name__)
 
 
@@ -59,7 +60,7 @@ class DatasetCitation:
 @contextmanager
 def command_line(text: str) -> Iterator[None]:
     """Runs in the block note ``text`` as the command that made them: ``medcli train seg --gpus 1``."""
-    token = _command.set(text)
+    token = _command.set((text, datetime.now(timezone.utc)))
     try:
         yield
     finally:
@@ -74,8 +75,9 @@ def note_run(
     settings: Any,
     result: Any = None,
     device: str = "",
+    goes_on: bool = False,
 ) -> Path:
-    """Write the note of a run.
+    """Write the note of a run, and its options as ``settings.toml`` (:mod:`medcli.core.run_records.options`) beside it.
 
     Args:
         target: the run's folder (the note is ``medcli-run.json`` in it, or ``label.medcli-run.json`` where the verb
@@ -87,22 +89,26 @@ def note_run(
         result: the result's dataclass; None where it has a file of its own, or the run resumes. A note that says the
             same of a result is left alone.
         device: what computed, in words.
+        goes_on: the run was interrupted and resumes, so the note keeps the time at which it began.
 
     A note that cannot be written is warned of: the results are there without it.
     """
-    path = note_path(target, verb)
+    path, now = note_path(target, verb), datetime.now(timezone.utc)
+    command, started = _command.get()
+    when = (started or now).isoformat(timespec="seconds")
     content = to_plain(
         {
             "schema": SCHEMA,
             "verb": verb,
-            "command": _command.get(),
-            "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": command,
+            "when": read_object(path).get("when", when) if goes_on else when,
+            "noted": now.isoformat(timespec="seconds"),
             "medcli": __version__,
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}",
             "cores": usable_cores(),
             "device": device,
-            "packages": installed_versions((*_PACKAGES, *_CODECS)),
+            "packages": package_versions(),
             "data": {
                 "dataset": about.dataset,
                 "licence": about.licence,
@@ -119,16 +125,10 @@ def note_run(
     try:
         remove_leftovers(path.parent)
         write_json(path, content)
+        write_options(target, verb)
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror or error)
     return path
-
-
-def note_path(target: Path, verb: str) -> Path:
-    """Where the note of a run of ``verb`` is that leaves ``target``."""
-    if target.suffix and not target.is_dir():
-        return target.with_name(f"{target.stem}.{NAME}")
-    return target / (f"{verb.partition(' ')[0]}.{NAME}" if verb in _BESIDE_DATA else NAME)
 
 
 def is_synthetic(root: Path) -> bool:
@@ -145,7 +145,12 @@ def mark_synthetic(root: Path, settings: Any) -> None:
 def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
     """Whether the note that is there differs in time and command line only: then the run did nothing new."""
     before = read_object(path)
-    return all(before.get(name) == value for name, value in content.items() if name not in ("when", "command"))
+    return all(before.get(name) == value for name, value in content.items() if name not in ("when", "noted", "command"))
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that the numbers come from."""
+    return installed_versions((*_PACKAGES, *_CODECS))
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:

@@ -38,9 +38,8 @@ def _calibrate(plan: DemoPlan) -> DemoTask:
             "Before calibration the beads deviate from the straight lines; after calibration they lie on them.",
         )
         numbers = {
-            "distortion": f"up to {shown.distortion_mm:.1f} mm, corrected in {done.done + done.skipped} images",
-            "X-ray RMS error to ground truth": f"{shown.error_before:.1f} grey levels before, "
-            f"{shown.error_after:.1f} after",
+            "distortion": f"{shown.distortion_mm:.1f} mm at most; corrected in {done.done + done.skipped} images",
+            "X-ray RMS error to ground truth": f"{shown.error_after:.1f} grey levels; before {shown.error_before:.1f}",
         }
         image = plan.save_image(
             "calibration.jpg",
@@ -136,7 +135,7 @@ def _register(plan: DemoPlan) -> DemoTask:
         before, after = (float(table[f"similarity_{when}"].mean()) for when in ("before", "after"))
         numbers = {
             "registered": f"{len(table)} pairs",
-            "gradient correlation": f"{before:.2f} before, {after:.2f} after (1: perfect)",
+            "gradient correlation": f"{after:.2f}; before {before:.2f}, 1 is perfect",
             "mean displacement": f"{table['displacement_mm'].mean():.1f} mm, {table['rotation_deg'].mean():.1f} deg",
         }
         image = ResultImage(

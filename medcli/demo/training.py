@@ -26,7 +26,7 @@ def one_thread() -> Iterator[None]:
 
 
 def first_and_last(metrics: Path, name: str) -> str:
-    """The values of a column in the first and in the last epoch, as text."""
+    """The values of a column in the last and in the first epoch, as text."""
     with metrics.open(encoding="utf-8", newline="") as file:
         values = [float(row[name]) for row in csv.DictReader(file)]
-    return f"{values[0]:.2f} in the first epoch, {values[-1]:.2f} in the last"
+    return f"{values[-1]:.2f} in the last epoch; {values[0]:.2f} in the first"

@@ -6,6 +6,7 @@ Text is plain text and is escaped when rendered; the only field with markup is :
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -42,11 +43,52 @@ class Command:
 
 
 @dataclass(frozen=True)
+class FigureTile:
+    """One number shown large.
+
+    Attributes:
+        value: the number; a text where there is none.
+        unit: of the number.
+        beside: a second line: what it is compared with, or what else belongs to it.
+    """
+
+    value: str
+    unit: str = ""
+    beside: str = ""
+
+    @staticmethod
+    def of(text: str) -> FigureTile:
+        """A tile from text such as ``0.01 mm; at the start 3.45``, ``36 of specimens 2 7 8`` or ``2 min 10 s``."""
+        first, _, beside = text.partition("; ")
+        duration = _DURATION.fullmatch(first)
+        found = None if duration else _MEASURED.fullmatch(first)
+        if found is None:
+            return FigureTile(first, beside=beside)
+        rest = found["rest"].lstrip(",").strip()
+        return FigureTile(found["value"], found["unit"] or "", "; ".join(filter(None, (rest, beside))))
+
+    @property
+    def is_number(self) -> bool:
+        """Whether there is a number to show large."""
+        return bool(_DURATION.fullmatch(self.value)) or is_number(self.value)
+
+
+_UNITS = "mm|°|deg|degrees|%|s|min|h|ms|px|grey levels|frames|pairs|images|epochs|points|poses|masks|records"
+_DURATION = re.compile(r"\d+ h \d+ min|\d+ min \d+ s")
+_MEASURED = re.compile(rf"(?P<value>[-\u2212+]?\d[\d,.]*)(?: ?(?P<unit>{_UNITS})(?![a-z]))?(?P<rest>(?:,? .*)?)")
+
+
+@dataclass(frozen=True)
 class KeyFigures:
-    """The most important numbers: name -> text with unit, shown large."""
+    """The most important numbers: name -> text with unit, shown large; what follows a semicolon is a second line."""
 
     figures: Mapping[str, str]
     kind: str = "figures"
+
+    @property
+    def tiles(self) -> dict[str, FigureTile]:
+        """Number, unit and second line of each."""
+        return {name: FigureTile.of(text) for name, text in self.figures.items()}
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
         section, found = _step(folder, step)
         sections.append(section)
         runs += found
-    origin = next((run.origin for run in runs if run.origin), {})
+    origin = min((run.origin for run in runs if run.origin), key=lambda one: str(one.get("when")), default={})
     versions: Json = {
         name: origin[name] for name in ("medcli", "python", "system", "when", "packages") if name in origin
     }
@@ -64,7 +64,10 @@ def read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
             ),
             *failures_note(content, "items"),
         ],
-        sections=[Section("What was run", [_overview(content)]), *_repeated_folded(sections)],
+        sections=[
+            Section("What was run", [_parts(content), _overview(content)]),
+            *(dataclasses.replace(section, folded=True) for section in _repeated_folded(sections)),
+        ],
         origin={
             **versions,
             "medcli": content.get("version") or versions.get("medcli", ""),
@@ -80,8 +83,31 @@ def read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
 
 def _figures(content: Json) -> dict[str, str]:
     """Steps and time, and the headline numbers of the demonstration."""
-    figures = {"steps": str(len(content["steps"])), "time": duration(to_float(content.get("seconds")))}
-    return figures | {str(name): str(value) for name, value in (content.get("figures") or {}).items()}
+    figures = {str(name): str(value) for name, value in (content.get("figures") or {}).items()}
+    for name in [name for name in figures if f"{name}".replace("untrained", "trained") != name]:
+        trained = name.replace("untrained", "trained")
+        if trained in figures:
+            figures[trained] += f"; untrained {figures.pop(name)}"
+    return figures | {"time": f"{duration(to_float(content.get('seconds')))}; {len(content['steps'])} steps"}
+
+
+def _parts(content: Json) -> Block:
+    """The steps of each dataset in one row: what was done, and how long it took."""
+    parts: dict[str, list[Json]] = {}
+    for step in content["steps"]:
+        command = str(step.get("command"))
+        is_xray = "veriserum" in command or " pose " in command
+        name = "synthetic data" if "--data-only" in command else "X-ray pairs" if is_xray else "ultrasound"
+        parts.setdefault(name, []).append(step)
+    rows = [
+        [
+            name,
+            ", ".join(dict.fromkeys(str(step.get("command")).split()[1] for step in steps if step.get("command"))),
+            duration(sum(to_float(step.get("seconds")) for step in steps)),
+        ]
+        for name, steps in parts.items()
+    ]
+    return Table(["part", "commands", "time"], rows, "Below, each step with its command, results and images")
 
 
 def _overview(content: Json) -> Block:
@@ -89,7 +115,7 @@ def _overview(content: Json) -> Block:
         [str(i), str(step["title"]), f"{to_float(step.get('seconds')):.1f}"]
         for i, step in enumerate(content["steps"], 1)
     ]
-    return Table(["step", "title", "seconds"], rows, "Steps in order; each has a section below, with its command")
+    return Table(["step", "title", "seconds"], rows, "Every step and its time", folded=True)
 
 
 def _step(folder: Path, step: Json) -> tuple[Section, list[RunReport]]:

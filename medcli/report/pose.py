@@ -128,6 +128,13 @@ def _distributions(folder: Path, result: Json) -> Iterator[Block]:
     yield Chart(panels, keys, "Share of the pairs with an error below a value.", _percentiles(result))
 
 
+def error_panels() -> list[tuple[str, str, str]]:
+    """Title, unit and column of ``pairs.csv`` of each main measure."""
+    from medcli.veriserum.pose.metrics import POSE_MEASURES
+
+    return [(f"{m.title[:1].upper()}{m.title[1:]}", _sign(m), m.name) for m in POSE_MEASURES if m.is_main]
+
+
 def _shares(count: int) -> list[float]:
     return [0.0, *(100 * i / count for i in range(1, count + 1))]
 

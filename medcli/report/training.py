@@ -23,19 +23,9 @@ from medcli.report.run_files import (
 )
 from medcli.training.run_folder import METRICS, RESULT, is_early
 from medcli.training.settings import SETTINGS_FILE
+from medcli.workspace.run_figures import TRAINING_MEASURES
 
 _SEG, _POSE = "medcli.train_seg.v1", "medcli.train_pose.v1"
-_NAMES = {
-    "train_loss": "training loss",
-    "val_loss": "validation loss",
-    "val_dice": "validation Dice",
-    "val_chamfer_mm": "mean distance, mm",
-    "val_hausdorff_mm": "Hausdorff distance, mm",
-    "val_hausdorff_95_mm": "95 % distance, mm",
-    "val_in_plane_mm": "in plane bs, mm",
-    "val_out_of_plane_mm": "out of plane bs, mm",
-    "val_rotation_deg": "rotation, degrees",
-}
 _PANELS: Mapping[str, Sequence[tuple[str, str, Mapping[str, str]]]] = {
     _SEG: (
         ("Loss", "", {"train_loss": "training", "val_loss": "validation"}),
@@ -138,9 +128,18 @@ def _curves(schema: str, history: Sequence[Mapping[str, str]], result: Json) -> 
             style += 1
         words = "; ".join(f"{curve.label} from {_first(curve.y)} to {_first(curve.y[::-1])}" for curve in drawn)
         panels.append(draw(Axes(f"{title}, {unit}" if unit else title, "epoch", whole_x=True), drawn, f"{words}."))
-    by = _NAMES.get(result.get("monitor", "val_loss"), "validation loss").partition(",")[0]
+    by = TRAINING_MEASURES.get(result.get("monitor", "val_loss"), "validation loss").partition(",")[0]
     best = f" The best epoch, by {by}, is {result['best_epoch']}." if "best_epoch" in result else ""
     return [Chart(panels, keys, f"Every epoch of the run.{best}", _epochs(history))]
+
+
+def panels_of(is_pose: bool) -> list[tuple[str, str]]:
+    """Title with unit, and column of ``metrics.csv``, of each curve of a training."""
+    return [
+        (f"{title}, {label}{f', {unit}' if unit else ''}", name)
+        for title, unit, metrics in _PANELS[_POSE if is_pose else _SEG]
+        for name, label in metrics.items()
+    ]
 
 
 def _first(values: Sequence[float]) -> str:
@@ -148,12 +147,17 @@ def _first(values: Sequence[float]) -> str:
 
 
 def _epochs(history: Sequence[Mapping[str, str]]) -> Table:
-    names = [name for name in _NAMES if any(row.get(name) for row in history)]
+    names = [name for name in TRAINING_MEASURES if any(row.get(name) for row in history)]
     rows = [
         [row.get("epoch", ""), *(number(to_float(row.get(name))) for name in names)] for row in history[-_MOST_ROWS:]
     ]
     shown = f", the last {_MOST_ROWS}" if len(history) > _MOST_ROWS else ""
-    return Table(["epoch", *(_NAMES[name] for name in names)], rows, f"All numbers of these curves{shown}", folded=True)
+    return Table(
+        ["epoch", *(TRAINING_MEASURES[name] for name in names)],
+        rows,
+        f"All numbers of these curves{shown}",
+        folded=True,
+    )
 
 
 def _validation(result: Json, history: Sequence[Mapping[str, str]]) -> list[Block]:
@@ -161,13 +165,13 @@ def _validation(result: Json, history: Sequence[Mapping[str, str]]) -> list[Bloc
         return [Note("The table of the best epoch is written at the end of the run.")]
     mean_pose = result.get("mean_pose_metrics") or {}
     best, last = result["best_metrics"], result["last_metrics"]
-    names = [name for name in _NAMES if name in best and name != "train_loss"]
+    names = [name for name in TRAINING_MEASURES if name in best and name != "train_loss"]
     header = ["measure", f"best (epoch {result['best_epoch']})", f"last (epoch {result['epochs']})"]
     if mean_pose:
         header.append("always the mean pose")
     rows = [
         [
-            _NAMES[name],
+            TRAINING_MEASURES[name],
             *(number(to_float(row.get(name))) for row in ([best, last, mean_pose] if mean_pose else [best, last])),
         ]
         for name in names
@@ -197,7 +201,7 @@ def read_cross_validation(folder: Path, provenance: ProvenanceRecord) -> RunRepo
     if not result:
         return None
     folds = result["folds"]
-    names = [name for name in _NAMES if name in result["mean_metrics"]]
+    names = [name for name in TRAINING_MEASURES if name in result["mean_metrics"]]
     rows = [
         [
             _words(fold["val_specimens"]),
@@ -207,7 +211,7 @@ def read_cross_validation(folder: Path, provenance: ProvenanceRecord) -> RunRepo
         for fold in folds
     ]
     rows.append(["mean", "", *(number(to_float(result["mean_metrics"][name])) for name in names)])
-    header = ["specimen left out", "best epoch", *(_NAMES[name] for name in names)]
+    header = ["specimen left out", "best epoch", *(TRAINING_MEASURES[name] for name in names)]
     mean = result["mean_metrics"]
     return RunReport(
         title="Cross-validation of a bone segmentation network",

@@ -159,12 +159,13 @@ class Training(ABC, Generic[Result]):
             ended = f"{finished.epochs} epochs" + (f", {finished.ended}" if is_early(start.result) else "")
             logger.info("%s is already finished: %s; --overwrite trains again", out, ended)
             return finished
-        note(self.verb, out, self.about, self.settings)
+        goes_on = start.checkpoint is not None and is_own_checkpoint(out, start.checkpoint)
+        note(self.verb, out, self.about, self.settings, goes_on=goes_on)
         task = self.prepare(out, start.checkpoint is None, progress)
         trained = train(task, self.settings, devices, out, start, progress)
         result = self.report(out, trained)
         finish(out, result)
-        note(self.verb, out, self.about, self.settings, trained.device)
+        note(self.verb, out, self.about, self.settings, trained.device, goes_on)
         return result
 
 
@@ -238,10 +239,10 @@ def finish(out: Path, result: Any) -> None:
         write_json(out / RESULT, result)
 
 
-def note(verb: str, out: Path, about: DatasetCitation, settings: Any, device: str = "") -> None:
+def note(verb: str, out: Path, about: DatasetCitation, settings: Any, device: str = "", goes_on: bool = False) -> None:
     """Note command line, versions and data of a run (``core.run_provenance``); one process does it for all."""
     if is_first_process():
-        note_run(out, verb, about, Path(settings.root), settings, device=device)
+        note_run(out, verb, about, Path(settings.root), settings, device=device, goes_on=goes_on)
 
 
 def _device_name(trainer: pl.Trainer) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from medcli.core.errors import DataError, UsageError, printable
 from medcli.core.files import write_bytes, write_text
+from medcli.core.run_records.options import resolve_option
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ def find_newest(runs_root: Path, task: str) -> Path:
             f"no checkpoint {runs_root / task / '*' / f'best{SUFFIX}'}",
             f"train one (medcli train {task}) or name one (--checkpoint FILE)",
         )
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path))
+    newest = max(found, key=lambda path: (path.stat().st_mtime_ns, path))
+    resolve_option("checkpoint", newest)
+    return newest
 
 
 def read_tensors(path: Path, most_bytes: int = 8 << 30) -> dict[str, torch.Tensor]:

@@ -196,7 +196,7 @@ def _calibrate(folder: Path, kind: str) -> Run:
 
 
 def _reconstruct(folder: Path, kind: str) -> Run:
-    records = [content["reconstruction"] for content in _reconstructions(folder)]
+    records = [content["reconstruction"] for content in reconstructions(folder)]
     means = [record["distance_mm"]["mean"] for record in records if record["distance_mm"]]
     headline = f"mean distance to the CT {_number(sum(means) / len(means), 3)} mm" if means else ""
     return Run(folder, kind, FINISHED, f"{len(records)} records", headline, _changed(folder))
@@ -242,7 +242,7 @@ def _evaluated(folder: Path) -> str | None:
 
 
 def _rebuilt(folder: Path) -> str | None:
-    return RECONSTRUCT if next(_reconstructions(folder), None) else None
+    return RECONSTRUCT if next(reconstructions(folder), None) else None
 
 
 def _poses_written(path: Path) -> str | None:
@@ -287,7 +287,8 @@ def _folds(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"specimen*/{SETTINGS_FILE}"))
 
 
-def _reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
+def reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
+    """What ``medcli reconstruct`` wrote of each record."""
     for path in sorted(folder.glob("*.json")):
         content = read_object(path)
         if {"made_from", "reconstruction"} <= content.keys():

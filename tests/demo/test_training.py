@@ -21,4 +21,4 @@ def test_one_thread_in_the_block_only() -> None:
 def test_first_and_last_epoch(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch,train_loss\n1,0.75\n2,0.6\n3,0.25\n", "utf-8")
     words = first_and_last(tmp_path / "metrics.csv", "train_loss")
-    assert words == "0.75 in the first epoch, 0.25 in the last"
+    assert words == "0.25 in the last epoch; 0.75 in the first"

@@ -112,13 +112,13 @@ def test_network_is_trained(quick: Made) -> None:
 
 
 def test_calibration_and_registration_approach_the_ground_truth(quick: Made) -> None:
-    before, after = numbers_in(quick.step("calibrate")["numbers"]["X-ray RMS error to ground truth"])
+    after, before = numbers_in(quick.step("calibrate")["numbers"]["X-ray RMS error to ground truth"])
     assert after < 6  # noise alone is 3 to 5 grey levels
     assert before > 3 * after
     assert 1 < numbers_in(quick.step("calibrate")["numbers"]["distortion"])[0] < 15
     after_mm, before_mm = numbers_in(quick.step("evaluate-registered")["numbers"]["registered, in-plane error"])
     assert after_mm < 0.2 < 1 < before_mm
-    first, last = numbers_in(quick.step("train-pose")["numbers"]["pose training loss"])
+    last, first = numbers_in(quick.step("train-pose")["numbers"]["pose training loss"])
     assert last < first
 
 
@@ -315,3 +315,36 @@ def digest(path: Path) -> str:
     if path.parent.name == "reconstruct" and path.suffix == ".json":
         content = re.sub(rb'"made_from": "\w+"', b"", content)
     return hashlib.sha256(content).hexdigest()
+
+
+def test_its_runs_store_their_settings_and_can_be_repeated(
+    quick: Made, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An evaluation again, from the settings that it has stored: the same command, the same figures."""
+    monkeypatch.chdir(quick.folder.parent)
+    names = {path.relative_to(quick.folder).as_posix() for path in quick.folder.rglob("*settings.toml")}
+    assert names >= {
+        "runs/seg/small/settings.toml",
+        "runs/pose/small/settings.toml",
+        "runs/evaluate/seg-trained/settings.toml",
+        "runs/evaluate/pose/settings.toml",
+        "runs/reconstruct/settings.toml",
+        "runs/register/poses.settings.toml",
+        "ultrabones/label.settings.toml",
+        "ultrabones/predict.settings.toml",
+        "veriserum/calibrated/settings.toml",
+    }
+    ran = medcli("runs", "repeat", "seg-trained", "--runs", "demo/runs", "--out", tmp_path / "again", "--json")
+    assert ran.code == 0, ran.err
+    answer = json.loads(ran.out)
+    assert answer["differences"] == []
+    assert answer["figures"] > 50
+    stored = [folder / "settings.toml" for folder in (quick.folder / "runs/evaluate/seg-trained", tmp_path / "again")]
+    before, after = (
+        [line for line in path.read_text("utf-8").splitlines() if not line.startswith("out")] for path in stored
+    )
+    assert before == after
+    compared = json.loads(
+        medcli("runs", "compare", "seg-trained", "seg-untrained", "--runs", "demo/runs", "--json").out
+    )
+    assert [one["name"] for one in compared["settings"]] == ["checkpoint"]

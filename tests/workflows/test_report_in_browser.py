@@ -104,7 +104,12 @@ class Opened:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(report.as_uri())
         if options.get("java_script_enabled", True):
+            # The steps of a demonstration are collapsed.
+            self.page.evaluate("for (const one of document.querySelectorAll('.whole')) one.open = true")
             self.page.evaluate(DRAWN)
+        else:
+            for summary in self.page.locator(".level2 > details > summary").all():
+                summary.click()
 
     def __enter__(self) -> Opened:
         return self

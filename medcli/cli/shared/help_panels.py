@@ -26,8 +26,10 @@ PANELS = {
         "--to --resample --size --quick --data-only --seed"
     ),
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
-    "Output": ("--out --dest --format --quality --overlay --overlays --figure --skip-existing --overwrite --dry-run"),
-    "Every command": "--json --quiet --verbose --help",
+    "Output": (
+        "--out --report --dest --format --quality --overlay --overlays --figure --skip-existing --overwrite --dry-run"
+    ),
+    "Every command": "--config --json --quiet --verbose --help",
 }
 """The panels in their order, with the options of all commands; the few of groups are in a panel of their own."""
 ELSEWHERE = {

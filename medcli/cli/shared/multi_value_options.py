@@ -21,11 +21,16 @@ from medcli.cli.shared.completion import offered
 from medcli.cli.shared.help_page import HelpPage
 from medcli.cli.shared.option_values import OptionKind, describe, option_kinds
 from medcli.cli.shared.options import with_output
+from medcli.cli.shared.output import say
 from medcli.cli.shared.usage_errors import errors_of, misuse
+from medcli.core.run_records.options import run_options
 from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
+CONFIG = "medcli.toml"
+"""The file of settings that is read where a command is started."""
+_SETTINGS_TAKEN = "medcli.settings_taken"
 _WORDS = "medcli.words"
 """Where a context keeps what was typed, for the shell's completion."""
 _ADDRESS = "base_url"
@@ -61,12 +66,45 @@ class WordsCommand(HelpPage, TyperCommand):
             for flags, kind in self._spellings:
                 _refuse_contradiction(words, flags, kind, ctx)
         rest = super().parse_args(ctx, words)
+        if not ctx.params.get("quiet"):
+            for line in ctx.meta.pop(_SETTINGS_TAKEN, []):
+                say("", line)
         for param in self.params:
             given = ctx.params.get(param.name or "")
             for value in given if isinstance(given, (list, tuple)) else [given]:
                 if param.name != _ADDRESS:
                     _refuse_credential(value, param, ctx)
         return rest
+
+    def take_settings(self, ctx: Any, file: Path | None, is_step: bool) -> None:
+        """Give the options that are not typed the values of ``--config`` and of ``medcli.toml``.
+
+        Args:
+            is_step: the command is run by another one, in whose place no file of the folder speaks.
+        """
+        local = Path(CONFIG)
+        files = ([] if is_step or not local.is_file() else [local]) + ([file] if file else [])
+        if not files:
+            return
+        from medcli.cli.shared.config_file import read_table
+
+        kinds = option_kinds(self.callback)
+
+        def spread(word: Any, param: Any) -> Sequence[Any]:
+            is_text = isinstance(word, str)
+            return _elements(word, kinds[param.name].element, param.opts[0]) if is_text else [word]
+
+        tables = [read_table(one, ctx, kinds, spread) for one in files]
+        ctx.default_map = {name: value for table in tables for name, value in table.values.items()}
+        taken = tables[0].values if files[0] == local else {}
+        if taken:
+            ctx.meta[_SETTINGS_TAKEN] = [f"settings from {local}: {', '.join(taken).replace('_', '-')}"]
+
+    def invoke(self, ctx: Any) -> Any:
+        from medcli.cli.shared.config_file import command_path, command_values
+
+        with run_options(".".join(command_path(ctx)), command_values(self.params, ctx.params)):
+            return super().invoke(ctx)
 
     def _spread(self, words: list[str]) -> list[str]:
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)

@@ -69,6 +69,21 @@ OUTPUT = {
 }
 
 
+def _take_settings(ctx: typer.Context, file: Path | None) -> Path | None:
+    if not ctx.resilient_parsing and hasattr(ctx.command, "take_settings"):
+        ctx.command.take_settings(ctx, file, _given.get() is not None)
+    return file
+
+
+CONFIG = typer.Option(
+    "--config",
+    metavar="FILE",
+    is_eager=True,  # before the options that it gives values to
+    callback=_take_settings,
+    help="Settings, TOML: names of options in a table such as [train.seg].  [default: medcli.toml, if it exists]",
+)
+
+
 PoseFrame = Annotated[
     Literal["world", "fs", "source-bs"],
     typer.Option("--pose-frame", help="Coordinate frame of the poses; world is that of plane bs."),
@@ -196,6 +211,9 @@ class IdRange:
             raise ValueError("a range from a smaller to a larger number")
         return span
 
+    def __str__(self) -> str:
+        return f"{self.first}" if self.last == self.first else f"{self.first}-{self.last}"
+
 
 Ids = Annotated[
     list[IdRange] | None,
@@ -216,9 +234,11 @@ def with_output(command: Callable[..., None]) -> Callable[..., None]:
     given = [param for param in signature.parameters.values() if param.name != "output"]
     annotations = {param.name: param.annotation for param in given}
     annotations |= {name: Annotated[bool, option] for name, option in OUTPUT.items()}
-    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False) for name in OUTPUT]
+    annotations["config"] = Annotated[Path | None, CONFIG]
+    added = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None)]
+    added += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False) for name in OUTPUT]
 
-    def run(json: bool, quiet: bool, verbose: bool, **values: Any) -> None:
+    def run(json: bool, quiet: bool, verbose: bool, config: Path | None = None, **values: Any) -> None:
         command(output=_given.get() or Output(json, quiet, verbose), **values)
 
     run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__

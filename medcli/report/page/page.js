@@ -2,6 +2,18 @@
 // Copy buttons, before/after sliders, and interactive point clouds. Without JavaScript the page still shows everything:
 // both images side by side, and a static image of the points.
 
+// A link to a collapsed section opens it; what is printed is open.
+const openAround = (name) => {
+  for (let node = name && document.getElementById(name); node; node = node.parentElement) {
+    if (node.tagName === "DETAILS") node.open = true;
+  }
+};
+for (const link of document.querySelectorAll("nav a")) {
+  link.addEventListener("click", () => openAround(decodeURIComponent(link.hash.slice(1))));
+}
+openAround(decodeURIComponent(location.hash.slice(1)));
+addEventListener("beforeprint", () => { for (const one of document.querySelectorAll(".whole")) one.open = true; });
+
 for (const box of document.querySelectorAll(".command")) {
   const text = box.querySelector("pre");
   const shell = document.createElement("div");

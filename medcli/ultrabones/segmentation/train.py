@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.progress import SILENT, Progress
+from medcli.core.run_records.options import changed_options
 from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
@@ -186,7 +187,10 @@ def cross_validate(
     for number, split in enumerate(splits, 1):
         logger.info("fold %d of %d: specimen %d left out", number, len(splits), *split.val)
         fold = dataclasses.replace(settings, train_specimens=split.train, val_specimens=split.val)
-        folds.append(train_segmentation(fold, fold_folder(out, *split.val), "auto", overwrite, progress))
+        folder = fold_folder(out, *split.val)
+        own = {"cv": None, "train_specimens": split.train, "val_specimens": split.val, "out": folder}
+        with changed_options(**own):
+            folds.append(train_segmentation(fold, folder, "auto", overwrite, progress))
     result = CrossValidationResult(out, tuple(folds), _mean_metrics(folds))
     finish(out, result)
     note(f"{VERB} --cv loo", out, ABOUT, settings, folds[0].device)

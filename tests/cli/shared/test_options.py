@@ -85,7 +85,7 @@ def test_every_command_gets_the_options_that_decide_what_is_printed() -> None:
         seen.append((output, count))
 
     wrapped = with_output(command)
-    assert list(inspect.signature(wrapped).parameters) == ["count", "json", "quiet", "verbose"]
+    assert list(inspect.signature(wrapped).parameters) == ["count", "config", "json", "quiet", "verbose"]
     assert (wrapped.__name__, wrapped.__doc__) == (command.__name__, command.__doc__)
     wrapped(json=True, quiet=False, verbose=True, count=3)
     ((output, count),) = seen

@@ -1,0 +1,176 @@
+"""``medcli runs repeat``: how a run was made, where it would be made again, and what is different by now."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from medcli import __version__
+from medcli.core.errors import DataError
+from medcli.core.run_provenance import package_versions
+from medcli.core.run_records.options import NAME as NOTE
+from medcli.core.run_records.options import OPTIONS_FILE, read_options
+from medcli.training.settings import DATA, read_settings
+from medcli.workspace.run_comparison import ComparedValue
+from medcli.workspace.run_figures import run_figures
+from medcli.workspace.run_listing import read_note
+from medcli.workspace.runs import Run, find_run
+
+_MOST_FILES = 200_000
+_INPUTS = ("checkpoint", "calibrated", "predictions", "reference", "start", "poses", "distortion", "meshes")
+"""Options that name files which another run may have replaced."""
+
+
+@dataclass(frozen=True)
+class RepeatPlan:
+    """A run that is to be made again.
+
+    Attributes:
+        run: its folder or table.
+        table: its command, ``("train", "seg")``.
+        options: what it was called with (:mod:`medcli.core.run_records.options`); None: only its command line is known.
+        typed: the words of that command line, without the program's name.
+        out: where it is made again.
+        changes: what is not as it was then, one text each.
+    """
+
+    run: Path
+    table: tuple[str, ...]
+    options: Mapping[str, Any] | None
+    typed: tuple[str, ...]
+    out: Path
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RepeatResult:
+    """A run that was made again.
+
+    Attributes:
+        run: the first one.
+        out: the new one.
+        command: what made it.
+        changes: what is not as it was then: versions, device, data.
+        differences: figures, and the digest of the data, that are not those of the first; empty if all are.
+        figures: how many were compared.
+        dry_run: nothing was run.
+    """
+
+    run: Path
+    out: Path
+    command: str
+    changes: tuple[str, ...]
+    differences: tuple[ComparedValue, ...] = ()
+    figures: int = 0
+    dry_run: bool = False
+    schema: str = "medcli.runs_repeat.v1"
+
+
+def plan_repeat(run: Run, out: Path | None = None) -> RepeatPlan:
+    """How to make a run again, from the options or the command line that it has stored.
+
+    Args:
+        run: the run.
+        out: where to; default: a name beside it that is free.
+
+    Raises:
+        DataError: it does not say how it was made.
+    """
+    note, options = read_note(run), read_options(run.path, run.kind)
+    typed = tuple(shlex.split(str(note.get("command") or ""), posix=os.name != "nt")[1:])
+    table = tuple(run.kind.partition(" --")[0].split())
+    if not options and not typed:
+        raise DataError(
+            f"{run.path} does not say how it was made: it has neither its options (settings.toml) nor a record of its "
+            "command line (medcli-run.json)",
+            "run its command yourself; `medcli runs` names it",
+        )
+    changes = (*_versions_changed(note), *_data_changed(run, note, options))
+    return RepeatPlan(run.path, table, options or None, typed, out or _free_name(run.path), changes)
+
+
+def compare_repeated(run: Run, out: Path) -> tuple[tuple[ComparedValue, ...], int]:
+    """The figures of a run and of its repetition that are not equal, but for times, and how many were compared."""
+    again = find_run(out)
+    if again is None:
+        return (), 0
+    before, after = run_figures(run), run_figures(again)
+    if run.path.is_dir() and again.path.is_dir():
+        digests: list[Any] = [read_settings(path).get(DATA) for path in (run.path, again.path)]
+        before, after = {"data": digests[0], **before}, {"data": digests[1], **after}
+    names = [name for name in dict.fromkeys((*before, *after)) if not name.startswith(("time", "seconds"))]
+    pairs = [(name, (before.get(name), after.get(name))) for name in names]
+    return tuple(ComparedValue(name, pair, True) for name, pair in pairs if pair[0] != pair[1]), len(names)
+
+
+def _free_name(path: Path) -> Path:
+    """``NAME-repeat``, ``NAME-repeat-2`` …"""
+    for number in range(1, 10_000):
+        name = path.with_name(
+            f"{path.stem if path.is_file() else path.name}-repeat{f'-{number}' if number > 1 else ''}"
+        )
+        free = name.with_name(name.name + path.suffix) if path.is_file() else name
+        if not free.exists():
+            return free
+    raise DataError(f"{path} was repeated 10,000 times", "name a new folder: --out NEW")
+
+
+def _versions_changed(note: Mapping[str, Any]) -> Iterator[str]:
+    now = {"medcli": __version__, "python": platform.python_version(), **package_versions()}
+    then = {name: note.get(name) for name in ("medcli", "python", "system")} | dict(note.get("packages") or {})
+    now["system"] = f"{platform.system()} {platform.machine()}"
+    for name, version in then.items():
+        if version and version != now.get(name):
+            yield f"{name} was {version}, is {now.get(name, 'not installed')}"
+
+
+def _data_changed(run: Run, note: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[str]:
+    """Inputs that are missing, or were written after the run."""
+    try:
+        then = datetime.fromisoformat(str(note.get("noted") or note.get("when"))).timestamp() + 1
+    except ValueError:
+        return
+    root = (note.get("data") or {}).get("root")
+    given = [root, *(options.get(name) for name in _INPUTS)]
+    for place in dict.fromkeys(Path(str(one)) for one in given if one):
+        if not place.exists():
+            if place.suffix or str(place) == str(root):
+                yield f"{place} does not exist any more"
+            continue
+        newer, first = _newer(place, then, run.path)
+        if newer:
+            more = "" if place.is_file() else f": {newer:,} files, such as {first}"
+            yield f"{place} was changed after the run{more}"
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is one that ``predict`` writes beside the data, which no other run reads unless it names it."""
+    is_note = path.name.endswith((NOTE, OPTIONS_FILE))
+    return is_note or path.name.startswith("predictions") or path.parent.name == "Labels_pred"
+
+
+def _newer(place: Path, then: float, own: Path) -> tuple[int, Path]:
+    """How many files were written after ``then``, but for those of the run itself; and one of them."""
+    count, first, seen = 0, place, 0
+    files = (
+        [place] if place.is_file() else (Path(folder) / name for folder, _, names in os.walk(place) for name in names)
+    )
+    for seen, path in enumerate(files):
+        if seen >= _MOST_FILES:
+            break
+        if own in path.parents or _is_result(path):
+            continue
+        try:
+            is_newer = path.stat().st_mtime > then
+        except OSError:
+            continue
+        if is_newer:
+            first = first if count else path
+            count += 1
+    return count, first

@@ -1,0 +1,126 @@
+"""Runs are listed, found by a part of their name, set side by side, and repeated from what they have stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import write_json
+from medcli.core.run_provenance import command_line, note_run
+from medcli.core.run_records.options import run_options, write_options
+from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.segmentation.settings import SegmentationSettings
+from medcli.veriserum.pose.settings import PoseSettings
+from medcli.workspace.run_comparison import compare_runs
+from medcli.workspace.run_listing import get_run, list_runs
+from medcli.workspace.run_repeat import compare_repeated, plan_repeat
+from tests.conftest import Ran
+from tests.support.run_folders import write_evaluation, write_training
+
+SEG = SegmentationSettings(epochs=3)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two trainings, of which one was interrupted, one pose training and one evaluation."""
+    monkeypatch.chdir(tmp_path)
+    root = Path("runs")
+    Path("data").mkdir()
+    for name, lr in (("one", 1e-5), ("two", 0.5)):
+        settings = dataclasses.replace(SEG, lr=lr, epochs=3 if name == "one" else 9)
+        folder = write_training(root / "seg" / name, settings, finished=name == "one")
+        with command_line(f"medcli train seg --lr {lr} --out {folder} --overwrite"):
+            note_run(folder, "train seg", ABOUT, Path("data"), settings)
+    write_training(root / "pose/one", PoseSettings())
+    write_evaluation(root / "evaluate/seg", "runs/seg/one/best.safetensors")
+    return root
+
+
+def test_runs_are_listed_newest_last_within_80_columns(runs: Path, medcli: Callable[..., Ran]) -> None:
+    note = json.loads((runs / "seg/one/medcli-run.json").read_text())
+    write_json(runs / "seg/one/medcli-run.json", {**note, "when": "2020-01-31T12:00:00+00:00"})
+    found = list_runs(runs)
+    assert found.runs[0].run.path == runs / "seg/one"
+    assert found.runs[0].started.startswith("2020-01-31 ")
+    assert found.runs[0].data == "data"
+    ran = medcli("runs")
+    assert max(map(len, ran.out.splitlines())) <= 80
+    first, second = ran.out.splitlines()[:2]
+    assert first.split()[2:] == ["train", "seg", "finished", str(runs / "seg/one")]
+    assert second.split(";") == ["                  best validation Dice 0.750 (epoch 2 of 3)", " data"]
+    assert ran.out.count("interrupted") == 1
+    content = json.loads(medcli("runs", "--json").out)
+    assert (content["schema"], len(content["runs"]), content["runs"][0]["kind"]) == ("medcli.runs.v1", 4, "train seg")
+    assert medcli("runs", "--runs", "none").code == 3
+
+
+def test_a_run_is_found_by_the_end_of_its_path(runs: Path) -> None:
+    assert get_run(Path("two"), runs).path == get_run(runs / "seg/two", runs).path == runs / "seg/two"
+    with pytest.raises(UsageError, match="the end of 2 runs"):
+        get_run(Path("one"), runs)
+    with pytest.raises(DataError) as caught:
+        get_run(Path("twoo"), runs)
+    assert caught.value.hint == "did you mean two?"
+
+
+def test_differing_settings_and_all_figures_side_by_side(runs: Path, medcli: Callable[..., Ran]) -> None:
+    found = compare_runs([runs / "seg/one", Path("two")], runs)
+    assert {one.name: one.values for one in found.settings} == {"lr": (1e-5, 0.5), "epochs": (3, 9)}
+    figures = {one.name: one for one in found.figures}
+    assert figures["validation Dice, best"].values == (0.75, 0.75)
+    assert not figures["validation Dice, best"].differs
+    ran = medcli("runs", "compare", "seg/one", "two", "--report", "page.html")
+    assert ran.code == 0, ran.err
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert "  validation Dice, best" in ran.out
+    page = Path("page.html").read_text("utf-8")
+    assert page.count('class="line s1"') >= 3  # in each panel, and in the legend
+    assert page.count('class="line s1"') == page.count('class="line s2"')
+    write_evaluation(runs / "evaluate/other", "another.safetensors")
+    ran = medcli("runs", "compare", "evaluate/seg", "other", "--json")
+    settings = json.loads(ran.out)["settings"]
+    assert [one["values"] for one in settings] == [["runs/seg/one/best.safetensors", "another.safetensors"]]
+    assert medcli("runs", "compare", "evaluate/seg", "other", "--report", "b.html").code == 0
+    Path("mine.html").write_text("mine")
+    for words in (["seg/one"], ["seg/one", "pose/one"], ["seg/one", "two", "--report", "mine.html"]):
+        assert medcli("runs", "compare", *words).code == 2
+    assert Path("mine.html").read_text() == "mine"
+
+
+def test_a_repetition_has_the_stored_settings_and_says_what_changed(
+    runs: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = medcli("runs", "repeat", "two", "--dry-run")  # from its command line
+    assert ran.out.strip() == f"medcli train seg --lr 0.5 --out {Path('runs/seg/two-repeat')}"
+    with run_options("train.seg", {"lr": 0.25, "seed": 42, "no-cache": True, "out": "x", "resume": "auto"}):
+        write_options(runs / "seg/two", "train seg")
+    monkeypatch.setenv("MEDCLI_SEED", "3")
+    ran = medcli("runs", "repeat", "two", "--dry-run", "--out", "new")  # from its options
+    assert ran.out.strip() == "medcli train seg --lr 0.25 --seed 42 --no-cache --out new"
+    path = runs / "seg/two/medcli-run.json"
+    note = json.loads(path.read_text())
+    write_json(path, {**note, "medcli": "0.0.1", "packages": {**note["packages"], "numpy": "0.1"}})
+    Path("data/a.png").touch()
+    os.utime("data/a.png", (4e9, 4e9))
+    changes = "\n".join(plan_repeat(get_run(Path("two"), runs)).changes)
+    assert "medcli was 0.0.1, is " in changes
+    assert "numpy was 0.1, is " in changes
+    assert "data was changed after the run: 1 files, such as data" in changes
+    with pytest.raises(DataError, match="does not say how it was made"):
+        plan_repeat(get_run(Path("pose/one"), runs))
+
+
+def test_figures_of_the_repetition_that_differ_are_listed(runs: Path) -> None:
+    run = get_run(Path("two"), runs)
+    write_training(runs / "seg/two-repeat", dataclasses.replace(SEG, lr=0.5, epochs=9), finished=False)
+    assert compare_repeated(run, runs / "seg/two-repeat")[0] == ()
+    (runs / "seg/two-repeat/metrics.csv").write_text("epoch,val_loss,val_dice\n1,0.9,0.25\n2,0.5,0.76\n3,0.6,0.5\n")
+    (differing,), count = compare_repeated(run, runs / "seg/two-repeat")
+    assert (differing.name, differing.values) == ("validation Dice, best", (0.75, 0.76))
+    assert count > 4
