@@ -47,6 +47,7 @@ MAY_IMPORT_INSIDE = {
         "registration": {"dataset", "geometry", "pose_refinement", "labelling", "reconstruction"},
         "segmentation": {"dataset"},
         "evaluation": {"dataset", "segmentation"},
+        "checks": {"dataset", "geometry", "labelling"},
     },
     "veriserum": {
         "dataset": set(),
@@ -56,6 +57,8 @@ MAY_IMPORT_INSIDE = {
         "registration": {"dataset", "geometry", "calibration"},
         "pose": {"dataset", "geometry", "calibration"},
         "kinematics": {"dataset", "geometry", "calibration", "registration", "pose"},
+        "labelling": {"dataset", "geometry", "calibration", "registration"},
+        "checks": {"dataset", "geometry", "calibration", "registration"},
     },
 }
 """The order inside a dataset's package."""

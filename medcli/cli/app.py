@@ -13,6 +13,7 @@ import typer
 from medcli import __version__
 from medcli.cli import (
     calibrate,
+    check,
     checkpoint,
     demo,
     download,
@@ -44,6 +45,7 @@ app = App(
 )
 # In the order in which a study uses them.
 app.add_typer(download.app, name="download")
+app.add_typer(check.app, name="check")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(label.app, name="label")
 app.add_typer(train.app, name="train")

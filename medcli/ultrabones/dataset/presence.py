@@ -82,6 +82,15 @@ def check_records(
     _any_of(found, lambda record: check_pose_columns(record.path))
 
 
+def check_frames_present(root: Path, specimens: Sequence[int] | None = None) -> None:
+    """Make sure that there are frames, and of each of these specimens.
+
+    Raises:
+        DataError: no folder, no frame, or a specimen is not there.
+    """
+    refuse_absent("specimen", specimens or (), [record.specimen for record in _with_frames(root)], root)
+
+
 def refuse_absent(column: str, wanted: Iterable[int], present: Iterable[int], root: Path | str) -> None:
     """Raise a :class:`DataError` for numbers of a ``column`` that are asked for and not present."""
     there = sorted(set(present))
