@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "cli": _SHARED | _DATASETS | {"workspace", "report", "synthetic", "demo"},
     "__main__": {"cli"},
 }
-"""What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all."""
+"""What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all, which
+imports the public names of the others when they are used, and nothing before."""
 MAY_IMPORT_INSIDE = {
     "ultrabones": {
         "dataset": set(),
@@ -159,6 +160,8 @@ def imported_names(path: Path) -> Iterator[str]:
 @cache
 def imports_of(path: Path) -> frozenset[str]:
     """The modules of ``medcli`` that a file imports; the package itself where a name is none of its modules."""
+    if path == MODULES["medcli"]:  # its public names are imported when they are used
+        return frozenset()
     names = set(imported_names(path))
     return frozenset(name if name in MODULES else name.rpartition(".")[0] for name in names) & MODULES.keys()
 

@@ -274,7 +274,7 @@ def pose(
         check(check_output_folder, out)
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
-    from medcli.veriserum.pose.inference import load_predictor
+    from medcli.veriserum.pose.inference import PosePredictor
 
     chosen = None if predictions else checkpoint or find_newest(options.RUNS, "pose")
     settings = PoseEvaluationSettings(
@@ -286,7 +286,7 @@ def pose(
         calibrated=calibrated,
         inter_plane=inter_plane,
     )
-    predictor = load_predictor(chosen, device) if chosen else None
+    predictor = PosePredictor.load(chosen, device) if chosen else None
     result = evaluate_pose(root, predictor, predictions, settings, out, str(chosen or ""), output.progress())
     output.finish(result, lambda done: _show_pose(output, done))
 
