@@ -34,6 +34,8 @@ AS_PRINTED = [
     ("README.md", "Two commands"),
     ("docs/download.md", "UltraBones100k: the data on disk"),
     ("docs/calibration.md", "Correct every image"),
+    ("docs/download.md", "Check the data"),
+    ("docs/pose.md", "Masks of implants"),
     ("docs/segmentation.md", "Evaluate"),
     ("docs/report.md", "Report"),  # of that evaluation
 ]

@@ -80,6 +80,11 @@ TESTED_IN = {
     "training/test_run_folder.py": "training/training_run",
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
+    "ultrabones/checks/test_check_ultrabones.py": (
+        "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
+    ),
+    "veriserum/checks/test_check_veriserum.py": "veriserum/checks/check_pairs veriserum/checks/check_pose_table",
+    "veriserum/labelling/test_implant_masks.py": "veriserum/labelling/mask_sheet",
     "ultrabones/download/test_download.py": (
         "core/progress transfer/archives transfer/byte_counter ultrabones/download/connection"
     ),

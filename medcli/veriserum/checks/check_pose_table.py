@@ -33,7 +33,7 @@ def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | Non
     tables = {}
     for kind in (POSES, DISTORTIONS, SOURCES):
         try:
-            rows = folder_index.read_rows(study.table_file(kind), kind)
+            rows = folder_index.read_every_row(study.table_file(kind), kind)
             tables[kind] = study.table(kind)
         except DataError as error:
             checks.add(kind.title, error.message, [error.message], advice=error.hint or _GET_TABLES)

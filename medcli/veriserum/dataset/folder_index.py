@@ -173,14 +173,14 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     Raises:
         DataError: the file cannot be read, has no rows, or is not this table; lists the missing columns.
     """
-    table = read_rows(path, kind)
+    table = read_every_row(path, kind)
     repeated = table.index.duplicated()
     if repeated.any():
         _LOG.warning("%s: %d rows repeat an id; the first of each is used", path, repeated.sum())
     return table[~repeated]
 
 
-def read_rows(path: Path, kind: TableKind) -> pd.DataFrame:
+def read_every_row(path: Path, kind: TableKind) -> pd.DataFrame:
     """As :func:`read_table`, with every row of an id."""
     import pandas as pd
 

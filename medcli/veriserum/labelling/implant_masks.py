@@ -171,7 +171,7 @@ def label_implants(
 def _implants(starts: StartPoses, ids: Sequence[tuple[int, int]] | None) -> dict[int, tuple[PlacedImplant, ...]]:
     """The implants of the chosen pairs; pairs without one are left out."""
     study = starts.study
-    rows = folder_index.read_rows(study.table_file(POSES), POSES)
+    rows = folder_index.read_every_row(study.table_file(POSES), POSES)
     rows = rows[~folder_index.is_obsolete(rows)]
     images = study.contents.images.keys() | study.calibrated_images.keys()
     chosen = folder_index.select_ids(sorted(set(rows.index.tolist())), ids)
@@ -284,7 +284,7 @@ def projected_mask(camera: Camera, mesh: Mesh, pose: NDArray[np.float64], size: 
 def _made_with(starts: StartPoses, sources: Sources, settings: ImplantMaskSettings) -> dict[str, object]:
     """What decides the pixels, for the record beside them."""
     study, planes = starts.study, starts.geometry.planes
-    rows = folder_index.read_rows(study.table_file(POSES), POSES).sort_index()
+    rows = folder_index.read_every_row(study.table_file(POSES), POSES).sort_index()
     columns = [name for name in _DECISIVE if name in rows.columns]
     geometry = [value for plane in (planes.bs, planes.fs) for value in (plane.centre_mm, plane.normal, plane.vertical)]
     return {
