@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
     from medcli.veriserum.labelling.implant_masks import ImplantMaskResult
 
-app = App(cls=DefaultGroup, help="Make labels from surfaces: bones in ultrasound, implants in X-ray images.")
+app = App(cls=DefaultGroup, help="Make labels from meshes: bones (ultrasound), implants (X-ray).")
 
 
 @app.command("ultrabones")
