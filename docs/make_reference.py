@@ -13,20 +13,18 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
 import typer
 
 from medcli.cli import app as root
-from medcli.cli.shared.multi_value_options import DefaultGroup
+from medcli.cli.shared.help_page import default_of, without_default
 from medcli.cli.shared.output import ITEMS_FAILED
 from medcli.core.errors import DataError, MedcliError, UsageError
 
 TARGET = Path(__file__).with_name("reference.md")
 SHARED = ("json", "quiet", "verbose")
-_DEFAULT_IN_WORDS = re.compile(r"\s*\[default: (.*)\]$", re.DOTALL)
 _TYPED = re.compile(r"(?<![\w`])(?:--[a-z][a-z-]*|\$?[\w./<>*-]*[_*<][\w./<>*-]*[\w>]/?)")
 _INTRODUCTION = """\
 # Command reference
@@ -92,23 +90,16 @@ def _first_sentence(command: Any) -> str:
 
 def _shared_tables(commands: list[tuple[str, Any]]) -> str:
     one = next(command for _, command in commands if not hasattr(command, "commands"))
-    hints = _hints(one)
-    flags = [_row(param, hints[param.name]) for param in one.params if param.name in SHARED]
+    flags = [_row(param) for param in one.params if param.name in SHARED]
     flags.append(Row("`-h`, `--help`", "", "Show the options and leave."))
     codes = [[f"{code}", meaning] for code, meaning in sorted(EXIT_CODES.items())]
     shared = _table(["option of every command", "meaning"], [[row.typed, row.meaning] for row in flags])
     return f"{shared}\n{_table(['exit code', 'meaning'], codes)}"
 
 
-def _hints(command: Any) -> dict[str, Any]:
-    signature = inspect.signature(inspect.unwrap(command.callback), eval_str=True)
-    return {param.name: param.annotation for param in signature.parameters.values()}
-
-
 def _describe(command: Any, path: str) -> str:
     if hasattr(command, "commands"):
         return f"## {path}\n\n{_prose(command.help)}{_default_command(command)}"
-    hints = _hints(command)
     shown = [param for param in command.params if param.name not in SHARED and not param.hidden]
     arguments = [param for param in shown if param.param_type_name == "argument"]
     flags = [param for param in shown if param.param_type_name == "option"]
@@ -117,16 +108,13 @@ def _describe(command: Any, path: str) -> str:
     text = f"{heading} {path}\n\n```text\n{usage}\n```\n\n{_prose(command.help)}"
     for title, params in (("argument", arguments), ("option", flags)):
         if params:
-            rows = [_row(param, hints[param.name]) for param in params]
+            rows = [_row(param) for param in params]
             text += "\n" + _table([title, "default", "meaning"], [[r.typed, r.default, r.meaning] for r in rows])
     return text
 
 
 def _default_command(group: Any) -> str:
-    if not isinstance(group, DefaultGroup):
-        return ""
-    name = next(iter(group.commands))
-    return f"\nWithout the name of a subcommand, `{name}` is meant.\n"
+    return f"\nWithout the name of a subcommand, `{group.default}` is meant.\n" if group.default else ""
 
 
 def _in_usage(param: Any) -> str:
@@ -135,63 +123,22 @@ def _in_usage(param: Any) -> str:
 
 
 def _metavar(param: Any) -> str:
-    return param.metavar or param.name.upper()
+    return str(param.metavar)
 
 
-def _row(param: Any, annotation: Any) -> Row:
-    kind, info = _kind_and_info(annotation)
-    words = (param.help or "").strip()
-    in_words = _DEFAULT_IN_WORDS.search(words)
-    meaning = _DEFAULT_IN_WORDS.sub("", words)
-    limits = _limits(info.min, info.max)
-    meaning += f" {limits[0].upper()}{limits[1:]}." if limits else ""
-    default = f"{in_words[1]}" if in_words else _default(param.default, kind)
+def _row(param: Any) -> Row:
+    meaning = without_default(param.help or "")
+    if param.limits:
+        meaning += f" {param.limits[0].upper()}{param.limits[1:]}."
     if param.param_type_name == "argument":
         typed = f"`{_metavar(param)}`"
     else:
         typed = ", ".join(f"`{flag}`" for flag in param.opts)
-        typed += "" if kind is bool else f" `{_value(param, kind)}`"
-    return Row(typed, "(required)" if param.required else default, meaning + _in_environment(param.envvar))
-
-
-def _kind_and_info(annotation: Any) -> tuple[Any, Any]:
-    """The type of ``Annotated[type | None, info]`` and Typer's description of the parameter."""
-    assert get_origin(annotation) is Annotated, annotation
-    kind, info = get_args(annotation)[:2]
-    alternatives = [option for option in get_args(kind) if option is not type(None)]
-    if type(None) in get_args(kind):
-        kind = alternatives[0]
-    return kind, info
-
-
-def _value(param: Any, kind: Any) -> str:
-    several = " ..." if get_origin(kind) is list else ""
-    element = get_args(kind)[0] if several else kind
-    if param.metavar:
-        return param.metavar + ("" if " " in param.metavar else several)
-    if get_origin(element) is Literal:
-        return "|".join(get_args(element))
-    if isinstance(element, type) and issubclass(element, Enum):
-        return "|".join(str(item.value) for item in element) + several
-    return {int: "N", float: "X", Path: "PATH", str: "TEXT"}[element] + several
-
-
-def _default(value: Any, kind: Any) -> str:
-    if value is None or kind is bool:
-        return ""
-    if isinstance(value, (list, tuple)):
-        return " ".join(_default(item, None) for item in value)
-    if isinstance(value, Enum):
-        return f"`{value.value}`"
-    return f"`{value.as_posix() if isinstance(value, Path) else value}`"
-
-
-def _limits(least: float | None, most: float | None) -> str:
-    if least is None and most is None:
-        return ""
-    if least is None:
-        return f"at most {most:,g}"
-    return f"{least:,g} or more" if most is None else f"{least:,g} to {most:,g}"
+        typed += "" if param.is_flag else f" `{_metavar(param)}`"
+    default = default_of(param)
+    is_in_words = default and without_default(param.help or "") != (param.help or "").strip()
+    shown = default if is_in_words or not default else f"`{default}`"
+    return Row(typed, "(required)" if param.required else shown, meaning + _in_environment(param.envvar))
 
 
 def _in_environment(names: str | list[str] | None) -> str:

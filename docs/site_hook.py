@@ -65,7 +65,8 @@ API = {
             "Poses by a network": [
                 "veriserum.pose.train: train_pose TrainPoseResult",
                 "veriserum.pose.settings: PoseSettings",
-                "veriserum.pose.evaluate: evaluate_pose PoseEvaluationSettings PoseEvaluation",
+                "veriserum.pose.evaluate: evaluate_pose PoseEvaluation",
+                "veriserum.pose.evaluated_pairs: PoseEvaluationSettings",
                 "veriserum.pose.predict: predict_pose PosePredictSettings PosePrediction",
             ],
             "Poses in both planes": ["veriserum.registration.register: register_poses RegisterResult"],

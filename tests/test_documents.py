@@ -76,11 +76,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Path:
-    """Recordings of one's own: pictures of the bead grid, two small studies, start poses that are a little off."""
+    """A user's recordings: images of the bead grid, two small studies, start poses that are a little off."""
     made = make_veriserum(folder / "study", pairs=2, frames_per_trial=1).study
     for plane in ("bs", "fs"):
-        picture = grid_image(made.calibrations[1].distortion(plane), np.random.default_rng(0), missing_share=0.05)
-        image_io.write_image(folder / f"grid_{plane}.png", picture)
+        image = grid_image(made.calibrations[1].distortion(plane), np.random.default_rng(0), missing_share=0.05)
+        image_io.write_image(folder / f"grid_{plane}.png", image)
     make_veriserum(folder / "my-study", pairs=1, seed=1)
     poses = pd.read_csv(folder / "study/csv_files/veriserum_pose_reloaded_refined_all.csv")
     poses[["tx", "ty", "tz", "rz", "rx", "ry"]] += 2.0
@@ -91,7 +91,7 @@ def study(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def networks(folder: Path) -> Path:
-    """Small untrained networks: a run of one's own, and a checkpoint as published ones are."""
+    """Small untrained networks: a user's run, and a checkpoint as published ones are."""
     import segmentation_models_pytorch as smp
     import torch
 
@@ -108,15 +108,15 @@ def networks(folder: Path) -> Path:
 
 @pytest.fixture
 def scans(folder: Path) -> Path:
-    """Images, a movie and a DICOM loop of one's own; the records' masks of other origin are gone."""
-    picture = image_io.read_grey(next((folder / "data/ultrabones").rglob("UltrasoundImages/*.png")))
+    """Images, a movie and a DICOM loop of a user; the records' masks of other origin are gone."""
+    image = image_io.read_grey(next((folder / "data/ultrabones").rglob("UltrasoundImages/*.png")))
     (folder / "scans/more").mkdir(parents=True)
     for name in ("a.png", "b.jpg", "more/c.tif"):
-        image_io.write_image(folder / "scans" / name, picture)
-    movie = cv2.VideoWriter(str(folder / "sweep.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, picture.shape[::-1])
-    movie.write(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+        image_io.write_image(folder / "scans" / name, image)
+    movie = cv2.VideoWriter(str(folder / "sweep.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, image.shape[::-1])
+    movie.write(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
     movie.release()
-    write_dicom(folder / "loop.dcm", np.stack([picture] * 2), "MONOCHROME2")
+    write_dicom(folder / "loop.dcm", np.stack([image] * 2), "MONOCHROME2")
     for masks in (folder / "data/ultrabones").rglob("Labels_pred"):
         shutil.rmtree(masks)
     return folder
@@ -134,8 +134,8 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(next((place / "data/ultrabones").rglob("UltrasoundImages/*.png")), place / "scans/a.png")
     shutil.copytree(place / "data/veriserum/veriserum_collection_compressed", place / "recordings")
     for plane in ("bs", "fs"):
-        picture = grid_image(made.calibrations[1].distortion(plane), np.random.default_rng(0), missing_share=0.05)
-        image_io.write_image(place / f"grid_{plane}.png", picture)
+        image = grid_image(made.calibrations[1].distortion(plane), np.random.default_rng(0), missing_share=0.05)
+        image_io.write_image(place / f"grid_{plane}.png", image)
     return place
 
 
@@ -293,7 +293,7 @@ def test_python_examples_run_as_printed(folder: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
-    """Pictures, pages and headings; addresses on the network are left alone."""
+    """Images, pages and headings; addresses on the network are left alone."""
     for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         if target.startswith("https://"):
             continue

@@ -65,6 +65,8 @@ MAY_IMPORT_INSIDE = {
 """The order inside a dataset's package."""
 TESTED_IN = {
     "training/checkpoint_files/test_safe_unpickler.py": "training/checkpoint_files/inert_values",
+    "cli/shared/test_command_group.py": "cli/shared/verbs",
+    "cli/shared/test_help_page.py": "cli/shared/help_panels",
     "cli/test_app.py": "__main__",
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",
@@ -117,7 +119,7 @@ TESTED_IN = {
     "veriserum/pose/test_metrics.py": "veriserum/dataset/anatomies veriserum/dataset/implant_surfaces",
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
     "veriserum/pose/test_train.py": (
-        "veriserum/pose/checkpoint_metadata "
+        "cli/evaluate_pose veriserum/pose/checkpoint_metadata veriserum/pose/evaluated_pairs "
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),

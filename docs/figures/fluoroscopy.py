@@ -52,14 +52,14 @@ def overlay(calibrated: Path, root: Path) -> NDArray[np.uint8]:
     study = Study(FluoroscopySettings())
     frame, cameras, panels = study.frames[PAIR], study.cameras(PAIR), []
     for plane in PLANES:
-        picture = np.repeat(read_grey(calibrated / f"calibrated_{plane}_{PAIR:06d}.jpg")[..., None], 3, axis=2)
+        image = np.repeat(read_grey(calibrated / f"calibrated_{plane}_{PAIR:06d}.jpg")[..., None], 3, axis=2)
         for anatomy in (frame.anatomy_id, frame.companion_id):
             kind = study.implants[anatomy].kind
             mesh = read_stl(root / "veriserum_anatomies" / f"ana_{anatomy:06d}.stl")
-            shadow = cameras.camera(plane).silhouette(mesh, frame.knee.of(kind), ImageGrid.calibrated(len(picture)))
+            shadow = cameras.camera(plane).silhouette(mesh, frame.knee.of(kind), ImageGrid.calibrated(len(image)))
             inner = cv2.erode(shadow.astype(np.uint8), np.ones((3, 3), np.uint8))
-            picture[shadow & (inner == 0)] = FEMUR_COLOUR if kind == "femur" else TIBIA_COLOUR
-        panels.append(picture)
+            image[shadow & (inner == 0)] = FEMUR_COLOUR if kind == "femur" else TIBIA_COLOUR
+        panels.append(image)
     return np.hstack(panels)
 
 
@@ -78,9 +78,9 @@ def implant_views() -> NDArray[np.uint8]:
     return cv2.resize(sheet, None, fx=0.66, fy=0.66, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def titled(picture: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
+def titled(image: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
     """(H, W) grey or (H, W, 3) RGB with a line of text above it, (H + 28, W, 3) RGB."""
-    colour = picture if picture.ndim == 3 else np.dstack([picture] * 3)
+    colour = image if image.ndim == 3 else np.dstack([image] * 3)
     bar = np.full((28, colour.shape[1], 3), 255, np.uint8)
     cv2.putText(bar, title, (4, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20), 1, cv2.LINE_AA)
     return np.vstack([bar, colour])

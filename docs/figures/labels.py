@@ -4,7 +4,7 @@
 - ``docs/images/reconstruct.jpg``: the visible bone of a whole sweep in CT space.
 
 Without DATA_FOLDER the sweep is synthetic: 60 frames along a fibula, tracked up to 0.8 mm and 0.6 degrees wrong in each
-component of the pose. With it the first record of that folder is drawn, into the current folder: pictures of recorded
+component of the pose. With it the first record of that folder is drawn, into the current folder: images of recorded
 frames do not belong into the documentation's own.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def draw_all(root: Path, images: Path) -> None:
-    """Both pictures of the first record below ``root``, into the folder ``images``."""
+    """Both figures of the first record below ``root``, into the folder ``images``."""
     sweep = find_sweeps(root)[0]
     surfaces = load_surfaces(find_meshes(sweep.folder, sweep.specimen))
     poses = read_poses(sweep, INITIAL)
@@ -65,8 +65,8 @@ def draw_refinement(path: Path, sweep: Sweep, poses: Poses, surfaces: list[Surfa
         print(f"frame {frame}: {found.reason or change}")
         labels = [full_label(surfaces, pose, spacing)[0] for pose in (poses.pose[frame], found.pose)]
         columns.append(np.vstack([draw_overlay(image, label, partial_label(label)) for label in labels]))
-    picture = cv2.resize(np.hstack(columns), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
-    write_image(path, np.asarray(picture, np.uint8), quality=68)
+    shown = cv2.resize(np.hstack(columns), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    write_image(path, np.asarray(shown, np.uint8), quality=68)
 
 
 def draw_reconstruction(path: Path, sweep: Sweep, poses: Poses, surfaces: list[Surface]) -> None:

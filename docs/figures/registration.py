@@ -2,7 +2,7 @@
 
 python docs/figures/registration.py [FOLDER]
 
-Writes a study of 7 pairs, start poses up to 5 mm and 5 degrees off, and a picture of the bead grid for each plane to
+Writes a study of 7 pairs, start poses up to 5 mm and 5 degrees off, and an image of the bead grid for each plane to
 FOLDER (default demo/pose-fit), runs both commands there, and puts the figures into docs/images.
 """
 
@@ -32,8 +32,8 @@ def make_data(folder: Path) -> None:
     study = make_veriserum(folder / "study", pairs=7, seed=1, frames_per_trial=1).study
     generator = np.random.default_rng(0)
     for plane in PLANES:
-        picture = grid_image(study.calibrations[1].distortion(plane), generator, missing_share=0.05)
-        write_image(folder / f"grid_{plane}.png", picture)
+        image = grid_image(study.calibrations[1].distortion(plane), generator, missing_share=0.05)
+        write_image(folder / f"grid_{plane}.png", image)
     table = pd.read_csv(folder / "study" / "csv_files" / "veriserum_pose_reloaded_refined_all.csv")
     names = list(POSE_COLUMNS)
     table[names] += generator.uniform(-5, 5, (len(table), 6))
@@ -42,9 +42,9 @@ def make_data(folder: Path) -> None:
 
 def keep(source: Path, name: str) -> None:
     """A smaller copy in docs/images."""
-    picture = read_rgb(source)
-    height = round(picture.shape[0] * WIDTH / picture.shape[1])
-    resized = np.asarray(cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+    image = read_rgb(source)
+    height = round(image.shape[0] * WIDTH / image.shape[1])
+    resized = np.asarray(cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
     write_image(DOCS / "images" / name, resized, QUALITY)
 
 

@@ -44,9 +44,9 @@ def shot(browser: Browser, report: Path, width: int, dark: bool, place: str) -> 
     if place != "main":
         page.locator(place).first.evaluate("element => scrollTo(0, element.getBoundingClientRect().top - 300)")
         page.wait_for_timeout(300)
-    picture = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     page.close()
-    return picture[..., ::-1]
+    return image[..., ::-1]
 
 
 if __name__ == "__main__":

@@ -37,18 +37,18 @@ def main() -> None:
         images, labels = (torch.from_numpy(part[[0] * (ROWS * COLUMNS)]) for part in (frames.images, frames.labels))
     plan = draw_plan(len(images), np.random.default_rng(5))
     plan.operations[0] = 0  # the first shows the frame as it is
-    pictures, bones = augment(images, labels, plan)
-    grey = (pictures[:, 0].numpy() * 255).astype(np.uint8)
+    images, bones = augment(images, labels, plan)
+    grey = (images[:, 0].numpy() * 255).astype(np.uint8)
     tiles = [
-        _tile(picture, bone, [] if i == 0 else [OPERATIONS[code] for code in plan.operations[i]])
-        for i, (picture, bone) in enumerate(zip(grey, thicken_batch(bones, 3)[:, 0].numpy(), strict=True))
+        _tile(image, bone, [] if i == 0 else [OPERATIONS[code] for code in plan.operations[i]])
+        for i, (image, bone) in enumerate(zip(grey, thicken_batch(bones, 3)[:, 0].numpy(), strict=True))
     ]
     rows = [np.hstack(tiles[row * COLUMNS : (row + 1) * COLUMNS]) for row in range(ROWS)]
     write_image(IMAGES / "augmentation.jpg", np.vstack(rows), quality=60)
 
 
-def _tile(picture: NDArray[np.uint8], bone: NDArray[np.bool_], names: list[str]) -> NDArray[np.uint8]:
-    coloured = np.repeat(picture[:, :, None], 3, axis=2)
+def _tile(image: NDArray[np.uint8], bone: NDArray[np.bool_], names: list[str]) -> NDArray[np.uint8]:
+    coloured = np.repeat(image[:, :, None], 3, axis=2)
     inner = cv2.erode(bone.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     coloured[bone & ~inner] = BONE
     shown = [name for name in names if name not in ("identity", "saturation")] if names else ["the frame itself"]

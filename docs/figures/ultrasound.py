@@ -57,8 +57,8 @@ def _draw_synthetic(data: Path) -> None:
     write_image(IMAGES / "synthetic_ultrasound.jpg", np.hstack(rows), quality=80)
 
 
-def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(picture, (320, 273), interpolation=cv2.INTER_AREA), np.uint8)
+def _shrink(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(image, (320, 273), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 if __name__ == "__main__":

@@ -11,25 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from medcli import __version__
-from medcli.cli import (
-    calibrate,
-    check,
-    checkpoint,
-    demo,
-    download,
-    evaluate,
-    export,
-    info,
-    label,
-    predict,
-    reconstruct,
-    register,
-    report,
-    train,
-)
 from medcli.cli.shared.guarded_streams import guarded_streams
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import say
+from medcli.cli.shared.usage_errors import ParserError, as_usage_error
+from medcli.cli.shared.verbs import Verb, VerbGroup
 from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
 from medcli.core.secrets import hide_values_in, hide_variables, redact
@@ -37,27 +23,36 @@ from medcli.core.shell import spell
 
 INTERRUPTED = 130
 
+
+class Root(VerbGroup):
+    """``medcli``."""
+
+    verbs = (
+        Verb("demo", "Start", "See every command work, without any data."),
+        Verb("info", "Start", "List data, checkpoints and runs, and the next command."),
+        Verb("download", "Start", "Download data: verified, resumable, only what is missing."),
+        Verb("check", "Data", "Check that a data folder is complete and sound."),
+        Verb("label", "Ultrasound", "Make labels from meshes: of bones, of implants.", "ultrabones"),
+        Verb("reconstruct", "Ultrasound", "Rebuild bone in 3D, and measure it against the CT.", "ultrabones"),
+        Verb("calibrate", "X-ray", "Correct the distortion of X-ray images."),
+        Verb("register", "X-ray", "Match implants to X-ray images.", "pose"),
+        Verb("train", "Networks", "Train a network: bone masks (seg, default), poses (pose).", "seg"),
+        Verb("evaluate", "Networks", "Measure predictions: bone masks (seg, default), poses (pose).", "seg"),
+        Verb("predict", "Networks", "Apply a network: bone masks (seg, default), poses (pose).", "seg"),
+        Verb("report", "Results", "Write one HTML page that shows a run to others."),
+        Verb("export", "Results", "Write trained networks for other runtimes (ONNX).", "seg"),
+        Verb("checkpoint", "Results", "Inspect, convert and create checkpoints."),
+    )
+
+
 app = App(
     name="medcli",
+    cls=Root,
+    add_completion=True,
     help="Commands for two open orthopaedic imaging datasets: UltraBones100k (bone surfaces in ultrasound) "
     "and Veriserum (knee implants in dual-plane fluoroscopy).",
     epilog="Research software; not a medical device.",
 )
-# In the order in which a study uses them.
-app.add_typer(download.app, name="download")
-app.add_typer(check.app, name="check")
-app.add_typer(calibrate.app, name="calibrate")
-app.add_typer(label.app, name="label")
-app.add_typer(train.app, name="train")
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(predict.app, name="predict")
-app.add_typer(reconstruct.app, name="reconstruct")
-app.add_typer(register.app, name="register")
-app.add_typer(export.app, name="export")
-app.add_typer(checkpoint.app, name="checkpoint")
-app.command("report")(report.report)
-app.command("demo")(demo.demo)
-app.command("info")(info.info)
 
 
 def _print_version(wanted: bool) -> None:
@@ -92,7 +87,12 @@ def main(words: list[str] | None = None) -> None:
 def _run(words: list[str]) -> None:
     try:
         with command_line(spell("medcli", *map(redact, words))):
-            app(args=words, prog_name="medcli")
+            status = typer.main.get_command(app).main(words, "medcli", standalone_mode=False)
+    except ParserError as error:
+        sys.exit(_say_error(as_usage_error(error)))
+    except typer.Abort:  # a question was not answered
+        print("aborted", file=sys.stderr)
+        sys.exit(1)
     except MedcliError as error:
         sys.exit(_say_error(error))
     except OSError as error:  # a full disk, a read-only one, a missing right: wherever it was met
@@ -102,10 +102,9 @@ def _run(words: list[str]) -> None:
         sys.exit(_say_error(failure))
     except KeyboardInterrupt:
         sys.exit(_say_interrupted())
-    except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:
-            _say_interrupted()
-        raise
+    if status == INTERRUPTED:
+        _say_interrupted()
+    sys.exit(status or 0)
 
 
 def _say_error(error: MedcliError) -> int:

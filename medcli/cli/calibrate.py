@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from medcli.veriserum.calibration.map_points import PointsResult
     from medcli.veriserum.calibration.undistort import CalibrationResult
 
-app = App(help="Correct the distortion of X-ray images.")
+POLYNOMIAL = "polynomial"
+
+app = App()
 
 
 class PlaneChoice(str, Enum):
@@ -178,7 +180,7 @@ def fit(
     figure: Annotated[
         Path | None, typer.Option("--figure", help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = "polynomial",
+    model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = POLYNOMIAL,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Measure the distortion from images of the bead grid.
@@ -193,6 +195,10 @@ def fit(
     from medcli.veriserum.calibration.grid_fit.grid_images import images_by_plane
 
     with refusals() as check:
+        if model != POLYNOMIAL:  # other models are known where NumPy is
+            from medcli.veriserum.calibration.distortion_model import check_model
+
+            check(check_model, model)
         images = check(images_by_plane, grid_images) or {}
         for path in images.values():
             check(check_readable, path)

@@ -19,7 +19,7 @@ from medcli.core.refusals import refusals
 if TYPE_CHECKING:
     from medcli.core.checking.check_lines import DataCheck
 
-app = App(help="Check that a data folder is complete and sound.")
+app = App()
 Sample = Annotated[int, typer.Option("--sample", min=1, help="Frames or pairs to look into, drawn at random from all.")]
 All = Annotated[bool, typer.Option("--all", help="Look into every frame or pair.")]
 Figure = Annotated[

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.checkpoint import Checkpoint
     from medcli.veriserum.pose.checkpoint import PoseCheckpoint
 
-app = App(help="Inspect, convert and create checkpoints.")
+app = App()
 
 
 @app.command("convert")

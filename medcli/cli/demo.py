@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from medcli.cli.shared import options
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.progress import Progress
 from medcli.core.shell import spell
@@ -22,6 +23,10 @@ from medcli.demo.plan import DemoTask
 _WIDTH = 80
 
 
+app = App()
+
+
+@app.command("demo")
 def demo(
     ctx: typer.Context,
     output: Output,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.transfer.request import TransferOptions
     from medcli.transfer.results import Downloaded, Planned, Verified
 
-app = App(help="Download data: verified, resumable, only what is missing.")
+app = App()
 
 Workers = Annotated[
     int, typer.Option("--workers", min=1, max=64, help="Parallel connections.", envvar="MEDCLI_DOWNLOAD_WORKERS")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from medcli.cli.evaluate_pose import pose
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App, DefaultGroup
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.errors import MedcliError, UsageError
+from medcli.core.errors import MedcliError
 from medcli.core.files import check_output_folder
-from medcli.core.refusals import Refusals, refusals
+from medcli.core.refusals import Refusals
 from medcli.training.devices import check_device
 from medcli.ultrabones.evaluation.thresholds import PassThreshold
 
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.aggregation import SegmentationResult, SpecimenResult
     from medcli.ultrabones.evaluation.evaluate import Evaluation
     from medcli.ultrabones.evaluation.evaluation_plan import EvaluationPlan
-    from medcli.veriserum.pose.evaluate import PoseEvaluation
-    from medcli.veriserum.pose.metrics import PoseMeasure
 
-app = App(cls=DefaultGroup, help="Measure predictions: bone masks (seg), implant poses (pose).")
+app = App()
 
 
 @app.command("seg")
@@ -89,7 +88,7 @@ def seg(
     from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 
     chosen = tuple(specimens or TEST_SPECIMENS)
-    _refuse_both(checkpoint, predictions)
+    options.refuse_both_sources(checkpoint, predictions)
     found = Refusals()
     made_by = _check_seg(found, (root, chosen, labels), checkpoint, predictions, device, out)
     if not dry_run:
@@ -107,7 +106,7 @@ def seg(
     if dry_run:
         from medcli.ultrabones.evaluation.evaluation_plan import plan_evaluation
 
-        plan = plan_evaluation(root, settings, out, made_by, predictions, device, found.problems)
+        plan = plan_evaluation(root, settings, out, made_by, predictions, device, found.lines)
         output.finish(plan, lambda _: _show_plan(output, plan))
         found.raise_found()
         return
@@ -159,11 +158,6 @@ def _show_plan(output: Output, plan: EvaluationPlan) -> None:
     output.table(header, lines)
 
 
-def _refuse_both(checkpoint: Path | None, predictions: object) -> None:
-    if checkpoint is not None and predictions is not None:
-        raise UsageError("--checkpoint and --predictions exclude each other")
-
-
 def _show(output: Output, evaluation: Evaluation) -> None:
     for result in evaluation.results.values():
         _show_result(output, result)
@@ -213,108 +207,4 @@ def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
         raise MedcliError("; ".join(missed))
 
 
-@app.command("pose")
-def pose(
-    output: Output,
-    ids: options.Ids = None,
-    split: Annotated[
-        Literal["test", "val", "train", "all"],
-        typer.Option("--split", help="Part of the network's split, or of the split by trial."),
-    ] = "test",
-    root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    checkpoint: options.PoseCheckpoint = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(
-            "--predictions", help="Table of poses instead of a network, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."
-        ),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option("--reference", metavar="manual|FILE", help="Reference poses.  [default: the pose table]"),
-    ] = None,
-    anatomy: Annotated[
-        str | None,
-        typer.Option(
-            "--anatomy",
-            metavar="femur|tibia|ID",
-            help="Implants: femur, tibia or an anatomy_id.  [default: those trained on]",
-        ),
-    ] = None,
-    calibrated: options.Calibrated = None,
-    pose_frame: options.PoseFrame = "world",
-    inter_plane: options.InterPlane = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
-    / "evaluate"
-    / "pose",
-    device: options.Device = "auto",
-) -> None:
-    """Measure how far estimated implant poses are from the reference.
-
-    In-plane and out-of-plane translation, rotation, and the implant's outline on both detectors; beside published
-    single-plane figures. Writes a table of pairs, the errors' distributions, and the best, median and worst pair.
-    """
-    from medcli.training.weights import find_newest
-    from medcli.veriserum.dataset.contents_check import check_inter_plane, check_pair_images, check_table
-    from medcli.veriserum.dataset.folder_index import POSES, PREDICTIONS, REFERENCE
-    from medcli.veriserum.pose.checkpoint_metadata import check_pose_checkpoint
-
-    with refusals() as check:
-        check(_refuse_both, checkpoint, predictions)
-        check(check_device, device)
-        if predictions:
-            check(check_table, root, PREDICTIONS, predictions)
-        else:
-            check(check_pose_checkpoint, checkpoint, options.RUNS)
-            check(check_pair_images, root, calibrated)
-        check(check_table, root, POSES)
-        if reference not in (None, "manual"):
-            check(check_table, root, REFERENCE, Path(reference))
-        check(check_inter_plane, inter_plane)
-        check(check_output_folder, out)
-    from medcli.veriserum.geometry.biplane import PoseFrame
-    from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
-    from medcli.veriserum.pose.inference import PosePredictor
-
-    chosen = None if predictions else checkpoint or find_newest(options.RUNS, "pose")
-    settings = PoseEvaluationSettings(
-        anatomy=anatomy,
-        split=split,
-        ids=options.id_filter(ids),
-        reference=reference,
-        frame=PoseFrame(pose_frame),
-        calibrated=calibrated,
-        inter_plane=inter_plane,
-    )
-    predictor = PosePredictor.load(chosen, device) if chosen else None
-    result = evaluate_pose(root, predictor, predictions, settings, out, str(chosen or ""), output.progress())
-    output.finish(result, lambda done: _show_pose(output, done))
-
-
-def _show_pose(output: Output, result: PoseEvaluation) -> None:
-    from medcli.veriserum.pose.metrics import POSE_MEASURES
-
-    anatomies = ", ".join(f"{count} of anatomy {number}" for number, count in result.anatomies.items())
-    output.pairs(
-        {
-            "poses": result.source,
-            "reference": result.reference,
-            "pairs": f"{result.pairs:,} ({result.split}): {anatomies}",
-            "geometry": result.geometry,
-        }
-    )
-    output.line()
-    header = ["error", "unit", "mean", "50 %", "90 %", "95 %", "mean pose", "one plane"]
-    output.table(header, [_pose_row(result, measure) for measure in POSE_MEASURES if measure.is_printed])
-    output.line()
-    output.line("mean pose: mean error of always guessing the mean of the training pairs")
-    output.line("one plane: 50 % and 90 %, published for one plane (Vogl et al. 2022)")
-    output.line(f"tables and figures in {result.out}")
-
-
-def _pose_row(result: PoseEvaluation, measure: PoseMeasure) -> list[str]:
-    one, name = result.errors[measure.name], measure.name
-    guess = f"{result.mean_pose[name].mean:.2f}" if result.mean_pose else "-"
-    published = " ".join(f"{value:g}" for value in measure.single_plane.values())
-    numbers = (f"{value:.2f}" for value in (one.mean, one.median, one.p90, one.p95))
-    return [measure.title, measure.unit, *numbers, guess, published]
+app.command("pose")(pose)

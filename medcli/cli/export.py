@@ -16,7 +16,7 @@ from medcli.core.refusals import refusals
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.onnx_export import SegExport
 
-app = App(help="Write trained networks for other runtimes (ONNX).")
+app = App()
 
 
 @app.callback()

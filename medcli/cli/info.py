@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from medcli.cli.shared import options
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 
+app = App()
 
+
+@app.command("info")
 def info(
     output: Output,
     ultrabones_root: Annotated[

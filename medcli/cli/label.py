@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App, DefaultGroup
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.files import check_figure_path, check_output_folder
 from medcli.core.refusals import refusals
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
     from medcli.veriserum.labelling.implant_masks import ImplantMaskResult
 
-app = App(cls=DefaultGroup, help="Make labels from meshes: bones (ultrasound), implants (X-ray).")
+app = App()
 
 
 @app.command("ultrabones")

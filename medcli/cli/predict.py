@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.predict import SegPrediction
     from medcli.veriserum.pose.predict import PosePrediction
 
-app = App(help="Apply a network: bone masks (seg), implant poses (pose).")
+app = App()
 
 
 @app.command("seg", no_args_is_help=True)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App, DefaultGroup
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
-from medcli.ultrabones.dataset.presence import check_records
+from medcli.ultrabones.dataset.presence import check_record_masks, check_records
 
 if TYPE_CHECKING:
     from medcli.ultrabones.reconstruction.reconstruct import Reconstruction, ReconstructResult
 
-app = App(cls=DefaultGroup, help="Rebuild bone in 3D, and measure it against the CT.")
+app = App()
 
 
 @app.command("ultrabones")
@@ -59,6 +59,7 @@ def ultrabones(
     """
     with refusals() as check:
         check(check_records, root, specimens, records, meshes, merged)
+        check(check_record_masks, root, specimens, records, mask)
         if not dry_run:
             check(check_output_folder, out)
     from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones

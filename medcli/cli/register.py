@@ -16,7 +16,7 @@ from medcli.core.refusals import refusals
 if TYPE_CHECKING:
     from medcli.veriserum.registration.register import RegisterResult
 
-app = App(help="Match implants to X-ray images.")
+app = App()
 _MOST_ROWS = 20
 
 

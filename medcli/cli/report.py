@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from medcli.report.write import ReportResult
 
 
+app = App()
+
+
+@app.command("report")
 def report(
     output: Output,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of medcli demo.", show_default=False)],

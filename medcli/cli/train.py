@@ -14,7 +14,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.shell import spell
-from medcli.training.devices import check_devices, is_first_process
+from medcli.training.devices import check_devices, gpus_setting, is_first_process
 from medcli.training.run_folder import check_run
 from medcli.training.settings import check_loggers
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medcli.veriserum.pose.settings import PoseSettings
     from medcli.veriserum.pose.train import TrainPoseResult
 
-app = App(help="Train a network: bone masks (seg) or implant poses (pose).")
+app = App()
 
 _SHOWN_POSE = {
     "loss": "val_loss",
@@ -70,7 +70,7 @@ def seg(
         list[float] | None,
         typer.Option(help="Weights of the loss's terms, in that order.  [default: 1 each, 0.1 of the skeleton term]"),
     ] = None,
-    gpus: options.Gpus = "auto",
+    device: options.Device = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
     compiled: options.Compile = False,
@@ -114,7 +114,7 @@ def seg(
         loss_weights=tuple(loss_weights or ()),
         limit_frames=limit_frames,
         use_cache=not no_cache,
-        gpus=gpus,
+        gpus=gpus_setting(device),
         nodes=nodes,
         precision=precision,
         compile=compiled,
@@ -183,7 +183,7 @@ def pose(
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
     ] = None,
     size: Annotated[int, typer.Option(min=32, help="Pixels along each side of a plane.")] = 256,
-    gpus: options.Gpus = "auto",
+    device: options.Device = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
     compiled: options.Compile = False,
@@ -221,7 +221,7 @@ def pose(
         size=size,
         limit_pairs=limit_pairs,
         use_cache=not no_cache,
-        gpus=gpus,
+        gpus=gpus_setting(device),
         nodes=nodes,
         precision=precision,
         compile=compiled,

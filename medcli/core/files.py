@@ -6,14 +6,12 @@ import contextlib
 import csv
 import errno
 import functools
-import getpass
 import io
 import logging
 import os
 import re
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -283,6 +281,9 @@ def temporary_cache() -> Path:
     Raises:
         OSError: there is no such place either.
     """
+    import getpass
+    import tempfile
+
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     folder = Path(tempfile.gettempdir()) / f"medcli-cache-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -6,7 +6,6 @@ to its results, and the next run compares.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,8 @@ _MOST_NAMED = 3
 
 def fingerprint(*parts: str | bytes) -> str:
     """A short text (16 hexadecimal digits) that changes when any of ``parts`` does."""
+    import hashlib  # it loads OpenSSL
+
     whole = hashlib.sha256()
     for part in parts:
         whole.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part)

@@ -38,6 +38,11 @@ class Refusals:
             self.problems += error.problems
             return None
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was found, one line each: the message and what to do next."""
+        return tuple(dict.fromkeys("; ".join(filter(None, (one.message, one.hint))) for one in self.problems))
+
     def raise_found(self) -> None:
         """Raise what was found: one problem as it is, several together.
 

@@ -7,10 +7,13 @@ did something writes it.
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import logging
+import os
 import platform
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ SYNTHETIC = "synthetic.json"
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
 _CODECS = ("opencv-python-headless", "opencv-python", "simplejpeg")
 _BESIDE_DATA = ("label ultrabones", "predict seg")  # into one folder, so each has a note of its own
+_RECORD = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+?)(\.dist-info|(-py[\d.]+)?\.egg-info)$")
 _LEVELS_TO_MARKER = 5  # a record of UltraBones100k is four folders below the data folder
 
 _command: ContextVar[str] = ContextVar("medcli_command", default="")
@@ -98,7 +102,7 @@ def note_run(
             "system": f"{platform.system()} {platform.machine()}",
             "cores": usable_cores(),
             "device": device,
-            "packages": _versions(),
+            "packages": installed_versions((*_PACKAGES, *_CODECS)),
             "data": {
                 "dataset": about.dataset,
                 "licence": about.licence,
@@ -144,11 +148,19 @@ def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
     return all(before.get(name) == value for name, value in content.items() if name not in ("when", "command"))
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in (*_PACKAGES, *_CODECS):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """The version of each package of ``names`` that is installed, read from the names of the packages' folders.
+
+    :mod:`importlib.metadata` would parse a file of each, and its import takes an eighth of the time of ``medcli info``.
+    """
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            entries = sorted(entry.name for entry in os.scandir(folder or "."))
+            for match in filter(None, map(_RECORD.match, entries)):
+                found.setdefault(_normal(match["name"]), match["version"])
+    return {name: found[_normal(name)] for name in names if _normal(name) in found}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -174,7 +174,8 @@ def _check(plan: DemoPlan) -> DemoTask:
     pairs = registered_pairs(study_of(plan), plan.size.registered)
 
     def outcome(done: Any) -> StepOutcome:
-        from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
+        from medcli.veriserum.pose.evaluate import evaluate_pose
+        from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
 
         settings = PoseEvaluationSettings(anatomy=str(IMPLANT), ids=[(number, number) for number in pairs])
         start = evaluate_pose(plan.veriserum, None, plan.start_poses, settings)

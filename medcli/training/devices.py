@@ -1,4 +1,7 @@
-"""What ``--gpus``, ``--nodes`` and ``--precision`` mean on this machine."""
+"""What ``--device`` (or ``--gpus``), ``--nodes`` and ``--precision`` mean on this machine.
+
+Both spellings take the same words: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda:1``, or a number of GPUs.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from medcli.core.errors import UsageError
-from medcli.training.gpus import count_gpus, torch_build
+from medcli.training.gpus import count_gpus, has_mps, torch_build
 from medcli.training.settings import FitSettings
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
@@ -21,21 +24,45 @@ class Devices:
     """What the trainer computes on, in Lightning's words.
 
     Attributes:
-        accelerator: ``gpu`` or ``cpu``.
+        accelerator: ``gpu``, ``mps`` or ``cpu``.
         count: devices on each node.
         nodes: machines.
         precision: ``32-true`` or ``bf16-mixed``.
+        index: the GPU that is used, where one is named.
     """
 
     accelerator: str
     count: int
     nodes: int
     precision: str
+    index: int | None = None
 
     @property
     def processes(self) -> int:
         """Processes of the whole run."""
         return self.count * self.nodes
+
+
+def plain_device(word: str) -> str:
+    """One word for each meaning: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda:1`` and above, or two GPUs and more.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if word.isdecimal():
+        return {0: "cpu", 1: "cuda"}.get(int(word), str(int(word)))
+    kind, colon, number = word.partition(":")
+    if kind == "cuda" and (number.isdecimal() or not colon):
+        return f"cuda:{int(number)}" if int(number or 0) else "cuda"
+    if word not in ("auto", "cpu", "mps"):
+        raise UsageError(f"no device '{word}'", "one of auto, cpu, mps, cuda, cuda:N, or a number of GPUs")
+    return word
+
+
+def gpus_setting(word: str) -> str:
+    """The same as the settings of a run have it, where ``cpu`` and ``cuda`` are numbers: ``0`` and ``1``."""
+    plain = plain_device(word)
+    return {"cpu": "0", "cuda": "1"}.get(plain, plain)
 
 
 def check_devices(settings: FitSettings) -> None:
@@ -44,7 +71,7 @@ def check_devices(settings: FitSettings) -> None:
     Raises:
         UsageError: see there.
     """
-    _wanted_gpus(settings.gpus, count_gpus())
+    _check_present(plain_device(settings.gpus), count_gpus(), has_mps())
     if settings.nodes < 1:
         raise UsageError(f"--nodes {settings.nodes} is not a number of machines", "give 1 or more")
     if settings.nodes > 1 and not started_by_cluster():
@@ -65,9 +92,14 @@ def resolve_devices(settings: FitSettings) -> Devices:
     import torch
 
     check_devices(settings)
-    count = _wanted_gpus(settings.gpus, torch.cuda.device_count())
-    accelerator = "gpu" if count else "cpu"
-    return Devices(accelerator, max(count, 1), settings.nodes, _precision(settings.precision, accelerator))
+    word, present = plain_device(settings.gpus), torch.cuda.device_count()
+    _check_present(word, present, has_mps())
+    if word == "auto":
+        word = _best(present)
+    accelerator = word if word in ("mps", "cpu") else "gpu"
+    index = int(word.partition(":")[2]) if ":" in word else None
+    count = int(word) if word.isdecimal() else 1
+    return Devices(accelerator, count, settings.nodes, _precision(settings.precision, accelerator), index)
 
 
 def check_device(name: str) -> None:
@@ -76,31 +108,49 @@ def check_device(name: str) -> None:
     Raises:
         UsageError: see there.
     """
-    _named_device(name, count_gpus())
+    _check_one(plain_device(name), count_gpus())
 
 
 def choose_device(name: str = "auto") -> str:
-    """The device that ``--device`` means here: ``auto`` takes a GPU if there is one.
+    """The device that ``--device`` means here, in torch's words; ``auto`` takes a GPU if there is one.
 
     Raises:
-        UsageError: the device does not exist.
+        UsageError: the device does not exist, or several are asked for.
     """
     import torch
 
-    return _named_device(name, torch.cuda.device_count())
+    word, present = plain_device(name), torch.cuda.device_count()
+    _check_one(word, present)
+    if word == "auto":
+        word = _best(present)
+    return "cuda:0" if word == "cuda" else word
 
 
-def _named_device(name: str, gpus: int | None) -> str:
-    if name == "auto":
-        return "cuda:0" if gpus else "cpu"
-    if name == "cpu":
-        return name
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or (number and not number.isdecimal()):
-        raise UsageError(f"no device '{name}'", "one of auto, cpu, cuda, cuda:N")
-    if gpus is not None and int(number or 0) >= gpus:
-        raise UsageError(f"device {name} requested, but this machine has {gpus} GPUs", "use --device cpu")
-    return f"cuda:{int(number or 0)}"
+def _best(gpus: int) -> str:
+    return "cuda" if gpus else "mps" if has_mps() else "cpu"
+
+
+def _check_one(word: str, gpus: int | None) -> None:
+    if word.isdecimal() and int(word) > 1:
+        raise UsageError(
+            f"{word} GPUs requested, but this command uses one", "use --device cuda, or cuda:N for another"
+        )
+    _check_present(word, gpus, has_mps())
+
+
+def _check_present(word: str, gpus: int | None, mps: bool) -> None:
+    """Refuse what is not there; ``gpus``: their number, None: not known yet."""
+    if word == "mps" and not mps:
+        raise UsageError(
+            "device mps requested, but this is no Mac with a GPU that PyTorch can use", "use --device auto"
+        )
+    if gpus is None:
+        return
+    if ":" in word and int(word.partition(":")[2]) >= gpus:
+        raise UsageError(f"device {word} requested, but this machine has {_in_words(gpus)}", _remedy(gpus))
+    if (word == "cuda" and not gpus) or (word.isdecimal() and int(word) > gpus):
+        wanted = "1 GPU" if word == "cuda" else f"{word} GPUs"
+        raise UsageError(f"{wanted} requested, but this machine has {_in_words(gpus)}", _remedy(gpus))
 
 
 def is_first_process() -> bool:
@@ -116,29 +166,17 @@ def started_by_cluster() -> bool:
     return "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def _wanted_gpus(gpus: str, present: int | None) -> int:
-    """The number that ``--gpus`` means where ``present`` are here; None: not known yet."""
-    if gpus == "auto":
-        return min(present or 0, 1)
-    if not gpus.isdecimal():
-        raise UsageError(f"--gpus '{gpus}' is not auto, 0 or a number of GPUs")
-    wanted = int(gpus)
-    if present is not None and wanted > present:
-        raise UsageError(f"--gpus {wanted} requested, but this machine has {_in_words(present)}", _remedy(present))
-    return wanted
-
-
 def _in_words(present: int) -> str:
     return {0: "no GPU that PyTorch can use", 1: "1 GPU"}.get(present, f"{present} GPUs")
 
 
 def _remedy(present: int) -> str:
     if present:
-        return f"use --gpus {present} or fewer"
+        return f"use --gpus {present} or fewer" if present > 1 else "use --device cuda"
     with suppress(LookupError):
         if torch_build() == (None, None):
-            return "this PyTorch is built for the CPU only: install one for your GPU, or train on the CPU with --gpus 0"
-    return "check that nvidia-smi lists a GPU, or train on the CPU with --gpus 0"
+            return "this PyTorch is built for the CPU only: install one for your GPU, or use --device cpu"
+    return "check that nvidia-smi lists a GPU, or use --device cpu"
 
 
 def _precision(wanted: str, accelerator: str) -> str:

@@ -7,6 +7,7 @@ the answer is None, and torch has to be asked.
 from __future__ import annotations
 
 import ctypes
+import platform
 import runpy
 import sys
 from importlib.util import find_spec
@@ -33,6 +34,13 @@ def gpu_names() -> list[str]:
 
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return names
+
+
+def has_mps() -> bool:
+    """Whether PyTorch can use the GPU of this Mac; where torch is not loaded, every Mac with an ARM processor can."""
+    if torch := sys.modules.get("torch"):
+        return bool(torch.backends.mps.is_available())
+    return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
 def torch_build() -> tuple[str | None, str | None]:

@@ -33,7 +33,7 @@ def make_trainer(settings: FitSettings, devices: Devices, folder: Path, callback
         torch.set_float32_matmul_precision("high")
     return pl.Trainer(
         accelerator=devices.accelerator,
-        devices=devices.count,
+        devices=devices.count if devices.index is None else [devices.index],
         num_nodes=devices.nodes,
         strategy="ddp" if devices.processes > 1 else "auto",
         precision=devices.precision,  # type: ignore[arg-type]

@@ -217,5 +217,5 @@ def _device_name(trainer: pl.Trainer) -> str:
     import torch
 
     device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     return f"{trainer.world_size} x {name}" if trainer.world_size > 1 else name

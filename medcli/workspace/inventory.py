@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -12,8 +11,9 @@ from pathlib import Path
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
 from medcli.core.files import usable_cores
+from medcli.core.run_provenance import installed_versions
 from medcli.core.shell import Proposal
-from medcli.training.gpus import gpu_names
+from medcli.training.gpus import gpu_names, has_mps
 from medcli.workspace.checkpoint_listing import FoundCheckpoint, find_checkpoints
 from medcli.workspace.demo_folder import Demo, find_demo
 from medcli.workspace.next_commands import Workspace, next_steps
@@ -105,7 +105,7 @@ def take_inventory(
         system=f"{platform.system()} {platform.machine()}",
         cores=usable_cores(),
         devices=find_devices(),
-        packages=dict(_installed(PACKAGES)),
+        packages=installed_versions(PACKAGES),
         data=data,
         checkpoints=checkpoints,
         runs=runs,
@@ -116,7 +116,8 @@ def take_inventory(
 
 def find_devices() -> list[str]:
     """Names of the devices available to torch, always including the CPU."""
-    return [*(f"cuda:{number} {name}" for number, name in enumerate(gpu_names())), "cpu"]
+    gpus = [f"cuda:{number} {name}" for number, name in enumerate(gpu_names())]
+    return [*gpus, *(["mps"] if has_mps() else []), "cpu"]
 
 
 def _list(title: str, entries: Iterator[list[str]], most: int) -> Iterator[str]:
@@ -144,11 +145,3 @@ def _step_lines(step: Proposal) -> Sequence[str]:
 def _wrap(line: str) -> list[str]:
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     return textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _installed(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue

@@ -42,7 +42,7 @@ ROUNDS = 5
 
 
 def make_folder(root: Path, pairs: int) -> None:
-    """Pairs of files with six different pictures of about the size of real ones."""
+    """Pairs of files with six different images of about the size of real ones."""
     contents = [image_io.encode(smooth_image(seed), ".jpg", 90).tobytes() for seed in range(6)]
     root.mkdir(parents=True)
     for number in range(1, pairs + 1):
@@ -120,11 +120,11 @@ def against_the_published_procedure(root: Path, work: Path) -> bool:
     path = root / "bs_000001.jpg"
 
     def published() -> None:
-        picture = image_io.read_grey(path)
+        image = image_io.read_grey(path)
         columns, rows = np.meshgrid(np.arange(1600.0), np.arange(1600.0))
         tree = cKDTree(mapped_pixels(distortion))
         nearest = tree.query(np.stack([columns.ravel(), rows.ravel()], axis=1))[1].reshape(1600, 1600)
-        result = correct_pair({"bs": picture}, {"bs": nearest})["bs"]
+        result = correct_pair({"bs": image}, {"bs": nearest})["bs"]
         (work / "published.jpg").write_bytes(cv2.imencode(".jpg", result)[1])
 
     pairs = len(list(root.glob("bs_*.jpg")))

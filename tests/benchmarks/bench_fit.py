@@ -1,9 +1,9 @@
-"""Accuracy and time of fitted calibrations on pictures made from known ones: noise, 5 % of the beads missing.
+"""Accuracy and time of fitted calibrations on images made from known ones: noise, 5 % of the beads missing.
 
 python tests/benchmarks/bench_fit.py [TABLE.csv]
 
-Without a table, on ten invented calibrations. The pictures go through JPEG. Exits with 1 if a mean residual exceeds
-0.03 mm, if a fitted map is more than 0.05 mm off anywhere inside the grid, or if a picture takes more than 5 s.
+Without a table, on ten invented calibrations. The images go through JPEG. Exits with 1 if a mean residual exceeds
+0.03 mm, if a fitted map is more than 0.05 mm off anywhere inside the grid, or if an image takes more than 5 s.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def main() -> int:
     print(f"{'':14}{'beads':>7}{'mean mm':>10}{'max mm':>9}{'map mm':>9}{'whole image':>13}{'fit s':>8}")
     for number, planes in table.items():
         for plane, true in planes.items():
-            picture = grid_image(true, np.random.default_rng(number), noise=1.0, missing_share=0.05)
-            picture = image_io.decode_grey(image_io.encode(picture, ".jpg", 90).tobytes(), "picture")
+            image = grid_image(true, np.random.default_rng(number), noise=1.0, missing_share=0.05)
+            image = image_io.decode_grey(image_io.encode(image, ".jpg", 90).tobytes(), "image")
             started = time.perf_counter()
-            found = fit_grid(picture)
+            found = fit_grid(image)
             seconds = time.perf_counter() - started
             lengths = np.linalg.norm(found.fit.residuals_mm[found.fit.used], axis=1)
             inside, everywhere = map_errors_mm(found.fit.distortion, true)

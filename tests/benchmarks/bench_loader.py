@@ -100,8 +100,8 @@ def plain_operation(name: str, value: float, image, sampling: InterpolationMode)
 
 
 def our_batch(frames: HostFrames, positions: np.ndarray, plan: AugmentationPlan) -> list[torch.Tensor]:
-    pictures, bones = augment(*frames.take(positions), plan)
-    return [normalise_unit(pictures), thicken_batch(bones, 3).float(), thicken_batch(bones, 1).float()]
+    augmented, bones = augment(*frames.take(positions), plan)
+    return [normalise_unit(augmented), thicken_batch(bones, 3).float(), thicken_batch(bones, 1).float()]
 
 
 def main() -> int:

@@ -59,7 +59,7 @@ def main() -> int:
             slowest = max(slowest, path_ms, outline_ms)
             name = f"{implant.kind} {implant.anatomy_id}, plane {plane}"
             print(f"{name:28}{len(mesh.faces):>10}{hit:>12}{path_ms:>10.2f}{outline_ms:>12.2f}")
-    # A picture that fills the image: the implant held near the source.
+    # An implant that fills the image: it is held near the source.
     filling = cameras.pose_matrix([0, 0, 1500], [0, 90, 0])
     mesh = divided(make_implants()[2].mesh, 20_000)
     filled_ms = median_ms(lambda: cameras.bs.path_length(mesh, filling, grid))

@@ -37,10 +37,10 @@ def main() -> int:
         implant, calibration = study.implants[frame.anatomy_id], study.calibrations[frame.calibration_id]
         true, middle = frame.knee.of(implant.kind), implant.mesh.bounds.mean(axis=0)
         maps = {plane: load_or_build(calibration.distortion(plane), 512, "area") for plane in PLANES}
-        pictures = {plane: maps[plane].apply(study.native(number, plane), 0.0) for plane in PLANES}
+        images = {plane: maps[plane].apply(study.native(number, plane), 0.0) for plane in PLANES}
         start = moved(true, generator.uniform(-5, 5, 6), middle)
         began = time.process_time()
-        found = refine(pictures, study.cameras(number), implant.mesh, start)
+        found = refine(images, study.cameras(number), implant.mesh, start)
         seconds = time.process_time() - began
         away = ((found.pose - true) @ np.append(middle, 1.0))[:3]
         angle = float(rotation_angle_deg(found.pose[:3, :3] @ true[:3, :3].T))

@@ -36,10 +36,8 @@ def seconds_with_torchvision(paths: list[tuple[str, str]]) -> float:
     torch.set_num_threads(1)
     started = time.perf_counter()
     for image, label in paths:
-        picture = transforms.to_dtype(
-            transforms.pil_to_tensor(Image.open(image).convert("L")), torch.float32, scale=True
-        )
-        transforms.resize(picture, [256, 256], antialias=True)
+        plain = transforms.to_dtype(transforms.pil_to_tensor(Image.open(image).convert("L")), torch.float32, scale=True)
+        transforms.resize(plain, [256, 256], antialias=True)
         mask = Image.open(label).convert("L")
         transforms.resize(transforms.pil_to_tensor(mask), [256, 256], interpolation=InterpolationMode.NEAREST_EXACT)
     return time.perf_counter() - started

@@ -24,7 +24,7 @@ with folder_in_use(Path(sys.argv[1]), "training"):
 """
 
 
-def test_a_second_process_is_told_and_a_killed_one_lets_go(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path: Path) -> None:
     words = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
     with subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,8 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medcli.core.run_provenance import command_line, is_synthetic, mark_synthetic, note_path, note_run
+from medcli.core.run_provenance import (
+    command_line,
+    installed_versions,
+    is_synthetic,
+    mark_synthetic,
+    note_path,
+    note_run,
+)
 from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.workspace.inventory import PACKAGES
 
 
 class Kind(str, Enum):
@@ -98,3 +107,19 @@ def test_a_note_that_cannot_be_written_is_warned_of(tmp_path: Path, caplog: pyte
     logging.getLogger("medcli").propagate = True
     note_run(tmp_path / "absent" / "deeper", "label", ABOUT, None, {})
     assert "cannot write" in caplog.text
+
+
+def test_versions_are_those_of_the_metadata() -> None:
+    found = installed_versions((*PACKAGES, "typer", "no-such-package"))
+    assert {"torch", "numpy", "segmentation-models-pytorch", "typer"} <= found.keys()
+    assert found == {name: importlib.metadata.version(name) for name in found}
+    for name in {*PACKAGES, "no-such-package"} - found.keys():
+        with pytest.raises(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(name)
+
+
+def test_the_first_on_the_path_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("a/My_Package-1.2.dist-info", "b/my_package-1.1.dist-info", "b/old-0.9-py3.10.egg-info"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr("sys.path", [str(tmp_path / name) for name in ("none", "a", "b")])
+    assert installed_versions(["old", "my-package"]) == {"old": "0.9", "my-package": "1.2"}

@@ -78,7 +78,7 @@ def test_a_listing_as_it_should_be_is_read(server: Saying) -> None:
         "<Blob>text</Blob>",
     ],
 )
-def test_a_blob_that_is_none_is_said(server: Saying, content: str) -> None:
+def test_a_blob_that_is_none_is_reported(server: Saying, content: str) -> None:
     server.say = (200, {}, listing(content))
     with pytest.raises(
         Unexpected, match=r"127\.0\.0\.1:\d+.* (sent .*expected was|does not answer as Azure)"
@@ -105,7 +105,7 @@ NOT_XML = {
 
 @pytest.mark.parametrize("what", ["list", "folders", "containers"])
 @pytest.mark.parametrize("content", NOT_XML.values(), ids=NOT_XML.keys())
-def test_what_is_no_listing_is_said_once(
+def test_what_is_no_listing_is_reported_once(
     server: Saying, content: bytes, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -177,7 +177,7 @@ def test_the_signature_does_not_follow_a_redirect(server: Saying) -> None:
     other.stop()
 
 
-def test_a_signature_that_ran_out_on_the_way_is_the_reason_that_is_said(server: Saying) -> None:
+def test_a_signature_that_ran_out_on_the_way_is_the_reason_that_is_reported(server: Saying) -> None:
     server.say = (403, {"x-ms-error-code": "AuthenticationFailed"}, b"")
     signature = SIGNATURE.replace("sp=rl", "se=2024-01-01T00:00:00Z&sp=rl")
     source = AzureBlobs(Connection(f"{server.url}/account", "account", signature), "bones", Http(QUICK))

@@ -50,7 +50,7 @@ def test_an_address_may_name_its_container_and_carry_the_signature(text: str, co
     assert connection.container == container
 
 
-def test_an_emulators_account_stands_in_the_path() -> None:
+def test_an_emulators_account_is_part_of_the_path() -> None:
     connection = parse_connection(
         f"BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;SharedAccessSignature={SIGNATURE}"
     )
@@ -90,7 +90,7 @@ def test_what_is_missing_is_named_and_nothing_repeated(text: str, missing: str) 
         ("sp=rl", "sp=l", r"no right to read"),
     ],
 )
-def test_what_cannot_work_is_said_before_trying(old: str, new: str, said: str) -> None:
+def test_what_cannot_work_is_reported_before_trying(old: str, new: str, said: str) -> None:
     connection = parse_connection(f"BlobEndpoint={ENDPOINT};SharedAccessSignature={SIGNATURE.replace(old, new)}")
     with pytest.raises(DataError, match=said):
         connection.check_usable(NOW)

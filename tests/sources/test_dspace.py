@@ -170,13 +170,13 @@ def test_what_is_not_needed_may_be_absent(server: Lying) -> None:
 
 @pytest.mark.parametrize("path", [FIND, BUNDLES, BITSTREAMS])
 @pytest.mark.parametrize("value", [[], "text", None, 5, 1.5, True, [[]], {"_embedded": [], "uuid": 5}])
-def test_another_kind_of_value_where_an_object_belongs_is_said(server: Lying, path: str, value: Any) -> None:
+def test_another_kind_of_value_where_an_object_belongs_is_reported(server: Lying, path: str, value: Any) -> None:
     server.say[path] = value
     with pytest.raises(Unexpected, match=rf"{path} sent .* expected was (an object|a UUID)"):
         entries(server)
 
 
-def test_an_item_without_files_is_said(server: Lying) -> None:
+def test_an_item_without_files_is_reported(server: Lying) -> None:
     server.say[BUNDLES] = {}
     with pytest.raises(DataError, match="offers no files"):
         entries(server)
@@ -186,7 +186,7 @@ def test_an_item_without_files_is_said(server: Lying) -> None:
 @pytest.mark.parametrize(
     "content", [b"[" * 100_000, b"", b"<html>", b'{"a": "\xff"}', b'{"_embedded": {"bitstreams": [{"sizeBytes": 1e400']
 )
-def test_what_cannot_be_read_is_said(server: Lying, path: str, content: bytes) -> None:
+def test_what_cannot_be_read_is_reported(server: Lying, path: str, content: bytes) -> None:
     server.say[path] = content
     with pytest.raises(Unexpected, match=path):
         entries(server)
@@ -211,7 +211,7 @@ def test_a_next_link_of_another_kind_is_named(server: Lying, link: Any) -> None:
 
 
 @pytest.mark.parametrize("link", ["http://[::1", "ftp://x/", "javascript:alert(1)", "http://x:y/", "http://"])
-def test_a_next_link_that_is_no_address_is_said(server: Lying, link: str) -> None:
+def test_a_next_link_that_is_no_address_is_reported(server: Lying, link: str) -> None:
     server.say[BITSTREAMS] = next_is({"href": link})
     with pytest.raises(Unexpected, match=r"names an address that is none|has no end"):
         entries(server)

@@ -92,7 +92,7 @@ def test_files_of_the_folder_are_listed(server: Lying) -> None:
         b"\xff",
     ],
 )
-def test_a_commit_that_is_none_is_said(server: Lying, value: Any) -> None:
+def test_a_commit_that_is_none_is_reported(server: Lying, value: Any) -> None:
     server.say[COMMIT] = value
     with pytest.raises(Unexpected, match=COMMIT):
         entries()
@@ -117,7 +117,7 @@ def test_a_commit_that_is_none_is_said(server: Lying, value: Any) -> None:
         b"\xff",
     ],
 )
-def test_a_listing_that_is_none_is_said(server: Lying, value: Any) -> None:
+def test_a_listing_that_is_none_is_reported(server: Lying, value: Any) -> None:
     server.say[TREE] = value
     with pytest.raises(Unexpected, match=TREE):
         entries()

@@ -60,7 +60,7 @@ def test_a_signed_address_is_used_until_it_runs_out(hub: FakeHub) -> None:
     assert hub.count("/resolve/") == 2
 
 
-def test_what_is_not_there_or_not_wanted_is_said(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_there_or_not_wanted_is_reported(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Missing, match="answered 404 Not Found for dataset nobody/nothing"):
         opened("nobody/nothing")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -121,7 +121,7 @@ def test_all_pages_are_read(server: Lying) -> None:
 
 
 @pytest.mark.parametrize("value", [[], "text", None, 5, {}, {"sha": None}, {"sha": "../../x"}, {"sha": 5}])
-def test_a_commit_that_is_none_is_said(server: Lying, value: Any) -> None:
+def test_a_commit_that_is_none_is_reported(server: Lying, value: Any) -> None:
     server.say[REVISION] = value
     with pytest.raises(Unexpected, match=rf"{REVISION} sent .*, expected was (an object|a hash of git)"):
         entries()
@@ -144,7 +144,7 @@ def test_a_commit_that_is_none_is_said(server: Lying, value: Any) -> None:
         *([FILE | {"lfs": value}] for value in ([], "x", {}, {"oid": None}, {"oid": "x"}, {"oid": "a" * 40})),
     ],
 )
-def test_a_listing_that_is_none_is_said(server: Lying, value: Any) -> None:
+def test_a_listing_that_is_none_is_reported(server: Lying, value: Any) -> None:
     server.say[TREE] = value
     with pytest.raises(Unexpected, match=rf"{TREE} sent .*, expected was "):
         entries()
@@ -152,7 +152,7 @@ def test_a_listing_that_is_none_is_said(server: Lying, value: Any) -> None:
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"", b"<html>", b'[{"path": "\xff"}]'])
 @pytest.mark.parametrize("path", [REVISION, TREE])
-def test_what_cannot_be_read_is_said(server: Lying, path: str, content: bytes) -> None:
+def test_what_cannot_be_read_is_reported(server: Lying, path: str, content: bytes) -> None:
     server.say[path] = content
     with pytest.raises(Unexpected, match=path):
         entries()
@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_said(server: Lying, path: str, content: bytes) -
 @pytest.mark.parametrize(
     "link", ["<http://[::1>; rel=next", '<ftp://x/>; rel="next"', "<?>; rel=next", "<javascript:x>;rel=next"]
 )
-def test_a_next_link_that_leads_nowhere_is_said(server: Lying, link: str) -> None:
+def test_a_next_link_that_leads_nowhere_is_reported(server: Lying, link: str) -> None:
     server.say[TREE], server.headers = [FILE], {"Link": link}
     with pytest.raises(Unexpected, match=r"names an address that is none|has no end"):
         entries()
@@ -215,7 +215,7 @@ def test_the_token_does_not_follow_a_redirect_to_another_server(
     "token", ["hf_\N{LATIN SMALL LETTER E WITH ACUTE}", "hf_日本", "hf SECRET", "hf_\x07", os.fsdecode(b"hf_\xff")]
 )
 @pytest.mark.parametrize("what", ["ultrabones", "weights"])
-def test_a_token_that_cannot_be_sent_is_said_and_not_repeated(
+def test_a_token_that_cannot_be_sent_is_reported_and_not_repeated(
     server: Lying, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token: str, what: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", f"{token}SECRET")
@@ -233,7 +233,7 @@ def test_a_token_with_line_ends_around_it_is_sent_without_them(server: Lying, mo
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer hf_good"}
 
 
-def test_a_token_file_that_is_no_text_is_said(server: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_file_that_is_no_text_is_reported(server: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreadable() -> dict[str, str]:
         raise UnicodeDecodeError("utf-8", b"SECRET", 0, 1, "invalid start byte")
 

@@ -25,8 +25,8 @@ def test_best_is_sought_where_its_weights_can_be(tmp_path: Path) -> None:
     """A run in a new folder has no weights of the epochs before it, however good they were."""
     first = RunFiles(tmp_path, nothing, "val_loss")
     first.history = [row(1, 0.1), row(2, 0.5)]
-    for goes_on, best in ((True, 1), (False, 3)):
-        second = RunFiles(tmp_path, nothing, "val_loss", goes_on)
+    for resumed, best in ((True, 1), (False, 3)):
+        second = RunFiles(tmp_path, nothing, "val_loss", resumed)
         second.load_state_dict(first.state_dict())
         second.history += [row(3, 0.3), row(4, 0.4)]
         assert second.best is not None

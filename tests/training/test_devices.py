@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medcli.core.errors import UsageError
-from medcli.training.devices import Devices, resolve_devices
+from medcli.training.devices import Devices, check_device, check_devices, choose_device, gpus_setting, resolve_devices
 from medcli.training.settings import FitSettings
 
 Gpus = Callable[..., None]
@@ -33,6 +33,11 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
         (4, "auto", Devices("gpu", 1, 1, "bf16-mixed")),
         (4, "0", Devices("cpu", 1, 1, "32-true")),
         (4, "3", Devices("gpu", 3, 1, "bf16-mixed")),
+        (4, "1", Devices("gpu", 1, 1, "bf16-mixed")),
+        (4, "cuda", Devices("gpu", 1, 1, "bf16-mixed")),
+        (4, "cuda:0", Devices("gpu", 1, 1, "bf16-mixed")),
+        (4, "cuda:2", Devices("gpu", 1, 1, "bf16-mixed", index=2)),
+        (4, "cpu", Devices("cpu", 1, 1, "32-true")),
     ],
 )
 def test_gpus(gpus: Gpus, present: int, asked: str, expected: Devices) -> None:
@@ -40,21 +45,60 @@ def test_gpus(gpus: Gpus, present: int, asked: str, expected: Devices) -> None:
     assert resolve_devices(FitSettings(gpus=asked)) == expected
 
 
-def test_one_gpu_asked_for_where_there_is_none_says_what_to_do(gpus: Gpus) -> None:
+@pytest.mark.parametrize(
+    ("present", "asked", "expected"),
+    [
+        (0, "auto", "cpu"),
+        (2, "auto", "cuda:0"),
+        (2, "0", "cpu"),
+        (2, "cpu", "cpu"),
+        (2, "1", "cuda:0"),
+        (2, "cuda", "cuda:0"),
+        (2, "cuda:1", "cuda:1"),
+    ],
+)
+def test_one_device(gpus: Gpus, present: int, asked: str, expected: str) -> None:
+    gpus(present)
+    check_device(asked)
+    assert choose_device(asked) == expected
+
+
+def test_settings_of_runs_have_numbers_as_before() -> None:
+    words = ("auto", "cpu", "0", "cuda", "cuda:0", "1", "cuda:1", "04", "mps")
+    assert [gpus_setting(word) for word in words] == ["auto", "0", "0", "1", "1", "1", "cuda:1", "4", "mps"]
+
+
+@pytest.mark.parametrize(("present", "chosen"), [(0, "mps"), (1, "cuda:0")])
+def test_the_gpu_of_a_mac(gpus: Gpus, monkeypatch: pytest.MonkeyPatch, present: int, chosen: str) -> None:
+    gpus(present)
+    with pytest.raises(UsageError, match="device mps requested, but this is no Mac"):
+        check_devices(FitSettings(gpus="mps"))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("mps") == "mps"
+    assert choose_device("auto") == chosen
+    assert resolve_devices(FitSettings(gpus="mps")) == Devices("mps", 1, 1, "32-true")
+    assert resolve_devices(FitSettings()).accelerator == ("gpu" if present else "mps")
+
+
+def test_gpus_that_are_not_there_say_what_to_do(gpus: Gpus) -> None:
     gpus(0)
-    with pytest.raises(UsageError, match="--gpus 1 requested, but this machine has no GPU") as error:
+    with pytest.raises(UsageError, match=r"^1 GPU requested, but this machine has no GPU") as error:
         resolve_devices(FitSettings(gpus="1"))
-    assert "--gpus 0" in str(error.value.hint)
+    assert "--device cpu" in str(error.value.hint)
     gpus(2)
-    with pytest.raises(UsageError, match="has 2 GPUs") as error:
+    with pytest.raises(UsageError, match=r"^3 GPUs requested, .* has 2 GPUs") as error:
         resolve_devices(FitSettings(gpus="3"))
     assert error.value.hint == "use --gpus 2 or fewer"
+    with pytest.raises(UsageError, match=r"^device cuda:2 requested, .* has 2 GPUs"):
+        choose_device("cuda:2")
+    with pytest.raises(UsageError, match=r"^2 GPUs requested, but this command uses one"):
+        check_device("2")
 
 
-@pytest.mark.parametrize("word", ["many", "-1", "1.5", ""])
-def test_gpus_takes_numbers(gpus: Gpus, word: str) -> None:
+@pytest.mark.parametrize("word", ["many", "-1", "1.5", "", "cuda:", "cuda:x", "cpu:1", "gpu"])
+def test_other_words_are_no_device(gpus: Gpus, word: str) -> None:
     gpus(1)
-    with pytest.raises(UsageError, match="not auto, 0 or a number"):
+    with pytest.raises(UsageError, match=f"no device '{word}'"):
         resolve_devices(FitSettings(gpus=word))
 
 

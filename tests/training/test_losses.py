@@ -35,7 +35,7 @@ def test_tensors_come_in_float32_and_weights_in_the_order_of_the_terms() -> None
         ("sum", (0.0, 0.0), "one at least above"),
     ],
 )
-def test_what_cannot_be_trained_with_is_said(name: str, weights: tuple[float, ...], says: str) -> None:
+def test_what_cannot_be_trained_with_is_reported(name: str, weights: tuple[float, ...], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         check_loss(LOSSES, name, weights)
 

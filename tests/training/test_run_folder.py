@@ -32,7 +32,7 @@ def test_folder_where_nothing_was_trained_yet_takes_other_settings(tmp_path: Pat
     assert json.loads((tmp_path / SETTINGS_FILE).read_text())["lr"] == 0.5
 
 
-def test_stopped_run_goes_on_and_a_done_one_is_reported(tmp_path: Path) -> None:
+def test_stopped_run_resumes_and_a_done_one_is_reported(tmp_path: Path) -> None:
     open_run(tmp_path, SETTINGS)
     (tmp_path / RESUMABLE).write_bytes(b"weights")
     assert open_run(tmp_path, SETTINGS).checkpoint == tmp_path / RESUMABLE
@@ -40,7 +40,7 @@ def test_stopped_run_goes_on_and_a_done_one_is_reported(tmp_path: Path) -> None:
     assert open_run(tmp_path, SETTINGS).result == {"epochs": 3}
 
 
-def test_done_run_goes_on_when_more_epochs_are_asked_for(tmp_path: Path) -> None:
+def test_finished_run_resumes_when_more_epochs_are_asked_for(tmp_path: Path) -> None:
     open_run(tmp_path, SETTINGS)
     (tmp_path / RESUMABLE).write_bytes(b"weights")
     write_json(tmp_path / RESULT, {"epochs": 3})

@@ -9,11 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
 from medcli.core.errors import DataError, MedcliError
-from medcli.training.trainer import _resuming, check_resumable, epochs_done, run_fit
+from medcli.training.devices import Devices
+from medcli.training.settings import FitSettings
+from medcli.training.trainer import _resuming, check_resumable, epochs_done, make_trainer, run_fit
 from tests.support.hostile_checkpoints import as_archive, pickles, state, text, write_file
 
 
@@ -36,7 +39,7 @@ def saved(path: Path, **changed: Any) -> Path:
     return path
 
 
-def test_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
     path = saved(tmp_path / "last.ckpt")
     assert epochs_done(path) == 3
     check_resumable(path, NETWORK)  # type: ignore[arg-type]
@@ -95,7 +98,7 @@ def test_optimizer_states_out_of_proportion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_lightning_is_told_to_take_plain_values_only(knows: bool, tmp_path: Path) -> None:
+def test_lightning_takes_plain_values_only(knows: bool, tmp_path: Path) -> None:
     def newer(module: Any, ckpt_path: Any = None, weights_only: Any = None) -> None: ...
     def older(module: Any, ckpt_path: Any = None) -> None: ...
 
@@ -105,3 +108,19 @@ def test_lightning_is_told_to_take_plain_values_only(knows: bool, tmp_path: Path
     assert told.get("weights_only") is (True if knows else None)
     assert Path(told["ckpt_path"]).is_absolute()
     assert _resuming(trainer, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("devices", "given"),
+    [
+        (Devices("gpu", 1, 1, "32-true", index=2), ("gpu", [2], "auto")),
+        (Devices("gpu", 2, 1, "32-true"), ("gpu", 2, "ddp")),
+        (Devices("mps", 1, 1, "32-true"), ("mps", 1, "auto")),
+    ],
+)
+def test_lightning_gets_the_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Devices, given: tuple[object, ...]
+) -> None:
+    monkeypatch.setattr(pl, "Trainer", lambda **words: SimpleNamespace(**words))
+    trainer: Any = make_trainer(FitSettings(), devices, tmp_path, [])
+    assert (trainer.accelerator, trainer.devices, trainer.strategy) == given

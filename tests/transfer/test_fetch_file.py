@@ -251,7 +251,7 @@ def test_a_full_disk_is_not_a_network_fault(server: Server, tmp_path: Path, monk
     assert server.count() == 1
 
 
-def test_nobody_there_is_said_in_our_own_words(tmp_path: Path) -> None:
+def test_nobody_there_is_reported_in_our_own_words(tmp_path: Path) -> None:
     server = Server()
     server.stop()
     with pytest.raises(Broken, match=r"127\.0\.0\.1:\d+ refused the connection"):

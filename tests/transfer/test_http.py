@@ -141,14 +141,14 @@ LOCATIONS = ["http://[::1", "ftp://x/y", "file:///etc/passwd", "javascript:alert
 
 @pytest.mark.parametrize("location", [*LOCATIONS, "http://\xff\xfe", "http://h:99999", "http://a..b/", "http://user@/"])
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary"])
-def test_a_redirect_to_no_address_is_said(serve: Serve, status: str, location: str) -> None:
+def test_a_redirect_to_no_address_is_reported(serve: Serve, status: str, location: str) -> None:
     server = serve(lambda path, headers: [head(status, f"Location: {location}", "Content-Length: 0")])
     with pytest.raises(Unexpected, match=r"http://127\.0\.0\.1:\d+/x (names an address that is none|leads)"):
         Http(QUICK).json(f"{server.url}/x?sig=SECRET")
     assert len(server.requests) == 1
 
 
-def test_a_redirect_without_an_address_is_said(serve: Serve) -> None:
+def test_a_redirect_without_an_address_is_reported(serve: Serve) -> None:
     server = serve(lambda path, headers: [head("302 Found", "Content-Length: 0")])
     with pytest.raises(Unexpected, match="answered 302 Found"):
         Http(QUICK).json(server.url)
@@ -486,7 +486,7 @@ NOT_JSON = {
 
 
 @pytest.mark.parametrize("content", NOT_JSON.values(), ids=NOT_JSON.keys())
-def test_what_is_no_json_is_said_with_its_address(serve: Serve, content: bytes) -> None:
+def test_what_is_no_json_is_reported_with_its_address(serve: Serve, content: bytes) -> None:
     server = serve(lambda path, headers: [head("200 OK", "Content-Type: x\x1b[2J"), content])
     with pytest.raises(Unexpected, match=r"http://127\.0\.0\.1:\d+/where sent ") as caught:
         Http(QUICK).json(f"{server.url}/where?sig=SECRET")
@@ -513,7 +513,7 @@ def test_an_error_page_without_an_end_is_not_read(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["http://[::1", "http://127.0.0.1:x", "ftp://x", "http://"])
-def test_a_proxy_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+def test_a_proxy_that_is_none_is_reported(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)

@@ -139,7 +139,7 @@ def test_the_disk_must_hold_archives_and_what_is_in_them(tmp_path: Path) -> None
     assert not divide(wanted[:3], tmp_path / "elsewhere").whole
 
 
-def test_too_small_a_disk_is_said_with_both_numbers(tmp_path: Path) -> None:
+def test_too_small_a_disk_is_reported_with_both_numbers(tmp_path: Path) -> None:
     check_space(0, tmp_path)
     with pytest.raises(MedcliError, match=r"needs 1,000,000 GB more and 67.1 MB left free, the disk has"):
         check_space(10**15, tmp_path / "not" / "there")

@@ -64,7 +64,7 @@ def test_all_members_come_with_one_request(server: Server, tmp_path: Path) -> No
     assert {arrived.verified for arrived in setting.arrived.values()} == {"crc32"}
 
 
-def test_a_cut_goes_on_at_the_member_that_was_cut(server: Server, tmp_path: Path) -> None:
+def test_a_cut_resumes_at_the_member_that_was_cut(server: Server, tmp_path: Path) -> None:
     setting = Setting(server, tmp_path)
     server.trouble("/a.zip", Trouble(cut_after=70_000), Trouble(cut_after=70_000))
     assert setting.run() == []
@@ -90,7 +90,7 @@ def test_a_member_that_stays_wrong_fails_alone(server: Server, tmp_path: Path) -
     assert not (tmp_path / middle.name).exists()
 
 
-def test_a_server_without_ranges_is_told_apart(server: Server, tmp_path: Path) -> None:
+def test_a_server_without_ranges_is_recognised(server: Server, tmp_path: Path) -> None:
     setting = Setting(server, tmp_path)
     server.always["/a.zip"] = Trouble(no_ranges=True)
     with pytest.raises(NoRanges):

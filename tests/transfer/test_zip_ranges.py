@@ -213,7 +213,7 @@ CUT = archive_of({"a": b"x" * 99})[:-30]
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all", CUT], ids=["empty", "no archive", "cut"])
-def test_what_is_no_archive_is_said(content: bytes) -> None:
+def test_what_is_no_archive_is_reported(content: bytes) -> None:
     with pytest.raises(DataError, match=r"a\.zip is not a ZIP archive or is damaged"):
         members_of(content)
 

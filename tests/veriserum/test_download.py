@@ -84,7 +84,7 @@ def test_an_item_can_be_named_by_its_uuid(veriserum_server: FakeDSpace, medcli: 
     assert veriserum_server.count("pid/find") == 0
 
 
-def test_an_unknown_item_is_said(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:
+def test_an_unknown_item_is_reported(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli(*WORDS, tmp_path, "--item", "10.3929/other", "--only", "images")
     assert ran.code == 3
     assert "knows no item 10.3929/other" in ran.err
@@ -106,13 +106,13 @@ def test_one_closed_file_fails_and_the_rest_comes(veriserum_server: FakeDSpace, 
     assert files_in(tmp_path) == {n: c for n, c in IMAGES.items() if n != "images/bs_000002.jpg"}
 
 
-def test_a_site_that_is_no_dspace_is_said(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:
+def test_a_site_that_is_no_dspace_is_reported(veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli(*WORDS, tmp_path, "--only", "images", "--base-url", f"{veriserum_server.url}/elsewhere")
     assert ran.code == 3
     assert len(ran.err.strip().splitlines()) <= 2
 
 
-def test_a_base_url_that_is_no_address_is_said_before_anything_comes(
+def test_a_base_url_that_is_no_address_is_reported_before_anything_comes(
     veriserum_server: FakeDSpace, medcli: Medcli, tmp_path: Path
 ) -> None:
     ran = medcli(*WORDS, tmp_path / "data", "--base-url", "nonsense")

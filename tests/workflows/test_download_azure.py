@@ -162,7 +162,7 @@ def test_an_expired_connection_string_says_when(
     assert "expired on 2" in ran.err
 
 
-def test_a_signature_that_expires_in_the_middle_is_said_and_a_new_one_resumes(
+def test_a_signature_that_expires_in_the_middle_is_reported_and_a_new_one_resumes(
     azurite: Azurite, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Azurite itself refuses then, since its clock is the one that counts."""
@@ -226,7 +226,7 @@ def test_an_address_that_names_the_container_is_read(
     assert not any("comp=list" in path and CONTAINER not in path for _, path in azurite.proxy.requests)
 
 
-def test_a_container_that_is_not_there_is_said(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
+def test_a_container_that_is_not_there_is_reported(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli("download", "ultrabones", "--container", "absent", "--dest", tmp_path)
     assert ran.code == 3
     assert "the account has no container absent" in ran.err
@@ -235,7 +235,7 @@ def test_a_container_that_is_not_there_is_said(connected: Azurite, medcli: Medcl
     assert "--item" not in ran.err
 
 
-def test_records_that_are_not_there_are_said(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
+def test_records_that_are_not_there_are_reported(connected: Azurite, medcli: Medcli, tmp_path: Path) -> None:
     ran = medcli("download", "ultrabones", "--records", "9", "--dest", tmp_path)
     assert ran.code == 2
     assert "nothing of record 9" in ran.err

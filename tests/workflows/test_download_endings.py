@@ -49,7 +49,7 @@ def left_overs(root: Path) -> list[str]:
     return [path.name for path in root.rglob(".*") if path.is_file()]
 
 
-def test_killed_in_an_archive_it_goes_on_where_it_stopped(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+def test_killed_in_an_archive_it_resumes_where_it_stopped(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     hub.always["*"] = Trouble(trickle_s=0.02)
     process = start(*WORDS, "--dest", tmp_path, "--workers", "1")
     size = len(hub.content["specimen01.zip"])
@@ -139,7 +139,7 @@ def test_killed_at_random_moments_from_the_repository(
 
 @pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_leaves_at_once_and_says_how_to_go_on(hub: FakeHub, tmp_path: Path, number: int) -> None:
+def test_interrupted_it_leaves_at_once_and_says_how_to_resume(hub: FakeHub, tmp_path: Path, number: int) -> None:
     hub.always["*"] = Trouble(trickle_s=0.05)
     process = start(*WORDS, "--dest", tmp_path)
     wait_until(lambda: any(tmp_path.rglob("*.download")), process)
@@ -174,7 +174,7 @@ def test_a_second_download_into_the_folder_says_who_is_there(hub: FakeHub, medcl
     assert medcli(*WORDS, "--dest", tmp_path).code == 0  # a dead holder holds nothing
 
 
-def test_a_full_disk_is_said_and_gone_on_from(
+def test_a_full_disk_is_reported_and_resumed_from(
     hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medcli.transfer import fetch_file
@@ -196,7 +196,7 @@ def test_a_full_disk_is_said_and_gone_on_from(
     assert files_in(tmp_path) == TWO
 
 
-def test_a_disk_too_full_for_the_manifest_is_said_in_a_line_and_gone_on_from(
+def test_a_disk_too_full_for_the_manifest_is_reported_in_a_line_and_resumed_from(
     hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medcli.transfer import destination, fetch_file
@@ -227,7 +227,7 @@ def test_a_disk_too_full_for_the_manifest_is_said_in_a_line_and_gone_on_from(
 
 
 @pytest.mark.parametrize("words", [(), ("--only", "images", "tracking")], ids=["whole archives", "members"])
-def test_a_real_disk_that_fills_on_the_way_is_said_and_gone_on_from(
+def test_a_real_disk_that_fills_on_the_way_is_reported_and_resumed_from(
     hub: FakeHub, medcli: Medcli, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     with small_disk(tmp_path / "disk", 75) as disk:
@@ -256,7 +256,7 @@ def test_a_real_disk_that_fills_on_the_way_is_said_and_gone_on_from(
         assert medcli("download", "ultrabones", "--verify", "--dest", disk / "data").code == 0
 
 
-def test_a_real_disk_that_is_too_small_is_said_before_anything_comes(
+def test_a_real_disk_that_is_too_small_is_reported_before_anything_comes(
     hub: FakeHub, medcli: Medcli, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk", 2) as disk:
@@ -267,7 +267,7 @@ def test_a_real_disk_that_is_too_small_is_said_before_anything_comes(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_a_journal_that_cannot_be_written_is_said_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_written_is_reported_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     (tmp_path / ".medcli-download").mkdir()
     (tmp_path / ".medcli-download" / "journal").symlink_to("/dev/full")
     ran = medcli(*WORDS, "--dest", tmp_path)
@@ -304,7 +304,7 @@ def test_a_line_cut_short_in_the_journal_costs_nothing_else(tmp_path: Path) -> N
         assert list(destination.manifest.records) == ["a", "b"]
 
 
-def test_a_damaged_manifest_is_said_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_reported_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     (tmp_path / "medcli-manifest.json").write_text('{"files": [')
     ran = medcli(*WORDS, "--dest", tmp_path)
     assert ran.code == 3

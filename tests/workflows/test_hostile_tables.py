@@ -100,7 +100,7 @@ def pose_study(made_once: MadeOnce) -> Path:
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "a folder in its place"])
-def test_a_damaged_tracking_table_fails_its_record_and_the_others_go_on(
+def test_a_damaged_tracking_table_fails_its_record_and_the_others_continue(
     bones: Path, medcli: Run, tmp_path: Path, damage: str
 ) -> None:
     path = bones / RECORD / "tracking.csv"
@@ -222,7 +222,7 @@ def test_marks_and_line_ends_of_a_study_change_no_pixel(study: Path, medcli: Run
 
 
 @pytest.mark.parametrize(("place", "value"), [(0, 1e308), (0, 1e5), (5, 1e5), (32, 0.0), (33, 1e308)])
-def test_a_useless_calibration_fails_its_images_and_the_others_go_on(
+def test_a_useless_calibration_fails_its_images_and_the_others_continue(
     study: Path, medcli: Run, tmp_path: Path, place: int, value: float
 ) -> None:
     """Place 0 is a constant term: a field beside the grid; 32 the scale, 33 the translation."""

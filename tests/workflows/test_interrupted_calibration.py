@@ -73,7 +73,7 @@ def test_killed_several_times_and_run_to_the_end(folder: Path) -> None:
     assert contents_of(out) == whole
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.deep)])
 def test_interrupted_politely(folder: Path, how: signal.Signals) -> None:
     out, whole = folder / how.name, contents_of(folder / "whole")
     code, err = stop_after(start(folder, out), out, 5, how)

@@ -53,7 +53,7 @@ NEW_MEASURES = (
 )
 
 
-def test_a_new_metric_stands_in_every_output(
+def test_a_new_metric_appears_in_every_output(
     data: Path, tmp_path: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "MEASURES", (*metrics.MEASURES, *NEW_MEASURES))

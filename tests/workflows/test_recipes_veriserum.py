@@ -88,6 +88,7 @@ def slow_reference(pair: dict[str, np.ndarray], models: dict[str, DistortionMode
     return correct_pair(pair, nearest, SIZE)
 
 
+@pytest.mark.deep
 def test_a_model_of_your_own_is_fitted_and_undistorts(brown: None, tmp_path: Path, medcli: Run) -> None:
     """From images of the bead grid to a table, and from the table to the images, by the commands alone."""
     generator = np.random.default_rng(0)
@@ -132,7 +133,7 @@ def test_a_model_of_your_own_is_fitted_and_undistorts(brown: None, tmp_path: Pat
     np.testing.assert_allclose(pd.read_csv(tmp_path / "mm.csv")[["x_mm", "y_mm"]], expected, atol=1e-9)
 
 
-def test_a_model_that_is_not_there_is_said(medcli: Run, tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_reported(medcli: Run, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
     images = f"bs={tmp_path / 'a.png'}", f"fs={tmp_path / 'b.png'}"

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +48,7 @@ print(json.dumps(answers))
 ULTRABONES = "error: there is no folder data/ultrabones"
 VERISERUM = "error: there is no folder data/veriserum"
 NO_SEG, NO_POSE = (f"error: no checkpoint {Path('runs', task, '*', 'best.safetensors')}" for task in ("seg", "pose"))
-NO_GPUS, NO_DEVICE = "error: --gpus 99 requested, but this machine has", "error: device cuda:99 requested"
+NO_GPUS, NO_DEVICE = "error: 99 GPUs requested, but this machine has", "error: device cuda:99 requested"
 IN_AN_EMPTY_FOLDER = {
     "train seg --gpus 99": (2, NO_GPUS, ULTRABONES),
     "train seg --gpus 99 --lr 0 --resume last.ckpt": (2, "--lr 0.0", NO_GPUS, ULTRABONES, "no checkpoint last.ckpt"),
@@ -90,6 +92,7 @@ WITH_SOME_FILES = {
     "train pose --out a.txt": (3, "no column distortion_calibration_id", "no image in", "a.txt: it is a file"),
     "label ultrabones --specimens 2": (3, "no bone mesh of specimen 2"),
     "reconstruct ultrabones --records 7 --out a.txt": (3, "no record 7 in", "a.txt: it is a file, not a folder"),
+    "reconstruct ultrabones --mask Other": (3, "no bone mesh of specimen 2", "no mask in folder Other of 1 records"),
     "calibrate veriserum": (3, "no image in", "no column distortion_calibration_id", "no distortion calibration table"),
     "register pose --calibrated none --implants other": (
         *(3, "no column distortion_calibration_id", "no source-intensifier", "folder none", "folder other"),
@@ -128,6 +131,13 @@ def check_all(folder: Path, cases: dict[str, tuple[int | str, ...]]) -> None:
 def test_refusals_in_an_empty_folder_are_complete_and_load_nothing(tmp_path: Path) -> None:
     check_all(tmp_path, IN_AN_EMPTY_FOLDER)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_distortion_model_is_listed_with_the_rest(medcli: Callable[..., Any], tmp_path: Path) -> None:
+    ran = medcli("calibrate", "fit", f"bs={tmp_path / 'none.png'}", "--model", "none", "--out", tmp_path / "t.csv")
+    assert ran.code == 2
+    assert ran.err.count("error: ") == 2
+    assert "--model 'none' is not one of polynomial" in ran.err
 
 
 def test_refusals_beside_damaged_and_incomplete_data(tmp_path: Path) -> None:

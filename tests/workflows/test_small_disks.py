@@ -61,7 +61,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "demo": ("--data-only", "--quick", "--out", "{disk}/out"),
 }
 SLOW = ("train seg", "train pose", "demo", "export seg")
-EVERY = [pytest.param(name, marks=[pytest.mark.deep] if name in SLOW else []) for name in COMMANDS]
+QUICK = ("calibrate veriserum", "label ultrabones", "evaluate seg", "report")
+EVERY = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.deep]) for name in COMMANDS]
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +107,7 @@ def must_be_one_error(ran: Ran, *said: str) -> None:
     assert all(words in ran.err for words in said), ran.err
 
 
-@pytest.mark.parametrize("left", [0, 8192])
+@pytest.mark.parametrize("left", [8192, pytest.param(0, marks=pytest.mark.deep)])
 @pytest.mark.parametrize("name", EVERY)
 def test_a_full_disk_is_one_line_and_the_command_resumes(
     made: Path, medcli: Run, tmp_path: Path, name: str, left: int
@@ -179,7 +180,7 @@ def test_a_folder_of_somebody_else_is_one_line(
     must_be_one_error(ran, "ermission denied")
 
 
-def test_a_used_up_quota_is_said_like_a_full_disk(
+def test_a_used_up_quota_is_reported_like_a_full_disk(
     made: Path, medcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``EDQUOT`` from every file that is written, as a share with quotas gives it."""
@@ -233,7 +234,7 @@ LONG = {"a name of 300": "n" * 300, "a path of 5000": "/".join(["folder" * 20] *
 
 @pytest.mark.parametrize("length", LONG)
 @pytest.mark.parametrize("name", EVERY)
-def test_names_that_no_disk_takes_are_said_before_the_work(
+def test_names_that_no_disk_takes_are_reported_before_the_work(
     made: Path, medcli: Run, tmp_path: Path, name: str, length: str
 ) -> None:
     ran = medcli(*words_of(name, made, tmp_path / LONG[length]))

@@ -59,6 +59,7 @@ def test_a_map_of_another_calibration_does_not_restore_it(synthetic: SyntheticVe
     assert np.sqrt((difference**2).mean()) > 10
 
 
+@pytest.mark.deep
 def test_area_at_native_resolution(synthetic: SyntheticVeriserum) -> None:
     area, _ = errors(synthetic, "area", 1600, ids=(1,))
     assert max(area) < 6

@@ -6,66 +6,98 @@ they are parsed, so that annotations stay correct (``list[int]``) and the help s
 
 from __future__ import annotations
 
-import inspect
-import math
-import os
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from medcli.cli.shared.command_group import CommandGroup
+from medcli.cli.shared.completion import offered
+from medcli.cli.shared.help_page import HelpPage
+from medcli.cli.shared.option_values import OptionKind, describe, option_kinds
 from medcli.cli.shared.options import with_output
-from medcli.core.errors import MedcliError
-from medcli.core.files import LONGEST_NAME
+from medcli.cli.shared.usage_errors import errors_of, misuse
 from medcli.core.secrets import holds_credential
 
 _RANGE = re.compile(r"^(\d+)(?:-(\d+))?$")
 _MOST_VALUES = 100_000
+_WORDS = "medcli.words"
+"""Where a context keeps what was typed, for the shell's completion."""
 _ADDRESS = "base_url"
 """The parameter that takes an address, which is checked and shown as one."""
 
 
-class WordsCommand(TyperCommand):
+class WordsCommand(HelpPage, TyperCommand):
     """A command whose list options take several words: ``2 7 8``, ``2,7,8``, ``2-5``, ``=2,7,8`` or repeated."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        kinds = option_kinds(self.callback)
+        self._several: dict[str, Any] = {}
+        self._spellings: list[tuple[list[str], OptionKind]] = []
+        param: Any
+        for param in self.params:
+            kind = kinds[param.name]
+            describe(param, kind)
+            param.shell_complete = self._offering(param)
+            if param.multiple:
+                self._several |= dict.fromkeys(param.opts, kind.element)
+            elif not getattr(param, "is_flag", False) and len(param.opts) > 1:
+                self._spellings.append((param.opts, kind))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        hints = get_type_hints(inspect.unwrap(self.callback)) if self.callback else {}
-        kinds = {
-            flag: _element_type(hints.get(param.name or ""))
-            for param in self.params
-            if getattr(param, "multiple", False)
-            for flag in param.opts
-        }
-        takes_arguments = any(param.param_type_name == "argument" for param in self.params)
-        rest = super().parse_args(ctx, spread_values(args, kinds, takes_arguments))
+        if ctx.resilient_parsing:  # a shell asks how the words could go on
+            ctx.meta[_WORDS] = tuple(args)
+            with contextlib.suppress(typer.BadParameter):
+                args = self._spread(args)
+            return super().parse_args(ctx, args)
+        with errors_of(ctx):
+            words = self._spread(args)
+            for flags, kind in self._spellings:
+                _refuse_contradiction(words, flags, kind, ctx)
+        rest = super().parse_args(ctx, words)
         for param in self.params:
             given = ctx.params.get(param.name or "")
             for value in given if isinstance(given, (list, tuple)) else [given]:
                 if param.name != _ADDRESS:
                     _refuse_credential(value, param, ctx)
-                _check_value(value, param.opts[0], ctx)
         return rest
 
+    def _spread(self, words: list[str]) -> list[str]:
+        takes_arguments = any(param.param_type_name == "argument" for param in self.params)
+        return spread_values(words, self._several, takes_arguments)
 
-def _check_value(value: Any, flag: str, ctx: Any) -> None:
-    """Refuse what no command can use, before the work instead of after it.
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        return super().shell_complete(ctx, incomplete) or self._more_values(ctx, incomplete)
 
-    Raises:
-        typer.BadParameter: a number that is not finite.
-        MedcliError: a path with a name that no file system takes.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        raise typer.BadParameter(f"'{value}' is not a finite number", ctx=ctx, param_hint=[flag])
-    if isinstance(value, Path):
-        longest = max(value.parts, key=lambda part: len(os.fsencode(part)), default="")
-        length = len(os.fsencode(longest))
-        if length > LONGEST_NAME:
-            fault = f"a name of {length} bytes is longer than the {LONGEST_NAME} that file systems allow"
-            raise MedcliError(f"cannot use {longest[:40]}…: {fault}", f"give a shorter {flag}")
+    def _offering(self, param: Any) -> Callable[[Any, str], list[Any]]:
+        def offer(ctx: Any, incomplete: str) -> list[Any]:
+            more = self._more_values(ctx, incomplete) if param.param_type_name == "argument" else []
+            return more or offered(param, ctx, incomplete)
+
+        return offer
+
+    def _more_values(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Further values of the list option that was typed last."""
+        flags = [word.partition("=")[0] for word in ctx.meta.get(_WORDS, ()) if _is_option(word)]
+        params = [param for param in self.params if param.multiple and flags and flags[-1] in param.opts]
+        return [item for param in params for item in offered(param, ctx, incomplete)]
+
+
+def _refuse_contradiction(words: list[str], flags: list[str], kind: OptionKind, ctx: Any) -> None:
+    """Stop where two spellings of an option (``--device``, ``--gpus``) are given with values of another meaning."""
+    given: dict[str, str] = {}
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        flag, equals, value = word.partition("=")
+        if flag in flags:
+            given[flag] = value if equals else after
+    if len(given) > 1 and len({kind.value(value) for value in given.values()}) > 1:
+        raise misuse(f"{' and '.join(map(' '.join, given.items()))} contradict each other", ctx)
 
 
 def _refuse_credential(value: Any, param: Any, ctx: Any) -> None:
@@ -79,16 +111,6 @@ def _refuse_credential(value: Any, param: Any, ctx: Any) -> None:
         )
 
 
-class DefaultGroup(TyperGroup):
-    """A group whose first subcommand is meant when none is named: ``evaluate --json`` is ``evaluate seg --json``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own_flags = {flag for param in self.get_params(ctx) for flag in param.opts}
-        if not args or (args[0].startswith("-") and args[0] not in own_flags):
-            args = [next(iter(self.commands)), *args]
-        return super().parse_args(ctx, args)
-
-
 class App(typer.Typer):
     """A Typer app in the house style: plain help, no tracebacks in boxes, list options that take several words.
 
@@ -97,6 +119,8 @@ class App(typer.Typer):
 
     def __init__(self, **settings: Any) -> None:
         defaults: dict[str, Any] = {
+            "cls": CommandGroup,
+            "add_completion": False,
             "rich_markup_mode": None,
             "pretty_exceptions_enable": False,
             "no_args_is_help": True,
@@ -147,16 +171,6 @@ def spread_values(words: Sequence[str], kinds: dict[str, Any], takes_arguments: 
 
 def _is_option(word: str) -> bool:
     return word.startswith("-") and not re.match(r"^-\.?\d", word)
-
-
-def _element_type(annotation: Any) -> Any:
-    """``int`` for ``list[int]`` and ``list[int] | None``."""
-    if get_origin(annotation) is list:
-        return get_args(annotation)[0]
-    for option in get_args(annotation):
-        if get_origin(option) is list:
-            return get_args(option)[0]
-    return str
 
 
 def _is_value(word: str, kind: Any) -> bool:

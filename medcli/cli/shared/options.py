@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from medcli.cli.shared.output import Output
+from medcli.core.errors import UsageError
 
 ULTRABONES_ROOT = Path("data/ultrabones")
 VERISERUM_ROOT = Path("data/veriserum")
@@ -37,10 +38,24 @@ Workers = Annotated[
         envvar="MEDCLI_WORKERS",
     ),
 ]
+
+
+def device_word(text: str) -> str:
+    """The plain word for one of ``--device`` and ``--gpus``, see :func:`medcli.training.devices.plain_device`."""
+    from medcli.training.devices import plain_device
+
+    return plain_device(text)
+
+
 Device = Annotated[
     str,
     typer.Option(
-        "--device", help="auto (a GPU if available), cpu, cuda or cuda:N.", envvar="MEDCLI_DEVICE", metavar="NAME"
+        "--device",
+        "--gpus",
+        help="auto (a GPU if available), cpu, mps, cuda, cuda:1, or how many GPUs: 0 is the CPU.",
+        envvar="MEDCLI_DEVICE",
+        metavar="DEVICE|N",
+        parser=device_word,
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
@@ -101,9 +116,6 @@ Encoder = Annotated[str, typer.Option("--encoder", help="Encoder of the architec
 PretrainedWeights = Annotated[
     str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
 ]
-Gpus = Annotated[
-    str, typer.Option("--gpus", help="auto (one GPU if available), 0 (CPU), or the number of GPUs.", metavar="auto|N")
-]
 Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Number of machines, started by SLURM or torchrun.")]
 Precision = Annotated[
     Literal["auto", "32", "bf16"],
@@ -126,6 +138,16 @@ class Logger(str, Enum):
 Loggers = Annotated[
     list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
 ]
+
+
+def refuse_both_sources(checkpoint: Path | None, predictions: object) -> None:
+    """An evaluation is of a network or of stored predictions.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if checkpoint is not None and predictions is not None:
+        raise UsageError("--checkpoint and --predictions exclude each other")
 
 
 def logger_names(loggers: list[Logger] | None) -> tuple[str, ...]:

@@ -10,7 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from medcli.core.errors import DataError
-from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS, RecordFolder, has_frames, list_timestamps
+from medcli.ultrabones.dataset.folder_layout import (
+    FULL_LABEL_FOLDERS,
+    LABEL_COLUMNS,
+    PARTIAL_LABEL_FOLDERS,
+    RecordFolder,
+    has_frames,
+    list_timestamps,
+)
 from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.record_frames import no_frame, scan_records, sorted_records
 from medcli.ultrabones.dataset.tracking_table import check_pose_columns
@@ -39,10 +46,7 @@ def check_predicted_masks(root: Path, specimens: Sequence[int], folder: str) -> 
     Raises:
         DataError: see :func:`check_labelled_frames`; or none has; names the mask folders that are there.
     """
-    mine = _of_specimens(_with_frames(root), specimens)
-    if not any(list_timestamps(record.path + os.sep + folder)[0] for record in mine):
-        there = {name for record in mine for name in record.folders if name.lower().startswith("label")}
-        raise no_masks(folder, len(mine), there)
+    _check_masks(_of_specimens(_with_frames(root), specimens), folder)
 
 
 def check_training_frames(root: Path, labels: str, specimens: Sequence[int], side: str, option: str) -> None:
@@ -73,11 +77,7 @@ def check_records(
     Raises:
         DataError: no folder, no frame, a specimen or record is not there, or what all of the records lack.
     """
-    found = _with_frames(root)
-    for column, wanted in (("specimen", specimens), ("record", records)):
-        if wanted:
-            refuse_absent(column, wanted, [getattr(record, column) for record in found], root)
-            found = [record for record in found if getattr(record, column) in wanted]
+    found = _chosen(root, specimens, records)
     _any_of(found, lambda record: find_meshes(record.path, record.specimen, meshes, merged))
     _any_of(found, lambda record: check_pose_columns(record.path))
 
@@ -89,6 +89,15 @@ def check_frames_present(root: Path, specimens: Sequence[int] | None = None) -> 
         DataError: no folder, no frame, or a specimen is not there.
     """
     refuse_absent("specimen", specimens or (), [record.specimen for record in _with_frames(root)], root)
+
+
+def check_record_masks(root: Path, specimens: Sequence[int] | None, records: Sequence[int] | None, folder: str) -> None:
+    """Make sure that one of the records asked for has masks in ``folder``.
+
+    Raises:
+        DataError: see :func:`check_records`; or none has; names the mask folders that are there.
+    """
+    _check_masks(_chosen(root, specimens, records), folder)
 
 
 def refuse_absent(column: str, wanted: Iterable[int], present: Iterable[int], root: Path | str) -> None:
@@ -132,7 +141,10 @@ def no_training_frame(
 
 def no_masks(folder: str, records: int, there: Collection[str]) -> DataError:
     """The error for records without a mask in ``folder``; ``there``: mask folders that they have."""
-    hint = f"mask folders there: {', '.join(sorted(there))}" if there else "make them with: medcli predict seg"
+    make = (
+        "medcli label ultrabones" if folder in (*PARTIAL_LABEL_FOLDERS, *FULL_LABEL_FOLDERS) else "medcli predict seg"
+    )
+    hint = f"make them with: {make}" + (f"; mask folders there: {', '.join(sorted(there))}" if there else "")
     return DataError(f"no mask in folder {folder} of {records} records", hint)
 
 
@@ -146,6 +158,21 @@ def _with_frames(root: Path) -> list[RecordFolder]:
 def _of_specimens(records: list[RecordFolder], specimens: Sequence[int]) -> list[RecordFolder]:
     refuse_absent_specimens(specimens, [record.specimen for record in records])
     return [record for record in records if record.specimen in specimens]
+
+
+def _chosen(root: Path, specimens: Sequence[int] | None, records: Sequence[int] | None) -> list[RecordFolder]:
+    found = _with_frames(root)
+    for column, wanted in (("specimen", specimens), ("record", records)):
+        if wanted:
+            refuse_absent(column, wanted, [getattr(record, column) for record in found], root)
+            found = [record for record in found if getattr(record, column) in wanted]
+    return found
+
+
+def _check_masks(records: list[RecordFolder], folder: str) -> None:
+    if not any(list_timestamps(record.path + os.sep + folder)[0] for record in records):
+        there = {name for record in records for name in record.folders if name.lower().startswith("label")}
+        raise no_masks(folder, len(records), there)
 
 
 def _any_of(records: list[RecordFolder], check: Callable[[RecordFolder], object]) -> None:

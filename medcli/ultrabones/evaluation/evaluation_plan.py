@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DataError
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
 from medcli.ultrabones.dataset.splits import is_usable
@@ -59,16 +58,15 @@ def plan_evaluation(
     checkpoint: Path | None,
     predictions: str | None,
     device: str,
-    problems: Sequence[MedcliError] = (),
+    missing: tuple[str, ...] = (),
 ) -> EvaluationPlan:
     """List what would be evaluated; opens no image and loads no network.
 
     Args:
         checkpoint, predictions: what to evaluate; neither where the checkpoint is missing.
-        problems: found by the checks that an evaluation makes before its work.
+        missing: found by the checks that an evaluation makes before its work, one line each.
     """
     source, on = (predictions, "") if predictions else (str(checkpoint or ""), device)
-    missing = tuple(f"{each.message}; {each.hint}" if each.hint else each.message for each in problems)
     planned = _specimens(root, settings, predictions)
     return EvaluationPlan(root, source, on, settings.labels, settings.protocols, planned, missing, out)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError
 from medcli.core.plausibility import DETECTOR_PIXEL_MM, FIELD_SHARE
 from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PIXEL_MM
 
@@ -260,6 +260,18 @@ class PolynomialDistortion(DistortionModel):
 
 
 DISTORTION_MODELS: dict[str, type[DistortionModel]] = {model.name: model for model in (PolynomialDistortion,)}
+
+
+def check_model(name: str) -> None:
+    """Make sure that there is a distortion model of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in DISTORTION_MODELS:
+        raise UsageError(f"--model '{name}' is not one of {', '.join(DISTORTION_MODELS)}")
+
+
 """Every model by its name."""
 
 

@@ -16,45 +16,21 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
-from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, select_ids
-from medcli.veriserum.dataset.pose_tables import MANUAL, matrices_of, pose_matrices, read_reference
+from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
-from medcli.veriserum.dataset.trial_splits import Ids, count_leaks, from_ranges
-from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
+from medcli.veriserum.dataset.trial_splits import Ids, count_leaks
+from medcli.veriserum.geometry.biplane import read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 from medcli.veriserum.pose.estimates import Estimates, estimate, estimates_from_table
+from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings, choose_evaluated
 from medcli.veriserum.pose.inference import PosePredictor
 from medcli.veriserum.pose.metrics import POSE_MEASURES, PoseComparison, Summary, pose_errors, summarise_errors
-from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs
+from medcli.veriserum.pose.pairs import Pairs
 
 _LOG = logging.getLogger(__name__)
 Known = TypeVar("Known")
-SIDES = ("test", "val", "train", "all")
 _OVERLAY_SIZE = 512
-
-
-@dataclass(frozen=True)
-class PoseEvaluationSettings:
-    """Settings of an evaluation.
-
-    Attributes:
-        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; None: those the checkpoint was trained on, or all.
-        split: ``test``, ``val``, ``train`` or ``all``: of the checkpoint's splits, or of the splits by trial.
-        ids: (first, last) ranges, both included, instead of a split.
-        reference: ``manual``, or a file with poses; None: the pose table.
-        frame: the frame of the poses.
-        calibrated: folder of calibrated images.
-        inter_plane: JSON file with the inter-plane geometry; None: the published one.
-    """
-
-    anatomy: str | None = None
-    split: str = "test"
-    ids: Sequence[tuple[int, int]] | None = None
-    reference: str | None = None
-    frame: PoseFrame = PoseFrame.WORLD
-    calibrated: Path | None = None
-    inter_plane: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +97,9 @@ def evaluate_pose(
     settings = settings or PoseEvaluationSettings()
     if out is not None:
         make_output_folder(out)
-    pairs, reference = _reference(VeriserumStudy(Path(root), settings.calibrated), settings, checkpoint)
-    ids, split, train = _choose(pairs, settings, checkpoint)
+    study = VeriserumStudy(Path(root), settings.calibrated)
+    chosen = choose_evaluated(study, settings, checkpoint.metadata if checkpoint else None)
+    pairs, ids, train = chosen.pairs, chosen.ids, chosen.train
     found = _estimates(ids, pairs, checkpoint, predictions, progress)
     world = PairGeometry(pairs.study, pairs.poses, read_inter_plane(settings.inter_plane), settings.frame)
     poses, missing = _compare(found, pairs, world)
@@ -135,10 +112,10 @@ def evaluate_pose(
     anatomies = errors["anatomy_id"].tolist()
     result = PoseEvaluation(
         source=name or str(predictions),
-        reference=reference,
+        reference=chosen.reference,
         pairs=len(found.ids),
         anatomies={number: anatomies.count(number) for number in sorted(set(anatomies))},
-        split=split,
+        split=chosen.split,
         leaks=leaks,
         errors=summarise_errors(errors),
         mean_pose=None if guess is None else summarise_errors(guess),
@@ -155,49 +132,6 @@ def evaluate_pose(
         device = checkpoint.device if checkpoint else ""
         note_run(out, "evaluate pose", ABOUT, Path(root), settings, device=device)
     return result
-
-
-def _reference(
-    study: VeriserumStudy, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None
-) -> tuple[Pairs, str]:
-    """The pairs with their reference poses, and where these come from."""
-    anatomy = checkpoint.metadata.settings.get("anatomy") if checkpoint else None
-    trained_on = None if anatomy is None else str(anatomy)
-    pairs = find_pairs(study, settings.anatomy or trained_on, need_images=checkpoint is not None)
-    if settings.reference is None:
-        return pairs, "pose table"
-    table, where = read_reference(study, settings.reference)
-    kept = pairs.poses[pairs.poses.index.isin(table.index)].copy()
-    if kept.empty:
-        raise DataError(f"{where} has no pose of these pairs")
-    kept[list(POSE_COLUMNS)] = table.loc[kept.index, list(POSE_COLUMNS)].astype(float)
-    where = f"{MANUAL} poses of {where}" if settings.reference == MANUAL else where
-    return dataclasses.replace(pairs, poses=kept), where
-
-
-def _choose(
-    pairs: Pairs, settings: PoseEvaluationSettings, checkpoint: PosePredictor | None
-) -> tuple[Ids, str, Ids | None]:
-    """Ids to evaluate, their description, and the training ids if known."""
-    present = pairs.poses.index.to_numpy(np.int64)
-    splits = checkpoint.metadata.splits if checkpoint else {}
-    train = from_ranges(str(splits["train"])) if splits.get("train") else None
-    if settings.ids is not None:
-        chosen = np.array(select_ids(present.tolist(), settings.ids), np.int64)
-        words = "chosen ids"
-    elif settings.split == "all":
-        chosen, words = present, "all pairs"
-    elif settings.split not in SIDES:
-        raise UsageError(f"--split '{settings.split}' is not one of {', '.join(SIDES)}")
-    elif splits.get(settings.split) is not None:
-        chosen = np.intersect1d(from_ranges(str(splits[settings.split])), present)
-        words = f"{settings.split} pairs of the checkpoint's split by {splits.get('rule')}"
-    else:
-        split = choose_pairs(pairs)
-        chosen, words = getattr(split, settings.split), f"{settings.split} pairs of the split by {split.rule}"
-    if not len(chosen):
-        raise DataError(f"no pair to evaluate ({words})", "choose with --split or --ids")
-    return chosen, words, train
 
 
 def _estimates(

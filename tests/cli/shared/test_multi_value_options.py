@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from medcli.cli.shared.multi_value_options import App, DefaultGroup, spread_values
+from medcli.cli.shared.multi_value_options import App, spread_values
 from medcli.cli.shared.options import IdRange
 from tests.conftest import Ran
 
@@ -104,29 +104,6 @@ def test_a_command_gets_an_honest_list() -> None:
     refused = runner.invoke(app, ["take", "--specimens", "seven"])
     assert refused.exit_code == 2
     assert "'seven'" in refused.output
-
-
-def test_a_group_with_a_default_command() -> None:
-    app, seen = App(), []
-    group = App(cls=DefaultGroup, no_args_is_help=False)
-    app.add_typer(group, name="evaluate")
-
-    @group.command("seg")
-    def seg(specimens: Annotated[list[int] | None, typer.Option("--specimens")] = None) -> None:
-        seen.append(("seg", specimens))
-
-    @group.command("pose")
-    def pose() -> None:
-        seen.append(("pose", None))
-
-    @app.command("other")
-    def other() -> None: ...
-
-    runner = CliRunner()
-    for words in (["--specimens", "2", "7"], ["seg", "--specimens", "3"], ["pose"], []):
-        assert runner.invoke(app, ["evaluate", *words]).exit_code == 0, words
-    assert seen == [("seg", [2, 7]), ("seg", [3]), ("pose", None), ("seg", None)]
-    assert "pose" in runner.invoke(app, ["evaluate", "--help"]).output
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -23,7 +24,7 @@ from medcli.veriserum.calibration.undistortion_map import RESAMPLINGS
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.trial_splits import SPLIT_RULES
 from medcli.veriserum.geometry.biplane import PoseFrame
-from medcli.veriserum.pose import evaluate as pose_evaluation
+from medcli.veriserum.pose import evaluated_pairs
 from medcli.veriserum.pose.losses import POSE_LOSSES
 from tests.conftest import Ran
 from tests.test_reference import parse
@@ -46,7 +47,7 @@ from tests.test_reference import parse
         ("train pose --split", SPLIT_RULES),
         ("train pose --loss", POSE_LOSSES),
         ("evaluate seg --protocol", [*seg_evaluation.PROTOCOLS, "both"]),
-        ("evaluate pose --split", pose_evaluation.SIDES),
+        ("evaluate pose --split", evaluated_pairs.SIDES),
         ("evaluate pose --pose-frame", [frame.value for frame in PoseFrame]),
         ("register pose --pose-frame", [frame.value for frame in PoseFrame]),
         ("predict seg --precision", inference.PRECISIONS),
@@ -86,3 +87,33 @@ def test_every_command_gets_the_options_that_decide_what_is_printed() -> None:
     ((output, count),) = seen
     assert (output.as_json, output.quiet, output.verbose, count) == (True, False, True, 3)
     assert with_output(test_ids_are_ranges) is test_ids_are_ranges, "a command that prints nothing needs none of them"
+
+
+DEVICE_WORDS = {
+    "cpu": ["--device", "cpu"],
+    "0": ["--gpus", "0"],
+    "cuda": ["--device=cuda"],
+    "1": ["--gpus", "1"],
+    "cuda:1": ["--gpus", "cuda:1"],
+    "mps": ["--device", "mps"],
+    "both": ["--device", "cuda", "--gpus", "1"],
+}
+PLAIN = {"0": "cpu", "1": "cuda", "both": "cuda"}
+
+
+def test_device_and_gpus_are_two_spellings_of_one_option(
+    medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("train seg", "train pose", "evaluate seg", "evaluate pose", "predict seg x", "predict pose"):
+        meant = {word: parse([*command.split(), *words])["device"] for word, words in DEVICE_WORDS.items()}
+        assert meant == {word: PLAIN.get(word, word) for word in DEVICE_WORDS}
+        ran = medcli(*command.split(), "--gpus=1", "--device", "cpu")
+        assert (ran.code, ran.err.splitlines()[0]) == (2, "error: --gpus 1 and --device cpu contradict each other")
+    assert medcli("evaluate", "--gpus", "many").err.startswith(
+        "error: no device 'many'\n       one of auto, cpu, mps, "
+    )
+    assert "2 GPUs requested, but this command uses one" in medcli("evaluate", "--gpus", "2").err
+    monkeypatch.setenv("MEDCLI_DEVICE", "cuda:99")
+    assert "cuda:99" in medcli("train", "seg").err
+    assert "cuda:99" not in medcli("train", "seg", "--gpus", "0").err, "what is typed replaces the variable"

@@ -91,7 +91,7 @@ def test_a_credential_is_hidden_before_a_line_is_folded_or_a_label_cut(
     assert not any(part in shown for part in ("Zq7X", "v9Kp", "2Lm4"))
 
 
-def test_long_values_go_on_in_their_column(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_values_continue_in_their_column(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("a folder") / ("x" * 90)
     Output().pairs({"short": 1, "name": "word " * 20, "path": path})
     first, second, third, last = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""Synthetic sweeps: closed meshes, poses, labels and pictures that agree with each other and with the real data."""
+"""Synthetic sweeps: closed meshes, poses, labels and images that agree with each other and with the real data."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_initial_poses_err_by_no_more_than_said(tmp_path: Path) -> None:
     assert np.abs(error).min() > 0
 
 
-def test_pictures_look_like_the_real_ones(tmp_path: Path, real_data: Path) -> None:
+def test_images_look_like_the_real_ones(tmp_path: Path, real_data: Path) -> None:
     """Brightness, contrast and fall-off with depth lie within what the real frames show."""
     make_ultrabones(tmp_path, (1, 2), anatomies=("fibula", "tibia"), settings=SweepSettings(frames=3))
 

@@ -42,7 +42,7 @@ def test_two_different_images_of_one_timestamp_are_left_out_until_they_are_equal
     assert list_timestamps(str(tmp_path)) == ({7: "007.png"}, ["7.png"])
 
 
-def test_a_record_says_what_stands_above_it(tmp_path: Path) -> None:
+def test_a_record_says_its_parent_folders(tmp_path: Path) -> None:
     record = tmp_path / "specimen05/ultrasound_records/tibia/record03"
     (record / "UltrasoundImages").mkdir(parents=True)
     (found,) = find_records(tmp_path)

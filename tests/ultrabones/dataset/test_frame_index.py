@@ -107,7 +107,7 @@ def test_problems_are_counted_and_named_never_fatal(tmp_path: Path) -> None:
     assert list(frames.query("specimen == 1").tracking) == [0, -1, -1]
 
 
-def test_two_layouts_at_once_are_said(tmp_path: Path) -> None:
+def test_two_layouts_at_once_are_reported(tmp_path: Path) -> None:
     lay(tmp_path / "cadaver01_F231091/record01", [1], {"Labels": "_label.png"})
     lay(tmp_path / "specimen01/ultrasound_records/tibia/record01", [1], {"Labels": "_label.png"})
     _, report = scan_frames(tmp_path)
@@ -128,7 +128,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert frames.image[0].startswith(str(data))
 
 
-def test_missing_and_empty_folders_are_said_with_what_to_do(tmp_path: Path) -> None:
+def test_missing_and_empty_folders_are_reported_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder") as missing:
         index_frames(tmp_path / "nowhere")
     assert "medcli download ultrabones" in str(missing.value.hint)

@@ -161,7 +161,7 @@ def test_too_small_a_disk_stops_before_the_first_whole_archive(
     assert not (tmp_path / "data").exists()
 
 
-def test_a_disk_that_fills_while_a_whole_archive_comes_is_said(
+def test_a_disk_that_fills_while_a_whole_archive_comes_is_reported(
     hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -262,7 +262,7 @@ def test_meshes_and_models_come_only_with_specimens_that_match(hub: FakeHub, med
 
 @pytest.mark.parametrize("address", ["garbage", "ftp://example.org", "https://", "http://host:port"])
 @pytest.mark.parametrize("what", ["ultrabones", "weights"])
-def test_an_endpoint_that_is_no_address_is_said(
+def test_an_endpoint_that_is_no_address_is_reported(
     hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, what: str
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
@@ -271,7 +271,7 @@ def test_an_endpoint_that_is_no_address_is_said(
     assert f"HF_ENDPOINT is not an http(s) address: '{address}'" in ran.err
 
 
-def test_an_absent_hub_is_said_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
+def test_an_absent_hub_is_reported_in_a_line(hub: FakeHub, medcli: Medcli, tmp_path: Path) -> None:
     hub.stop()
     ran = medcli("download", "ultrabones", "--dest", tmp_path, *QUICK)
     assert ran.code == 3
@@ -295,7 +295,7 @@ def test_the_folder_is_what_the_index_reads(hub: FakeHub, medcli: Medcli, tmp_pa
     assert set(frames["anatomy"]) == {"tibia"}
 
 
-def test_offline_by_the_hubs_own_setting_is_said(
+def test_offline_by_the_hubs_own_setting_is_reported(
     hub: FakeHub, medcli: Medcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

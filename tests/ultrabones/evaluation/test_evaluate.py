@@ -138,7 +138,7 @@ def test_ranking() -> None:
     assert rank_frames([None]) == []
 
 
-def test_broken_frames_are_listed_and_the_rest_goes_on(own_data: Path, tmp_path: Path, medcli: Any) -> None:
+def test_broken_frames_are_listed_and_the_rest_continue(own_data: Path, tmp_path: Path, medcli: Any) -> None:
     frames = index_frames(own_data)
     Path(frames.image[2]).write_bytes(b"broken")
     write_image(mask_path(frames.iloc[5], "Labels_pred"), np.zeros((9, 9), np.uint8))
@@ -191,7 +191,7 @@ def test_labels_of_any_folder(own_data: Path, tmp_path: Path, medcli: Any) -> No
     assert "none of 12 frames has a label in LabelsAbsent" in nothing.err
 
 
-def test_no_prediction_at_all_is_said(data: Path) -> None:
+def test_no_prediction_at_all_is_reported(data: Path) -> None:
     with pytest.raises(DataError, match="no mask in folder Absent of 3 records") as error:
         evaluate_segmentation(data, StoredMasks("Absent"))
     assert error.value.hint == "mask folders there: Labels, Labels_full, Labels_pred"
@@ -227,7 +227,7 @@ def test_checkpoint_and_predictions_exclude_each_other(medcli: Any) -> None:
 
 
 class FakeSegmenter:
-    """Finds bone where the picture is bright."""
+    """Finds bone where the image is bright."""
 
     def __init__(self, train: list[int]) -> None:
         self.metadata = SimpleNamespace(threshold=0.5, splits={"train": train})

@@ -27,7 +27,7 @@ def data(made_once: MadeOnce) -> Path:
     return made_once("evaluation-plan", make)
 
 
-def test_everything_that_would_be_used_is_said(data: Path, medcli: Run, tmp_path: Path) -> None:
+def test_everything_that_would_be_used_is_reported(data: Path, medcli: Run, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "best.safetensors")
     words = ("evaluate", "--root", data, "--specimens", 2, 7, "--checkpoint", checkpoint, "--out", tmp_path / "out")
     plan = json.loads(medcli(*words, "--dry-run", "--json", "--protocol", "both").out)
@@ -52,7 +52,7 @@ def test_masks_on_disk_are_counted(data: Path, medcli: Run, tmp_path: Path) -> N
     assert "no mask in folder Labels_mine" in none.err
 
 
-def test_everything_that_is_missing_is_said_at_once(
+def test_everything_that_is_missing_is_reported_at_once(
     data: Path, medcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

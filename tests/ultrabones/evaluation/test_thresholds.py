@@ -23,7 +23,7 @@ def result(**scalars: float) -> Any:
     return SimpleNamespace(protocol="paper", scalars=scalars, curves={"f1": {"all": [float("nan")] * 21}})
 
 
-def test_a_missed_threshold_is_said_and_fails(data: Path, tmp_path: Path, medcli: Any) -> None:
+def test_a_missed_threshold_is_reported_and_fails(data: Path, tmp_path: Path, medcli: Any) -> None:
     words = ("evaluate", "--root", data, "--predictions", "Labels_pred", "--out", tmp_path, "--fail-under")
     assert medcli(*words, "f1@0.5=0.01", "recall.visible@2.0=0.01", "assd_mm=50").code == 0
     missed = medcli(*words, "f1@0.5=0.01", "dice=0.99", "hd95_mm=0.01")

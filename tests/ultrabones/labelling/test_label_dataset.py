@@ -173,7 +173,7 @@ def test_the_result_does_not_depend_on_workers_nor_on_running_twice(root: Path, 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is not known there")
 @pytest.mark.parametrize("kills", [(6,), pytest.param((3, 6, 11), marks=pytest.mark.deep)])
-def test_a_killed_run_goes_on_and_ends_with_the_same_files(
+def test_a_killed_run_resumes_and_ends_with_the_same_files(
     root: Path, made_refined: Path, kills: tuple[int, ...]
 ) -> None:
     for after in kills:  # in the poses of the first record, in its labels, in the second record
@@ -240,6 +240,7 @@ def test_labels_of_other_poses_are_refused_before_any_work(root: Path) -> None:
     assert result.written == 8
 
 
+@pytest.mark.deep
 def test_overlays_of_other_labels_are_not_kept_unseen(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True))
     refined = LabelSettings(refine=True, refine_settings=QUICK, overwrite=True)
@@ -264,11 +265,11 @@ def test_other_refine_settings_are_refused(refined: Path) -> None:
 
 def test_poses_refined_on_another_image_are_refused(refined: Path) -> None:
     path = sorted((refined / RECORD / "UltrasoundImages").iterdir())[1]
-    picture = read_grey(path)
+    image = read_grey(path)
     os.utime(path, (1, 1))  # a copy of the data is still the same data
     assert label_ultrabones(refined, records=[1], settings=REFINE).written == 0
-    picture[100, 100] ^= 1
-    write_image(path, picture)
+    image[100, 100] ^= 1
+    write_image(path, image)
     with pytest.raises(DataError, match="settings, poses, images or meshes of 1 frames differ"):
         label_ultrabones(refined, records=[1], settings=REFINE)
 
@@ -487,7 +488,7 @@ class TestBadInput:
         assert "is not an image or is damaged" in ran.err
         assert "wrote 4 files" in ran.out
 
-    def test_images_without_a_row_are_said(self, root: Path, medcli: Callable) -> None:
+    def test_images_without_a_row_are_reported(self, root: Path, medcli: Callable) -> None:
         edit_tracking(root, lambda table: table.drop(index=2))
         ran = medcli("label", "ultrabones", "--root", root, "--records", 1)
         assert ran.code == 0

@@ -92,8 +92,8 @@ def test_the_files_hold_the_points(root: Path, tmp_path: Path) -> None:
     near, far = cloud[cloud["distance"].argmin()], cloud[cloud["distance"].argmax()]
     assert (near["red"], near["green"], near["blue"]) == (68, 1, 84)
     assert far["red"] > 200
-    picture = read_rgb(tmp_path / "out" / f"{STEM}.png")
-    assert picture.shape[1] > 1000
+    image = read_rgb(tmp_path / "out" / f"{STEM}.png")
+    assert image.shape[1] > 1000
     saved = json.loads((tmp_path / "out" / f"{STEM}.json").read_text())["reconstruction"]
     assert saved["points"] == record.points
 
@@ -190,7 +190,7 @@ def test_published_labels_belong_to_the_poses_published_with_them(
     assert "--poses optimized takes the others" in caplog.text
 
 
-def test_labels_of_poses_that_changed_since_are_said(
+def test_labels_of_poses_that_changed_since_are_reported(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     label_ultrabones(root, settings=LabelSettings(overwrite=True))
@@ -202,6 +202,7 @@ def test_labels_of_poses_that_changed_since_are_said(
     assert "optimized poses that have changed since" in caplog.text
 
 
+@pytest.mark.deep
 def test_runs_that_differ_do_not_share_files(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for settings in (
@@ -217,6 +218,7 @@ def test_runs_that_differ_do_not_share_files(root: Path, tmp_path: Path) -> None
     }
 
 
+@pytest.mark.deep
 def test_records_of_two_releases_do_not_share_files(root: Path, tmp_path: Path) -> None:
     """A specimen in both layouts, each with meshes of its own."""
     make_ultrabones(root / "first", (1,), layout="first", settings=SweepSettings(frames=2, scale=0.25))
@@ -249,7 +251,7 @@ class TestCommand:
         shutil.rmtree(root / RECORD / "Labels_pred")
         ran = medcli("reconstruct", "ultrabones", "--root", root, "--mask", "Labels_pred", "--out", tmp_path / "out")
         assert ran.code == 3
-        assert "there is Labels, Labels_full (--mask)" in ran.err
+        assert "mask folders there: Labels, Labels_full" in ran.err
         assert "medcli predict" in ran.err
 
     def test_a_damaged_mask_and_one_of_another_size(self, root: Path, tmp_path: Path, medcli: Callable) -> None:

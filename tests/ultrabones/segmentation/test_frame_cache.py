@@ -129,7 +129,7 @@ def test_unreadable_frames_are_left_out_and_named(tmp_path: Path, counted: list[
     assert len(counted) == 4  # a frame that cannot be read is not tried again until it changes
 
 
-def test_build_killed_at_any_moment_goes_on(data: Path, tmp_path: Path, counted: list[str]) -> None:
+def test_build_killed_at_any_moment_resumes(data: Path, tmp_path: Path, counted: list[str]) -> None:
     code = (
         "import sys, time\n"
         "from medcli.training import decoded_store\n"
@@ -162,7 +162,7 @@ def test_damaged_cache_is_built_again(data: Path, tmp_path: Path) -> None:
     check(FrameCache.open_or_build(frames, tmp_path))
 
 
-def test_no_room_is_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_is_reported(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(os, "posix_fallocate"):
         pytest.skip("room is taken another way here")
 

@@ -34,6 +34,7 @@ def exported(weights: Path) -> onnx_export.SegExport:
     return onnx_export.export_seg(weights, weights.parent / "model.onnx", threshold=0.45)
 
 
+@pytest.mark.deep
 def test_parity_is_measured_and_small(exported: onnx_export.SegExport) -> None:
     assert exported.network_difference < 1e-5
     assert exported.largest_difference < 5e-3
@@ -42,6 +43,7 @@ def test_parity_is_measured_and_small(exported: onnx_export.SegExport) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 811, 950), (3, 100, 333)])
+@pytest.mark.deep
 def test_graph_takes_frames_of_any_size(shape: tuple[int, ...], exported: onnx_export.SegExport, weights: Path) -> None:
     frames = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     session = onnxruntime.InferenceSession(exported.path)
@@ -53,6 +55,7 @@ def test_graph_takes_frames_of_any_size(shape: tuple[int, ...], exported: onnx_e
     assert (mask != expected).mean() < 1e-3
 
 
+@pytest.mark.deep
 def test_graph_says_what_it_is(exported: onnx_export.SegExport) -> None:
     described = onnxruntime.InferenceSession(exported.path).get_modelmeta().custom_metadata_map
     assert json.loads(described["medcli"])["encoder"] == ENCODER
@@ -67,6 +70,7 @@ def test_resizing_inside_is_the_resizing_outside() -> None:
         assert np.abs(inside - resize_frame(np.tile(row, (256, 1)))[0]).max() <= 0.501
 
 
+@pytest.mark.deep
 def test_existing_file_and_missing_packages(
     exported: onnx_export.SegExport, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

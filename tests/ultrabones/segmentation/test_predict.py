@@ -49,7 +49,7 @@ def weights(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) 
     return checkpoint.save_checkpoint(path, network, Metadata(encoder=ENCODER))
 
 
-def picture(seed: int, shape: tuple[int, int] = (120, 150)) -> np.ndarray:
+def made_image(seed: int, shape: tuple[int, int] = (120, 150)) -> np.ndarray:
     noise = np.random.default_rng(seed).random(shape, dtype=np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 5)
     return np.uint8(255 * (smooth - smooth.min()) / np.ptp(smooth))
@@ -60,7 +60,7 @@ def scans(tmp_path: Path) -> Path:
     folder = tmp_path / "scans"
     folder.mkdir()
     for number, (suffix, shape) in enumerate([("png", (120, 150)), ("jpg", (300, 200)), ("tif", (64, 64))]):
-        image_io.write_image(folder / f"scan{number}.{suffix}", picture(number, shape))
+        image_io.write_image(folder / f"scan{number}.{suffix}", made_image(number, shape))
     return folder
 
 
@@ -98,7 +98,7 @@ def test_masks_are_those_of_the_plain_pipeline(scans: Path, weights: Path, netwo
 
 def test_batches_and_workers_change_nothing(scans: Path, weights: Path, tmp_path: Path) -> None:
     for number in range(3, 10):
-        image_io.write_image(scans / f"scan{number}.png", picture(number))
+        image_io.write_image(scans / f"scan{number}.png", made_image(number))
     found = []
     for batch_size, workers in ((1, 1), (4, 3), (3, 2)):
         out = tmp_path / f"{batch_size}-{workers}"
@@ -219,11 +219,11 @@ def test_published_masks_are_not_replaced_unasked(scans: Path, weights: Path) ->
     predict_seg([scans], weights, SINGLE)
 
 
-def test_bad_files_are_listed_and_the_rest_goes_on(
+def test_bad_files_are_listed_and_the_rest_continue(
     scans: Path, weights: Path, medcli: Callable[..., Any], tmp_path: Path
 ) -> None:
     (scans / "empty.png").touch()
-    (scans / "text.jpg").write_text("no picture")
+    (scans / "text.jpg").write_text("no image")
     (scans / "cut.avi").write_bytes(b"RIFF1234AVI ")
     bad = {"empty.png", "text.jpg", "cut.avi", "bad.tiff"}
     if find_spec("pydicom"):  # without it, DICOM ends the whole command with the name of the extra
@@ -247,7 +247,7 @@ def test_movies(suffix: str, code: str, weights: Path, network: torch.nn.Module,
     if not writer.isOpened():
         pytest.skip(f"this OpenCV does not write {code}")
     for number in range(5):
-        writer.write(cv2.cvtColor(picture(number, (128, 160)), cv2.COLOR_GRAY2BGR))
+        writer.write(cv2.cvtColor(made_image(number, (128, 160)), cv2.COLOR_GRAY2BGR))
     writer.release()
     done = predict_seg([path], weights, PredictSettings(device="cpu", precision="32", overlay=True))
     assert (done.frames, done.failures) == (5, [])
@@ -263,7 +263,7 @@ def test_movies(suffix: str, code: str, weights: Path, network: torch.nn.Module,
 
 
 def test_pages_of_a_tiff_file(weights: Path, network: torch.nn.Module, tmp_path: Path) -> None:
-    pages = [picture(number) for number in range(3)]
+    pages = [made_image(number) for number in range(3)]
     assert cv2.imwritemulti(str(tmp_path / "stack.tif"), pages)
     predict_seg([tmp_path / "stack.tif"], weights, SINGLE)
     for number, grey in enumerate(pages):
@@ -300,7 +300,7 @@ def write_dicom(path: Path, pixels: np.ndarray, interpretation: str, bits: int =
 
 
 def test_dicom_frames_of_all_kinds(weights: Path, network: torch.nn.Module, tmp_path: Path) -> None:
-    grey = np.stack([picture(number) for number in range(2)])
+    grey = np.stack([made_image(number) for number in range(2)])
     write_dicom(tmp_path / "loop.dcm", grey, "MONOCHROME2")
     write_dicom(tmp_path / "inverted.dcm", 255 - grey[0], "MONOCHROME1")
     write_dicom(tmp_path / "deep.dcm", grey[0].astype(np.uint16) * 16 + 7, "MONOCHROME2", bits=12)
@@ -327,7 +327,7 @@ def test_an_interrupted_run_is_finished_by_the_next(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3, 9):
-        image_io.write_image(scans / f"scan{number}.png", picture(number))
+        image_io.write_image(scans / f"scan{number}.png", made_image(number))
     whole, broken = (PredictSettings(out=tmp_path / name, precision="32", device="cpu") for name in ("whole", "broken"))
     predict_seg([scans], weights, whole)
     written = []

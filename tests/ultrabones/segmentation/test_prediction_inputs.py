@@ -13,7 +13,7 @@ from medcli.core.errors import MedcliError, UsageError
 from medcli.ultrabones.segmentation.prediction_inputs import find_sources
 
 
-def picture(seed: int, shape: tuple[int, int] = (120, 150)) -> np.ndarray:
+def image(seed: int, shape: tuple[int, int] = (120, 150)) -> np.ndarray:
     noise = np.random.default_rng(seed).random(shape, dtype=np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 5)
     return np.uint8(255 * (smooth - smooth.min()) / np.ptp(smooth))
@@ -24,7 +24,7 @@ def scans(tmp_path: Path) -> Path:
     folder = tmp_path / "scans"
     folder.mkdir()
     for number, (suffix, shape) in enumerate([("png", (120, 150)), ("jpg", (300, 200)), ("tif", (64, 64))]):
-        image_io.write_image(folder / f"scan{number}.{suffix}", picture(number, shape))
+        image_io.write_image(folder / f"scan{number}.{suffix}", image(number, shape))
     return folder
 
 
@@ -38,7 +38,7 @@ def test_dicom_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_patterns_folders_and_files_mean_each_file_once(scans: Path) -> None:
     (scans / "deeper").mkdir()
-    image_io.write_image(scans / "deeper" / "scan0.png", picture(0))
+    image_io.write_image(scans / "deeper" / "scan0.png", image(0))
     (scans / "notes.txt").touch()
     found = find_sources([scans / "*.png", scans, scans / "scan0.png", str(scans / "**" / "scan0.png")])
     assert [str(source.path.relative_to(scans)) for source in found] == [
@@ -51,11 +51,11 @@ def test_patterns_folders_and_files_mean_each_file_once(scans: Path) -> None:
 
 
 def test_names_that_would_share_a_mask(scans: Path) -> None:
-    image_io.write_image(scans / "scan0.jpg", picture(0))
+    image_io.write_image(scans / "scan0.jpg", image(0))
     names = sorted(source.mask_of(None).name for source in find_sources([scans]))
     assert names == [f"{stem}_label_pred.png" for stem in ("scan0_jpg", "scan0_png", "scan1", "scan2")]
     (scans / "b").mkdir()
-    image_io.write_image(scans / "b" / "scan2.tif", picture(0))
+    image_io.write_image(scans / "b" / "scan2.tif", image(0))
     with pytest.raises(UsageError, match="several inputs would write"):
         find_sources([scans / "scan2.tif", scans / "b" / "scan2.tif"], scans / "out")
 

@@ -35,7 +35,7 @@ def test_frame_is_the_rounded_torchvision_resize(shape: tuple[int, int]) -> None
     assert (found == np.floor(exact + 0.5)).mean() > 0.9999
 
 
-def test_frame_on_real_pictures(real_data: Path) -> None:
+def test_frame_on_real_images(real_data: Path) -> None:
     for path in sorted((real_data / "ultrabones-images").glob("*.png"))[:6]:
         grey = image_io.read_grey(path)
         assert np.abs(preprocessing.resize_frame(grey) - torchvision_frame(grey)).max() <= 0.501

@@ -172,7 +172,7 @@ segmentation.SegmentationModule.training_step = die
     ("killer", "epochs_left"),
     [(KILLED_WHILE_WRITING, 3), pytest.param(KILLED_WITHIN_AN_EPOCH, 1, marks=pytest.mark.deep)],
 )
-def test_killed_run_goes_on_with_the_same_numbers(
+def test_killed_run_resumes_with_the_same_numbers(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path, killer: str, epochs_left: int
 ) -> None:
     folder = tmp_path / "run"
@@ -189,7 +189,7 @@ def test_killed_run_goes_on_with_the_same_numbers(
 
 @posix
 @pytest.mark.deep
-def test_terminated_run_says_so_and_goes_on(
+def test_terminated_run_reports_it_and_resumes(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
 ) -> None:
     killer = KILLED_WITHIN_AN_EPOCH.replace("SIGKILL", "SIGTERM")
@@ -201,7 +201,8 @@ def test_terminated_run_says_so_and_goes_on(
     assert_same_run(tmp_path, whole_run.out)
 
 
-def test_run_goes_on_for_more_epochs_as_if_asked_for_at_once(
+@pytest.mark.deep
+def test_run_resumes_for_more_epochs_as_if_asked_for_at_once(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
 ) -> None:
     train_segmentation(dataclasses.replace(settings, epochs=1), tmp_path)
@@ -386,7 +387,7 @@ def test_png_files_without_the_cache_give_the_same_numbers(
         ({"root": Path("nowhere")}, DataError, "no folder nowhere"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(
+def test_what_cannot_be_done_is_reported_in_one_line(
     settings: SegmentationSettings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -437,8 +438,8 @@ def test_gpus_without_a_gpu_leaves_with_2(
     monkeypatch.chdir(tmp_path)
     ran = medcli("train", "seg", "--gpus", "1")
     assert ran.code == 2
-    assert ran.err.splitlines()[0] == "error: --gpus 1 requested, but this machine has no GPU that PyTorch can use"
-    assert "--gpus 0" in ran.err
+    assert ran.err.splitlines()[0] == "error: 1 GPU requested, but this machine has no GPU that PyTorch can use"
+    assert "--device cpu" in ran.err
 
 
 def test_no_internet_no_pretrained_weights_says_the_way_out(

@@ -22,7 +22,8 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import from_ranges
 from medcli.veriserum.pose.checkpoint import load_pose_network
 from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
-from medcli.veriserum.pose.evaluate import PoseEvaluationSettings, evaluate_pose
+from medcli.veriserum.pose.evaluate import evaluate_pose
+from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
 from medcli.veriserum.pose.inference import PosePredictor
 from medcli.veriserum.pose.pairs import find_pairs
 from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
@@ -257,6 +258,36 @@ def test_evaluation_of_a_checkpoint_agrees_with_that_of_its_predictions(
     of_table = evaluate_pose(pose_study, predictions=tmp_path / "poses.csv", settings=settings)
     for name, one in of_model.errors.items():
         assert of_table.errors[name].mean == pytest.approx(one.mean, abs=1e-3), name
+
+
+def test_dry_run_names_the_pairs_that_the_evaluation_uses(
+    medcli: Callable[..., Any], whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
+) -> None:
+    words = ("evaluate", "pose", "--root", pose_study, "--checkpoint", whole_run.best, "--split", "test", "--json")
+    planned = json.loads(medcli(*words, "--dry-run", "--out", tmp_path / "out").out)
+    assert not list(tmp_path.iterdir())
+    done = json.loads(medcli(*words, "--out", tmp_path / "out").out)
+    assert planned["schema"] == "medcli.evaluate.pose.dry-run.v1"
+    assert done["pairs"] > 0
+    for name in ("source", "reference", "split", "pairs", "anatomies"):
+        assert planned[name] == done[name], name
+    assert planned["missing"] == []
+
+
+def test_dry_run_names_all_that_is_missing(medcli: Callable[..., Any], pose_study: Path, tmp_path: Path) -> None:
+    """The same lines with and without work; what only a table's rows say is added by the dry run."""
+    words = ("evaluate", "pose", "--root", pose_study, "--checkpoint", tmp_path / "no.safetensors")
+    words = (*words, "--inter-plane", tmp_path / "no.json", "--out", tmp_path / "out")
+    refused, planned = medcli(*words), medcli(*words, "--dry-run")
+    assert refused.err.count("error: ") == 2
+    assert (planned.code, planned.err) == (refused.code, refused.err) == (3, planned.err)
+    assert "to evaluate  " in planned.out
+    words = ("evaluate", "pose", "--root", pose_study, "--predictions", pose_study / POSES, "--ids", "900")
+    ran = medcli(*words, "--dry-run", "--json")
+    assert ran.code == 3
+    assert json.loads(ran.out)["pairs"] == 0
+    assert "no pair to evaluate" in json.loads(ran.out)["missing"][0]
+    assert not list(tmp_path.iterdir())
 
 
 def test_predicted_table_has_the_published_columns_and_is_the_same_again(

@@ -55,7 +55,9 @@ def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriseru
     assert Matcher(brighter, cameras, mesh, [pose], LEVELS[-1]).correlation(pose, 0.2) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("number", range(1, PAIRS + 1))
+@pytest.mark.parametrize(
+    "number", [1, *(pytest.param(number, marks=pytest.mark.deep) for number in range(2, PAIRS + 1))]
+)
 def test_the_truth_is_recovered_from_realistic_images(study: SyntheticVeriserum, number: int) -> None:
     starts = StartPoses(Sources(study.root))
     begin = shaken(study.study, number, np.random.default_rng(number))

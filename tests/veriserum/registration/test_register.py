@@ -55,6 +55,7 @@ def test_register_writes_poses_and_does_nothing_twice(
     assert f"existing  {PAIRS}" in again.out
 
 
+@pytest.mark.deep
 def test_the_same_bytes_with_any_number_of_workers_and_after_a_stop(
     study: SyntheticVeriserum, start: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from medcli.core.errors import UsageError
 from medcli.core.files import check_name, make_output_folder
-from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, PolynomialDistortion
+from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, PolynomialDistortion, check_model
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
 from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_image_file
 from medcli.veriserum.dataset.detector import PLANES
@@ -101,8 +101,7 @@ def fit_calibration(
     from medcli.veriserum.calibration.grid_fit.figure import write_fit_figure  # loads matplotlib
 
     started = time.perf_counter()
-    if model not in DISTORTION_MODELS:
-        raise UsageError(f"--model '{model}' is not one of {', '.join(DISTORTION_MODELS)}")
+    check_model(model)
     table = CalibrationTable.read(out)
     _check_planes(images, table, number)
     check_name(figure or _figure_of(out, number or 0))

@@ -21,13 +21,13 @@ def test_kernel_is_its_twin(height: int, width: int, seed: int) -> None:
     maps, crops = (torch.from_numpy(part).float() for part in compose(plan, (width, height)))
     assert crops.shape[1] >= 2
     before = images.clone(), labels.clone()
-    picture, bone = warp(images, labels, maps, crops)
-    expected_picture, expected_bone = warp_by_torch(images, labels, maps, crops)
+    image, bone = warp(images, labels, maps, crops)
+    expected_image, expected_bone = warp_by_torch(images, labels, maps, crops)
     # A pixel whose place is on an edge to the last digit may be kept by one and lost by the other.
-    apart = (picture - expected_picture).abs() > 1e-4
+    apart = (image - expected_image).abs() > 1e-4
     assert apart.float().mean() < 1e-3
     assert (bone != expected_bone).float().mean() < 1e-3
-    assert 0.3 < (expected_picture > 0).float().mean() < 1
+    assert 0.3 < (expected_image > 0).float().mean() < 1
     assert torch.equal(images, before[0])
     assert torch.equal(labels, before[1])
 
@@ -37,12 +37,12 @@ def test_flips_and_whole_pixels_are_exact() -> None:
     labels = images > 0.5
     nothing = torch.zeros((1, 0, 2, 3))
     flip = torch.tensor([[[-1.0, 0, 0], [0, -1, 0]]])
-    picture, bone = warp(images, labels, flip, nothing)
-    assert torch.equal(picture, images.flip(-1, -2))
+    image, bone = warp(images, labels, flip, nothing)
+    assert torch.equal(image, images.flip(-1, -2))
     assert torch.equal(bone, labels.flip(-1, -2))
     shift = torch.tensor([[[1.0, 0, -2], [0, 1, 1]]])
-    picture, bone = warp(images, labels, shift, nothing)
-    assert torch.equal(picture[..., :5, 2:], images[..., 1:, :-2])
+    image, bone = warp(images, labels, shift, nothing)
+    assert torch.equal(image[..., :5, 2:], images[..., 1:, :-2])
     assert torch.equal(bone[..., :5, 2:], labels[..., 1:, :-2])
-    assert not picture[..., 5, :].any()
-    assert not picture[..., :2].any()
+    assert not image[..., 5, :].any()
+    assert not image[..., :2].any()

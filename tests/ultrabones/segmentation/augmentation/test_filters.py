@@ -22,7 +22,7 @@ def test_thickening_is_a_threshold_of_the_distance_map(radius: int) -> None:
     assert not thick[2].any()
 
 
-def test_thickening_reaches_over_a_picture_smaller_than_the_disk() -> None:
+def test_thickening_reaches_over_a_image_smaller_than_the_disk() -> None:
     label = torch.zeros((1, 1, 2, 3), dtype=torch.bool)
     label[..., 0, 0] = True
     assert filters.thicken_batch(label, 3).all()
@@ -38,7 +38,7 @@ def test_median_of_copies_is_the_codec_one() -> None:
     assert torch.equal(filters.median_7x7(levels.float() / 255), expected.float() / 255)
 
 
-def test_equalizing_a_flat_picture_changes_nothing() -> None:
+def test_equalizing_a_flat_image_changes_nothing() -> None:
     flat = torch.full((2, 1, 8, 8), 77 / 255)
     flat[1] = 0
     assert torch.equal(filters.equalize(flat), flat)

@@ -29,7 +29,7 @@ SIDE = 256
 
 @pytest.fixture(scope="module")
 def frames() -> tuple[torch.Tensor, torch.Tensor]:
-    """Smooth pictures with speckle, and labels with a curved line, (4, 256, 256) uint8."""
+    """Smooth images with speckle, and labels with a curved line, (4, 256, 256) uint8."""
     random = np.random.default_rng(7)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     images, labels = [], []
@@ -90,12 +90,12 @@ def test_each_operation_alone_is_the_published_one(
 ) -> None:
     images, labels = frames
     plan = plan_of((name, value))
-    pictures, bones = augment(images[:1], labels[:1], plan)
-    picture, bone = one_by_one(images[:1].float() / 255, (labels[:1] == 255).float(), plan)
-    assert pictures.shape == bones.shape == (1, 1, SIDE, SIDE)
-    assert pictures.dtype == torch.float32
+    augmented, bones = augment(images[:1], labels[:1], plan)
+    expected, bone = one_by_one(images[:1].float() / 255, (labels[:1] == 255).float(), plan)
+    assert augmented.shape == bones.shape == (1, 1, SIDE, SIDE)
+    assert augmented.dtype == torch.float32
     assert bones.dtype == torch.bool
-    torch.testing.assert_close(pictures[0], picture, atol=2e-4, rtol=0)
+    torch.testing.assert_close(augmented[0], expected, atol=2e-4, rtol=0)
     # Ties between two pixels may fall either way in float32.
     assert (bones[0] != (bone > 0.5)).float().mean() < 2e-4
 
@@ -104,8 +104,8 @@ def test_identity_gives_the_frames_back_untouched(frames: tuple[torch.Tensor, to
     images, labels = frames
     before = images.clone()
     steps = [("identity", 0.0), ("saturation", 1.4)]
-    pictures, bones = augment(images, labels, plan_of(*steps, frames=4))
-    torch.testing.assert_close(pictures[:, 0] * 255, images.float(), atol=2e-5, rtol=0)
+    augmented, bones = augment(images, labels, plan_of(*steps, frames=4))
+    torch.testing.assert_close(augmented[:, 0] * 255, images.float(), atol=2e-5, rtol=0)
     assert torch.equal(bones[:, 0], labels == 255)
     augment(images, labels, plan_of(("horizontal_flip", 0), ("brightness", 1.5), frames=4))
     assert torch.equal(images, before)
@@ -123,13 +123,13 @@ SEQUENCES = [
 def test_sequence_with_neighbouring_geometry_is_the_published_sequence(
     frames: tuple[torch.Tensor, torch.Tensor], steps: list[tuple[str, float]]
 ) -> None:
-    """One sampling is sharper than several, so pictures agree closely, but not to the last digit."""
+    """One sampling is sharper than several, so images agree closely, but not to the last digit."""
     images, labels = frames
     plan = plan_of(*steps)
-    pictures, bones = augment(images[:1], labels[:1], plan)
-    picture, bone = one_by_one(images[:1].float() / 255, (labels[:1] == 255).float(), plan)
+    augmented, bones = augment(images[:1], labels[:1], plan)
+    expected, bone = one_by_one(images[:1].float() / 255, (labels[:1] == 255).float(), plan)
     geometric = sum(module.GEOMETRIC[CODES[name]] for name, _ in steps)
-    difference = (pictures[0] - picture).abs()
+    difference = (augmented[0] - expected).abs()
     assert difference.mean() < (0.02 if geometric > 1 else 0.003)
     # Repeated nearest sampling moves edges by up to a pixel; the thickened lines must lie on each other.
     ours, theirs = bones[0, 0].numpy(), bone[0].numpy() > 0.5
@@ -141,36 +141,36 @@ def test_what_an_earlier_operation_pushed_out_stays_out() -> None:
     """Two opposite moves that, composed without the edge between them, would be no move at all."""
     images = torch.full((1, SIDE, SIDE), 255, dtype=torch.uint8)
     steps = [("rotation", 30.0), ("translate_x", 0.1), ("rotation", -30.0)]
-    pictures, bones = augment(images, images, plan_of(*steps))
-    picture, bone = one_by_one(torch.ones((1, SIDE, SIDE)), torch.ones((1, SIDE, SIDE)), plan_of(*steps))
-    assert 0.5 < picture.mean() < 0.97
-    assert abs(pictures.mean() - picture.mean()) < 0.005
-    assert ((pictures[0] > 0.5) != (picture > 0.5)).float().mean() < 0.01
+    augmented, bones = augment(images, images, plan_of(*steps))
+    expected, bone = one_by_one(torch.ones((1, SIDE, SIDE)), torch.ones((1, SIDE, SIDE)), plan_of(*steps))
+    assert 0.5 < expected.mean() < 0.97
+    assert abs(augmented.mean() - expected.mean()) < 0.005
+    assert ((augmented[0] > 0.5) != (expected > 0.5)).float().mean() < 0.01
     assert (bones[0] != (bone > 0.5)).float().mean() < 0.01
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_label_stays_on_the_picture(seed: int) -> None:
-    """A picture that shows its own label, under drawn geometry of every kind: both move alike."""
+def test_label_stays_on_the_image(seed: int) -> None:
+    """An image that shows its own label, under drawn geometry of every kind: both move alike."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     disk = (((rows - 110) ** 2 + (columns - 150) ** 2) < 45**2) | ((abs(rows - 60) < 20) & (columns < 90))
     labels = torch.from_numpy(np.where(disk, 255, 0).astype(np.uint8)).expand(16, -1, -1)
     plan = draw_plan(16, np.random.default_rng(seed))
     only_geometry = AugmentationPlan(np.where(module.GEOMETRIC[plan.operations], plan.operations, 0), plan.magnitudes)
-    pictures, bones = augment(labels, labels, only_geometry)
-    edge = (pictures > 0.02) & (pictures < 0.98)
+    augmented, bones = augment(labels, labels, only_geometry)
+    edge = (augmented > 0.02) & (augmented < 0.98)
     assert bool(edge.any())
-    assert torch.equal((pictures > 0.5)[~edge], bones[~edge])
+    assert torch.equal((augmented > 0.5)[~edge], bones[~edge])
 
 
 def test_batch_is_the_same_as_its_frames_alone(frames: tuple[torch.Tensor, torch.Tensor]) -> None:
     images, labels = (part.repeat(4, 1, 1) for part in frames)
     plan = draw_plan(16, np.random.default_rng(3))
-    pictures, bones = augment(images, labels, plan)
+    augmented, bones = augment(images, labels, plan)
     for frame in range(16):
         alone = AugmentationPlan(plan.operations[frame : frame + 1], plan.magnitudes[frame : frame + 1])
-        picture, bone = augment(images[frame : frame + 1], labels[frame : frame + 1], alone)
-        torch.testing.assert_close(pictures[frame : frame + 1], picture, atol=1e-6, rtol=0)
+        expected, bone = augment(images[frame : frame + 1], labels[frame : frame + 1], alone)
+        torch.testing.assert_close(augmented[frame : frame + 1], expected, atol=1e-6, rtol=0)
         assert torch.equal(bones[frame : frame + 1], bone)
 
 

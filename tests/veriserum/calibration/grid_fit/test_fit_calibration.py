@@ -79,6 +79,7 @@ def test_one_plane_completes_a_row(grids: dict[str, Path], tmp_path: Path) -> No
     assert largest_map_error(PolynomialDistortion.from_text(row["distortion_result_bs"]), truth()["bs"]) < 0.05
 
 
+@pytest.mark.deep
 def test_mirrored_images_are_recognised(medcli: Callable[..., Ran], tmp_path: Path) -> None:
     for plane in PLANES:
         cv2.imwrite(str(tmp_path / f"{plane}.png"), native(plane)[:, ::-1])

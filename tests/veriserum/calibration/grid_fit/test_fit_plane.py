@@ -41,7 +41,7 @@ def test_a_rotated_image_is_fitted_as_well(rotation_deg: float) -> None:
 
 
 def accuracy_on_published(table: pd.DataFrame, number: int, plane: str) -> tuple[float, float]:
-    """Mean residual and largest map error in millimetres on a image made from a published calibration."""
+    """Mean residual and largest map error in millimetres on an image made from a published calibration."""
     true = PolynomialDistortion.from_text(table.at[number, f"distortion_result_{plane}"])
     found = fit_grid(grid_image(true, np.random.default_rng(number), noise=1.0, missing_share=0.05))
     mean = float(np.linalg.norm(found.fit.residuals_mm[found.fit.used], axis=1).mean())

@@ -1,0 +1,109 @@
+"""What the shell offers for a value: one table for all commands, by the name of the option or argument.
+
+The choices of an option are offered without an entry here. Nothing is imported that takes long: the names of networks
+are those that are used most, and other names can be typed as well. Where nothing is offered, the shell offers files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from typer.core import CompletionItem  # type: ignore[attr-defined]
+
+ARCHITECTURES = "fpn unet unetplusplus manet linknet pspnet pan deeplabv3 deeplabv3plus upernet segformer"
+ENCODERS = (
+    "resnet18 resnet34 resnet50 resnet101 resnext50_32x4d se_resnext50_32x4d densenet121 efficientnet-b0 "
+    "efficientnet-b1 efficientnet-b2 efficientnet-b3 efficientnet-b4 mobilenet_v2 mit_b0 mit_b1 mit_b2 vgg16_bn "
+    "tu-mobilenetv3_small_050 tu-mobilenetv3_large_100 tu-convnext_tiny tu-efficientnetv2_rw_t"
+)
+BACKBONES = "resnet18 resnet34 resnet50 resnet101 resnext50_32x4d efficientnet_b0 efficientnet_v2_s convnext_tiny"
+Values = Callable[[Any], Iterable[str]]
+
+
+def _specimens(ctx: Any) -> list[str]:
+    """Those below ``--root``; the published ones if there are none, or for a download."""
+    from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS
+    from medcli.ultrabones.dataset.folder_layout import find_records
+
+    here = {record.specimen for record in find_records(root)} if (root := ctx.params.get("root")) else set()
+    return [str(number) for number in sorted(here - {-1} or PUBLISHED_SPECIMENS)]
+
+
+def _records(ctx: Any) -> list[str]:
+    from medcli.ultrabones.dataset.folder_layout import find_records
+
+    here = {record.record for record in find_records(root)} if (root := ctx.params.get("root")) else set()
+    return [str(number) for number in sorted(here - {0} or {1, 2})]
+
+
+def _checkpoints(ctx: Any) -> list[str]:
+    """The best network of each run of the command's task, newest first, and the published weights."""
+    from medcli.training.run_folder import BEST
+
+    task = "pose" if ctx.info_name == "pose" else "seg"
+    runs = sorted(Path("runs", task).glob(f"*/{BEST}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    published = [] if task == "pose" else sorted(Path("data/weights").glob("**/*.safetensors"))
+    return [path.as_posix() for path in (*runs, *published)]
+
+
+def _resumable(ctx: Any) -> list[str]:
+    from medcli.training.run_folder import RESUMABLE
+
+    return ["auto", *(path.as_posix() for path in sorted(Path("runs", ctx.info_name).glob(f"*/{RESUMABLE}")))]
+
+
+def _runs(ctx: Any) -> list[str]:
+    """Folders that hold a run, of any command."""
+    from medcli.workspace.runs import find_runs
+
+    found = [run.path for run in find_runs(Path("runs"))] + [path for path in (Path("demo"),) if path.is_dir()]
+    return [path.as_posix() for path in found]
+
+
+def _roots(ctx: Any) -> list[str]:
+    """Data folders at their usual places."""
+    default = next((param.default for param in ctx.command.params if "--root" in param.opts), None)
+    folders = [default, Path("demo") / Path(default).name] if default else []
+    return [folder.as_posix() for folder in folders if folder.is_dir()]
+
+
+def _devices(ctx: Any) -> list[str]:
+    from medcli.training.gpus import count_gpus, has_mps
+
+    numbered = [f"cuda:{number}" for number in range(count_gpus() or 0)]
+    return ["auto", "cpu", *(["mps"] if has_mps() else []), *(["cuda", *numbered] if numbered else [])]
+
+
+VALUES: dict[str, Values] = {
+    "--specimens": _specimens,
+    "--train-specimens": _specimens,
+    "--val-specimens": _specimens,
+    "--records": _records,
+    "--root": _roots,
+    "--checkpoint": _checkpoints,
+    "--resume": _resumable,
+    "--device": _devices,
+    "--arch": lambda _: ARCHITECTURES.split(),
+    "--encoder": lambda _: ENCODERS.split(),
+    "--backbone": lambda _: BACKBONES.split(),
+    "--encoder-weights": lambda _: ("imagenet", "none"),
+    "--backbone-weights": lambda _: ("imagenet", "none"),
+    "--predictions": lambda _: ("Labels_pred",),
+    "--mask": lambda _: ("Labels", "Labels_full", "Labels_pred"),
+    "RUN": _runs,
+    "FILE": _checkpoints,
+    "IN": _checkpoints,
+}
+"""By flag, or by the name that the help gives an argument."""
+
+
+def offered(param: Any, ctx: Any, incomplete: str) -> list[CompletionItem]:
+    """The values of an option or argument that begin with what is typed and were not given yet."""
+    name = param.metavar if param.param_type_name == "argument" else param.opts[0]
+    named = [word for word in (param.metavar or "").partition(" ")[0].split("|") if word.islower()]  # auto of auto|FILE
+    given = ctx.params.get(param.name) if param.multiple else None
+    known = {str(getattr(value, "value", value)) for value in given or ()}
+    values = param.choices or (VALUES[name](ctx) if name in VALUES else named)
+    return [CompletionItem(value) for value in values if value.startswith(incomplete) and value not in known]

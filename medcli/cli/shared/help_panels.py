@@ -1,0 +1,49 @@
+"""Which panel of the help an option stands in: one table for all commands, so that no command declares it.
+
+A test walks over all commands and fails for an option that is missing here.
+"""
+
+from __future__ import annotations
+
+ARGUMENTS, OPTIONS = "Arguments", "Options"
+COMMANDS = ("Start", "Data", "Ultrasound", "X-ray", "Networks", "Results", "Commands")
+"""The panels of commands, in the order of a study; those of a group without panels are in the last."""
+PANELS = {
+    "Data": (
+        "--root --specimens --train-specimens --val-specimens --cv --anatomies --anatomy --records --only --ids --id "
+        "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --poses --start --reference "
+        "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
+        "--implants --plane --planes --skip-obsolete --ultrabones-root --veriserum-root --weights-root --runs"
+    ),
+    "Source": (
+        "--source --connection-string-file --container --revision --base-url --item --accept-license --timeout "
+        "--retries --verify"
+    ),
+    "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
+    "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --resume --logger",
+    "Method": (
+        "--protocol --visible-threshold --fail-under --refine --kind --voxel-mm --least-similarity --model --mirrored "
+        "--to --resample --size --sample --all --quick --data-only --seed"
+    ),
+    "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
+    "Output": (
+        "--out --dest --format --quality --overlay --overlays --figure --single-file --skip-existing --overwrite --dry-run"
+    ),
+    "Every command": "--json --quiet --verbose --help",
+}
+"""The panels in their order, with the options of all commands; the few of groups are in a panel of their own."""
+ELSEWHERE = {
+    "calibrate --mask": "Output",
+    "calibrate --size": "Output",
+    "train --size": "Network",
+    "train --seed": "Training",
+    "predict --batch-size": "Hardware",
+}
+"""Options that mean something else for a verb."""
+_PANEL_OF = {flag: panel for panel, flags in PANELS.items() for flag in flags.split()}
+
+
+def panel_of(command_path: str, flag: str) -> str | None:
+    """The panel of an option of the command ``medcli train seg``; None if the table does not have it."""
+    verb = " ".join(command_path.split()[1:2])
+    return ELSEWHERE.get(f"{verb} {flag}") or _PANEL_OF.get(flag)

@@ -1,0 +1,58 @@
+"""Wrong usage in the two lines of all errors: what is wrong, and what to type instead or where to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+import typer
+
+from medcli.core.errors import UsageError
+
+ParserError: Any = typer.BadParameter.__base__
+"""Every error of the parser beneath Typer, which exports only this one of its classes."""
+
+
+@contextmanager
+def errors_of(ctx: Any) -> Iterator[None]:
+    """Errors of the parser in the block concern the command of ``ctx``; not all of them say so."""
+    try:
+        yield
+    except ParserError as error:
+        error.ctx = error.ctx or ctx
+        raise
+
+
+def misuse(message: str, ctx: Any) -> UsageError:
+    """Wrong usage of the command of ``ctx``, whose help is named."""
+    return UsageError(message, f"see {ctx.command_path} --help" if ctx else None)
+
+
+def unknown(kind: str, name: str, known: Iterable[str], ctx: Any) -> UsageError:
+    """A command or option that ``ctx`` does not have; the nearest one is named, if any is near."""
+    message = f"{ctx.command_path} has no {kind} {name}"
+    names = {one.lstrip("-"): one for one in known}
+    near = get_close_matches(name.lstrip("-"), names, 1)
+    return UsageError(message, f"did you mean {names[near[0]]}?") if near else misuse(message, ctx)
+
+
+def as_usage_error(error: Any) -> UsageError:
+    """The parser's error in the house form."""
+    ctx = error.ctx
+    if hasattr(error, "possibilities"):
+        flags = [flag for param in ctx.command.get_params(ctx) for flag in param.opts if flag.startswith("--")]
+        return unknown("option", error.option_name, flags, ctx)
+    if isinstance(error, typer.BadParameter):
+        return misuse(": ".join(filter(None, (_name(error), error.message))), ctx)
+    message = error.format_message()
+    return misuse(f"{message[:1].lower()}{message[1:]}".rstrip("."), ctx)
+
+
+def _name(error: Any) -> str:
+    if error.param_hint:
+        return error.param_hint if isinstance(error.param_hint, str) else " ".join(error.param_hint)
+    if error.param is None:
+        return ""
+    return str(error.param.metavar if error.param.param_type_name == "argument" else error.param.opts[0])

@@ -1,0 +1,181 @@
+"""Which pairs an evaluation of poses uses, and what is missing: ``medcli evaluate pose`` and its ``--dry-run``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medcli.core.errors import DataError, UsageError
+from medcli.core.refusals import Refusals
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, select_ids
+from medcli.veriserum.dataset.pose_tables import MANUAL, read_reference
+from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.dataset.trial_splits import Ids, from_ranges
+from medcli.veriserum.geometry.biplane import PoseFrame
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata, read_pose_metadata
+from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs
+
+SIDES = ("test", "val", "train", "all")
+
+
+@dataclass(frozen=True)
+class PoseEvaluationSettings:
+    """Settings of an evaluation.
+
+    Attributes:
+        anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; None: those the checkpoint was trained on, or all.
+        split: ``test``, ``val``, ``train`` or ``all``: of the checkpoint's splits, or of the splits by trial.
+        ids: (first, last) ranges, both included, instead of a split.
+        reference: ``manual``, or a file with poses; None: the pose table.
+        frame: the frame of the poses.
+        calibrated: folder of calibrated images.
+        inter_plane: JSON file with the inter-plane geometry; None: the published one.
+    """
+
+    anatomy: str | None = None
+    split: str = "test"
+    ids: Sequence[tuple[int, int]] | None = None
+    reference: str | None = None
+    frame: PoseFrame = PoseFrame.WORLD
+    calibrated: Path | None = None
+    inter_plane: Path | None = None
+
+
+@dataclass(frozen=True)
+class EvaluatedPairs:
+    """What an evaluation compares.
+
+    Attributes:
+        pairs: the pairs with their reference poses.
+        reference: origin of the reference poses.
+        ids: those to evaluate.
+        split: their description.
+        train: ids that the network was trained on, if known.
+    """
+
+    pairs: Pairs
+    reference: str
+    ids: Ids
+    split: str
+    train: Ids | None
+
+
+def choose_evaluated(
+    study: VeriserumStudy, settings: PoseEvaluationSettings, trained: PoseMetadata | None
+) -> EvaluatedPairs:
+    """The pairs that the settings name.
+
+    Args:
+        trained: description of the network to evaluate; None where a table of poses is evaluated, without images.
+
+    Raises:
+        DataError: there are none, or a table is missing.
+        UsageError: there is no such split.
+    """
+    pairs, reference = _reference(study, settings, trained)
+    return EvaluatedPairs(pairs, reference, *_choose(pairs, settings, trained))
+
+
+def _reference(
+    study: VeriserumStudy, settings: PoseEvaluationSettings, trained: PoseMetadata | None
+) -> tuple[Pairs, str]:
+    """The pairs with their reference poses, and where these come from."""
+    anatomy = trained.settings.get("anatomy") if trained else None
+    trained_on = None if anatomy is None else str(anatomy)
+    pairs = find_pairs(study, settings.anatomy or trained_on, need_images=trained is not None)
+    if settings.reference is None:
+        return pairs, "pose table"
+    table, where = read_reference(study, settings.reference)
+    kept = pairs.poses[pairs.poses.index.isin(table.index)].copy()
+    if kept.empty:
+        raise DataError(f"{where} has no pose of these pairs")
+    kept[list(POSE_COLUMNS)] = table.loc[kept.index, list(POSE_COLUMNS)].astype(float)
+    where = f"{MANUAL} poses of {where}" if settings.reference == MANUAL else where
+    return dataclasses.replace(pairs, poses=kept), where
+
+
+def _choose(
+    pairs: Pairs, settings: PoseEvaluationSettings, trained: PoseMetadata | None
+) -> tuple[Ids, str, Ids | None]:
+    """Ids to evaluate, their description, and the training ids if known."""
+    present = pairs.poses.index.to_numpy(np.int64)
+    splits = trained.splits if trained else {}
+    train = from_ranges(str(splits["train"])) if splits.get("train") else None
+    if settings.ids is not None:
+        chosen = np.array(select_ids(present.tolist(), settings.ids), np.int64)
+        words = "chosen ids"
+    elif settings.split == "all":
+        chosen, words = present, "all pairs"
+    elif settings.split not in SIDES:
+        raise UsageError(f"--split '{settings.split}' is not one of {', '.join(SIDES)}")
+    elif splits.get(settings.split) is not None:
+        chosen = np.intersect1d(from_ranges(str(splits[settings.split])), present)
+        words = f"{settings.split} pairs of the checkpoint's split by {splits.get('rule')}"
+    else:
+        split = choose_pairs(pairs)
+        chosen, words = getattr(split, settings.split), f"{settings.split} pairs of the split by {split.rule}"
+    if not len(chosen):
+        raise DataError(f"no pair to evaluate ({words})", "choose with --split or --ids")
+    return chosen, words, train
+
+
+@dataclass(frozen=True)
+class PosePlan:
+    """The answer of ``medcli evaluate pose --dry-run``.
+
+    Attributes:
+        source: checkpoint or table of poses; empty where it is missing.
+        device: as asked for; empty for a table, which needs none.
+        reference, split: as in :class:`medcli.veriserum.pose.evaluate.PoseEvaluation`; empty where pairs are missing.
+        pairs: number of pairs that would be evaluated.
+        anatomies: the same per ``anatomy_id``.
+        missing: what must be there first, one line each.
+    """
+
+    root: Path
+    source: str
+    device: str
+    reference: str
+    split: str
+    pairs: int
+    anatomies: dict[int, int]
+    missing: tuple[str, ...]
+    out: Path
+    dry_run: bool = True
+    schema: str = "medcli.evaluate.pose.dry-run.v1"
+
+
+def plan_pose_evaluation(
+    root: Path,
+    settings: PoseEvaluationSettings,
+    out: Path,
+    network: Path | None,
+    predictions: Path | None,
+    device: str,
+    check: Refusals,
+) -> PosePlan:
+    """List what would be evaluated; opens no image and loads no network.
+
+    Args:
+        network, predictions: checkpoint or table of poses to evaluate; neither where it is missing.
+        check: the checks that an evaluation makes before its work; what is found here is added to its problems.
+    """
+    study = VeriserumStudy(root, settings.calibrated)
+    trained = check(read_pose_metadata, network) if network else None
+    chosen = check(choose_evaluated, study, settings, trained)
+    counts = chosen.pairs.poses.loc[chosen.ids.tolist(), "anatomy_id"].astype(int).value_counts() if chosen else {}
+    return PosePlan(
+        root=root,
+        source=str(predictions or network or ""),
+        device="" if predictions else device,
+        reference=chosen.reference if chosen else "",
+        split=chosen.split if chosen else "",
+        pairs=len(chosen.ids) if chosen else 0,
+        anatomies={int(number): int(count) for number, count in sorted(counts.items())},
+        missing=check.lines,
+        out=out,
+    )
