@@ -27,7 +27,8 @@ PANELS = {
     ),
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
     "Output": (
-        "--out --dest --format --quality --overlay --overlays --figure --single-file --skip-existing --overwrite --dry-run"
+        "--out --dest --format --quality --overlay --overlays --figure --single-file --skip-existing "
+        "--overwrite --dry-run"
     ),
     "Every command": "--json --quiet --verbose --help",
 }
