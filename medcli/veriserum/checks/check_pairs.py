@@ -151,7 +151,7 @@ def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: st
         shares = {name: float(np.mean([pair.frames[name] for pair in usable])) for name in usable[0].frames}
         _add_shares(checks, "pose frame", shares, frame, outside)
     else:
-        checks.unknown("pose frame", "needs poses, cameras and implants", "medcli download veriserum")
+        checks.unknown("pose frame", "needs poses, cameras and implants", "get them: medcli download veriserum")
     seen = [pair for pair in usable if pair.darker]
     if seen:
         names = seen[0].frames

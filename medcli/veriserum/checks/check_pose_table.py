@@ -118,12 +118,12 @@ def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) ->
     found = folder_index.whole_columns(poses, tuple(known))
     wrong, parts = [], []
     for name, there in known.items():
-        lost = sorted(set(found[name].dropna().tolist()) - there)
+        lost = sorted(set(found[name].dropna().tolist()) - there) if there else []  # the table's own line says so
         empty = int(found[name].isna().sum())
         parts.append(f"{name.removesuffix('_id')} {found[name].nunique()}")
         wrong += [f"{name} {number} of the pose table is not there" for number in lost]
         wrong += [f"{name} is no whole number in {empty:,} rows"] if empty else []
-    checks.add("ids of the pose table", "used: " + ", ".join(parts), wrong, advice="medcli download veriserum")
+    checks.add("ids of the pose table", "used: " + ", ".join(parts), wrong, advice=_GET_TABLES)
 
 
 def _check_components(checks: Checklist, poses: pd.DataFrame) -> None:
@@ -219,7 +219,7 @@ def check_implants(checks: Checklist, study: VeriserumStudy) -> None:
         f"{len(study.surfaces.files)} of {len(published)} published{absent}",
         [*wrong, *open_ones],
         [] if study.surfaces.files else ["no ana_NNNNNN.stl"],
-        "medcli download veriserum; path lengths need closed surfaces",
+        "get them: medcli download veriserum; rendering needs closed surfaces",
     )
 
 

@@ -61,7 +61,7 @@ def check_veriserum(
     check_calibrations(checks, study)
     check_implants(checks, study)
     if not images:
-        checks.unknown("images", "there are none: only tables were checked", "medcli download veriserum")
+        checks.unknown("images", "there are none: only tables were checked", "get them: medcli download veriserum")
         return _result(sources, checks, seed)
     check_image_ids(checks, study, poses)
     _check_duplicates(checks, images, workers, progress)
