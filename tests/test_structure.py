@@ -87,9 +87,7 @@ TESTED_IN = {
     ),
     "veriserum/checks/test_check_veriserum.py": "veriserum/checks/check_pairs veriserum/checks/check_pose_table",
     "veriserum/labelling/test_implant_masks.py": "veriserum/labelling/mask_sheet",
-    "ultrabones/download/test_download.py": (
-        "core/progress transfer/archives transfer/byte_counter ultrabones/download/connection"
-    ),
+    "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",

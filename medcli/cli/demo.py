@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +12,7 @@ import typer
 
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
-from medcli.cli.shared.output import Output
+from medcli.cli.shared.output import Output, folded
 from medcli.core.progress import Progress
 from medcli.core.shell import spell
 from medcli.demo import DemoResult, Listener, Step, run_demo
@@ -79,8 +77,7 @@ class _Lines(Listener):
 
     def begins(self, task: DemoTask, number: int, total: int) -> None:
         self.output.line(f"[{number}/{total}] {task.title}")
-        for line in as_typed(task.command):
-            self.output.line(line)
+        self.output.line(f"  $ {task.command}")  # one line, however long: it can be copied into any shell
 
     def ends(self, step: Step, was_done: bool) -> None:
         seconds = f"{step.seconds} s" + (", done by an earlier run" if was_done else "")
@@ -92,22 +89,9 @@ class _Lines(Listener):
 
     def fails(self, reasons: Sequence[str]) -> None:
         for reason in reasons:
-            for line in textwrap.wrap(f"failed: {reason}", _WIDTH - 4):
+            for line in folded(f"failed: {reason}", _WIDTH - 4):
                 self.output.line(f"    {line}")
         self.output.line()
-
-
-def as_typed(command: str) -> list[str]:
-    """A command as lines of at most 80 columns that can be copied into a shell; an option stays with its values."""
-    if sys.platform == "win32":  # its shells continue lines by other signs, each by its own
-        return [f"  $ {command}"]
-    lines: list[str] = []
-    for part in re.split(r" (?=--)", command):
-        if lines and len(lines[-1]) + len(part) < _WIDTH - 2:
-            lines[-1] += f" {part}"
-        else:
-            lines.append(f"      {part}" if lines else f"  $ {part}")
-    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
 
 
 _OPENERS = {"darwin": "open", "win32": "start"}

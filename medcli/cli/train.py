@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,13 +16,16 @@ from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.shell import spell
 from medcli.training.devices import check_devices, gpus_setting, is_first_process
-from medcli.training.run_folder import check_run
-from medcli.training.settings import check_loggers
+from medcli.training.loggers import check_loggers
+from medcli.training.run_folder import check_run, is_early
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
-from medcli.ultrabones.segmentation.settings import Augmentation, Labels
+from medcli.ultrabones.segmentation.settings import MONITORS, Augmentation, Labels
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
+from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
+from medcli.veriserum.pose.settings import Augmentation as PoseAugmentation
 
 if TYPE_CHECKING:
+    from medcli.training.results import RunResult
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
     from medcli.ultrabones.segmentation.train import CrossValidationResult, TrainResult
     from medcli.veriserum.pose.settings import PoseSettings
@@ -70,6 +74,8 @@ def seg(
         list[float] | None,
         typer.Option(help="Weights of the loss's terms, in that order.  [default: 1 each, 0.1 of the skeleton term]"),
     ] = None,
+    monitor: Annotated[str, options.choice("--monitor", MONITORS)] = "loss",
+    early_stop: options.EarlyStop = None,
     device: options.Device = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
@@ -118,6 +124,8 @@ def seg(
         nodes=nodes,
         precision=precision,
         compile=compiled,
+        monitor=monitor,
+        early_stop=early_stop,
         seed=seed,
         loggers=options.logger_names(loggers),
     )
@@ -177,12 +185,20 @@ def pose(
     lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
     backbone: Annotated[str, typer.Option(help="Classification model of torchvision.")] = "resnext50_32x4d",
     backbone_weights: options.PretrainedWeights = "imagenet",
+    augment: Annotated[
+        PoseAugmentation,
+        typer.Option(
+            help="published: shifts with the pose corrected, grey values, blur and noise; ranges are assumed."
+        ),
+    ] = "none",
     loss: Annotated[str, options.choice("--loss", POSE_LOSSES)] = PUBLISHED_POSE_LOSS,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
     ] = None,
     size: Annotated[int, typer.Option(min=32, help="Pixels along each side of a plane.")] = 256,
+    monitor: Annotated[str, options.choice("--monitor", POSE_MONITORS)] = "loss",
+    early_stop: options.EarlyStop = None,
     device: options.Device = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
@@ -216,6 +232,7 @@ def pose(
         lr=lr,
         backbone=backbone,
         backbone_weights=backbone_weights,
+        augment=augment,
         loss=loss,
         loss_weights=tuple(loss_weights or (1.0, 1.0)),  # type: ignore[arg-type]
         size=size,
@@ -225,6 +242,8 @@ def pose(
         nodes=nodes,
         precision=precision,
         compile=compiled,
+        monitor=monitor,
+        early_stop=early_stop,
         seed=seed,
         loggers=options.logger_names(loggers),
     )
@@ -239,7 +258,7 @@ def pose(
 
 def _check_pose(settings: PoseSettings, folder: Path, resume: str, overwrite: bool) -> None:
     from medcli.veriserum.dataset.contents_check import check_pair_images, check_table
-    from medcli.veriserum.dataset.folder_index import POSES
+    from medcli.veriserum.dataset.folder_index import POSES, SOURCES
     from medcli.veriserum.pose.settings import check_backbone_weights, check_pose_settings
 
     with refusals() as check:
@@ -247,6 +266,8 @@ def _check_pose(settings: PoseSettings, folder: Path, resume: str, overwrite: bo
         check(check_devices, settings)
         check(check_loggers, settings.loggers)
         check(check_table, settings.root, POSES)
+        if settings.augment != "none":
+            check(check_table, settings.root, SOURCES)
         check(check_pair_images, settings.root, settings.calibrated)
         if check(check_run, folder, settings, resume, overwrite):
             check(check_backbone_weights, settings.backbone_weights)
@@ -259,6 +280,7 @@ def _show_pose(output: Output, result: TrainPoseResult, root: Path) -> None:
         f"last (epoch {result.epochs})": result.last_metrics,
     }
     output.table(["", *_SHOWN_POSE], [[name, *_row(row, _SHOWN_POSE)] for name, row in rows.items()])
+    _show_end(output, result)
     output.line(f"checkpoint: {result.best}")
     output.line(f"next: {spell('medcli', 'evaluate', 'pose', '--root', root, '--checkpoint', result.best)}")
 
@@ -278,10 +300,16 @@ def _show(output: Output, result: TrainResult | CrossValidationResult, settings:
             [f"last (epoch {result.epochs})", *_row(result.last_metrics)],
         ],
     )
+    _show_end(output, result)
     output.line(f"checkpoint: {result.best}")
     labels = [] if settings.labels == "partial" else ["--labels", settings.labels]
     words = ["--root", settings.root, "--checkpoint", result.best, "--specimens", *result.val_specimens, *labels]
     output.line(f"next: {spell('medcli', 'evaluate', 'seg', *words)}")
+
+
+def _show_end(output: Output, result: RunResult) -> None:
+    if is_early(dataclasses.asdict(result)):
+        output.line(f"ended after {result.epochs} epochs, {result.ended}")
 
 
 def _row(metrics: Mapping[str, float | None], shown: Mapping[str, str] = _SHOWN) -> list[str]:

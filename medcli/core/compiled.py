@@ -16,13 +16,14 @@ from typing import Any
 import numba
 
 from medcli.core.files import temporary_cache
+from medcli.core.progress import activity
 
 _CONFIG: Any = numba.config
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """``numba.njit(nogil=True, cache=True)`` with further options, which works without a place for the cache."""
-    return lambda function: _with_careful_cache(_define(function, {"nogil": True, **options}))
+    return lambda function: _announced(_with_careful_cache(_define(function, {"nogil": True, **options})))
 
 
 def _define(function: Callable[..., Any], options: dict[str, Any]) -> Any:
@@ -43,6 +44,19 @@ def _use_temporary_cache() -> bool:
     os.environ["NUMBA_CACHE_DIR"] = folder  # also for processes that this one starts, and when Numba reads it again
     _CONFIG.CACHE_DIR = folder
     return True
+
+
+def _announced(kernel: Any) -> Any:
+    """A kernel that says so while it is compiled, which takes seconds the first time on a machine."""
+    compile_it = getattr(kernel, "compile", None)
+    if compile_it is not None:
+
+        def compile_announced(*signature: Any) -> Any:
+            with activity("compiling, once on this machine"):
+                return compile_it(*signature)
+
+        kernel.compile = compile_announced
+    return kernel
 
 
 def _with_careful_cache(kernel: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from typing import IO
 
 from medcli.core import files
 from medcli.core.errors import MedcliError
+from medcli.core.progress import activity
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -26,9 +30,15 @@ def locked(path: Path, busy: Callable[[str], MedcliError] | None = None) -> Iter
         MedcliError: what ``busy`` makes.
     """
     with path.open("a+", encoding="ascii") as file:
-        if not _lock(file, wait=busy is None) and busy is not None:
+        if not _lock(file, wait=False):
             file.seek(0)
-            raise busy(file.read().strip() or "unknown")
+            owner = file.read().strip() or "unknown"
+            if busy is not None:
+                raise busy(owner)
+            reason = f"waiting for process {owner}, which holds {path.parent}"
+            logger.info("%s", reason)
+            with activity(reason):
+                _lock(file, wait=True)
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))

@@ -22,7 +22,7 @@ _ORDINARY = re.compile(r"[A-Z]?[a-z]+(?:[_ -][a-z]+)*|[^A-Za-z]*|[+-]?[\d.]+[eE]
 _NAME = (
     r"sig|signature|credentials?|passw(?:or)?d|passphrase|pwd|connection[_-]?string|shared[_-]?access[_-]?signature|"
     r"(?:shared[_-]?access|account|access|api|secret|private|storage|signing|subscription)[_-]?key|authorization|"
-    r"(?:access|auth|refresh|id|session|security|bearer|api)[_-]?token|(?:client|app|shared)?[_-]?secret"
+    r"(?:access|auth|refresh|id|session|security|bearer|api|tracking)[_-]?token|(?:client|app|shared)?[_-]?secret"
 )
 _BEFORE_COLON = (
     r"passw(?:or)?d|passphrase|(?:shared[_-]?access|account|access|api|secret|private)[_-]?key|authorization|"
@@ -54,6 +54,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
         re.compile(r"\b(bearer[ \t]+)(?=[^\s\"']*[0-9_.~+/-])[\w.~+/-]{12,}=*", re.IGNORECASE),
         rf"\1{HIDDEN}",
     ),
+    ("wandb_v", re.compile(rf"{_START}wandb_v\d_[A-Za-z0-9_-]{{16,}}"), HIDDEN),
     ("hf_", re.compile(rf"{_START}hf_[A-Za-z0-9]{{16,}}"), HIDDEN),
     (
         "@",  # user information of an address; a password may hold what no address may; paths lose a slash
@@ -92,7 +93,15 @@ def redact(text: str) -> str:
         if value in text:
             text = _replaced(value, text)
     # Runs for every line and every string of a JSON file: the cheapest question comes first.
-    if not ("=" in text or "@" in text or ":" in text or "%" in text or "hf_" in text or "earer" in text):
+    if not (
+        "=" in text
+        or "@" in text
+        or ":" in text
+        or "%" in text
+        or "hf_" in text
+        or "wandb_v" in text
+        or "earer" in text
+    ):
         return text
     text = _without_named(text)
     low = text.lower()

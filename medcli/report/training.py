@@ -21,7 +21,7 @@ from medcli.report.run_files import (
     sentence,
     to_float,
 )
-from medcli.training.run_folder import METRICS, RESULT
+from medcli.training.run_folder import METRICS, RESULT, is_early
 from medcli.training.settings import SETTINGS_FILE
 
 _SEG, _POSE = "medcli.train_seg.v1", "medcli.train_pose.v1"
@@ -117,6 +117,8 @@ def _notes(result: Json, settings: Json, history: Sequence[Any]) -> list[Note]:
             f"This run is not finished: {state}. It is still running or was interrupted; the same command resumes it."
         )
         notes.insert(0, Note(text, "info"))
+    if is_early(result):
+        notes.append(Note(sentence(str(result["ended"])), "info"))
     notes += [Note(f"Resumed from another run: {text}") for text in settings.get("resumed_from") or []]
     return notes
 
@@ -136,7 +138,8 @@ def _curves(schema: str, history: Sequence[Mapping[str, str]], result: Json) -> 
             style += 1
         words = "; ".join(f"{curve.label} from {_first(curve.y)} to {_first(curve.y[::-1])}" for curve in drawn)
         panels.append(draw(Axes(f"{title}, {unit}" if unit else title, "epoch", whole_x=True), drawn, f"{words}."))
-    best = f" The best epoch, by validation loss, is {result['best_epoch']}." if "best_epoch" in result else ""
+    by = _NAMES.get(result.get("monitor", "val_loss"), "validation loss").partition(",")[0]
+    best = f" The best epoch, by {by}, is {result['best_epoch']}." if "best_epoch" in result else ""
     return [Chart(panels, keys, f"Every epoch of the run.{best}", _epochs(history))]
 
 

@@ -6,7 +6,7 @@ Decoding was done before (see :mod:`medcli.training.decoded_store`), so that a b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import lightning.pytorch as pl
 import numpy as np
@@ -14,9 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medcli.core.errors import UsageError
 from medcli.training.seeds import random_stream
 
 Order = NDArray[np.int64]
+Transform: TypeAlias = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
+"""Your own change of a training frame: its two arrays (image and label, or planes and target) and a random generator
+that follows from seed, epoch and frame, to two arrays of the same shapes and types. It may change them in place."""
 GPU_SHARE = 0.5
 """Frames live on the GPU when they take at most this share of the memory that is free there."""
 
@@ -36,10 +40,11 @@ class HostFrames:
 
     Args:
         parts: what belongs to a frame: (N, ...) each, or anything that gives (B, ...) for an index (B,).
+        transform: applied to the first two parts of each frame of a training, in main memory.
     """
 
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
+    def __init__(self, *parts: Any, transform: Transform | None = None) -> None:
+        self.parts, self.transform = parts, transform
 
     def __len__(self) -> int:
         return len(self.parts[0])
@@ -76,6 +81,49 @@ class DeviceFrames:
     def take(self, positions: Order) -> tuple[Tensor, ...]:
         index = torch.from_numpy(positions).to(self.parts[0].device, non_blocking=True)
         return tuple(part[index] for part in self.parts)
+
+
+class TransformedFrames:
+    """Frames that a function of the user changes, one by one, as they are taken.
+
+    Args:
+        frames: with their ``transform``.
+        stream: the random generator of the frame at a position.
+    """
+
+    def __init__(self, frames: HostFrames, stream: Callable[[int], np.random.Generator]) -> None:
+        self.frames, self.stream = frames, stream
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def take(self, positions: Order) -> tuple[Tensor, ...]:
+        first, second, *others = self.frames.take(positions)
+        for place, position in enumerate(positions.tolist()):
+            pair = (first[place].numpy(), second[place].numpy())
+            for there, changed in zip(pair, self._change(*pair, self.stream(position)), strict=True):
+                there[...] = changed
+        return (first, second, *others)
+
+    def _change(self, *given: Any) -> list[NDArray[Any]]:
+        assert self.frames.transform is not None, "made for frames with a transform only"
+        wanted = [(part.shape, part.dtype) for part in given[:2]]
+        found = [np.asarray(part) for part in self.frames.transform(*given)]
+        if [(part.shape, part.dtype) for part in found] != wanted:
+            got, expected = (
+                ", ".join(f"{dtype} {shape}" for shape, dtype in kinds)
+                for kinds in ([(part.shape, part.dtype) for part in found], wanted)
+            )
+            raise UsageError(f"{name_of(self.frames.transform)} returned {got or 'nothing'}, expected {expected}")
+        return found
+
+
+def name_of(transform: Transform | None) -> str:
+    """A function's module and name, by which the settings of a run know it; empty for none."""
+    if transform is None:
+        return ""
+    kind = transform if hasattr(transform, "__qualname__") else type(transform)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def place_frames(frames: HostFrames, device: torch.device) -> Frames:
@@ -124,12 +172,17 @@ class FrameData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         device = self._trainer().strategy.root_device
         self._train, self._val = (place_frames(side, device) for side in (self.train, self.val))
+        if self.train.transform is not None:
+            self._train = TransformedFrames(self.train, self._stream_of)
 
     def train_dataloader(self) -> FrameBatches:
         return FrameBatches(self._train, self._training_batches)
 
     def val_dataloader(self) -> FrameBatches:
         return FrameBatches(self._val, self._validation_batches)
+
+    def _stream_of(self, position: int) -> np.random.Generator:
+        return random_stream(self.seed, self._trainer().current_epoch, position)
 
     def _training_batches(self) -> list[Order]:
         trainer = self._trainer()

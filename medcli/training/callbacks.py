@@ -1,4 +1,4 @@
-"""What happens at the end of each epoch: the checkpoints, ``metrics.csv``, a line of progress."""
+"""What happens at the end of each epoch: the checkpoints, ``metrics.csv``, a row of the table on screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ from torch import Tensor
 
 from medcli.core.errors import MedcliError
 from medcli.core.files import csv_text, replacing, write_text
-from medcli.core.progress import Progress
+from medcli.core.progress import Progress, activity
+from medcli.training.epoch_table import EpochTable
+from medcli.training.monitors import Monitor
 from medcli.training.run_folder import METRICS, RESUMABLE
 from medcli.training.seeds import seed_torch
 
 Row = dict[str, float]
 WriteWeights = Callable[[str, Row], None]
 """Writes the weights of the moment as ``best`` or ``last``, with the metrics of their epoch."""
+
+_EPOCHS_TIMED = 5
 
 logger = logging.getLogger(__name__)
 
@@ -32,26 +36,45 @@ class RunFiles(pl.Callback):
     Args:
         folder: the run's folder.
         write_weights: see :data:`WriteWeights`; called on the first process only.
-        monitor: the metric whose lowest value is the best.
+        monitor: the figure whose best value makes the best epoch.
+        table: prints each epoch.
+        early_stop: epochs without a better one after which the run ends; None: it does not.
         goes_on: the folder holds the weights of the best epoch so far. Otherwise (a checkpoint of another run, of
             which the folder has no weights) the best is sought among the epochs to come.
     """
 
-    def __init__(self, folder: Path, write_weights: WriteWeights, monitor: str, goes_on: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        write_weights: WriteWeights,
+        monitor: Monitor,
+        table: EpochTable,
+        early_stop: int | None = None,
+        goes_on: bool = True,
+    ) -> None:
         self.folder = folder
         self.write_weights = write_weights
-        self.monitor = monitor
+        self.monitor, self.early_stop = monitor, early_stop
+        self.table = table
         self.goes_on = goes_on
         self.history: list[Row] = []
         self._best_from = 0
         self._frames = 0
         self._started = 0.0
         self._trained = 0.0
+        self._ends: list[float] = []
 
     @property
     def best(self) -> Row | None:
         """The row of the best epoch so far, of those whose weights this folder could have."""
-        return min(self.history[self._best_from :], key=self._badness, default=None)
+        candidates = self.history[self._best_from :]
+        place = self.monitor.best_of(candidates)
+        return None if place is None else candidates[place]
+
+    @property
+    def reason_to_stop(self) -> str:
+        """Why the run ends before its last epoch; empty where it does not."""
+        return self.monitor.reason_to_stop(self.history[self._best_from :], self.early_stop)
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "best_from": self._best_from}
@@ -59,6 +82,11 @@ class RunFiles(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = [dict(row) for row in state_dict["history"]]
         self._best_from = int(state_dict.get("best_from", 0)) if self.goes_on else len(self.history)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._ends = [time.perf_counter()]
+        if self.reason_to_stop:  # killed between its last epoch and its result
+            trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._frames, self._started = 0, time.perf_counter()
@@ -77,13 +105,18 @@ class RunFiles(pl.Callback):
         row = self._row(trainer)
         self._frames = 0
         self.history.append(row)
+        is_best = self.best is row
+        row["best"] = float(is_best)  # so far
         if trainer.is_global_zero:
-            if self.best is row:
+            if is_best:
                 self.write_weights("best", row)
             self.write_weights("last", row)
             write_text(self.folder / METRICS, as_csv(self.history))
-            logger.info("%s", as_line(row, trainer.max_epochs or 0))
+            for line in self.table.lines(row, is_best):
+                logger.info("%s", line)
         save_resumable(trainer, self.folder / RESUMABLE)
+        if self.reason_to_stop:
+            trainer.should_stop = True
 
     def _row(self, trainer: pl.Trainer) -> Row:
         now = time.perf_counter()
@@ -91,13 +124,15 @@ class RunFiles(pl.Callback):
         timing = {
             "frames_per_second": self._frames / max(self._trained - self._started, 1e-9),
             "seconds": now - self._started,
+            "seconds_left": self._seconds_an_epoch(now) * ((trainer.max_epochs or 0) - trainer.current_epoch - 1),
         }
         lr = float(trainer.optimizers[0].param_groups[0]["lr"])
         return {"epoch": float(trainer.current_epoch + 1), "lr": lr, **measured, **timing}
 
-    def _badness(self, row: Row) -> tuple[bool, float]:
-        value = row.get(self.monitor, math.nan)
-        return (not math.isfinite(value), value if math.isfinite(value) else row["epoch"])
+    def _seconds_an_epoch(self, now: float) -> float:
+        """Mean of the last epochs, with what is written between them."""
+        self._ends = [*self._ends, now][-_EPOCHS_TIMED - 1 :]
+        return (self._ends[-1] - self._ends[0]) / max(len(self._ends) - 1, 1)
 
 
 class StopAtNonFiniteLoss(pl.Callback):
@@ -149,27 +184,37 @@ class SeedEachStep(pl.Callback):
 class ShowProgress(pl.Callback):
     """Reports the training frames of the complete run to a :class:`medcli.core.progress.Progress`."""
 
-    def __init__(self, progress: Progress, frames_per_epoch: int, epochs: int) -> None:
-        self.progress = progress
+    def __init__(self, progress: Progress, frames_per_epoch: int, epochs: int, compiles: bool = False) -> None:
+        self.progress, self.compiles = progress, compiles
         self.frames_per_epoch = frames_per_epoch
         self.epochs = epochs
-        self._open = contextlib.ExitStack()
+        self._open, self._waits = contextlib.ExitStack(), contextlib.ExitStack()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             left = (self.epochs - trainer.current_epoch) * self.frames_per_epoch
             self._advance = self._open.enter_context(self.progress.task("training", left, "frames"))
+            self._waits.enter_context(activity("compiling the network" if self.compiles else "starting"))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.is_global_zero:
+            self._waits.close()
             self._advance(len(batch[0]) * trainer.world_size)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._waits.enter_context(activity("validating"))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._waits.close()
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._waits.close()
         self._open.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._waits.close()
         self._open.close()
 
 
@@ -182,17 +227,10 @@ def save_resumable(trainer: pl.Trainer, target: Path) -> None:
         trainer.save_checkpoint(part)
 
 
-def as_csv(history: list[Row]) -> str:
+def as_csv(history: Sequence[Row]) -> str:
     """Rows of numbers as CSV; every number can be read back exactly."""
     names = list(dict.fromkeys(name for row in history for name in row))
     return csv_text([{name: _number(value) for name, value in row.items()} for row in history], names)
-
-
-def as_line(row: Mapping[str, float], epochs: int) -> str:
-    """One epoch in one line for a log."""
-    shown = {name: value for name, value in row.items() if name not in ("epoch", "frames_per_second", "seconds")}
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
-    return f"epoch {row['epoch']:.0f}/{epochs}: {numbers}, {row['frames_per_second']:,.0f} frames/s"
 
 
 def _number(value: float) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+_PLACE = ("epoch", "best", "seconds_left")
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,12 @@ class RunResult:
 
     Attributes:
         out: the run's folder.
-        best, last: checkpoints; ``best`` has the lowest validation loss.
+        best, last: checkpoints; ``best`` is the best epoch by ``monitor``.
         epochs: epochs done.
         best_epoch: the epoch of ``best``, counted from 1.
         best_metrics, last_metrics: validation at those epochs; a metric that no frame has is null.
+        monitor: the metric that chose ``best``, see ``--monitor``.
+        ended: why the run ended: all epochs were trained, or an early stop.
     """
 
     out: Path
@@ -29,11 +33,13 @@ class RunResult:
     best_epoch: int
     best_metrics: dict[str, float | None]
     last_metrics: dict[str, float | None]
+    monitor: str = field(default="val_loss", kw_only=True)
+    ended: str = field(default="", kw_only=True)
 
 
 def finite(row: Mapping[str, float]) -> dict[str, float | None]:
-    """A row of metrics without its epoch; None for a metric that no frame has."""
-    return {name: value if math.isfinite(value) else None for name, value in row.items() if name != "epoch"}
+    """A row of metrics without its place in the run; None for a metric that no frame has."""
+    return {name: value if math.isfinite(value) else None for name, value in row.items() if name not in _PLACE}
 
 
 def from_json(kind: type[Any], values: Mapping[str, Any]) -> Any:

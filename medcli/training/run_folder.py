@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from medcli.core.errors import UsageError
 from medcli.core.files import check_output_folder, make_output_folder
 from medcli.core.json_text import read_object
+from medcli.training.monitors import EARLY_STOP
 from medcli.training.settings import (
     RESUMED_FROM,
     SETTINGS_FILE,
@@ -30,7 +32,9 @@ BEST = "best.safetensors"
 METRICS = "metrics.csv"
 CURVES = "curves.png"
 RESULT = "result.json"
-_WRITTEN = (RESULT, RESUMABLE, SETTINGS_FILE, METRICS, CURVES)
+LOGGED = "loggers.json"
+"""Names of the run with wandb and mlflow."""
+_WRITTEN = (RESULT, RESUMABLE, SETTINGS_FILE, METRICS, CURVES, LOGGED)
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +90,7 @@ def look_at_run(
         check_same_settings(folder, settings, data)
         result = read_object(folder / RESULT)
         done = result.get("epochs")
-        if done == settings.epochs:
+        if done == settings.epochs or (is_early(result) and isinstance(done, int) and done < settings.epochs):
             return Start(result=result)
         if isinstance(done, int) and done > settings.epochs:
             raise too_many_epochs(folder, done, settings.epochs)
@@ -95,6 +99,11 @@ def look_at_run(
             raise UsageError(f"there is no checkpoint {resume} to resume from", f"give a {RESUMABLE}, or --resume auto")
         return Start(checkpoint=Path(resume))
     return Start(checkpoint=folder / RESUMABLE if (folder / RESUMABLE).exists() and not overwrite else None)
+
+
+def is_early(result: Mapping[str, Any]) -> bool:
+    """Whether a run ended before its last epoch, by its ``result.json``: with more epochs it would end there, too."""
+    return str(result.get("ended", "")).startswith(EARLY_STOP)
 
 
 def check_run(folder: Path, settings: FitSettings, resume: str = "auto", overwrite: bool = False) -> bool:

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from medcli.core.json_text import read_object, to_plain
 from medcli.core.made_with import differences, fingerprint, reject_other_options
 
 SETTINGS_FILE = "settings.json"
-LOGGERS = ("csv", "tensorboard")
 DATA, RESUMED_FROM = "data", "resumed_from"
 
 
@@ -32,8 +30,11 @@ class FitSettings:
         nodes: machines, started by SLURM or torchrun.
         precision: ``auto`` (bf16 on a GPU that has it, otherwise 32), ``32`` or ``bf16``.
         compile: compile the network with ``torch.compile``.
+        monitor: the figure of the validation that chooses the best epoch, by its name for ``--monitor``.
+        early_stop: epochs without a better one after which a run ends; None: all epochs are trained.
         seed: every random draw follows from it, the epoch and the step.
-        loggers: ``csv`` (always written) and ``tensorboard``.
+        transform: name of your own Python function that changes training frames; empty: none.
+        loggers: of :data:`medcli.training.loggers.LOGGERS`; ``csv`` is always written.
     """
 
     epochs: int = 100
@@ -43,7 +44,10 @@ class FitSettings:
     nodes: int = 1
     precision: str = "auto"
     compile: bool = False
+    monitor: str = "loss"
+    early_stop: int | None = None
     seed: int = 42
+    transform: str = ""
     loggers: tuple[str, ...] = ("csv",)
 
 
@@ -66,21 +70,6 @@ def check_learning_rate(settings: FitSettings) -> None:
     """
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise UsageError(f"--lr {settings.lr} is not a positive number")
-
-
-def check_loggers(names: Sequence[str]) -> None:
-    """Make sure that there are such loggers, and that what they need is installed.
-
-    Raises:
-        UsageError: one is unknown, or needs a package that is missing.
-    """
-    unknown = [name for name in names if name not in LOGGERS]
-    if unknown:
-        raise UsageError(f"--logger '{unknown[0]}' is not one of {', '.join(LOGGERS)}")
-    if "tensorboard" in names and find_spec("tensorboard") is None:
-        raise UsageError(
-            "--logger tensorboard needs a package that is not installed", "pip install medcli[tensorboard]"
-        )
 
 
 def data_fingerprint(frames: Sequence[str], counts: Mapping[str, int]) -> str:

@@ -16,7 +16,8 @@ import torch
 from medcli.core.errors import DataError, MedcliError, UsageError, printable
 from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
 from medcli.training.devices import Devices
-from medcli.training.settings import FitSettings, check_loggers
+from medcli.training.loggers import open_loggers
+from medcli.training.settings import FitSettings
 
 _MOST_EPOCHS = 1_000_000_000
 _NO_VARIANCE = "Expected more than 1 value per channel"
@@ -27,6 +28,7 @@ def make_trainer(settings: FitSettings, devices: Devices, folder: Path, callback
 
     Raises:
         UsageError: a logger is unknown or not installed.
+        MedcliError: it cannot be opened.
     """
     _quieten_lightning()
     if settings.precision == "auto":
@@ -38,7 +40,7 @@ def make_trainer(settings: FitSettings, devices: Devices, folder: Path, callback
         strategy="ddp" if devices.processes > 1 else "auto",
         precision=devices.precision,  # type: ignore[arg-type]
         max_epochs=settings.epochs,
-        logger=_make_loggers(settings.loggers, folder) or False,
+        logger=open_loggers(settings, folder) or False,
         callbacks=list(callbacks),
         default_root_dir=folder,
         enable_checkpointing=False,
@@ -164,15 +166,6 @@ def _read_resumable(path: Path, whole: bool = False) -> dict[str, Any]:
     if type(epoch) is not int or not 0 <= epoch < _MOST_EPOCHS:
         raise DataError(f"{path} is not a checkpoint that can be resumed: its epoch is not the number of one", hint)
     return dict(content)
-
-
-def _make_loggers(names: Sequence[str], folder: Path) -> list[Any]:
-    check_loggers(names)
-    if "tensorboard" not in names:
-        return []
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    return [TensorBoardLogger(folder, name="tensorboard", version="")]
 
 
 def _quieten_lightning() -> None:

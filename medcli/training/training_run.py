@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,12 +24,16 @@ from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights
 from medcli.training.curves import Panel, plot_curves
 from medcli.training.devices import Devices, is_first_process
+from medcli.training.epoch_table import Column, EpochTable
+from medcli.training.loggers import close_loggers
+from medcli.training.monitors import Monitor
 from medcli.training.results import RunResult, finite, from_json
 from medcli.training.run_folder import (
     BEST,
     CURVES,
     RESULT,
     Start,
+    is_early,
     is_own_checkpoint,
     look_at_run,
     open_run,
@@ -48,16 +54,18 @@ class TrainingTask:
         module: the network under training.
         data: its batches.
         write_weights: writes the weights of the moment, see :data:`medcli.training.callbacks.WriteWeights`.
-        monitor: the metric whose lowest value is the best.
+        monitor: the figure that chooses the best epoch.
         panels: the panels of the training curve.
+        columns: the columns of the table on screen.
         failures: frames that cannot be read and take no part, a line each.
     """
 
     module: pl.LightningModule
     data: FrameData
     write_weights: WriteWeights
-    monitor: str
+    monitor: Monitor
     panels: Sequence[Panel]
+    columns: Sequence[Column]
     failures: tuple[str, ...] = ()
 
 
@@ -68,6 +76,8 @@ class Trained:
     Attributes:
         history: one row an epoch.
         best: the row of the best epoch.
+        monitor: the metric that chose it.
+        ended: why the run ended.
         device: what it was trained on, and in which precision.
         seconds: time of this process.
         failures: those of the task.
@@ -75,6 +85,8 @@ class Trained:
 
     history: list[Row]
     best: Row
+    monitor: str
+    ended: str
     device: str
     seconds: float
     failures: tuple[str, ...] = ()
@@ -89,6 +101,8 @@ class Trained:
             "best_epoch": int(self.best["epoch"]),
             "best_metrics": finite(self.best),
             "last_metrics": finite(self.history[-1]),
+            "monitor": self.monitor,
+            "ended": self.ended,
             "device": self.device,
             "seconds": self.seconds,
             "failures": self.failures,
@@ -141,8 +155,9 @@ class Training(ABC, Generic[Result]):
     def _run(self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress) -> Result:
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
-            logger.info("%s is already finished: %d epochs; --overwrite trains again", out, self.settings.epochs)
             finished: Result = _read_back(out, self.result_type, start.result)
+            ended = f"{finished.epochs} epochs" + (f", {finished.ended}" if is_early(start.result) else "")
+            logger.info("%s is already finished: %s; --overwrite trains again", out, ended)
             return finished
         note(self.verb, out, self.about, self.settings)
         task = self.prepare(out, start.checkpoint is None, progress)
@@ -188,17 +203,33 @@ def train(
     """
     started = time.monotonic()
     goes_on = start.checkpoint is None or (is_own_checkpoint(out, start.checkpoint) and (out / BEST).is_file())
-    files = RunFiles(out, task.write_weights, task.monitor, goes_on)
-    shown = ShowProgress(progress, len(task.data.train), settings.epochs)
+    table = EpochTable(task.columns, settings.epochs, _rows_on_screen())
+    files = RunFiles(out, task.write_weights, task.monitor, table, settings.early_stop, goes_on)
+    shown = ShowProgress(progress, len(task.data.train), settings.epochs, settings.compile)
     trainer = make_trainer(settings, devices, out, [StopAtNonFiniteLoss(), files, SeedEachStep(settings.seed), shown])
-    run_fit(trainer, task.module, task.data, start.checkpoint)
+    try:
+        run_fit(trainer, task.module, task.data, start.checkpoint)
+    finally:
+        close_loggers(trainer.loggers)
     best = files.best
     if best is None:  # the run was over, but the weights of its best epoch are gone
         raise DataError(f"{out / BEST} is missing, and no epoch is left to train", "train again with --overwrite")
     if trainer.is_global_zero:
         plot_curves(out / CURVES, files.history, task.panels)
-    seconds = round(time.monotonic() - started, 3)
-    return Trained(files.history, best, f"{_device_name(trainer)}, {devices.precision}", seconds, task.failures)
+    return Trained(
+        history=files.history,
+        best=best,
+        monitor=task.monitor.metric,
+        ended=files.reason_to_stop or f"all {settings.epochs} epochs were trained",
+        device=f"{_device_name(trainer)}, {devices.precision}",
+        seconds=round(time.monotonic() - started, 3),
+        failures=task.failures,
+    )
+
+
+def _rows_on_screen() -> int:
+    """Rows of a table after which its header is about to leave the screen; 0 where there is none."""
+    return max(shutil.get_terminal_size().lines - 8, 10) if sys.stderr.isatty() else 0
 
 
 def finish(out: Path, result: Any) -> None:

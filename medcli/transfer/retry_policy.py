@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from medcli.core.progress import activity
 from medcli.transfer.protocol import Busy, Fault, Stopped
 
 LEAST_BYTES_PER_MINUTE = 6_000
@@ -76,5 +77,7 @@ class RetryPolicy:
             log.info("%s; trying again in %.0f s", fault, pause)
         else:
             log.debug("%s; trying again in %.1f s", fault, pause)
-        if stop.wait(pause):
+        with activity(f"waiting {pause:.0f} s for the server: {fault}"):
+            stopped = stop.wait(pause)
+        if stopped:
             raise Stopped

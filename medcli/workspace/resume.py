@@ -13,6 +13,8 @@ _FIRST = ("root",)
 """Always given, and before the others."""
 _SPELLED = {"loggers": "--logger"}
 _NO_CACHE = "use_cache"
+_FROM_PYTHON = "transform"
+"""Has no option: a run with it is resumed from Python, and the command says that the settings differ."""
 
 
 def resume_command(task: str, folder: Path, saved: Mapping[str, Any]) -> str:
@@ -48,7 +50,7 @@ def _options(task: str, saved: Mapping[str, Any]) -> list[str]:
     """Values that differ from the defaults, and those whose default is overridden by the environment."""
     words: list[str] = []
     for name, default in _defaults(task).items():
-        value = saved.get(name)
+        value = saved.get(name) if name != _FROM_PYTHON else None
         is_default = value == default and name not in _FIRST and f"MEDCLI_{name.upper()}" not in os.environ
         if value is not None and not is_default:
             words += _option(name, value)

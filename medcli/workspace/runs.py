@@ -21,7 +21,8 @@ from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.training.checkpoint_files.stored_zip import is_archive
-from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE
+from medcli.training.monitors import EARLY_STOP, Monitor
+from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early
 from medcli.training.settings import SETTINGS_FILE, read_settings
 from medcli.workspace.resume import resume_command, resume_cross_validation
 
@@ -134,7 +135,8 @@ def _training(folder: Path, kind: str) -> Run:
     changed = _changed(folder, RESULT, METRICS, RESUMABLE, SETTINGS_FILE)
     if result:
         headline = _in_words(kind, result["best_metrics"], f"epoch {result['best_epoch']} of {result['epochs']}")
-        return Run(folder, kind, FINISHED, f"{result['epochs']} epochs", headline, changed, best)
+        done = f"{result['epochs']} epochs" + (f", {EARLY_STOP}" if is_early(result) else "")
+        return Run(folder, kind, FINISHED, done, headline, changed, best)
     if not saved:
         return Run(folder, kind, DAMAGED, f"{SETTINGS_FILE} cannot be read", "", changed, best)
     if is_in_use(folder):
@@ -146,7 +148,7 @@ def _training(folder: Path, kind: str) -> Run:
     detail = f"epoch {len(rows)} of {saved['epochs']}"
     if not resumable:
         detail, command = f"{detail}; {RESUMABLE} is missing or damaged", f"{command} --overwrite"
-    row = min(rows, key=_loss)
+    row = rows[_monitor(kind, saved).best_of(rows) or 0]
     headline = _in_words(kind, row, f"epoch {row['epoch']:.0f}")
     return Run(folder, kind, INTERRUPTED, detail, headline, changed, best, resume=command)
 
@@ -307,9 +309,12 @@ def _metrics(folder: Path) -> list[dict[str, float]]:
         return []
 
 
-def _loss(row: Mapping[str, float]) -> float:
-    value = row.get("val_loss", math.inf)
-    return value if math.isfinite(value) else math.inf
+def _monitor(kind: str, saved: Mapping[str, Any]) -> Monitor:
+    from medcli.ultrabones.segmentation.settings import MONITORS
+    from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
+
+    monitors = MONITORS if kind == TRAIN_SEG else POSE_MONITORS
+    return monitors.get(saved.get("monitor", "loss"), monitors["loss"])
 
 
 def _in_words(kind: str, metrics: Mapping[str, float | None], of: str, which: str = "best") -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from medcli.core.errors import UsageError
 from medcli.training.batches import (
     DeviceFrames,
     HostFrames,
+    TransformedFrames,
     place_frames,
     spread,
     training_batches,
     validation_batches,
 )
+from medcli.training.seeds import random_stream
 
 
 @pytest.mark.parametrize(("frames", "batch_size"), [(10, 4), (12, 4), (3, 8), (1, 4), (5, 1)])
@@ -57,6 +62,24 @@ def test_spread_takes_frames_from_everywhere() -> None:
     assert spread(rows, 4).tolist() == [100, 125, 150, 175]
     assert spread(rows, None) is rows
     assert spread(rows, 500) is rows
+
+
+def test_what_a_transform_returns_is_checked() -> None:
+    """A function that returns another type or shape is named, and the arrays of the dataset stay as they are."""
+
+    def as_float(image: Any, label: Any, random: np.random.Generator) -> tuple[Any, Any]:
+        return image / 255, label
+
+    images = np.full((2, 3, 3), 9, np.uint8)
+    with pytest.raises(UsageError, match=r"as_float returned float64 \(3, 3\), uint8 \(3, 3\), expected uint8"):
+        TransformedFrames(HostFrames(images, images, transform=as_float), random_stream).take(np.array([1]))
+
+    def clear(image: Any, label: Any, random: np.random.Generator) -> tuple[Any, Any]:
+        image[:] = 0
+        return image, label
+
+    taken = TransformedFrames(HostFrames(images, images, transform=clear), random_stream).take(np.array([1]))
+    assert (int(taken[0].max()), int(taken[1].max()), int(images.min())) == (0, 9, 9)
 
 
 def test_frames_on_a_device_are_those_of_the_host() -> None:

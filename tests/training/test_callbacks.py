@@ -11,10 +11,16 @@ import torch
 
 from medcli.core.errors import MedcliError
 from medcli.training.callbacks import RunFiles, StopAtNonFiniteLoss
+from medcli.training.epoch_table import EpochTable
+from medcli.training.monitors import Monitor
 
 
 def nothing(name: str, row: dict[str, float]) -> None:
     pass
+
+
+def run_files(folder: Path, goes_on: bool = True) -> RunFiles:
+    return RunFiles(folder, nothing, Monitor("val_loss", ""), EpochTable((), 9), goes_on=goes_on)
 
 
 def row(epoch: int, loss: float) -> dict[str, float]:
@@ -23,15 +29,15 @@ def row(epoch: int, loss: float) -> dict[str, float]:
 
 def test_best_is_sought_where_its_weights_can_be(tmp_path: Path) -> None:
     """A run in a new folder has no weights of the epochs before it, however good they were."""
-    first = RunFiles(tmp_path, nothing, "val_loss")
+    first = run_files(tmp_path)
     first.history = [row(1, 0.1), row(2, 0.5)]
     for resumed, best in ((True, 1), (False, 3)):
-        second = RunFiles(tmp_path, nothing, "val_loss", resumed)
+        second = run_files(tmp_path, resumed)
         second.load_state_dict(first.state_dict())
         second.history += [row(3, 0.3), row(4, 0.4)]
         assert second.best is not None
         assert second.best["epoch"] == best
-        third = RunFiles(tmp_path, nothing, "val_loss")  # killed, and going on in its own folder
+        third = run_files(tmp_path)  # killed, and going on in its own folder
         third.load_state_dict(second.state_dict())
         assert third.best is not None
         assert third.best["epoch"] == best

@@ -20,7 +20,7 @@ PANELS = {
         "--retries --verify"
     ),
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
-    "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --resume --logger",
+    "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
         "--protocol --visible-threshold --fail-under --refine --kind --voxel-mm --least-similarity --model --mirrored "
         "--to --resample --size --sample --all --quick --data-only --seed"

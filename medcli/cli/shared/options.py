@@ -128,11 +128,21 @@ Resume = Annotated[
 ]
 
 
+EarlyStop = Annotated[
+    int | None,
+    typer.Option(
+        "--early-stop", min=1, metavar="N", help="End after N epochs without a better --monitor.  [default: off]"
+    ),
+]
+
+
 class Logger(str, Enum):
     """``--logger``; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
 
     csv = "csv"
     tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
 
 
 Loggers = Annotated[

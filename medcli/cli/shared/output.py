@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shutil
 import sys
 import textwrap
@@ -19,13 +20,15 @@ import typer
 
 from medcli.core.errors import DISK_FULL, MedcliError
 from medcli.core.json_text import to_json
-from medcli.core.progress import SILENT, Advance, Progress
+from medcli.core.progress import SILENT, Advance, Progress, current_activity
 from medcli.core.secrets import redact
 
 ITEMS_FAILED = 4
 """Exit code of a command that finished although some items failed."""
 _MOST_FAILURES_SHOWN = 20
 _WIDTH = 80  # columns of a terminal as it opens
+_NUMBERS_WIDTH, _LEAST_LABEL = 44, 12
+"""Columns beside the label of a bar: a short bar, counts, rate and time left. A label that has no room is folded."""
 
 
 class Output:
@@ -55,7 +58,7 @@ class Output:
         """Names and values in two aligned columns; long texts wrap within the second column, paths are not broken."""
         width = max((len(name) for name in rows), default=0)
         for name, value in rows.items():
-            for number, part in enumerate(_folded(value, _WIDTH - width - 2)):
+            for number, part in enumerate(_parts(value, _WIDTH - width - 2)):
                 self.line(f"{'' if number else name:<{width}}  {part}")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -93,10 +96,8 @@ class Output:
             typer.echo(f"failed: {more} more; --json lists all", err=True)
 
 
-def _folded(value: Any, width: int) -> list[str]:
-    if not isinstance(value, str):
-        return [str(value)]
-    return textwrap.wrap(value, max(width, 20), break_long_words=False, break_on_hyphens=False) or [""]
+def _parts(value: Any, width: int) -> list[str]:
+    return folded(value, max(width, 20)) if isinstance(value, str) else [str(value)]
 
 
 def _write(text: str) -> None:
@@ -128,13 +129,45 @@ def say(prefix: str, text: str) -> None:
     text = redact(text)  # before it is folded: a credential may hold blanks
     if sys.stderr.isatty():
         width = max(shutil.get_terminal_size().columns, len(prefix) + 20)
-        indent = " " * len(prefix)
-        fold = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-        prefix, text = (
-            "",
-            "\n".join(part for line in f"{prefix}{text}".splitlines() for part in fold.wrap(line) or [""]),
-        )
-    print(prefix + text, file=sys.stderr, flush=True)
+        lines = [part for line in f"{prefix}{text}".splitlines() for part in folded(line, width, " " * len(prefix))]
+        prefix, text = "", "\n".join(lines)
+    if _Bars.display is not None:
+        _Bars.display.console.print(_Whole(f"{prefix}{text}\n"), crop=False)
+    else:
+        print(prefix + text, file=sys.stderr, flush=True)
+
+
+class _Whole:
+    """Text above the bars, which the display would break into lines of the screen's width."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.segment import Segment
+
+        yield Segment(self.text)
+
+
+_COMMAND = re.compile(r"\b(?:medcli|wandb|pip) (?=[a-z])")
+
+
+def folded(line: str, width: int, indent: str = "") -> list[str]:
+    """``line`` folded between words, the following lines indented; a command in it stays one line.
+
+    A command that is longer than the screen is left to the terminal to wrap, so that it can be copied.
+    """
+    options = {"subsequent_indent": indent, "break_long_words": False, "break_on_hyphens": False}
+    found = _COMMAND.search(line)
+    if found is None or len(line) <= width:
+        return textwrap.wrap(line, width, **options) or [""]  # type: ignore[arg-type]
+    before, command = line[: found.start()], line[found.start() :]
+    lines = textwrap.wrap(before, width, **options) or [""]  # type: ignore[arg-type]
+    if not before.strip():
+        return [before + command]
+    if len(lines[-1]) + 1 + len(command) <= width:
+        return [*lines[:-1], f"{lines[-1]} {command}"]
+    return [*lines, indent + command]
 
 
 def _set_up_logging(level: int) -> None:
@@ -177,7 +210,8 @@ def _progress_line(label: str, done: float, total: float | None, unit: str, seco
         speed, counted = f"{rate:,.1f}/s", f"{done:,.0f}"
         goal = f" of {total:,.0f} {unit}" if total else f" {unit}"
     left = f", {_clock((total - done) / rate)} left" if total and rate > 0 else ""
-    return f"{label}: {counted}{goal}, {speed}{left}"
+    now = f" ({redact(current_activity())})" if current_activity() else ""
+    return f"{label}: {counted}{goal}, {speed}{left}{now}"
 
 
 def _clock(seconds: float) -> str:
@@ -192,19 +226,21 @@ class _Bars:
     The bar of a task that ends while others run (one file of many) disappears; the last one stays visible.
     """
 
+    display: Any = None
+    """The display of this process, while it is shown."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._display: Any = None
         self._open = 0
 
     @contextlib.contextmanager
     def task(self, label: str, total: float | None, unit: str = "") -> Iterator[Advance]:
         with self._lock:
-            if self._display is None:
-                self._display = _display()
-                self._display.start()
+            if _Bars.display is None:
+                _Bars.display = _display()
+                _Bars.display.start()
             self._open += 1
-            display = self._display
+            display = _Bars.display
             bar = display.add_task(redact(label), total=total, unit=unit)
         try:
             yield lambda amount: display.advance(bar, amount)
@@ -214,8 +250,8 @@ class _Bars:
                 if self._open:
                     display.remove_task(bar)
                 else:
+                    _Bars.display = None
                     display.stop()
-                    self._display = None
 
 
 def _display() -> Any:
@@ -240,6 +276,22 @@ def _display() -> Any:
             goal = f"/{task.total / scale:,.0f}" if task.total else ""
             return Text(f"{task.completed / scale:,.0f}{goal}{suffix}")
 
-    label = TextColumn("{task.description}", table_column=Column(max_width=24, no_wrap=True, overflow="ellipsis"))
-    columns = [label, BarColumn(None), Count(), Rate(), TimeRemainingColumn()]
-    return RichProgress(*columns, console=Console(stderr=True), transient=False, expand=True)
+    class Bars(RichProgress):
+        """Below the bars: what is in progress, or what they wait for; folded, never cut."""
+
+        def get_renderables(self) -> Any:
+            longest = max((len(task.description) for task in self.tasks), default=0)
+            label.min_width = min(longest, max(console.width - _NUMBERS_WIDTH, _LEAST_LABEL))
+            yield from super().get_renderables()
+            if now := current_activity():
+                yield Text(f"  {redact(now)}", style="dim", overflow="fold")
+
+    label, console = Column(overflow="fold"), Console(stderr=True)
+    columns = [
+        TextColumn("{task.description}", table_column=label),
+        BarColumn(None),
+        Count(),
+        Rate(),
+        TimeRemainingColumn(compact=True),
+    ]
+    return Bars(*columns, console=console, transient=False, expand=True)

@@ -46,6 +46,11 @@ class Sweep:
         """``specimen90 fibula record01``."""
         return " ".join(filter(None, (f"specimen{self.specimen:02d}", self.anatomy, f"record{self.record:02d}")))
 
+    @property
+    def tracked(self) -> int:
+        """How many frames have a row in the tracking table."""
+        return int((self.rows >= 0).sum())
+
 
 @dataclass(frozen=True)
 class Poses:

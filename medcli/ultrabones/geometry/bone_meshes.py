@@ -11,6 +11,7 @@ from typing import TypeVar
 from medcli.core.errors import DataError
 from medcli.core.made_with import fingerprint
 from medcli.core.mesh import Mesh, check_millimetres, read_stl
+from medcli.core.progress import activity
 from medcli.ultrabones.dataset.folder_layout import specimen_folder
 from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.records import Sweep
@@ -54,7 +55,7 @@ def for_each_record(
         surfaces: list[Surface] = []
         for sweep in group:
             try:
-                surfaces = surfaces or load_surfaces(find_meshes(sweep.folder, sweep.specimen, meshes, merged))
+                surfaces = surfaces or _read_surfaces(sweep, meshes, merged)
                 result, failed = work(sweep, surfaces)
                 done.append(result)
                 failures += failed
@@ -64,6 +65,11 @@ def for_each_record(
     if errors and not done:
         raise errors[0]
     return done, failures
+
+
+def _read_surfaces(sweep: Sweep, meshes: Path | None, merged: bool) -> list[Surface]:
+    with activity(f"reading the meshes of specimen {sweep.specimen}"):
+        return load_surfaces(find_meshes(sweep.folder, sweep.specimen, meshes, merged))
 
 
 def digest(surfaces: Sequence[Surface]) -> str:

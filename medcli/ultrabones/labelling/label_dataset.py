@@ -12,7 +12,7 @@ import numpy as np
 from medcli.core.errors import MedcliError
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs
-from medcli.core.progress import SILENT, Progress
+from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.folder_layout import mask_name
 from medcli.ultrabones.dataset.publication import ABOUT
@@ -132,8 +132,16 @@ def label_ultrabones(
     rules_of(settings.kind)  # refuses an unknown one before any work is done
     use_single_threaded_codecs()
     sweeps = find_sweeps(root, specimens, records)
-    label = partial(_label_record, settings=settings, workers=workers or usable_cores(), progress=progress)
-    labelled, failures = for_each_record(sweeps, settings.meshes, settings.merged, label)
+    label = partial(_label_record, settings=settings, workers=workers or usable_cores())
+    tasks = 2 if settings.refine else 1
+
+    def label_part(sweep: Sweep, surfaces: Sequence[Surface]) -> tuple[LabelledRecord, list[str]]:
+        with record_part(advance, sweep.tracked, sweep.name, tasks) as part:
+            return label(sweep, surfaces, progress=part)
+
+    shown = SILENT if settings.dry_run else progress
+    with shown.task("labelling", sum(sweep.tracked for sweep in sweeps), "frames") as advance:
+        labelled, failures = for_each_record(sweeps, settings.meshes, settings.merged, label_part)
     result = LabelResult(
         root=Path(root),
         kind=settings.kind,

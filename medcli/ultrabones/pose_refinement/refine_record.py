@@ -22,7 +22,7 @@ from medcli.core.files import csv_text, write_bytes, write_text
 from medcli.core.image_io import read_grey
 from medcli.core.made_with import fingerprint, reject_other_options
 from medcli.core.plausibility import pose_bounds, problem_of
-from medcli.core.progress import SILENT, Progress
+from medcli.core.progress import SILENT, Progress, activity
 from medcli.core.rigid_transforms import transform_points
 from medcli.core.tables import read_dicts
 from medcli.core.threads import map_in_threads
@@ -111,7 +111,8 @@ def refine_sweep(
         return SweepRefinement(foreign=True)
     poses, report = read_poses(sweep, INITIAL), sweep.folder / REPORT
     done, keys, todo = plan.done, plan.keys, plan.todo
-    field = _field_for(todo, poses, surfaces, settings, workers)
+    with activity(f"{sweep.name}: computing distances to the meshes"):
+        field = _field_for(todo, poses, surfaces, settings, workers)
 
     def refine(frame: int) -> Row | str:
         try:

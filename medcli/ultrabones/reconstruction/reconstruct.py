@@ -18,7 +18,7 @@ from medcli.core.files import make_output_folder, usable_cores, write_text
 from medcli.core.image_io import read_grey, use_single_threaded_codecs
 from medcli.core.json_text import read_object
 from medcli.core.made_with import fingerprint
-from medcli.core.progress import SILENT, Progress
+from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder
@@ -138,9 +138,16 @@ def reconstruct_ultrabones(
     was_there = out.exists()
     if not settings.dry_run:
         make_output_folder(out)
-    rebuild = partial(_rebuild, out=out, settings=settings, workers=workers or usable_cores(), progress=progress)
+    rebuild = partial(_rebuild, out=out, settings=settings, workers=workers or usable_cores())
+
+    def rebuild_part(sweep: Sweep, surfaces: list[Surface]) -> tuple[Reconstruction, list[str]]:
+        with record_part(advance, sweep.tracked, f"measure and draw {sweep.name}") as part:
+            return rebuild(sweep, surfaces, progress=part)
+
+    shown = SILENT if settings.dry_run else progress
     try:
-        rebuilt, failures = for_each_record(sweeps, settings.meshes, settings.merged, rebuild)
+        with shown.task("rebuilding", sum(sweep.tracked for sweep in sweeps), "frames") as advance:
+            rebuilt, failures = for_each_record(sweeps, settings.meshes, settings.merged, rebuild_part)
     finally:
         if not was_there and not settings.dry_run:
             with suppress(OSError):

@@ -22,7 +22,6 @@ SKELETON_RADIUS_PX = 1
 LR_STEP_EPOCHS = 10
 LR_FACTOR = 0.8
 """The learning rate is multiplied by this every :data:`LR_STEP_EPOCHS` epochs."""
-MONITOR = "val_loss"
 
 Batch = tuple[Tensor, Tensor]
 """Images and labels, (B, H, W) uint8 each."""

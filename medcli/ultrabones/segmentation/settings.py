@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from medcli.core.errors import UsageError
 from medcli.training.losses import check_loss
+from medcli.training.monitors import Monitor, check_monitor
 from medcli.training.settings import FitSettings, check_learning_rate
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
@@ -15,6 +16,13 @@ from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 Augmentation = Literal["trivial", "none"]
 Labels = Literal["partial", "full"]
 AUGMENTATIONS, LABELS = get_args(Augmentation), get_args(Labels)
+MONITORS = {
+    "loss": Monitor("val_loss", "as published"),
+    "dice": Monitor("val_dice", "highest Dice", higher_is_better=True),
+    "chamfer": Monitor("val_chamfer_mm", "smallest mean distance"),
+}
+"""What can choose the best epoch. The distance is from the prediction to the label only: bone that is missed does not
+count, so that a network which marks little of the bone, but that exactly, is the best."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ def check_segmentation_settings(settings: SegmentationSettings) -> None:
         if value not in allowed:
             raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
     check_loss(LOSSES, settings.loss, settings.loss_weights)
+    check_monitor(MONITORS, settings.monitor, settings.early_stop)
     check_learning_rate(settings)
 
 

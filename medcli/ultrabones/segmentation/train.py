@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.progress import SILENT, Progress
-from medcli.training.batches import FrameData
+from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
+from medcli.training.epoch_table import Column
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
@@ -21,9 +22,10 @@ from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.splits import SpecimenSplit, TrainingFrames, leave_one_out, split_frames
 from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
-from medcli.ultrabones.segmentation.lightning_module import MONITOR, SegmentationModule
+from medcli.ultrabones.segmentation.lightning_module import SegmentationModule
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.settings import (
+    MONITORS,
     SegmentationSettings,
     check_segmentation_settings,
     fold_folder,
@@ -35,6 +37,13 @@ PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
     ("Dice", {"val_dice": "validation"}),
     ("prediction to label, mm", {"val_chamfer_mm": "mean", "val_hausdorff_95_mm": "95 %"}),
+)
+COLUMNS = (
+    Column("train_loss", "train", "loss"),
+    Column("val_loss", "val", "loss"),
+    Column("val_dice", "val", "Dice"),
+    Column("val_chamfer_mm", "chamfer", "mm"),
+    Column("val_hausdorff_95_mm", "HD95", "mm"),
 )
 VERB = "train seg"
 
@@ -89,6 +98,7 @@ def train_segmentation(
     resume: str = "auto",
     overwrite: bool = False,
     progress: Progress = SILENT,
+    transform: Transform | None = None,
 ) -> TrainResult:
     """Train on ``settings.train_specimens`` and validate on ``settings.val_specimens`` after each epoch.
 
@@ -99,6 +109,8 @@ def train_segmentation(
         resume: ``auto``, or a Lightning checkpoint to resume from.
         overwrite: forget the run in ``out``.
         progress: reports training frames.
+        transform: your own change of each training frame, see
+            :func:`medcli.ultrabones.segmentation.training_data.open_frames`. Its name is part of the settings.
 
     Raises:
         UsageError: settings contradict each other, this machine, or the run in ``out``.
@@ -106,16 +118,18 @@ def train_segmentation(
         KeyboardInterrupt: interrupted; the epochs done are on disk.
     """
     check_segmentation_settings(settings)
+    settings = dataclasses.replace(settings, transform=name_of(transform))
     split = SpecimenSplit(settings.train_specimens, settings.val_specimens)
     devices = resolve_devices(settings)
     frames = split_frames(settings.root, split, settings.labels, settings.limit_frames)
-    return _Segmentation(settings, frames).run(devices, out, resume, overwrite, progress)
+    return _Segmentation(settings, frames, transform).run(devices, out, resume, overwrite, progress)
 
 
 @dataclass(frozen=True)
 class _Segmentation(Training[TrainResult]):
     settings: SegmentationSettings
     split: TrainingFrames
+    transform: Transform | None
     result_type = TrainResult
     verb = VERB
     about = ABOUT
@@ -125,14 +139,22 @@ class _Segmentation(Training[TrainResult]):
 
     def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
         settings = self.settings
-        frames = open_frames(settings, self.split, progress)
+        frames = open_frames(settings, self.split, progress, self.transform)
         for warning in self.split.warnings:
             logger.warning("%s", warning)
         seed_torch(settings.seed)
         model = build_model(settings.arch, settings.encoder, settings.encoder_weights if is_new else "none")
         module = SegmentationModule(model, settings)
         data = FrameData(frames.train, frames.val, settings.batch_size, settings.seed)
-        return TrainingTask(module, data, _weights_writer(out, module, self.split), MONITOR, PANELS, frames.failures)
+        return TrainingTask(
+            module,
+            data,
+            _weights_writer(out, module, self.split),
+            MONITORS[settings.monitor],
+            PANELS,
+            COLUMNS,
+            frames.failures,
+        )
 
     def report(self, out: Path, trained: Trained) -> TrainResult:
         split = self.split

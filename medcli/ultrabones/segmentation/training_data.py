@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Progress
-from medcli.training.batches import HostFrames
+from medcli.training.batches import HostFrames, Transform
 from medcli.training.decoded_store import file_stamp
 from medcli.training.settings import data_fingerprint
 from medcli.ultrabones.dataset.splits import TrainingFrames, label_column
@@ -43,10 +43,19 @@ class SplitFrames:
     failures: tuple[str, ...]
 
 
-def open_frames(settings: SegmentationSettings, split: TrainingFrames, progress: Progress = SILENT) -> SplitFrames:
+def open_frames(
+    settings: SegmentationSettings,
+    split: TrainingFrames,
+    progress: Progress = SILENT,
+    transform: Transform | None = None,
+) -> SplitFrames:
     """Open the frames of ``split``: from the cache, which decodes what it does not hold yet, or from PNG files.
 
     Several processes may call this at once; one decodes and the others wait.
+
+    Args:
+        transform: changes each training frame before the augmentation: image (256, 256) uint8, label (256, 256) uint8
+            with 255 for bone, and a NumPy generator, to both.
 
     Raises:
         DataError: not one frame of a side can be read.
@@ -64,5 +73,7 @@ def open_frames(settings: SegmentationSettings, split: TrainingFrames, progress:
 
     train, val = open_side(split.train, "training"), open_side(split.val, "validation")
     return SplitFrames(
-        HostFrames(train.images, train.labels), HostFrames(val.images, val.labels), train.failures + val.failures
+        HostFrames(train.images, train.labels, transform=transform),
+        HostFrames(val.images, val.labels),
+        train.failures + val.failures,
     )

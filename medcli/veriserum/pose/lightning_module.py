@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from medcli.training.validation_means import Totals
+from medcli.veriserum.pose.augmentation import augment_pairs, draw_augmentation
 from medcli.veriserum.pose.losses import POSE_LOSSES, rotation_errors_deg
 from medcli.veriserum.pose.network import PoseNetwork, as_input
 from medcli.veriserum.pose.settings import PoseSettings
 
-MONITOR = "val_loss"
-
-Batch = tuple[Tensor, Tensor]
-"""Planes (B, 2, S, S) uint8 and targets (B, 9)."""
+Batch = tuple[Tensor, ...]
+"""Planes (B, 2, S, S) uint8 and targets (B, 9); in training with augmentation also the pairs' geometry (B, 2, 13)."""
 
 
 class PoseModule(pl.LightningModule):
@@ -41,7 +40,11 @@ class PoseModule(pl.LightningModule):
         return output
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        planes, targets = batch
+        planes, targets, *numbers = batch
+        if numbers:
+            place = (self.current_epoch, batch_idx, self.global_rank)
+            plan = draw_augmentation(len(planes), self.settings.seed, *place)
+            planes, targets = augment_pairs(planes, targets, numbers[0], plan)
         loss = self._loss(self(planes), targets, self.settings.loss_weights).mean()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(planes), sync_dist=True)
         return loss
@@ -54,7 +57,7 @@ class PoseModule(pl.LightningModule):
         self._totals = Totals()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        planes, targets = batch
+        planes, targets, *_ = batch
         estimates = self(planes).float()
         away = estimates[:, :3] - targets[:, :3]
         self._totals.add("val_loss", self._loss(estimates, targets, self.settings.loss_weights))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import cache_folder
 from medcli.core.progress import SILENT, Progress
-from medcli.training.batches import HostFrames, spread
+from medcli.training.batches import HostFrames, Transform, spread
 from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.training.settings import data_fingerprint
 from medcli.veriserum.calibration.distortion_table import DistortionTable
@@ -28,6 +28,8 @@ from medcli.veriserum.dataset.image_doubles import Doubles
 from medcli.veriserum.dataset.pose_tables import pose_matrices, with_plausible_poses
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import SPLIT_RULES, Ids, Trials, TrialSplit, find_trials
+from medcli.veriserum.geometry.pair_geometry import PairGeometry
+from medcli.veriserum.pose.augmentation import pair_numbers
 from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 from medcli.veriserum.pose.settings import PoseSettings
 
@@ -129,20 +131,33 @@ def targets_of(poses: pd.DataFrame) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class SplitPairs:
-    """Training and validation data, ready to be batched: planes (N, 2, S, S) uint8 and targets (N, 9) float32."""
+    """Training and validation data, ready to be batched: planes (N, 2, S, S) uint8 and targets (N, 9) float32.
+
+    With augmentation, the training data have a third part, :func:`medcli.veriserum.pose.augmentation.pair_numbers`.
+    """
 
     train: HostFrames
     val: HostFrames
     failures: tuple[str, ...] = ()
 
 
-def open_pairs(settings: PoseSettings, pairs: Pairs, split: TrialSplit, progress: Progress = SILENT) -> SplitPairs:
+def open_pairs(
+    settings: PoseSettings,
+    pairs: Pairs,
+    split: TrialSplit,
+    progress: Progress = SILENT,
+    transform: Transform | None = None,
+) -> SplitPairs:
     """Open the pairs of a split: from the cache, which decodes missing pairs, or from the images.
 
     Several processes may call this at once; one decodes and the others wait.
 
+    Args:
+        transform: changes each training pair before the augmentation: planes (2, S, S) uint8, target (9,) float32 (see
+            :func:`targets_of`), and a NumPy generator, to both.
+
     Raises:
-        DataError: no pair of a split can be read.
+        DataError: no pair of a split can be read, or the geometry that the augmentation needs is unknown.
     """
     sides, failures = [], []
     for name in ("train", "val"):
@@ -150,7 +165,11 @@ def open_pairs(settings: PoseSettings, pairs: Pairs, split: TrialSplit, progress
         planes, good, failed = _open_side(settings, pairs, ids, progress)
         if not len(good):
             raise DataError(f"none of the {len(ids)} pairs of {name} can be read: {failed[0]}")
-        sides.append(HostFrames(planes, targets_of(pairs.poses.loc[ids[good]])))
+        parts = [planes, targets_of(pairs.poses.loc[ids[good]])]
+        if name == "train" and settings.augment != "none":
+            cameras = PairGeometry(pairs.study, pairs.poses).cameras
+            parts.append(pair_numbers(cameras, ids[good], parts[1][:, :3]))
+        sides.append(HostFrames(*parts, transform=transform if name == "train" else None))
         failures += failed
     return SplitPairs(sides[0], sides[1], tuple(failures))
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.losses import check_loss
+from medcli.training.monitors import Monitor, check_monitor
 from medcli.training.settings import FitSettings, check_learning_rate
 from medcli.veriserum.dataset.anatomies import anatomy_ids
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 
+Augmentation = Literal["none", "published"]
+AUGMENTATIONS = get_args(Augmentation)
 BACKBONE = "resnext50_32x4d"
 NO_WEIGHTS = "none"
+MONITORS = {
+    "loss": Monitor("val_loss", "as published"),
+    "in-plane": Monitor("val_in_plane_mm", "smallest error in plane bs"),
+    "out-of-plane": Monitor("val_out_of_plane_mm", "smallest error along its normal"),
+    "rotation": Monitor("val_rotation_deg", "smallest angle"),
+}
+"""What can choose the best epoch."""
 REMEDY = "give a local file of backbone weights (--backbone-weights FILE) or start untrained (--backbone-weights none)"
 _SMALLEST_SIZE = 32
 
@@ -30,6 +41,7 @@ class PoseSettings(FitSettings):
         size: pixels along each side of a plane.
         backbone: a classification model of torchvision.
         backbone_weights: ``imagenet``, ``none``, or a local file.
+        augment: ``none``, or ``published``: see :mod:`medcli.veriserum.pose.augmentation`, also for what is assumed.
         loss: a name of :data:`medcli.veriserum.pose.losses.POSE_LOSSES`.
         loss_weights: of the translation (mm) and of the rotation (degrees).
         limit_pairs: maximum number of training and of validation pairs, evenly over all; None: all.
@@ -46,6 +58,7 @@ class PoseSettings(FitSettings):
     size: int = 256
     backbone: str = BACKBONE
     backbone_weights: str = "imagenet"
+    augment: str = "none"
     loss: str = PUBLISHED_POSE_LOSS
     loss_weights: tuple[float, float] = (1.0, 1.0)
     limit_pairs: int | None = None
@@ -59,7 +72,10 @@ def check_pose_settings(settings: PoseSettings) -> None:
         UsageError: names the option, its value, and what is expected.
     """
     check_loss(POSE_LOSSES, settings.loss, settings.loss_weights)
+    check_monitor(MONITORS, settings.monitor, settings.early_stop)
     check_learning_rate(settings)
+    if settings.augment not in AUGMENTATIONS:
+        raise UsageError(f"--augment '{settings.augment}' is not one of {', '.join(AUGMENTATIONS)}")
     if settings.size < _SMALLEST_SIZE:
         raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")
     anatomy_ids(settings.anatomy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from medcli.core.progress import SILENT, Progress
-from medcli.training.batches import FrameData
+from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel
 from medcli.training.devices import resolve_devices
+from medcli.training.epoch_table import Column
 from medcli.training.results import RunResult, finite
 from medcli.training.seeds import seed_torch
 from medcli.training.settings import as_dict
@@ -27,15 +29,22 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import TrialSplit
 from medcli.veriserum.pose.checkpoint import save_pose_checkpoint
 from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
-from medcli.veriserum.pose.lightning_module import MONITOR, PoseModule
+from medcli.veriserum.pose.lightning_module import PoseModule
 from medcli.veriserum.pose.network import build_pose_network
 from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs, fingerprint_of, open_pairs
-from medcli.veriserum.pose.settings import PoseSettings, check_pose_settings
+from medcli.veriserum.pose.settings import MONITORS, PoseSettings, check_pose_settings
 
 PANELS: tuple[Panel, ...] = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
     ("translation, mm", {"val_in_plane_mm": "in plane bs", "val_out_of_plane_mm": "out of plane bs"}),
     ("rotation, degrees", {"val_rotation_deg": "geodesic angle"}),
+)
+COLUMNS = (
+    Column("train_loss", "train", "loss"),
+    Column("val_loss", "val", "loss"),
+    Column("val_in_plane_mm", "in", "plane mm"),
+    Column("val_out_of_plane_mm", "out of", "plane mm"),
+    Column("val_rotation_deg", "rotation", "deg"),
 )
 _LEAST_SCALE_MM = 1.0
 VERB = "train pose"
@@ -72,7 +81,12 @@ class TrainPoseResult(RunResult):
 
 
 def train_pose(
-    settings: PoseSettings, out: Path, resume: str = "auto", overwrite: bool = False, progress: Progress = SILENT
+    settings: PoseSettings,
+    out: Path,
+    resume: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+    transform: Transform | None = None,
 ) -> TrainPoseResult:
     """Train on the split's training pairs and validate after each epoch.
 
@@ -83,6 +97,8 @@ def train_pose(
         resume: ``auto``, or a Lightning checkpoint to resume from.
         overwrite: discard the run in ``out``.
         progress: reports training pairs.
+        transform: your own change of each training pair, see :func:`medcli.veriserum.pose.pairs.open_pairs`. Its name
+            is part of the settings.
 
     Raises:
         UsageError: settings contradict each other, this machine, or the run in ``out``.
@@ -90,9 +106,10 @@ def train_pose(
         KeyboardInterrupt: interrupted; the finished epochs are on disk.
     """
     check_pose_settings(settings)
+    settings = dataclasses.replace(settings, transform=name_of(transform))
     devices = resolve_devices(settings)
     pairs = find_pairs(VeriserumStudy(settings.root, settings.calibrated), settings.anatomy)
-    training = _PoseTraining(settings, pairs, choose_pairs(pairs, settings.split))
+    training = _PoseTraining(settings, pairs, choose_pairs(pairs, settings.split), transform)
     return training.run(devices, out, resume, overwrite, progress)
 
 
@@ -101,6 +118,7 @@ class _PoseTraining(Training[TrainPoseResult]):
     settings: PoseSettings
     pairs: Pairs
     split: TrialSplit
+    transform: Transform | None
     result_type = TrainPoseResult
     verb = VERB
     about = ABOUT
@@ -116,14 +134,15 @@ class _PoseTraining(Training[TrainPoseResult]):
     def prepare(self, out: Path, is_new: bool, progress: Progress) -> TrainingTask:
         settings, pairs, split, mean = self.settings, self.pairs, self.split, self.mean
         _tell(pairs, split)
-        opened = open_pairs(settings, pairs, split, progress)
+        opened = open_pairs(settings, pairs, split, progress, self.transform)
         seed_torch(settings.seed)
         network = build_pose_network(settings.backbone, settings.backbone_weights if is_new else "none")
         network.start_from(*_start_of(pairs.poses.loc[split.train], mean))
         module = PoseModule(network, settings)
         data = FrameData(opened.train, opened.val, settings.batch_size, settings.seed)
         write_weights = _weights_writer(out, module, pairs, split, mean)
-        return TrainingTask(module, data, write_weights, MONITOR, PANELS, opened.failures)
+        monitor = MONITORS[settings.monitor]
+        return TrainingTask(module, data, write_weights, monitor, PANELS, COLUMNS, opened.failures)
 
     def report(self, out: Path, trained: Trained) -> TrainPoseResult:
         split = self.split

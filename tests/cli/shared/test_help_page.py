@@ -74,7 +74,7 @@ def test_options_stand_in_their_panels(on_a_terminal: Callable[..., str]) -> Non
     assert list(panels) == ["Data", "Network", "Training", "Hardware", "Output", "Every command"]
     assert re.search(r"│ --root +FOLDER +Folder of UltraBones100k", panels["Data"])
     assert re.search(r"│ --epochs +N +Number .*\[1 or more\]", panels["Training"])
-    assert "[default: resnet34]" in panels["Network"]
+    assert "[default: resnet34]" in re.sub(r"[│\s]+", " ", panels["Network"])  # wherever it is folded
     assert "--help, -h" in panels["Every command"]
     verbs = CODES.sub("", on_a_terminal(100))
     assert re.findall(r"╭─ (.*?) ─", verbs) == ["Options", *dict.fromkeys(verb.panel for verb in Root.verbs)]

@@ -13,12 +13,13 @@ import typer
 
 from medcli.cli.shared.options import IdRange, id_filter, with_output
 from medcli.cli.shared.output import Output
-from medcli.training import devices, settings
+from medcli.training import devices
+from medcli.training.loggers import LOGGERS
 from medcli.ultrabones.evaluation import evaluate as seg_evaluation
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES
 from medcli.ultrabones.segmentation import inference
 from medcli.ultrabones.segmentation.losses import LOSSES
-from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS
+from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, MONITORS
 from medcli.veriserum.calibration.map_points import COLUMNS
 from medcli.veriserum.calibration.undistortion_map import RESAMPLINGS
 from medcli.veriserum.dataset.detector import PLANES
@@ -26,6 +27,7 @@ from medcli.veriserum.dataset.trial_splits import SPLIT_RULES
 from medcli.veriserum.geometry.biplane import PoseFrame
 from medcli.veriserum.pose import evaluated_pairs
 from medcli.veriserum.pose.losses import POSE_LOSSES
+from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 from tests.conftest import Ran
 from tests.test_reference import parse
 
@@ -41,8 +43,10 @@ from tests.test_reference import parse
         ("train seg --labels", LABELS),
         ("train seg --augment", AUGMENTATIONS),
         ("train seg --loss", LOSSES),
+        ("train seg --monitor", MONITORS),
+        ("train pose --monitor", POSE_MONITORS),
         ("train seg --precision", ["auto", *devices.PRECISIONS]),
-        ("train seg --logger", settings.LOGGERS),
+        ("train seg --logger", LOGGERS),
         ("train pose --precision", ["auto", *devices.PRECISIONS]),
         ("train pose --split", SPLIT_RULES),
         ("train pose --loss", POSE_LOSSES),

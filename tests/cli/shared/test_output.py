@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from medcli.cli.shared.output import Output, say
+from medcli.core.progress import activity
 from medcli.core.secrets import hide_values
 
 
@@ -76,6 +78,40 @@ def test_long_lines_are_folded_on_a_terminal_and_whole_in_a_file(
     assert lines[-1].endswith("x" * 90)
 
 
+def test_a_command_is_one_line_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    command = f"medcli download weights --dest /data/{'x' * 50} --name 'a b'"
+    say("       ", f"the weights of that network are not in this folder, nor beside it: {command}")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == f"       {command}"
+    assert max(map(len, lines[:-1])) <= 60
+    say("       ", command)
+    assert capsys.readouterr().err == f"       {command}\n"
+    Output().pairs({"next": f"type {command}"})
+    assert command in capsys.readouterr().out
+
+
+def test_bars_show_whole_names_and_what_they_wait_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 80 columns; a command that is printed while a bar is shown is not broken, either."""
+    command = f"medcli evaluate seg --root {'x' * 40} --checkpoint {'y' * 40}"
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    record = "label specimen90 tibia_with_a_long_name_that_is_longer_than_half_of_the_screen record01"
+    with activity(record), Output().progress().task("labelling", 1e6, "frames") as advance:
+        advance(123456)
+        say("", f"next: {command}")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "labelling" in shown
+    assert "123,456/1,000,000" in shown
+    assert record in shown.replace("\n", " ")
+    assert f"\n{command}\n" in shown
+
+
 def test_a_credential_is_hidden_before_a_line_is_folded_or_a_label_cut(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,7 +123,7 @@ def test_a_credential_is_hidden_before_a_line_is_folded_or_a_label_cut(
         with Output().progress().task(f"Reading http://user:{'Zq7Xv9' * 9}@host", 1.0) as advance:
             advance(1)
     shown = capsys.readouterr().err
-    assert "Reading http://(hidden)" in shown
+    assert "http://(hidden)@host" in shown
     assert not any(part in shown for part in ("Zq7X", "v9Kp", "2Lm4"))
 
 

@@ -194,7 +194,8 @@ def test_labels_of_any_folder(own_data: Path, tmp_path: Path, medcli: Any) -> No
 def test_no_prediction_at_all_is_reported(data: Path) -> None:
     with pytest.raises(DataError, match="no mask in folder Absent of 3 records") as error:
         evaluate_segmentation(data, StoredMasks("Absent"))
-    assert error.value.hint == "mask folders there: Labels, Labels_full, Labels_pred"
+    there = "mask folders there: Labels, Labels_full, Labels_pred"
+    assert error.value.hint == f"make them with: medcli predict seg; {there}"
 
 
 def test_command_as_typed(data: Path, medcli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -215,11 +216,15 @@ def test_a_run_that_is_stopped_while_replacing_does_not_mix_labels(root: Path) -
     label_ultrabones(root, records=[1], settings=LabelSettings(overwrite=True))
 
     class Stop:
-        def task(self, *_: object) -> None:
-            raise KeyboardInterrupt
+        @contextmanager
+        def task(self, *_: object) -> Iterator[Callable[[float], None]]:
+            def stop(amount: float) -> None:
+                raise KeyboardInterrupt
+
+            yield stop
 
     with pytest.raises(KeyboardInterrupt):
-        label_ultrabones(root, records=[1], settings=LabelSettings(overwrite=True), progress=Stop())  # type: ignore[arg-type]
+        label_ultrabones(root, records=[1], settings=LabelSettings(overwrite=True), progress=Stop())
     assert json.loads(stamp.read_text())["Labels"]["fingerprint"] == "unfinished"
     with pytest.raises(DataError, match="fingerprint was unfinished, is "):
         label_ultrabones(root, records=[1])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from medcli.core.errors import DataError
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.training.batches import TransformedFrames
+from medcli.training.seeds import random_stream
 from medcli.ultrabones.dataset.splits import SpecimenSplit, split_frames
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.ultrabones.segmentation.training_data import frames_fingerprint, open_frames
@@ -41,6 +45,21 @@ def test_frames_are_opened_from_the_cache_or_from_their_files(data: Path, use_ca
     assert images.shape == labels.shape == (3, 256, 256)
     assert len(opened.val) == 3
     assert opened.failures == ()
+
+
+def test_training_frames_pass_through_your_own_function(data: Path) -> None:
+    def blacken(image: Any, label: Any, random: np.random.Generator) -> tuple[Any, Any]:
+        return image * 0 + np.uint8(random.integers(1, 200)), label
+
+    opened = open_frames(SegmentationSettings(root=data), split_frames(data, SPLIT), transform=blacken)
+    assert opened.train.transform is blacken
+    assert opened.val.transform is None
+    frames = TransformedFrames(opened.train, lambda position: random_stream(7, 0, position))
+    images, labels = frames.take(np.array([2, 0]))
+    assert images.shape == (2, 256, 256)
+    assert [len(image.unique()) for image in images] == [1, 1]
+    assert torch.equal(images[1], frames.take(np.array([0]))[0][0])
+    assert torch.equal(labels, opened.train.take(np.array([2, 0]))[1])
 
 
 def test_frames_of_which_none_can_be_read_are_an_error(data: Path) -> None:

@@ -29,8 +29,9 @@ from medcli.veriserum.pose.pairs import find_pairs
 from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
 from medcli.veriserum.pose.settings import PoseSettings
 from medcli.veriserum.pose.train import TrainPoseResult, train_pose
+from medcli.workspace.runs import find_run
 
-TIMING = ("frames_per_second", "seconds")
+TIMING = ("frames_per_second", "seconds", "seconds_left")
 POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
 
 
@@ -93,6 +94,55 @@ def test_checkpoint_describes_its_training_data(whole_run: TrainPoseResult, pose
     network, _ = load_pose_network(whole_run.last)
     assert network.mean[:3].tolist() == pytest.approx(list(metadata.mean_pose[:3]), rel=1e-5)
     assert "Non-Commercial" in metadata.licence
+
+
+def test_run_that_does_not_improve_ends_early_and_stays_so(pose_study: Path, tmp_path: Path) -> None:
+    """Also interrupted, killed before its result was written, and with more epochs: the same numbers."""
+    settings = dataclasses.replace(small(pose_study), epochs=60, early_stop=1, monitor="rotation")
+    train_pose(dataclasses.replace(settings, epochs=1), tmp_path)
+    result = train_pose(settings, tmp_path)
+    rows = metrics_of(tmp_path)
+    errors = [float(row["val_rotation_deg"]) for row in rows]
+    assert result.ended == "early stop: val_rotation_deg has not improved for 1 epoch"
+    assert result.monitor == "val_rotation_deg"
+    assert result.best_epoch == result.epochs - 1 == len(rows) - 1
+    assert errors[:-1] == sorted(errors[:-1], reverse=True)
+    assert errors[-1] >= errors[-2]
+    assert [row["best"] for row in rows] == ["1"] * (len(rows) - 1) + ["0"]
+    assert read_pose_metadata(result.best).metrics["val_rotation_deg"] == errors[-2]
+    (tmp_path / "result.json").unlink()
+    again = train_pose(settings, tmp_path)
+    assert dataclasses.replace(again, seconds=result.seconds) == result
+    assert train_pose(dataclasses.replace(settings, epochs=70), tmp_path) == again
+    with pytest.raises(UsageError, match="monitor was rotation, is loss"):
+        train_pose(dataclasses.replace(settings, monitor="loss"), tmp_path)
+    run = find_run(tmp_path)
+    assert run is not None
+    assert (run.state, run.detail) == ("finished", f"{result.epochs} epochs, early stop")
+
+
+def darken(planes: Any, target: Any, random: np.random.Generator) -> tuple[Any, Any]:
+    """Darkens at random, in place."""
+    planes //= random.integers(2, 5, dtype=np.uint8)
+    return planes, target + 1
+
+
+def test_augmented_and_transformed_training_resumes_with_the_same_numbers(
+    whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
+) -> None:
+    """The validation sees neither; a run remembers its transform by name."""
+    settings = dataclasses.replace(small(pose_study), augment="published", epochs=2)
+    at_once = train_pose(settings, tmp_path / "at once", transform=darken)
+    train_pose(dataclasses.replace(settings, epochs=1), tmp_path / "run", transform=darken)
+    train_pose(settings, tmp_path / "run", transform=darken)
+    rows = metrics_of(tmp_path / "run")
+    assert rows == metrics_of(at_once.out)
+    plain = train_pose(settings, tmp_path / "plain")
+    first_losses = {float(metrics_of(run.out)[0]["train_loss"]) for run in (whole_run, at_once, plain)}
+    assert len(first_losses) == 3
+    assert json.loads((at_once.out / "settings.json").read_text())["transform"].endswith("test_train.darken")
+    with pytest.raises(UsageError, match=r"transform was .*darken, is"):
+        train_pose(settings, tmp_path / "run")
 
 
 def test_interrupted_run_resumes_with_the_same_numbers(
