@@ -29,7 +29,9 @@ API = {
                 "ultrabones.download.published_weights: download_weights Weights",
             ],
             "Labels": ["ultrabones.labelling.label_dataset: label_ultrabones LabelSettings LabelResult"],
+            "Checks": ["ultrabones.checks.check_ultrabones: check_ultrabones"],
             "Segmentation": [
+                "ultrabones.segmentation.inference: Segmenter",
                 "ultrabones.segmentation.train: train_segmentation cross_validate TrainResult",
                 "ultrabones.segmentation.settings: SegmentationSettings",
                 "ultrabones.segmentation.predict: predict_seg PredictSettings SegPrediction",
@@ -56,6 +58,10 @@ API = {
                 "veriserum.calibration.grid_fit.fit_calibration: fit_calibration FitResult",
             ],
             "Geometry": ["veriserum.geometry.biplane"],
+            "Checks": ["veriserum.checks.check_veriserum: check_veriserum"],
+            "Masks of implants": [
+                "veriserum.labelling.implant_masks: label_implants ImplantMaskSettings ImplantMaskResult"
+            ],
             "Poses by a network": [
                 "veriserum.pose.train: train_pose TrainPoseResult",
                 "veriserum.pose.settings: PoseSettings",

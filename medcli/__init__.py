@@ -1,3 +1,133 @@
-"""One toolkit for the UltraBones100k and Veriserum orthopaedic imaging datasets."""
+"""One toolkit for the UltraBones100k and Veriserum orthopaedic imaging datasets.
+
+What a script needs is importable from here, see ``docs/python.md``; each name loads its libraries on first use, so
+``import medcli`` itself loads none.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # the same names as in the table below, for type checkers and editors
+    from medcli.core.errors import DataError as DataError
+    from medcli.core.errors import MedcliError as MedcliError
+    from medcli.core.errors import UsageError as UsageError
+    from medcli.synthetic.fluoroscopy.dataset import make_veriserum as make_veriserum
+    from medcli.synthetic.ultrasound.dataset import SweepSettings as SweepSettings
+    from medcli.synthetic.ultrasound.dataset import make_ultrabones as make_ultrabones
+    from medcli.ultrabones.checks.check_ultrabones import check_ultrabones as check_ultrabones
+    from medcli.ultrabones.dataset.frame_index import index_frames as index_ultrabones
+    from medcli.ultrabones.evaluation.evaluate import EvaluationSettings as EvaluationSettings
+    from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation as evaluate_segmentation
+    from medcli.ultrabones.evaluation.prediction_sources import Model as Model
+    from medcli.ultrabones.evaluation.prediction_sources import StoredMasks as StoredMasks
+    from medcli.ultrabones.labelling.label_dataset import LabelSettings as LabelSettings
+    from medcli.ultrabones.labelling.label_dataset import label_ultrabones as label_record
+    from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings as ReconstructSettings
+    from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones as reconstruct
+    from medcli.ultrabones.segmentation.inference import Segmenter as Segmenter
+    from medcli.ultrabones.segmentation.settings import SegmentationSettings as SegmentationSettings
+    from medcli.ultrabones.segmentation.train import train_segmentation as train_segmentation
+    from medcli.veriserum.calibration.distortion_model import DistortionModel as Distortion
+    from medcli.veriserum.calibration.undistort import CalibrationSettings as CalibrationSettings
+    from medcli.veriserum.calibration.undistort import ImageSelection as ImageSelection
+    from medcli.veriserum.calibration.undistort import calibrate as calibrate_images
+    from medcli.veriserum.checks.check_veriserum import check_veriserum as check_veriserum
+    from medcli.veriserum.dataset.study import VeriserumStudy as load_study
+    from medcli.veriserum.labelling.implant_masks import ImplantMaskSettings as ImplantMaskSettings
+    from medcli.veriserum.labelling.implant_masks import label_implants as label_implants
+    from medcli.veriserum.pose.evaluate import evaluate_pose as evaluate_pose
+    from medcli.veriserum.pose.inference import PosePredictor as PosePredictor
+    from medcli.veriserum.pose.settings import PoseSettings as PoseSettings
+    from medcli.veriserum.pose.train import train_pose as train_pose
+    from medcli.veriserum.registration.register import register_poses as register_poses
+    from medcli.veriserum.registration.start_poses import Sources as Sources
+
+_PLACES = {
+    "CalibrationSettings": "veriserum.calibration.undistort",
+    "DataError": "core.errors",
+    "Distortion": "veriserum.calibration.distortion_model:DistortionModel",
+    "EvaluationSettings": "ultrabones.evaluation.evaluate",
+    "ImageSelection": "veriserum.calibration.undistort",
+    "ImplantMaskSettings": "veriserum.labelling.implant_masks",
+    "LabelSettings": "ultrabones.labelling.label_dataset",
+    "MedcliError": "core.errors",
+    "Model": "ultrabones.evaluation.prediction_sources",
+    "PosePredictor": "veriserum.pose.inference",
+    "PoseSettings": "veriserum.pose.settings",
+    "ReconstructSettings": "ultrabones.reconstruction.reconstruct",
+    "SegmentationSettings": "ultrabones.segmentation.settings",
+    "Segmenter": "ultrabones.segmentation.inference",
+    "Sources": "veriserum.registration.start_poses",
+    "StoredMasks": "ultrabones.evaluation.prediction_sources",
+    "SweepSettings": "synthetic.ultrasound.dataset",
+    "UsageError": "core.errors",
+    "calibrate_images": "veriserum.calibration.undistort:calibrate",
+    "check_ultrabones": "ultrabones.checks.check_ultrabones",
+    "check_veriserum": "veriserum.checks.check_veriserum",
+    "evaluate_pose": "veriserum.pose.evaluate",
+    "evaluate_segmentation": "ultrabones.evaluation.evaluate",
+    "index_ultrabones": "ultrabones.dataset.frame_index:index_frames",
+    "label_implants": "veriserum.labelling.implant_masks",
+    "label_record": "ultrabones.labelling.label_dataset:label_ultrabones",
+    "load_study": "veriserum.dataset.study:VeriserumStudy",
+    "make_ultrabones": "synthetic.ultrasound.dataset",
+    "make_veriserum": "synthetic.fluoroscopy.dataset",
+    "reconstruct": "ultrabones.reconstruction.reconstruct:reconstruct_ultrabones",
+    "register_poses": "veriserum.registration.register",
+    "train_pose": "veriserum.pose.train",
+    "train_segmentation": "ultrabones.segmentation.train",
+}
+"""Public name -> module below ``medcli``, and its name there where it has another one."""
+
+__all__ = [
+    "CalibrationSettings",
+    "DataError",
+    "Distortion",
+    "EvaluationSettings",
+    "ImageSelection",
+    "ImplantMaskSettings",
+    "LabelSettings",
+    "MedcliError",
+    "Model",
+    "PosePredictor",
+    "PoseSettings",
+    "ReconstructSettings",
+    "SegmentationSettings",
+    "Segmenter",
+    "Sources",
+    "StoredMasks",
+    "SweepSettings",
+    "UsageError",
+    "__version__",
+    "calibrate_images",
+    "check_ultrabones",
+    "check_veriserum",
+    "evaluate_pose",
+    "evaluate_segmentation",
+    "index_ultrabones",
+    "label_implants",
+    "label_record",
+    "load_study",
+    "make_ultrabones",
+    "make_veriserum",
+    "reconstruct",
+    "register_poses",
+    "train_pose",
+    "train_segmentation",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'medcli' has no attribute {name!r}")
+    module, _, there = _PLACES[name].partition(":")
+    value = globals()[name] = getattr(import_module(f"medcli.{module}"), there or name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

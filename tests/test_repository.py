@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from importlib.metadata import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +89,28 @@ def test_site_has_every_page() -> None:
     pages = {path.name for path in (REPOSITORY / "docs").glob("*.md")}
     site = (REPOSITORY / "mkdocs.yml").read_text("utf-8")
     assert pages <= set(re.findall(r": ([\w-]+\.md)$", site, re.MULTILINE))
+
+
+def test_dockerfile_passes_its_linter() -> None:
+    program = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    if program is None:
+        pytest.skip("there is no hadolint")
+    ran = subprocess.run([program, "Dockerfile"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+def test_dockerfile_builds_for_cpu_and_cuda_from_what_it_is_given() -> None:
+    """It is built in no test: what it copies exists and is not ignored, and one argument chooses PyTorch's build."""
+    text = (REPOSITORY / "Dockerfile").read_text("utf-8")
+    words = [name for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE) for name in line.split()[:-1]]
+    assert words
+    assert all((REPOSITORY / name).exists() for name in words)
+    kept = re.findall(r"^!(.*)$", (REPOSITORY / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+    assert sorted(kept) == sorted(words)
+    assert "ARG TORCH=cpu\n" in text
+    assert '--torch-backend "${TORCH}"' in text
+    bounds = re.fullmatch(r"<3\.(\d+),>=3\.(\d+)", metadata("medcli")["Requires-Python"])
+    assert bounds
+    images = re.findall(r"^FROM python:3\.(\d+)-", text, re.MULTILINE)
+    assert len(images) == 2
+    assert all(int(bounds[2]) <= int(image) < int(bounds[1]) for image in images)

@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "cli": _SHARED | _DATASETS | {"workspace", "report", "synthetic", "demo"},
     "__main__": {"cli"},
 }
-"""What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all."""
+"""What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all, which
+imports the public names of the others when they are used, and nothing before."""
 MAY_IMPORT_INSIDE = {
     "ultrabones": {
         "dataset": set(),
@@ -47,6 +48,7 @@ MAY_IMPORT_INSIDE = {
         "registration": {"dataset", "geometry", "pose_refinement", "labelling", "reconstruction"},
         "segmentation": {"dataset"},
         "evaluation": {"dataset", "segmentation"},
+        "checks": {"dataset", "geometry", "labelling"},
     },
     "veriserum": {
         "dataset": set(),
@@ -56,6 +58,8 @@ MAY_IMPORT_INSIDE = {
         "registration": {"dataset", "geometry", "calibration"},
         "pose": {"dataset", "geometry", "calibration"},
         "kinematics": {"dataset", "geometry", "calibration", "registration", "pose"},
+        "labelling": {"dataset", "geometry", "calibration", "registration"},
+        "checks": {"dataset", "geometry", "calibration", "registration"},
     },
 }
 """The order inside a dataset's package."""
@@ -78,6 +82,11 @@ TESTED_IN = {
     "training/test_run_folder.py": "training/training_run",
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
+    "ultrabones/checks/test_check_ultrabones.py": (
+        "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
+    ),
+    "veriserum/checks/test_check_veriserum.py": "veriserum/checks/check_pairs veriserum/checks/check_pose_table",
+    "veriserum/labelling/test_implant_masks.py": "veriserum/labelling/mask_sheet",
     "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
@@ -163,6 +172,8 @@ def imported_names(path: Path) -> Iterator[str]:
 @cache
 def imports_of(path: Path) -> frozenset[str]:
     """The modules of ``medcli`` that a file imports; the package itself where a name is none of its modules."""
+    if path == MODULES["medcli"]:  # its public names are imported when they are used
+        return frozenset()
     names = set(imported_names(path))
     return frozenset(name if name in MODULES else name.rpartition(".")[0] for name in names) & MODULES.keys()
 

@@ -87,9 +87,9 @@ def pose(
         found.raise_found()
         return
     from medcli.veriserum.pose.evaluate import evaluate_pose
-    from medcli.veriserum.pose.inference import load_predictor
+    from medcli.veriserum.pose.inference import PosePredictor
 
-    predictor = load_predictor(network, device) if network else None
+    predictor = PosePredictor.load(network, device) if network else None
     result = evaluate_pose(root, predictor, predictions, settings, out, str(network or ""), output.progress())
     output.finish(result, lambda done: _show_pose(output, done))
 

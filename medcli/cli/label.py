@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,12 +10,14 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.files import check_figure_path, check_output_folder
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_records
 from medcli.ultrabones.labelling.label_rules import BOTH, LABEL_RULES, refuse_initial_poses
 
 if TYPE_CHECKING:
     from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
+    from medcli.veriserum.labelling.implant_masks import ImplantMaskResult
 
 app = App()
 
@@ -113,3 +116,76 @@ def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
     if record.untracked:
         lines.append(f"{record.untracked} images without a row in the tracking table, not labelled")
     return lines
+
+
+@app.command("veriserum")
+def veriserum(
+    output: Output,
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the masks.  [default: ROOT/implant_masks]")
+    ] = None,
+    ids: options.Ids = None,
+    size: Annotated[int, typer.Option("--size", min=1, max=4096, help="Pixels along each side.")] = 512,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="One file an image: 1 femur, 2 tibia, 3 where both project.")
+    ] = False,
+    poses: options.PoseTable = None,
+    inter_plane: options.InterPlane = None,
+    pose_frame: options.PoseFrame = "world",
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Masks over some images, PNG or JPEG.  [default: not drawn]")
+    ] = None,
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+) -> None:
+    """Write the projected silhouette of each implant as a mask, on the grid of the calibrated images.
+
+    Writes femur_bs_NNNNNN.png, tibia_bs_NNNNNN.png and likewise for fs, of 0 and 255. X-rays pass through both
+    implants, so where they overlap each keeps its whole silhouette. Masks that exist are not made again.
+
+    \b
+    Masks for the calibrated images of 512 pixels, and a look at them:
+      medcli label veriserum --figure masks.jpg
+    """
+    from medcli.veriserum.dataset import contents_check, folder_index
+
+    with refusals() as check:
+        check(contents_check.check_table, root, folder_index.POSES, poses)
+        check(contents_check.check_table, root, folder_index.SOURCES)
+        check(contents_check.check_inter_plane, inter_plane)
+        check(check_figure_path, figure)
+        if out and not dry_run:
+            check(check_output_folder, out)
+    from medcli.veriserum.geometry.biplane import PoseFrame
+    from medcli.veriserum.labelling.implant_masks import ImplantMaskSettings, label_implants
+    from medcli.veriserum.registration.start_poses import Sources
+
+    result = label_implants(
+        Sources(root, poses=poses, inter_plane=inter_plane, frame=PoseFrame(pose_frame)),
+        out,
+        ImplantMaskSettings(size, single_file),
+        options.id_filter(ids),
+        figure,
+        workers,
+        overwrite,
+        dry_run,
+        output.progress(),
+    )
+    output.finish(result, lambda found: _show_masks(output, found))
+
+
+def _show_masks(output: Output, result: ImplantMaskResult) -> None:
+    rows = {
+        "to do" if result.dry_run else "done": f"{result.done:,} masks of {result.pairs:,} pairs",
+        "existing": f"{result.skipped:,}",
+        "failed": f"{len(result.failures):,}",
+        "both components": f"{result.both:,} pairs; the others have one pose",
+    }
+    if result.empty:
+        rows["empty"] = f"{result.empty:,}, the implant lies outside the image"
+    if result.files_per_second:
+        rows["speed"] = f"{result.files_per_second:,.0f} masks/s, {result.seconds:,.1f} s"
+    rows["masks"] = f"{result.out}{' (dry run: nothing written)' if result.dry_run else ''}"
+    output.pairs(rows | ({"figure": str(result.figure)} if result.figure else {}))

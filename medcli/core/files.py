@@ -23,6 +23,8 @@ from medcli.core.secrets import redact
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 """Endings of the image files that are read."""
+FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Endings of contact sheets."""
 _LOG = logging.getLogger(__name__)
 _PROBE_BYTES = 1 << 16
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
@@ -188,6 +190,20 @@ def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
         return ""
     is_read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
     return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
+
+
+def check_figure_path(path: Path | None) -> None:
+    """Make sure that a figure, if one is asked for, can be written as PNG or JPEG.
+
+    Raises:
+        UsageError: its name has another ending.
+        MedcliError: its folder cannot be written to.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise UsageError(f"{path} is no name of a figure: expected an ending of {', '.join(FIGURE_SUFFIXES)}")
+    check_output_folder(path.parent)
 
 
 def check_replaceable(target: Path, overwrite: bool) -> None:

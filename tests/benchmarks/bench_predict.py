@@ -69,7 +69,7 @@ def ways_to_compute(checkpoint: Path, place: Path) -> dict[str, Callable[[np.nda
     import torch
 
     from medcli.ultrabones.segmentation.checkpoint import load_model
-    from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter
+    from medcli.ultrabones.segmentation.inference import Segmenter
     from medcli.ultrabones.segmentation.preprocessing import normalise
 
     plain, metadata = load_model(checkpoint)
@@ -88,7 +88,7 @@ def ways_to_compute(checkpoint: Path, place: Path) -> dict[str, Callable[[np.nda
         "float32": of(plain, False, torch.contiguous_format),
         "float32, channels last": of(last, False, torch.channels_last),
         "bfloat16 by autocast, channels last": of(last, True, torch.channels_last),
-        "bfloat16 convolutions (--precision bf16)": load_segmenter(checkpoint, "cpu", "bf16").predict,
+        "bfloat16 convolutions (--precision bf16)": Segmenter.load(checkpoint, "cpu", "bf16").predict,
     }
     try:
         import onnxruntime
@@ -149,14 +149,14 @@ def compare_ways(checkpoint: Path, frames: np.ndarray, rounds: int, workers: int
 def compare_run(
     checkpoint: Path, files: list[Path], frames: np.ndarray, rounds: int, workers: int, place: Path
 ) -> bool:
-    from medcli.ultrabones.segmentation.inference import load_segmenter, one_thread_each
+    from medcli.ultrabones.segmentation.inference import Segmenter, one_thread_each
     from medcli.ultrabones.segmentation.predict import PredictSettings, _Run
     from medcli.ultrabones.segmentation.prediction_inputs import find_sources
 
     held = True
     print(f"\n{'the whole run beside the passes':34}{'passes':>9}{'run':>9}  {'ratio':>6}  {'on the clock':>12}")
     for precision in ("bf16", "32"):
-        segmenter = load_segmenter(checkpoint, "cpu", precision)
+        segmenter = Segmenter.load(checkpoint, "cpu", precision)
         settings = PredictSettings(out=place / precision, workers=workers)
         settings.out.mkdir()
         passes, whole = Times(), Times()

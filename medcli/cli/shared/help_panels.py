@@ -23,11 +23,12 @@ PANELS = {
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
         "--protocol --visible-threshold --fail-under --refine --kind --voxel-mm --least-similarity --model --mirrored "
-        "--to --resample --size --quick --data-only --seed"
+        "--to --resample --size --sample --all --quick --data-only --seed"
     ),
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
     "Output": (
-        "--out --report --dest --format --quality --overlay --overlays --figure --skip-existing --overwrite --dry-run"
+        "--out --report --dest --format --quality --overlay --overlays --figure --single-file --skip-existing "
+        "--overwrite --dry-run"
     ),
     "Every command": "--config --json --quiet --verbose --help",
 }

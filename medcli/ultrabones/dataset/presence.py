@@ -82,6 +82,15 @@ def check_records(
     _any_of(found, lambda record: check_pose_columns(record.path))
 
 
+def check_frames_present(root: Path, specimens: Sequence[int] | None = None) -> None:
+    """Make sure that there are frames, and of each of these specimens.
+
+    Raises:
+        DataError: no folder, no frame, or a specimen is not there.
+    """
+    refuse_absent("specimen", specimens or (), [record.specimen for record in _with_frames(root)], root)
+
+
 def check_record_masks(root: Path, specimens: Sequence[int] | None, records: Sequence[int] | None, folder: str) -> None:
     """Make sure that one of the records asked for has masks in ``folder``.
 

@@ -134,12 +134,12 @@ class Model:
             DataError: there is none, or it cannot be read.
         """
         from medcli.ultrabones.segmentation.checkpoint_metadata import find_newest_best
-        from medcli.ultrabones.segmentation.inference import load_segmenter
+        from medcli.ultrabones.segmentation.inference import Segmenter
 
         if path is None:
             path = find_newest_best(runs)
             logger.info("evaluating %s", path)
-        return Model(load_segmenter(path, device), str(path))
+        return Model(Segmenter.load(path, device), str(path))
 
     def attach(self, frames: pd.DataFrame) -> None:
         pass

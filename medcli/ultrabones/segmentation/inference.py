@@ -14,7 +14,7 @@ from medcli.core.errors import UsageError
 from medcli.training.devices import choose_device
 from medcli.ultrabones.segmentation.checkpoint import load_model
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
-from medcli.ultrabones.segmentation.preprocessing import normalise
+from medcli.ultrabones.segmentation.preprocessing import normalise, resize_frame, resize_probability
 
 if TYPE_CHECKING:
     import torch
@@ -57,16 +57,39 @@ class Segmenter:
         self._type = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self._model = network.to(self.device).to(memory_format=torch.channels_last)
 
+    @classmethod
+    def load(
+        cls, path: Path | str, device: str = "auto", precision: str = "32", batch_size: int | None = None
+    ) -> Segmenter:
+        """A network ready to predict, from any checkpoint that ``checkpoint.load_model`` reads.
+
+        Args:
+            path: the checkpoint.
+            device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+            precision: ``32``; or ``bf16``, which is faster on hardware that multiplies bfloat16 itself, but moves the
+                edges of masks (Dice 0.99 with those of ``32``, single frames 0.94, measured on real frames).
+            batch_size: frames in one forward pass; None chooses for the device.
+
+        Raises:
+            DataError: see ``checkpoint.load_model``.
+            UsageError: this machine has no such device.
+        """
+        choose_device(device)  # before the weights are read
+        return cls(*load_model(Path(path)), device, precision, batch_size)
+
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probability of bone of every pixel.
 
         Args:
-            images: (N, 256, 256) uint8 grey levels, as ``preprocessing.resize_frame`` gives them.
+            images: one grey image (H, W) uint8 of any size; or (N, 256, 256) uint8, as ``preprocessing.resize_frame``
+                gives them.
 
         Returns:
-            (N, 256, 256) float32, 0 to 1.
+            float32, 0 to 1, of the shape of ``images``. Bone is where it is above ``metadata.threshold``.
         """
         size = self.metadata.input_size
+        if images.ndim == 2:
+            return resize_probability(self.predict(resize_frame(images, size)[None])[0], *images.shape)
         if images.ndim != 3 or images.shape[1:] != (size, size) or images.dtype != np.uint8:
             raise ValueError(f"images must be (N, {size}, {size}) uint8, got {images.shape} {images.dtype}")
         probabilities = np.empty(images.shape, np.float32)
@@ -83,25 +106,6 @@ class Segmenter:
             inputs = normalise(grey, self.metadata.mean, self.metadata.std).to(self._type)
             logits = self._model(inputs.contiguous(memory_format=torch.channels_last))
             return torch.sigmoid(logits[:, 0].float()).cpu().numpy()
-
-
-def load_segmenter(path: Path, device: str = "auto", precision: str = "32", batch_size: int | None = None) -> Segmenter:
-    """A network ready to predict, from any checkpoint that ``checkpoint.load_model`` reads.
-
-    Args:
-        path: the checkpoint.
-        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``32``; or ``bf16``, which is faster on hardware that multiplies bfloat16 itself, but moves the
-            edges of masks (Dice 0.99 with those of ``32``, single frames 0.94, measured on real frames).
-        batch_size: frames in one forward pass; None chooses for the device.
-
-    Raises:
-        DataError: see ``checkpoint.load_model``.
-        UsageError: this machine has no such device.
-    """
-    choose_device(device)  # before the weights are read
-    model, metadata = load_model(Path(path))
-    return Segmenter(model, metadata, device, precision, batch_size)
 
 
 @contextmanager

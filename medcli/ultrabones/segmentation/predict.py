@@ -35,7 +35,7 @@ from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.checkpoint_metadata import check_threshold, find_newest_best
 from medcli.ultrabones.segmentation.frame_reader import FrameReader, InputFrame
-from medcli.ultrabones.segmentation.inference import Segmenter, load_segmenter, one_thread_each
+from medcli.ultrabones.segmentation.inference import Segmenter, one_thread_each
 from medcli.ultrabones.segmentation.prediction_folders import prediction_manifest, prepare_folders
 from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING, InputSource, find_sources, records_of
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
@@ -58,7 +58,7 @@ class PredictSettings:
         out: folder of all masks; None puts them beside the inputs.
         overlay: also write each frame with its mask laid over it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmentation.inference.load_segmenter`.
+        precision: ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmentation.inference.Segmenter.load`.
         batch_size: frames in one forward pass; None chooses for the device.
         threshold: a pixel is bone where its probability is above it; None takes the checkpoint's.
         skip_existing: leave frames alone whose mask is there.
@@ -141,7 +141,7 @@ def predict_seg(
     if checkpoint is None:
         checkpoint = find_newest_best()
         logger.info("checkpoint: %s (the newest)", checkpoint)
-    segmenter = load_segmenter(checkpoint, settings.device, settings.precision, settings.batch_size)
+    segmenter = Segmenter.load(checkpoint, settings.device, settings.precision, settings.batch_size)
     run = _Run(segmenter, settings, sources, progress)
     note = prediction_manifest(checkpoint, segmenter, run.threshold)
     prepare_folders(folders, note, settings.skip_existing, settings.overwrite)

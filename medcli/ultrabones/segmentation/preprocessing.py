@@ -70,10 +70,14 @@ def mask_at_size(
 
     Pixel centres are aligned (as torch's ``align_corners=False``), so the mask lies on the frame without a shift.
     """
-    enlarged: NDArray[Any] = probability
-    if probability.shape != (height, width):
-        enlarged = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    return (enlarged > threshold).view(np.uint8) * np.uint8(255)
+    return (resize_probability(probability, height, width) > threshold).view(np.uint8) * np.uint8(255)
+
+
+def resize_probability(probability: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """A probability map (h, w) at (height, width), bilinear, with pixel centres aligned."""
+    if probability.shape == (height, width):
+        return probability
+    return np.asarray(cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def normalise(images: torch.Tensor, mean: float = IMAGE_MEAN, std: float = IMAGE_STD) -> torch.Tensor:

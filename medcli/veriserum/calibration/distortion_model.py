@@ -68,6 +68,18 @@ class DistortionModel(ABC):
         (numbers,) = finite_parts(text.partition(":")[2], [len(fields(cls))])  # type: ignore[arg-type]
         return cls(*numbers.tolist())
 
+    @staticmethod
+    def parse(text: str) -> DistortionModel:
+        """The calibration that a cell of a calibration table describes, of whichever model.
+
+        Raises:
+            DataError: no such model, or the text does not contain its numbers.
+        """
+        name, colon, _ = text.partition(":")
+        if colon and name not in DISTORTION_MODELS:
+            raise DataError(f"no distortion model '{name}'; there are {', '.join(DISTORTION_MODELS)}")
+        return DISTORTION_MODELS[name if colon else PolynomialDistortion.name].from_text(text)
+
     def to_text(self) -> str:
         """The text of a calibration table; :meth:`from_text` recovers the same numbers."""
         numbers = (float(getattr(self, entry.name)) for entry in fields(self))  # type: ignore[arg-type]
@@ -261,18 +273,6 @@ def check_model(name: str) -> None:
 
 
 """Every model by its name."""
-
-
-def parse_distortion(text: str) -> DistortionModel:
-    """The calibration described by a text of a calibration table.
-
-    Raises:
-        DataError: no such model, or the text does not contain its numbers.
-    """
-    name, colon, _ = text.partition(":")
-    if colon and name not in DISTORTION_MODELS:
-        raise DataError(f"no distortion model '{name}'; there are {', '.join(DISTORTION_MODELS)}")
-    return DISTORTION_MODELS[name if colon else PolynomialDistortion.name].from_text(text)
 
 
 def finite_parts(text: str, counts: list[int]) -> list[NDArray[np.float64]]:

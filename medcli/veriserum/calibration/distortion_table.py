@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medcli.core.errors import DataError
-from medcli.veriserum.calibration.distortion_model import DistortionModel, parse_distortion
+from medcli.veriserum.calibration.distortion_model import DistortionModel
 from medcli.veriserum.dataset.folder_index import DISTORTIONS
 from medcli.veriserum.dataset.remembered import Remembered
 from medcli.veriserum.dataset.study import VeriserumStudy
@@ -34,7 +34,7 @@ class DistortionTable:
                 f"distortion calibration {number} is not in {file}; it has {known}", "check the tables below --root"
             )
         try:
-            model = parse_distortion(str(table.at[number, f"distortion_result_{plane}"]))
+            model = DistortionModel.parse(str(table.at[number, f"distortion_result_{plane}"]))
         except DataError as error:
             raise DataError(f"{name}: {error.message}", error.hint) from error
         model.check_plausible(f"{name},")

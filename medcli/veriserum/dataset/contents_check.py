@@ -106,6 +106,21 @@ def check_pair_images(root: Path, calibrated: Path | None) -> None:
         check_native_images(root)
 
 
+def check_study(root: Path, calibrated: Path | None) -> None:
+    """Make sure that there are images of pairs, or a pose table.
+
+    Raises:
+        DataError: there is neither.
+    """
+    try:
+        check_pair_images(root, calibrated)
+    except DataError as error:
+        try:
+            check_table(root, folder_index.POSES)
+        except DataError:
+            raise error from None
+
+
 def check_inter_plane(path: Path | None) -> None:
     """Make sure that a file of the planes' geometry, if one is given, is JSON of its form.
 

@@ -173,6 +173,15 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     Raises:
         DataError: the file cannot be read, has no rows, or is not this table; lists the missing columns.
     """
+    table = read_every_row(path, kind)
+    repeated = table.index.duplicated()
+    if repeated.any():
+        _LOG.warning("%s: %d rows repeat an id; the first of each is used", path, repeated.sum())
+    return table[~repeated]
+
+
+def read_every_row(path: Path, kind: TableKind) -> pd.DataFrame:
+    """As :func:`read_table`, with every row of an id."""
     import pandas as pd
 
     table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
@@ -185,10 +194,7 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     table = table[whole].set_index(ids[whole].astype("int64").rename("id")).drop(columns="id")
     if table.empty:
         raise DataError(f"{path} has no row with a whole number as id: it is not a {kind.title}")
-    repeated = table.index.duplicated()
-    if repeated.any():
-        _LOG.warning("%s: %d rows repeat an id; the first of each is used", path, repeated.sum())
-    return table[~repeated]
+    return table
 
 
 def _in_lower_case(names: list[str]) -> list[str]:

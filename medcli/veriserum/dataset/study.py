@@ -44,6 +44,7 @@ class VeriserumStudy:
     files: Mapping[TableKind, Path | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.root = Path(self.root)
         self._tables = Remembered(self._read)
         self._folder = self.calibrated or self.root / CALIBRATED_FOLDER
         self._is_beside = self._folder.resolve() == self.root.resolve()  # calibrated images are recognised by name

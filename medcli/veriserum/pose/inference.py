@@ -34,6 +34,17 @@ class PosePredictor:
         model: Any = network.eval().requires_grad_(False)
         self._model = model.to(self.device, memory_format=torch.channels_last)
 
+    @classmethod
+    def load(cls, path: Path, device: str = "auto", batch_size: int | None = None) -> PosePredictor:
+        """A network ready to predict.
+
+        Raises:
+            DataError: the checkpoint does not exist or is damaged.
+            UsageError: the device does not exist.
+        """
+        choose_device(device)  # before the weights are read
+        return cls(*load_pose_network(path), device, batch_size)
+
     def predict(self, planes: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Poses of pairs.
 
@@ -59,14 +70,3 @@ class PosePredictor:
             inputs = as_input(torch.from_numpy(np.ascontiguousarray(planes)).to(self.device))
             output: torch.Tensor = self._model(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
             return output
-
-
-def load_predictor(path: Path, device: str = "auto", batch_size: int | None = None) -> PosePredictor:
-    """A network ready to predict.
-
-    Raises:
-        DataError: the checkpoint does not exist or is damaged.
-        UsageError: the device does not exist.
-    """
-    choose_device(device)  # before the weights are read
-    return PosePredictor(*load_pose_network(path), device, batch_size)

@@ -32,7 +32,7 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.outline_overlay import ESTIMATE, draw_planes
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 from medcli.veriserum.pose.estimates import estimate
-from medcli.veriserum.pose.inference import PosePredictor, load_predictor
+from medcli.veriserum.pose.inference import PosePredictor
 from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 
 _LOG = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def predict_pose(
     settings = settings or PosePredictSettings()
     started = time.monotonic()
     path = checkpoint or find_newest(Path("runs"), "pose")
-    predictor = load_predictor(path, settings.device, settings.batch_size)
+    predictor = PosePredictor.load(path, settings.device, settings.batch_size)
     make_output_folder(out.parent)
     study = VeriserumStudy(root)
     known = _known(study)

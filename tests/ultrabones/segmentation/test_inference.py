@@ -11,7 +11,7 @@ import torch
 from medcli.core.errors import UsageError
 from medcli.ultrabones.segmentation import checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
-from medcli.ultrabones.segmentation.inference import choose_device, load_segmenter
+from medcli.ultrabones.segmentation.inference import Segmenter, choose_device
 from medcli.ultrabones.segmentation.network import build_model
 
 METADATA = Metadata(
@@ -32,7 +32,7 @@ def saved(tmp_path: Path, model: torch.nn.Module) -> Path:
 
 def test_segmenter_gives_probabilities_of_the_model(saved: Path, model: torch.nn.Module) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 256, 256), dtype=np.uint8)
-    found = load_segmenter(saved, "cpu").predict(images)
+    found = Segmenter.load(saved, "cpu").predict(images)
     inputs = (torch.from_numpy(images)[:, None].double() / 255 - METADATA.mean) / METADATA.std
     with torch.inference_mode():
         expected = torch.sigmoid(model(inputs.float()))[:, 0].numpy()
@@ -43,7 +43,7 @@ def test_segmenter_gives_probabilities_of_the_model(saved: Path, model: torch.nn
 
 def test_segmenter_refuses_other_shapes(saved: Path) -> None:
     with pytest.raises(ValueError, match=r"images must be \(N, 256, 256\) uint8"):
-        load_segmenter(saved, "cpu").predict(np.zeros((2, 64, 64), np.uint8))
+        Segmenter.load(saved, "cpu").predict(np.zeros((2, 64, 64), np.uint8))
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "tpu", "cuda:x"])
@@ -54,4 +54,4 @@ def test_devices_that_are_not_here(name: str) -> None:
 
 def test_precisions_that_are_not_known(saved: Path) -> None:
     with pytest.raises(UsageError, match="no precision '16'"):
-        load_segmenter(saved, "cpu", "16")
+        Segmenter.load(saved, "cpu", "16")

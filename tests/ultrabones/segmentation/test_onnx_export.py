@@ -12,7 +12,7 @@ import torch
 from medcli.core.errors import MedcliError, UsageError
 from medcli.ultrabones.segmentation import checkpoint, onnx_export
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
-from medcli.ultrabones.segmentation.inference import load_segmenter
+from medcli.ultrabones.segmentation.inference import Segmenter
 from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 
@@ -50,7 +50,7 @@ def test_graph_takes_frames_of_any_size(shape: tuple[int, ...], exported: onnx_e
     probability, mask = session.run(["probability", "mask"], {"frames": frames})
     assert probability.shape == mask.shape == shape
     assert (probability.dtype, mask.dtype) == (np.float32, np.uint8)
-    small = load_segmenter(weights, "cpu").predict(np.stack([resize_frame(frame) for frame in frames]))
+    small = Segmenter.load(weights, "cpu").predict(np.stack([resize_frame(frame) for frame in frames]))
     expected = np.stack([mask_at_size(one, shape[1], shape[2], 0.45) for one in small])
     assert (mask != expected).mean() < 1e-3
 

@@ -24,7 +24,7 @@ from medcli.veriserum.pose.checkpoint import load_pose_network
 from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
 from medcli.veriserum.pose.evaluate import evaluate_pose
 from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
-from medcli.veriserum.pose.inference import load_predictor
+from medcli.veriserum.pose.inference import PosePredictor
 from medcli.veriserum.pose.pairs import find_pairs
 from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
 from medcli.veriserum.pose.settings import PoseSettings
@@ -296,7 +296,7 @@ def test_manual_reference(pose_study: Path, tmp_path: Path) -> None:
 def test_evaluation_of_a_checkpoint_agrees_with_that_of_its_predictions(
     whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
 ) -> None:
-    predictor = load_predictor(whole_run.best, "cpu")
+    predictor = PosePredictor.load(whole_run.best, "cpu")
     of_model = evaluate_pose(pose_study, predictor, settings=PoseEvaluationSettings(split="test"), name="best")
     assert of_model.pairs == whole_run.test_pairs
     assert of_model.leaks == 0

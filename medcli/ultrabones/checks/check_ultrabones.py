@@ -1,0 +1,134 @@
+"""Whether an UltraBones100k folder is sound (``medcli check ultrabones``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample
+from medcli.core.checking.duplicate_files import duplicate_files
+from medcli.core.files import usable_cores
+from medcli.core.image_io import use_single_threaded_codecs, write_image
+from medcli.core.progress import SILENT, Progress
+from medcli.core.threads import map_in_threads
+from medcli.ultrabones.checks.check_images import FrameFindings, FrameInspector, check_frames
+from medcli.ultrabones.checks.check_tables import check_names, check_specimens, check_tracking
+from medcli.ultrabones.dataset.folder_layout import specimen_folder
+from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.dataset.presence import refuse_absent
+from medcli.ultrabones.dataset.record_frames import Findings, scan_records, sorted_records
+
+ON_SHEET = 12
+"""Frames on the contact sheet."""
+
+
+def check_ultrabones(
+    root: Path | str,
+    specimens: Sequence[int] | None = None,
+    sample: int | None = SAMPLE,
+    seed: int = 0,
+    meshes: Path | None = None,
+    figure: Path | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> DataCheck:
+    """Check the names and tables of all records, and the images and labels of a sample.
+
+    Args:
+        root: the data folder, a specimen or a record.
+        specimens: only these; None: all.
+        sample: frames to look into, drawn with ``seed``; None: every one.
+        meshes: folder of meshes; None: each specimen's own.
+        figure: PNG or JPEG file of a contact sheet of the sample: labels orange, what the meshes give blue.
+        workers: threads; None: one a core.
+
+    Raises:
+        DataError: no such folder, no frame in it, or a specimen is not there.
+    """
+    use_single_threaded_codecs()
+    workers = workers or usable_cores()
+    names, checks = Findings(), Checklist()
+    frames = index_frames(root)
+    records = sorted_records(Path(root), names)
+    if specimens:
+        refuse_absent("specimen", specimens, frames["specimen"].tolist(), root)
+        frames = frames[frames["specimen"].isin(list(specimens))]
+        records, names = [record for record in records if record.specimen in specimens], Findings()
+    parts = list(scan_records(records, names))
+    check_specimens(checks, parts)
+    check_names(checks, [(one.what, one.count, one.examples) for one in names.problems()])
+    check_tracking(checks, parts)
+    _check_duplicates(checks, frames["image"].tolist(), workers, progress)
+    chosen = frames.iloc[draw_sample(len(frames), sample, seed)]
+    found, missing = _look_into(chosen, meshes, figure is not None, workers, progress)
+    check_frames(checks, found, missing)
+    if figure:
+        _write_sheet(figure, found)
+    return DataCheck(
+        "UltraBones100k", Path(root), len(frames), len(found), seed, tuple(checks.lines), figure, checks.failures()
+    )
+
+
+def _look_into(
+    chosen: pd.DataFrame, meshes: Path | None, draw: bool, workers: int, progress: Progress
+) -> tuple[list[FrameFindings], dict[str, str]]:
+    inspector = FrameInspector(meshes)
+    inspector.prepare(chosen)
+    drawn = set(draw_sample(len(chosen), ON_SHEET, 0)) if draw else set()
+    found: list[FrameFindings] = []
+
+    def look(numbered: tuple[int, pd.Series]) -> FrameFindings:
+        number, row = numbered
+        return inspector.inspect(row, number in drawn)
+
+    rows = ((number, row) for number, (_, row) in enumerate(chosen.iterrows()))
+    with progress.task("look into frames", len(chosen), "frames") as advance:
+        for one in map_in_threads(look, rows, workers):
+            found.append(one)
+            advance(1)
+    return found, inspector.missing
+
+
+def _check_duplicates(checks: Checklist, images: list[str], workers: int, progress: Progress) -> None:
+    groups = duplicate_files(images, workers, progress)
+    across = [" = ".join(group) for group in groups if len(_specimens_of(group)) > 1]
+    within = [" = ".join(group) for group in groups if len(_specimens_of(group)) == 1]
+    checks.add(
+        "equal images",
+        f"{sum(len(group) - 1 for group in groups):,} of {len(images):,}; {len(across)} shared by specimens",
+        across,
+        within,
+        "a copy in two specimens stands on both sides of a split: remove one",
+    )
+
+
+def _specimens_of(paths: Sequence[str]) -> set[str]:
+    return {os.fspath(specimen_folder(path) or "") for path in paths}
+
+
+def _record_of(image: str) -> str:
+    """``specimen02 fibula record01`` of an image's path."""
+    record, own = Path(image).parent.parent, specimen_folder(image)
+    parts = record.relative_to(own.parent).parts if own else (record.name,)
+    return " ".join(part for part in parts if part != "ultrasound_records")
+
+
+def _write_sheet(figure: Path, found: Sequence[FrameFindings]) -> None:
+    import cv2
+
+    from medcli.core.contact_sheet import TILE_WIDTH, Tile, tile_sheet
+
+    tiles = []
+    for frame in found:
+        if frame.sheet is not None:
+            rows, columns = frame.sheet.shape[:2]
+            size = (TILE_WIDTH, round(rows * TILE_WIDTH / columns))
+            small = np.asarray(cv2.resize(frame.sheet, size, interpolation=cv2.INTER_AREA), np.uint8)
+            fit = ", ".join(f"{distance:.2f} mm" for distance, _ in frame.fit.values())
+            tiles.append(Tile(small, f"{_record_of(frame.name)} {Path(frame.name).stem} {fit}"))
+    if tiles:
+        write_image(figure, tile_sheet(tiles))

@@ -1,0 +1,180 @@
+"""Checks of Veriserum on a sample of pairs: images, and whether the poses put the implant where it is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.checking.check_lines import Checklist, count_of
+from medcli.core.checking.image_kinds import GREY, InspectedImage, inspect_image
+from medcli.core.errors import DataError
+from medcli.core.mesh import Mesh
+from medcli.core.rigid_transforms import transform_points
+from medcli.veriserum.dataset.detector import GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
+from medcli.veriserum.dataset.pose_tables import pose_matrices
+from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, PoseFrame
+from medcli.veriserum.geometry.outline_overlay import REFERENCE, draw_planes
+from medcli.veriserum.registration.start_poses import StartPoses
+
+_RIM = 7
+"""Pixels at 512 around the implant that it is compared with."""
+_DARK = 0.85
+"""Of the grey value around it: metal is darker than bone or another place of the leg."""
+_LEAST_SHARE = 0.9
+"""Of the pairs: obsolete and unusual ones apart, each pose must be plausible."""
+
+
+@dataclass
+class PairFindings:
+    """What one pair of the sample shows.
+
+    Attributes:
+        id: of the pose.
+        images: plane -> image file.
+        frames: frame of the pose -> whether the implant lies between source and plane and falls into the image, in
+            both planes; empty where the pose cannot be used.
+        darker: frame of the pose -> plane -> whether the implant's silhouette is darker than what surrounds it.
+        sheet: one (H, W, 3) RGB image for each plane; only where asked for.
+        problem: why the pose or images cannot be used, else empty.
+    """
+
+    id: int
+    images: dict[str, InspectedImage] = field(default_factory=dict)
+    frames: dict[str, bool] = field(default_factory=dict)
+    darker: dict[str, dict[str, bool]] = field(default_factory=dict)
+    sheet: list[NDArray[np.uint8]] = field(default_factory=list)
+    problem: str = ""
+
+
+def inspect_pair(number: int, paths: Mapping[str, str], starts: StartPoses | None, draw: bool = False) -> PairFindings:
+    """Decode the images of a pair, and project its implant into both planes.
+
+    Args:
+        paths: plane -> image file.
+        starts: poses, cameras and implants; None: only the images are looked at.
+        draw: keep both images with the implant's outline.
+    """
+    found = PairFindings(number, {plane: inspect_image(path)[0] for plane, path in paths.items()})
+    if starts is None or number not in starts.table.index:
+        return found
+    try:
+        cameras, mesh = starts.geometry.cameras(number), starts.geometry.implant(number).mesh
+        starts.pose(number)  # refuses what is not plausible
+        in_table = pose_matrices(starts.table.loc[[number], list(POSE_COLUMNS)].astype(float))[0]
+        poses = {frame.value: cameras.frame_to_world(frame) @ in_table for frame in PoseFrame}
+        found.frames = {
+            name: is_in_view(cameras, transform_points(pose, mesh.vertices)) for name, pose in poses.items()
+        }
+        images = starts.images(number)
+        for name, pose in poses.items():
+            if found.frames[name]:
+                found.darker[name] = {
+                    plane: _is_dark(image, cameras, plane, mesh, pose) for plane, image in images.items()
+                }
+        if draw:
+            pose = poses[starts.geometry.frame.value]
+            is_drawable = found.frames[starts.geometry.frame.value]
+            found.sheet = draw_planes(images, cameras, mesh, [(pose, REFERENCE)] if is_drawable else [])
+    except DataError as error:
+        found.problem = f"id {number}: {error.message}"
+    return found
+
+
+def is_in_view(cameras: DualPlane, points_mm: NDArray[np.float64]) -> bool:
+    """Whether points (N, 3) in the world lie between source and plane and project into the image, in both planes.
+
+    The middle of the projection must be in the image, as implants at its edge are partly outside.
+    """
+    for plane in PLANES:
+        camera = cameras.camera(plane)
+        above = (points_mm - camera.plane.centre_mm) @ camera.plane.normal
+        if above.min() < 0 or above.max() >= camera.distance_mm:
+            return False
+        seen = camera.project(points_mm)
+        if np.abs((seen.min(axis=0) + seen.max(axis=0)) / 2).max() > GRID_SPAN_MM / 2:
+            return False
+    return True
+
+
+def _is_dark(image: NDArray[np.uint8], cameras: DualPlane, plane: str, mesh: Mesh, pose: NDArray[np.float64]) -> bool:
+    """Whether the image of a plane is darker in the implant's silhouette than around it."""
+    silhouette = cameras.camera(plane).silhouette(mesh, pose, ImageGrid.calibrated(image.shape[0]))
+    width = max(3, round(_RIM * image.shape[0] / 512)) | 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
+    wide = cv2.dilate(silhouette.astype(np.uint8), kernel) > 0
+    around = wide & ~silhouette & (image > 0)
+    if not silhouette.any() or not around.any():
+        return False
+    return bool(image[silhouette].mean() < _DARK * image[around].mean())
+
+
+def check_pair_images_of(checks: Checklist, pairs: Sequence[PairFindings]) -> None:
+    """Lines for the image files of the sample."""
+    images = [image for pair in pairs for image in pair.images.values()]
+    opened = [image for image in images if image.shape]
+    again = "get them again: medcli download veriserum"
+    broken = [image.problem for image in images if image.problem]
+    checks.add("images open", f"{len(opened):,} of {len(images):,}", broken, advice=again)
+    uneven, other = [], []
+    for pair in pairs:
+        sizes = {image.size for image in pair.images.values() if image.shape}
+        uneven += [f"id {pair.id}: {', '.join(sorted(sizes))}"] if len(sizes) > 1 else []
+    for image in opened:
+        is_square = image.shape and image.shape[0] == image.shape[1]  # a calibrated image
+        other += [] if image.shape == (NATIVE_HEIGHT, NATIVE_WIDTH) or is_square else [f"{image.path}: {image.size}"]
+    checks.add(
+        "image size",
+        count_of([image.size for image in opened]) or "none opened",
+        uneven,
+        other,
+        f"published: {NATIVE_WIDTH} x {NATIVE_HEIGHT}; other sizes are resized before they are corrected",
+    )
+    checks.add(
+        "image depth",
+        count_of([image.kind for image in opened]) or "none opened",
+        warn=[f"{image.path}: {image.kind}" for image in opened if image.kind != GREY],
+        advice=f"published: {GREY}; colour is read as luma",
+    )
+
+
+def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: str) -> None:
+    """Lines for the geometry: is the implant between source and plane, in both images, and where these are dark."""
+    usable = [pair for pair in pairs if pair.frames]
+    broken = [pair.problem for pair in pairs if pair.problem]
+    if usable:
+        outside = [f"id {pair.id}: the implant is not in both images" for pair in usable if not pair.frames[frame]]
+        shares = {name: float(np.mean([pair.frames[name] for pair in usable])) for name in usable[0].frames}
+        _add_shares(checks, "pose frame", shares, frame, outside)
+    else:
+        checks.unknown("pose frame", "needs poses, cameras and implants", "get them: medcli download veriserum")
+    seen = [pair for pair in usable if pair.darker]
+    if seen:
+        names = seen[0].frames
+        shares = {
+            name: float(np.mean([all(pair.darker.get(name, {"": False}).values()) for pair in seen])) for name in names
+        }
+        brighter = [
+            f"id {pair.id}, {plane}: the implant is no darker than what surrounds it"
+            for pair in seen
+            for plane, is_dark in pair.darker.get(frame, {}).items()
+            if not is_dark
+        ]
+        _add_shares(checks, "implant is dark there", shares, frame, brighter)
+    if broken:
+        checks.add("poses and images used", f"{len(broken)} of {len(pairs)} cannot be", broken, advice="see each")
+
+
+def _add_shares(checks: Checklist, name: str, shares: Mapping[str, float], frame: str, places: list[str]) -> None:
+    """A line on the share of pairs for which each frame of the poses fits; wrong where another one fits better."""
+    best = max(shares, key=lambda one: (shares[one], one == frame))
+    other = "another --inter-plane, or another unit? look at --figure"
+    advice = f"try --pose-frame {best}" if shares[best] > shares[frame] else other
+    is_wrong = shares[frame] < _LEAST_SHARE
+    figure = "in both images: " + ", ".join(f"{one} {100 * share:.0f} %" for one, share in shares.items())
+    wrong = places or [f"{frame} fits {100 * shares[frame]:.0f} % of the pairs"]
+    checks.add(name, figure, wrong if is_wrong else [], [] if is_wrong else places, advice)

@@ -1,0 +1,272 @@
+"""Checks of Veriserum that open no image: tables, ids, poses, calibrations and implants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medcli.core.checking.check_lines import Checklist
+from medcli.core.errors import DataError
+from medcli.core.plausibility import pose_bounds
+from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.anatomies import KINDS
+from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES, TableKind
+from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.dataset.trial_splits import RUNS, find_trials
+from medcli.veriserum.geometry.biplane import SourceIntensifier
+
+_CALIBRATIONS = 10
+"""Published rows of each calibration table."""
+_GET_TABLES = "get the tables again: medcli download veriserum --only csv"
+_RATE_COLUMNS = ("frame_rate", "framerate", "fps", "frequency_hz")
+_TIME_COLUMNS = {"time_s": 1.0, "time_ms": 1e3, "timestamp_ms": 1e3, "acquisition_time_s": 1.0}
+_SIDE_COLUMNS = ("side", "laterality", "leg", "knee_side")
+
+
+def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | None:
+    """The three tables: there, ids once, the same in CSV files and database; returns the poses, None without."""
+    tables = {}
+    for kind in (POSES, DISTORTIONS, SOURCES):
+        try:
+            rows = folder_index.read_every_row(study.table_file(kind), kind)
+            tables[kind] = study.table(kind)
+        except DataError as error:
+            checks.add(kind.title, error.message, [error.message], advice=error.hint or _GET_TABLES)
+            continue
+        repeated = rows.index[rows.index.duplicated()]
+        file = study.table_file(kind)
+        figure = f"{len(rows):,} rows in {file.name}, {len(repeated):,} repeat an id"
+        expected = "" if kind is POSES or len(rows) == _CALIBRATIONS else f"; published: {_CALIBRATIONS} rows"
+        twice = [f"{file.name}: id {number} twice" for number in dict.fromkeys(repeated.tolist())]
+        wrong, warn = ([], twice) if kind is POSES else (twice, [])  # both components may stand under one id
+        figure += expected
+        checks.add(kind.title, figure, wrong, warn, "the first row of an id counts, by medcli and nobody else")
+    _check_copies(checks, study)
+    return tables.get(POSES)
+
+
+def _check_copies(checks: Checklist, study: VeriserumStudy) -> None:
+    """Whether each CSV file agrees with the database, where a folder has both."""
+    compared, differing = 0, []
+    for kind in (POSES, DISTORTIONS, SOURCES):
+        for path in study.contents.databases:
+            try:
+                one, other = study.table(kind), folder_index.read_table(path, kind)
+            except DataError:
+                continue
+            if study.table_file(kind) == path:
+                continue
+            compared += 1
+            differing += [f"{path.name}, {kind.title}: {text}" for text in _differences(one, other, kind)]
+    if compared:
+        checks.add(
+            "tables and database",
+            f"{compared} tables compared, {len(differing)} differences",
+            warn=differing,
+            advice="the CSV file is used; delete the outdated one",
+        )
+
+
+def _differences(one: pd.DataFrame, other: pd.DataFrame, kind: TableKind) -> list[str]:
+    found = []
+    if apart := len(one.index.symmetric_difference(other.index)):
+        found.append(f"{apart:,} ids in one of them only")
+    both = one.index.intersection(other.index)
+    for name in one.columns.intersection(other.columns):
+        if kind is POSES and name not in (*POSE_COLUMNS, "anatomy_id", "obsolete"):
+            continue
+        a, b = one.loc[both, name], other.loc[both, name]
+        first, second = (pd.to_numeric(side, errors="coerce").to_numpy(np.float64) for side in (a, b))
+        same = (np.abs(first - second) <= 1e-6) | (a.astype(str) == b.astype(str)).to_numpy()
+        same |= (a.isna() & b.isna()).to_numpy()
+        if not same.all():
+            found.append(f"{int((~same).sum()):,} ids differ in {name}")
+    return found
+
+
+def check_poses(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -> None:
+    """Poses in range, ids known to the other tables, trials, components, side and frame rate."""
+    numbers = poses.reindex(columns=list(POSE_COLUMNS)).apply(pd.to_numeric, errors="coerce")
+    bad: dict[int, str] = {}
+    for name, bound in pose_bounds(POSE_COLUMNS).items():
+        for number in numbers.index[~bound.holds(numbers[name])].tolist():
+            bad.setdefault(number, f"id {number}: {bound.problem(float(numbers.at[number, name]), name)}")
+    obsolete = int(folder_index.is_obsolete(poses).sum())
+    figure = f"{len(bad):,} of {len(poses):,} are not; {obsolete:,} are marked obsolete"
+    checks.add("poses in range", figure, bad.values(), advice=_GET_TABLES)
+    _check_ids(checks, study, poses)
+    trials = find_trials(poses, study.contents)
+    runs = [trials.rule] if trials.rule == RUNS else []
+    advice = "no column names the trials: splits follow runs of ids"
+    checks.add("trials", f"{trials.of.nunique():,} by {trials.rule}", warn=runs, advice=advice)
+    _check_components(checks, poses)
+    _check_side_and_rate(checks, poses)
+
+
+def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -> None:
+    known = {"anatomy_id": set(study.surfaces.files)}
+    for name, kind in (("distortion_calibration_id", DISTORTIONS), ("source_int_calibration_id", SOURCES)):
+        try:
+            known[name] = set(study.table(kind).index)
+        except DataError:
+            known[name] = set()
+    found = folder_index.whole_columns(poses, tuple(known))
+    wrong, parts = [], []
+    for name, there in known.items():
+        lost = sorted(set(found[name].dropna().tolist()) - there) if there else []  # the table's own line says so
+        empty = int(found[name].isna().sum())
+        parts.append(f"{name.removesuffix('_id')} {found[name].nunique()}")
+        wrong += [f"{name} {number} of the pose table is not there" for number in lost]
+        wrong += [f"{name} is no whole number in {empty:,} rows"] if empty else []
+    checks.add("ids of the pose table", "used: " + ", ".join(parts), wrong, advice=_GET_TABLES)
+
+
+def _check_components(checks: Checklist, poses: pd.DataFrame) -> None:
+    """Both components under one measurement: what knee motion is computed from."""
+    name = "femur and tibia"
+    if not {"measurement_id", "anatomy_id"} <= set(poses.columns):
+        checks.unknown(name, "the pose table has no measurement_id or anatomy_id", "pair them by image id")
+        return
+    kind_of = {number: kind for kind, numbers in KINDS.items() for number in numbers}
+    kinds = folder_index.whole_numbers(poses["anatomy_id"]).map(kind_of)
+    groups = kinds.groupby(poses["measurement_id"])
+    both, total = int((groups.nunique() == 2).sum()), groups.ngroups
+    middle = groups.size().median() if total else 0
+    figure = f"{both:,} of {total:,} measurements hold both; {middle:g} rows in the median"
+    lacking = [] if both else ["no measurement_id has a femur and a tibia"]
+    checks.add(name, figure, warn=lacking, advice="motion of the knee needs both: pair them by image id")
+
+
+def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
+    side = next((name for name in _SIDE_COLUMNS if name in poses.columns), None)
+    if side is None:
+        checks.unknown("side", "no column names left or right", "state the side where signs depend on it")
+    else:
+        words = poses[side].astype(str).str.strip().str.lower().str[:1]
+        odd = words.index[~words.isin(["l", "r"])].tolist()
+        strange = [f"id {number}: {side} is {poses.at[number, side]!r}" for number in odd]
+        counts = f"left {int((words == 'l').sum()):,}, right {int((words == 'r').sum()):,}, by {side}"
+        checks.add("side", counts, strange, advice="expected left or right")
+    rates = _frame_rates(poses)
+    if rates is None:
+        checks.unknown("frame rate", "no column gives times or a rate", "state it where speeds depend on it")
+        return
+    column, values = rates
+    bad = [f"{value:g} by {column}" for value in values if not 1 <= value <= 1000]
+    several = [f"{value:g} per s" for value in values] if len(values) > 1 else []
+    figure = f"{', '.join(f'{value:.4g}' for value in values[:4])} per s, by {column}"
+    checks.add("frame rate", figure, bad, several, "trials differ in it: do not pool speeds")
+
+
+def _frame_rates(poses: pd.DataFrame) -> tuple[str, list[float]] | None:
+    for name in _RATE_COLUMNS:
+        if name in poses.columns:
+            return name, sorted(set(pd.to_numeric(poses[name], errors="coerce").fillna(0).tolist()))
+    for name, per_second in _TIME_COLUMNS.items():
+        if {name, "measurement_id"} <= set(poses.columns):
+            times = pd.to_numeric(poses[name], errors="coerce").sort_index()
+            steps = times.groupby(poses["measurement_id"]).diff().dropna()
+            if len(steps):
+                middle = float(steps.median())
+                return name, [per_second / middle if middle > 0 else 0.0]
+    return None
+
+
+def check_calibrations(checks: Checklist, study: VeriserumStudy) -> None:
+    """Every row of the calibration tables passes the checks of the commands that use it."""
+    wrong: dict[TableKind, list[str]] = {DISTORTIONS: [], SOURCES: []}
+    counts = {}
+    for kind in wrong:
+        try:
+            table = study.table(kind)
+        except DataError:
+            continue  # the line on the table says so
+        counts[kind] = len(table)
+        distortions = DistortionTable(study)
+        for number, row in table.iterrows():
+            try:
+                if kind is DISTORTIONS:
+                    for plane in PLANES:
+                        distortions.get(int(str(number)), plane)
+                else:
+                    SourceIntensifier.from_row({str(name): value for name, value in row.items()})
+            except DataError as error:
+                wrong[kind].append(f"{number}: {error.message}")
+    for kind, count in counts.items():
+        name = "distortions sane" if kind is DISTORTIONS else "cameras sane"
+        checks.add(name, f"{count - len(wrong[kind])} of {count}", wrong[kind], advice=_GET_TABLES)
+
+
+def check_implants(checks: Checklist, study: VeriserumStudy) -> None:
+    """Every surface can be read, is in millimetres and closed."""
+    wrong, open_ones = [], []
+    for number, path in study.surfaces.files.items():
+        try:
+            if not study.surfaces.implant(number).mesh.is_watertight():
+                open_ones.append(f"{path} is not closed")
+        except DataError as error:
+            wrong.append(error.message)
+    published = {number for numbers in KINDS.values() for number in numbers}
+    lacking = sorted(published - set(study.surfaces.files))
+    absent = f"; absent: {' '.join(map(str, lacking))}" if lacking else ""
+    checks.add(
+        "implants",
+        f"{len(study.surfaces.files)} of {len(published)} published{absent}",
+        [*wrong, *open_ones],
+        [] if study.surfaces.files else ["no ana_NNNNNN.stl"],
+        "get them: medcli download veriserum; rendering needs closed surfaces",
+    )
+
+
+def check_image_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame | None) -> None:
+    """Both planes of each id, rows without images, images without rows, several files of one image."""
+    images = study.contents.images or study.calibrated_images
+    alone = [f"id {number} has {' and '.join(planes)} only" for number, planes in images.items() if len(planes) < 2]
+    total = sum(map(len, images.values()))
+    checks.add(
+        "pairs",
+        f"{len(images):,} ids, {total:,} images, {len(alone):,} without a plane",
+        warn=alone,
+        advice="pairs need both planes: medcli download veriserum",
+    )
+    if poses is not None:
+        lost = sorted(set(images) - set(poses.index))
+        rows = len(set(poses.index) - set(images))
+        partial = [f"{rows:,} rows have no image"] if rows else []
+        checks.add(
+            "images in the table",
+            f"{len(lost):,} ids without a row; {rows:,} rows without images",
+            [f"id {number} is not in the pose table" for number in lost],
+            partial,
+            "a part of the images is here, or the table is of another release",
+        )
+    copies, different = _doubles(study)
+    checks.add(
+        "one file an image",
+        f"{len(copies) + len(different):,} images have several files",
+        different,
+        copies,
+        "keep one of them in the data folder",
+    )
+
+
+def _doubles(study: VeriserumStudy) -> tuple[list[str], list[str]]:
+    from medcli.veriserum.dataset.image_doubles import check_single
+
+    copies, different = [], []
+    for path, others in study.contents.doubles.items():
+        try:
+            check_single(path, others)
+            copies.append(f"{path}: also {_listed(others)}")
+        except DataError as error:
+            different.append(error.message)
+    return copies, different
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ", ".join(str(Path(path)) for path in paths)

@@ -1,0 +1,183 @@
+"""``medcli check ultrabones``: each kind of damage is found by its own check, and by no other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.core.image_io import read_grey, write_image
+from medcli.core.mesh import read_stl, write_stl
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.checks.check_ultrabones import check_ultrabones
+from tests.conftest import MadeOnce, Ran
+
+RECORD = Path("specimen02/ultrasound_records/fibula/record01")
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def sound(made_once: MadeOnce) -> Path:
+    settings = SweepSettings(frames=3)
+    return made_once("checked-legs", lambda root: make_ultrabones(root, (2, 7), settings=settings))
+
+
+@pytest.fixture
+def legs(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "legs"))
+
+
+def states(root: Path, **options: object) -> dict[str, str]:
+    return {line.check: line.state for line in check_ultrabones(root, workers=2, **options).lines}  # type: ignore[arg-type]
+
+
+def files(record: Path, folder: str) -> list[Path]:
+    return sorted((record / folder).glob("*.png"))
+
+
+def edit_table(record: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    table = pd.read_csv(record / "tracking.csv")
+    change(table).to_csv(record / "tracking.csv", index=False)
+
+
+def set_cell(column: str, value: float) -> Damage:
+    def damage(record: Path) -> None:
+        edit_table(record, lambda table: table.assign(**{column: [value, *table[column][1:]]}))
+
+    return damage
+
+
+def truncate(folder: str) -> Damage:
+    def damage(record: Path) -> None:
+        path = files(record, folder)[0]
+        path.write_bytes(path.read_bytes()[:-40])
+
+    return damage
+
+
+def grey_label(record: Path) -> None:
+    for path in files(record, "Labels"):
+        label = read_grey(path)
+        write_image(path, np.where(label > 0, 254, 0).astype(np.uint8))
+
+
+def colour_image(record: Path) -> None:
+    path = files(record, "UltrasoundImages")[0]
+    write_image(path, np.repeat(read_grey(path)[..., None], 3, axis=2))
+
+
+def small_label(record: Path) -> None:
+    path = files(record, "Labels")[0]
+    write_image(path, np.asarray(cv2.resize(read_grey(path), (475, 406)), np.uint8))
+
+
+def shift_labels(pixels: int) -> Damage:
+    def damage(record: Path) -> None:
+        for folder in ("Labels", "Labels_full"):
+            for path in files(record, folder):
+                write_image(path, np.roll(read_grey(path), pixels, axis=0))
+
+    return damage
+
+
+def copy_image(record: Path) -> None:
+    other = record.parents[3] / "specimen07" / record.relative_to(record.parents[2])
+    shutil.copy(files(record, "UltrasoundImages")[0], files(other, "UltrasoundImages")[0])
+
+
+def copy_within(record: Path) -> None:
+    first, second, *_ = files(record, "UltrasoundImages")
+    shutil.copy(first, second)
+
+
+def crop_images(record: Path) -> None:
+    for folder in ("UltrasoundImages", "Labels", "Labels_full"):
+        for path in files(record, folder):
+            write_image(path, np.ascontiguousarray(read_grey(path)[:-60, :-60]))
+
+
+def scale_mesh(record: Path) -> None:
+    for path in (record.parents[2] / "CT_bone_segmentations").glob("*.stl"):
+        mesh = read_stl(path)
+        write_stl(type(mesh)(mesh.vertices + np.array([0.0, 0.0, 40.0]), mesh.faces), path)
+
+
+DAMAGE: list[tuple[str, Damage, dict[str, str]]] = [
+    ("cut image", truncate("UltrasoundImages"), {"images open": "wrong"}),
+    ("cut label", truncate("Labels"), {"labels open": "wrong"}),
+    ("colour", colour_image, {"image depth": "warning"}),
+    ("grey label", grey_label, {"label pixels": "warning"}),
+    ("small label", small_label, {"label pixels": "wrong"}),
+    ("labels off by 1 mm", shift_labels(19), {"labels on the meshes": "warning"}),
+    ("labels of another frame", shift_labels(300), {"labels on the meshes": "wrong"}),
+    ("another mesh", scale_mesh, {"labels on the meshes": "wrong"}),
+    ("copy in another specimen", copy_image, {"equal images": "wrong"}),
+    ("copy in a record", copy_within, {"equal images": "warning"}),
+    ("cropped", crop_images, {"image size": "warning", "labels on the meshes": "wrong"}),
+    ("no image", lambda r: files(r, "UltrasoundImages")[0].unlink(),
+     {"labels of images": "wrong", "rows without image": "warning"}),
+    ("no label", lambda r: [files(r, f)[0].unlink() for f in ("Labels", "Labels_full")],
+     {"labels of images": "warning"}),
+    ("no row", lambda r: edit_table(r, lambda t: t[1:]), {"images in the tables": "warning"}),
+    ("row twice", lambda r: edit_table(r, lambda t: pd.concat([t, t[-1:]])), {"timestamps": "wrong"}),
+    ("descending", lambda r: edit_table(r, lambda t: t[::-1]), {"timestamps": "warning"}),
+    ("pose in metres", set_cell("x", 1e5), {"poses in range": "wrong"}),
+    ("no pose", set_cell("euler_y", float("nan")), {"poses in range": "wrong"}),
+    ("spacing in micrometres", lambda r: edit_table(r, lambda t: t.assign(space_factor=53.92)),
+     {"pixel spacing": "wrong"}),
+    ("wide correction", set_cell("x", 70.0), {"refined poses": "warning"}),
+    ("no header", lambda r: (r / "tracking.csv").write_text("1,2,3\n4,5,6\n"),
+     {"tracking tables": "wrong"}),
+    ("odd name", lambda r: files(r, "UltrasoundImages")[0].with_name("overview.png").write_bytes(b""),
+     {"folders and names": "warning"}),
+    ("unknown specimen", lambda r: r.parents[2].rename(r.parents[3] / "specimen77"), {"specimens": "warning"}),
+    ("another donor", lambda r: r.parents[2].rename(r.parents[3] / "cadaver02_F999999"), {"donors": "wrong"}),
+]  # fmt: skip
+
+
+def test_sound_data_are_ok(sound: Path) -> None:
+    assert {check: state for check, state in states(sound).items() if state != "ok"} == {}
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "damage", "expected"), DAMAGE, ids=[name for name, *_ in DAMAGE])
+def test_each_damage_has_its_check(legs: Path, name: str, damage: Damage, expected: dict[str, str]) -> None:
+    damage(legs / RECORD)
+    assert {check: state for check, state in states(legs).items() if state != "ok"} == expected
+
+
+def test_all_at_once_in_words_numbers_and_status(medcli: Callable[..., Ran], legs: Path, tmp_path: Path) -> None:
+    record = legs / RECORD
+    for name, damage, _ in DAMAGE[:1]:
+        assert name == "cut image"
+        damage(record)
+    set_cell("x", 1e5)(record)
+    copy_within(legs / "specimen07" / RECORD.relative_to("specimen02"))
+    sheet = tmp_path / "sheet.png"
+    ran = medcli("check", "ultrabones", "--root", legs, "--all", "--figure", sheet)
+    assert ran.code == 4
+    assert "images open           wrong    5 of 6; get the data with" in ran.out
+    assert "failed: poses in range: " in ran.err
+    assert "x is 100000 mm, expected -10000 to 10000 mm" in ran.err
+    assert cv2.imread(str(sheet)).shape[1] > 900
+    found = json.loads(medcli("check", "ultrabones", "--root", legs, "--sample", "2", "--json").out)
+    assert (found["schema"], found["items"], found["looked_into"]) == ("medcli.check.v1", 6, 2)
+    assert [line["check"] for line in found["lines"] if line["state"] == "warning"] == ["equal images"]
+
+
+def test_no_data_is_status_3_before_anything_is_loaded(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    ran = medcli("check", "ultrabones", "--root", tmp_path, "--figure", tmp_path / "sheet.pdf")
+    assert (ran.code, ran.err.count("error: ")) == (2, 2)
+    assert medcli("check", "ultrabones", "--root", tmp_path).code == 3
+
+
+def test_without_meshes_labels_are_unknown(legs: Path) -> None:
+    for folder in legs.rglob("CT_bone_segmentations"):
+        shutil.rmtree(folder)
+    assert states(legs, sample=2)["labels on the meshes"] == "unknown"

@@ -1,0 +1,181 @@
+"""``medcli check veriserum``: each kind of damage is found by its own check, and by no other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.core.checking.check_lines import Checklist
+from medcli.core.image_io import read_grey, write_image
+from medcli.synthetic.fluoroscopy.dataset import make_veriserum
+from medcli.synthetic.fluoroscopy.motion import pose_cells
+from medcli.veriserum.checks.check_pose_table import check_tables
+from medcli.veriserum.checks.check_veriserum import check_veriserum
+from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.geometry.biplane import PoseFrame
+from medcli.veriserum.registration.start_poses import Sources
+from tests.conftest import MadeOnce, Ran
+
+POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
+IMAGES = "veriserum_collection_compressed"
+Damage = Callable[[Path], object]
+
+
+def make_sound(root: Path) -> None:
+    """Four pairs of a trial of which two show the femur and two the tibia, without a database."""
+    study = make_veriserum(root, pairs=4, frames_per_trial=4, anatomies=(1,), obsolete_every=0, calibrations=1).study
+    for path in [*root.glob("*.db"), *root.glob("grid_phantom")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    table = pd.read_csv(root / POSES)
+    for row in (2, 3):
+        frame = study.frames[row + 1]
+        cells = {"anatomy_id": frame.companion_id, **pose_cells(frame.knee.of("tibia"))}
+        for name, value in cells.items():
+            table.loc[row, name] = float(value)
+    table.assign(side="left", fps=30).to_csv(root / POSES, index=False)
+
+
+@pytest.fixture(scope="module")
+def sound(made_once: MadeOnce) -> Path:
+    return made_once("checked-knees", make_sound)
+
+
+@pytest.fixture
+def knees(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "knees"))
+
+
+def states(root: Path, frame: PoseFrame = PoseFrame.WORLD, **options: Any) -> dict[str, str]:
+    found = check_veriserum(Sources(root, frame=frame), workers=2, **options)
+    return {line.check: line.state for line in found.lines}
+
+
+def edit(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Damage:
+    def damage(root: Path) -> None:
+        path = root / "csv_files" / name
+        change(pd.read_csv(path)).to_csv(path, index=False)
+
+    return damage
+
+
+def set_cell(name: str, column: str, value: object) -> Damage:
+    return edit(name, lambda table: table.assign(**{column: [value, *table[column][1:]]}))
+
+
+def image(root: Path, name: str) -> Path:
+    return root / IMAGES / f"{name}.jpg"
+
+
+def cut(root: Path) -> None:
+    path = image(root, "bs_000001")
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def rewrite(change: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    def damage(root: Path) -> None:
+        path = image(root, "bs_000001")
+        write_image(path, change(read_grey(path)))
+
+    return damage
+
+
+def move_poses(mm: float) -> Damage:
+    return edit(TABLE, lambda table: table.assign(tx=table["tx"] + mm))
+
+
+TABLE, DISTORTION, SOURCE = (
+    "veriserum_pose_reloaded_refined_all.csv",
+    "distortion_calibration_reloaded.csv",
+    "source_int_calibration_reloaded.csv",
+)
+DARK = "implant is dark there"
+DAMAGE: list[tuple[str, Damage, dict[str, str]]] = [
+    ("cut image", cut, {"images open": "wrong", "poses and images used": "wrong"}),
+    ("colour", rewrite(lambda grey: np.repeat(grey[..., None], 3, axis=2)), {"image depth": "warning"}),
+    ("small plane", rewrite(lambda grey: np.asarray(cv2.resize(grey, (832, 800)))), {"image size": "wrong"}),
+    ("no plane", lambda root: image(root, "fs_000002").unlink(),
+     {"pairs": "warning", "poses and images used": "wrong"}),
+    ("two files", lambda root: shutil.copy(image(root, "bs_000001"), root / "bs_000001.jpg"),
+     {"one file an image": "warning"}),
+    ("two images", lambda root: shutil.copy(image(root, "bs_000002"), root / "bs_000001.jpg"),
+     {"one file an image": "wrong", "equal images": "warning", "poses and images used": "wrong"}),
+    ("one image twice", lambda root: shutil.copy(image(root, "bs_000001"), image(root, "bs_000002")),
+     {"equal images": "warning"}),
+    ("pose in metres", set_cell(TABLE, "tz", 5e5), {"poses in range": "wrong", "poses and images used": "wrong"}),
+    ("unknown implant", set_cell(TABLE, "anatomy_id", 9),
+     {"ids of the pose table": "wrong", "poses and images used": "wrong"}),
+    ("id twice", edit(TABLE, lambda table: pd.concat([table, table[:1]])), {"pose table": "warning"}),
+    ("no row", edit(TABLE, lambda table: table[:-1]), {"images in the table": "wrong"}),
+    ("femora alone", edit(TABLE, lambda table: table.assign(anatomy_id=1).assign(measurement_id=5)[:2]),
+     {"femur and tibia": "warning", "images in the table": "wrong", "trials": "warning"}),
+    ("no side", edit(TABLE, lambda table: table.drop(columns=["side", "fps"])),
+     {"side": "unknown", "frame rate": "unknown"}),
+    ("side", set_cell(TABLE, "side", "upper"), {"side": "wrong"}),
+    ("frame rate", edit(TABLE, lambda table: table.assign(fps=0)), {"frame rate": "wrong"}),
+    ("distortion", set_cell(DISTORTION, "distortion_result_bs", "0;1;2"),
+     {"distortions sane": "wrong", "poses and images used": "wrong"}),
+    ("camera", set_cell(SOURCE, "sid_fs", -1850.0), {"cameras sane": "wrong", "pose frame": "unknown",
+                                                     "poses and images used": "wrong"}),
+    ("open implant", lambda root: open_mesh(root), {"implants": "wrong"}),
+    ("beside the image", move_poses(400), {"pose frame": "wrong"}),
+    ("beside the knee", move_poses(60), {DARK: "wrong"}),
+]  # fmt: skip
+
+
+def open_mesh(root: Path) -> None:
+    from medcli.core.mesh import Mesh, read_stl, write_stl
+
+    path = next(root.rglob("ana_000007.stl"))
+    mesh = read_stl(path)
+    write_stl(Mesh(mesh.vertices, mesh.faces[:-1]), path)
+
+
+def test_sound_data_are_ok_in_their_own_frame_only(sound: Path) -> None:
+    assert {check: state for check, state in states(sound).items() if state != "ok"} == {}
+    assert states(sound, PoseFrame.SOURCE_BS)["pose frame"] == "wrong"
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "damage", "expected"), DAMAGE, ids=[name for name, *_ in DAMAGE])
+def test_each_damage_has_its_check(knees: Path, name: str, damage: Damage, expected: dict[str, str]) -> None:
+    damage(knees)
+    found = {check: state for check, state in states(knees).items() if state != "ok"}
+    assert found == expected
+
+
+def test_words_numbers_and_status(medcli: Callable[..., Ran], knees: Path, tmp_path: Path) -> None:
+    cut(knees)
+    sheet = tmp_path / "sheet.png"
+    ran = medcli("check", "veriserum", "--root", knees, "--pose-frame", "source-bs", "--figure", sheet)
+    assert ran.code == 4
+    assert "world 100 %, fs 100 %, source-bs 0 %; try --pose-frame world" in ran.out
+    assert "failed: images open: " in ran.err
+    assert cv2.imread(str(sheet)) is not None
+    found = json.loads(medcli("check", "veriserum", "--root", knees, "--sample", "1", "--json").out)
+    assert (found["schema"], found["items"], found["looked_into"]) == ("medcli.check.v1", 4, 1)
+
+
+def test_tables_alone_are_checked_and_nothing_is_status_3(
+    medcli: Callable[..., Ran], knees: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(knees / IMAGES)
+    assert states(knees)["images"] == "unknown"
+    assert states(knees)["poses in range"] == "ok"
+    assert medcli("check", "veriserum", "--root", tmp_path / "knees" / IMAGES).code == 3
+
+
+def test_tables_and_database_that_disagree(tmp_path: Path) -> None:
+    root = make_veriserum(tmp_path / "both", pairs=1, obsolete_every=0).root
+    for expected in ("ok", "warning"):
+        checks = Checklist()
+        check_tables(checks, VeriserumStudy(root))
+        assert {line.check: line.state for line in checks.lines}["tables and database"] == expected
+        set_cell(TABLE, "tx", 1.0)(root)
