@@ -82,6 +82,7 @@ TESTED_IN = {
     "training/test_run_folder.py": "training/training_run",
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
+    "ultrabones/evaluation/test_published_split.py": "ultrabones/dataset/published_records",
     "ultrabones/checks/test_check_ultrabones.py": (
         "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
     ),

@@ -12,7 +12,8 @@ import pandas as pd
 from medcli.core.checking.check_lines import Checklist
 from medcli.core.errors import DataError
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds
-from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS, SPECIMENS, donor_of
+from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS, PUBLISHED_SPECIMENS, SPECIMENS, donor_of
+from medcli.ultrabones.dataset.published_records import missing_records
 from medcli.ultrabones.dataset.record_frames import RecordFrames
 from medcli.ultrabones.dataset.tracking_table import (
     OPTIMIZED_POSE_COLUMNS,
@@ -69,6 +70,19 @@ def check_specimens(checks: Checklist, records: Sequence[RecordFrames]) -> None:
     legs = [f"{'/'.join(map(str, sorted(own)))}" for own in donors.values() if len(own) > 1]
     two = f"; two legs of one donor: {', '.join(legs)}" if legs else ""
     checks.add("donors", f"{len(donors)} known{two}", contradicting, advice="is the folder's name right?")
+
+
+def check_published_records(checks: Checklist, records: Sequence[RecordFrames]) -> None:
+    """The records of the published specimens that are there, against the published ones."""
+    there = sorted({part.record.specimen for part in records} & set(PUBLISHED_RECORDS))
+    published = sum(len(numbers) for number in there for numbers in PUBLISHED_RECORDS[number].values())
+    lacking = list(missing_records([part.record for part in records], there))
+    checks.add(
+        "records",
+        f"{len(records)}; {published} are published of these specimens",
+        warn=lacking,
+        advice="a part of the data, or: medcli download ultrabones",
+    )
 
 
 def check_names(checks: Checklist, problems: Iterable[tuple[str, int, tuple[str, ...]]]) -> None:

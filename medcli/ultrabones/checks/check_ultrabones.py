@@ -14,9 +14,10 @@ from medcli.core.checking.duplicate_files import duplicate_files
 from medcli.core.files import usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import is_synthetic
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.checks.check_images import FrameFindings, FrameInspector, check_frames
-from medcli.ultrabones.checks.check_tables import check_names, check_specimens, check_tracking
+from medcli.ultrabones.checks.check_tables import check_names, check_published_records, check_specimens, check_tracking
 from medcli.ultrabones.dataset.folder_layout import specimen_folder
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.presence import refuse_absent
@@ -60,6 +61,8 @@ def check_ultrabones(
         records, names = [record for record in records if record.specimen in specimens], Findings()
     parts = list(scan_records(records, names))
     check_specimens(checks, parts)
+    if not is_synthetic(Path(root)):
+        check_published_records(checks, parts)
     check_names(checks, [(one.what, one.count, one.examples) for one in names.problems()])
     check_tracking(checks, parts)
     _check_duplicates(checks, frames["image"].tolist(), workers, progress)

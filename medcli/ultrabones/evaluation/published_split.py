@@ -8,8 +8,9 @@ from pathlib import Path
 from medcli.core.errors import DataError, UsageError
 from medcli.core.run_provenance import is_synthetic
 from medcli.transfer.destination import MANIFEST, read_manifest
-from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS, TEST_SPECIMENS
+from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.ultrabones.dataset.publication import FileKind, read_name
+from medcli.ultrabones.dataset.published_records import missing_records
 from medcli.ultrabones.dataset.record_frames import DOWNLOAD_HINT, Findings, RecordFrames, scan_records, sorted_records
 
 _SPECIMENS = " ".join(map(str, TEST_SPECIMENS))
@@ -42,31 +43,18 @@ def check_published_split(root: Path) -> None:
         raise DataError(f"{root} holds synthetic frames; the published result is of real ones", DOWNLOAD_HINT)
     findings = Findings()
     frames = list(scan_records([r for r in sorted_records(root) if r.specimen in TEST_SPECIMENS], findings))
-    missing = [*_missing_records(frames), *_unusable_records(frames), *_missing_images(findings), *_not_here(root)]
+    missing = [
+        *missing_records([part.record for part in frames], TEST_SPECIMENS),
+        *_unusable_records(frames),
+        *_missing_images(findings),
+        *_not_here(root),
+    ]
     if missing:
         more = f"; {len(missing) - _MOST_LISTED} more" if len(missing) > _MOST_LISTED else ""
         raise DataError(
             f"the published test split is not complete in {root}: {'; '.join(missing[:_MOST_LISTED])}{more}",
             f"get it with: medcli download ultrabones --specimens {_SPECIMENS}",
         )
-
-
-def _missing_records(frames: Sequence[RecordFrames]) -> Iterator[str]:
-    for specimen in TEST_SPECIMENS:
-        mine = [part.record for part in frames if part.record.specimen == specimen]
-        expected = PUBLISHED_RECORDS[specimen]
-        if not mine:
-            yield f"no specimen {specimen}"
-        elif any(record.anatomy for record in mine):
-            for anatomy, numbers in expected.items():
-                here = {record.record for record in mine if record.anatomy == anatomy}
-                # The current release may count the records of each anatomy from 1.
-                anew = set(range(1, len(numbers) + 1))
-                lacking = min((set(one) - here for one in (numbers, anew)), key=len)
-                if lacking:
-                    yield f"specimen {specimen}: no {anatomy} record {_words(lacking)}"
-        elif lacking := {number for numbers in expected.values() for number in numbers} - {one.record for one in mine}:
-            yield f"specimen {specimen}: no record {_words(lacking)}"
 
 
 def _unusable_records(frames: Sequence[RecordFrames]) -> Iterator[str]:
@@ -91,7 +79,3 @@ def _not_here(root: Path) -> Iterator[str]:
     gone = [path for path in mine if not (root / path).is_file()]
     if gone:
         yield f"{len(gone):,} downloaded files are gone, first {gone[0]}"
-
-
-def _words(numbers: set[int]) -> str:
-    return " ".join(map(str, sorted(numbers)))

@@ -14,6 +14,7 @@ import pytest
 
 from medcli.core.image_io import read_grey, write_image
 from medcli.core.mesh import read_stl, write_stl
+from medcli.core.run_provenance import SYNTHETIC
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.checks.check_ultrabones import check_ultrabones
 from tests.conftest import MadeOnce, Ran
@@ -143,6 +144,15 @@ DAMAGE: list[tuple[str, Damage, dict[str, str]]] = [
 
 def test_sound_data_are_ok(sound: Path) -> None:
     assert {check: state for check, state in states(sound).items() if state != "ok"} == {}
+
+
+def test_records_that_are_published_and_not_there_are_named(legs: Path, medcli: Callable[..., Ran]) -> None:
+    """Real data have no mark of synthetic ones; here two legs have one record each of 10 and of 9 published ones."""
+    (legs / SYNTHETIC).unlink()
+    found = json.loads(medcli("check", "ultrabones", "--root", legs, "--sample", "1", "--json").out)
+    line = next(line for line in found["lines"] if line["check"] == "records")
+    assert (line["state"], line["figure"]) == ("warning", "2; 19 are published of these specimens")
+    assert "specimen 7: no fibula record 2 3" in "; ".join(line["examples"])
 
 
 @pytest.mark.deep
