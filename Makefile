@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Two workers, each with whole files, so that what a file's tests share is made once. More words for pytest:
 # make test ARGS="tests/core -x"
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 
 # Python keeps what it compiled: the tests start many processes, and importing torch from its sources takes long.

@@ -149,6 +149,7 @@ def test_a_frame_far_from_the_bone_is_left_alone(scene: tuple[np.ndarray, list[S
 
 
 @pytest.mark.real_data
+@pytest.mark.deep
 def test_published_frames_are_refined_better_than_published(real_data: Path) -> None:
     root = real_data / "ultrabones-example"
     sweep = find_sweeps(root, [90])[0]

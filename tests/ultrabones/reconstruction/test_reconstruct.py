@@ -298,6 +298,7 @@ class TestCommand:
 
 
 @pytest.mark.real_data
+@pytest.mark.deep
 def test_full_labels_of_the_example(real_data: Path, tmp_path: Path) -> None:
     result = reconstruct_ultrabones(real_data / "ultrabones-example", tmp_path, [90], settings=FULL)
     record = result.records[0]

@@ -124,6 +124,7 @@ def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainResult)
     assert json.loads((whole_run.out / "result.json").read_text())["schema"] == "medcli.train_seg.v1"
 
 
+@pytest.mark.deep
 def test_training_learns(data: Path, settings: SegmentationSettings, tmp_path: Path) -> None:
     """The loss on the frames learnt from falls well below that of the first epoch."""
     plain = dataclasses.replace(settings, augment="none", epochs=6, lr=5e-3, limit_frames=10)
@@ -168,9 +169,10 @@ segmentation.SegmentationModule.training_step = die
 
 
 @posix
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("killer", "epochs_left"),
-    [(KILLED_WHILE_WRITING, 3), pytest.param(KILLED_WITHIN_AN_EPOCH, 1, marks=pytest.mark.deep)],
+    [(KILLED_WHILE_WRITING, 3), (KILLED_WITHIN_AN_EPOCH, 1)],
 )
 def test_killed_run_resumes_with_the_same_numbers(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path, killer: str, epochs_left: int
@@ -382,7 +384,7 @@ def test_png_files_without_the_cache_give_the_same_numbers(
         ),
         ({"lr": 1e30, "augment": "none"}, MedcliError, "the training loss is (nan|inf) in step"),
         ({"encoder": "resnet35"}, UsageError, "no encoder 'resnet35'"),
-        ({"gpus": "1"}, UsageError, "--gpus 1 requested"),
+        ({"gpus": "1"}, UsageError, "1 GPU requested"),
         ({"loggers": ("comet",)}, UsageError, "--logger 'comet'"),
         ({"root": Path("nowhere")}, DataError, "no folder nowhere"),
     ],

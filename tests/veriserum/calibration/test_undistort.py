@@ -19,6 +19,7 @@ from medcli import __version__
 from medcli.core import files, image_io
 from medcli.core.errors import DataError, MedcliError
 from medcli.core.run_provenance import NAME as RUN_NOTE
+from medcli.core.run_records.options import OPTIONS_FILE
 from medcli.veriserum.calibration import undistort as module
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
 from medcli.veriserum.calibration.undistort import CalibrationSettings, ImageSelection, calibrate
@@ -32,7 +33,9 @@ DISTORTION = "csv_files/distortion_calibration_reloaded.csv"
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != RUN_NOTE}
+    return {
+        path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name not in (RUN_NOTE, OPTIONS_FILE)
+    }
 
 
 def expect(root: Path, distortion: PolynomialDistortion, number: int) -> dict[str, np.ndarray]:

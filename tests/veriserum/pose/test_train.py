@@ -165,6 +165,7 @@ def test_second_start_of_a_finished_run_computes_nothing(whole_run: TrainPoseRes
     assert {path.name: path.stat().st_mtime_ns for path in whole_run.out.iterdir()} == before
 
 
+@pytest.mark.deep
 def test_training_learns(pose_study: Path, tmp_path: Path) -> None:
     """On the training pairs, errors fall well below those of the mean pose."""
     settings = dataclasses.replace(small(pose_study), epochs=30, lr=1e-2)
@@ -183,7 +184,7 @@ def test_training_learns(pose_study: Path, tmp_path: Path) -> None:
         ({"size": 8}, UsageError, "--size 8 is too small"),
         ({"split": "frames"}, UsageError, "--split 'frames'"),
         ({"backbone": "resnext"}, UsageError, "no backbone 'resnext'"),
-        ({"gpus": "1"}, UsageError, "--gpus 1 requested"),
+        ({"gpus": "1"}, UsageError, "1 GPU requested"),
         ({"root": Path("nowhere")}, DataError, "no folder nowhere"),
         ({"calibrated": Path("nowhere")}, DataError, "no folder nowhere"),
     ],
