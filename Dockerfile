@@ -1,4 +1,4 @@
-# medcli in a container. On the CPU (about 2 GB), and with CUDA for NVIDIA cards (about 8 GB):
+# medcli in a container. On the CPU, and with CUDA for NVIDIA cards:
 #
 #     docker build --tag medcli .
 #     docker build --tag medcli:cuda --build-arg TORCH=cu126 .
