@@ -186,13 +186,15 @@ class _Handler(BaseHTTPRequestHandler):
             piece = bytearray(content[position:upto])
             if trouble.flip is not None and position <= trouble.flip < upto:
                 piece[trouble.flip - position] ^= 0xFF
+            with self.server.lock:
+                request.sent += len(piece)  # before a client can have it, and be done
             try:
                 self.wfile.write(piece)
             except OSError:
+                with self.server.lock:
+                    request.sent -= len(piece)
                 self.close_connection = True
                 return
-            with self.server.lock:
-                request.sent += len(piece)
             position = upto
             if trouble.trickle_s:
                 time.sleep(trouble.trickle_s)

@@ -26,6 +26,10 @@ class GuardedStream(io.TextIOBase):
     def flush(self) -> None:
         self._stream.flush()
 
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
     def isatty(self) -> bool:
         return self._stream.isatty()
 

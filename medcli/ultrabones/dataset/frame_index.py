@@ -83,7 +83,18 @@ def mask_path(frames: Any, kind: str) -> Any:
         _mask_of(*folders[record], timestamp)
         for record, timestamp in zip(frames["record_dir"], frames["timestamp"].tolist(), strict=True)
     ]
-    return pd.Series(paths, index=frames.index, dtype="str", name=kind)
+    return pd.Series(paths, index=frames.index, dtype=object, name=kind)
+
+
+def positions_by_record(frames: pd.DataFrame) -> dict[str, list[int]]:
+    """``record_dir`` -> positions of its rows in the table, in its order.
+
+    As ``groupby`` would give them, whose keys cannot be names that are not UTF-8 where pyarrow is installed.
+    """
+    found: dict[str, list[int]] = {}
+    for position, record in enumerate(frames["record_dir"].tolist()):
+        found.setdefault(record, []).append(position)
+    return found
 
 
 def _list_masks(record_dir: str, kind: str) -> tuple[str, dict[int, str]]:
@@ -118,4 +129,7 @@ def _as_table(parts: list[RecordFrames]) -> pd.DataFrame:
         "record_dir": of_record([record.path for record in records], object),
         "tracking": of_frame("tracking", np.int64),
     }
-    return pd.DataFrame(columns, columns=list(COLUMNS))
+    # Text stays as Python has it: the strings of pyarrow, pandas' choice where it is installed, take no name of a file
+    # that is not UTF-8.
+    text = {name: pd.Series(values, dtype=object) for name, values in columns.items() if values.dtype == object}
+    return pd.DataFrame(columns | text, columns=list(COLUMNS))

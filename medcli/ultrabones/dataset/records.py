@@ -119,13 +119,16 @@ def read_poses(sweep: Sweep, kind: str | None = None) -> Poses:
 
 
 def _as_sweeps(frames: pd.DataFrame) -> Iterator[Sweep]:
-    for folder, part in frames.groupby("record_dir", sort=False):
+    from medcli.ultrabones.dataset.frame_index import positions_by_record
+
+    for folder, positions in positions_by_record(frames).items():
+        part = frames.iloc[positions]
         first = part.iloc[0]
         yield Sweep(
             specimen=int(first["specimen"]),
             anatomy=str(first["anatomy"]),
             record=int(first["record"]),
-            folder=Path(str(folder)),
+            folder=Path(folder),
             timestamps=tuple(part["timestamp"].tolist()),
             images=tuple(part["image"].tolist()),
             rows=part["tracking"].to_numpy(np.int64),

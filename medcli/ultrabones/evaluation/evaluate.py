@@ -22,7 +22,7 @@ from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import is_synthetic, note_run
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
-from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.dataset.frame_index import index_frames, positions_by_record
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.dataset.splits import DonorOverlap, choose_frames, donor_overlap, donors_in, label_column
@@ -235,9 +235,9 @@ def _check_spacing(spacing_mm: float) -> None:
 def _spacings_mm(frames: pd.DataFrame) -> list[float]:
     """Edge of each frame's native pixels: the tracking table's ``space_factor``, or the published one."""
     spacings = np.full(len(frames), PIXEL_SPACING_MM)
-    for record, rows in frames.groupby("record_dir").indices.items():
+    for record, rows in sorted(positions_by_record(frames).items()):
         try:
-            factors = read_tracking(str(record))["space_factor"].to_numpy()
+            factors = read_tracking(record)["space_factor"].to_numpy()
         except DataError:
             continue
         mine = factors[frames["tracking"].to_numpy()[rows]]

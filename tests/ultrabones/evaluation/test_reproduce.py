@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset import published_records
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
-from medcli.ultrabones.evaluation import published_result, published_split
+from medcli.ultrabones.evaluation import published_result
 from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.network import build_model
@@ -28,7 +29,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Synthetic frames that pass for the complete published test split."""
     root = make_ultrabones(tmp_path / "data", (2, 7, 8), settings=SweepSettings(frames=2, scale=0.2))
     (root / "synthetic.json").unlink()
-    monkeypatch.setattr(published_split, "PUBLISHED_RECORDS", {number: {"fibula": (1,)} for number in (2, 7, 8)})
+    monkeypatch.setattr(published_records, "PUBLISHED_RECORDS", {number: {"fibula": (1,)} for number in (2, 7, 8)})
     return root
 
 
