@@ -124,8 +124,8 @@ def note_run(
         return path
     try:
         remove_leftovers(path.parent)
-        write_json(path, content)
         write_options(target, verb)
+        write_json(path, content)  # last: a run that was killed before it is noted again
     except OSError as error:
         logger.warning("cannot write %s: %s", path, error.strerror or error)
     return path
