@@ -27,12 +27,7 @@ def seg(
     output: Output,
     checkpoint: options.SegCheckpoint = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    train_specimens: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--train-specimens", help="Specimens trained on.  [default: those stored in the checkpoint]", metavar="N"
-        ),
-    ] = None,
+    train_specimens: options.TrainedOn = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
     / "evaluate"
     / "published",

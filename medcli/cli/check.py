@@ -120,7 +120,7 @@ def _show(output: Output, result: DataCheck) -> None:
         for number, part in enumerate(parts):
             head = f"{line.check:<{name}}  {line.state:<{state}}" if number == 0 else " " * (name + state + 2)
             output.line(f"{head}  {part}")
-        if line.state == "warning" and output.verbose:
+        if line.state == "warning":
             output.line(f"{'':<{name + state + 4}}such as {line.examples[0]}")
     states = [line.state for line in result.lines]
     counts = [f"{states.count(kind)} {kind}" for kind in ("ok", "warning", "wrong", "unknown")]

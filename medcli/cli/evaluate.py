@@ -55,12 +55,7 @@ def seg(
     visible_threshold: Annotated[
         float, typer.Option("--visible-threshold", min=0, max=255, help="Grey value from which bone counts as visible.")
     ] = 107,
-    train_specimens: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--train-specimens", help="Specimens trained on.  [default: those stored in the checkpoint]", metavar="N"
-        ),
-    ] = None,
+    train_specimens: options.TrainedOn = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
     / "evaluate"
     / "seg",

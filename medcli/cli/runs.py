@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 app = App(help="List, compare and repeat runs.")
 Folder = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
+_PLACES = ("--out", "--resume", "--overlays", "--figure")
 _WIDTH = 80
 _NARROWEST = 9
 
@@ -211,12 +212,12 @@ def _words(ctx: typer.Context, plan: RepeatPlan) -> list[str]:
 
 
 def _without_out(typed: Sequence[str]) -> Iterator[str]:
-    """A command line without its ``--out`` and what would make it replace results or resume."""
+    """A command line without what it writes, and without what would make it replace results or resume."""
     rest = iter(typed)
     for word in rest:
-        if word in ("--out", "--resume"):
+        if word in _PLACES:
             next(rest, None)
-        elif not word.startswith(("--out=", "--resume=")) and word not in ("--overwrite", "--json"):
+        elif word.partition("=")[0] not in (*_PLACES, "--overwrite", "--json"):
             yield word
 
 

@@ -87,6 +87,8 @@ def system_failure(error: OSError, file: os.PathLike[str] | str = "") -> MedcliE
         file: what was written, where the error does not say.
     """
     reason = _OF_THE_MACHINE.get(error.errno or 0)
+    if reason is None and isinstance(error, UnwrittenFileError) and error.errno == errno.ENOENT:
+        reason = "there is no such folder"
     if reason is None:
         return None
     path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else str(file)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 300, 226
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 10, 28, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 28, 42
 _TICKS = 5
+_EDGE, _LONGEST_TITLE = 4, 36
+"""Distance of titles from the edge, and characters that surely fit."""
 _MARKED_UP_TO = 12
 
 
@@ -63,13 +65,21 @@ def draw(axes: Axes, curves: Sequence[Curve], description: str) -> Markup:
         Markup('<svg class="panel" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
             _WIDTH, _HEIGHT, f"{axes.title}. {description}"
         ),
-        Markup('<text class="title" x="{}" y="17">{}</text>').format(_LEFT, axes.title),
+        _title(axes.title),
         *_frame(plot, axes),
         *(band for curve in curves for band in _band(plot, curve)),
         *(line for curve in curves for line in _line(plot, curve)),
         Markup("</svg>"),
     ]
     return Markup("").join(parts)
+
+
+def _title(text: str) -> Markup:
+    """The title above the panel; one that is too long for its width is set narrower."""
+    narrow = Markup(' textLength="{}" lengthAdjust="spacingAndGlyphs"').format(_WIDTH - 2 * _EDGE)
+    return Markup('<text class="title" x="{}" y="17"{}>{}</text>').format(
+        _EDGE, narrow if len(text) > _LONGEST_TITLE else "", text
+    )
 
 
 class _Plot:

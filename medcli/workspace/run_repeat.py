@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError
 from medcli.core.run_provenance import package_versions
 from medcli.core.run_records.options import NAME as NOTE
 from medcli.core.run_records.options import OPTIONS_FILE, read_options
@@ -23,6 +23,8 @@ from medcli.workspace.run_listing import read_note
 from medcli.workspace.runs import Run, find_run
 
 _MOST_FILES = 200_000
+_FURTHER_OUTPUTS = ("overlays", "figure")
+"""Options besides ``--out`` that name what a command writes."""
 _INPUTS = ("checkpoint", "calibrated", "predictions", "reference", "start", "poses", "distortion", "meshes")
 """Options that name files which another run may have replaced."""
 
@@ -81,6 +83,7 @@ def plan_repeat(run: Run, out: Path | None = None) -> RepeatPlan:
 
     Raises:
         DataError: it does not say how it was made.
+        UsageError: ``out`` is the run itself or holds other files.
     """
     note, options = read_note(run), read_options(run.path, run.kind)
     typed = tuple(shlex.split(str(note.get("command") or ""), posix=os.name != "nt")[1:])
@@ -92,7 +95,25 @@ def plan_repeat(run: Run, out: Path | None = None) -> RepeatPlan:
             "run its command yourself; `medcli runs` names it",
         )
     changes = (*_versions_changed(note), *_data_changed(run, note, options))
-    return RepeatPlan(run.path, table, options or None, typed, out or _free_name(run.path), changes)
+    out = out or _free_name(run.path)
+    _check_free(out, run)
+    moved = {name: str(_beside(out, Path(str(options[name])))) for name in _FURTHER_OUTPUTS if options.get(name)}
+    return RepeatPlan(run.path, table, {**options, **moved} or None, typed, out, changes)
+
+
+def _check_free(out: Path, run: Run) -> None:
+    """Refuse a place that holds anything but an earlier repetition, which is resumed."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    there = find_run(out)
+    if there is None or there.kind != run.kind or out.resolve() == run.path.resolve():
+        what = "the run itself" if out.resolve() == run.path.resolve() else "other files"
+        raise UsageError(f"{out} holds {what}, and a repetition replaces nothing", "name a new place: --out NEW")
+
+
+def _beside(out: Path, was: Path) -> Path:
+    """Where a further output of a repetition goes: into its folder, or beside its table."""
+    return out.with_name(f"{out.stem}-{was.name}") if out.suffix else out / was.name
 
 
 def compare_repeated(run: Run, out: Path) -> tuple[tuple[ComparedValue, ...], int]:
@@ -152,7 +173,7 @@ def _data_changed(run: Run, note: Mapping[str, Any], options: Mapping[str, Any])
 def _is_result(path: Path) -> bool:
     """Whether a file is one that ``predict`` writes beside the data, which no other run reads unless it names it."""
     is_note = path.name.endswith((NOTE, OPTIONS_FILE))
-    return is_note or path.name.startswith("predictions") or path.parent.name == "Labels_pred"
+    return is_note or path.name.startswith("predictions") or "Labels_pred" in path.parts
 
 
 def _newer(place: Path, then: float, own: Path) -> tuple[int, Path]:

@@ -20,6 +20,7 @@ from medcli.veriserum.pose.settings import PoseSettings
 from medcli.workspace.run_comparison import compare_runs
 from medcli.workspace.run_listing import get_run, list_runs
 from medcli.workspace.run_repeat import compare_repeated, plan_repeat
+from medcli.workspace.runs import Run
 from tests.conftest import Ran
 from tests.support.run_folders import write_evaluation, write_training
 
@@ -114,6 +115,23 @@ def test_a_repetition_has_the_stored_settings_and_says_what_changed(
     assert "data was changed after the run: 1 files, such as data" in changes
     with pytest.raises(DataError, match="does not say how it was made"):
         plan_repeat(get_run(Path("pose/one"), runs))
+
+
+def test_a_repetition_replaces_nothing(runs: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    """Neither the run itself, nor other files; the further outputs of a command are moved with its own."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.png").touch()
+    for out in (runs / "seg/two", tmp_path / "full"):
+        ran = medcli("runs", "repeat", "two", "--out", out)
+        assert (ran.code, "a repetition replaces nothing" in ran.err) == (2, True), ran.err
+    values = {"start": "start.csv", "out": "poses.csv", "overlays": "first/overlays"}
+    table = runs / "poses.csv"
+    table.write_text("id,tx,ty,tz,rz,rx,ry,similarity\n")
+    with run_options("register.pose", values):
+        write_options(table, "register pose")
+    found = plan_repeat(Run(table, "register pose", "finished"), tmp_path / "again.csv")
+    assert found.options is not None
+    assert found.options["overlays"] == str(tmp_path / "again-overlays")
 
 
 def test_figures_of_the_repetition_that_differ_are_listed(runs: Path) -> None:

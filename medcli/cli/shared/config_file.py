@@ -139,11 +139,23 @@ def _unknown(content: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> It
             known = [f"[{'.'.join((*path, one))}]" for one in commands]
             kind = "table" if isinstance(value, dict) else "option: options are in the table of their command"
             named = f"[{'.'.join((*path, name))}]" if isinstance(value, dict) else where
-            yield f"{named} is not a known {kind}", _nearest(f"[{'.'.join((*path, name))}]", known, "tables")
+            places = [] if isinstance(value, dict) else list(_tables_with(name, node, path))
+            near = f"it is an option of {', '.join(places[:4])}" if places else ""
+            yield f"{named} is not a known {kind}", near or _nearest(f"[{'.'.join((*path, name))}]", known, "tables")
         elif not isinstance(value, dict):
             yield f"{where} is not a table, expected [{'.'.join((*path, name))}]", None
         else:
             yield from _unknown(value, commands[name], (*path, name))
+
+
+def _tables_with(name: str, node: Any, path: tuple[str, ...]) -> Iterator[str]:
+    """The tables at or below a command that have an option of this name."""
+    for part, command in node.commands.items():
+        below = (*path, part)
+        if getattr(command, "commands", None) is not None:
+            yield from _tables_with(name, command, below)
+        elif _plain(name) in _settable(command):
+            yield f"[{'.'.join(below)}]"
 
 
 def _nearest(name: str, known: Sequence[str], what: str) -> str:

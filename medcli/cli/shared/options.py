@@ -123,6 +123,12 @@ SegCheckpoint = Annotated[
 PoseCheckpoint = Annotated[
     Path | None, typer.Option("--checkpoint", help="Trained network.  [default: newest runs/pose/*/best.safetensors]")
 ]
+TrainedOn = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--train-specimens", help="Specimens trained on.  [default: those stored in the checkpoint]", metavar="N"
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option("--threshold", help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.checking.check_lines import Checklist
 from medcli.core.errors import DataError
 from medcli.core.image_formats.jpeg import jpeg_header
 from medcli.core.image_formats.png import png_size
 from medcli.core.image_io import decode_grey, read_content
 
 GREY = "8-bit grey"
+_NOISE = 4  # grey levels
 _PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
 _JPEG_COLOURS = {1: "grey", 3: "colour", 4: "inks"}
 
@@ -26,6 +29,7 @@ class InspectedImage:
         shape: rows and columns, None where it cannot be decoded.
         kind: :data:`GREY`, or what it is instead; empty where it is not known.
         is_binary: every pixel is 0 or 255.
+        is_blank: it has one grey value, but for the noise of compression.
         problem: why it cannot be decoded, else empty.
     """
 
@@ -33,6 +37,7 @@ class InspectedImage:
     shape: tuple[int, int] | None
     kind: str = ""
     is_binary: bool = False
+    is_blank: bool = False
     problem: str = ""
 
     @property
@@ -49,7 +54,16 @@ def inspect_image(path: str) -> tuple[InspectedImage, NDArray[np.uint8] | None]:
     except DataError as error:
         return InspectedImage(path, None, problem=error.message), None
     is_binary = bool(((pixels == 0) | (pixels == 255)).all())
-    return InspectedImage(path, (pixels.shape[0], pixels.shape[1]), _kind(content), is_binary), pixels
+    is_blank = int(pixels.max()) - int(pixels.min()) <= _NOISE
+    return InspectedImage(path, (pixels.shape[0], pixels.shape[1]), _kind(content), is_binary, is_blank), pixels
+
+
+def check_contents(checks: Checklist, images: Sequence[InspectedImage]) -> None:
+    """Add the line on images that show nothing."""
+    blank = [f"{image.path} has one grey value" for image in images if image.is_blank]
+    checks.add(
+        "image contents", f"{len(blank):,} of {len(images):,} blank", blank, advice="get them again, or leave out"
+    )
 
 
 def _kind(content: bytes) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core.checking.check_lines import Checklist, count_of
-from medcli.core.checking.image_kinds import GREY, InspectedImage, inspect_image
+from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
 from medcli.core.errors import DataError
 from medcli.core.overlays import overlay_masks
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH
@@ -69,19 +69,31 @@ class FrameInspector:
         self._surfaces: dict[str, list[Surface]] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self.missing: dict[str, str] = {}
+        self.damaged: list[str] = []
 
     def prepare(self, frames: pd.DataFrame) -> None:
-        """Read the meshes and tables of the records in ``frames``; what cannot be read is noted in ``missing``."""
+        """Read the meshes and tables of the records in ``frames``.
+
+        What is not there or cannot be read is noted in ``missing``, meshes that cannot be read in ``damaged`` as well.
+        """
         read: dict[tuple[Path, ...], list[Surface]] = {}
         for record, specimen in frames[["record_dir", "specimen"]].drop_duplicates().itertuples(index=False):
             try:
                 self._tables[record] = read_tracking(record)
                 files = tuple(find_meshes(record, int(specimen), self._meshes))
                 if files not in read:
-                    read[files] = load_surfaces(files)
+                    read[files] = self._load(files)
                 self._surfaces[record] = read[files]
             except DataError as error:
                 self.missing[record] = error.message
+
+    def _load(self, files: tuple[Path, ...]) -> list[Surface]:
+        try:
+            return load_surfaces(files)
+        except DataError as error:
+            if error.message not in self.damaged:
+                self.damaged.append(error.message)
+            raise
 
     def inspect(self, row: pd.Series, draw: bool = False) -> FrameFindings:
         """Decode a frame (a row of the index) and its labels, and compare these with the meshes."""
@@ -160,6 +172,7 @@ def check_frames(checks: Checklist, frames: Sequence[FrameFindings], missing: di
         [frame.image.problem for frame in frames if frame.image.problem],
         advice=again,
     )
+    check_contents(checks, [frame.image for frame in opened])
     _check_kinds(checks, opened)
     labels = [label for frame in frames for label in frame.labels.values()]
     good = [label for label in labels if label.shape]
@@ -224,7 +237,9 @@ def _check_fits(checks: Checklist, frames: Sequence[FrameFindings], missing: dic
             middle = np.median(fits, axis=0)
             parts.append(f"{kind} {middle[0]:.3f} mm, Dice {middle[1]:.3f} ({len(fits)})")
     refined = sum(frame.poses == OPTIMIZED for frame in compared)
-    figure = f"median {'; '.join(parts)}; by refined poses {refined} of {len(compared)}"
+    labelled = sum(bool(frame.labels) for frame in frames)
+    of = f"{len(compared)} of {labelled} frames compared; " if len(compared) < labelled else ""
+    figure = f"{of}median {'; '.join(parts)}; by refined poses {refined} of {len(compared)}"
     near = places(lambda distance: NEAR_MM < distance <= FAR_MM)
     checks.add(
         "labels on the meshes",

@@ -13,6 +13,7 @@ from medcli.core.checking.check_lines import Checklist
 from medcli.core.errors import DataError
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds
 from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS, PUBLISHED_SPECIMENS, SPECIMENS, donor_of
+from medcli.ultrabones.dataset.mesh_files import BONES, find_meshes
 from medcli.ultrabones.dataset.published_records import missing_records
 from medcli.ultrabones.dataset.record_frames import RecordFrames
 from medcli.ultrabones.dataset.tracking_table import (
@@ -82,6 +83,54 @@ def check_published_records(checks: Checklist, records: Sequence[RecordFrames]) 
         f"{len(records)}; {published} are published of these specimens",
         warn=lacking,
         advice="a part of the data, or: medcli download ultrabones",
+    )
+
+
+def check_meshes(
+    checks: Checklist, records: Sequence[RecordFrames], meshes: Path | None, damaged: Sequence[str]
+) -> None:
+    """The bone meshes of each specimen: there, each bone that was scanned, and readable.
+
+    Args:
+        meshes: folder of meshes; None: each specimen's own.
+        damaged: those that cannot be read, with the reason.
+    """
+    found: dict[int, list[str]] = {}
+    lacking = []
+    for part in records:
+        record = part.record
+        try:
+            names = [path.stem.lower() for path in find_meshes(record.path, record.specimen, meshes)]
+        except DataError as error:
+            if record.specimen not in found:
+                lacking.append(error.message)
+            names = []
+        found.setdefault(record.specimen, names)
+        absent = [f"{bone}.stl" for bone in BONES if bone not in names]
+        if set(names) < set(BONES) and names:
+            lacking.append(f"specimen {record.specimen} has no {' and no '.join(absent)}")
+    checks.add(
+        "bone meshes",
+        f"{sum(map(bool, found.values()))} of {len(found)} specimens",
+        damaged,
+        list(dict.fromkeys(lacking)),
+        "labels cannot be compared or made without: medcli download ultrabones --only meshes",
+    )
+
+
+def check_label_kinds(checks: Checklist, records: Sequence[RecordFrames]) -> None:
+    """Labels of the visible surface, which training uses unless told otherwise, beside those of the whole section."""
+    partial = sum(bool(label) for part in records for label in part.labels)
+    full = sum(bool(label) for part in records for label in part.labels_full)
+    without = []
+    for part in records:
+        alone = sum(bool(b) and not a for a, b in zip(part.labels, part.labels_full, strict=True))
+        without += [f"{part.record.path}: {alone:,} frames with a full label only"] if alone else []
+    checks.add(
+        "kinds of label",
+        f"{partial:,} partial, {full:,} full",
+        warn=without,
+        advice="training and evaluation use partial ones by default: --labels full, or medcli label ultrabones",
     )
 
 

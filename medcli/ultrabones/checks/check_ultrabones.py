@@ -11,13 +11,21 @@ import pandas as pd
 
 from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample
 from medcli.core.checking.duplicate_files import duplicate_files
-from medcli.core.files import usable_cores
+from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import is_synthetic
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.checks.check_images import FrameFindings, FrameInspector, check_frames
-from medcli.ultrabones.checks.check_tables import check_names, check_published_records, check_specimens, check_tracking
+from medcli.ultrabones.checks.check_tables import (
+    check_label_kinds,
+    check_meshes,
+    check_names,
+    check_published_records,
+    check_specimens,
+    check_tracking,
+)
+from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS
 from medcli.ultrabones.dataset.folder_layout import specimen_folder
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.presence import refuse_absent
@@ -61,14 +69,18 @@ def check_ultrabones(
         records, names = [record for record in records if record.specimen in specimens], Findings()
     parts = list(scan_records(records, names))
     check_specimens(checks, parts)
-    if not is_synthetic(Path(root)):
+    if not is_synthetic(Path(root)) and any(part.record.specimen in PUBLISHED_RECORDS for part in parts):
         check_published_records(checks, parts)
     check_names(checks, [(one.what, one.count, one.examples) for one in names.problems()])
+    check_label_kinds(checks, parts)
     check_tracking(checks, parts)
     _check_duplicates(checks, frames["image"].tolist(), workers, progress)
     chosen = frames.iloc[draw_sample(len(frames), sample, seed)]
-    found, missing = _look_into(chosen, meshes, figure is not None, workers, progress)
-    check_frames(checks, found, missing)
+    inspector = FrameInspector(meshes)
+    inspector.prepare(chosen)
+    check_meshes(checks, parts, meshes, inspector.damaged)
+    found = _look_into(chosen, inspector, figure is not None, workers, progress)
+    check_frames(checks, found, inspector.missing)
     if figure:
         _write_sheet(figure, found)
     return DataCheck(
@@ -77,10 +89,8 @@ def check_ultrabones(
 
 
 def _look_into(
-    chosen: pd.DataFrame, meshes: Path | None, draw: bool, workers: int, progress: Progress
-) -> tuple[list[FrameFindings], dict[str, str]]:
-    inspector = FrameInspector(meshes)
-    inspector.prepare(chosen)
+    chosen: pd.DataFrame, inspector: FrameInspector, draw: bool, workers: int, progress: Progress
+) -> list[FrameFindings]:
     drawn = set(draw_sample(len(chosen), ON_SHEET, 0)) if draw else set()
     found: list[FrameFindings] = []
 
@@ -93,7 +103,7 @@ def _look_into(
         for one in map_in_threads(look, rows, workers):
             found.append(one)
             advance(1)
-    return found, inspector.missing
+    return found
 
 
 def _check_duplicates(checks: Checklist, images: list[str], workers: int, progress: Progress) -> None:
@@ -134,4 +144,4 @@ def _write_sheet(figure: Path, found: Sequence[FrameFindings]) -> None:
             fit = ", ".join(f"{distance:.2f} mm" for distance, _ in frame.fit.values())
             tiles.append(Tile(small, f"{_record_of(frame.name)} {Path(frame.name).stem} {fit}"))
     if tiles:
-        write_image(figure, tile_sheet(tiles))
+        write_image(make_output_folder(figure.parent) / figure.name, tile_sheet(tiles))

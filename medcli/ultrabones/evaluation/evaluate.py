@@ -133,6 +133,14 @@ def evaluate_segmentation(
     about = EvaluationContext(source.name, settings.labels, settings.visible_grey, overlap, scores.failures, trained)
     done = frames.iloc[scores.rows].reset_index(drop=True)
     results = {name: summarise_frames(name, done, mine, about) for name, mine in scores.by_protocol.items()}
+    for name, result in results.items():
+        if not result.frames:
+            logger.warning(
+                "%s protocol: no score, since all %d frames are left out, without a predicted or a label pixel; "
+                "--protocol strict counts frames without a prediction",
+                name,
+                result.frames_skipped,
+            )
     if not is_synthetic(Path(root)):
         results = {name: _beside_published(result) for name, result in results.items()}
     if out is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.checking.check_lines import Checklist, count_of
-from medcli.core.checking.image_kinds import GREY, InspectedImage, inspect_image
+from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import transform_points
@@ -21,10 +21,14 @@ from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, PoseFrame
 from medcli.veriserum.geometry.outline_overlay import REFERENCE, draw_planes
 from medcli.veriserum.registration.start_poses import StartPoses
 
+Poses = Mapping[str, NDArray[np.float64]]
+"""Frame of the pose -> (4, 4) implant to world."""
 _RIM = 7
 """Pixels at 512 around the implant that it is compared with."""
 _DARK = 0.85
 """Of the grey value around it: metal is darker than bone or another place of the leg."""
+_SWAPPED = 0.85
+"""Of the brightness in the silhouettes: by so much the images fit better when their planes are exchanged."""
 _LEAST_SHARE = 0.9
 """Of the pairs: obsolete and unusual ones apart, each pose must be plausible."""
 
@@ -39,6 +43,7 @@ class PairFindings:
         frames: frame of the pose -> whether the implant lies between source and plane and falls into the image, in
             both planes; empty where the pose cannot be used.
         darker: frame of the pose -> plane -> whether the implant's silhouette is darker than what surrounds it.
+        swapped: frame of the pose -> whether both silhouettes fit the image of the other plane better.
         sheet: one (H, W, 3) RGB image for each plane; only where asked for.
         problem: why the pose or images cannot be used, else empty.
     """
@@ -47,6 +52,7 @@ class PairFindings:
     images: dict[str, InspectedImage] = field(default_factory=dict)
     frames: dict[str, bool] = field(default_factory=dict)
     darker: dict[str, dict[str, bool]] = field(default_factory=dict)
+    swapped: dict[str, bool] = field(default_factory=dict)
     sheet: list[NDArray[np.uint8]] = field(default_factory=list)
     problem: str = ""
 
@@ -71,11 +77,7 @@ def inspect_pair(number: int, paths: Mapping[str, str], starts: StartPoses | Non
             name: is_in_view(cameras, transform_points(pose, mesh.vertices)) for name, pose in poses.items()
         }
         images = starts.images(number)
-        for name, pose in poses.items():
-            if found.frames[name]:
-                found.darker[name] = {
-                    plane: _is_dark(image, cameras, plane, mesh, pose) for plane, image in images.items()
-                }
+        _look_at_grey(found, images, cameras, mesh, poses)
         if draw:
             pose = poses[starts.geometry.frame.value]
             is_drawable = found.frames[starts.geometry.frame.value]
@@ -101,16 +103,32 @@ def is_in_view(cameras: DualPlane, points_mm: NDArray[np.float64]) -> bool:
     return True
 
 
-def _is_dark(image: NDArray[np.uint8], cameras: DualPlane, plane: str, mesh: Mesh, pose: NDArray[np.float64]) -> bool:
-    """Whether the image of a plane is darker in the implant's silhouette than around it."""
-    silhouette = cameras.camera(plane).silhouette(mesh, pose, ImageGrid.calibrated(image.shape[0]))
+def _brightness(image: NDArray[np.uint8], silhouette: NDArray[np.bool_]) -> float:
+    """Mean grey value in an implant's silhouette as a share of that around it; infinite where it cannot be compared."""
     width = max(3, round(_RIM * image.shape[0] / 512)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
     wide = cv2.dilate(silhouette.astype(np.uint8), kernel) > 0
     around = wide & ~silhouette & (image > 0)
     if not silhouette.any() or not around.any():
-        return False
-    return bool(image[silhouette].mean() < _DARK * image[around].mean())
+        return float("inf")
+    return float(image[silhouette].mean() / image[around].mean())
+
+
+def _look_at_grey(
+    found: PairFindings, images: Mapping[str, NDArray[np.uint8]], cameras: DualPlane, mesh: Mesh, poses: Poses
+) -> None:
+    """Fill in ``darker`` for each frame of the pose, and ``swapped``."""
+    first, second = PLANES
+    for name, pose in poses.items():
+        if not found.frames[name]:
+            continue
+        grids = {plane: ImageGrid.calibrated(images[plane].shape[0]) for plane in PLANES}
+        masks = {plane: cameras.camera(plane).silhouette(mesh, pose, grids[plane]) for plane in PLANES}
+        own = {plane: _brightness(images[plane], masks[plane]) for plane in PLANES}
+        found.darker[name] = {plane: value < _DARK for plane, value in own.items()}
+        if images[first].shape == images[second].shape:
+            other = (_brightness(images[second], masks[first]), _brightness(images[first], masks[second]))
+            found.swapped[name] = max(other) < _SWAPPED * max(own.values())
 
 
 def check_pair_images_of(checks: Checklist, pairs: Sequence[PairFindings]) -> None:
@@ -120,6 +138,7 @@ def check_pair_images_of(checks: Checklist, pairs: Sequence[PairFindings]) -> No
     again = "get them again: medcli download veriserum"
     broken = [image.problem for image in images if image.problem]
     checks.add("images open", f"{len(opened):,} of {len(images):,}", broken, advice=again)
+    check_contents(checks, opened)
     uneven, other = [], []
     for pair in pairs:
         sizes = {image.size for image in pair.images.values() if image.shape}
@@ -165,6 +184,13 @@ def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: st
             if not is_dark
         ]
         _add_shares(checks, "implant is dark there", shares, frame, brighter)
+        exchanged = [f"id {pair.id}" for pair in seen if pair.swapped.get(frame)]
+        checks.add(
+            "planes",
+            f"{len(exchanged):,} of {len(seen):,} pairs fit better with bs and fs exchanged",
+            exchanged,
+            advice="exchange the names of their images, or of the columns of their calibration; look at --figure",
+        )
     if broken:
         checks.add("poses and images used", f"{len(broken)} of {len(pairs)} cannot be", broken, advice="see each")
 

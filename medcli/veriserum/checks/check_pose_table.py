@@ -218,7 +218,7 @@ def check_implants(checks: Checklist, study: VeriserumStudy) -> None:
         "implants",
         f"{len(study.surfaces.files)} of {len(published)} published{absent}",
         [*wrong, *open_ones],
-        [] if study.surfaces.files else ["no ana_NNNNNN.stl"],
+        [f"no ana_{number:06d}.stl" for number in lacking],
         "get them: medcli download veriserum; rendering needs closed surfaces",
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample
 from medcli.core.checking.duplicate_files import duplicate_files
 from medcli.core.errors import DataError
-from medcli.core.files import usable_cores
+from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
@@ -123,4 +123,4 @@ def _write_sheet(figure: Path, pairs: Sequence[PairFindings]) -> None:
             small = np.asarray(cv2.resize(image, (TILE_WIDTH, TILE_WIDTH), interpolation=cv2.INTER_AREA), np.uint8)
             tiles.append(Tile(small, f"{plane} {pair.id:06d}"))
     if tiles:
-        write_image(figure, tile_sheet(tiles))
+        write_image(make_output_folder(figure.parent) / figure.name, tile_sheet(tiles))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medcli.core.contact_sheet import TILE_WIDTH, Tile, tile_sheet
 from medcli.core.errors import DataError
+from medcli.core.files import make_output_folder
 from medcli.core.image_io import write_image
 from medcli.core.overlays import overlay_masks
 from medcli.veriserum.dataset.detector import PLANES
@@ -34,7 +35,7 @@ def draw_mask_sheet(
         tile for number in with_images[::step][:_MOST_PAIRS] for tile in _tiles(starts, masks, number, implants[number])
     ]
     if tiles:
-        write_image(figure, tile_sheet(tiles))
+        write_image(make_output_folder(figure.parent) / figure.name, tile_sheet(tiles))
     return bool(tiles)
 
 

@@ -80,6 +80,11 @@ def test_everything_wrong_in_a_file_is_listed(medcli: Callable[..., Ran], tmp_pa
             "[trian] is not a known table",
             "did you mean [train]?",
         ],
+        "epochs = 3\n[train]\nlr = 1\n": [
+            "epochs is not a known option: options are in the table of their command",
+            "it is an option of [train.seg], [train.pose]",
+            "[train] lr is not a known option",
+        ],
         '[train.seg]\nepochs = "a"\nlr = true\nno-cache = 3\nroot = 3\nlabels = "x"\nnodes = [1]\nbatch-size = 0\n': [
             "[train.seg] epochs is text, expected a whole number",
             "[train.seg] lr is true or false, expected a number",

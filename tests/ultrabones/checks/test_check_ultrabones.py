@@ -109,6 +109,19 @@ def scale_mesh(record: Path) -> None:
         write_stl(type(mesh)(mesh.vertices + np.array([0.0, 0.0, 40.0]), mesh.faces), path)
 
 
+def meshes_of(record: Path) -> Path:
+    return record.parents[2] / "CT_bone_segmentations"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def blank(record: Path) -> None:
+    path = files(record, "UltrasoundImages")[0]
+    write_image(path, np.full_like(read_grey(path), 7))
+
+
 DAMAGE: list[tuple[str, Damage, dict[str, str]]] = [
     ("cut image", truncate("UltrasoundImages"), {"images open": "wrong"}),
     ("cut label", truncate("Labels"), {"labels open": "wrong"}),
@@ -118,6 +131,12 @@ DAMAGE: list[tuple[str, Damage, dict[str, str]]] = [
     ("labels off by 1 mm", shift_labels(19), {"labels on the meshes": "warning"}),
     ("labels of another frame", shift_labels(300), {"labels on the meshes": "wrong"}),
     ("another mesh", scale_mesh, {"labels on the meshes": "wrong"}),
+    ("cut mesh", lambda r: cut(meshes_of(r) / "fibula.stl"), {"bone meshes": "wrong"}),
+    ("no meshes", lambda r: shutil.rmtree(meshes_of(r)), {"bone meshes": "warning"}),
+    ("one mesh less", lambda r: (meshes_of(r) / "foot.stl").unlink(), {"bone meshes": "warning"}),
+    ("full labels only", lambda r: shutil.rmtree(r / "Labels"), {"kinds of label": "warning"}),
+    ("one partial label less", lambda r: files(r, "Labels")[0].unlink(), {"kinds of label": "warning"}),
+    ("blank image", blank, {"image contents": "wrong"}),
     ("copy in another specimen", copy_image, {"equal images": "wrong"}),
     ("copy in a record", copy_within, {"equal images": "warning"}),
     ("cropped", crop_images, {"image size": "warning", "labels on the meshes": "wrong"}),
@@ -169,7 +188,7 @@ def test_all_at_once_in_words_numbers_and_status(medcli: Callable[..., Ran], leg
         damage(record)
     set_cell("x", 1e5)(record)
     copy_within(legs / "specimen07" / RECORD.relative_to("specimen02"))
-    sheet = tmp_path / "sheet.png"
+    sheet = tmp_path / "a new folder" / "sheet.png"
     ran = medcli("check", "ultrabones", "--root", legs, "--all", "--figure", sheet)
     assert ran.code == 4
     assert "images open           wrong    5 of 6; get the data with" in ran.out

@@ -195,6 +195,16 @@ def test_labels_of_any_folder(own_data: Path, tmp_path: Path, medcli: Any) -> No
     assert "none of 12 frames has a label in LabelsAbsent" in nothing.err
 
 
+def test_masks_without_bone_have_no_score_and_that_is_reported(
+    own_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in own_data.rglob("Labels_pred/*.png"):
+        write_image(path, np.zeros_like(read_grey(path)))
+    result = evaluate_segmentation(own_data, StoredMasks("Labels_pred")).results["paper"]
+    assert (result.frames, result.frames_skipped) == (0, 12)
+    assert "paper protocol: no score, since all 12 frames are left out" in caplog.text
+
+
 def test_no_prediction_at_all_is_reported(data: Path) -> None:
     with pytest.raises(DataError, match="no mask in folder Absent of 3 records") as error:
         evaluate_segmentation(data, StoredMasks("Absent"))

@@ -125,9 +125,19 @@ DAMAGE: list[tuple[str, Damage, dict[str, str]]] = [
     ("camera", set_cell(SOURCE, "sid_fs", -1850.0), {"cameras sane": "wrong", "pose frame": "unknown",
                                                      "poses and images used": "wrong"}),
     ("open implant", lambda root: open_mesh(root), {"implants": "wrong"}),
+    ("no implant", lambda root: next(root.rglob("ana_000005.stl")).unlink(), {"implants": "warning"}),
+    ("black image", rewrite(lambda grey: grey * 0), {"image contents": "wrong", DARK: "wrong"}),
+    ("planes exchanged", lambda root: exchange(*(image(root, f"{plane}_000001") for plane in ("bs", "fs"))),
+     {"planes": "wrong"}),
     ("beside the image", move_poses(400), {"pose frame": "wrong"}),
     ("beside the knee", move_poses(60), {DARK: "wrong"}),
 ]  # fmt: skip
+
+
+def exchange(first: Path, second: Path) -> None:
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
 
 
 def open_mesh(root: Path) -> None:
@@ -153,7 +163,7 @@ def test_each_damage_has_its_check(knees: Path, name: str, damage: Damage, expec
 
 def test_words_numbers_and_status(medcli: Callable[..., Ran], knees: Path, tmp_path: Path) -> None:
     cut(knees)
-    sheet = tmp_path / "sheet.png"
+    sheet = tmp_path / "a new folder" / "sheet.png"
     ran = medcli("check", "veriserum", "--root", knees, "--pose-frame", "source-bs", "--figure", sheet)
     assert ran.code == 4
     assert "world 100 %, fs 100 %, source-bs 0 %; try --pose-frame world" in ran.out
