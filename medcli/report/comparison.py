@@ -94,8 +94,8 @@ def _cell(value: Any) -> str:
         return " ".join(map(str, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return number(value, 4 if abs(value) < 100 else 1)
+    if isinstance(value, float):  # a learning rate of 1e-5 is none of 0.0000
+        return f"{value:g}" if 0 < abs(value) < 1e-3 else number(value, 4 if abs(value) < 100 else 1)
     return "–" if value is None else str(value)
 
 

@@ -43,3 +43,9 @@ def test_curves_use_the_colours_of_the_page() -> None:
 def test_a_curve_without_values_leaves_empty_axes() -> None:
     drawn = draw(Axes("a", "b"), [Curve("c", [0.0, 1.0], [math.nan, math.nan])], "d")
     assert "line s0" not in drawn
+
+
+def test_a_title_never_leaves_its_panel() -> None:
+    short, long = (draw(Axes(title, "epoch"), [], "Nothing.") for title in ("Loss", "Prediction to label, " * 3))
+    assert "textLength" not in short
+    assert 'textLength="292"' in long

@@ -81,6 +81,7 @@ def test_differing_settings_and_all_figures_side_by_side(runs: Path, medcli: Cal
     assert max(map(len, ran.out.splitlines())) <= 80
     assert "  validation Dice, best" in ran.out
     page = Path("page.html").read_text("utf-8")
+    assert ">1e-05<" in page
     assert page.count('class="line s1"') >= 3  # in each panel, and in the legend
     assert page.count('class="line s1"') == page.count('class="line s2"')
     write_evaluation(runs / "evaluate/other", "another.safetensors")
