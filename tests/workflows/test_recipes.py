@@ -82,7 +82,7 @@ def test_a_new_metric_appears_in_every_output(
     assert medcli("report", out).code == 0
     page = (out / "report.html").read_text("utf-8")
     assert page.count("median surface distance") == 3  # among the key figures, the other measures and the specimens
-    assert '<text class="title" x="38" y="17">F2</text>' in page
+    assert '<text class="title" x="4" y="17">F2</text>' in page
     assert "F2, visible" in page
 
 
