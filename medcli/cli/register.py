@@ -32,7 +32,17 @@ def pose(
     out: Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")] = Path(
         "poses_registered.csv"
     ),
-    start: Annotated[Path | None, typer.Option("--start", help="Start poses, CSV.  [default: the pose table]")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start",
+            metavar="FILE|table",
+            help="Start poses, CSV; table: those of the pose table.  [default: none, the implant is searched for]",
+        ),
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search/--no-search", help="Search for the implant where a start does not lead to it.")
+    ] = True,
     ids: options.Ids = None,
     anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only the implant of this anatomy_id.")] = None,
     poses: options.PoseTable = None,
@@ -55,7 +65,7 @@ def pose(
         typer.Option(
             "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
         ),
-    ] = 0.4,
+    ] = 0.5,
     overlays: Annotated[
         Path | None,
         typer.Option("--overlays", help="Folder for images of the outlines before and after.  [default: not drawn]"),
@@ -63,11 +73,14 @@ def pose(
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Refine poses by matching the rendered implant to both planes.
+    """Find implants in both planes by matching their renderings.
 
-    Start poses must be within about 5 mm and 5 degrees. Ids already in OUT are not computed again.
+    No start is needed. With --start, poses within about 5 mm and 5 degrees are refined, which is faster; where that
+    fails, the implant is searched for. Ids already in OUT are not computed again.
 
     \b
+    Find the implants of the first hundred pairs:
+      medcli register pose --ids 1-100
     Refine the poses predicted by a network, with overlays:
       medcli register pose --start poses.csv --out refined.csv --overlays looks
     """
@@ -101,6 +114,7 @@ def pose(
         workers=workers,
         overwrite=overwrite,
         progress=output.progress(),
+        fall_back=search,
     )
     output.finish(result, lambda done: _show(output, done))
 
@@ -108,7 +122,7 @@ def pose(
 def _show(output: Output, result: RegisterResult) -> None:
     if result.poses:
         output.table(
-            ["id", "anatomy", "similarity", "", "displacement mm", "rotation deg"],
+            ["id", "anatomy", "similarity", "", "displacement mm", "rotation deg", "status"],
             [
                 [
                     report.id,
@@ -116,6 +130,7 @@ def _show(output: Output, result: RegisterResult) -> None:
                     f"{report.similarity_before:.3f} ->",
                     f"{report.similarity_after:.3f}",
                     *(round(report.displacement_mm, 2), round(report.rotation_deg, 2)),
+                    report.quality.status,
                 ]
                 for report in result.poses[:_MOST_ROWS]
             ],
@@ -127,6 +142,8 @@ def _show(output: Output, result: RegisterResult) -> None:
         "done": f"{result.done:,} pairs, {result.seconds:,.1f} s",
         "existing": f"{result.skipped:,}",
         "failed": f"{len(result.failures):,}",
+        "status": ", ".join(f"{count} {name}" for name, count in sorted(result.statuses.items())) or "-",
+        "start": "the pose table, that is, the reference" if result.start == "table" else result.start,
         "frame": f"{result.frame}; planes: {result.inter_plane}",
         "poses": str(result.out),
     }

@@ -86,7 +86,9 @@ class Refined:
 
     Attributes:
         pose: (4, 4) implant to world.
-        before, after: gradient correlation, mean over the planes, of start and result at the finest level, -1 to 1.
+        before, after: gradient correlation, mean over the planes, of start and result at the finest level, -1 to 1,
+            each in a window about that pose alone.
+        after_planes: plane -> gradient correlation of the result.
         displacement_mm, rotation_deg: displacement of the implant's centre, and rotation of the implant.
         per_mm: fitted attenuation of the metal, 1/mm.
         evaluations: number of renderings of both planes.
@@ -95,6 +97,7 @@ class Refined:
     pose: Matrix
     before: float
     after: float
+    after_planes: dict[str, float]
     displacement_mm: float
     rotation_deg: float
     per_mm: float
@@ -120,8 +123,12 @@ class Matcher:
 
     def correlation(self, pose: Matrix, per_mm: float) -> float:
         """Gradient correlation, mean over the planes, -1 to 1."""
+        return float(np.mean(self.correlations(pose, per_mm)))
+
+    def correlations(self, pose: Matrix, per_mm: float) -> list[float]:
+        """Gradient correlation of each plane, -1 to 1."""
         self.evaluations += 1
-        return float(np.mean([_dot(plane.fixed, plane.moving(pose, per_mm)) for plane in self.planes]))
+        return [_dot(plane.fixed, plane.moving(pose, per_mm)) for plane in self.planes]
 
 
 class _PlaneMatcher:
@@ -188,19 +195,35 @@ def refine(
     pose, per_mm, evaluations = start, settings.per_mm, 0
     for level in settings.levels:
         matcher = Matcher(images, cameras, mesh, [pose], level)
-        pose, per_mm = _least_squares(matcher, pose, per_mm, level, settings.most_evaluations)
+        pose, per_mm = improve(matcher, pose, per_mm, level, settings.most_evaluations)
         evaluations += matcher.evaluations
-    finest = Matcher(images, cameras, mesh, [start, pose], settings.levels[-1])
+    # Each in a window about itself alone, so that a pose's similarity does not depend on where the search began.
+    before, _ = similarity(images, cameras, mesh, start, per_mm, settings.levels[-1])
+    after, by_plane = similarity(images, cameras, mesh, pose, per_mm, settings.levels[-1])
     middle = np.append(mesh.bounds.mean(axis=0), 1.0)
     return Refined(
         pose=pose,
-        before=finest.correlation(start, per_mm),
-        after=finest.correlation(pose, per_mm),
+        before=before,
+        after=after,
+        after_planes=by_plane,
         displacement_mm=float(np.linalg.norm((pose - start) @ middle)),
         rotation_deg=float(rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)),
         per_mm=per_mm,
         evaluations=evaluations,
     )
+
+
+def similarity(
+    images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, pose: Matrix, per_mm: float, level: Level = LEVELS[-1]
+) -> tuple[float, dict[str, float]]:
+    """Gradient correlation of a pose, mean over the planes and of each plane: of the pose alone, whatever led to it.
+
+    Raises:
+        DataError: the implant is not in an image.
+    """
+    matcher = Matcher(images, cameras, mesh, [pose], level)
+    by_plane = dict(zip(images, matcher.correlations(pose, per_mm), strict=True))
+    return float(np.mean(list(by_plane.values()))), by_plane
 
 
 def moved(pose: Matrix, motion: NDArray[np.float64], middle_mm: NDArray[np.float64]) -> Matrix:
@@ -217,8 +240,8 @@ def moved(pose: Matrix, motion: NDArray[np.float64], middle_mm: NDArray[np.float
     return result
 
 
-def _least_squares(matcher: Matcher, start: Matrix, per_mm: float, level: Level, most: int) -> tuple[Matrix, float]:
-    """The best pose and attenuation at one level, seven unknowns."""
+def improve(matcher: Matcher, start: Matrix, per_mm: float, level: Level, most: int) -> tuple[Matrix, float]:
+    """The best pose and attenuation at one level near a start: seven unknowns, at most ``most`` iterations."""
     middle = matcher.mesh.bounds.mean(axis=0)
     # Six parameters of the motion, and the logarithm of the attenuation's change, scaled to similar magnitude.
     steps = np.append(np.full(6, level.step), _ATTENUATION_STEP)

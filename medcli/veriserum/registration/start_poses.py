@@ -25,6 +25,8 @@ from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 
 _LOG = logging.getLogger(__name__)
+FROM_TABLE = Path("table")
+"""``--start table``: the poses of the pose table are the start poses."""
 _ON_THE_FLY_SIZE = 512
 _FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 _CARRIED = ("obsolete", "update_timestamp")
@@ -35,7 +37,8 @@ class Sources:
     """Input files and folders; None: found below ``root``.
 
     Attributes:
-        start: CSV file of start poses; None: the pose table.
+        start: CSV file of start poses; ``table``: the pose table; None: none, the implants are searched for, and the
+            pose table only names the implant and the calibrations of each id.
         calibrated: folder of calibrated images; missing ones are calibrated from the native images.
         implants: folder of ``ana_NNNNNN.stl``.
         inter_plane: JSON file with the inter-plane geometry; None: the published one.
@@ -59,6 +62,7 @@ class StartPoses:
         study: the dataset.
         table: the start poses by id, completed from the pose table.
         geometry: cameras and implants.
+        has_starts: whether the table's poses are to be used as start poses.
 
     Raises:
         DataError: a table is missing or cannot be read.
@@ -67,6 +71,7 @@ class StartPoses:
     def __init__(self, sources: Sources) -> None:
         files = {POSES: sources.poses, DISTORTIONS: sources.distortion, SOURCES: sources.source_calibration}
         self.study = VeriserumStudy(sources.root, sources.calibrated, sources.implants, files)
+        self.has_starts = sources.start is not None
         self.table = _start_poses(self.study, sources.start)
         self.study.table(SOURCES)  # raises once, here, if it is missing
         self.geometry = PairGeometry(self.study, self.table, read_inter_plane(sources.inter_plane), sources.frame)
@@ -144,7 +149,7 @@ def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: i
 
 def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
     """Start poses completed from the pose table."""
-    if file is None:
+    if file is None or file == FROM_TABLE:
         table, path = study.table(POSES).copy(), study.table_file(POSES)
     else:
         table, path = _filled(folder_index.read_table(file, folder_index.POSE_FILE), study), file

@@ -1,0 +1,84 @@
+"""The search without a start pose, on images of a simulator that shares no code with the package."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medcli.core.errors import DataError
+from medcli.core.mesh import Mesh
+from medcli.core.rigid_transforms import rotation_angle_deg
+from medcli.veriserum.geometry.biplane import DualPlane, SourceIntensifier
+from medcli.veriserum.registration.gradient_matching import moved, refine, similarity
+from medcli.veriserum.registration.pose_quality import status_of
+from medcli.veriserum.registration.pose_search import compare_with_twins, search_pose
+from tests.support.ray_cast_knees import MESHES, Knee, knee
+
+
+@pytest.fixture(scope="module")
+def seen() -> Knee:
+    return knee(41, 1)
+
+
+def cameras(of: Knee) -> DualPlane:
+    return DualPlane.from_calibration(SourceIntensifier.from_row(of.source))
+
+
+def off(of: Knee, anatomy: int, pose: np.ndarray) -> tuple[float, float]:
+    middle, true = np.append(MESHES[anatomy].bounds.mean(axis=0), 1.0), of.pose(anatomy)
+    distance = float(np.linalg.norm(((pose - true) @ middle)[:3]))
+    return distance, float(rotation_angle_deg(pose[:3, :3] @ true[:3, :3].T))
+
+
+@pytest.mark.deep
+def test_both_components_are_found_without_a_start(seen: Knee) -> None:
+    for anatomy in (seen.femur_id, seen.tibia_id):
+        found = search_pose(seen.images, cameras(seen), MESHES[anatomy])
+        distance, angle = off(seen, anatomy, found.refined.pose)
+        assert distance < 0.5
+        assert angle < 1
+        assert found.margin > 0
+        assert status_of(found.refined.after_planes, found.margin, 0.4) == "good"
+
+
+def test_the_similarity_of_a_pose_does_not_depend_on_the_start(seen: Knee) -> None:
+    anatomy, planes = seen.femur_id, cameras(seen)
+    mesh, true = MESHES[anatomy], seen.pose(anatomy)
+    middle = mesh.bounds.mean(axis=0)
+    for start in (true, moved(true, np.array([4.0, -3, 4, 4, -4, 3]), middle)):
+        result = refine(seen.images, planes, mesh, start)
+        measured, by_plane = similarity(seen.images, planes, mesh, result.pose, result.per_mm)
+        assert result.after == pytest.approx(measured, abs=1e-9)
+        assert result.after == pytest.approx(np.mean(list(by_plane.values())))
+
+
+@pytest.mark.deep
+def test_a_tray_turned_by_half_is_corrected_by_its_twin(seen: Knee) -> None:
+    anatomy, planes = seen.tibia_id, cameras(seen)
+    mesh, true = MESHES[anatomy], seen.pose(anatomy)
+    turned = true @ np.diag([-1.0, 1, -1, 1])
+    wrong = refine(seen.images, planes, mesh, turned)
+    assert off(seen, anatomy, wrong.pose)[1] > 90
+    found = compare_with_twins(seen.images, planes, mesh, wrong)
+    assert off(seen, anatomy, found.refined.pose)[1] < 15
+
+
+def test_images_without_an_implant_and_surfaces_in_metres_are_reported(seen: Knee) -> None:
+    planes, mesh = cameras(seen), MESHES[seen.femur_id]
+    black = seen.images | {"fs": np.zeros((512, 512), np.uint8)}
+    with pytest.raises(DataError, match="plane fs is uniform"):
+        search_pose(black, planes, mesh)
+    with pytest.raises(DataError, match="plane fs is missing"):
+        search_pose({"bs": seen.images["bs"]}, planes, mesh)
+    with pytest.raises(DataError, match=r"not 10 to 250"):
+        search_pose(seen.images, planes, Mesh(mesh.vertices / 1000, mesh.faces))
+
+
+@pytest.mark.deep
+def test_swapped_and_mirrored_images_are_not_good(seen: Knee) -> None:
+    planes, mesh = cameras(seen), MESHES[seen.femur_id]
+    swapped = {"bs": seen.images["fs"], "fs": seen.images["bs"]}
+    mirrored = {plane: np.ascontiguousarray(image[:, ::-1]) for plane, image in seen.images.items()}
+    for images in (swapped, mirrored):
+        found = search_pose(images, planes, mesh)
+        assert status_of(found.refined.after_planes, found.margin, 0.4) != "good"
