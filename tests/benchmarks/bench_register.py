@@ -21,7 +21,8 @@ from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings, Study
 from medcli.veriserum.calibration.undistortion_map import load_or_build
 from medcli.veriserum.dataset.detector import PLANES
-from medcli.veriserum.registration.gradient_matching import moved, refine
+from medcli.veriserum.registration.gradient_matching import refine
+from medcli.veriserum.registration.rigid_motion import moved
 
 IN_PLANE_MM, OUT_OF_PLANE_MM, ANGLE_DEG, SECONDS = 0.3, 1.0, 0.5, 5.0
 

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import threading
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -33,8 +34,10 @@ _ORIENTATIONS, _COMPONENTS, _SAMPLE = 6000, 150, 1500
 _BLUR_MM = 1.9
 _PER_MM = 0.3
 _CELL_MM = 2.5
-_VERSION = 1
+_VERSION = 2
 _DARK_LEVEL = 10.0
+_STRONG = 98.0  # percentile of the squared gradients beyond which they are compressed
+_LEAST_SHADOW = 50  # pixels
 _FIELD_SHARE = 0.88  # of the half width: the rim of the intensifier's round field lies outside
 
 
@@ -46,11 +49,13 @@ class OrientationLibrary:
         rotations: (N, 3, 3) implant to world.
         basis: plane -> (K, 2 W W) orthonormal components.
         entries: plane -> (N, K) components of each rendering, whose gradients have norm 1.
+        energies: plane -> (N, W W / 4) squared gradients of each rendering, in squares of 2 x 2 pixels.
     """
 
     rotations: NDArray[np.float64]
     basis: dict[str, NDArray[np.float32]]
     entries: dict[str, NDArray[np.float32]]
+    energies: dict[str, NDArray[np.float16]]
 
 
 def simplified(mesh: Mesh, cell_mm: float = _CELL_MM) -> Mesh:
@@ -88,17 +93,41 @@ def compressed_gradients(image: Image, strong: float) -> tuple[Image, Image]:
     return x * factor, y * factor
 
 
-def image_features(image: Image) -> tuple[Image, Image]:
-    """Compressed gradients (120, 120) of the logarithm of a calibrated image (S, S), 0 outside the field."""
+def image_features(image: Image, lengths: Image | None = None) -> tuple[Image, Image]:
+    """Compressed gradients (120, 120) of the logarithm of a calibrated image (S, S), 0 outside the field.
+
+    Args:
+        lengths: (240, 240) path lengths in a known component, millimetres, whose shadow is subtracted.
+    """
     small = cv2.resize(image.astype(np.float32), (2 * SIZE, 2 * SIZE), interpolation=cv2.INTER_AREA)
     # Full scale is 255; on the logarithm, metal stands out from bone, and the rim of the leg does not.
-    small = cv2.GaussianBlur(np.log(small + np.float32(_DARK_LEVEL)), (0, 0), _BLUR_MM * 2 * SIZE / GRID_SPAN_MM)
+    small = np.log(small + np.float32(_DARK_LEVEL))
+    if lengths is not None:
+        small = small - _shadow(small, lengths)
+    small = cv2.GaussianBlur(small, (0, 0), _BLUR_MM * 2 * SIZE / GRID_SPAN_MM)
     small = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     along = np.arange(SIZE) - (SIZE - 1) / 2
     field = (np.hypot(*np.meshgrid(along, along)) < _FIELD_SHARE * SIZE / 2).astype(np.float32)
-    x, y = compressed_gradients(np.where(field > 0, small, small[field > 0].mean()).astype(np.float32), 98)
+    x, y = compressed_gradients(np.where(field > 0, small, small[field > 0].mean()).astype(np.float32), _STRONG)
     inner = cv2.erode(field, np.ones((5, 5), np.uint8))
     return x * inner, y * inner
+
+
+def _shadow(logarithm: Image, lengths: Image) -> Image:
+    """What a known component takes from the logarithm: the median at each path length, below that around it."""
+    is_seen = lengths > 0
+    shown = is_seen.astype(np.uint8)
+    ring = (cv2.dilate(shown, np.ones((15, 15), np.uint8)) > 0) & (cv2.dilate(shown, np.ones((5, 5), np.uint8)) == 0)
+    if not ring.any() or np.count_nonzero(is_seen) < _LEAST_SHADOW:
+        return np.zeros_like(logarithm)
+    around, known, taken = float(np.median(logarithm[ring])), [0.0], [0.0]
+    limits = [0.0, *np.quantile(lengths[is_seen], np.linspace(0.05, 1, 16))]
+    for low, high in pairwise(limits):
+        within = (lengths > low) & (lengths <= high)
+        if np.count_nonzero(within) > 8:
+            known.append(float(lengths[within].mean()))
+            taken.append(float(np.median(logarithm[within])) - around)
+    return np.interp(lengths, known, np.minimum.accumulate(taken)).astype(np.float32)
 
 
 def load_or_build_library(mesh: Mesh, cameras: DualPlane) -> OrientationLibrary:
@@ -107,27 +136,27 @@ def load_or_build_library(mesh: Mesh, cameras: DualPlane) -> OrientationLibrary:
     with _BUILDING:
         try:
             with np.load(path, allow_pickle=False) as file:
-                basis, entries = ({p: file[f"{name}_{p}"] for p in PLANES} for name in ("basis", "entries"))
-            return OrientationLibrary(orientations(), basis, entries)
+                parts = ({p: file[f"{name}_{p}"] for p in PLANES} for name in _PARTS)
+                return OrientationLibrary(orientations(), *parts)
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError) as error:
             _LOG.warning("%s cannot be read and is made again: %s", path, error)
         made = build_library(mesh, cameras)
-        arrays = {f"basis_{p}": made.basis[p] for p in PLANES} | {f"entries_{p}": made.entries[p] for p in PLANES}
+        arrays = {f"{name}_{plane}": getattr(made, name)[plane] for name in _PARTS for plane in PLANES}
         with replacing(path) as part, part.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
         return made
 
 
-_BUILDING = threading.Lock()
+_BUILDING, _PARTS = threading.Lock(), ("basis", "entries", "energies")
 
 
 def build_library(mesh: Mesh, cameras: DualPlane) -> OrientationLibrary:
     """Render every orientation in both planes and reduce the renderings to their principal components."""
     rotations, coarse, middle = orientations(), simplified(mesh), mesh.bounds.mean(axis=0)
     place = beams_cross_at(cameras)
-    basis, entries = {}, {}
+    basis, entries, energies = {}, {}, {}
     for plane in PLANES:
         camera, whole = cameras.camera(plane), ImageGrid.calibrated(SIZE)
         left, top = camera.project(place[None])[0] + np.array([-1, 1]) * (WINDOW - 1) / 2 * whole.pixel_mm
@@ -142,7 +171,9 @@ def build_library(mesh: Mesh, cameras: DualPlane) -> OrientationLibrary:
             views[i] = view / max(float(np.linalg.norm(view)), 1e-9)
         basis[plane] = _principal(views)
         entries[plane] = views @ basis[plane].T
-    return OrientationLibrary(rotations, basis, entries)
+        squares = np.square(views).reshape(len(views), 2, WINDOW // 2, 2, WINDOW // 2, 2).sum(axis=(1, 3, 5))
+        energies[plane] = squares.reshape(len(views), -1).astype(np.float16)
+    return OrientationLibrary(rotations, basis, entries, energies)
 
 
 def orientations(count: int = _ORIENTATIONS) -> NDArray[np.float64]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from medcli.core.mesh import Mesh
 from medcli.veriserum.geometry.biplane import DualPlane
-from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher, moved
+from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher
+from medcli.veriserum.registration.rigid_motion import moved
 
 Status = Literal["good", "doubtful", "ambiguous", "failed"]
 

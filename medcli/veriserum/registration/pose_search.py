@@ -1,9 +1,8 @@
-"""Find an implant in both planes without a start pose.
+"""Find an implant in both planes, or in one, without a start pose.
 
-1. Every orientation of a library is compared with every window of both images. The two planes must agree: both see the
-   implant at the same height, so the best pair of windows on one row gives the score and, by its two rays, the place.
-2. The best distinct orientations are refined on a coarse level; to the best of them their near-symmetric twins are
-   added: half turns about the implant's axes, and mirror images in the planes of the detectors.
+1. Coarse poses from a library of orientations (:mod:`medcli.veriserum.registration.orientation_matching`).
+2. The best distinct ones are refined on a coarse level; to the best of them their near-symmetric twins are added: half
+   turns about the implant's axes, and mirror images in the planes of the detectors.
 3. The best few are refined on finer levels and compared by the same measure, the gradient correlation about each
    result alone. The margin over the runner-up is reported with the result, and decides on its status with the
    similarity of the worse plane.
@@ -13,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,42 +21,46 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
-from medcli.veriserum.dataset.detector import PLANES
-from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid
+from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.registration.gradient_matching import (
     LEVELS,
+    Beside,
     Level,
     Matcher,
     MatchingSettings,
     Refined,
     improve,
     refine,
-    similarity,
 )
-from medcli.veriserum.registration.orientation_library import (
-    SIZE,
-    WINDOW,
-    OrientationLibrary,
-    image_features,
-    load_or_build_library,
-    simplified,
-)
+from medcli.veriserum.registration.orientation_library import load_or_build_library, simplified
+from medcli.veriserum.registration.orientation_matching import APART_DEG, coarse_poses
 
 Image = NDArray[Any]
 Matrix = NDArray[np.float64]
 
 Hypothesis = tuple[float, Matrix, float]
 """Gradient correlation, pose (4, 4), attenuation in 1/mm."""
-_COARSE = Level(128, 3.0, 12.0, 1.0)
-_FINER = Level(256, 1.6, 8.0, 0.5)
-_MODES, _FINER_COUNT, _FINE_COUNT = 64, 10, 3
-_COARSE_COUNT = 24
-_FIRST_ITERATIONS, _COARSE_ITERATIONS, _FINER_ITERATIONS = 2, 5, 8
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One stage of the search: ``count`` hypotheses are refined in ``iterations`` on a mesh with cells of this size."""
+
+    level: Level
+    cell_mm: float
+    count: int
+    iterations: int
+
+
+_FIRST = _Stage(Level(128, 3.0, 12.0, 1.0), 4.0, 64, 2)
+_COARSE = _Stage(_FIRST.level, 4.0, 24, 5)
+_FINER = _Stage(Level(256, 1.6, 8.0, 0.5), 2.5, 10, 8)
+_FINE = _Stage(LEVELS[2], 1.0, 3, 10)
 _DARK_LEVEL = 10.0
-_APART_DEG, _APART_MM = 12.0, 4.0
+_APART_MM = 4.0
 _RUNNER_UP_DEG = 15.0  # nearer ones are the same hypothesis, less well converged
-_MARGIN_PIXELS = 8  # windows whose centre lies nearer to the rim of the image are left out
 _LEAST_CONTRAST = 3.0
+_ALLOWED_MM = (10.0, 250.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,35 +82,38 @@ class FoundPose:
 
 
 def search_pose(
-    images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, settings: MatchingSettings | None = None
+    images: Mapping[str, Image],
+    cameras: DualPlane,
+    mesh: Mesh,
+    settings: MatchingSettings | None = None,
+    beside: Beside | None = None,
 ) -> FoundPose:
-    """Find an implant in both planes.
+    """Find an implant in one plane or in both.
 
     Args:
         images: plane -> calibrated image (S, S), 0 to 255.
         cameras: of the recording.
         mesh: the implant, closed, millimetres.
+        beside: the other component of the knee, if its pose is known; a tibial component is found more often so.
 
     Raises:
-        DataError: an image shows nothing, or no hypothesis has the implant in both images.
+        DataError: an image shows nothing, or no hypothesis has the implant in all images.
     """
     settings = settings or MatchingSettings()
-    _check(images, mesh)
+    check_searchable(images, mesh)
+    ladder = _Ladder(images, cameras, mesh, beside)
     library = load_or_build_library(mesh, cameras)
-    coarse_mesh = simplified(mesh)
-    starts, dark = candidates(images, cameras, mesh, library), _logarithms(images)
-    first = _ranked(dark, cameras, coarse_mesh, starts, _COARSE, _FIRST_ITERATIONS, settings.per_mm)
-    ranked = _improved(dark, cameras, coarse_mesh, first, _COARSE_COUNT, _COARSE, _COARSE_ITERATIONS)
-    twins = [twin for _, pose, _ in ranked[:2] for twin in _twins(pose, mesh, cameras)]
-    ranked += _ranked(dark, cameras, coarse_mesh, twins, _COARSE, _COARSE_ITERATIONS, settings.per_mm)
-    ranked = _improved(dark, cameras, coarse_mesh, ranked, _FINER_COUNT, _FINER, _FINER_ITERATIONS)
-    best = _improved(dark, cameras, mesh, ranked, _FINE_COUNT, LEVELS[2], _FINER_ITERATIONS)
-    best = _distinct(best, mesh)
-    if not best:
-        raise DataError("the implant is in no place at which both planes see it")
-    score, pose, per_mm = best[0]
-    finest = refine(images, cameras, mesh, pose, replace(settings, levels=LEVELS[2:], per_mm=per_mm))
-    others = [one for one in best if _apart(one[1], pose, mesh, _RUNNER_UP_DEG)]
+    starts = coarse_poses(images, cameras, mesh, library, beside, _FIRST.count)
+    ranked = ladder.refined([(0.0, start, settings.per_mm) for start in starts], _FIRST)
+    ranked = ladder.best(ranked, _COARSE)
+    ranked += ladder.refined(ladder.twins(ranked[:2]), _COARSE)
+    ranked = ladder.best(ladder.best(ranked, _FINER), _FINE)
+    ranked = _distinct(ranked, ladder.middle_mm)
+    if not ranked:
+        raise DataError("the implant is in no place at which all planes see it")
+    score, pose, per_mm = ranked[0]
+    finest = refine(images, cameras, mesh, pose, replace(settings, levels=LEVELS[2:], per_mm=per_mm), beside)
+    others = [one for one in ranked if _apart(one[1], pose, ladder.middle_mm, _RUNNER_UP_DEG)]
     if others:
         return FoundPose(finest, score - others[0][0], others[0][1], pose)
     return FoundPose(finest, score, None, pose)
@@ -118,172 +125,136 @@ def compare_with_twins(
     mesh: Mesh,
     refined: Refined,
     settings: MatchingSettings | None = None,
+    beside: Beside | None = None,
 ) -> FoundPose:
     """The better of a refined pose and of those that a nearly symmetric implant could be confused with."""
-    settings, coarse_mesh, dark = settings or MatchingSettings(), simplified(mesh), _logarithms(images)
-    twins = _twins(refined.pose, mesh, cameras)
-    ranked = _ranked(dark, cameras, coarse_mesh, twins, _COARSE, _COARSE_ITERATIONS, refined.per_mm)
-    ranked = _improved(dark, cameras, coarse_mesh, ranked, _FINE_COUNT, _FINER, _FINER_ITERATIONS)
-    ranked = [one for one in ranked if _apart(one[1], refined.pose, mesh)]
-    best = _improved(dark, cameras, mesh, ranked, _FINE_COUNT - 1, LEVELS[2], _FINER_ITERATIONS)
-    own = similarity(dark, cameras, mesh, refined.pose, refined.per_mm, LEVELS[2])[0]
-    others = [one for one in best if _apart(one[1], refined.pose, mesh, _RUNNER_UP_DEG)]
+    settings, ladder = settings or MatchingSettings(), _Ladder(images, cameras, mesh, beside)
+    ranked = ladder.refined(ladder.twins([(0.0, refined.pose, refined.per_mm)]), _COARSE)
+    ranked = ladder.best(ranked, replace(_FINER, count=_FINE.count))
+    ranked = [one for one in ranked if _apart(one[1], refined.pose, ladder.middle_mm)]
+    best = ladder.best(ranked, replace(_FINE, count=_FINE.count - 1))
+    own = ladder.score(refined.pose, refined.per_mm, _FINE)
+    others = [one for one in best if _apart(one[1], refined.pose, ladder.middle_mm, _RUNNER_UP_DEG)]
     if not others:
         return FoundPose(refined, own, None, refined.pose)
     score, pose, per_mm = others[0]
     if score <= own:
         return FoundPose(refined, own - score, pose, refined.pose)
-    finest = refine(images, cameras, mesh, pose, replace(settings, levels=LEVELS[2:], per_mm=per_mm))
+    finest = refine(images, cameras, mesh, pose, replace(settings, levels=LEVELS[2:], per_mm=per_mm), beside)
     return FoundPose(finest, score - own, refined.pose, pose)
 
 
-def _improved(
-    images: Mapping[str, Image],
-    cameras: DualPlane,
-    mesh: Mesh,
-    ranked: list[Hypothesis],
-    count: int,
-    level: Level,
-    most: int,
-) -> list[Hypothesis]:
-    """The best distinct hypotheses, refined on one level, best first."""
-    found = []
-    for _, pose, per_mm in _distinct(ranked, mesh)[:count]:
-        found += _ranked(images, cameras, mesh, [pose], level, most, per_mm)
-    return sorted(found, key=lambda one: -one[0])
+class _Ladder:
+    """The stages of a search; on the logarithms of the images, in which metal stands out from bone."""
+
+    def __init__(
+        self, images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, beside: Beside | None = None
+    ) -> None:
+        self.images = {
+            plane: np.log(image.astype(np.float32) + np.float32(_DARK_LEVEL)) for plane, image in images.items()
+        }
+        self.cameras, self.beside, self.mesh = cameras, beside, mesh
+        self.middle_mm = mesh.bounds.mean(axis=0)
+
+    def refined(self, starts: Sequence[Hypothesis], stage: _Stage) -> list[Hypothesis]:
+        """Each start refined in one stage, measured about the result alone; best first."""
+        mesh, found = _simplified(_Key(self.mesh), stage.cell_mm), []
+        for _, start, per_mm in starts:
+            try:
+                matcher = self._matcher(start, mesh, stage)
+                is_central = stage.level.size > _FIRST.level.size
+                pose, fitted = improve(matcher, start, per_mm, stage.level, stage.iterations, is_central)
+                score = self._matcher(pose, mesh, stage).correlation(pose, fitted)
+            except (DataError, ValueError):
+                continue  # it left the image
+            found.append((score, pose, fitted))
+        return sorted(found, key=lambda one: -one[0])
+
+    def best(self, ranked: list[Hypothesis], stage: _Stage) -> list[Hypothesis]:
+        """The best distinct hypotheses refined in one stage, best first."""
+        return self.refined(_distinct(ranked, self.middle_mm)[: stage.count], stage)
+
+    def score(self, pose: Matrix, per_mm: float, stage: _Stage) -> float:
+        return self._matcher(pose, self.mesh, stage).correlation(pose, per_mm)
+
+    def twins(self, of: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Poses that a nearly symmetric implant could be confused with."""
+        centred = self.mesh.vertices - self.mesh.vertices.mean(axis=0)
+        axes = np.linalg.eigh(centred.T @ centred)[1]
+        mirrors = [np.eye(3) - 2 * np.outer(axis, axis) for axis in axes.T]
+        normals = [self.cameras.camera(plane).plane.normal for plane in self.images]
+        found = []
+        for score, pose, per_mm in of:
+            turns = [pose[:3, :3] @ -mirror for mirror in mirrors]
+            for normal in normals:
+                turns += [(np.eye(3) - 2 * np.outer(normal, normal)) @ pose[:3, :3] @ mirror for mirror in mirrors]
+            for rotation in turns:
+                twin = np.eye(4)
+                twin[:3, :3] = rotation
+                twin[:3, 3] = (pose[:3, :3] - rotation) @ self.middle_mm + pose[:3, 3]
+                found.append((score, twin, per_mm))
+        return found
+
+    def _matcher(self, pose: Matrix, mesh: Mesh, stage: _Stage) -> Matcher:
+        return Matcher(self.images, self.cameras, mesh, [pose], stage.level, self.beside)
 
 
-def _logarithms(images: Mapping[str, Image]) -> dict[str, Image]:
-    """Logarithms of both images: metal stands out from bone, and the leg's rim before the open beam does not."""
-    return {plane: np.log(image.astype(np.float32) + np.float32(_DARK_LEVEL)) for plane, image in images.items()}
+class _Key:
+    """A mesh as the key of a cache, by identity; the cache keeps it alive."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.mesh is self.mesh
+
+    def __hash__(self) -> int:
+        return id(self.mesh)
 
 
-def candidates(
-    images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, library: OrientationLibrary
-) -> list[Matrix]:
-    """Coarse poses (4, 4) from the library, the best first."""
-    rows, columns = {}, {}
-    for plane in PLANES:
-        scores = _window_scores(image_features(images[plane]), library, plane)
-        columns[plane], rows[plane] = scores.argmax(axis=2), scores.max(axis=2)
-    # The other plane may see it one row higher or lower, since the two sources differ in height and distance.
-    neighbours = [np.roll(rows["fs"], shift, axis=1) for shift in (0, 1, -1)]
-    best = np.argmax(neighbours, axis=0)
-    total = rows["bs"] + np.max(neighbours, axis=0)
-    row = total.argmax(axis=1)
-    score = total.max(axis=1)
-    found: list[int] = []
-    for number in np.argsort(-score):
-        turns = library.rotations[found].transpose(0, 2, 1) @ library.rotations[number]
-        if not found or rotation_angle_deg(turns).min() > _APART_DEG:
-            found.append(int(number))
-        if len(found) == _MODES:
-            break
-    poses = []
-    for number in found:
-        row_bs = int(row[number])
-        row_fs = int(row_bs - (0, 1, -1)[int(best[number, row_bs])]) % rows["fs"].shape[1]
-        at = {"bs": (columns["bs"][number, row_bs], row_bs), "fs": (columns["fs"][number, row_fs], row_fs)}
-        pose = np.eye(4)
-        pose[:3, :3] = library.rotations[number]
-        pose[:3, 3] = _triangulated(cameras, at) - pose[:3, :3] @ mesh.bounds.mean(axis=0)
-        poses.append(pose)
-    return poses
+@lru_cache(maxsize=32)
+def _simplified(key: _Key, cell_mm: float) -> Mesh:
+    return simplified(key.mesh, cell_mm)
 
 
-def _window_scores(features: tuple[Image, Image], library: OrientationLibrary, plane: str) -> NDArray[np.float32]:
-    """(N, R, C): the agreement of each orientation with the window at each row and column."""
-    view = np.lib.stride_tricks.sliding_window_view
-    inner = slice(_MARGIN_PIXELS, -_MARGIN_PIXELS)
-    x, y = (view(part, (WINDOW, WINDOW))[inner, inner] for part in features)
-    count = x.shape[0]
-    windows = np.concatenate([x.reshape(count * count, -1), y.reshape(count * count, -1)], axis=1)
-    along = np.arange(WINDOW) - (WINDOW - 1) / 2
-    bell = np.exp(-(along**2) / 2 / (WINDOW / 4.5) ** 2).astype(np.float32)
-    energy = view(features[0] ** 2 + features[1] ** 2, (WINDOW, WINDOW))[inner, inner]
-    norm = np.sqrt(np.einsum("rcij,i,j->rc", energy, bell, bell, optimize=True)).ravel()
-    scores = library.entries[plane] @ (windows @ library.basis[plane].T).T
-    return np.asarray((scores / (norm + 0.5 * norm.max() + 1e-9)).reshape(-1, count, count))
-
-
-def _triangulated(cameras: DualPlane, at: Mapping[str, tuple[Any, Any]]) -> NDArray[np.float64]:
-    """The point nearest to the rays through the centres of two windows, (3,) millimetres."""
-    grid, normal, right = ImageGrid.calibrated(SIZE), np.zeros((3, 3)), np.zeros(3)
-    for plane, (column, row) in at.items():
-        camera, shift = cameras.camera(plane), _MARGIN_PIXELS + (WINDOW - 1) / 2
-        h, v = grid.left_mm + (column + shift) * grid.pixel_mm, grid.top_mm - (row + shift) * grid.pixel_mm
-        along = (camera.plane.to_world @ np.array([h, v, 0, 1]))[:3] - camera.source_mm
-        across = np.eye(3) - np.outer(along, along) / (along @ along)
-        normal, right = normal + across, right + across @ camera.source_mm
-    return np.asarray(np.linalg.solve(normal, right))
-
-
-def _ranked(
-    images: Mapping[str, Image],
-    cameras: DualPlane,
-    mesh: Mesh,
-    starts: Sequence[Matrix],
-    level: Level,
-    most: int,
-    per_mm: float,
-) -> list[Hypothesis]:
-    """Each start refined on one level, measured about the result alone; best first."""
-    found = []
-    for start in starts:
-        try:
-            pose, fitted = improve(Matcher(images, cameras, mesh, [start], level), start, per_mm, level, most)
-            score = Matcher(images, cameras, mesh, [pose], level).correlation(pose, fitted)
-        except (DataError, ValueError):
-            continue  # it left the image
-        found.append((score, pose, fitted))
-    return sorted(found, key=lambda one: -one[0])
-
-
-def _distinct(ranked: list[Hypothesis], mesh: Mesh) -> list[Hypothesis]:
+def _distinct(ranked: list[Hypothesis], middle_mm: NDArray[np.float64]) -> list[Hypothesis]:
     """The best of each group of nearly equal poses, best first."""
-    kept: list[Hypothesis] = []
-    for one in sorted(ranked, key=lambda item: -item[0]):
-        if all(_apart(one[1], other[1], mesh) for other in kept):
-            kept.append(one)
-    return kept
+    ranked = sorted(ranked, key=lambda item: -item[0])
+    if not ranked:
+        return []
+    poses = np.stack([pose for _, pose, _ in ranked])
+    angles = rotation_angle_deg(np.einsum("aji,bjk->abik", poses[:, :3, :3], poses[:, :3, :3]))
+    places = poses[:, :3, :3] @ middle_mm + poses[:, :3, 3]
+    distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    is_apart = (angles > APART_DEG / 2) | (distances > _APART_MM)
+    kept: list[int] = []
+    for number in range(len(ranked)):
+        if is_apart[number, kept].all():
+            kept.append(number)
+    return [ranked[number] for number in kept]
 
 
-def _apart(pose: Matrix, other: Matrix, mesh: Mesh, most_deg: float = _APART_DEG / 2) -> bool:
+def _apart(pose: Matrix, other: Matrix, middle_mm: NDArray[np.float64], most_deg: float = APART_DEG / 2) -> bool:
     """Whether two poses are two hypotheses."""
-    middle = np.append(mesh.bounds.mean(axis=0), 1.0)
+    middle = np.append(middle_mm, 1.0)
     angle = float(rotation_angle_deg(pose[:3, :3] @ other[:3, :3].T))
     return angle > most_deg or float(np.linalg.norm((pose - other) @ middle)) > _APART_MM
 
 
-def _twins(pose: Matrix, mesh: Mesh, cameras: DualPlane) -> list[Matrix]:
-    """Poses that a nearly symmetric implant could be confused with."""
-    centred = mesh.vertices - mesh.vertices.mean(axis=0)
-    axes = np.linalg.eigh(centred.T @ centred)[1]
-    turns = [pose[:3, :3] @ (2 * np.outer(axis, axis) - np.eye(3)) for axis in axes.T]
-    mirrors = [np.eye(3) - 2 * np.outer(axis, axis) for axis in axes.T]
-    for camera in (cameras.bs, cameras.fs):
-        reflected = np.eye(3) - 2 * np.outer(camera.plane.normal, camera.plane.normal)
-        turns += [reflected @ pose[:3, :3] @ mirror for mirror in mirrors]
-    middle = mesh.bounds.mean(axis=0)
-    twins = []
-    for rotation in turns:
-        twin = np.eye(4)
-        twin[:3, :3] = rotation
-        twin[:3, 3] = pose[:3, :3] @ middle + pose[:3, 3] - rotation @ middle
-        twins.append(twin)
-    return twins
+def check_searchable(images: Mapping[str, Image], mesh: Mesh) -> None:
+    """Check images and surface before anything is rendered.
 
-
-def _check(images: Mapping[str, Image], mesh: Mesh) -> None:
-    """Check images and surface before anything is rendered."""
-    for plane in PLANES:
-        if plane not in images:
-            raise DataError(f"the image of plane {plane} is missing")
-        if float(np.std(images[plane])) < _LEAST_CONTRAST:
+    Raises:
+        DataError: there is no image, one is uniform, or the surface cannot be in millimetres.
+    """
+    for plane, image in images.items():
+        if float(np.std(image)) < _LEAST_CONTRAST:
             raise DataError(f"the image of plane {plane} is uniform: nothing can be found in it")
-    size = float(np.ptp(mesh.bounds, axis=0).max())
-    if not 10 <= size <= 250:
+    if not images:
+        raise DataError("there is no image")
+    size, (low, high) = float(np.ptp(mesh.bounds, axis=0).max()), _ALLOWED_MM
+    if not low <= size <= high:
         raise DataError(
-            f"the implant's surface is {size:g} mm long, not 10 to 250",
+            f"the implant's surface is {size:g} mm long, not {low:g} to {high:g}",
             "is it in metres or inches? surfaces are in millimetres",
         )

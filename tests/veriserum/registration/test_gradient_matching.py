@@ -9,7 +9,8 @@ from medcli.core.errors import DataError
 from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings as StudySettings
 from medcli.synthetic.fluoroscopy.dataset import Study, SyntheticVeriserum
 from medcli.veriserum.geometry.biplane import ImageGrid
-from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher, minimise, moved, refine
+from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher, refine
+from medcli.veriserum.registration.rigid_motion import moved
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
 from tests.support.known_poses import errors, shaken
 

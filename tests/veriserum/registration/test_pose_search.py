@@ -9,7 +9,8 @@ from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import DualPlane, SourceIntensifier
-from medcli.veriserum.registration.gradient_matching import moved, refine, similarity
+from medcli.veriserum.registration.gradient_matching import refine, similarity
+from medcli.veriserum.registration.rigid_motion import moved
 from medcli.veriserum.registration.pose_quality import status_of
 from medcli.veriserum.registration.pose_search import compare_with_twins, search_pose
 from tests.support.ray_cast_knees import MESHES, Knee, knee
