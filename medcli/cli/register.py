@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medcli.cli.register_trial import trial
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from medcli.veriserum.registration.register import RegisterResult
 
 app = App()
+app.command("trial")(trial)
 _MOST_ROWS = 20
 
 
@@ -60,6 +62,7 @@ def pose(
     ] = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
+    planes: options.MatchedPlanes = "both",
     least_similarity: Annotated[
         float,
         typer.Option(
@@ -102,7 +105,16 @@ def pose(
     from medcli.veriserum.registration.start_poses import Sources
 
     sources = Sources(
-        root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, PoseFrame(pose_frame)
+        root,
+        start,
+        poses,
+        distortion,
+        source_calibration,
+        calibrated,
+        implants,
+        inter_plane,
+        PoseFrame(pose_frame),
+        options.planes_of(planes),
     )
     result = register_poses(
         sources,

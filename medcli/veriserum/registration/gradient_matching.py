@@ -24,6 +24,7 @@ from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import Camera, DualPlane, ImageGrid
 from medcli.veriserum.registration.levenberg_marquardt import Numbers, fixed_order_dot, minimise
+from medcli.veriserum.registration.resolution_levels import LEVELS, Level
 from medcli.veriserum.registration.rigid_motion import moved
 
 Image = NDArray[Any]
@@ -33,35 +34,12 @@ Matrix = NDArray[np.float64]
 _LEAST_PIXELS = 12
 """Minimum extent of an implant in pixels along each side."""
 _TINY = 1e-12
+_DARK_LEVEL = 10.0
+_THICK_MM = 4.0
 _EDGE_SHARE = 0.3
 _ATTENUATION_STEP = 0.1
 _ATTENUATION_RANGE = (0.02, 2.0)
 _DARK_CORRELATION = 1e-12
-
-
-@dataclass(frozen=True)
-class Level:
-    """One resolution level, from coarse to fine.
-
-    Attributes:
-        size: pixels along each side of the calibrated image.
-        blur_mm: standard deviation at the detector of the blur of image and rendering.
-        reach_mm: distance from the implant's outline, at the detector, within which the image is compared.
-        step: millimetres and degrees, step of the finite differences and unit of the unknowns.
-    """
-
-    size: int
-    blur_mm: float
-    reach_mm: float
-    step: float
-
-
-LEVELS = (
-    Level(256, 4.0, 14.0, 1.0),
-    Level(256, 2.0, 9.0, 0.5),
-    Level(512, 1.0, 5.0, 0.25),
-    Level(1024, 0.4, 2.5, 0.3),  # finer than most images, to reduce the effect of the rendering's pixels
-)
 
 
 @dataclass(frozen=True)
@@ -169,7 +147,7 @@ class _PlaneMatcher:
         level: Level,
         beside: Beside | None = None,
     ) -> None:
-        self.camera, self.mesh = camera, mesh
+        self.camera, self.mesh, self.hardening = camera, mesh, level.hardening
         whole = ImageGrid.calibrated(level.size)
         self.blur = level.blur_mm / whole.pixel_mm
         margin = int(np.ceil((level.reach_mm + 2 * level.blur_mm) / whole.pixel_mm)) + 2
@@ -195,11 +173,17 @@ class _PlaneMatcher:
         """Weighted gradients of the rendering, of norm 1, (N,)."""
         key = pose.tobytes()
         if self._rendered is None or self._rendered[0] != key:  # a change of the attenuation alone renders nothing
-            self._rendered = key, self.camera.path_length(self.mesh, pose, self.grid)
+            self._rendered = key, self._hardened(self.camera.path_length(self.mesh, pose, self.grid))
         transmission: Image = cv2.exp(self._rendered[1] * np.float32(-per_mm))
         values = self._gradients(transmission if self.behind is None else transmission * self.behind)
         # An empty rendering must not match better than one in a wrong place.
         return values if values.any() else -self.fixed
+
+    def _hardened(self, length: Image) -> Image:
+        if self.hardening == 1:
+            return length
+        scaled: Image = cv2.pow(np.maximum(length, 0) / np.float32(_THICK_MM), self.hardening)
+        return scaled * np.float32(_THICK_MM)
 
     def _gradients(self, image: Image) -> NDArray[np.float32]:
         smooth = cv2.GaussianBlur(image, (0, 0), self.blur, borderType=cv2.BORDER_REPLICATE)
@@ -210,6 +194,11 @@ class _PlaneMatcher:
         values = np.concatenate(parts)
         norm = np.sqrt(fixed_order_dot(values, values))
         return values / np.float32(max(norm, _DARK_CORRELATION))
+
+
+def logarithms(images: Mapping[str, Image]) -> dict[str, Image]:
+    """Logarithms of 8-bit images, plane by plane: metal stands out from bone, and its thickness shows in its shadow."""
+    return {plane: np.log(image.astype(np.float32) + np.float32(_DARK_LEVEL)) for plane, image in images.items()}
 
 
 def without_edges(transmission: Image, blur: float) -> Image:

@@ -7,7 +7,7 @@ on another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from medcli.core.mesh import Mesh
 from medcli.veriserum.geometry.biplane import DualPlane
-from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher
+from medcli.veriserum.registration.gradient_matching import Beside, Matcher, logarithms
+from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
 from medcli.veriserum.registration.rigid_motion import moved
 
 Status = Literal["good", "doubtful", "ambiguous", "failed"]
@@ -25,7 +26,7 @@ GOOD_SIMILARITY = 0.62
 """Similarity that both planes of a good pose reach."""
 LEAST_MARGIN = 0.02
 """Similarity of a good pose over that of the runner-up; below, the two are too close to tell apart."""
-_LEVEL = LEVELS[2]
+_LEVEL = LOG_LEVELS[2]
 _STEP = 0.3
 
 
@@ -36,17 +37,24 @@ class PoseQuality:
     Attributes:
         status: ``good``; ``ambiguous``: another pose matches nearly as well; ``doubtful``: a plane matches too little;
             ``failed``: not the implant.
-        similarity_bs, similarity_fs: gradient correlation of each plane about the pose, -1 to 1.
+        similarity_bs, similarity_fs: gradient correlation of each plane about the pose, -1 to 1; NaN: plane not used.
         margin: gradient correlation over that of the runner-up.
+        se_tx_mm … se_ry_deg: standard errors of the pose's numbers.
         se_mm, se_deg: standard errors of the implant's centre and of the rotation, over all three axes.
     """
 
-    status: Status
+    se_tx_mm: float
+    se_ty_mm: float
+    se_tz_mm: float
+    se_rz_deg: float
+    se_rx_deg: float
+    se_ry_deg: float
+    se_mm: float
+    se_deg: float
     similarity_bs: float
     similarity_fs: float
     margin: float
-    se_mm: float
-    se_deg: float
+    status: Status
 
 
 def status_of(by_plane: Mapping[str, float], margin: float, least_similarity: float) -> Status:
@@ -64,16 +72,24 @@ def status_of(by_plane: Mapping[str, float], margin: float, least_similarity: fl
     return "good" if min(by_plane.values()) >= GOOD_SIMILARITY else "doubtful"
 
 
-def standard_errors(
-    images: Mapping[str, NDArray[Any]], cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64], per_mm: float
-) -> tuple[float, float]:
-    """Standard errors in millimetres (implant's centre) and degrees (rotation), each over its three axes.
+def pose_covariance(
+    images: Mapping[str, NDArray[Any]],
+    cameras: DualPlane,
+    mesh: Mesh,
+    pose: NDArray[np.float64],
+    per_mm: float,
+    beside: Beside | None = None,
+) -> NDArray[np.float64]:
+    """(6, 6) covariance of a pose, in mm and degrees of :func:`medcli.veriserum.registration.rigid_motion.moved`.
+
+    ``images`` are calibrated ones, 0 to 255.
 
     Least squares: covariance = s² (J'J)⁻¹ with the residuals' variance s². Blurred pixels are not independent; a
     Gaussian blur of b pixels leaves one independent value in 4 pi b² of them, by which the covariance is multiplied.
-    Foreign edges in the window raise s². Calibration errors are not included.
+    Foreign edges in the window raise s². Calibration errors are not included. Infinite where the images determine
+    nothing.
     """
-    matcher = Matcher(images, cameras, mesh, [pose], _LEVEL)
+    matcher = Matcher(logarithms(images), cameras, mesh, [pose], _LEVEL, beside)
     middle = mesh.bounds.mean(axis=0)
     residuals = matcher.residuals(pose, per_mm)
     slopes = []
@@ -86,8 +102,37 @@ def standard_errors(
     variance = float(np.sum(np.square(residuals, dtype=np.float64))) / max(compared, 1)
     correlated = 4 * np.pi * float(np.mean([plane.blur for plane in matcher.planes])) ** 2
     try:
-        covariance = variance * correlated * np.linalg.inv(normal)
+        return np.asarray(variance * correlated * np.linalg.inv(normal))
     except np.linalg.LinAlgError:
-        return float("inf"), float("inf")
-    errors = np.maximum(np.diag(covariance), 0)
-    return float(np.sqrt(errors[:3].sum())), float(np.sqrt(errors[3:].sum()))
+        return np.diag(np.full(6, np.inf))
+
+
+def standard_errors(covariance: NDArray[np.float64]) -> tuple[float, float]:
+    """Of the implant's centre in millimetres and of the rotation in degrees, each over its three axes."""
+    variances = np.maximum(np.diag(covariance), 0)
+    return float(np.sqrt(variances[:3].sum())), float(np.sqrt(variances[3:].sum()))
+
+
+def errors_of_numbers(
+    covariance: NDArray[np.float64],
+    pose: NDArray[np.float64],
+    middle_mm: NDArray[np.float64],
+    numbers: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Standard errors (6,) of a pose's numbers in a table, tx ty tz (mm) and rz rx ry (degrees), to first order.
+
+    Args:
+        covariance: (6, 6) of :func:`pose_covariance`.
+        pose: (4, 4) implant to world.
+        middle_mm: (3,) centre of the implant's bounds, in its coordinates.
+        numbers: (4, 4) -> (6,).
+    """
+    if not np.isfinite(covariance).all():
+        return np.full(6, np.inf)
+    slopes = []
+    for axis in np.eye(6) * _STEP:
+        change = numbers(moved(pose, axis, middle_mm)) - numbers(moved(pose, -axis, middle_mm))
+        change[3:] = (change[3:] + 180) % 360 - 180
+        slopes.append(change / (2 * _STEP))
+    jacobian = np.stack(slopes, axis=1)
+    return np.asarray(np.sqrt(np.maximum(np.diag(jacobian @ covariance @ jacobian.T), 0)))

@@ -23,17 +23,17 @@ from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.registration.gradient_matching import (
-    LEVELS,
     Beside,
-    Level,
     Matcher,
     MatchingSettings,
     Refined,
     improve,
+    logarithms,
     refine,
 )
 from medcli.veriserum.registration.orientation_library import load_or_build_library, simplified
 from medcli.veriserum.registration.orientation_matching import APART_DEG, coarse_poses
+from medcli.veriserum.registration.resolution_levels import LOG_LEVELS, Level
 
 Image = NDArray[Any]
 Matrix = NDArray[np.float64]
@@ -55,8 +55,7 @@ class _Stage:
 _FIRST = _Stage(Level(128, 3.0, 12.0, 1.0), 4.0, 64, 2)
 _COARSE = _Stage(_FIRST.level, 4.0, 24, 5)
 _FINER = _Stage(Level(256, 1.6, 8.0, 0.5), 2.5, 10, 8)
-_FINE = _Stage(LEVELS[2], 1.0, 3, 10)
-_DARK_LEVEL = 10.0
+_FINE = _Stage(LOG_LEVELS[2], 1.0, 3, 10)
 _APART_MM = 4.0
 _RUNNER_UP_DEG = 15.0  # nearer ones are the same hypothesis, less well converged
 _LEAST_CONTRAST = 3.0
@@ -112,7 +111,7 @@ def search_pose(
     if not ranked:
         raise DataError("the implant is in no place at which all planes see it")
     score, pose, per_mm = ranked[0]
-    finest = refine(images, cameras, mesh, pose, replace(settings, levels=LEVELS[2:], per_mm=per_mm), beside)
+    finest = refine(ladder.images, cameras, mesh, pose, replace(settings, levels=LOG_LEVELS[2:], per_mm=per_mm), beside)
     others = [one for one in ranked if _apart(one[1], pose, ladder.middle_mm, _RUNNER_UP_DEG)]
     if others:
         return FoundPose(finest, score - others[0][0], others[0][1], pose)
@@ -140,19 +139,17 @@ def compare_with_twins(
     score, pose, per_mm = others[0]
     if score <= own:
         return FoundPose(refined, own - score, pose, refined.pose)
-    finest = refine(images, cameras, mesh, pose, replace(settings, levels=LEVELS[2:], per_mm=per_mm), beside)
+    finest = refine(ladder.images, cameras, mesh, pose, replace(settings, levels=LOG_LEVELS[2:], per_mm=per_mm), beside)
     return FoundPose(finest, score - own, refined.pose, pose)
 
 
 class _Ladder:
-    """The stages of a search; on the logarithms of the images, in which metal stands out from bone."""
+    """The stages of a search, on the logarithms of the images."""
 
     def __init__(
         self, images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, beside: Beside | None = None
     ) -> None:
-        self.images = {
-            plane: np.log(image.astype(np.float32) + np.float32(_DARK_LEVEL)) for plane, image in images.items()
-        }
+        self.images = logarithms(images)
         self.cameras, self.beside, self.mesh = cameras, beside, mesh
         self.middle_mm = mesh.bounds.mean(axis=0)
 

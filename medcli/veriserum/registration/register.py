@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -28,9 +29,18 @@ from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_planes
-from medcli.veriserum.registration.gradient_matching import MatchingSettings, refine
-from medcli.veriserum.registration.pose_quality import PoseQuality, standard_errors, status_of
+from medcli.veriserum.registration.companions import other_component
+from medcli.veriserum.registration.gradient_matching import MatchingSettings, logarithms, refine
+from medcli.veriserum.registration.pose_quality import (
+    PoseQuality,
+    Status,
+    errors_of_numbers,
+    pose_covariance,
+    standard_errors,
+    status_of,
+)
 from medcli.veriserum.registration.pose_search import FoundPose, compare_with_twins, search_pose
+from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
 from medcli.veriserum.registration.start_poses import Sources, StartPoses, select
 
 _LOG = logging.getLogger(__name__)
@@ -140,7 +150,7 @@ def register_poses(
     make_output_folder(out.parent)
     rows = {} if overwrite or not out.exists() else _read_rows(out)
     waiting = [number for number in chosen if number not in rows]
-    run = _Run(starts, settings or MatchingSettings(), least_similarity, overlays, fall_back)
+    run = _Run(starts, settings or MatchingSettings(levels=LOG_LEVELS), least_similarity, overlays, fall_back)
     started = time.perf_counter()
     reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
     result = RegisterResult(
@@ -150,7 +160,7 @@ def register_poses(
         skipped=len(chosen) - len(waiting),
         without_images=without_images,
         start="search" if sources.start is None else str(sources.start),
-        statuses=dict(Counter(str(report.quality.status) for report in reports)),
+        statuses=dict(Counter([*(str(report.quality.status) for report in reports), *["failed"] * len(failures)])),
         frame=sources.frame.value,
         inter_plane=str(sources.inter_plane or "published"),
         seconds=round(time.perf_counter() - started, 3),
@@ -233,9 +243,10 @@ class _Run:
                 f"the best match has similarity {refined.after:.2f}, less than {self.least_similarity:g}: "
                 f"is it the right implant, calibration, frame{near}?"
             )
-        errors = standard_errors(images, cameras, mesh, refined.pose, refined.per_mm)
-        planes = (refined.after_planes[plane] for plane in PLANES)
-        numbers = (round(value, 5) for value in (*planes, found.margin, *errors))
+        covariance = pose_covariance(images, cameras, mesh, refined.pose, refined.per_mm)
+        quality = measured_quality(
+            starts, number, refined.pose, mesh, covariance, refined.after_planes, found.margin, status
+        )
         return PoseReport(
             id=number,
             anatomy_id=geometry.number(number, "anatomy_id"),
@@ -246,7 +257,7 @@ class _Run:
             displacement_mm=round(refined.displacement_mm, 5),
             rotation_deg=round(refined.rotation_deg, 5),
             method=method,
-            quality=PoseQuality(status, *numbers),
+            quality=quality,
         )
 
     def _found(
@@ -258,7 +269,7 @@ class _Run:
             start = self.starts.pose(number)
             _check_in_front(cameras, mesh, start)
             try:
-                refined = refine(images, cameras, mesh, start, self.settings)
+                refined = refine(logarithms(images), cameras, mesh, start, self.settings)
             except DataError:
                 if not self.fall_back:
                     raise
@@ -268,7 +279,8 @@ class _Run:
                 is_good = status_of(found.refined.after_planes, found.margin, self.least_similarity) == "good"
                 if is_good or not self.fall_back:
                     return from_start
-        found = search_pose(images, cameras, mesh, self.settings)
+        beside = other_component(self.starts, number, images, cameras, self.settings)
+        found = search_pose(images, cameras, mesh, self.settings, beside)
         if from_start and from_start[2].refined.after >= found.refined.after:
             return from_start
         return "search", found.start, found
@@ -283,6 +295,25 @@ class _Run:
         row |= report.result | {f"start_{name}": value for name, value in report.start.items()}
         row |= {name: asdict(report)[name] for name in _REPORT_COLUMNS}
         return row | {"method": report.method} | asdict(report.quality)
+
+
+def measured_quality(
+    starts: StartPoses,
+    number: int,
+    pose: NDArray[np.float64],
+    mesh: Mesh,
+    covariance: NDArray[np.float64],
+    by_plane: dict[str, float],
+    margin: float,
+    status: Status,
+) -> PoseQuality:
+    """The quality of a pose (4, 4) implant to world, with standard errors of its numbers in the table's frame."""
+    middle = mesh.bounds.mean(axis=0)
+    errors = errors_of_numbers(covariance, pose, middle, lambda one: starts.numbers(number, one))
+    planes = (by_plane.get(plane, math.nan) for plane in PLANES)
+    numbers = (*errors.tolist(), *standard_errors(covariance), *planes, margin)
+    names = [field.name for field in fields(PoseQuality) if field.name != "status"]
+    return PoseQuality(**{name: round(value, 5) for name, value in zip(names, numbers, strict=True)}, status=status)
 
 
 def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -> None:

@@ -32,3 +32,10 @@ def _rotation(vector_deg: NDArray[np.float64]) -> Matrix:
         return np.asarray(np.eye(3) + cross)
     sine, cosine = np.sin(angle) / angle, (1 - np.cos(angle)) / angle**2
     return np.asarray(np.eye(3) + sine * cross + cosine * (cross @ cross))
+
+
+def rotation_vector_deg(rotation: Matrix) -> NDArray[np.float64]:
+    """(3,) rotation vector in degrees of a rotation matrix (3, 3)."""
+    from scipy.spatial.transform import Rotation
+
+    return np.asarray(Rotation.from_matrix(rotation).as_rotvec(degrees=True))

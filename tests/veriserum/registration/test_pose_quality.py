@@ -8,6 +8,8 @@ from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum
 from medcli.veriserum.registration.pose_quality import (
     GOOD_SIMILARITY,
     LEAST_MARGIN,
+    errors_of_numbers,
+    pose_covariance,
     standard_errors,
     status_of,
 )
@@ -27,11 +29,22 @@ def test_one_plane_is_less_certain_than_two(study: SyntheticVeriserum) -> None:
     frame = made.frames[1]
     implant, cameras = made.implants[frame.anatomy_id], made.cameras(1)
     pose = frame.knee.of(implant.kind)
-    images = {plane: made.truth(1, plane, 512) for plane in ("bs", "fs")}
-    both = standard_errors(images, cameras, implant.mesh, pose, 0.17)
-    one = standard_errors({"bs": images["bs"]}, cameras, implant.mesh, pose, 0.17)
+    images = {plane: 255 * made.truth(1, plane, 512) for plane in ("bs", "fs")}
+    covariance = pose_covariance(images, cameras, implant.mesh, pose, 0.17)
+    both = standard_errors(covariance)
+    one = standard_errors(pose_covariance({"bs": images["bs"]}, cameras, implant.mesh, pose, 0.17))
     assert 0 < both[0] < 0.5
     assert 0 < both[1] < 1
     assert one[0] > 3 * both[0]  # the position along the rays
-    noisy = {p: i + np.random.default_rng(0).normal(0, 0.1, i.shape) for p, i in images.items()}
-    assert standard_errors(noisy, cameras, implant.mesh, pose, 0.17)[0] > both[0]
+    noisy = {p: i + np.random.default_rng(0).normal(0, 25, i.shape).clip(-i) for p, i in images.items()}
+    assert standard_errors(pose_covariance(noisy, cameras, implant.mesh, pose, 0.17))[0] > both[0]
+
+    def numbers(matrix: np.ndarray) -> np.ndarray:
+        return np.concatenate([matrix[:3, 3], [90.0, 0, 0]])
+
+    # Of the origin, which the rotation about the centre moves as well.
+    of_numbers = errors_of_numbers(covariance, pose, implant.mesh.bounds.mean(axis=0), numbers)
+    centred = errors_of_numbers(covariance, pose, np.zeros(3), numbers)
+    assert np.all(of_numbers[:3] > 0)
+    assert np.allclose(of_numbers[3:], 0)
+    assert np.allclose(centred[:3], np.sqrt(np.diag(covariance)[:3]), rtol=1e-6)
