@@ -123,7 +123,14 @@ TESTED_IN = {
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
+    "veriserum/registration/test_gradient_matching.py": "veriserum/registration/resolution_levels",
+    "veriserum/registration/test_pose_search.py": (
+        "veriserum/registration/companions veriserum/registration/orientation_matching"
+    ),
     "veriserum/registration/test_register.py": "cli/register",
+    "veriserum/registration/test_register_trial.py": (
+        "cli/register_trial veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
+    ),
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "
         "demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound"

@@ -11,9 +11,11 @@ from medcli.core.errors import DataError
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.registration.gradient_matching import Beside, MatchingSettings
-from medcli.veriserum.registration.pose_quality import GOOD_SIMILARITY
 from medcli.veriserum.registration.pose_search import FoundPose, search_pose
 from medcli.veriserum.registration.start_poses import StartPoses
+
+_LEAST_SIMILARITY = 0.6
+"""Mean similarity of a femoral component that is used: right ones read 0.68 and more, those of another size 0.62."""
 
 
 def other_component(
@@ -42,7 +44,7 @@ def other_component(
             continue
         if best is None or found.refined.after > best[0].refined.after:
             best = found, anatomy
-    if best is None or best[0].refined.after < GOOD_SIMILARITY:
+    if best is None or best[0].refined.after < _LEAST_SIMILARITY:
         return None
     refined = best[0].refined
     return Beside(starts.study.surfaces.implant(best[1]).mesh, refined.pose, refined.per_mm)

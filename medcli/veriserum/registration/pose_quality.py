@@ -22,7 +22,7 @@ from medcli.veriserum.registration.rigid_motion import moved
 
 Status = Literal["good", "doubtful", "ambiguous", "failed"]
 
-GOOD_SIMILARITY = 0.62
+GOOD_SIMILARITY = 0.7
 """Similarity that both planes of a good pose reach."""
 LEAST_MARGIN = 0.02
 """Similarity of a good pose over that of the runner-up; below, the two are too close to tell apart."""
