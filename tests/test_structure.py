@@ -124,10 +124,9 @@ TESTED_IN = {
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
     "veriserum/registration/test_gradient_matching.py": "veriserum/registration/resolution_levels",
-    "veriserum/registration/test_pose_search.py": (
-        "veriserum/registration/companions veriserum/registration/orientation_matching"
-    ),
+    "veriserum/registration/test_pose_search.py": "veriserum/registration/orientation_matching",
     "veriserum/registration/test_register.py": "cli/register",
+    "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",
     "veriserum/registration/test_register_trial.py": (
         "cli/register_trial veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -15,24 +16,38 @@ from tests.support.ray_cast_knees import MESHES, Knee
 FIRST_ID = 11
 
 
-def write_trial(root: Path, knees: list[Knee]) -> Path:
-    """``root`` with tables, implants and ``calibrated``: the pose table names the femoral component only."""
+def write_trial(
+    root: Path, knees: list[Knee], named: Sequence[int] | None = None, surfaces: Sequence[int] | None = None
+) -> Path:
+    """``root`` with tables, implants and ``calibrated``.
+
+    Args:
+        named: ``anatomy_id`` in the pose table, by frame in turn; None: the femoral component.
+        surfaces: components with a surface; None: both of the knee.
+    """
+    named, surfaces = named or [knees[0].femur_id], surfaces or [knees[0].femur_id, knees[0].tibia_id]
     for folder in ("csv_files", "veriserum_anatomies", "calibrated"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     rows = []
     for number, knee in enumerate(knees, FIRST_ID):
         cells = dict.fromkeys(PUBLISHED_COLUMNS, "")
-        cells |= {"id": number, "measurement_id": 5, "anatomy_id": knee.femur_id, "obsolete": 0}
+        cells |= {
+            "id": number,
+            "measurement_id": 5,
+            "anatomy_id": named[(number - FIRST_ID) % len(named)],
+            "obsolete": 0,
+        }
         cells |= {"source_int_calibration_id": 1, "distortion_calibration_id": 1}
-        rows.append(cells | dict(zip(("tx", "ty", "tz", "rz", "rx", "ry"), pose_numbers(knee.femur), strict=True)))
+        numbers = pose_numbers(knee.pose(int(cells["anatomy_id"])))
+        rows.append(cells | dict(zip(("tx", "ty", "tz", "rz", "rx", "ry"), numbers, strict=True)))
         for plane, image in knee.images.items():
             cv2.imwrite(str(root / "calibrated" / f"calibrated_{plane}_{number:06d}.jpg"), image)
     folder = root / "csv_files"
     pd.DataFrame(rows).to_csv(folder / "veriserum_pose_reloaded_refined_all.csv", index=False)
     source = pd.DataFrame([{"id": 1, **knees[0].source}])
     source.to_csv(folder / "source_int_calibration_reloaded.csv", index=False)
-    for anatomy in (knees[0].femur_id, knees[0].tibia_id):
-        write_stl(root / "veriserum_anatomies" / f"ana_{anatomy:06d}.stl", MESHES[anatomy])
+    for anatomy in surfaces:
+        write_stl(MESHES[anatomy], root / "veriserum_anatomies" / f"ana_{anatomy:06d}.stl")
     return root
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
+from medcli.veriserum.registration.inside_kernel import are_inside
 from medcli.veriserum.registration.rigid_motion import moved
 from medcli.veriserum.registration.trial_motion import Intersection, smoothed
 from tests.support.ray_cast_knees import MESHES
@@ -49,8 +50,25 @@ def test_the_depth_of_an_intersection() -> None:
     assert Intersection(sphere, sphere).depth_mm(close, np.eye(4)) == pytest.approx(3, abs=0.3)
 
 
+def test_points_inside_are_those_that_the_winding_number_says() -> None:
+    points = np.random.default_rng(0).uniform(-12, 12, (300, 3))
+    inside = np.zeros(300, bool)
+    are_inside(points, _sphere(10).triangles, inside)
+    winding = np.array([_winding_number(point, _sphere(10).triangles) for point in points[:60]])
+    assert np.array_equal(inside[:60], winding > 0.5)
+    assert 0 < np.count_nonzero(inside[:60]) < 60
+
+
+def _winding_number(point: np.ndarray, triangles: np.ndarray) -> float:
+    """Solid angle of the surface over that of a sphere (van Oosterom and Strackee 1983)."""
+    a, b, c = np.moveaxis(triangles - point, 1, 0)
+    la, lb, lc = (np.linalg.norm(one, axis=1) for one in (a, b, c))
+    below = la * lb * lc + (a * b).sum(1) * lc + (b * c).sum(1) * la + (c * a).sum(1) * lb
+    return float(np.arctan2(np.einsum("ij,ij->i", a, np.cross(b, c)), below).sum() / (2 * np.pi))
+
+
 def _sphere(radius: float) -> Mesh:
-    """A sphere from a grid of angles."""
+    """A closed sphere from a grid of angles."""
     polar, around = np.linspace(0.02, np.pi - 0.02, 40), np.linspace(0, 2 * np.pi, 60, endpoint=False)
     p, a = (one.ravel() for one in np.meshgrid(polar, around, indexing="ij"))
     vertices = radius * np.stack([np.cos(p), np.sin(p) * np.cos(a), np.sin(p) * np.sin(a)], axis=1)
@@ -59,5 +77,11 @@ def _sphere(radius: float) -> Mesh:
         for j in range(60):
             k = (j + 1) % 60
             faces += [[i * 60 + j, (i + 1) * 60 + j, i * 60 + k], [i * 60 + k, (i + 1) * 60 + j, (i + 1) * 60 + k]]
+    for ring in (0, 39):  # both caps
+        around_pole = [ring * 60 + j for j in range(60)]
+        for j in range(1, 59):
+            cap = [around_pole[0], around_pole[j], around_pole[j + 1]]
+            faces.append(cap if ring == 0 else cap[::-1])
     mesh = Mesh(vertices, np.array(faces))
+    assert mesh.is_watertight()
     return mesh if mesh.volume > 0 else Mesh(vertices, mesh.faces[:, ::-1].copy())
