@@ -123,7 +123,9 @@ TESTED_IN = {
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
-    "veriserum/registration/test_gradient_matching.py": "veriserum/registration/resolution_levels",
+    "veriserum/registration/test_gradient_matching.py": (
+        "veriserum/registration/image_windows veriserum/registration/resolution_levels"
+    ),
     "veriserum/registration/test_pose_search.py": "veriserum/registration/orientation_matching",
     "veriserum/registration/test_register.py": "cli/register",
     "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",

@@ -10,6 +10,7 @@ thousands. From coarse to fine, blur and window shrink.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import Camera, DualPlane, ImageGrid
+from medcli.veriserum.registration.image_windows import cropped_image, resized_image, window_about
 from medcli.veriserum.registration.levenberg_marquardt import Numbers, fixed_order_dot, minimise
 from medcli.veriserum.registration.resolution_levels import LEVELS, Level
 from medcli.veriserum.registration.rigid_motion import moved
@@ -31,11 +32,10 @@ Image = NDArray[Any]
 """(H, W) float32."""
 Matrix = NDArray[np.float64]
 
-_LEAST_PIXELS = 12
-"""Minimum extent of an implant in pixels along each side."""
 _TINY = 1e-12
 _DARK_LEVEL = 10.0
 _THICK_MM = 4.0
+_DEPTH_STEP = 10.0
 _EDGE_SHARE = 0.3
 _ATTENUATION_STEP = 0.1
 _ATTENUATION_RANGE = (0.02, 2.0)
@@ -120,6 +120,31 @@ class Matcher:
         ]
         self.evaluations = 0
 
+    @property
+    def shifts(self) -> Matrix:
+        """(3, 3) columns: displacements that change the images about equally.
+
+        In a single plane, a displacement along its normal changes them so little that ten times as much is needed.
+        """
+        if len(self.planes) > 1:
+            return np.eye(3)
+        return np.asarray(self.planes[0].camera.plane.to_world[:3, :3] * [1.0, 1.0, _DEPTH_STEP])
+
+    @classmethod
+    def like(cls, other: Matcher, mesh: Mesh) -> Matcher:
+        """The same images, windows and weights with another surface."""
+        made = copy.copy(other)
+        made.mesh, made.planes = mesh, [copy.copy(plane) for plane in other.planes]
+        for plane in made.planes:
+            plane.mesh, plane._rendered = mesh, None
+        return made
+
+    def magnifications(self, pose: Matrix) -> list[float]:
+        """Of the implant on each detector."""
+        middle = pose[:3, :3] @ self.middle_mm + pose[:3, 3]
+        depths = [plane.camera.matrix()[2] @ np.append(middle, 1.0) for plane in self.planes]
+        return [plane.camera.distance_mm / float(depth) for plane, depth in zip(self.planes, depths, strict=True)]
+
     def residuals(self, pose: Matrix, per_mm: float) -> NDArray[np.float32]:
         """f - m of all planes, one after the other, (N,)."""
         self.evaluations += 1
@@ -151,8 +176,8 @@ class _PlaneMatcher:
         whole = ImageGrid.calibrated(level.size)
         self.blur = level.blur_mm / whole.pixel_mm
         margin = int(np.ceil((level.reach_mm + 2 * level.blur_mm) / whole.pixel_mm)) + 2
-        self.grid, first = _window(camera, mesh, around, whole, margin)
-        image = _cropped(_resized(image, level.size), first, self.grid)
+        self.grid, first = window_about(camera, mesh, around, whole, margin)
+        image = cropped_image(resized_image(image, level.size), first, self.grid)
         self.weight = self._weight(around, level.reach_mm / whole.pixel_mm)
         self.behind = None if beside is None else beside.transmission(camera, self.grid)
         if self.behind is not None:
@@ -282,49 +307,18 @@ def improve(
     middle = matcher.middle_mm
     # The logarithm of the attenuation's change and six parameters of the motion, scaled to similar magnitude. The
     # attenuation is the first, since its derivative then needs no rendering.
-    steps = np.append(_ATTENUATION_STEP, np.full(6, level.step))
+
+    shifts = matcher.shifts
+
+    def motion(numbers: Numbers) -> Numbers:
+        return np.concatenate([shifts @ (numbers[1:4] * level.step), numbers[4:] * level.step])
 
     def attenuation(change: float) -> float:
         return float(np.clip(per_mm * np.exp(change), *_ATTENUATION_RANGE))
 
     def residuals(numbers: Numbers) -> Numbers:
-        pose = moved(start, numbers[1:] * steps[1:], middle)
-        return matcher.residuals(pose, attenuation(numbers[0] * steps[0])).astype(np.float64)
+        pose = moved(start, motion(numbers), middle)
+        return matcher.residuals(pose, attenuation(numbers[0] * _ATTENUATION_STEP)).astype(np.float64)
 
     found = minimise(residuals, 7, most, is_central)
-    return moved(start, found[1:] * steps[1:], middle), attenuation(found[0] * steps[0])
-
-
-def _window(
-    camera: Camera, mesh: Mesh, around: Sequence[Matrix], whole: ImageGrid, margin: int
-) -> tuple[ImageGrid, tuple[int, int]]:
-    """The part of the image about the implant at some poses, and its first column and row.
-
-    Raises:
-        DataError: it is not in the image, or too small.
-    """
-    places = [mesh.vertices @ pose[:3, :3].T + pose[:3, 3] for pose in around]
-    pixels = whole.to_pixels(camera.project(np.concatenate(places)))
-    low, high = pixels.min(axis=0), pixels.max(axis=0)
-    seen = np.minimum(high, whole.columns) - np.maximum(low, 0)
-    if not np.all(seen >= _LEAST_PIXELS):
-        raise DataError("the implant is not in the image at its start pose; is the pose in millimetres, in this frame?")
-    first = np.floor(np.maximum(low, 0)).astype(int) - margin
-    last = np.ceil(np.minimum(high, whole.columns)).astype(int) + margin
-    grid = whole.cropped(int(first[0]), int(first[1]), int(last[0] - first[0]), int(last[1] - first[1]))
-    return grid, (int(first[0]), int(first[1]))
-
-
-def _resized(image: Image, size: int) -> Image:
-    image = image.astype(np.float32)
-    if image.shape == (size, size):
-        return image
-    shrinks = image.shape[0] > size
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-
-
-def _cropped(image: Image, first: tuple[int, int], grid: ImageGrid) -> Image:
-    """The window of an image, extended by its edge pixels."""
-    columns = np.clip(first[0] + np.arange(grid.columns), 0, image.shape[1] - 1)
-    rows = np.clip(first[1] + np.arange(grid.rows), 0, image.shape[0] - 1)
-    return np.ascontiguousarray(image[rows[:, None], columns])
+    return moved(start, motion(found), middle), attenuation(found[0] * _ATTENUATION_STEP)

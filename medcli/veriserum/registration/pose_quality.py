@@ -28,7 +28,7 @@ LEAST_MARGIN = 0.02
 """Similarity of a good pose over that of the runner-up; below, the two are too close to tell apart."""
 _LEVEL = LOG_LEVELS[2]
 _STEP = 0.3
-_ATTENUATION_FACTOR = 1.5
+_OUTLINE_MM = 0.15
 
 
 @dataclass(frozen=True)
@@ -87,15 +87,17 @@ def pose_covariance(
 
     Least squares: covariance = s² (J'J)⁻¹ with the residuals' variance s². Blurred pixels are not independent; a
     Gaussian blur of b pixels leaves one independent value in 4 pi b² of them, by which the covariance is multiplied.
-    Foreign edges in the window raise s². What a wrong attenuation by a factor of 1.5 would move is added: it displaces
-    outlines, which in a single plane changes the depth by millimetres. Calibration errors are not included. Infinite where the images determine
-    nothing.
+    Foreign edges in the window raise s². What outlines displaced by 0.15 mm at the detector would move is added, since
+    blur, hardening and the surface displace them: in one plane, this changes the depth by millimetres. Calibration
+    errors are not included. Infinite where the images determine nothing.
     """
     matcher = Matcher(logarithms(images), cameras, mesh, [pose], _LEVEL, beside)
     middle = mesh.bounds.mean(axis=0)
     residuals = matcher.residuals(pose, per_mm)
     slopes = []
-    for axis in np.eye(6) * _STEP:
+    basis = np.eye(6)
+    basis[:3, :3] = matcher.shifts
+    for axis in basis.T * _STEP:
         ahead, behind = (matcher.residuals(moved(pose, sign * axis, middle), per_mm) for sign in (1, -1))
         slopes.append((ahead - behind).astype(np.float64) / (2 * _STEP))
     jacobian = np.stack(slopes)
@@ -103,13 +105,23 @@ def pose_covariance(
     compared = 2 * sum(int(np.count_nonzero(plane.weight)) for plane in matcher.planes)
     variance = float(np.sum(np.square(residuals, dtype=np.float64))) / max(compared, 1)
     correlated = 4 * np.pi * float(np.mean([plane.blur for plane in matcher.planes])) ** 2
-    change = [matcher.residuals(pose, per_mm * factor) for factor in (_ATTENUATION_FACTOR, 1 / _ATTENUATION_FACTOR)]
+    displaced = _with_larger_outline(matcher, pose, per_mm) - residuals
     try:
         inverse = np.linalg.inv(normal)
-        by_attenuation = inverse @ np.einsum("in,n->i", jacobian, (change[0] - change[1]).astype(np.float64) / 2)
-        return np.asarray(variance * correlated * inverse + np.outer(by_attenuation, by_attenuation))
+        systematic = inverse @ np.einsum("in,n->i", jacobian, displaced.astype(np.float64))
+        covariance = variance * correlated * inverse + np.outer(systematic, systematic)
+        return np.asarray(basis @ covariance @ basis.T)
     except np.linalg.LinAlgError:
         return np.diag(np.full(6, np.inf))
+
+
+def _with_larger_outline(matcher: Matcher, pose: NDArray[np.float64], per_mm: float) -> NDArray[np.float32]:
+    """Residuals of an implant whose outline lies :data:`_OUTLINE_MM` further out on the detector."""
+    mesh, middle = matcher.mesh, matcher.middle_mm
+    size = float(np.ptp(mesh.bounds, axis=0).max())
+    share = 2 * _OUTLINE_MM / (size * max(matcher.magnifications(pose)))
+    larger = Mesh(middle + (mesh.vertices - middle) * (1 + share), mesh.faces)
+    return Matcher.like(matcher, larger).residuals(pose, per_mm)
 
 
 def standard_errors(covariance: NDArray[np.float64]) -> tuple[float, float]:
