@@ -13,9 +13,10 @@ from medcli.core.errors import DataError
 from medcli.core.plausibility import pose_bounds
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
-from medcli.veriserum.dataset.anatomies import KINDS
+from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES, TableKind
+from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import RUNS, find_trials
 from medcli.veriserum.geometry.biplane import SourceIntensifier
@@ -23,9 +24,6 @@ from medcli.veriserum.geometry.biplane import SourceIntensifier
 _CALIBRATIONS = 10
 """Published rows of each calibration table."""
 _GET_TABLES = "get the tables again: medcli download veriserum --only csv"
-_RATE_COLUMNS = ("frame_rate", "framerate", "fps", "frequency_hz")
-_TIME_COLUMNS = {"time_s": 1.0, "time_ms": 1e3, "timestamp_ms": 1e3, "acquisition_time_s": 1.0}
-_SIDE_COLUMNS = ("side", "laterality", "leg", "knee_side")
 
 
 def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | None:
@@ -132,8 +130,7 @@ def _check_components(checks: Checklist, poses: pd.DataFrame) -> None:
     if not {"measurement_id", "anatomy_id"} <= set(poses.columns):
         checks.unknown(name, "the pose table has no measurement_id or anatomy_id", "pair them by image id")
         return
-    kind_of = {number: kind for kind, numbers in KINDS.items() for number in numbers}
-    kinds = folder_index.whole_numbers(poses["anatomy_id"]).map(kind_of)
+    kinds = folder_index.whole_numbers(poses["anatomy_id"]).map(KIND_OF)
     groups = kinds.groupby(poses["measurement_id"])
     both, total = int((groups.nunique() == 2).sum()), groups.ngroups
     middle = groups.size().median() if total else 0
@@ -143,7 +140,7 @@ def _check_components(checks: Checklist, poses: pd.DataFrame) -> None:
 
 
 def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
-    side = next((name for name in _SIDE_COLUMNS if name in poses.columns), None)
+    side = first_of(SIDE_COLUMNS, poses.columns)
     if side is None:
         checks.unknown("side", "no column names left or right", "state the side where signs depend on it")
     else:
@@ -164,10 +161,10 @@ def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
 
 
 def _frame_rates(poses: pd.DataFrame) -> tuple[str, list[float]] | None:
-    for name in _RATE_COLUMNS:
+    for name in RATE_COLUMNS:
         if name in poses.columns:
             return name, sorted(set(pd.to_numeric(poses[name], errors="coerce").fillna(0).tolist()))
-    for name, per_second in _TIME_COLUMNS.items():
+    for name, per_second in TIME_COLUMNS.items():
         if {name, "measurement_id"} <= set(poses.columns):
             times = pd.to_numeric(poses[name], errors="coerce").sort_index()
             steps = times.groupby(poses["measurement_id"]).diff().dropna()
