@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 _FLAT = float(np.cos(np.radians(8)))
 _LEAST_PLATE = 0.33
 """Share of the surface that is parallel to the tray: 0.52 and more of synthetic trays, below 0.3 of femora."""
+_SURELY_PLATE = 0.45
 _SAME_PLANE_MM = 0.4
 _NOTCH_MM, _FIN_MM = 1.0, 1.0
 _ROUND = 1.05
@@ -41,6 +42,11 @@ def plate_share(samples: SurfaceSamples) -> tuple[float, Array]:
         normal = (np.sign(facing) * (np.abs(facing) > _FLAT)) @ samples.normals
         normal = normal / np.linalg.norm(normal)
     return float(shares.max()), normal
+
+
+def is_tray(samples: SurfaceSamples) -> bool:
+    """Whether a surface has so large a plate that it is surely none of a femoral component."""
+    return plate_share(samples)[0] > _SURELY_PLATE
 
 
 def guess_tray_axes(mesh: Mesh) -> ImplantAxes:
