@@ -12,6 +12,7 @@ from medcli.core.errors import DataError
 from medcli.core.json_text import read_object
 from medcli.training.run_folder import METRICS, RESULT
 from medcli.workspace import runs
+from medcli.workspace.motion_figures import agreement_figures, motion_figures
 from medcli.workspace.run_listing import read_note
 from medcli.workspace.runs import Run
 
@@ -162,6 +163,8 @@ _READERS: Mapping[str, Callable[[Run], Mapping[str, Any]]] = {
     runs.RECONSTRUCT: _reconstruct,
     runs.PREDICT_SEG: _noted,
     runs.CALIBRATE: _noted,
+    runs.KINEMATICS: lambda run: motion_figures(read_object(run.path / runs.MOTION)),
+    runs.EVALUATE_KINEMATICS: lambda run: agreement_figures(read_object(run.path / runs.EVALUATION)),
     runs.PREDICT_POSE: _table,
     runs.REGISTER: _table,
 }

@@ -22,12 +22,14 @@ from medcli.core.locks import is_in_use
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.training.checkpoint_files.stored_zip import is_archive
 from medcli.training.monitors import EARLY_STOP, Monitor
-from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early
+from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early, read_metrics
 from medcli.training.settings import SETTINGS_FILE, read_settings
+from medcli.workspace.motion_figures import motion_in_words
 from medcli.workspace.resume import resume_command, resume_cross_validation
 
 TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"
 EVALUATE_SEG, EVALUATE_POSE = "evaluate seg", "evaluate pose"
+KINEMATICS, EVALUATE_KINEMATICS = "kinematics veriserum", "evaluate kinematics"
 PREDICT_SEG, PREDICT_POSE = "predict seg", "predict pose"
 RECONSTRUCT, REGISTER, CALIBRATE = "reconstruct ultrabones", "register pose", "calibrate veriserum"
 LABEL = "label ultrabones"
@@ -36,13 +38,15 @@ UNDER_WAY = "under way"
 
 EVALUATION = "evaluation.json"
 MASKS, CALIBRATED, LABELS = "predictions.json", "medcli_calibration.json", "labels.json"
+MOTION = "kinematics.json"
 _SCHEMAS = {
     "medcli.train_seg.v1": TRAIN_SEG,
     "medcli.train_pose.v1": TRAIN_POSE,
     "medcli.train_seg_cv.v1": CROSS_VALIDATION,
 }
-_NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION)
+_NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION, KINEMATICS)
 """Commands whose folders contain no other run, but often thousands of files."""
+_EVALUATED = {"pose": EVALUATE_POSE, "kinematics": EVALUATE_KINEMATICS}
 _POSE_COLUMNS = {"id", "tx", "ty", "tz", "rz", "rx", "ry"}
 _DEEPEST, _MOST_FOLDERS = 4, 5000
 
@@ -130,7 +134,7 @@ def _places(root: Path) -> Iterator[Path]:
 
 def _training(folder: Path, kind: str) -> Run:
     saved, result = read_settings(folder), read_object(folder / RESULT)
-    rows = _metrics(folder)
+    rows = read_metrics(folder)
     best = folder / BEST if (folder / BEST).is_file() else None
     changed = _changed(folder, RESULT, METRICS, RESUMABLE, SETTINGS_FILE)
     if result:
@@ -212,6 +216,13 @@ def _poses(path: Path, kind: str) -> Run:
     return Run(path, kind, FINISHED, f"{len(rows):,} poses", headline, _changed(path))
 
 
+def _motion(folder: Path, kind: str) -> Run:
+    name = MOTION if kind == KINEMATICS else EVALUATION
+    found = read_object(folder / name)
+    detail, headline = motion_in_words(found)
+    return Run(folder, kind, FINISHED, detail, headline, _changed(folder, name), source=found["poses"])
+
+
 _READERS: Mapping[str, Callable[[Path, str], Run]] = {
     TRAIN_SEG: _training,
     TRAIN_POSE: _training,
@@ -223,6 +234,8 @@ _READERS: Mapping[str, Callable[[Path, str], Run]] = {
     REGISTER: _poses,
     RECONSTRUCT: _reconstruct,
     CALIBRATE: _calibrate,
+    KINEMATICS: _motion,
+    EVALUATE_KINEMATICS: _motion,
 }
 """What ``medcli info`` lists; labels are stored with the data, and are counted there."""
 
@@ -238,7 +251,8 @@ def _trained(folder: Path) -> str | None:
 def _evaluated(folder: Path) -> str | None:
     if not (folder / EVALUATION).is_file():
         return None
-    return EVALUATE_POSE if "pose" in str(_evaluation(folder).get("schema")) else EVALUATE_SEG
+    schema = str(_evaluation(folder).get("schema"))
+    return next((one for word, one in _EVALUATED.items() if word in schema), EVALUATE_SEG)
 
 
 def _rebuilt(folder: Path) -> str | None:
@@ -277,6 +291,7 @@ KINDS = (
     RunKind("predict seg", MASKS, _with_file(MASKS, PREDICT_SEG)),
     RunKind("calibrate", CALIBRATED, _with_file(CALIBRATED, CALIBRATE)),
     RunKind("label", LABELS, _with_file(LABELS, LABEL)),
+    RunKind("kinematics", MOTION, _with_file(MOTION, KINEMATICS)),
     RunKind("reconstruct", "a record's .json", _rebuilt),
     RunKind("predict pose, register", "a table of poses", _poses_written),
 )
@@ -297,17 +312,6 @@ def reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _evaluation(folder: Path) -> dict[str, Any]:
     return read_object(folder / EVALUATION)
-
-
-def _metrics(folder: Path) -> list[dict[str, float]]:
-    """The complete rows of ``metrics.csv``."""
-    if not (folder / METRICS).is_file():
-        return []
-    try:
-        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, csv.Error):
-        return []
 
 
 def _monitor(kind: str, saved: Mapping[str, Any]) -> Monitor:

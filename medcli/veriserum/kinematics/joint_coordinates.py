@@ -21,6 +21,8 @@ SIDES = {"right": 1.0, "left": -1.0}
 UNDEFINED_WITHIN_DEG = 5.0
 """Closer to 90 degrees of adduction than this, the floating axis is taken as undefined: 0.1 degrees of error in a pose
 would be more than a degree in flexion and rotation (1 / cos 85 degrees is 11.5)."""
+BAND = 1.96
+"""Half width of a band in standard errors: 95 % of a normal distribution."""
 FLOATING = (0, 2, 4)
 """Places of the coordinates that depend on the floating axis."""
 

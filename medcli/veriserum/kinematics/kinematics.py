@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, write_json, write_text
+from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.kinematics.axes_guess import KnownAxes, known_axes
-from medcli.veriserum.kinematics.implant_axes import SCHEMA, read_axes
+from medcli.veriserum.kinematics.implant_axes import SCHEMA, ImplantAxes, read_axes
+from medcli.veriserum.kinematics.joint_coordinates import SIDES
 from medcli.veriserum.kinematics.knee_frames import KneeFrames, Pairing, choose_trials, pair_frames
 from medcli.veriserum.kinematics.motion import DOUBTFUL, MISSING, KneeMotion, knee_motion, ranges_of
 from medcli.veriserum.kinematics.pose_rows import read_pose_rows
@@ -176,9 +178,12 @@ def compute_kinematics(
     make_output_folder(out)
     study = VeriserumStudy(Path(root), implants=settings.implants)
     computed = compute_motion(study, settings, progress)
-    for warning in computed.warnings:
+    motion = computed.motion
+    assumed = f"nothing states the frame rate: {motion.rate:g} per second is assumed (--frame-rate)"
+    warnings = (*computed.warnings, *([assumed] if motion.time_from.endswith("assumed") else []))
+    for warning in warnings:
         _LOG.warning("%s", warning)
-    table = computed.motion.table
+    table = motion.table
     trials = _write_trials(out, computed, progress)
     write_text(out / TABLE, table.round(6).to_csv(index=False, lineterminator="\n"))
     write_json(out / AXES, {"schema": SCHEMA, "implants": computed.known.axes})
@@ -190,15 +195,15 @@ def compute_kinematics(
         trials_by=computed.frames.trials,
         axes=computed.known.source,
         found_by={number: one.found_by for number, one in computed.known.axes.items()},
-        frame_rate=computed.motion.rate,
-        time_from=computed.motion.time_from,
+        frame_rate=motion.rate,
+        time_from=motion.time_from,
         trials=trials,
         frames=len(table),
         missing=int(statuses.get(MISSING, 0)),
         doubtful=int(statuses.get(DOUBTFUL, 0)),
         has_errors=bool(table["se_flexion_deg"].notna().any()),
         seconds=round(time.perf_counter() - started, 3),
-        warnings=computed.warnings,
+        warnings=warnings,
         failures=(*computed.failures, *_failed(trials)),
     )
     write_json(out / SUMMARY, result)
@@ -263,15 +268,19 @@ def summarise_trial(motion: pd.DataFrame, trial: str, side: str) -> TrialMotion:
 
 def tray_outline(motion: pd.DataFrame, known: KnownAxes) -> NDArray[np.float64] | None:
     """(N, 2) lateral and anterior in mm: the hull of a trial's tray seen from above; None without a mesh."""
-    from scipy.spatial import ConvexHull
-
     anatomies = motion["tibia_anatomy"].dropna()
     if anatomies.empty or int(anatomies.iloc[0]) not in known.meshes:
         return None
     anatomy = int(anatomies.iloc[0])
-    axes = known.axes[anatomy].matrix()
-    flat = (known.meshes[anatomy].vertices - axes[:3, 3]) @ axes[:3, :2]
-    flat = flat * [1.0 if motion["side"].iloc[0] == "right" else -1.0, 1.0]
+    return tray_outline_of(known.axes[anatomy], known.meshes[anatomy], str(motion["side"].iloc[0]))
+
+
+def tray_outline_of(axes: ImplantAxes, mesh: Mesh, side: str) -> NDArray[np.float64]:
+    """(N, 2) lateral and anterior in mm: the hull of a tray of a knee of this side, seen from above."""
+    from scipy.spatial import ConvexHull
+
+    matrix = axes.matrix()
+    flat = (mesh.vertices - matrix[:3, 3]) @ matrix[:3, :2] * [SIDES[side], 1.0]
     return np.asarray(flat[ConvexHull(flat).vertices])
 
 

@@ -87,8 +87,6 @@ def knee_motion(
     low = _low_points(frames, known, femur, tibia, axes[0], sign)
     spread, low_spread = spread_of(numbers, errors, (axes[0], axes[1]), sign, low)
     rate, time_s, time_from = _times(frames, frame_rate)
-    if time_from.endswith("assumed"):
-        warnings.append(f"nothing states the frame rate: {rate:g} per second is assumed (--frame-rate)")
     found = _described(frames, sides, time_s)
     found[[*VALUE_COLUMNS]] = np.concatenate([values, as_columns(low.places, sign)], axis=1)
     found[[f"se_{name}" for name in VALUE_COLUMNS]] = np.concatenate([spread, low_spread], axis=1)

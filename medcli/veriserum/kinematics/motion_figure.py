@@ -10,13 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core.files import replacing
-from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
+from medcli.veriserum.kinematics.joint_coordinates import BAND, COORDINATES
 from medcli.veriserum.kinematics.low_points import CONDYLES, LOW_POINT_AXES
 from medcli.veriserum.kinematics.motion import DOUBTFUL, MISSING
 
 Array = NDArray[np.float64]
-BAND = 1.96
-"""Half width of a band in standard errors: 95 % of a normal distribution."""
 _BLUE, _COLOURS = "#1f5fbf", {"medial": "#c1272d", "lateral": "#1a7f37"}
 _LOW_TITLES = {"ap_mm": "low points, anterior", "ml_mm": "low points, lateral", "height_mm": "low points, height"}
 _ROWS, _COLUMNS = 3, 3
