@@ -1,10 +1,10 @@
-"""Reports of ``medcli kinematics veriserum`` and ``medcli evaluate kinematics``."""
+"""Reports of ``medcli kinematics veriserum``."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,14 +30,13 @@ from medcli.report.run_files import (
 from medcli.veriserum.kinematics.implant_axes import ImplantAxes, read_axes
 from medcli.veriserum.kinematics.joint_coordinates import BAND, COORDINATES
 from medcli.veriserum.kinematics.low_points import CONDYLES, LOW_POINT_AXES
-from medcli.workspace.runs import EVALUATION, MOTION
+from medcli.workspace.runs import MOTION
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LOG = logging.getLogger(__name__)
 Array = NDArray[np.float64]
-EVALUATED = "medcli.evaluate.kinematics.v1"
 _MOST_TRIALS, _MOST_STRIPS = 4, 3
 _STYLE = {"medial": 2, "lateral": 3}
 _ASPECT = 156 / 244
@@ -63,7 +62,8 @@ def read_kinematics(folder: Path, provenance: ProvenanceRecord) -> RunReport:
         more = f"{len(trials) - _MOST_TRIALS} further trials are in the table of ranges and in {folder.name}."
         sections.append(Section("Further trials", [Note(more)]))
     flexion = [one["ranges"]["flexion_deg"] for one in trials if one["ranges"]["flexion_deg"][0] is not None]
-    reach = f"{min(low for low, _ in flexion):.0f} to {max(high for _, high in flexion):.0f} °" if flexion else "–"
+    least, largest = min((low for low, _ in flexion), default=0.0), max((high for _, high in flexion), default=0.0)
+    reach = f"{largest - least:.0f} °; from {least:.0f} to {largest:.0f} °" if flexion else "–"
     return RunReport(
         title="Knee motion",
         lead=f"How the tibial component moves relative to the femoral one in {len(trials)} "
@@ -71,7 +71,7 @@ def read_kinematics(folder: Path, provenance: ProvenanceRecord) -> RunReport:
         figures={
             "trials": number(len(trials)),
             "frames": f"{number(result['frames'])}; {result['missing']:,} missing, {result['doubtful']:,} doubtful",
-            "flexion": reach.replace("-", "\u2212"),
+            "range of flexion": reach.replace("-", "\u2212"),
         },
         notes=[
             *(Note(sentence(str(text)), "warning") for text in result["warnings"]),
@@ -157,13 +157,23 @@ def _curve(motion: pd.DataFrame, x: str, name: str, style: int, label: str) -> C
     return Curve(label, across.tolist(), values.tolist(), low if known else None, high if known else None, style=style)
 
 
+def _with_band(curves: Sequence[Curve]) -> tuple[float, float] | None:
+    """The range of curves with their bands; None where there is nothing to widen."""
+    every = [value for curve in curves for values in (curve.y, curve.low or (), curve.high or ()) for value in values]
+    known = [value for value in every if math.isfinite(value)]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    margin = 0.04 * (high - low)
+    return (low - margin, high + margin) if high > low else None
+
+
 def _coordinates(motion: pd.DataFrame, has_errors: bool) -> Chart:
     panels = []
     for one in COORDINATES:
         low, high = (float(value) for value in (motion[one.name].min(), motion[one.name].max()))
         words = f"From {low:.1f} to {high:.1f} {one.sign}."
         curve = _curve(motion, "time_s", one.name, 1, one.title)
-        panels.append(draw(Axes(f"{one.title[:1].upper()}{one.title[1:]}, {one.sign}", "time, s"), [curve], words))
+        title = f"{one.title[:1].upper()}{one.title[1:]}, {one.sign}"
+        panels.append(draw(Axes(title, "time, s", y_range=_with_band([curve])), [curve], words))
     band = f" Band: {BAND:g} standard errors to either side." if has_errors else " The poses have no standard errors."
     signs = "; ".join(f"{one.title}: {one.positive}" for one in COORDINATES)
     return Chart(panels, [Key(1, "tibia relative to femur")], f"Positive {signs}.{band}")
@@ -190,7 +200,9 @@ def _low_points(motion: pd.DataFrame, implants: _Implants, both: tuple[int, int]
         "height_mm": "Low points, height over the tray, mm",
     }.items():
         curves = [_curve(motion, "time_s", f"{condyle}_low_{axis}", _STYLE[condyle], condyle) for condyle in CONDYLES]
-        panels.append(draw(Axes(title, "time, s"), curves, f"{LOW_POINT_AXES[axis]} is positive."))
+        panels.append(
+            draw(Axes(title, "time, s", y_range=_with_band(curves)), curves, f"{LOW_POINT_AXES[axis]} is positive.")
+        )
     keys = [Key(_STYLE[condyle], f"{condyle} condyle") for condyle in CONDYLES]
     caption = "Lowest point of each femoral condyle over the plane of the tray, in the coordinates of the tray."
     return Chart(panels, [*keys, Key(5, "tray", True)], caption)
@@ -282,65 +294,3 @@ def _conventions(result: Json) -> list[Block]:
         "time": result["time_from"],
     }
     return [KeyValues(rows)]
-
-
-def read_motion_comparison(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
-    """The report of two pose tables compared as motion; None if the folder contains none."""
-    result = read_json(folder / EVALUATION)
-    if result.get("schema") != EVALUATED:
-        return None
-    overall: Mapping[str, Json] = result["overall"]
-    image = embed_image(
-        folder / "bland_altman.png",
-        "Difference over mean of each coordinate and low point, with bias and limits of agreement.",
-        "Bland-Altman figure; line: bias, dashed: limits of agreement; one colour a trial.",
-        wide=True,
-    )
-    return RunReport(
-        title="Comparison of knee motion",
-        lead=f"Motion by {result['poses']} minus that by {result['reference']}: {result['frames']:,} frames of "
-        f"{len(result['per_trial'])} trials.",
-        figures={
-            "flexion, RMS": number(to_float(overall["flexion_deg"]["rms"]), 2, "°"),
-            "internal rotation, RMS": number(to_float(overall["internal_rotation_deg"]["rms"]), 2, "°"),
-            "anterior shift, RMS": number(to_float(overall["anterior_mm"]["rms"]), 2, "mm"),
-            "frames": number(result["frames"]),
-        },
-        notes=[
-            *(Note(sentence(str(text)), "warning") for text in result["warnings"]),
-            *failures_note(result, "trials"),
-        ],
-        sections=[
-            Section("Differences", [_agreement(result), KeyValues({"axes": result["axes"]})]),
-            Section("Agreement", [image]),
-            Section("Trials", [_per_trial(result)]),
-        ],
-    )
-
-
-def _agreement(result: Json) -> Table:
-    from medcli.veriserum.kinematics.compare_motion import COMPARED
-
-    rows = []
-    for name, (title, unit) in COMPARED.items():
-        one, trials = result["overall"][name], result["over_trials"][name]
-        values = [one["rms"], one["maximum"], one["bias"], one["sd"], *one["limits"], trials["largest_rms"]]
-        band = number(100 * to_float(one["within_band"]), 0)
-        rows.append([title, "°" if unit == "deg" else unit, *(number(to_float(v), 2) for v in values), band])
-    header = ["difference", "unit", "RMS", "largest", "bias", "SD", "limits from", "to", "worst trial", "in band %"]
-    caption = (
-        "Limits of agreement: bias and 1.96 standard deviations. Worst trial: largest RMS of a trial. In band: share "
-        "of frames within 1.96 standard errors of both tables."
-    )
-    return Table(header, rows, caption)
-
-
-def _per_trial(result: Json) -> Table:
-    from medcli.veriserum.kinematics.compare_motion import COMPARED
-
-    rows = [
-        [str(trial), number(found["flexion_deg"]["frames"]), *(number(to_float(found[n]["rms"]), 2) for n in COMPARED)]
-        for trial, found in result["per_trial"].items()
-    ]
-    titles = [f"{title}, {'°' if unit == 'deg' else unit}" for title, unit in COMPARED.values()]
-    return Table(["trial", "frames", *titles], rows, "RMS of the differences of each trial")

@@ -412,7 +412,6 @@ class Motion extends View {
     [this.frame, this.held] = [0, true];
     this.place();
     super.reset();
-    this.half *= 1.15;
     [this.frame, this.held] = [frame, held];
     this.place();
   }
@@ -445,6 +444,11 @@ class Motion extends View {
       this.place();
       this.ask();
     }).setAttribute("aria-pressed", "true");
+  }
+
+  // Low points lie between the components, so they are drawn over them.
+  drawPoints(target, side) {
+    super.drawPoints({ ...target, depth: new Float32Array(target.depth.length).fill(-Infinity) }, 4 * side);
   }
 
   colours() {

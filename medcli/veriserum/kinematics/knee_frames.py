@@ -66,7 +66,8 @@ def pair_frames(
     """
     kinds = set(rows["kind"])
     if kinds != set(KINDS):
-        there, lacking = kinds.pop(), next(kind for kind in KINDS if kind not in kinds)
+        lacking = next(kind for kind in KINDS if kind not in kinds)
+        there = kinds.pop()
         raise DataError(
             f"{source} has poses of the {there} only: motion of the knee needs those of the {lacking} as well",
             "name a table with both: --poses FILE",

@@ -34,7 +34,7 @@ def sides_of(
     reasons = pd.Series("", index=found.index)
     warnings = []
     if given:
-        others = int(((found != "") & (found != given)).sum())
+        others = int((~femur.isin(["", given]) | ~tibia.isin(["", given])).sum())
         if others:
             warnings.append(f"{others:,} frames state the other side than --side {given}, which is used")
         return pd.Series(given, index=found.index), reasons, warnings
