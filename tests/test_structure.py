@@ -86,7 +86,21 @@ TESTED_IN = {
     "ultrabones/checks/test_check_ultrabones.py": (
         "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
     ),
-    "veriserum/checks/test_check_veriserum.py": "veriserum/checks/check_pairs veriserum/checks/check_pose_table",
+    "veriserum/checks/test_check_veriserum.py": (
+        "veriserum/checks/check_pairs veriserum/checks/check_pose_table veriserum/dataset/frame_times"
+    ),
+    "veriserum/kinematics/test_axes_guess.py": (
+        "veriserum/kinematics/femoral_axes veriserum/kinematics/surface_samples veriserum/kinematics/tray_axes"
+    ),
+    "veriserum/kinematics/test_compare_motion.py": (
+        "cli/evaluate_kinematics veriserum/kinematics/agreement veriserum/kinematics/agreement_figure"
+    ),
+    "veriserum/kinematics/test_kinematics.py": (
+        "cli/kinematics veriserum/kinematics/axes_figure veriserum/kinematics/motion_figure "
+        "veriserum/kinematics/opensim_file veriserum/kinematics/study_axes"
+    ),
+    "veriserum/kinematics/test_knee_frames.py": "veriserum/kinematics/pose_rows",
+    "veriserum/kinematics/test_motion.py": "veriserum/kinematics/knee_sides",
     "veriserum/labelling/test_implant_masks.py": "veriserum/labelling/mask_sheet",
     "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
@@ -133,6 +147,9 @@ TESTED_IN = {
         "workspace/report_folder "
         "cli/report report/calibration report/demo report/labels_and_bones report/pose report/provenance "
         "report/segmentation report/training report/write"
+    ),
+    "workflows/test_report_of_motion.py": (
+        "report/kinematics report/motion_comparison report/moving_bodies_view workspace/motion_figures"
     ),
     "workspace/test_inventory.py": "cli/info workspace/next_commands",
     "workspace/test_run_comparison.py": (

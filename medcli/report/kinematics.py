@@ -15,7 +15,7 @@ from medcli.core.errors import DataError, MedcliError
 from medcli.core.mesh import Mesh
 from medcli.report.blocks import Block, Chart, ImageBlock, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
-from medcli.report.embedded_images import NARROW, embed_image, gallery
+from medcli.report.embedded_images import WIDE, embed_image
 from medcli.report.moving_bodies_view import moving_bodies
 from medcli.report.run_files import (
     Json,
@@ -140,7 +140,7 @@ def _trial(
     strips = list(_strips(folder, one["trial"], provenance))
     if strips:
         yield Text("Outlines of both implants over the images of some frames.")
-        yield from gallery(strips)
+        yield from strips
     yield embed_image(
         folder / f"trial_{file_stem(one['trial'])}.png",
         "The six coordinates and the low points over time and over flexion.",
@@ -254,7 +254,7 @@ def _strips(folder: Path, trial: str, provenance: ProvenanceRecord) -> Iterator[
             if path.suffix.lower() in (".png", ".jpg") and _names_trial(path.stem, trial)
         ]
         alt = f"Frames of trial {trial} side by side with the outlines of both implants."
-        yield from (embed_image(path, alt, path.stem, NARROW * 2, wide=True) for path in files[:_MOST_STRIPS])
+        yield from (embed_image(path, alt, path.stem, WIDE, wide=True) for path in files[:_MOST_STRIPS])
 
 
 def _names_trial(stem: str, trial: str) -> bool:

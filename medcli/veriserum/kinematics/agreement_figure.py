@@ -4,38 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from medcli.core.files import replacing
-
-if TYPE_CHECKING:
-    from medcli.veriserum.kinematics.compare_motion import Agreement
+from medcli.veriserum.kinematics.agreement import Agreement
 
 _ROWS, _COLUMNS = 2, 5
 _COLOURED_TRIALS = 10
 
 
-def draw_agreement(differences: pd.DataFrame, overall: Mapping[str, Agreement], target: Path) -> None:
+def draw_agreement(
+    differences: pd.DataFrame, overall: Mapping[str, Agreement], compared: Mapping[str, tuple[str, str]], target: Path
+) -> None:
     """Difference over mean of each quantity, with bias and limits of agreement.
 
     Args:
         differences: of :func:`medcli.veriserum.kinematics.compare_motion.match_frames`.
         overall: column -> agreement over all frames.
+        compared: column -> title and unit, ten of them.
         target: a PNG file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from medcli.veriserum.kinematics.compare_motion import COMPARED
 
     figure = Figure(figsize=(17, 7), dpi=100)
     FigureCanvasAgg(figure)
     panels = figure.subplots(_ROWS, _COLUMNS)
     figure.subplots_adjust(left=0.04, right=0.99, bottom=0.08, top=0.88, wspace=0.24, hspace=0.38)
     colours, _ = pd.factorize(differences["trial"])
-    for panel, (name, (title, unit)) in zip(panels.ravel(), COMPARED.items(), strict=True):
+    for panel, (name, (title, unit)) in zip(panels.ravel(), compared.items(), strict=True):
         found, sign = overall[name], "°" if unit == "deg" else unit
         panel.scatter(
             differences[f"mean_{name}"], differences[name], s=7, c=colours % _COLOURED_TRIALS, cmap="tab10", vmax=9.5

@@ -24,7 +24,7 @@ _VIEWS = {
 """Across the panel, up, and towards the viewer, in right, anterior, proximal."""
 _AXES = {"right": "#c1272d", "anterior": "#1a7f37", "proximal": "#1f5fbf"}
 _LIGHT = np.array([-0.35, 0.45, 0.82])
-_SAMPLES, _PIXEL_MM, _MARGIN_MM, _ARROW_MM = 300_000, 0.5, 6.0, 22.0
+_SAMPLES, _PIXEL_MM, _MARGIN_MM, _ARROW_MM = 150_000, 0.65, 6.0, 22.0
 
 
 def draw_axes(axes: Mapping[int, ImplantAxes], meshes: Mapping[int, Mesh], target: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, write_json, write_text
@@ -18,6 +17,7 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.kinematics.agreement import Agreement, agreement_of
 from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
 from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_motion
 from medcli.veriserum.kinematics.low_points import CONDYLES
@@ -30,29 +30,7 @@ COMPARED = {
     **{f"{condyle}_low_height_mm": (f"{condyle} low height", "mm") for condyle in CONDYLES},
 }
 """Column -> title and unit of what is compared."""
-LIMITS = 1.96
-"""Half width in standard deviations of the limits of agreement (Bland and Altman 1986)."""
 _FRAME = ["femur_id", "tibia_id"]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How two tables agree in one quantity over some frames; NaN where there are none.
-
-    Attributes:
-        frames: with a value in both.
-        bias: mean of the differences; ``sd`` their standard deviation; ``limits`` the limits of agreement.
-        rms, maximum: root mean square and largest of the absolute differences.
-        within_band: share of frames whose difference lies within 1.96 standard errors of both tables; NaN without any.
-    """
-
-    frames: int
-    bias: float
-    sd: float
-    limits: tuple[float, float]
-    rms: float
-    maximum: float
-    within_band: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -150,7 +128,7 @@ def compare_motion(
     )
     write_json(out / "evaluation.json", result)
     write_text(out / "differences.csv", differences.round(6).to_csv(index=False, lineterminator="\n"))
-    draw_agreement(differences, result.overall, out / "bland_altman.png")
+    draw_agreement(differences, result.overall, COMPARED, out / "bland_altman.png")
     note_run(out, "evaluate kinematics", ABOUT, Path(root), settings)
     return result
 
@@ -182,28 +160,6 @@ def _agreements(differences: pd.DataFrame) -> dict[str, Agreement]:
         name: agreement_of(differences[name].to_numpy(np.float64), differences[f"se_{name}"].to_numpy(np.float64))
         for name in COMPARED
     }
-
-
-def agreement_of(differences: NDArray[np.float64], errors: NDArray[np.float64]) -> Agreement:
-    """Agreement from differences (N,) and their standard errors (N,), NaN where not known."""
-    known = np.isfinite(differences)
-    values = differences[known]
-    if not len(values):
-        nan = float("nan")
-        return Agreement(0, nan, nan, (nan, nan), nan, nan)
-    bias = float(values.mean())
-    sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    banded = np.isfinite(errors[known])
-    inside = np.abs(values[banded]) <= LIMITS * errors[known][banded]
-    return Agreement(
-        frames=len(values),
-        bias=bias,
-        sd=sd,
-        limits=(bias - LIMITS * sd, bias + LIMITS * sd),
-        rms=float(np.sqrt((values**2).mean())),
-        maximum=float(np.abs(values).max()),
-        within_band=float(inside.mean()) if banded.any() else float("nan"),
-    )
 
 
 def _over_trials(per_trial: dict[str, dict[str, Agreement]], name: str) -> OverTrials:

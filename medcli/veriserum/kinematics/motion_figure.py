@@ -86,4 +86,5 @@ def _finish(panel: Any, title: str, x_label: str) -> None:
     panel.set_title(title, fontsize=9)
     panel.set_xlabel(x_label, fontsize=8)
     panel.tick_params(labelsize=8)
+    panel.locator_params(nbins=5)
     panel.grid(alpha=0.3)

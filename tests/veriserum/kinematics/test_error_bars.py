@@ -12,7 +12,7 @@ from medcli.veriserum.kinematics.low_points import as_columns, find_low_points
 from tests.support import knees
 from tests.veriserum.kinematics.test_low_points import tori
 
-DRAWS = 2_000
+DRAWS = 800
 
 
 def test_they_are_those_of_random_poses() -> None:
@@ -34,8 +34,8 @@ def test_they_are_those_of_random_poses() -> None:
     found, found_low = spread_of(numbers, errors, (own[0], own[1]), side, low)
     random = np.random.default_rng(0)
     drawn, drawn_low = values(numbers[1] + random.normal(size=(DRAWS, 2, 6)) * errors[1])
-    np.testing.assert_allclose(found[1], drawn.std(axis=0), rtol=0.06)
-    np.testing.assert_allclose(found_low[1], drawn_low.std(axis=0), rtol=0.1)
+    np.testing.assert_allclose(found[1], drawn.std(axis=0), rtol=0.12)
+    np.testing.assert_allclose(found_low[1], drawn_low.std(axis=0), rtol=0.12)
     assert np.isfinite(found).all()
 
 
