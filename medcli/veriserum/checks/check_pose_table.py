@@ -12,8 +12,9 @@ from medcli.core.checking.check_lines import Checklist
 from medcli.core.errors import DataError
 from medcli.core.plausibility import pose_bounds
 from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.checks.check_knee import check_components
 from medcli.veriserum.dataset import folder_index
-from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
+from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES, TableKind
 from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
@@ -102,7 +103,7 @@ def check_poses(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -
     runs = [trials.rule] if trials.rule == RUNS else []
     advice = "no column names the trials: splits follow runs of ids"
     checks.add("trials", f"{trials.of.nunique():,} by {trials.rule}", warn=runs, advice=advice)
-    _check_components(checks, poses)
+    check_components(checks, study, poses)
     _check_side_and_rate(checks, poses)
 
 
@@ -122,21 +123,6 @@ def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) ->
         wrong += [f"{name} {number} of the pose table is not there" for number in lost]
         wrong += [f"{name} is no whole number in {empty:,} rows"] if empty else []
     checks.add("ids of the pose table", "used: " + ", ".join(parts), wrong, advice=_GET_TABLES)
-
-
-def _check_components(checks: Checklist, poses: pd.DataFrame) -> None:
-    """Both components under one measurement: what knee motion is computed from."""
-    name = "femur and tibia"
-    if not {"measurement_id", "anatomy_id"} <= set(poses.columns):
-        checks.unknown(name, "the pose table has no measurement_id or anatomy_id", "pair them by image id")
-        return
-    kinds = folder_index.whole_numbers(poses["anatomy_id"]).map(KIND_OF)
-    groups = kinds.groupby(poses["measurement_id"])
-    both, total = int((groups.nunique() == 2).sum()), groups.ngroups
-    middle = groups.size().median() if total else 0
-    figure = f"{both:,} of {total:,} measurements hold both; {middle:g} rows in the median"
-    lacking = [] if both else ["no measurement_id has a femur and a tibia"]
-    checks.add(name, figure, warn=lacking, advice="motion of the knee needs both: pair them by image id")
 
 
 def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
