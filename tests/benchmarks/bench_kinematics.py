@@ -2,9 +2,9 @@
 
 python tests/benchmarks/bench_kinematics.py [TRIALS] [FRAMES]
 
-The noise is that of registered poses: 0.06 mm and 0.15 degrees in each of the six numbers of both components. Motion with
-the true axes shows what the noise does; motion with guessed axes, what the guess adds. Time is processor time without
-reading the table. Exits with 1 if an error or the time misses what is promised.
+The noise is that of registered poses: 0.06 mm and 0.15 degrees in each of the six numbers of both components. Motion
+with the true axes shows what the noise does; motion with guessed axes, what the guess adds. Time is processor time
+without reading the table. Exits with 1 if an error or the time misses what is promised.
 """
 
 from __future__ import annotations
