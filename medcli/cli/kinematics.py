@@ -72,7 +72,7 @@ def veriserum(
     \b
     Motion by the dataset's reference poses; then by registered ones, with confirmed axes:
       medcli kinematics veriserum
-      medcli kinematics veriserum --poses poses_registered.csv --axes axes.json --side left
+      medcli kinematics veriserum --poses registered.csv --axes axes.json
     """
     from medcli.veriserum.dataset import contents_check, folder_index
     from medcli.veriserum.kinematics.implant_axes import check_axes_file

@@ -85,8 +85,9 @@ def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, dtype={"trial": str}).fillna({"reason": ""})
-    except (OSError, ValueError) as error:
+        table = pd.read_csv(path, dtype={"trial": str, "reason": object})
+        return table.assign(reason=table["reason"].fillna(""))
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"cannot read {path}: {error}", "run medcli kinematics again") from error
 
 
