@@ -70,9 +70,11 @@ def new(
     exactly these weights.
     """
     from medcli.ultrabones.segmentation import checkpoint
-    from medcli.ultrabones.segmentation.network import check_encoder_weights
+    from medcli.ultrabones.segmentation.network import check_architecture, check_encoder, check_encoder_weights
 
     with refusals() as check:
+        check(check_architecture, arch)
+        check(check_encoder, encoder)
         check(check_encoder_weights, encoder, encoder_weights)
         check(check_output_folder, target.parent)
     made = checkpoint.create(target, arch, encoder, encoder_weights, seed, overwrite)

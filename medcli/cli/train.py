@@ -142,7 +142,7 @@ def seg(
 def _check_seg(settings: SegmentationSettings, folder: Path, folds: bool, resume: str, overwrite: bool) -> None:
     from medcli.ultrabones.dataset.presence import check_training_frames
     from medcli.ultrabones.dataset.splits import SpecimenSplit, leave_one_out
-    from medcli.ultrabones.segmentation.network import check_encoder_weights
+    from medcli.ultrabones.segmentation.network import check_architecture, check_encoder, check_encoder_weights
     from medcli.ultrabones.segmentation.settings import (
         check_segmentation_settings,
         fold_folder,
@@ -152,6 +152,8 @@ def _check_seg(settings: SegmentationSettings, folder: Path, folds: bool, resume
     train, val, frames = settings.train_specimens, settings.val_specimens, (settings.root, settings.labels)
     with refusals() as check:
         check(check_segmentation_settings, settings)
+        check(check_architecture, settings.arch)
+        check(check_encoder, settings.encoder)
         check(check_devices, settings)
         check(check_loggers, settings.loggers)
         if folds:
@@ -259,10 +261,11 @@ def pose(
 def _check_pose(settings: PoseSettings, folder: Path, resume: str, overwrite: bool) -> None:
     from medcli.veriserum.dataset.contents_check import check_pair_images, check_table
     from medcli.veriserum.dataset.folder_index import POSES, SOURCES
-    from medcli.veriserum.pose.settings import check_backbone_weights, check_pose_settings
+    from medcli.veriserum.pose.settings import check_backbone, check_backbone_weights, check_pose_settings
 
     with refusals() as check:
         check(check_pose_settings, settings)
+        check(check_backbone, settings.backbone)
         check(check_devices, settings)
         check(check_loggers, settings.loggers)
         check(check_table, settings.root, POSES)

@@ -202,7 +202,11 @@ def check_figure_path(path: Path | None) -> None:
     if path is None:
         return
     if path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise UsageError(f"{path} is no name of a figure: expected an ending of {', '.join(FIGURE_SUFFIXES)}")
+        ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise UsageError(
+            f"cannot write the figure {path}: its name {ending}, which is no image format",
+            f"end its name in {' or '.join(FIGURE_SUFFIXES)}",
+        )
     check_output_folder(path.parent)
 
 

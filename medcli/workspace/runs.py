@@ -11,7 +11,7 @@ import csv
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from medcli.training.monitors import EARLY_STOP, Monitor
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early
 from medcli.training.settings import SETTINGS_FILE, read_settings
 from medcli.workspace.resume import resume_command, resume_cross_validation
+from medcli.workspace.run_damage import find_damage
 
 TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"
 EVALUATE_SEG, EVALUATE_POSE = "evaluate seg", "evaluate pose"
@@ -36,6 +37,7 @@ UNDER_WAY = "under way"
 
 EVALUATION = "evaluation.json"
 MASKS, CALIBRATED, LABELS = "predictions.json", "medcli_calibration.json", "labels.json"
+_OBJECTS = (SETTINGS_FILE, RESULT, EVALUATION, MASKS, CALIBRATED)
 _SCHEMAS = {
     "medcli.train_seg.v1": TRAIN_SEG,
     "medcli.train_pose.v1": TRAIN_POSE,
@@ -100,9 +102,18 @@ def find_run(path: Path) -> Run | None:
     if kind is None:
         return None
     try:
-        return _READERS[kind](path, kind)
+        run = _READERS[kind](path, kind)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, DataError):
-        return Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
+        run = Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
+    damage = _damage(path, kind)
+    return replace(run, state=DAMAGED, detail=damage) if damage else run
+
+
+def _damage(path: Path, kind: str) -> str:
+    names = [file.name for file in path.glob("*.json")] if kind == RECONSTRUCT else _OBJECTS
+    folds = _folds(path) if kind == CROSS_VALIDATION else []
+    within = (f"{fold.name}: {damage}" for fold in folds if (damage := find_damage(fold, TRAIN_SEG, _OBJECTS)))
+    return find_damage(path, kind, names) or next(within, "")
 
 
 def find_run_folders(root: Path) -> list[Path]:
@@ -238,7 +249,8 @@ def _trained(folder: Path) -> str | None:
 def _evaluated(folder: Path) -> str | None:
     if not (folder / EVALUATION).is_file():
         return None
-    return EVALUATE_POSE if "pose" in str(_evaluation(folder).get("schema")) else EVALUATE_SEG
+    made_by = _evaluation(folder).get("schema") or read_object(folder / PROVENANCE).get("verb")
+    return EVALUATE_POSE if "pose" in str(made_by) else EVALUATE_SEG
 
 
 def _rebuilt(folder: Path) -> str | None:

@@ -104,7 +104,10 @@ def refuse_absent(column: str, wanted: Iterable[int], present: Iterable[int], ro
     """Raise a :class:`DataError` for numbers of a ``column`` that are asked for and not present."""
     there = sorted(set(present))
     if missing := sorted(set(wanted) - set(there)):
-        raise DataError(f"no {column} {', '.join(map(str, missing))} in {root}; there are {', '.join(map(str, there))}")
+        raise DataError(
+            f"no {column} {', '.join(map(str, missing))} in {root}; there are {', '.join(map(str, there)) or 'none'}",
+            f"choose from these with --{column}s, or name another folder with --root",
+        )
 
 
 def refuse_absent_specimens(specimens: Iterable[int], present: Iterable[int]) -> None:
