@@ -11,6 +11,7 @@ from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.files import check_output_folder, check_replaceable
+from medcli.core.quantities import quantity
 from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _show(output: Output, found: Checkpoint | PoseCheckpoint) -> None:
     network, facts = _facts_of_pose(found) if hasattr(metadata, "backbone") else _facts_of_segmentation(found)
     rows = {
         "file": found.path,
-        "network": f"{network}, {found.parameters:,} parameters",
+        "network": f"{network}, {quantity(found.parameters, 'parameter')}",
         **facts,
         "source": metadata.source,
         "licence": metadata.licence,

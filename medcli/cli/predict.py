@@ -13,6 +13,7 @@ from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError
 from medcli.core.files import check_output_folder
+from medcli.core.quantities import quantity
 from medcli.core.refusals import refusals
 from medcli.training.devices import check_device
 
@@ -118,7 +119,9 @@ def _show(output: Output, done: SegPrediction) -> None:
     rate = f", {done.frames / done.seconds:.1f} frames/s" if done.frames and done.seconds else ""
     kept = f", {done.frames_skipped:,} kept" if done.frames_skipped else ""
     folders = (
-        str(done.folders[0]) if len(done.folders) == 1 else f"{len(done.folders)} folders, first {done.folders[0]}"
+        str(done.folders[0])
+        if len(done.folders) == 1
+        else f"{quantity(len(done.folders), 'folder')}, first {done.folders[0]}"
     )
     rows = {
         "checkpoint": done.checkpoint,

@@ -13,6 +13,7 @@ from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.files import check_output_folder
+from medcli.core.quantities import quantity
 from medcli.core.refusals import refusals
 from medcli.core.shell import spell
 from medcli.training.devices import check_devices, gpus_setting, is_first_process
@@ -312,7 +313,7 @@ def _show(output: Output, result: TrainResult | CrossValidationResult, settings:
 
 def _show_end(output: Output, result: RunResult) -> None:
     if is_early(dataclasses.asdict(result)):
-        output.line(f"ended after {result.epochs} epochs, {result.ended}")
+        output.line(f"ended after {quantity(result.epochs, 'epoch')}, {result.ended}")
 
 
 def _row(metrics: Mapping[str, float | None], shown: Mapping[str, str] = _SHOWN) -> list[str]:

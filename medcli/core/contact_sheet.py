@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.quantities import quantity
+
 _MARGIN, _TEXT_LINE = 10, 26
 _PAPER, _INK = 250, (40, 40, 40)
 TILE_WIDTH = 320
@@ -32,7 +34,7 @@ def contact_sheet(
         (H, W, 3) uint8 RGB.
     """
     if len(notes) != len(rows) or any(len(row) != len(headings) for row in rows):
-        raise ValueError(f"{len(rows)} rows need as many notes and {len(headings)} images each")
+        raise ValueError(f"{quantity(len(rows), 'row')} need as many notes and {quantity(len(headings), 'image')} each")
     step_x, step_y = panel + _MARGIN, panel + _MARGIN + _TEXT_LINE
     height, width = _MARGIN + _TEXT_LINE + step_y * len(rows), _MARGIN + step_x * len(headings)
     sheet = np.full((height, width, 3), _PAPER, np.uint8)

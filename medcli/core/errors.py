@@ -13,6 +13,8 @@ import os
 import shutil
 from collections.abc import Sequence
 
+from medcli.core.quantities import quantity
+
 DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers that mean that no further file can be written: disk full, quota used up."""
 _OF_THE_MACHINE = {
@@ -103,7 +105,7 @@ def system_failure(error: OSError, file: os.PathLike[str] | str = "") -> MedcliE
 
 
 def _space(path: str, needed: int | None) -> str:
-    parts = [f"{needed:,} bytes needed"] if needed is not None else []
+    parts = [f"{quantity(needed, 'byte')} needed"] if needed is not None else []
     folder = os.path.dirname(path) if path else ""  # noqa: PTH120 - a name that may be longer than any file's
     with contextlib.suppress(OSError):
         parts.append(f"{shutil.disk_usage(folder or '.').free:,} free")

@@ -19,6 +19,7 @@ from typing import Any
 
 from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError
 from medcli.core.json_text import to_json
+from medcli.core.quantities import quantity
 from medcli.core.secrets import redact
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
@@ -241,7 +242,8 @@ def check_name(path: Path) -> Path:
     length = len(os.fsencode(path.name))
     if length > LONGEST_NAME:
         raise UsageError(
-            f"the name {path.name[:40]}… has {length} bytes, file systems allow {LONGEST_NAME}", "give a shorter --out"
+            f"the name {path.name[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
+            "give a shorter --out",
         )
     return path
 

@@ -24,6 +24,7 @@ from medcli.core.image_formats.damage import DamagedImage, check_size
 from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
 from medcli.core.image_formats.png import png_size, read_png
 from medcli.core.image_formats.tiff import check_page, is_tiff, page_first, tiff_pages
+from medcli.core.quantities import quantity
 
 # A broken file is reported once, by the error that names it, and not by the codec as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -170,7 +171,7 @@ def _decode_checked(content: bytes, colour: bool) -> NDArray[np.uint8]:
         check_bmp(content)
     else:
         raise DamagedImage(
-            f"is not an image or is damaged: {len(content)} bytes that are no PNG, JPEG, TIFF or BMP file"
+            f"is not an image or is damaged: {quantity(len(content), 'byte')}, and no PNG, JPEG, TIFF or BMP file"
         )
     return _by_opencv(content, colour)
 
@@ -182,5 +183,5 @@ def _by_opencv(content: bytes, colour: bool) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise DamagedImage(f"cannot be decoded: {error.err}") from error
     if image is None:
-        raise DamagedImage(f"is damaged, or of a kind that cannot be read: {len(content)} bytes")
+        raise DamagedImage(f"is damaged, or of a kind that cannot be read: {quantity(len(content), 'byte')}")
     return np.ascontiguousarray(image[:, :, ::-1]) if colour else image

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.files import write_text
 from medcli.core.image_io import read_grey
+from medcli.core.quantities import quantity
 from medcli.core.run_provenance import SYNTHETIC
 from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, command_words
 from medcli.demo.result import ResultImage
@@ -65,8 +66,8 @@ def _outcome(plan: DemoPlan, specimens: int) -> StepOutcome:
     pairs = plan.size.pairs
     return StepOutcome(
         {
-            "ultrasound": f"{len(frames_of(plan))} frames of {specimens} specimens",
-            "X-ray": f"{pairs} pairs in {-(-pairs // FRAMES_PER_TRIAL)} trials",
+            "ultrasound": f"{quantity(len(frames_of(plan)), 'frame')} of {quantity(specimens, 'specimen')}",
+            "X-ray": f"{quantity(pairs, 'pair')} in {quantity(-(-pairs // FRAMES_PER_TRIAL), 'trial')}",
         },
         images=(_example_sheet(plan),),
     )

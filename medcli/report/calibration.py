@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey
+from medcli.core.quantities import quantity
 from medcli.report.blocks import Block, Compare, KeyValues, Note, Section, Table, number
 from medcli.report.embedded_images import embed_image, from_array
 from medcli.report.run_files import ProvenanceRecord, RunReport, duration, failures_note, find, read_json
@@ -30,8 +31,9 @@ def read_calibration(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     options = manifest["options"]
     return RunReport(
         title="Calibration of X-ray images",
-        lead=f"Distortion of the image intensifiers corrected in {sum(map(len, images.values())):,} images of "
-        f"{len(images):,} pairs.",
+        lead="Distortion of the image intensifiers corrected in "
+        f"{quantity(sum(map(len, images.values())), 'image')} of "
+        f"{quantity(len(images), 'pair')}.",
         figures={
             "images in this folder": number(sum(map(len, images.values()))),
             "calibrations": number(len(manifest["calibrations"])),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medcli.core.errors import UsageError
+from medcli.core.quantities import quantity
 
 EARLY_STOP = "early stop"
 """How the reason begins for which a run ended before its last epoch."""
@@ -45,7 +46,7 @@ class Monitor:
         """Why the run ends after the last epoch of ``history``; empty where it continues."""
         if early_stop is None or self.epochs_without_improvement(history) < early_stop:
             return ""
-        return f"{EARLY_STOP}: {self.metric} has not improved for {early_stop} epoch{'s' if early_stop > 1 else ''}"
+        return f"{EARLY_STOP}: {self.metric} has not improved for {quantity(early_stop, 'epoch')}"
 
     def _badness(self, row: Mapping[str, float]) -> tuple[bool, float]:
         value = row.get(self.metric, math.nan)

@@ -16,6 +16,7 @@ from typing import Any
 from medcli.core.errors import UsageError
 from medcli.core.files import check_output_folder, make_output_folder
 from medcli.core.json_text import read_object
+from medcli.core.quantities import quantity
 from medcli.training.monitors import EARLY_STOP
 from medcli.training.settings import (
     RESUMED_FROM,
@@ -120,8 +121,8 @@ def check_run(folder: Path, settings: FitSettings, resume: str = "auto", overwri
 def too_many_epochs(where: Path, done: int, asked: int) -> UsageError:
     """The error for a run or checkpoint that has trained for as many epochs as asked, or for more."""
     return UsageError(
-        f"{where} has {done} epochs behind it, --epochs {asked} leaves none to train",
-        f"ask for more than {done} epochs, or train again in another --out or with --overwrite",
+        f"{where} has {quantity(done, 'epoch')} behind it, --epochs {asked} leaves none to train",
+        f"ask for more than {quantity(done, 'epoch')}, or train again in another --out or with --overwrite",
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
+from medcli.core.quantities import quantity
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.addresses import checked_address
@@ -51,7 +52,7 @@ class _Finding:
         if not self.selection.ids or any(item.kind in (Part.IMAGES.value, UNREAD) for item in wanted):
             return
         chosen = ", ".join(f"{first}-{last}" if first < last else str(first) for first, last in self.selection.ids)
-        there = f"{len(self.ids):,} ids, from {min(self.ids)} to {max(self.ids)}" if self.ids else "no images"
+        there = f"{quantity(len(self.ids), 'id')}, from {min(self.ids)} to {max(self.ids)}" if self.ids else "no images"
         raise DataError(f"no image of Veriserum has an id of {chosen}; there are {there}", "choose others with --ids")
 
 

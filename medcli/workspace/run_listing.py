@@ -10,6 +10,7 @@ from typing import Any
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.json_text import INLINE, read_object
+from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_path
 from medcli.core.shell import spell
 from medcli.training.settings import read_settings
@@ -85,7 +86,9 @@ def get_run(name: Path, root: Path) -> Run:
     runs = find_runs(root)
     found = [run for run in runs if run.path.parts[-len(name.parts) :] == name.parts] if name.parts else []
     if len(found) > 1:
-        raise UsageError(f"{name} is the end of {len(found)} runs", f"name one: {found[0].path}, {found[1].path} …")
+        raise UsageError(
+            f"{name} is the end of {quantity(len(found), 'run')}", f"name one: {found[0].path}, {found[1].path} …"
+        )
     if not found:
         near = get_close_matches(str(name), [str(run.path) for run in runs] + [run.path.name for run in runs], 1)
         hint = (

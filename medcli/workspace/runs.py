@@ -19,6 +19,7 @@ from typing import Any
 from medcli.core.errors import DataError
 from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
+from medcli.core.quantities import quantity
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.training.checkpoint_files.stored_zip import is_archive
 from medcli.training.monitors import EARLY_STOP, Monitor
@@ -146,7 +147,7 @@ def _training(folder: Path, kind: str) -> Run:
     changed = _changed(folder, RESULT, METRICS, RESUMABLE, SETTINGS_FILE)
     if result:
         headline = _in_words(kind, result["best_metrics"], f"epoch {result['best_epoch']} of {result['epochs']}")
-        done = f"{result['epochs']} epochs" + (f", {EARLY_STOP}" if is_early(result) else "")
+        done = quantity(result["epochs"], "epoch") + (f", {EARLY_STOP}" if is_early(result) else "")
         return Run(folder, kind, FINISHED, done, headline, changed, best)
     if not saved:
         return Run(folder, kind, DAMAGED, f"{SETTINGS_FILE} cannot be read", "", changed, best)
@@ -168,13 +169,13 @@ def _cross_validation(folder: Path, kind: str) -> Run:
     folds, result = _folds(folder), read_object(folder / RESULT)
     changed = max(_changed(place, RESULT, METRICS, SETTINGS_FILE) for place in folds or [folder])
     if result:
-        headline = _in_words(TRAIN_SEG, result["mean_metrics"], f"{len(result['folds'])} folds", "mean")
-        return Run(folder, kind, FINISHED, f"{len(result['folds'])} folds", headline, changed)
+        headline = _in_words(TRAIN_SEG, result["mean_metrics"], quantity(len(result["folds"]), "fold"), "mean")
+        return Run(folder, kind, FINISHED, quantity(len(result["folds"]), "fold"), headline, changed)
     settings = [read_settings(fold) for fold in folds]
     done = sum(bool(read_object(fold / RESULT)) for fold in folds)
     total = len(settings[0]["train_specimens"]) + 1
     command = resume_cross_validation(folder, settings)
-    return Run(folder, kind, INTERRUPTED, f"{done} of {total} folds", "", changed, resume=command)
+    return Run(folder, kind, INTERRUPTED, f"{done} of {quantity(total, 'fold')}", "", changed, resume=command)
 
 
 def _evaluate_seg(folder: Path, kind: str) -> Run:
@@ -182,7 +183,7 @@ def _evaluate_seg(folder: Path, kind: str) -> Run:
     name, one = ("paper", found["paper"]) if "paper" in found else (found["protocol"], found)
     f1 = one["f1"]["all"][one["thresholds_mm"].index(1.0)]
     headline = f"F1 at 1 mm {_number(f1, 3)}, Dice {_number(one['dice'], 3)} ({name})"
-    detail = f"{one['frames']:,} frames of specimens {' '.join(map(str, one['specimens']))}"
+    detail = f"{quantity(one['frames'], 'frame')} of specimens {' '.join(map(str, one['specimens']))}"
     return Run(folder, kind, FINISHED, detail, headline, _changed(folder, EVALUATION), source=one["source"])
 
 
@@ -192,25 +193,25 @@ def _evaluate_pose(folder: Path, kind: str) -> Run:
     values = [f"{words} {_number(found['errors'][n]['median'], 2)} {unit}" for words, (n, unit) in names.items()]
     headline = f"median {', '.join(values)}"
     changed = _changed(folder, EVALUATION)
-    return Run(folder, kind, FINISHED, f"{found['pairs']:,} pairs", headline, changed, source=found["source"])
+    return Run(folder, kind, FINISHED, quantity(found["pairs"], "pair"), headline, changed, source=found["source"])
 
 
 def _predict_seg(folder: Path, kind: str) -> Run:
     made = read_object(folder / MASKS)
     masks = sum(entry.name.endswith("_label_pred.png") for entry in os.scandir(folder))
-    return Run(folder, kind, FINISHED, f"{masks:,} masks", "", _changed(folder, MASKS), source=made["checkpoint"])
+    return Run(folder, kind, FINISHED, quantity(masks, "mask"), "", _changed(folder, MASKS), source=made["checkpoint"])
 
 
 def _calibrate(folder: Path, kind: str) -> Run:
     images = sum(entry.name.startswith("calibrated_") for entry in os.scandir(folder))
-    return Run(folder, kind, FINISHED, f"{images:,} images", "", _changed(folder, CALIBRATED))
+    return Run(folder, kind, FINISHED, quantity(images, "image"), "", _changed(folder, CALIBRATED))
 
 
 def _reconstruct(folder: Path, kind: str) -> Run:
     records = [content["reconstruction"] for content in reconstructions(folder)]
     means = [record["distance_mm"]["mean"] for record in records if record["distance_mm"]]
     headline = f"mean distance to the CT {_number(sum(means) / len(means), 3)} mm" if means else ""
-    return Run(folder, kind, FINISHED, f"{len(records)} records", headline, _changed(folder))
+    return Run(folder, kind, FINISHED, quantity(len(records), "record"), headline, _changed(folder))
 
 
 def _poses(path: Path, kind: str) -> Run:
@@ -220,7 +221,7 @@ def _poses(path: Path, kind: str) -> Run:
     if kind == REGISTER and rows:
         values = [float(row["similarity_after"]) for row in rows if row["similarity_after"]]
         headline = f"mean similarity {_number(sum(values) / len(values), 3)}" if values else ""
-    return Run(path, kind, FINISHED, f"{len(rows):,} poses", headline, _changed(path))
+    return Run(path, kind, FINISHED, quantity(len(rows), "pose"), headline, _changed(path))
 
 
 _READERS: Mapping[str, Callable[[Path, str], Run]] = {

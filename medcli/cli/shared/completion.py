@@ -63,7 +63,7 @@ def _runs(ctx: Any) -> list[str]:
         return [path.as_posix() for path in (*paths, *(path for path in (Path("demo"),) if path.is_dir()))]
     ends = [path.relative_to(root).as_posix() for path in paths]
     names = [path.name for path in paths if typed]
-    return dict.fromkeys((*ends, *(name for name in names if names.count(name) == 1)))
+    return list(dict.fromkeys([*ends, *(name for name in names if names.count(name) == 1)]))
 
 
 def _roots(ctx: Any) -> list[str]:

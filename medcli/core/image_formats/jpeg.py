@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.image_formats.damage import DamagedImage, check_size
+from medcli.core.quantities import quantity
 
 _SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without the tables between them
@@ -72,7 +73,7 @@ def decode_jpeg(content: bytes, header: JpegHeader, colour: bool) -> NDArray[np.
         DamagedImage: it is truncated, lacks scans, is too large, or anything that libjpeg finds wrong with it.
     """
     if not header.complete:
-        raise DamagedImage(f"is truncated: a JPEG file of {len(content)} bytes without an end")
+        raise DamagedImage(f"is truncated: a JPEG file of {quantity(len(content), 'byte')} without an end")
     check_size(header.rows, header.columns)
     _check_scans(content, header)
     from simplejpeg import decode_jpeg as decode_strictly

@@ -32,6 +32,7 @@ from medcli.core.files import csv_text, make_output_folder, remove_leftovers, re
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.mesh import write_stl
 from medcli.core.progress import SILENT, Progress
+from medcli.core.quantities import quantity
 from medcli.core.threads import run_in_threads
 from medcli.synthetic.fluoroscopy import xray
 from medcli.synthetic.fluoroscopy.calibrations import TIMESTAMP, Calibration, draw_calibrations
@@ -265,7 +266,9 @@ def _prepare(root: Path, settings: FluoroscopySettings) -> None:
         return
     old = [path for folder in (images, root / GRID_FOLDER) for path in folder.iterdir()]
     if old and not marker.is_file():
-        raise MedcliError(f"{root} contains {len(old)} images that are not synthetic", "choose another folder")
+        raise MedcliError(
+            f"{root} contains {quantity(len(old), 'image')} that are not synthetic", "choose another folder"
+        )
     for path in old:
         path.unlink()
     write_text(marker, text)

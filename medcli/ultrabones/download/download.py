@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.progress import SILENT, Progress
+from medcli.core.quantities import quantity
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import Connection
 from medcli.sources.hub import HubRepository
@@ -207,7 +208,7 @@ def _find_container(connection: Connection, http: Http) -> str:
         if AzureBlobs(connection, name, http).folders(publication.AZURE_FOLDER):
             return name
     raise DataError(
-        f"none of the {len(names)} containers of the account holds {publication.AZURE_FOLDER}",
+        f"none of the {quantity(len(names), 'container')} of the account holds {publication.AZURE_FOLDER}",
         "name the container with --container",
     )
 

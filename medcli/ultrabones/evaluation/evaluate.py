@@ -20,6 +20,7 @@ from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
+from medcli.core.quantities import quantity
 from medcli.core.run_provenance import is_synthetic, note_run
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.frame_index import index_frames, positions_by_record
@@ -128,7 +129,7 @@ def evaluate_segmentation(
     overlap = _warn_of_overlap(frames, train, donors_in(index), source.is_network)
     scores = _score_all(frames, source, settings, workers or usable_cores(), progress)
     if not scores.rows:
-        raise DataError(f"none of {len(frames):,} frames could be evaluated: {scores.failures[0]}")
+        raise DataError(f"none of {quantity(len(frames), 'frame')} could be evaluated: {scores.failures[0]}")
     trained = None if train is None else sorted(set(train))
     about = EvaluationContext(source.name, settings.labels, settings.visible_grey, overlap, scores.failures, trained)
     done = frames.iloc[scores.rows].reset_index(drop=True)

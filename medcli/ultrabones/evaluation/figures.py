@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from medcli.core.files import make_output_folder, write_bytes, write_json
 from medcli.core.image_io import read_grey, write_image
 from medcli.core.overlays import overlay_masks
+from medcli.core.quantities import quantity
 from medcli.ultrabones.evaluation.mask_distances import dilate
 from medcli.ultrabones.evaluation.metrics import curve_measures
 from medcli.ultrabones.evaluation.published_result import published_curves
@@ -53,7 +54,9 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
     axes.legend(loc="lower right")
     specimens = " ".join(map(str, result.specimens))
     shade = "; shaded: 95 % interval over specimens" if result.interval_95 is not None else ""
-    figure.suptitle(f"{result.protocol} protocol, specimens {specimens}, {result.frames:,} frames{shade}", fontsize=11)
+    figure.suptitle(
+        f"{result.protocol} protocol, specimens {specimens}, {quantity(result.frames, 'frame')}{shade}", fontsize=11
+    )
     _save(figure, path, dpi=110)
 
 

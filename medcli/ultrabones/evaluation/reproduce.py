@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medcli.core.files import write_json
 from medcli.core.progress import SILENT, Progress
+from medcli.core.quantities import quantity
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.ultrabones.evaluation.aggregation import PublishedDifference, SegmentationResult
 from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
@@ -51,7 +52,7 @@ class Reproduction:
         if self.reproduced:
             return f"reproduced: all {len(self.differences)} values within {self.tolerance:g} of the published ones"
         if not self.beyond:
-            return f"not reproduced: {len(self.failures):,} frames could not be read"
+            return f"not reproduced: {quantity(len(self.failures), 'frame')} could not be read"
         one = self.largest
         return (
             f"not reproduced: {self.beyond} of {len(self.differences)} values differ by more than {self.tolerance:g}, "

@@ -23,6 +23,7 @@ from medcli.core.image_io import read_grey
 from medcli.core.made_with import fingerprint, reject_other_options
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.progress import SILENT, Progress, activity
+from medcli.core.quantities import quantity
 from medcli.core.rigid_transforms import transform_points
 from medcli.core.tables import read_dicts
 from medcli.core.threads import map_in_threads
@@ -257,7 +258,7 @@ def _image_mark(path: str) -> tuple[int, bytes]:
 
 def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: Path) -> None:
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
-    differing = [f"settings, poses, images or meshes of {len(changed)} frames differ"] if changed else []
+    differing = [f"settings, poses, images or meshes of {quantity(len(changed), 'frame')} differ"] if changed else []
     reject_other_options(report, differing, "give --overwrite to refine again", DataError)
 
 

@@ -19,6 +19,7 @@ from medcli.core.image_io import read_grey, use_single_threaded_codecs
 from medcli.core.json_text import read_object
 from medcli.core.made_with import fingerprint
 from medcli.core.progress import SILENT, Progress, record_part
+from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder
@@ -244,7 +245,7 @@ def _write(
     write_ply(out / f"{stem}.ply", kept_points, distances[kept], colours)
     write_xyz(out / f"{stem}.xyz", kept_points)
     title = (
-        f"{record.name}, {record.mask}, {record.poses} poses: {record.points:,} points, "
+        f"{record.name}, {record.mask}, {record.poses} poses: {quantity(record.points, 'point')}, "
         f"mean {record.distance_mm.mean:.3f} mm, 95 % below {record.distance_mm.percentile_95:.3f} mm"
     )
     draw_cloud(out / f"{stem}.png", points, distances, surfaces, title)
@@ -300,7 +301,12 @@ def _back_project_all(
     if unmarked:
         folder = next(iter(masks.values())).parent.name
         of_value = f"none of value {LABEL}, the only one that counts as bone"
-        logger.warning("%s: %d masks in %s have pixels but %s", sweep.name, unmarked, folder, of_value)
+        logger.warning(
+            "%s: %s pixels but %s",
+            sweep.name,
+            quantity(unmarked, f"mask in {folder} has", f"masks in {folder} have"),
+            of_value,
+        )
     return clouds, failures
 
 

@@ -13,6 +13,7 @@ from medcli.core.checking.check_lines import Checklist, count_of
 from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
+from medcli.core.quantities import quantity
 from medcli.core.rigid_transforms import transform_points
 from medcli.veriserum.dataset.detector import GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
@@ -187,7 +188,7 @@ def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: st
         exchanged = [f"id {pair.id}" for pair in seen if pair.swapped.get(frame)]
         checks.add(
             "planes",
-            f"{len(exchanged):,} of {len(seen):,} pairs fit better with bs and fs exchanged",
+            f"{len(exchanged):,} of {quantity(len(seen), 'pair')} fit better with bs and fs exchanged",
             exchanged,
             advice="exchange the names of their images, or of the columns of their calibration; look at --figure",
         )

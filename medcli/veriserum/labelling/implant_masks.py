@@ -17,6 +17,7 @@ from medcli.core.json_text import read_object
 from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
+from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.veriserum.dataset import folder_index
@@ -180,7 +181,7 @@ def _implants(starts: StartPoses, ids: Sequence[tuple[int, int]] | None) -> dict
     found = {number: placed for number, placed in implants_of_pairs(rows, chosen).items() if placed}
     if not found:
         raise DataError(
-            f"no pose of a known implant among {len(chosen):,} ids of {study.table_file(POSES)}",
+            f"no pose of a known implant among {quantity(len(chosen), 'id')} of {study.table_file(POSES)}",
             "check --root, --ids and the columns anatomy_id and obsolete",
         )
     return found

@@ -19,6 +19,7 @@ from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, write_text
 from medcli.core.image_io import write_image
 from medcli.core.progress import SILENT, Progress
+from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_run
 from medcli.training.weights import find_newest
 from medcli.veriserum.calibration.distortion_table import DistortionTable
@@ -123,7 +124,7 @@ def predict_pose(
     found = estimate(predictor, reader, list(files.values()), "estimating", progress)
     failures += found.failures
     if not len(found.ids):
-        raise DataError(f"none of {len(files)} pairs could be read: {failures[0]}")
+        raise DataError(f"none of {quantity(len(files), 'pair')} could be read: {failures[0]}")
     done = [files[number] for number in found.ids.tolist()]
     rows = _rows(done, found.poses, known, predictor, settings)
     overlays = sheet = None

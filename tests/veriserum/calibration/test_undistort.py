@@ -454,7 +454,7 @@ def test_duplicates_are_reported(veriserum: Path, medcli: Run) -> None:
     shutil.copy(veriserum / "images/bs_000001.jpg", veriserum / "zz copy/bs_000001.jpg")
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0
-    assert "1 images exist twice" in ran.err
+    assert "1 image exists twice" in ran.err
 
 
 @pytest.mark.parametrize("double", ["zz copy/bs_000002.jpg", "images/BS_000002.JPG", "images/bs_000002.png"])
