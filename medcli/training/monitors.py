@@ -35,6 +35,11 @@ class Monitor:
         """
         return min(range(len(history)), key=lambda place: self._badness(history[place]), default=None)
 
+    def is_reached(self, row: Mapping[str, float]) -> bool:
+        """Whether an epoch has a value to be the best by: not without one, nor of a score that is still 0."""
+        is_missing, badness = self._badness(row)
+        return not is_missing and not (self.higher_is_better and badness >= 0)
+
     def epochs_without_improvement(self, history: Sequence[Mapping[str, float]]) -> int:
         """Epochs since the best one; 0 until an epoch has a value."""
         best = self.best_of(history)

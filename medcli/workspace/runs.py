@@ -106,8 +106,7 @@ def find_run(path: Path) -> Run | None:
         run = _READERS[kind](path, kind)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, DataError):
         run = Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
-    damage = _damage(path, kind)
-    return replace(run, state=DAMAGED, detail=damage) if damage else run
+    return replace(run, state=DAMAGED, detail=damage) if (damage := _damage(path, kind)) else run
 
 
 def _damage(path: Path, kind: str) -> str:
@@ -160,7 +159,7 @@ def _training(folder: Path, kind: str) -> Run:
     detail = f"epoch {len(rows)} of {saved['epochs']}"
     if not resumable:
         detail, command = f"{detail}; {RESUMABLE} is missing or damaged", f"{command} --overwrite"
-    row = rows[_monitor(kind, saved).best_of(rows) or 0]
+    row = rows[monitor_of(kind, saved).best_of(rows) or 0]
     headline = _in_words(kind, row, f"epoch {row['epoch']:.0f}")
     return Run(folder, kind, INTERRUPTED, detail, headline, changed, best, resume=command)
 
@@ -323,7 +322,8 @@ def _metrics(folder: Path) -> list[dict[str, float]]:
         return []
 
 
-def _monitor(kind: str, saved: Mapping[str, Any]) -> Monitor:
+def monitor_of(kind: str, saved: Mapping[str, Any]) -> Monitor:
+    """What chose the best epoch of a training with these settings."""
     from medcli.ultrabones.segmentation.settings import MONITORS
     from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 

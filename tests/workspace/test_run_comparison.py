@@ -143,7 +143,7 @@ def test_a_repetition_has_the_stored_settings_and_says_what_changed(
     changes = "\n".join(plan_repeat(get_run(Path("two"), runs)).changes)
     assert "medcli was 0.0.1, is " in changes
     assert "numpy was 0.1, is " in changes
-    assert "data was changed after the run: 1 files, such as data" in changes
+    assert "data was changed after the run: 1 file, such as data" in changes
     with pytest.raises(DataError, match="does not say how it was made"):
         plan_repeat(get_run(Path("pose/one"), runs))
 

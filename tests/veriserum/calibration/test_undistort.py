@@ -444,7 +444,7 @@ def test_skip_obsolete_with_words_or_without_the_column(veriserum: Path, medcli:
     poses.to_csv(veriserum / POSES, index=False)
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete", "--json")
     assert json.loads(ran.out)["obsolete"] == 4
-    assert "obsolete is not a number in 1 rows" in ran.err
+    assert "obsolete is not a number in 1 row" in ran.err
     poses.drop(columns="obsolete").to_csv(veriserum / POSES, index=False)
     assert "no column obsolete" in medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete").err
 
