@@ -88,9 +88,9 @@ IN_AN_EMPTY_FOLDER = {
 }
 """Exit status, and what is said, all of it at once."""
 WITH_SOME_FILES = {
-    "evaluate --specimens 2 --checkpoint a.safetensors": (3, "a.safetensors", "none of 1 frames has a partial label"),
+    "evaluate --specimens 2 --checkpoint a.safetensors": (3, "a.safetensors", "none of 1 frame has a partial label"),
     "evaluate --specimens 2 7": (3, NO_SEG, "no frames of specimen 7; there are those of 2"),
-    "evaluate --specimens 2 --predictions Other --labels full": (3, "no mask in folder Other of 1 records"),
+    "evaluate --specimens 2 --predictions Other --labels full": (3, "no mask in folder Other of 1 record"),
     "check ultrabones --specimens 99": (3, "no specimen 99"),
     "train seg --train-specimens 1 --val-specimens 2 --out a.txt": (
         *(3, "for training (specimens 1)", "for validation (specimens 2)", "a.txt: it is a file, not a folder"),
@@ -98,7 +98,7 @@ WITH_SOME_FILES = {
     "train pose --out a.txt": (3, "no column distortion_calibration_id", "no image in", "a.txt: it is a file"),
     "label ultrabones --specimens 2": (3, "no bone mesh of specimen 2"),
     "reconstruct ultrabones --records 7 --out a.txt": (3, "no record 7 in", "a.txt: it is a file, not a folder"),
-    "reconstruct ultrabones --mask Other": (3, "no bone mesh of specimen 2", "no mask in folder Other of 1 records"),
+    "reconstruct ultrabones --mask Other": (3, "no bone mesh of specimen 2", "no mask in folder Other of 1 record"),
     "calibrate veriserum": (3, "no image in", "no column distortion_calibration_id", "no distortion calibration table"),
     "register pose --calibrated none --implants other": (
         *(3, "no column distortion_calibration_id", "no source-intensifier", "folder none", "folder other"),
