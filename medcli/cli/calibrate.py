@@ -11,7 +11,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.files import check_output_folder, check_readable
+from medcli.core.files import check_figure_path, check_output_folder, check_readable
 from medcli.core.quantities import quantity
 from medcli.core.refusals import refusals
 
@@ -207,6 +207,7 @@ def fit(
             check(check_readable, path)
         check(CalibrationTable.read, out)
         check(check_output_folder, out.parent)
+        check(check_figure_path, figure, (".png",))
     from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration
 
     result = fit_calibration(

@@ -193,8 +193,8 @@ def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
     return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
 
 
-def check_figure_path(path: Path | None) -> None:
-    """Make sure that a figure, if one is asked for, can be written as PNG or JPEG.
+def check_figure_path(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:
+    """Make sure that a figure, if one is asked for, can be written in the format that its ending names.
 
     Raises:
         UsageError: its name has another ending.
@@ -202,11 +202,11 @@ def check_figure_path(path: Path | None) -> None:
     """
     if path is None:
         return
-    if path.suffix.lower() not in FIGURE_SUFFIXES:
+    if path.suffix.lower() not in endings:
         ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise UsageError(
-            f"cannot write the figure {path}: its name {ending}, which is no image format",
-            f"end its name in {' or '.join(FIGURE_SUFFIXES)}",
+            f"cannot write the figure {path}: its name {ending}, which is not written here",
+            f"end its name in {' or '.join(endings)}",
         )
     check_output_folder(path.parent)
 

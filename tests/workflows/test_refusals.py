@@ -72,7 +72,7 @@ IN_AN_EMPTY_FOLDER = {
     "predict pose scans bs_000001.jpg": (2, "scans is neither", "no file bs_000001.jpg", NO_POSE),
     "calibrate veriserum --distortion none.csv": (3, VERISERUM, "there is no file none.csv"),
     "calibrate points none.csv --out a.csv": (3, "there is no file none.csv", VERISERUM),
-    "calibrate fit bs=none.png fs=other.png --out t.csv": (3, "cannot read none.png", "cannot read other.png"),
+    "calibrate fit bs=none.png --figure a.jpg --out t.csv": (3, "cannot read none.png", "the figure a.jpg"),
     "label --refine --poses initial": (2, "--refine makes labels", ULTRABONES),
     "reconstruct ultrabones --specimens 2": (3, ULTRABONES),
     "register pose --start none.csv": (3, "there is no file none.csv", VERISERUM),
