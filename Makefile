@@ -12,12 +12,16 @@ ARGS ?=
 # Python keeps what it compiled: the tests start many processes, and importing torch from its sources takes long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-deep lint docs wheel benchmark clean
+.PHONY: demo test tests test-deep lint docs wheel benchmark clean
 
 demo: $(READY)
 	$(BIN)/medcli demo
 
-test: lint
+# Checks of style and types run beside the tests.
+test: $(READY)
+	$(MAKE) --no-print-directory --jobs 2 lint tests
+
+tests: $(READY)
 	$(PYTEST) $(ARGS)
 
 # All tests, also the slow and exhaustive ones that `make test` leaves out, and the lines that none of them runs.

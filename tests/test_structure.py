@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -160,14 +160,17 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), str(path))
 
 
-def imported_names(path: Path) -> Iterator[str]:
+@cache
+def imported_names(path: Path) -> frozenset[str]:
     """Modules, and names that may be modules, as the imports of a file write them."""
+    names = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports are not used"
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            names |= {f"{node.module}.{name.name}" for name in node.names}
+    return frozenset(names)
 
 
 @cache
@@ -175,7 +178,7 @@ def imports_of(path: Path) -> frozenset[str]:
     """The modules of ``medcli`` that a file imports; the package itself where a name is none of its modules."""
     if path == MODULES["medcli"]:  # its public names are imported when they are used
         return frozenset()
-    names = set(imported_names(path))
+    names = imported_names(path)
     return frozenset(name if name in MODULES else name.rpartition(".")[0] for name in names) & MODULES.keys()
 
 
@@ -313,7 +316,7 @@ def reached_by(test: Path) -> set[str]:
     while waiting:
         path = waiting.pop()
         seen.add(path)
-        names = set(imported_names(path))
+        names = imported_names(path)
         names |= {name.rpartition(".")[0] for name in names}
         found |= imports_of(path)
         reached = [support[name] for name in names & support.keys()] + [MODULES[name] for name in imports_of(path)]
