@@ -71,7 +71,6 @@ TESTED_IN = {
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",
     "core/image_formats/test_tiff.py": "core/image_formats/tiff_kernels",
-    "core/test_files.py": "core/errors",
     "sources/test_dspace.py": "sources/answers",
     "synthetic/fluoroscopy/test_dataset.py": (
         "synthetic/fluoroscopy/calibrations synthetic/fluoroscopy/grid_phantom synthetic/fluoroscopy/motion "

@@ -14,7 +14,7 @@ from medcli.cli.shared import options
 from medcli.cli.shared.command_runner import CommandRunner
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output, folded
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.core.shell import spell
 from medcli.demo import DemoResult, Listener, Step, run_demo
 from medcli.demo.plan import DemoTask

@@ -12,7 +12,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.ultrabones.dataset.publication import Anatomy, ExamplePart, FileKind, Place
 from medcli.ultrabones.dataset.published_networks import DEFAULT_NETWORK, PUBLISHED_NETWORKS, UNKNOWN_TRAINING
 from medcli.veriserum.dataset.publication import Part

@@ -12,9 +12,8 @@ from medcli.cli.evaluate_pose import pose
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, quantity
 from medcli.core.files import check_output_folder
-from medcli.core.quantities import quantity
 from medcli.core.refusals import Refusals
 from medcli.training.devices import check_device
 from medcli.ultrabones.evaluation.thresholds import PassThreshold

@@ -11,9 +11,8 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder
-from medcli.core.quantities import quantity
 from medcli.core.refusals import refusals
 from medcli.training.devices import check_device
 

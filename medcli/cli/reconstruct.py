@@ -10,8 +10,8 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
-from medcli.core.quantities import quantity
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_record_masks, check_records
 

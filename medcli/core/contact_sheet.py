@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 
 _MARGIN, _TEXT_LINE = 10, 26
 _PAPER, _INK = 250, (40, 40, 40)

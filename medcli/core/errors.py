@@ -13,8 +13,6 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from medcli.core.quantities import quantity
-
 DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers that mean that no further file can be written: disk full, quota used up."""
 _OF_THE_MACHINE = {
@@ -110,6 +108,17 @@ def _space(path: str, needed: int | None) -> str:
     with contextlib.suppress(OSError):
         parts.append(f"{shutil.disk_usage(folder or '.').free:,} free")
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def quantity(number: int, one: str, several: str = "") -> str:
+    """A count with what is counted, in the singular where there is one.
+
+    Args:
+        number: how many.
+        one: what, in the singular: ``image``; words that depend on the number may follow: ``id has no image``.
+        several: its plural, where that is not the singular with an ``s``.
+    """
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def printable(text: str) -> str:

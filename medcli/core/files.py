@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError, quantity
 from medcli.core.json_text import to_json
-from medcli.core.quantities import quantity
 from medcli.core.secrets import redact
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})

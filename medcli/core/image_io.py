@@ -17,14 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import write_bytes
 from medcli.core.image_formats.bmp import check_bmp
 from medcli.core.image_formats.damage import DamagedImage, check_size
 from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
 from medcli.core.image_formats.png import png_size, read_png
 from medcli.core.image_formats.tiff import check_page, is_tiff, page_first, tiff_pages
-from medcli.core.quantities import quantity
 
 # A broken file is reported once, by the error that names it, and not by the codec as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.contact_sheet import contact_sheet
+from medcli.core.errors import quantity
 from medcli.core.files import write_text
 from medcli.core.image_io import read_grey
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import SYNTHETIC
 from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, command_words
 from medcli.demo.result import ResultImage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.demo.data import IMPLANT, registered_pairs, study_of
 from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome, command_words
 from medcli.demo.result import BeforeAfter, ResultImage

@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any
 
 from medcli.core.contact_sheet import contact_sheet
+from medcli.core.errors import quantity
 from medcli.core.image_io import read_rgb
-from medcli.core.quantities import quantity
 from medcli.demo.data import ANATOMIES, frames_of, pad_to_square
 from medcli.demo.plan import (
     ARCH,

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.image_io import read_grey
-from medcli.core.quantities import quantity
 from medcli.report.blocks import Block, Compare, KeyValues, Note, Section, Table, number
 from medcli.report.embedded_images import embed_image, from_array
 from medcli.report.run_files import ProvenanceRecord, RunReport, duration, failures_note, find, read_json

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import make_output_folder, write_text
 from medcli.core.json_text import read_object
-from medcli.core.quantities import quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.html_page import Page, is_report, render_page

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import MedcliError
-from medcli.core.quantities import quantity
+from medcli.core.errors import MedcliError, quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery

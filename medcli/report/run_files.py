@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.json_text import parse_json
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import NAME, SCHEMA
 from medcli.report.blocks import BLANK, Note, Section
 

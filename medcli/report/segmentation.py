@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.report.blocks import Block, Chart, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery

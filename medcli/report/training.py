@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.run_files import (

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_text
-from medcli.core.quantities import quantity
 from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
 from medcli.report.html_page import Page, is_report, render_page

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.transfer.addresses import follow_link, in_short, server_of, shown_address
 from medcli.transfer.http import JsonAnswer
 from medcli.transfer.protocol import Unexpected

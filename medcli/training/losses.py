@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import UsageError
-from medcli.core.quantities import quantity
+from medcli.core.errors import UsageError, quantity
 
 if TYPE_CHECKING:
     from torch import Tensor

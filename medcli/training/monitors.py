@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medcli.core.errors import UsageError
-from medcli.core.quantities import quantity
+from medcli.core.errors import UsageError, quantity
 
 EARLY_STOP = "early stop"
 """How the reason begins for which a run ended before its last epoch."""

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder, make_output_folder
 from medcli.core.json_text import read_object
-from medcli.core.quantities import quantity
 from medcli.training.monitors import EARLY_STOP
 from medcli.training.settings import (
     RESUMED_FROM,

@@ -15,11 +15,10 @@ from typing import Any, Generic, TypeVar
 
 import lightning.pytorch as pl
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import write_json
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import Progress
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import DatasetCitation, note_run
 from medcli.training.batches import FrameData
 from medcli.training.callbacks import Row, RunFiles, SeedEachStep, ShowProgress, StopAtNonFiniteLoss, WriteWeights

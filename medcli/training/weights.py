@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from medcli.core.errors import DataError, UsageError, printable
+from medcli.core.errors import DataError, UsageError, printable, quantity
 from medcli.core.files import write_bytes, write_text
-from medcli.core.quantities import quantity
 from medcli.core.run_records.options import resolve_option
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from medcli.core import files
-from medcli.core.errors import DISK_FULL, DataError, MedcliError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, quantity
 from medcli.core.locks import locked
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import DatasetCitation
 from medcli.core.secrets import redact
 from medcli.transfer import checksum

@@ -10,8 +10,8 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medcli.core.errors import quantity
 from medcli.core.progress import Advance
-from medcli.core.quantities import quantity
 from medcli.transfer import checksum
 from medcli.transfer.protocol import Broken, Changed, Corrupt, Fault, RemoteFile, RemoteSource, ResponseBody, Stopped
 from medcli.transfer.retry_policy import RetryPolicy

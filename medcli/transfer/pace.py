@@ -8,7 +8,7 @@ import io
 import time
 from typing import Any
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 
 LONGEST_HEAD = 8 << 20
 """Bytes of status and headers of one answer: http.client takes a hundred lines of 64 kB, and 1xx answers for ever."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from medcli.core.errors import DataError, MedcliError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, MedcliError, quantity
 from medcli.transfer import checksum
 from medcli.transfer.addresses import in_short
 from medcli.transfer.destination import Record

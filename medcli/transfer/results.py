@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.transfer.plan import RESERVE, Wanted
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medcli.core import files
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.transfer import checksum
 from medcli.transfer.fetch_file import DURABLE_FROM, READ_SIZE, Arrived, Effort, Meter
 from medcli.transfer.protocol import Broken, ByteRanges, Changed, Corrupt, Fault, RemoteFile, ResponseBody

@@ -16,8 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from medcli.core.errors import DataError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, quantity
 from medcli.transfer.addresses import in_short
 
 TAIL = 1 << 18

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
 from medcli.transfer.addresses import checked_address

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
+from medcli.core.errors import quantity
 from medcli.core.files import usable_cores
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import installed_versions
 from medcli.core.shell import Proposal
 from medcli.training.gpus import gpu_names, has_mps

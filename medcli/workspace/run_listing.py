@@ -8,9 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.json_text import INLINE, read_object
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_path
 from medcli.core.shell import spell
 from medcli.training.settings import read_settings

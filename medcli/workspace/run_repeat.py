@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import DataError, UsageError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.run_provenance import package_versions
 from medcli.core.run_records.options import NAME as NOTE
 from medcli.core.run_records.options import OPTIONS_FILE, read_options

@@ -16,10 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.training.checkpoint_files.stored_zip import is_archive
 from medcli.training.monitors import EARLY_STOP, Monitor

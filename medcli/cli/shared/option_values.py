@@ -18,9 +18,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from medcli.cli.shared.usage_errors import misuse
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, quantity
 from medcli.core.files import LONGEST_NAME
-from medcli.core.quantities import quantity
 
 _YES, _NO = {"1", "true", "t", "yes", "y", "on"}, {"0", "false", "f", "no", "n", "off"}
 

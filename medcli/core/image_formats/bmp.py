@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from medcli.core.errors import quantity
 from medcli.core.image_formats.damage import DamagedImage, check_size
-from medcli.core.quantities import quantity
 
 _UNCOMPRESSED = (0, 3)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.errors import quantity
 from medcli.core.image_formats.damage import DamagedImage, check_size
-from medcli.core.quantities import quantity
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _WITH_PALETTE = 0, 3

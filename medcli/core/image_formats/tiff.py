@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from medcli.core.errors import quantity
 from medcli.core.image_formats.damage import DamagedImage, check_size
 from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
-from medcli.core.quantities import quantity
 
 _KINDS: dict[bytes, tuple[Any, bool]] = {
     b"II*\0": ("little", False),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medcli.core.errors import DataError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, quantity
 from medcli.training.checkpoint_files.stored_zip import SIGNATURE
 
 _HEAD = 1024  # bytes; these distinguish the kinds

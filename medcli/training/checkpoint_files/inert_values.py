@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 
 MOST_STEPS = 1_000_000
 """Instructions, and members copied by them. The largest network of segmentation_models_pytorch takes 160,000."""

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from medcli.training.checkpoint_files.inert_values import Builder, Name, PickleRefusedError, StandIn
 
 LARGEST_PICKLE = 16 << 20

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError, printable
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, printable, quantity
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, name_kind
 from medcli.training.checkpoint_files.inert_values import Name, PickleRefusedError
 from medcli.training.checkpoint_files.pickle_machine import LARGEST_PICKLE, PickleMachine

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError, printable
+from medcli.core.errors import DataError, printable, quantity
 from medcli.core.json_text import parse_json
-from medcli.core.quantities import quantity
 from medcli.training.checkpoint_files.checkpoint_file import SAFETENSORS, check_checkpoint_file, name_kind
 
 LARGEST_HEADER = 4 << 20

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from medcli.core.checking.check_lines import Checklist, count_of
 from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.overlays import overlay_masks
-from medcli.core.quantities import quantity
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH
 from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.record_frames import DOWNLOAD_HINT

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from medcli.core.checking.check_lines import Checklist
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds
-from medcli.core.quantities import quantity
 from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS, PUBLISHED_SPECIMENS, SPECIMENS, donor_of
 from medcli.ultrabones.dataset.mesh_files import BONES, find_meshes
 from medcli.ultrabones.dataset.published_records import missing_records

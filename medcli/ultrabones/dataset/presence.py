@@ -9,8 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from medcli.core.errors import DataError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, quantity
 from medcli.ultrabones.dataset.folder_layout import (
     FULL_LABEL_FOLDERS,
     LABEL_COLUMNS,

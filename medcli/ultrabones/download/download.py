@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import Connection
 from medcli.sources.hub import HubRepository

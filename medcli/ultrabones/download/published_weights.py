@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import check_output_folder
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.sources.github import GitHubFiles
 from medcli.sources.hub import HubRepository
 from medcli.transfer.download import carry_out

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 
 from medcli.core import plausibility
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import is_synthetic, note_run
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.frame_index import index_frames, positions_by_record

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.errors import quantity
 from medcli.core.files import make_output_folder, write_bytes, write_json
 from medcli.core.image_io import read_grey, write_image
 from medcli.core.overlays import overlay_masks
-from medcli.core.quantities import quantity
 from medcli.ultrabones.evaluation.mask_distances import dilate
 from medcli.ultrabones.evaluation.metrics import curve_measures
 from medcli.ultrabones.evaluation.published_result import published_curves

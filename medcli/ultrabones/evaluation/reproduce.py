@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medcli.core.errors import quantity
 from medcli.core.files import write_json
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.ultrabones.evaluation.aggregation import PublishedDifference, SegmentationResult
 from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation

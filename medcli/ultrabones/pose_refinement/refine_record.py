@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import csv_text, write_bytes, write_text
 from medcli.core.image_io import read_grey
 from medcli.core.made_with import fingerprint, reject_other_options
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.progress import SILENT, Progress, activity
-from medcli.core.quantities import quantity
 from medcli.core.rigid_transforms import transform_points
 from medcli.core.tables import read_dicts
 from medcli.core.threads import map_in_threads

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, usable_cores, write_text
 from medcli.core.image_io import read_grey, use_single_threaded_codecs
 from medcli.core.json_text import read_object
 from medcli.core.made_with import fingerprint
 from medcli.core.progress import SILENT, Progress, record_part
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder

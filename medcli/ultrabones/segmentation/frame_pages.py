@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.image_formats.damage import MAX_PIXELS_VARIABLE, DamagedImage, check_size, max_pixels
 from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
-from medcli.core.quantities import quantity
 
 # A broken movie is reported once, by the error that names it, and not by FFmpeg as well.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

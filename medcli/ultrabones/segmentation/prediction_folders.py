@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import make_output_folder, write_json
 from medcli.core.json_text import read_object
-from medcli.core.quantities import quantity
 from medcli.training.description import list_of
 from medcli.transfer.checksum import of_file
 from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError, printable
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, printable, quantity
 from medcli.training.checkpoint_files.inert_values import StandIn
 from medcli.training.checkpoint_files.safe_unpickler import PickledModel, TensorRecord, read_pickled_model
 from medcli.training.weights import load_state

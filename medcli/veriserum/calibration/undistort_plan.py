@@ -11,8 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from medcli.core.errors import DataError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.contents_check import no_native_image

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from medcli.core.checking.check_lines import Checklist, count_of
 from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.mesh import Mesh
-from medcli.core.quantities import quantity
 from medcli.core.rigid_transforms import transform_points
 from medcli.veriserum.dataset.detector import GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
@@ -35,7 +34,7 @@ _EDGE_REACH = 3
 _EDGE = 0.8
 """Of the grey value outside: metal at the inner side of its outline is darker."""
 _LEAST_OUTLINE = 0.4
-"""Of an implant's outline that lies on such an edge. On 96 synthetic pairs: 0.81 or more in both planes; with a pose of
+"""Of an implant's outline that lies on such an edge. On 96 synthetic pairs: 0.80 or more in both planes; with a pose of
 another pair at most 0.33 in 95 %, 50 mm beside its place at most 0.33, in the better plane."""
 _UNLIT = 5
 """Grey value up to which an image is outside of the field of the intensifier."""

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from medcli.core.checking.check_lines import Checklist
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds
-from medcli.core.quantities import quantity
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcli.core.errors import DataError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, quantity
 from medcli.core.tables import check_columns, header_of, read_frame, read_table_text
 from medcli.veriserum.dataset.database import columns_of, connect, quoted
 from medcli.veriserum.dataset.image_doubles import Doubles

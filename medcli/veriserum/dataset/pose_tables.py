@@ -10,9 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds, problem_of
-from medcli.core.quantities import quantity
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.study import VeriserumStudy

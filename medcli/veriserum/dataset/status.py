@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcli.core.dataset_status import DataFolder
-from medcli.core.errors import DataError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.detector import PLANES

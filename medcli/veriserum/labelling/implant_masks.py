@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, usable_cores, write_json
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.json_text import read_object
 from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.veriserum.dataset import folder_index

@@ -12,10 +12,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_run
 from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices
 from medcli.veriserum.dataset.publication import ABOUT

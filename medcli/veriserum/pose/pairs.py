@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import cache_folder
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.training.batches import HostFrames, Transform, spread
 from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.training.settings import data_fingerprint

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from medcli import __version__
 from medcli.core.contact_sheet import contact_sheet
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, write_text
 from medcli.core.image_io import write_image
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.core.run_provenance import note_run
 from medcli.training.weights import find_newest
 from medcli.veriserum.calibration.distortion_table import DistortionTable

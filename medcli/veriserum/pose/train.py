@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from medcli.core.errors import quantity
 from medcli.core.progress import SILENT, Progress
-from medcli.core.quantities import quantity
 from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
-from medcli.core.errors import DataError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.calibration.grid_fit.phantom import (
     BEADS_ALONG,
     MIDDLE,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
-from medcli.core.quantities import quantity
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.calibration.distortion_model import DistortionModel
 
 Points = NDArray[np.float64]

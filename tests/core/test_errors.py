@@ -1,4 +1,4 @@
-"""Counts in words."""
+"""Counts in messages are in the singular where there is one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from medcli.core.quantities import quantity
+from medcli.core.errors import quantity
 from tests.conftest import REPOSITORY
 
 NOUNS = "epochs|images|rows|pairs|frames|files|records|masks|folds|steps|cores|trials|points|folders|runs|ids"
