@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 # make test ARGS="tests/core -x"
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
+# Checks of style and types run beside the tests.
+MAKEFLAGS += --jobs=2
 
 # Python keeps what it compiled: the tests start many processes, and importing torch from its sources takes long.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,9 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)
 	$(BIN)/medcli demo
 
-# Checks of style and types run beside the tests.
-test: $(READY)
-	$(MAKE) --no-print-directory --jobs 2 lint tests
+test: lint tests
 
 tests: $(READY)
 	$(PYTEST) $(ARGS)
