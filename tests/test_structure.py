@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -71,7 +71,6 @@ TESTED_IN = {
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",
     "core/image_formats/test_tiff.py": "core/image_formats/tiff_kernels",
-    "core/test_files.py": "core/errors",
     "sources/test_dspace.py": "sources/answers",
     "synthetic/fluoroscopy/test_dataset.py": (
         "synthetic/fluoroscopy/calibrations synthetic/fluoroscopy/grid_phantom synthetic/fluoroscopy/motion "
@@ -156,7 +155,7 @@ TESTED_IN = {
     "workspace/test_run_comparison.py": (
         "cli/runs report/comparison workspace/run_figures workspace/run_listing workspace/run_repeat"
     ),
-    "workspace/test_runs.py": "workspace/resume",
+    "workspace/test_runs.py": "workspace/resume workspace/run_damage",
 }
 """By test file below `tests`, the modules below `medcli` that are tested there and have no file of the same name."""
 
@@ -178,14 +177,17 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), str(path))
 
 
-def imported_names(path: Path) -> Iterator[str]:
+@cache
+def imported_names(path: Path) -> frozenset[str]:
     """Modules, and names that may be modules, as the imports of a file write them."""
+    names = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports are not used"
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            names |= {f"{node.module}.{name.name}" for name in node.names}
+    return frozenset(names)
 
 
 @cache
@@ -193,7 +195,7 @@ def imports_of(path: Path) -> frozenset[str]:
     """The modules of ``medcli`` that a file imports; the package itself where a name is none of its modules."""
     if path == MODULES["medcli"]:  # its public names are imported when they are used
         return frozenset()
-    names = set(imported_names(path))
+    names = imported_names(path)
     return frozenset(name if name in MODULES else name.rpartition(".")[0] for name in names) & MODULES.keys()
 
 
@@ -331,7 +333,7 @@ def reached_by(test: Path) -> set[str]:
     while waiting:
         path = waiting.pop()
         seen.add(path)
-        names = set(imported_names(path))
+        names = imported_names(path)
         names |= {name.rpartition(".")[0] for name in names}
         found |= imports_of(path)
         reached = [support[name] for name in names & support.keys()] + [MODULES[name] for name in imports_of(path)]

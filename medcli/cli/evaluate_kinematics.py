@@ -10,6 +10,7 @@ import typer
 from medcli.cli.kinematics import AxesFile, Implants, MotionTrials, Pairs, Side
 from medcli.cli.shared import options
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 
@@ -77,7 +78,7 @@ def _show(output: Output, result: MotionComparison) -> None:
         {
             "poses": result.poses,
             "reference": result.reference,
-            "frames": f"{result.frames:,} of {len(result.per_trial):,} trials{alone}",
+            "frames": f"{result.frames:,} of {quantity(len(result.per_trial), 'trial')}{alone}",
             "axes": result.axes,
         }
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.contact_sheet import contact_sheet
+from medcli.core.errors import quantity
 from medcli.core.files import write_text
 from medcli.core.image_io import read_grey
 from medcli.core.run_provenance import SYNTHETIC
@@ -65,8 +66,8 @@ def _outcome(plan: DemoPlan, specimens: int) -> StepOutcome:
     pairs = plan.size.pairs
     return StepOutcome(
         {
-            "ultrasound": f"{len(frames_of(plan))} frames of {specimens} specimens",
-            "X-ray": f"{pairs} pairs in {-(-pairs // FRAMES_PER_TRIAL)} trials",
+            "ultrasound": f"{quantity(len(frames_of(plan)), 'frame')} of {quantity(specimens, 'specimen')}",
+            "X-ray": f"{quantity(pairs, 'pair')} in {quantity(-(-pairs // FRAMES_PER_TRIAL), 'trial')}",
         },
         images=(_example_sheet(plan),),
     )

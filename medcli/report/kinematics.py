@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DataError, MedcliError, quantity
 from medcli.core.mesh import Mesh
 from medcli.report.blocks import Block, Chart, ImageBlock, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
@@ -66,8 +66,8 @@ def read_kinematics(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     reach = f"{largest - least:.0f} °; from {least:.0f} to {largest:.0f} °" if flexion else "–"
     return RunReport(
         title="Knee motion",
-        lead=f"How the tibial component moves relative to the femoral one in {len(trials)} "
-        f"trial{'s' if len(trials) != 1 else ''}, by the poses of {result['poses']}.",
+        lead=f"How the tibial component moves relative to the femoral one in "
+        f"{quantity(len(trials), 'trial')}, by the poses of {result['poses']}.",
         figures={
             "trials": number(len(trials)),
             "frames": f"{number(result['frames'])}; {result['missing']:,} missing, {result['doubtful']:,} doubtful",
@@ -128,8 +128,12 @@ def _trial(
         yield Note("No frame of this trial could be used.", "failure", list(one["reasons"]))
         return
     if one["reasons"]:
-        shown = [f"{count:,} frames: {reason}" for reason, count in one["reasons"].items()][:8]
-        yield Note(f"{one['missing']:,} frames are missing and {one['doubtful']:,} doubtful.", "warning", shown)
+        shown = [f"{quantity(count, 'frame')}: {reason}" for reason, count in one["reasons"].items()][:8]
+        yield Note(
+            f"{quantity(one['missing'], 'frame is', 'frames are')} missing and {one['doubtful']:,} doubtful.",
+            "warning",
+            shown,
+        )
     usable = motion.where(motion["status"] != "missing")
     yield _coordinates(usable, result["has_errors"])
     both = implants.of(motion)

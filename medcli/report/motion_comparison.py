@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from medcli.core.errors import quantity
 from medcli.report.blocks import KeyValues, Note, Section, Table, number
 from medcli.report.embedded_images import embed_image
 from medcli.report.run_files import (
@@ -35,8 +36,8 @@ def read_motion_comparison(folder: Path, provenance: ProvenanceRecord) -> RunRep
     )
     return RunReport(
         title="Comparison of knee motion",
-        lead=f"Motion by {result['poses']} minus that by {result['reference']}: {result['frames']:,} frames of "
-        f"{len(result['per_trial'])} trials.",
+        lead=f"Motion by {result['poses']} minus that by {result['reference']}: {quantity(result['frames'], 'frame')} of "
+        f"{quantity(len(result['per_trial']), 'trial')}.",
         figures={
             "flexion, RMS": number(to_float(overall["flexion_deg"]["rms"]), 2, "°"),
             "internal rotation, RMS": number(to_float(overall["internal_rotation_deg"]["rms"]), 2, "°"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder, make_output_folder
 from medcli.core.json_text import read_object
 from medcli.training.monitors import EARLY_STOP
@@ -121,8 +121,8 @@ def check_run(folder: Path, settings: FitSettings, resume: str = "auto", overwri
 def too_many_epochs(where: Path, done: int, asked: int) -> UsageError:
     """The error for a run or checkpoint that has trained for as many epochs as asked, or for more."""
     return UsageError(
-        f"{where} has {done} epochs behind it, --epochs {asked} leaves none to train",
-        f"ask for more than {done} epochs, or train again in another --out or with --overwrite",
+        f"{where} has {quantity(done, 'epoch')} behind it, --epochs {asked} leaves none to train",
+        f"ask for more than {quantity(done, 'epoch')}, or train again in another --out or with --overwrite",
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from medcli.core.errors import quantity
+
 Summary = Mapping[str, Any]
 _SHOWN = {"flexion_deg": "flexion", "internal_rotation_deg": "internal rotation", "anterior_mm": "anterior shift"}
 
@@ -14,9 +16,10 @@ def motion_in_words(found: Summary) -> tuple[str, str]:
     if "overall" in found:
         flexion, anterior = found["overall"]["flexion_deg"]["rms"], found["overall"]["anterior_mm"]["rms"]
         headline = f"RMS flexion {_text(flexion)} degrees, anterior shift {_text(anterior)} mm"
-        return f"{found['frames']:,} frames of {len(found['per_trial'])} trials", headline
+        return f"{quantity(found['frames'], 'frame')} of {quantity(len(found['per_trial']), 'trial')}", headline
     doubtful = f", {found['doubtful']:,} doubtful" if found["doubtful"] else ""
-    detail = f"{found['frames']:,} frames of {len(found['trials'])} trials, {found['missing']:,} missing{doubtful}"
+    detail = f"{quantity(found['frames'], 'frame')} of {quantity(len(found['trials']), 'trial')}"
+    detail += f", {found['missing']:,} missing{doubtful}"
     low, high = _range(found, "flexion_deg")
     return detail, "" if low is None else f"flexion {low:.0f} to {high:.0f} degrees"
 

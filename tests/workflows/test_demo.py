@@ -159,7 +159,7 @@ def test_data_alone_are_there_already(quick: Made) -> None:
 
 @pytest.mark.parametrize(
     ("words", "differing"),
-    [([], "quick was True, is False"), (["--quick", "--seed", "1"], "seed was 0, is 1")],
+    [([], "--quick was on, is off"), (["--quick", "--seed", "1"], "seed was 0, is 1")],
 )
 def test_other_settings_in_the_same_folder_are_rejected(quick: Made, words: list[str], differing: str) -> None:
     ran = make(quick.folder.parent, *words).ran

@@ -56,7 +56,7 @@ def test_the_page_of_a_motion(runs: Path) -> None:
     blocks = blocks_in(page.sections[:1])
     assert [type(block) for block in blocks[:4]] == [Note, Chart, Chart, MovingBodies]
     assert isinstance(blocks[0], Note)
-    assert list(blocks[0].items) == ["1 frames: no pose of the femur"]
+    assert list(blocks[0].items) == ["1 frame: no pose of the femur"]
     coordinates, low = (block for block in blocks if isinstance(block, Chart))
     assert (len(coordinates.panels), len(low.panels)) == (6, 3)
     assert all("band" in panel for panel in coordinates.panels)
@@ -100,7 +100,7 @@ def test_the_page_of_a_comparison_and_the_lists_of_runs(runs: Path, medcli: Call
     assert [row[0] for row in table.rows][:2] == ["flexion", "adduction (varus)"]
     found = {run.kind: run for run in find_runs(runs)}
     assert set(found) == {"kinematics veriserum", "evaluate kinematics"}
-    assert found["kinematics veriserum"].detail == "4 frames of 1 trials, 1 missing"
+    assert found["kinematics veriserum"].detail == "4 frames of 1 trial, 1 missing"
     assert found["evaluate kinematics"].headline.startswith("RMS flexion 0.")
     assert run_figures(found["kinematics veriserum"])["missing"] == 1
     assert run_figures(found["evaluate kinematics"])["frames"] == 3

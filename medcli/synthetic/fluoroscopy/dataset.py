@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, quantity
 from medcli.core.files import csv_text, make_output_folder, remove_leftovers, replacing, usable_cores, write_text
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.mesh import write_stl
@@ -274,7 +274,9 @@ def _prepare(root: Path, settings: FluoroscopySettings) -> None:
         return
     old = [path for folder in (images, root / GRID_FOLDER) for path in folder.iterdir()]
     if old and not marker.is_file():
-        raise MedcliError(f"{root} contains {len(old)} images that are not synthetic", "choose another folder")
+        raise MedcliError(
+            f"{root} contains {quantity(len(old), 'image')} that are not synthetic", "choose another folder"
+        )
     for path in old:
         path.unlink()
     write_text(marker, text)

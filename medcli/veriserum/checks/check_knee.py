@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core.checking.check_lines import Checklist
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES
@@ -31,7 +31,7 @@ def check_components(checks: Checklist, study: VeriserumStudy, poses: pd.DataFra
     groups, ids = kinds.groupby(rows["measurement_id"]), kinds.groupby(level=0)
     both, total = int((groups.nunique() == len(KINDS)).sum()), groups.ngroups
     by_id, middle = int((ids.nunique() == len(KINDS)).sum()), groups.size().median() if total else 0
-    figure = f"{both:,} of {total:,} measurements hold both, and {by_id:,} ids; {middle:g} rows a measurement"
+    figure = f"{both:,} of {quantity(total, 'measurement')} hold both, and {quantity(by_id, 'id')}; {middle:g} rows in the median"
     lacking = [] if both or by_id else ["no measurement_id and no id has a femur and a tibia"]
     checks.add(name, figure, warn=lacking, advice="motion of the knee needs both: pair them by image id")
     try:
@@ -58,7 +58,7 @@ def _check_together(checks: Checklist, study: VeriserumStudy, frames: KneeFrames
     ]
     figure = (
         f"{np.median(apart[known]):.0f} mm in the median, {len(far):,} of {known.sum():,} beyond {_TOGETHER_MM:g} mm; "
-        f"{table['trial'].nunique():,} trials, {gaps:,} frames in them lack a pose"
+        f"{quantity(table['trial'].nunique(), 'trial')}, {quantity(gaps, 'frame in them lacks', 'frames in them lack')} a pose"
     )
     many = len(far) > known.sum() / 2
     advice = "are both poses from the implant to one frame? or pair them otherwise: medcli kinematics --pair"

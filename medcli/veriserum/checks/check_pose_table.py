@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medcli.core.checking.check_lines import Checklist
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.checks.check_knee import check_components
@@ -39,8 +39,10 @@ def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | Non
             continue
         repeated = rows.index[rows.index.duplicated()]
         file = study.table_file(kind)
-        figure = f"{len(rows):,} rows in {file.name}, {len(repeated):,} repeat an id"
-        expected = "" if kind is POSES or len(rows) == _CALIBRATIONS else f"; published: {_CALIBRATIONS} rows"
+        figure = f"{quantity(len(rows), 'row')} in {file.name}, {len(repeated):,} repeat an id"
+        expected = (
+            "" if kind is POSES or len(rows) == _CALIBRATIONS else f"; published: {quantity(_CALIBRATIONS, 'row')}"
+        )
         twice = [f"{file.name}: id {number} twice" for number in dict.fromkeys(repeated.tolist())]
         wrong, warn = ([], twice) if kind is POSES else (twice, [])  # both components may stand under one id
         figure += expected
@@ -65,7 +67,7 @@ def _check_copies(checks: Checklist, study: VeriserumStudy) -> None:
     if compared:
         checks.add(
             "tables and database",
-            f"{compared} tables compared, {len(differing)} differences",
+            f"{quantity(compared, 'table')} compared, {quantity(len(differing), 'difference')}",
             warn=differing,
             advice="the CSV file is used; delete the outdated one",
         )
@@ -74,7 +76,7 @@ def _check_copies(checks: Checklist, study: VeriserumStudy) -> None:
 def _differences(one: pd.DataFrame, other: pd.DataFrame, kind: TableKind) -> list[str]:
     found = []
     if apart := len(one.index.symmetric_difference(other.index)):
-        found.append(f"{apart:,} ids in one of them only")
+        found.append(f"{quantity(apart, 'id')} in one of them only")
     both = one.index.intersection(other.index)
     for name in one.columns.intersection(other.columns):
         if kind is POSES and name not in (*POSE_COLUMNS, "anatomy_id", "obsolete"):
@@ -84,7 +86,7 @@ def _differences(one: pd.DataFrame, other: pd.DataFrame, kind: TableKind) -> lis
         same = (np.abs(first - second) <= 1e-6) | (a.astype(str) == b.astype(str)).to_numpy()
         same |= (a.isna() & b.isna()).to_numpy()
         if not same.all():
-            found.append(f"{int((~same).sum()):,} ids differ in {name}")
+            found.append(f"{quantity(int((~same).sum()), 'id differs', 'ids differ')} in {name}")
     return found
 
 
@@ -121,7 +123,7 @@ def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) ->
         empty = int(found[name].isna().sum())
         parts.append(f"{name.removesuffix('_id')} {found[name].nunique()}")
         wrong += [f"{name} {number} of the pose table is not there" for number in lost]
-        wrong += [f"{name} is no whole number in {empty:,} rows"] if empty else []
+        wrong += [f"{name} is no whole number in {quantity(empty, 'row')}"] if empty else []
     checks.add("ids of the pose table", "used: " + ", ".join(parts), wrong, advice=_GET_TABLES)
 
 
@@ -213,17 +215,17 @@ def check_image_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFram
     total = sum(map(len, images.values()))
     checks.add(
         "pairs",
-        f"{len(images):,} ids, {total:,} images, {len(alone):,} without a plane",
+        f"{quantity(len(images), 'id')}, {quantity(total, 'image')}, {len(alone):,} without a plane",
         warn=alone,
         advice="pairs need both planes: medcli download veriserum",
     )
     if poses is not None:
         lost = sorted(set(images) - set(poses.index))
         rows = len(set(poses.index) - set(images))
-        partial = [f"{rows:,} rows have no image"] if rows else []
+        partial = [f"{quantity(rows, 'row has', 'rows have')} no image"] if rows else []
         checks.add(
             "images in the table",
-            f"{len(lost):,} ids without a row; {rows:,} rows without images",
+            f"{quantity(len(lost), 'id')} without a row; {quantity(rows, 'row')} without images",
             [f"id {number} is not in the pose table" for number in lost],
             partial,
             "a part of the images is here, or the table is of another release",
@@ -231,7 +233,7 @@ def check_image_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFram
     copies, different = _doubles(study)
     checks.add(
         "one file an image",
-        f"{len(copies) + len(different):,} images have several files",
+        f"{quantity(len(copies) + len(different), 'image has', 'images have')} several files",
         different,
         copies,
         "keep one of them in the data folder",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
@@ -145,7 +145,7 @@ def compute_motion(study: VeriserumStudy, settings: KinematicsSettings, progress
     warnings = []
     if frames.alone:
         first = next(f"trial {trial}: {reason}" for trial, reason in frames.alone.items())
-        warnings.append(f"{len(frames.alone):,} trials without any complete frame are left out; {first}")
+        warnings.append(f"{quantity(len(frames.alone), 'trial')} without any complete frame left out; {first}")
     at = frames.table[list(KINDS)].to_numpy().ravel()
     anatomies = {int(number) for number in rows["anatomy_id"].to_numpy()[at[at >= 0]]}
     known = known_axes(study.surfaces, anatomies, settings.axes, progress)
@@ -242,7 +242,9 @@ def _write_trials(out: Path, computed: ComputedMotion, progress: Progress) -> li
             files: dict[str, Any] = {}
             if summary.missing < summary.frames:
                 files = {"figure": out / f"{stem}.png", "mot": out / f"{stem}.mot"}
-                title = f"trial {trial}, {side} knee, {summary.frames} frames; axes: {computed.known.source}"
+                title = (
+                    f"trial {trial}, {side} knee, {quantity(summary.frames, 'frame')}; axes: {computed.known.source}"
+                )
                 draw_motion(motion, title, files["figure"], tray_outline(motion, computed.known))
                 words = computed.motion.time_from
                 write_mot(motion, f"trial {trial}", side, words, computed.known.source, files["mot"])

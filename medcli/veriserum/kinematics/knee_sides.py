@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from medcli.core.errors import quantity
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.kinematics.implant_axes import ImplantAxes
 from medcli.veriserum.kinematics.knee_frames import KneeFrames
@@ -36,7 +37,9 @@ def sides_of(
     if given:
         others = int((~femur.isin(["", given]) | ~tibia.isin(["", given])).sum())
         if others:
-            warnings.append(f"{others:,} frames state the other side than --side {given}, which is used")
+            warnings.append(
+                f"{quantity(others, 'frame states', 'frames state')} the other side than --side {given}, which is used"
+            )
         return pd.Series(given, index=found.index), reasons, warnings
     for trial, mine in found.groupby(frames.table["trial"], sort=False):
         known = mine[(mine != "") & ~contrary.loc[mine.index]]
@@ -47,14 +50,16 @@ def sides_of(
         odd = known.index[known != main]
         reasons.loc[odd] = f"two sides in one trial: this frame is of a {counts.index[-1]} knee, most are {main}"
         if len(odd):
-            warnings.append(f"trial {trial}: poses of two sides are mixed, {len(odd):,} frames are left out")
+            warnings.append(
+                f"trial {trial}: poses of two sides are mixed, {quantity(len(odd), 'frame is', 'frames are')} left out"
+            )
         found.loc[mine.index[mine == ""]] = main
     words = "the femur is of the " + femur + " knee, the tibia of the " + tibia
     reasons = reasons.where(~contrary, words)
     unknown = int((found == "").sum())
     if unknown:
         warnings.append(
-            f"nothing states the side of {unknown:,} frames: {ASSUMED} is assumed; adduction, rotation and lateral "
+            f"nothing states the side of {quantity(unknown, 'frame')}: {ASSUMED} is assumed; adduction, rotation and lateral "
             "shift have the other sign on a left knee (--side left)"
         )
     return found.replace("", ASSUMED), reasons, warnings

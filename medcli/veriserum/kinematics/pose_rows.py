@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, TableKind
@@ -64,7 +64,8 @@ def read_pose_rows(study: VeriserumStudy, file: Path | None, kinds: Mapping[int,
     if not known.all():
         others = sorted(set(found.loc[~known, "anatomy_id"].dropna().astype(int)))
         words = f"anatomies {' '.join(map(str, others))}" if others else "no anatomy_id"
-        _LOG.warning("%s: %d rows are of no known femur or tibia (%s) and are left out", path, (~known).sum(), words)
+        count = quantity(int((~known).sum()), "row is", "rows are")
+        _LOG.warning("%s: %s of no known femur or tibia (%s), left out", path, count, words)
     if not known.any():
         hint = f"known: {', '.join(f'{number} {kind}' for number, kind in sorted(kinds.items()))}; others: --axes"
         raise DataError(f"{path} has no row of a known femur or tibia", hint)
