@@ -45,7 +45,7 @@ def kinematics(
     of agreement in a Bland-Altman figure. Both tables are evaluated with the same axes and side.
 
     \b
-    Registered poses against the dataset's reference; then two tables against each other:
+    Registered poses against the reference; then two tables:
       medcli evaluate kinematics poses_registered.csv
       medcli evaluate kinematics a.csv b.csv --axes axes.json
     """

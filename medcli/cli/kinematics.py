@@ -36,7 +36,7 @@ MotionTrials = Annotated[
 ]
 FrameRate = Annotated[
     float | None,
-    typer.Option("--frame-rate", min=0.1, max=10_000, help="Frames per second.  [default: of the table, else 25]"),
+    typer.Option("--frame-rate", min=0.1, max=10_000, help="Frames per second.  [default: that of the table, else 25]"),
 ]
 Pairs = Annotated[
     Literal["auto", "id", "measurement", "order"],
@@ -70,7 +70,7 @@ def veriserum(
     where the table has those of the poses. A table, a figure and a .mot file for OpenSim of each trial.
 
     \b
-    Motion by the dataset's reference poses; then by registered ones, with confirmed axes:
+    By the dataset's reference poses; then by registered ones:
       medcli kinematics veriserum
       medcli kinematics veriserum --poses registered.csv --axes axes.json
     """

@@ -36,8 +36,8 @@ def read_motion_comparison(folder: Path, provenance: ProvenanceRecord) -> RunRep
     )
     return RunReport(
         title="Comparison of knee motion",
-        lead=f"Motion by {result['poses']} minus that by {result['reference']}: {quantity(result['frames'], 'frame')} of "
-        f"{quantity(len(result['per_trial']), 'trial')}.",
+        lead=f"Motion by {result['poses']} minus that by {result['reference']}: "
+        f"{quantity(result['frames'], 'frame')} of {quantity(len(result['per_trial']), 'trial')}.",
         figures={
             "flexion, RMS": number(to_float(overall["flexion_deg"]["rms"]), 2, "°"),
             "internal rotation, RMS": number(to_float(overall["internal_rotation_deg"]["rms"]), 2, "°"),

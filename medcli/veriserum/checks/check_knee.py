@@ -31,7 +31,8 @@ def check_components(checks: Checklist, study: VeriserumStudy, poses: pd.DataFra
     groups, ids = kinds.groupby(rows["measurement_id"]), kinds.groupby(level=0)
     both, total = int((groups.nunique() == len(KINDS)).sum()), groups.ngroups
     by_id, middle = int((ids.nunique() == len(KINDS)).sum()), groups.size().median() if total else 0
-    figure = f"{both:,} of {quantity(total, 'measurement')} hold both, and {quantity(by_id, 'id')}; {middle:g} rows in the median"
+    figure = f"{both:,} of {quantity(total, 'measurement')} hold both, and {quantity(by_id, 'id')}; "
+    figure += f"{middle:g} rows in the median"
     lacking = [] if both or by_id else ["no measurement_id and no id has a femur and a tibia"]
     checks.add(name, figure, warn=lacking, advice="motion of the knee needs both: pair them by image id")
     try:
@@ -58,7 +59,8 @@ def _check_together(checks: Checklist, study: VeriserumStudy, frames: KneeFrames
     ]
     figure = (
         f"{np.median(apart[known]):.0f} mm in the median, {len(far):,} of {known.sum():,} beyond {_TOGETHER_MM:g} mm; "
-        f"{quantity(table['trial'].nunique(), 'trial')}, {quantity(gaps, 'frame in them lacks', 'frames in them lack')} a pose"
+        f"{quantity(table['trial'].nunique(), 'trial')}, "
+        f"{quantity(gaps, 'frame in them lacks', 'frames in them lack')} a pose"
     )
     many = len(far) > known.sum() / 2
     advice = "are both poses from the implant to one frame? or pair them otherwise: medcli kinematics --pair"

@@ -59,8 +59,8 @@ def sides_of(
     unknown = int((found == "").sum())
     if unknown:
         warnings.append(
-            f"nothing states the side of {quantity(unknown, 'frame')}: {ASSUMED} is assumed; adduction, rotation and lateral "
-            "shift have the other sign on a left knee (--side left)"
+            f"nothing states the side of {quantity(unknown, 'frame')}: {ASSUMED} is assumed; adduction, rotation and "
+            "lateral shift have the other sign on a left knee (--side left)"
         )
     return found.replace("", ASSUMED), reasons, warnings
 
