@@ -116,7 +116,7 @@ def test_long_trials_are_thinned() -> None:
     assert len(numbers_of(view.faces, "<u2")) <= 2 * 3 * 4000
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.deep)])
 def test_the_view_moves_by_slider_and_keyboard(browser: object, runs: Path, tmp_path: Path, width: int) -> None:  # noqa: F811
     path = write_report(runs / "kinematics", tmp_path / "report.html").out
     with Opened(browser, path, viewport={"width": width, "height": 800}) as opened:

@@ -54,7 +54,7 @@ def cylinder_centre(number: int) -> tuple[float, float]:
     return float(fit.x[0]), float(fit.x[1])
 
 
-@pytest.mark.parametrize("anatomy", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("anatomy", [1, 2, 3, 6, *(pytest.param(n, marks=pytest.mark.deep) for n in (4, 5, 7))])
 def test_the_guess_finds_the_axes_of_turned_and_noisy_components(anatomy: int) -> None:
     implant = knees.implants()[anatomy]
     mesh, frame = turned(implant.mesh, anatomy)
@@ -66,7 +66,7 @@ def test_the_guess_finds_the_axes_of_turned_and_noisy_components(anatomy: int) -
     assert found.remarks == ()
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.deep)])
 def test_the_cylinder_is_that_of_the_curve_the_condyles_were_made_from(number: int) -> None:
     found = guess_axes(knees.implants()[number].mesh, "femur", number)
     y, z = cylinder_centre(number)
