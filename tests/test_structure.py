@@ -140,7 +140,7 @@ TESTED_IN = {
     "veriserum/registration/test_register.py": "cli/register",
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "
-        "demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound"
+        "demo/calibration_figures demo/data demo/fluoroscopy demo/knee_motion demo/run demo/ultrasound"
     ),
     "workflows/test_download_endings.py": "transfer/local_source",
     "workflows/test_report_of_runs.py": (
