@@ -8,16 +8,20 @@ READY := $(VENV)/.ready
 # make test ARGS="tests/core -x"
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
+# Checks of style and types run beside the tests.
+MAKEFLAGS += --jobs=2
 
 # Python keeps what it compiled: the tests start many processes, and importing torch from its sources takes long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-deep lint docs wheel benchmark clean
+.PHONY: demo test tests test-deep lint docs wheel benchmark clean
 
 demo: $(READY)
 	$(BIN)/medcli demo
 
-test: lint
+test: lint tests
+
+tests: $(READY)
 	$(PYTEST) $(ARGS)
 
 # All tests, also the slow and exhaustive ones that `make test` leaves out, and the lines that none of them runs.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -59,7 +59,7 @@ MAY_IMPORT_INSIDE = {
         "pose": {"dataset", "geometry", "calibration"},
         "kinematics": {"dataset", "geometry", "calibration", "registration", "pose"},
         "labelling": {"dataset", "geometry", "calibration", "registration"},
-        "checks": {"dataset", "geometry", "calibration", "registration"},
+        "checks": {"dataset", "geometry", "calibration", "registration", "kinematics"},
     },
 }
 """The order inside a dataset's package."""
@@ -71,7 +71,6 @@ TESTED_IN = {
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",
     "core/image_formats/test_tiff.py": "core/image_formats/tiff_kernels",
-    "core/test_files.py": "core/errors",
     "sources/test_dspace.py": "sources/answers",
     "synthetic/fluoroscopy/test_dataset.py": (
         "synthetic/fluoroscopy/calibrations synthetic/fluoroscopy/grid_phantom synthetic/fluoroscopy/motion "
@@ -86,7 +85,22 @@ TESTED_IN = {
     "ultrabones/checks/test_check_ultrabones.py": (
         "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
     ),
-    "veriserum/checks/test_check_veriserum.py": "veriserum/checks/check_pairs veriserum/checks/check_pose_table",
+    "veriserum/checks/test_check_veriserum.py": (
+        "veriserum/checks/check_knee veriserum/checks/check_pairs veriserum/checks/check_pose_table "
+        "veriserum/dataset/frame_times"
+    ),
+    "veriserum/kinematics/test_axes_guess.py": (
+        "veriserum/kinematics/femoral_axes veriserum/kinematics/surface_samples veriserum/kinematics/tray_axes"
+    ),
+    "veriserum/kinematics/test_compare_motion.py": (
+        "cli/evaluate_kinematics veriserum/kinematics/agreement veriserum/kinematics/agreement_figure"
+    ),
+    "veriserum/kinematics/test_kinematics.py": (
+        "cli/kinematics veriserum/kinematics/axes_figure veriserum/kinematics/motion_figure "
+        "veriserum/kinematics/opensim_file veriserum/kinematics/study_axes"
+    ),
+    "veriserum/kinematics/test_knee_frames.py": "veriserum/kinematics/pose_rows",
+    "veriserum/kinematics/test_motion.py": "veriserum/kinematics/knee_sides",
     "veriserum/labelling/test_implant_masks.py": "veriserum/labelling/mask_sheet",
     "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
@@ -134,7 +148,7 @@ TESTED_IN = {
     ),
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "
-        "demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound"
+        "demo/calibration_figures demo/data demo/fluoroscopy demo/knee_motion demo/run demo/ultrasound"
     ),
     "workflows/test_download_endings.py": "transfer/local_source",
     "workflows/test_report_of_runs.py": (
@@ -142,11 +156,14 @@ TESTED_IN = {
         "cli/report report/calibration report/demo report/labels_and_bones report/pose report/provenance "
         "report/segmentation report/training report/write"
     ),
+    "workflows/test_report_of_motion.py": (
+        "report/kinematics report/motion_comparison report/moving_bodies_view workspace/motion_figures"
+    ),
     "workspace/test_inventory.py": "cli/info workspace/next_commands",
     "workspace/test_run_comparison.py": (
         "cli/runs report/comparison workspace/run_figures workspace/run_listing workspace/run_repeat"
     ),
-    "workspace/test_runs.py": "workspace/resume",
+    "workspace/test_runs.py": "workspace/resume workspace/run_damage",
 }
 """By test file below `tests`, the modules below `medcli` that are tested there and have no file of the same name."""
 
@@ -168,14 +185,17 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), str(path))
 
 
-def imported_names(path: Path) -> Iterator[str]:
+@cache
+def imported_names(path: Path) -> frozenset[str]:
     """Modules, and names that may be modules, as the imports of a file write them."""
+    names = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports are not used"
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            names |= {f"{node.module}.{name.name}" for name in node.names}
+    return frozenset(names)
 
 
 @cache
@@ -183,7 +203,7 @@ def imports_of(path: Path) -> frozenset[str]:
     """The modules of ``medcli`` that a file imports; the package itself where a name is none of its modules."""
     if path == MODULES["medcli"]:  # its public names are imported when they are used
         return frozenset()
-    names = set(imported_names(path))
+    names = imported_names(path)
     return frozenset(name if name in MODULES else name.rpartition(".")[0] for name in names) & MODULES.keys()
 
 
@@ -321,7 +341,7 @@ def reached_by(test: Path) -> set[str]:
     while waiting:
         path = waiting.pop()
         seen.add(path)
-        names = set(imported_names(path))
+        names = imported_names(path)
         names |= {name.rpartition(".")[0] for name in names}
         found |= imports_of(path)
         reached = [support[name] for name in names & support.keys()] + [MODULES[name] for name in imports_of(path)]

@@ -20,6 +20,9 @@ from medcli.core.image_io import write_image
 TARGET = Path(__file__).parents[1] / "images" / "report.jpg"
 HEIGHT = 1000
 GAP = 24
+UNFOLD = (
+    "element => { for (let at = element; at; at = at.parentElement) if (at.tagName === 'DETAILS') at.open = true; }"
+)
 
 
 def main(report: Path) -> None:
@@ -42,7 +45,11 @@ def shot(browser: Browser, report: Path, width: int, dark: bool, place: str) -> 
     page.goto(report.resolve().as_uri())
     page.wait_for_timeout(800)  # the 3D views take their room first
     if place != "main":
-        page.locator(place).first.evaluate("element => scrollTo(0, element.getBoundingClientRect().top - 300)")
+        page.locator(place).first.evaluate(UNFOLD)
+        page.wait_for_timeout(800)
+        page.locator(place).first.evaluate(
+            "element => scrollTo(0, element.getBoundingClientRect().top + scrollY - 300)"
+        )
         page.wait_for_timeout(300)
     image = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     page.close()

@@ -11,7 +11,8 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.files import check_output_folder, check_readable
+from medcli.core.errors import quantity
+from medcli.core.files import check_figure_path, check_output_folder, check_readable
 from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def veriserum(
 
 def _show(output: Output, result: CalibrationResult) -> None:
     rows: dict[str, str] = {
-        "to do" if result.dry_run else "done": f"{result.done:,} images",
+        "to do" if result.dry_run else "done": quantity(result.done, "image"),
         "existing": f"{result.skipped:,}",
         "failed": f"{result.failed:,}",
     }
@@ -156,7 +157,9 @@ def points(
 def _show_points(output: Output, result: PointsResult) -> None:
     rows = {"points": f"{result.points:,}, to {result.to}", "table": str(result.out)}
     if result.outside:
-        rows["outside"] = f"{result.outside:,} points are outside the image (extrapolated or empty)"
+        rows["outside"] = (
+            f"{quantity(result.outside, 'point is', 'points are')} outside the image (extrapolated or empty)"
+        )
     output.pairs(rows)
 
 
@@ -204,6 +207,7 @@ def fit(
             check(check_readable, path)
         check(CalibrationTable.read, out)
         check(check_output_folder, out.parent)
+        check(check_figure_path, figure, (".png",))
     from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration
 
     result = fit_calibration(

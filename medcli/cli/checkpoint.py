@@ -10,6 +10,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder, check_replaceable
 from medcli.core.refusals import refusals
 
@@ -70,9 +71,11 @@ def new(
     exactly these weights.
     """
     from medcli.ultrabones.segmentation import checkpoint
-    from medcli.ultrabones.segmentation.network import check_encoder_weights
+    from medcli.ultrabones.segmentation.network import check_architecture, check_encoder, check_encoder_weights
 
     with refusals() as check:
+        check(check_architecture, arch)
+        check(check_encoder, encoder)
         check(check_encoder_weights, encoder, encoder_weights)
         check(check_output_folder, target.parent)
     made = checkpoint.create(target, arch, encoder, encoder_weights, seed, overwrite)
@@ -98,7 +101,7 @@ def _show(output: Output, found: Checkpoint | PoseCheckpoint) -> None:
     network, facts = _facts_of_pose(found) if hasattr(metadata, "backbone") else _facts_of_segmentation(found)
     rows = {
         "file": found.path,
-        "network": f"{network}, {found.parameters:,} parameters",
+        "network": f"{network}, {quantity(found.parameters, 'parameter')}",
         **facts,
         "source": metadata.source,
         "licence": metadata.licence,

@@ -14,6 +14,7 @@ from medcli.cli.shared import options
 from medcli.cli.shared.command_runner import CommandRunner
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output, folded
+from medcli.core.errors import quantity
 from medcli.core.shell import spell
 from medcli.demo import DemoResult, Listener, Step, run_demo
 from medcli.demo.plan import DemoTask
@@ -29,7 +30,7 @@ def demo(
     ctx: typer.Context,
     output: Output,
     out: Annotated[Path, typer.Option("--out", help="Folder of everything the demonstration makes.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="Less data, shorter training; the same steps.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Less data, shorter training, no knee motion.")] = False,
     data_only: Annotated[bool, typer.Option("--data-only", help="Make the synthetic data, and stop.")] = False,
     seed: options.Seed = 0,
     workers: options.Workers = None,
@@ -78,7 +79,7 @@ _OPENERS = {"darwin": "open", "win32": "start"}
 
 def _show(output: Output, result: DemoResult) -> None:
     rows = {
-        "done": f"{len(result.steps)} steps in {result.seconds:,.0f} s on {result.cores} cores",
+        "done": f"{quantity(len(result.steps), 'step')} in {result.seconds:,.0f} s on {quantity(result.cores, 'core')}",
         "folder": str(result.out),
     }
     if result.report:

@@ -12,6 +12,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.ultrabones.dataset.publication import Anatomy, ExamplePart, FileKind, Place
 from medcli.ultrabones.dataset.published_networks import DEFAULT_NETWORK, PUBLISHED_NETWORKS, UNKNOWN_TRAINING
 from medcli.veriserum.dataset.publication import Part
@@ -328,6 +329,7 @@ def _show_verified(output: Output, found: Verified) -> None:
     from medcli.transfer.plan import gigabytes
 
     output.line(
-        f"{found.dest}: {found.files - len(found.failures):,} of {found.files:,} files ({gigabytes(found.bytes)}) "
+        f"{found.dest}: {found.files - len(found.failures):,} of {quantity(found.files, 'file')} "
+        f"({gigabytes(found.bytes)}) "
         "are as recorded"
     )

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from medcli.cli.evaluate_kinematics import kinematics
 from medcli.cli.evaluate_pose import pose
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import Refusals
 from medcli.training.devices import check_device
@@ -171,7 +172,7 @@ def show_segmentation_result(output: Output, result: SegmentationResult) -> None
         f"; left out: {result.frames_skipped:,} ({skipped})",
     }
     if result.frames_without_prediction:
-        rows["missed"] = f"{result.frames_without_prediction:,} frames without any prediction"
+        rows["missed"] = f"{quantity(result.frames_without_prediction, 'frame')} without any prediction"
     if result.train_specimens is None:
         rows["trained on"] = "unknown specimens: results may include training data"
     if result.donor_overlap:
@@ -224,3 +225,4 @@ def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
 
 
 app.command("pose")(pose)
+app.command("kinematics")(kinematics)

@@ -10,6 +10,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.core.files import check_figure_path, check_output_folder
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_records
@@ -100,21 +101,24 @@ def _show(output: Output, result: LabelResult) -> None:
             output.line(f"{record.name}: {line}")
     verb = "would write" if result.dry_run else "wrote"
     kept = f"; {result.present:,} label files existed" if result.present else ""
-    output.line(f"{verb} {result.written:,} files for {result.frames:,} frames{kept}")
+    output.line(f"{verb} {quantity(result.written, 'file')} for {quantity(result.frames, 'frame')}{kept}")
 
 
 def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
     lines = []
     moved = record.refinement
     if moved is not None and dry_run and moved.computed:
-        lines.append(f"would refine {moved.computed} poses, into refinement.csv and the tracking table")
+        lines.append(f"would refine {quantity(moved.computed, 'pose')}, into refinement.csv and the tracking table")
     elif moved is not None and not moved.foreign and not dry_run:
         gain = f", J {moved.objective_before:,.0f} to {moved.objective_after:,.0f}" if moved.refined else ""
-        lines.append(f"{moved.refined} poses refined (median {moved.displacement_mm:.2f} mm{gain}), {moved.kept} kept")
+        lines.append(
+            f"{quantity(moved.refined, 'pose')} refined (median {moved.displacement_mm:.2f} mm{gain}), "
+            f"{moved.kept} kept"
+        )
     if len(record.bones) > 1 and any(record.missed.values()):
         lines.append("frames missed by " + ", ".join(f"{bone}: {n}" for bone, n in record.missed.items()))
     if record.untracked:
-        lines.append(f"{record.untracked} images without a row in the tracking table, not labelled")
+        lines.append(f"{quantity(record.untracked, 'image')} without a row in the tracking table, not labelled")
     return lines
 
 
@@ -178,10 +182,10 @@ def veriserum(
 
 def _show_masks(output: Output, result: ImplantMaskResult) -> None:
     rows = {
-        "to do" if result.dry_run else "done": f"{result.done:,} masks of {result.pairs:,} pairs",
+        "to do" if result.dry_run else "done": f"{quantity(result.done, 'mask')} of {quantity(result.pairs, 'pair')}",
         "existing": f"{result.skipped:,}",
         "failed": f"{len(result.failures):,}",
-        "both components": f"{result.both:,} pairs; the others have one pose",
+        "both components": f"{quantity(result.both, 'pair')}; the others have one pose",
     }
     if result.empty:
         rows["empty"] = f"{result.empty:,}, the implant lies outside the image"

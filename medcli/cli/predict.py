@@ -11,6 +11,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.training.devices import check_device
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 app = App()
 
 
-@app.command("seg", no_args_is_help=True)
+@app.command("seg")
 def seg(
     output: Output,
     inputs: Annotated[
@@ -96,6 +97,7 @@ def _check_seg(
     from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of
 
     with refusals() as check:
+        check(_check_given, inputs, specimens)
         check(check_threshold, threshold)
         check(check_device, device)
         for given in inputs:
@@ -107,11 +109,18 @@ def _check_seg(
             check(check_output_folder, out)
 
 
+def _check_given(inputs: Sequence[Path], specimens: Sequence[int]) -> None:
+    if not inputs and not specimens:
+        raise UsageError("INPUT is missing", "name images, movies or folders, or specimens of --root with --specimens")
+
+
 def _show(output: Output, done: SegPrediction) -> None:
     rate = f", {done.frames / done.seconds:.1f} frames/s" if done.frames and done.seconds else ""
     kept = f", {done.frames_skipped:,} kept" if done.frames_skipped else ""
     folders = (
-        str(done.folders[0]) if len(done.folders) == 1 else f"{len(done.folders)} folders, first {done.folders[0]}"
+        str(done.folders[0])
+        if len(done.folders) == 1
+        else f"{quantity(len(done.folders), 'folder')}, first {done.folders[0]}"
     )
     rows = {
         "checkpoint": done.checkpoint,

@@ -10,6 +10,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_record_masks, check_records
@@ -84,7 +85,7 @@ def _show(output: Output, result: ReconstructResult) -> None:
     output.line()
     for record in result.records:
         seen = ", ".join(f"{bone} {100 * share:.1f} %" for bone, share in record.seen.items())
-        empty = f", {record.empty} masks empty" if record.empty else ""
+        empty = f", {quantity(record.empty, 'mask')} empty" if record.empty else ""
         output.line(f"{record.name}: {record.poses} poses{empty}" + (f"; seen within 1 mm: {seen}" if seen else ""))
     if result.dry_run:
         output.line(f"would write to {result.out}")

@@ -11,6 +11,7 @@ from medcli.cli.register_trial import trial
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 
@@ -151,7 +152,7 @@ def _show(output: Output, result: RegisterResult) -> None:
             output.line(f"… {len(result.poses) - _MOST_ROWS} more in the file")
         output.line()
     rows = {
-        "done": f"{result.done:,} pairs, {result.seconds:,.1f} s",
+        "done": f"{quantity(result.done, 'pair')}, {result.seconds:,.1f} s",
         "existing": f"{result.skipped:,}",
         "failed": f"{len(result.failures):,}",
         "status": ", ".join(f"{count} {name}" for name, count in sorted(result.statuses.items())) or "-",

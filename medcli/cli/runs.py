@@ -41,18 +41,21 @@ def list_(output: Output, runs: Folder = options.RUNS) -> None:
     """
     from medcli.workspace.run_listing import list_runs
 
-    output.finish(list_runs(runs), lambda found: _show_list(output, found))
+    output.finish(list_runs(runs, must_exist=runs != options.RUNS), lambda found: _show_list(output, found))
 
 
 def _show_list(output: Output, found: RunList) -> None:
+    from medcli.workspace.runs import DAMAGED
+
     if not found.runs:
-        output.line(f"no runs in {found.root}")
+        output.line(f"no runs yet; they would be in the folder {found.root}, made by medcli train, evaluate and others")
     kind = max((len(one.run.kind) for one in found.runs), default=0)
     state = max((len(one.run.state) for one in found.runs), default=0)
     for one in found.runs:
         output.line(f"{one.started[:16]}  {one.run.kind:<{kind}}  {one.run.state:<{state}}  {one.run.path}")
         data = f"{one.data}{' (synthetic)' if one.synthetic else ''}"
-        for part in _wrapped("; ".join(filter(None, (one.run.headline or one.run.detail, data)))):
+        what = one.run.detail if one.run.state == DAMAGED else one.run.headline or one.run.detail
+        for part in _wrapped("; ".join(filter(None, (what, data)))):
             output.line(f"                  {part}")
 
 

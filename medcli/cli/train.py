@@ -12,6 +12,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.shell import spell
@@ -142,7 +143,7 @@ def seg(
 def _check_seg(settings: SegmentationSettings, folder: Path, folds: bool, resume: str, overwrite: bool) -> None:
     from medcli.ultrabones.dataset.presence import check_training_frames
     from medcli.ultrabones.dataset.splits import SpecimenSplit, leave_one_out
-    from medcli.ultrabones.segmentation.network import check_encoder_weights
+    from medcli.ultrabones.segmentation.network import check_architecture, check_encoder, check_encoder_weights
     from medcli.ultrabones.segmentation.settings import (
         check_segmentation_settings,
         fold_folder,
@@ -152,6 +153,8 @@ def _check_seg(settings: SegmentationSettings, folder: Path, folds: bool, resume
     train, val, frames = settings.train_specimens, settings.val_specimens, (settings.root, settings.labels)
     with refusals() as check:
         check(check_segmentation_settings, settings)
+        check(check_architecture, settings.arch)
+        check(check_encoder, settings.encoder)
         check(check_devices, settings)
         check(check_loggers, settings.loggers)
         if folds:
@@ -259,10 +262,11 @@ def pose(
 def _check_pose(settings: PoseSettings, folder: Path, resume: str, overwrite: bool) -> None:
     from medcli.veriserum.dataset.contents_check import check_pair_images, check_table
     from medcli.veriserum.dataset.folder_index import POSES, SOURCES
-    from medcli.veriserum.pose.settings import check_backbone_weights, check_pose_settings
+    from medcli.veriserum.pose.settings import check_backbone, check_backbone_weights, check_pose_settings
 
     with refusals() as check:
         check(check_pose_settings, settings)
+        check(check_backbone, settings.backbone)
         check(check_devices, settings)
         check(check_loggers, settings.loggers)
         check(check_table, settings.root, POSES)
@@ -309,7 +313,7 @@ def _show(output: Output, result: TrainResult | CrossValidationResult, settings:
 
 def _show_end(output: Output, result: RunResult) -> None:
     if is_early(dataclasses.asdict(result)):
-        output.line(f"ended after {result.epochs} epochs, {result.ended}")
+        output.line(f"ended after {quantity(result.epochs, 'epoch')}, {result.ended}")
 
 
 def _row(metrics: Mapping[str, float | None], shown: Mapping[str, str] = _SHOWN) -> list[str]:

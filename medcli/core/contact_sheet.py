@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.errors import quantity
+
 _MARGIN, _TEXT_LINE = 10, 26
 _PAPER, _INK = 250, (40, 40, 40)
 TILE_WIDTH = 320
-_TILE_MARGIN, _TILE_LINE = 6, 18
+_TILE_MARGIN, _TILE_LINE, _TILE_TEXT = 6, 18, 0.4
+_TILE_LETTERS = TILE_WIDTH // 7
 
 
 def contact_sheet(
@@ -32,18 +36,18 @@ def contact_sheet(
         (H, W, 3) uint8 RGB.
     """
     if len(notes) != len(rows) or any(len(row) != len(headings) for row in rows):
-        raise ValueError(f"{len(rows)} rows need as many notes and {len(headings)} images each")
+        raise ValueError(f"{quantity(len(rows), 'row')} need as many notes and {quantity(len(headings), 'image')} each")
     step_x, step_y = panel + _MARGIN, panel + _MARGIN + _TEXT_LINE
     height, width = _MARGIN + _TEXT_LINE + step_y * len(rows), _MARGIN + step_x * len(headings)
     sheet = np.full((height, width, 3), _PAPER, np.uint8)
     for j, heading in enumerate(headings):
-        _print(sheet, heading, _MARGIN + j * step_x, _TEXT_LINE)
+        _print(sheet, heading, _MARGIN + j * step_x, _TEXT_LINE, width=panel)
     for i, (row, note) in enumerate(zip(rows, notes, strict=True)):
         top = _MARGIN + _TEXT_LINE + i * step_y
         for j, image in enumerate(row):
             left = _MARGIN + j * step_x
             sheet[top : top + panel, left : left + panel] = _fitted(image, panel)
-        _print(sheet, note, _MARGIN, top + panel + _TEXT_LINE - 8)
+        _print(sheet, note, _MARGIN, top + panel + _TEXT_LINE - 8, width=width - 2 * _MARGIN)
     return sheet
 
 
@@ -58,18 +62,25 @@ class Tile:
 def tile_sheet(tiles: Sequence[Tile], columns: int = 4) -> NDArray[np.uint8]:
     """Tiles row by row on one white sheet (H, W, 3) RGB, each with its caption under it."""
     columns = min(columns, len(tiles))
-    step_x, step_y = TILE_WIDTH + _TILE_MARGIN, max(len(tile.image) for tile in tiles) + _TILE_LINE + _TILE_MARGIN
+    captions = [_caption_lines(tile.caption) for tile in tiles]
+    below = _TILE_LINE * max(map(len, captions))
+    step_x, step_y = TILE_WIDTH + _TILE_MARGIN, max(len(tile.image) for tile in tiles) + below + _TILE_MARGIN
     rows = math.ceil(len(tiles) / columns)
     sheet = np.full((rows * step_y + _TILE_MARGIN, columns * step_x + _TILE_MARGIN, 3), 255, np.uint8)
     for number, tile in enumerate(tiles):
         top, left = _TILE_MARGIN + number // columns * step_y, _TILE_MARGIN + number % columns * step_x
         bottom = top + len(tile.image)
         sheet[top:bottom, left : left + TILE_WIDTH] = tile.image
-        # The end of a caption, which distinguishes names, is kept.
-        text = "".join(character if " " <= character <= "~" else "?" for character in tile.caption)
-        text = text if len(text) <= TILE_WIDTH // 7 else "..." + text[3 - TILE_WIDTH // 7 :]
-        _print(sheet, text, left, bottom + _TILE_LINE - 5, 0.4)
+        for line, text in enumerate(captions[number], start=1):
+            _print(sheet, text, left, bottom + line * _TILE_LINE - 5, _TILE_TEXT, TILE_WIDTH)
     return sheet
+
+
+def _caption_lines(caption: str) -> list[str]:
+    """A caption in lines as wide as a tile; of a long one without spaces the end, which distinguishes names."""
+    text = "".join(character if " " <= character <= "~" else "?" for character in caption)
+    lines = textwrap.wrap(text, _TILE_LETTERS, break_long_words=False, break_on_hyphens=False)
+    return [line if len(line) <= _TILE_LETTERS else "..." + line[3 - _TILE_LETTERS :] for line in lines] or [""]
 
 
 def _fitted(image: NDArray[np.uint8], panel: int) -> NDArray[np.uint8]:
@@ -79,5 +90,10 @@ def _fitted(image: NDArray[np.uint8], panel: int) -> NDArray[np.uint8]:
     return fitted if fitted.ndim == 3 else np.repeat(fitted[..., None], 3, axis=2)
 
 
-def _print(sheet: NDArray[np.uint8], text: str, left: int, baseline: int, size: float = 0.5) -> None:
+def _print(
+    sheet: NDArray[np.uint8], text: str, left: int, baseline: int, size: float = 0.5, width: int | None = None
+) -> None:
+    """Print a line, smaller where it would be wider than ``width`` pixels."""
+    (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    size *= min(1.0, width / wide) if width and wide else 1.0
     cv2.putText(sheet, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, _INK, 1, cv2.LINE_AA)

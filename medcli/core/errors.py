@@ -103,11 +103,22 @@ def system_failure(error: OSError, file: os.PathLike[str] | str = "") -> MedcliE
 
 
 def _space(path: str, needed: int | None) -> str:
-    parts = [f"{needed:,} bytes needed"] if needed is not None else []
+    parts = [f"{quantity(needed, 'byte')} needed"] if needed is not None else []
     folder = os.path.dirname(path) if path else ""  # noqa: PTH120 - a name that may be longer than any file's
     with contextlib.suppress(OSError):
         parts.append(f"{shutil.disk_usage(folder or '.').free:,} free")
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def quantity(number: int, one: str, several: str = "") -> str:
+    """A count with what is counted, in the singular where there is one.
+
+    Args:
+        number: how many.
+        one: what, in the singular: ``image``; words that depend on the number may follow: ``id has no image``.
+        several: its plural, where that is not the singular with an ``s``.
+    """
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def printable(text: str) -> str:

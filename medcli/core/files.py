@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError, quantity
 from medcli.core.json_text import to_json
 from medcli.core.secrets import redact
 
@@ -192,8 +192,8 @@ def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
     return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
 
 
-def check_figure_path(path: Path | None) -> None:
-    """Make sure that a figure, if one is asked for, can be written as PNG or JPEG.
+def check_figure_path(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:
+    """Make sure that a figure, if one is asked for, can be written in the format that its ending names.
 
     Raises:
         UsageError: its name has another ending.
@@ -201,8 +201,12 @@ def check_figure_path(path: Path | None) -> None:
     """
     if path is None:
         return
-    if path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise UsageError(f"{path} is no name of a figure: expected an ending of {', '.join(FIGURE_SUFFIXES)}")
+    if path.suffix.lower() not in endings:
+        ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise UsageError(
+            f"cannot write the figure {path}: its name {ending}, which is not written here",
+            f"end its name in {' or '.join(endings)}",
+        )
     check_output_folder(path.parent)
 
 
@@ -237,7 +241,8 @@ def check_name(path: Path) -> Path:
     length = len(os.fsencode(path.name))
     if length > LONGEST_NAME:
         raise UsageError(
-            f"the name {path.name[:40]}… has {length} bytes, file systems allow {LONGEST_NAME}", "give a shorter --out"
+            f"the name {path.name[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
+            "give a shorter --out",
         )
     return path
 

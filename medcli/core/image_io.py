@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import write_bytes
 from medcli.core.image_formats.bmp import check_bmp
 from medcli.core.image_formats.damage import DamagedImage, check_size
@@ -170,7 +170,7 @@ def _decode_checked(content: bytes, colour: bool) -> NDArray[np.uint8]:
         check_bmp(content)
     else:
         raise DamagedImage(
-            f"is not an image or is damaged: {len(content)} bytes that are no PNG, JPEG, TIFF or BMP file"
+            f"is not an image or is damaged: {quantity(len(content), 'byte')}, and no PNG, JPEG, TIFF or BMP file"
         )
     return _by_opencv(content, colour)
 
@@ -182,5 +182,5 @@ def _by_opencv(content: bytes, colour: bool) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise DamagedImage(f"cannot be decoded: {error.err}") from error
     if image is None:
-        raise DamagedImage(f"is damaged, or of a kind that cannot be read: {len(content)} bytes")
+        raise DamagedImage(f"is damaged, or of a kind that cannot be read: {quantity(len(content), 'byte')}")
     return np.ascontiguousarray(image[:, :, ::-1]) if colour else image

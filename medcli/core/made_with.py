@@ -26,7 +26,20 @@ def fingerprint(*parts: str | bytes) -> str:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Where ``before`` differs from ``now``, one text for each name in ``now``: ``lr was 1e-05, is 0.5``."""
-    return [f"{name} was {before.get(name)}, is {value}" for name, value in now.items() if before.get(name) != value]
+    return [_difference(name, before.get(name), value) for name, value in now.items() if before.get(name) != value]
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """``lr was 1e-05, is 0.5``; a switch by its option: ``--quick was on, is off``."""
+    if isinstance(now, bool):
+        name = f"--{name.replace('_', '-')}"
+    return f"{name} was {_in_words(before)}, is {_in_words(now)}"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not given" if value is None else str(value)
 
 
 def reject_other_options(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import write_bytes
 from medcli.core.plausibility import mesh_problem
 
@@ -111,11 +111,13 @@ def _not_stl(path: Path, size: int, count: int) -> str:
     if size == 0:
         return f"mesh {path} is empty"
     if count < 0:
-        return f"{path} is not an STL mesh: {size} bytes, a binary one has at least 84 and a text one starts with solid"
+        found = f"{path} is not an STL mesh: {quantity(size, 'byte')}"
+        return f"{found}, a binary one has at least 84 and a text one starts with solid"
     if count == 0:
         return f"mesh {path} holds no triangle"
     wanted = 84 + 50 * count
-    return f"{path} is not an STL mesh or is truncated: {size} bytes, {wanted} expected for {count} triangles"
+    found = f"{path} is not an STL mesh or is truncated: {quantity(size, 'byte')}"
+    return f"{found}, {wanted:,} expected for {quantity(count, 'triangle')}"
 
 
 def _parse_ascii(content: bytes, path: Path) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from medcli.core.errors import quantity
 from medcli.demo.data import IMPLANT, registered_pairs, study_of
 from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome, command_words
 from medcli.demo.result import BeforeAfter, ResultImage
@@ -38,7 +39,8 @@ def _calibrate(plan: DemoPlan) -> DemoTask:
             "Before calibration the beads deviate from the straight lines; after calibration they lie on them.",
         )
         numbers = {
-            "distortion": f"{shown.distortion_mm:.1f} mm at most; corrected in {done.done + done.skipped} images",
+            "distortion": f"{shown.distortion_mm:.1f} mm at most; corrected in "
+            f"{quantity(done.done + done.skipped, 'image')}",
             "X-ray RMS error to ground truth": f"{shown.error_after:.1f} grey levels; before {shown.error_before:.1f}",
         }
         image = plan.save_image(
@@ -69,7 +71,7 @@ def _train(plan: DemoPlan) -> DemoTask:
     def outcome(done: Any) -> StepOutcome:
         numbers = {
             "pose training loss": first_and_last(out / "metrics.csv", "train_loss"),
-            "trained on": f"{done.train_pairs} pairs, {done.epochs} epochs",
+            "trained on": f"{quantity(done.train_pairs, 'pair')}, {quantity(done.epochs, 'epoch')}",
             "published settings": "250 epochs on large images: hours on a GPU",
         }
         return StepOutcome(numbers, out)
@@ -134,7 +136,7 @@ def _register(plan: DemoPlan) -> DemoTask:
         table = pd.read_csv(out)
         before, after = (float(table[f"similarity_{when}"].mean()) for when in ("before", "after"))
         numbers = {
-            "registered": f"{len(table)} pairs",
+            "registered": quantity(len(table), "pair"),
             "gradient correlation": f"{after:.2f}; before {before:.2f}, 1 is perfect",
             "mean displacement": f"{table['displacement_mm'].mean():.1f} mm, {table['rotation_deg'].mean():.1f} deg",
         }

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from medcli.core.contact_sheet import contact_sheet
+from medcli.core.errors import quantity
 from medcli.core.image_io import read_rgb
 from medcli.demo.data import ANATOMIES, frames_of, pad_to_square
 from medcli.demo.plan import (
@@ -52,7 +53,7 @@ def _label(plan: DemoPlan) -> DemoTask:
         "Label the ultrasound for training",
         "Intersects the CT bone surfaces with the image plane of every frame at its tracked pose.",
         command_words("label ultrabones --root", plan.ultrabones, f"--specimens {listed(specimens)}"),
-        lambda done: StepOutcome({"labelled": f"{done.frames} frames"}),
+        lambda done: StepOutcome({"labelled": quantity(done.frames, "frame")}),
         reads=_FRAMES,
         writes=_labels_of(specimens),
         needs=("data",),
@@ -117,7 +118,7 @@ def _train(plan: DemoPlan) -> DemoTask:
         numbers = {
             "validation Dice": f"{done.best_metrics['val_dice']:.2f} at best (epoch {done.best_epoch})",
             "training loss": first_and_last(out / "metrics.csv", "train_loss"),
-            "trained on": f"{done.train_frames} frames, {done.epochs} epochs",
+            "trained on": f"{quantity(done.train_frames, 'frame')}, {quantity(done.epochs, 'epoch')}",
         }
         return StepOutcome(numbers, out)
 

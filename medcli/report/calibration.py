@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.image_io import read_grey
 from medcli.report.blocks import Block, Compare, KeyValues, Note, Section, Table, number
 from medcli.report.embedded_images import embed_image, from_array
@@ -30,8 +30,9 @@ def read_calibration(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     options = manifest["options"]
     return RunReport(
         title="Calibration of X-ray images",
-        lead=f"Distortion of the image intensifiers corrected in {sum(map(len, images.values())):,} images of "
-        f"{len(images):,} pairs.",
+        lead="Distortion of the image intensifiers corrected in "
+        f"{quantity(sum(map(len, images.values())), 'image')} of "
+        f"{quantity(len(images), 'pair')}.",
         figures={
             "images in this folder": number(sum(map(len, images.values()))),
             "calibrations": number(len(manifest["calibrations"])),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import make_output_folder, write_text
 from medcli.core.json_text import read_object
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, number
@@ -57,7 +57,7 @@ def comparison_page(found: RunComparison) -> Page:
         settings = _table("setting", names, found.settings, "Settings, data and versions that are not the same")
     curves = list(_curves(found.kind, names, folders))
     return Page(
-        f"{len(names)} runs of medcli {found.kind} compared",
+        f"{quantity(len(names), 'run')} of medcli {found.kind} compared",
         f"{', '.join(names[:-1])} and {names[-1]}.",
         [f"{started[0]} to {started[-1]}", *(["synthetic data"] if any(one.synthetic for one in found.runs) else [])],
         None,

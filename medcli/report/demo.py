@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.report.blocks import (
     Block,
     Command,
@@ -88,7 +88,9 @@ def _figures(content: Json) -> dict[str, str]:
         trained = name.replace("untrained", "trained")
         if trained in figures:
             figures[trained] += f"; untrained {figures.pop(name)}"
-    return figures | {"time": f"{duration(to_float(content.get('seconds')))}; {len(content['steps'])} steps"}
+    return figures | {
+        "time": f"{duration(to_float(content.get('seconds')))}; {quantity(len(content['steps']), 'step')}"
+    }
 
 
 def _parts(content: Json) -> Block:

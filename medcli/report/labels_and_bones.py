@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
@@ -45,8 +45,7 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
     )
     return RunReport(
         title="Reconstruction of bone in 3D",
-        lead=f"Mask pixels of {len(records)} record{'s' if len(records) != 1 else ''} in CT space, compared with "
-        "the CT meshes.",
+        lead=f"Mask pixels of {quantity(len(records), 'record')} in CT space, compared with the CT meshes.",
         figures={
             "mean distance to the CT": number(mean, 3, "mm"),
             "largest 95 % distance": number(high, 3, "mm"),
@@ -122,7 +121,8 @@ def _record(folder: Path, stem: str, record: Json, provenance: ProvenanceRecord)
             scale,
             triangles,
             ("0 mm", f"{scale:g} mm or more"),
-            f"Bone of {record['name']} in three dimensions, {len(points):,} points coloured by distance to the CT{on}.",
+            f"Bone of {record['name']} in three dimensions, {quantity(len(points), 'point')} coloured by "
+            f"distance to the CT{on}.",
             f"Points{on}, coloured by their exact distance to the CT mesh. Drag or use the arrow keys to rotate.",
         )
     yield embed_image(folder / f"{stem}.png", alt, "The same from three directions.", wide=True)

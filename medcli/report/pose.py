@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from medcli.core.errors import quantity
 from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
@@ -49,7 +50,7 @@ def read_pose_evaluation(folder: Path, provenance: ProvenanceRecord) -> RunRepor
     return RunReport(
         title="Evaluation of implant poses",
         lead=f"Errors of the poses of {result['source']} to the reference ({result['reference']}): "
-        f"{result['pairs']:,} pairs, {result['split']}.",
+        f"{quantity(result['pairs'], 'pair')}, {result['split']}.",
         figures={
             **{
                 f"{one.title}, median": number(to_float(result["errors"][one.name]["median"]), 2, _sign(one))
@@ -155,7 +156,8 @@ def read_estimated(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     shown: list[Block] = [embed_image(sheet, alt, "Outline of the implant at its estimated pose.")] if sheet else []
     return RunReport(
         title="Estimated implant poses",
-        lead=f"Poses of {len(rows):,} pairs in {provenance.table.name}, by {result.get('checkpoint', 'a network')}.",
+        lead=f"Poses of {quantity(len(rows), 'pair')} in {provenance.table.name}, by "
+        f"{result.get('checkpoint', 'a network')}.",
         figures={
             "pairs": number(len(rows)),
             "time": duration(result.get("seconds")),
@@ -190,7 +192,7 @@ def read_registered(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     displacement, rotation = column(rows, "displacement_mm"), column(rows, "rotation_deg")
     return RunReport(
         title="Registration of implant poses",
-        lead=f"Poses of {len(rows):,} pairs refined by matching the rendered implant to both planes "
+        lead=f"Poses of {quantity(len(rows), 'pair')} refined by matching the rendered implant to both planes "
         f"({provenance.table.name}).",
         figures={
             "pairs": number(len(rows)),

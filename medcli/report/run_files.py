@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.json_text import parse_json
 from medcli.core.run_provenance import NAME, SCHEMA
 from medcli.report.blocks import BLANK, Note, Section
@@ -156,7 +156,7 @@ def failures_note(result: Mapping[str, Any], what: str) -> list[Note]:
     ]
     shown = texts[:50]
     more = f" The first {len(shown)} are:" if len(texts) > len(shown) else ""
-    return [Note(f"{len(texts):,} {what} could not be used.{more}", "failure", shown)]
+    return [Note(f"{quantity(len(texts), what.removesuffix('s'))} could not be used.{more}", "failure", shown)]
 
 
 def sentence(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medcli.core.errors import quantity
 from medcli.report.blocks import Block, Chart, Key, KeyValues, Note, Section, Table, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.run_files import (
@@ -73,8 +74,12 @@ def _lead(settings: Json, result: Json, history: Sequence[Any], is_pose: bool) -
     network = settings.get("backbone") if is_pose else f"{settings.get('arch')} on {settings.get('encoder')}"
     items = "pairs" if is_pose else "frames"
     done = result.get("epochs") or len(history)
-    size = f", trained on {result[f'train_{items}']:,} {items}" if f"train_{items}" in result else ""
-    return f"{network}{size} for {done} of {settings.get('epochs', '?')} epochs."
+    size = (
+        f", trained on {quantity(result[f'train_{items}'], items.removesuffix('s'))}"
+        if f"train_{items}" in result
+        else ""
+    )
+    return f"{network}{size} for {done} of {_planned_epochs(settings)}."
 
 
 def _figures(result: Json, history: Sequence[Mapping[str, str]], settings: Json, is_pose: bool) -> dict[str, str]:
@@ -97,12 +102,15 @@ def _figures(result: Json, history: Sequence[Mapping[str, str]], settings: Json,
     return {**shown, "epochs": epochs, "time": duration(result.get("seconds"))}
 
 
+def _planned_epochs(settings: Json) -> str:
+    planned = settings.get("epochs")
+    return quantity(planned, "epoch") if isinstance(planned, int) else "? epochs"
+
+
 def _notes(result: Json, settings: Json, history: Sequence[Any]) -> list[Note]:
     notes = [Note(sentence(str(text)), "warning") for text in result.get("warnings") or []]
     if not result:
-        state = (
-            f"{len(history)} of {settings.get('epochs', '?')} epochs are done" if history else "no epoch is done yet"
-        )
+        state = f"{len(history)} of {_planned_epochs(settings)} done" if history else "no epoch is done yet"
         text = (
             f"This run is not finished: {state}. It is still running or was interrupted; the same command resumes it."
         )
@@ -215,7 +223,7 @@ def read_cross_validation(folder: Path, provenance: ProvenanceRecord) -> RunRepo
     mean = result["mean_metrics"]
     return RunReport(
         title="Cross-validation of a bone segmentation network",
-        lead=f"{len(folds)} trainings, each validated on the specimen left out.",
+        lead=f"{quantity(len(folds), 'training')}, each validated on the specimen left out.",
         figures={
             "mean validation Dice": number(mean.get("val_dice")),
             "mean distance": number(mean.get("val_chamfer_mm"), 2, "mm"),

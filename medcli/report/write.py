@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_text
 from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
@@ -99,7 +99,7 @@ def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
         return _page(run, [*run.sections, how_section(run), data_section(runs)]), runs
     sections = [Section(run.title, _figures(run), [*run.sections, how_section(run)]) for run in runs]
     both = RunReport(
-        f"{len(runs)} runs in {folder.absolute().name}",
+        f"{quantity(len(runs), 'run')} in {folder.absolute().name}",
         "; ".join(run.title for run in runs) + ".",
         origin=runs[0].origin,
     )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from medcli.core.errors import quantity
 from medcli.transfer.addresses import follow_link, in_short, server_of, shown_address
 from medcli.transfer.http import JsonAnswer
 from medcli.transfer.protocol import Unexpected
@@ -146,7 +147,8 @@ class Listing:
         self.empty = 0 if files else self.empty + 1
         if mark in self.seen or self.files > MOST_FILES or self.empty > MOST_EMPTY_PAGES:
             raise Unexpected(
-                f"the listing of {self.address} has no end: {len(self.seen):,} pages with {self.files:,} files came, "
+                f"the listing of {self.address} has no end: {quantity(len(self.seen), 'page')} with "
+                f"{quantity(self.files, 'file')} came, "
                 + ("and then the first ones again" if mark in self.seen else "and more are announced")
             )
         self.seen.add(mark)

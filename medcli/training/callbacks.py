@@ -112,7 +112,7 @@ class RunFiles(pl.Callback):
                 self.write_weights("best", row)
             self.write_weights("last", row)
             write_text(self.folder / METRICS, as_csv(self.history))
-            for line in self.table.lines(row, is_best):
+            for line in self.table.lines(row, is_best and self.monitor.is_reached(row)):
                 logger.info("%s", line)
         save_resumable(trainer, self.folder / RESUMABLE)
         if self.reason_to_stop:

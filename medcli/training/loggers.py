@@ -88,7 +88,7 @@ def _wandb(settings: FitSettings, folder: Path) -> Any:
     from lightning.pytorch.loggers import WandbLogger
 
     def make(offline: bool) -> Any:
-        return WandbLogger(
+        made = WandbLogger(
             name=_run_name(folder),
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             save_dir=folder,
@@ -97,6 +97,9 @@ def _wandb(settings: FitSettings, folder: Path) -> Any:
             resume="allow",
             settings=wandb.Settings(silent=True, console="off", init_timeout=_CONNECT_S),
         )
+        # Lightning always passes this setting of wandb.init, of which wandb warns that it has no effect any more.
+        getattr(made, "_wandb_init", {}).pop("anonymous", None)
+        return made
 
     identity = _identities(folder).get("wandb") or uuid.uuid4().hex[:8]
     mode = os.environ.get("WANDB_MODE", "")

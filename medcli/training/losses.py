@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ def check_loss(losses: Mapping[str, TrainingLoss], name: str, weights: Sequence[
         raise UsageError(f"--loss '{name}' is not one of {', '.join(losses)}")
     terms = losses[name].terms
     if len(weights) != len(terms):
-        wanted = f"{len(terms)} numbers ({', '.join(terms)})"
+        wanted = f"{quantity(len(terms), 'number')} ({', '.join(terms)})"
         raise UsageError(f"--loss-weights takes {wanted} for --loss {name}, got {len(weights)}")
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         words = " ".join(f"{weight:g}" for weight in weights)

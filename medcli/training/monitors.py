@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 
 EARLY_STOP = "early stop"
 """How the reason begins for which a run ended before its last epoch."""
@@ -34,6 +34,11 @@ class Monitor:
         """
         return min(range(len(history)), key=lambda place: self._badness(history[place]), default=None)
 
+    def is_reached(self, row: Mapping[str, float]) -> bool:
+        """Whether an epoch has a value to be the best by: not without one, nor of a score that is still 0."""
+        is_missing, badness = self._badness(row)
+        return not is_missing and not (self.higher_is_better and badness >= 0)
+
     def epochs_without_improvement(self, history: Sequence[Mapping[str, float]]) -> int:
         """Epochs since the best one; 0 until an epoch has a value."""
         best = self.best_of(history)
@@ -45,7 +50,7 @@ class Monitor:
         """Why the run ends after the last epoch of ``history``; empty where it continues."""
         if early_stop is None or self.epochs_without_improvement(history) < early_stop:
             return ""
-        return f"{EARLY_STOP}: {self.metric} has not improved for {early_stop} epoch{'s' if early_stop > 1 else ''}"
+        return f"{EARLY_STOP}: {self.metric} has not improved for {quantity(early_stop, 'epoch')}"
 
     def _badness(self, row: Mapping[str, float]) -> tuple[bool, float]:
         value = row.get(self.metric, math.nan)

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder, make_output_folder
 from medcli.core.json_text import read_object
 from medcli.training.monitors import EARLY_STOP
@@ -120,8 +121,8 @@ def check_run(folder: Path, settings: FitSettings, resume: str = "auto", overwri
 def too_many_epochs(where: Path, done: int, asked: int) -> UsageError:
     """The error for a run or checkpoint that has trained for as many epochs as asked, or for more."""
     return UsageError(
-        f"{where} has {done} epochs behind it, --epochs {asked} leaves none to train",
-        f"ask for more than {done} epochs, or train again in another --out or with --overwrite",
+        f"{where} has {quantity(done, 'epoch')} behind it, --epochs {asked} leaves none to train",
+        f"ask for more than {quantity(done, 'epoch')}, or train again in another --out or with --overwrite",
     )
 
 
@@ -142,3 +143,14 @@ def _resumed_from(folder: Path, settings: FitSettings, start: Start, data: str) 
     if changes:
         logger.warning("%s is of a run with other settings: %s", start.checkpoint, ", ".join(changes))
     return [f"{start.checkpoint}" + (f": {', '.join(changes)}" if changes else "")]
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The complete rows of ``metrics.csv``; none if it is absent or damaged."""
+    if not (folder / METRICS).is_file():
+        return []
+    try:
+        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error):
+        return []

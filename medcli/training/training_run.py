@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import lightning.pytorch as pl
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import write_json
 from medcli.core.locks import folder_in_use
 from medcli.core.progress import Progress
@@ -156,7 +156,7 @@ class Training(ABC, Generic[Result]):
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
             finished: Result = _read_back(out, self.result_type, start.result)
-            ended = f"{finished.epochs} epochs" + (f", {finished.ended}" if is_early(start.result) else "")
+            ended = quantity(finished.epochs, "epoch") + (f", {finished.ended}" if is_early(start.result) else "")
             logger.info("%s is already finished: %s; --overwrite trains again", out, ended)
             return finished
         goes_on = start.checkpoint is not None and is_own_checkpoint(out, start.checkpoint)
@@ -221,7 +221,7 @@ def train(
         history=files.history,
         best=best,
         monitor=task.monitor.metric,
-        ended=files.reason_to_stop or f"all {settings.epochs} epochs were trained",
+        ended=files.reason_to_stop or f"{quantity(settings.epochs, 'epoch was', 'epochs were')} trained",
         device=f"{_device_name(trainer)}, {devices.precision}",
         seconds=round(time.monotonic() - started, 3),
         failures=task.failures,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from medcli.core.errors import DataError, UsageError, printable
+from medcli.core.errors import DataError, UsageError, printable, quantity
 from medcli.core.files import write_bytes, write_text
 from medcli.core.run_records.options import resolve_option
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
@@ -126,7 +126,7 @@ def find_newest(runs_root: Path, task: str) -> Path:
     folds = sorted((runs_root / task).glob(f"*/*/best{SUFFIX}"))
     if not found and folds:
         raise DataError(
-            f"no checkpoint {runs_root / task / '*' / f'best{SUFFIX}'}, but those of {len(folds)} folds",
+            f"no checkpoint {runs_root / task / '*' / f'best{SUFFIX}'}, but those of {quantity(len(folds), 'fold')}",
             f"name one: --checkpoint {folds[0]}" + (f" (to {folds[-1].parent.name})" if len(folds) > 1 else ""),
         )
     if not found:
@@ -169,7 +169,9 @@ def read_tensors(path: Path, most_bytes: int = 8 << 30) -> dict[str, torch.Tenso
         raise DataError(f"{path} holds no state dict (a mapping of names to tensors)")
     found = sum(record.count * record.storage.item_size for record in content.values())
     if found > most_bytes:
-        raise DataError(f"{path} holds tensors of {found:,} bytes, many more than the network that they are for")
+        raise DataError(
+            f"{path} holds tensors of {quantity(found, 'byte')}, many more than the network that they are for"
+        )
     return pickled.tensors(content)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from medcli.core import files
-from medcli.core.errors import DISK_FULL, DataError, MedcliError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, quantity
 from medcli.core.locks import locked
 from medcli.core.run_provenance import DatasetCitation
 from medcli.core.secrets import redact
@@ -181,7 +181,7 @@ def damage_of(root: Path, path: str, size: int, expected: str | None) -> str | N
     try:
         found_size = target.stat().st_size
         if found_size != size:
-            return f"{found_size} bytes instead of {size}"
+            return f"{quantity(found_size, 'byte')} instead of {size}"
         kind = checksum.checksum_kind(expected)
         is_whole = expected is None or checksum.of_file(target, kind) == expected
         return None if is_whole else f"the content does not have {kind} as recorded"

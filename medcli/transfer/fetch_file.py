@@ -10,6 +10,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medcli.core.errors import quantity
 from medcli.core.progress import Advance
 from medcli.transfer import checksum
 from medcli.transfer.protocol import Broken, Changed, Corrupt, Fault, RemoteFile, RemoteSource, ResponseBody, Stopped
@@ -186,7 +187,9 @@ class _Attempt:
 
     def _check(self, body: ResponseBody, tag: str | None) -> None:
         if body.total is not None and body.total != self.entry.size:
-            raise Changed(f"{self.entry.name} has {body.total} bytes on the server, listed were {self.entry.size}")
+            raise Changed(
+                f"{self.entry.name} has {quantity(body.total, 'byte')} on the server, listed were {self.entry.size}"
+            )
         if body.tag and tag and body.tag != tag:
             raise Changed(f"{self.entry.name} has changed on the server since it was listed")
         if body.start not in (0, self.present):
@@ -207,7 +210,7 @@ class _Attempt:
                 self.meter.set(self.present)
                 self.effort.check()
         if self.present < self.entry.size:
-            raise Broken(f"{self.entry.name} ended after {self.present} of {self.entry.size} bytes")
+            raise Broken(f"{self.entry.name} ended after {self.present} of {quantity(self.entry.size, 'byte')}")
 
 
 def _in_short(found: str) -> str:

@@ -8,6 +8,8 @@ import io
 import time
 from typing import Any
 
+from medcli.core.errors import quantity
+
 LONGEST_HEAD = 8 << 20
 """Bytes of status and headers of one answer: http.client takes a hundred lines of 64 kB, and 1xx answers for ever."""
 
@@ -53,7 +55,7 @@ class PacedStream(io.RawIOBase):
         self._bytes += count or 0
         if self._waited_s >= self.judged_after_s:
             if self._bytes * 60 < self.least_bytes_per_minute * self._waited_s:
-                raise TooSlow(f"{self._bytes} bytes in {self._waited_s:.0f} s")
+                raise TooSlow(f"{quantity(self._bytes, 'byte')} in {self._waited_s:.0f} s")
             self._waited_s, self._bytes = 0.0, 0
         if self.head_left is not None:
             self.head_left -= count or 0

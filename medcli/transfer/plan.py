@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DataError, MedcliError, quantity
 from medcli.transfer import checksum
 from medcli.transfer.addresses import in_short
 from medcli.transfer.destination import Record
@@ -223,7 +223,8 @@ def _is_same(one: Wanted, other: Wanted | None) -> bool:
 def _differ(one: Wanted, other: Wanted) -> str:
     """That two files for one path have different contents, as far as is known."""
     both = " and ".join(
-        f"{in_short(item.origin)} ({item.size} bytes, {item.checksum or 'no checksum'})" for item in (one, other)
+        f"{in_short(item.origin)} ({quantity(item.size, 'byte')}, {item.checksum or 'no checksum'})"
+        for item in (one, other)
     )
     return f"two files of the source for {one.path} are not the same: {both}"
 
@@ -276,7 +277,7 @@ def gigabytes(count: int) -> str:
     for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= scale:
             return f"{count / scale:,.1f} {unit}" if count < 100 * scale else f"{count / scale:,.0f} {unit}"
-    return f"{count} bytes"
+    return quantity(count, "byte")
 
 
 def remove_stale_parts(root: Path, wanted: Iterable[Wanted]) -> int:

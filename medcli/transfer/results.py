@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from medcli.core.errors import quantity
 from medcli.transfer.plan import RESERVE, Wanted
 
 
@@ -24,7 +25,9 @@ class FileFailure:
     files: int = 1
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" + (f" ({self.files:,} files of it did not come)" if self.files > 1 else "")
+        return f"{self.path}: {self.reason}" + (
+            f" ({quantity(self.files, 'file')} of it did not come)" if self.files > 1 else ""
+        )
 
 
 @dataclass(frozen=True)

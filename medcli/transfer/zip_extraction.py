@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medcli.core import files
+from medcli.core.errors import quantity
 from medcli.transfer import checksum
 from medcli.transfer.fetch_file import DURABLE_FROM, READ_SIZE, Arrived, Effort, Meter
 from medcli.transfer.protocol import Broken, ByteRanges, Changed, Corrupt, Fault, RemoteFile, ResponseBody
@@ -95,7 +96,7 @@ def _stream(
 def _open(source: ByteRanges, entry: RemoteFile, start: int, end: int) -> Iterator[ResponseBody]:
     with source.open(entry, start, end - start) as body:
         if body.total is not None and body.total != entry.size:
-            raise Changed(f"{entry.name} has {body.total} bytes on the server, listed were {entry.size}")
+            raise Changed(f"{entry.name} has {quantity(body.total, 'byte')} on the server, listed were {entry.size}")
         if body.start != start:
             raise NoRanges(f"the server does not send parts of {entry.name}")
         yield body
@@ -117,7 +118,7 @@ def _place(body: ResponseBody, member: Member, target: Path, effort: Effort, met
             for content in _inflated(_packed(body, member, effort, meter), member):
                 written += len(content)
                 if written > member.size:
-                    raise Corrupt(f"{member.name} is longer than the {member.size} bytes announced")
+                    raise Corrupt(f"{member.name} is longer than the {quantity(member.size, 'byte')} announced")
                 file.write(content)
                 hasher.update(content)
                 crc32.update(content)

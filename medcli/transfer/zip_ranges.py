@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.transfer.addresses import in_short
 
 TAIL = 1 << 18
@@ -140,7 +140,7 @@ def name_problem(name: str) -> str | None:
     if not (name.isascii() and len(name) <= LONGEST_NAME):
         longest = max(len(part.encode()) for part in name.split("/"))
         if longest > LONGEST_NAME:
-            return f"a name in it has {longest} bytes, which is more than {LONGEST_NAME}"
+            return f"a name in it has {quantity(longest, 'byte')}, which is more than {LONGEST_NAME}"
     return None
 
 
@@ -181,7 +181,7 @@ def _without_doubles(files: Sequence[zipfile.ZipInfo], archive: str) -> list[zip
         other = first.setdefault(folded(info.filename), info)
         if (info.file_size, info.CRC) != (other.file_size, other.CRC):
             both = " and ".join(
-                f"{each.filename} ({each.file_size} bytes, CRC {each.CRC:08x})" for each in (other, info)
+                f"{each.filename} ({quantity(each.file_size, 'byte')}, CRC {each.CRC:08x})" for each in (other, info)
             )
             raise DataError(f"{archive} holds one file twice, with different contents: {both}")
     return list(first.values())

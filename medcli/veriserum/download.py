@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.dspace import DSpaceItem
 from medcli.sources.github import GitHubFiles
@@ -51,7 +51,7 @@ class _Finding:
         if not self.selection.ids or any(item.kind in (Part.IMAGES.value, UNREAD) for item in wanted):
             return
         chosen = ", ".join(f"{first}-{last}" if first < last else str(first) for first, last in self.selection.ids)
-        there = f"{len(self.ids):,} ids, from {min(self.ids)} to {max(self.ids)}" if self.ids else "no images"
+        there = f"{quantity(len(self.ids), 'id')}, from {min(self.ids)} to {max(self.ids)}" if self.ids else "no images"
         raise DataError(f"no image of Veriserum has an id of {chosen}; there are {there}", "choose others with --ids")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
+from medcli.core.errors import quantity
 from medcli.core.files import usable_cores
 from medcli.core.run_provenance import installed_versions
 from medcli.core.shell import Proposal
@@ -69,7 +70,7 @@ class Inventory:
         """Lines of at most 80 characters; commands and paths are not broken."""
         versions = ", ".join(f"{name} {version}" for name, version in self.packages.items())
         lines = [
-            f"medcli {self.version}, Python {self.python}, {self.system}, {self.cores} cores",
+            f"medcli {self.version}, Python {self.python}, {self.system}, {quantity(self.cores, 'core')}",
             f"devices: {', '.join(self.devices)}",
             f"packages: {versions}",
         ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from medcli.core.errors import UsageError
 from medcli.core.json_text import to_plain
+from medcli.core.refusals import refusals
 from medcli.core.run_records.options import read_options
 from medcli.training.settings import DATA, RESUMED_FROM, read_settings
 from medcli.workspace.run_figures import run_figures
@@ -64,18 +65,19 @@ def compare_runs(names: Sequence[Path], root: Path) -> RunComparison:
 
     Raises:
         UsageError: fewer than two runs, or of kinds without common figures.
-        DataError: one is not a run, or is damaged.
+        DataError, SeveralProblems: names that are not runs, all of them.
     """
     if len(names) < 2:
         raise UsageError(f"one run, {names[0]}, cannot be compared", "name two or more: medcli runs compare A B")
-    found = [get_run(name, root) for name in names]
+    with refusals() as check:
+        found = [run for name in names if (run := check(get_run, name, root)) is not None]
     kinds = {run.kind for run in found}
     if len(kinds) > 1 and not any(kinds <= group for group in _COMPARABLE):
         texts = ", ".join(f"{run.path} is of {run.kind}" for run in found)
         raise UsageError(f"runs of different commands have no common figures: {texts}", "name runs of one command")
-    damaged = next((run for run in found if run.state == DAMAGED), None)
+    damaged = [f"{run.path}: {run.detail}" for run in found if run.state == DAMAGED]
     if damaged:
-        raise UsageError(f"{damaged.path} is damaged: {damaged.detail}", "leave it out, or run its command again")
+        raise UsageError(f"damaged: {'; '.join(damaged)}", "leave it out, or run its command again")
     settings = _side_by_side([_settings(run, found) for run in found])
     figures = _side_by_side([run_figures(run) for run in found])
     return RunComparison(

@@ -8,9 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.json_text import INLINE, read_object
 from medcli.core.run_provenance import note_path
+from medcli.core.shell import spell
 from medcli.training.settings import read_settings
 from medcli.workspace.runs import Run, find_run, find_runs
 
@@ -41,13 +42,16 @@ class RunList:
     schema: str = "medcli.runs.v1"
 
 
-def list_runs(root: Path) -> RunList:
+def list_runs(root: Path, must_exist: bool = True) -> RunList:
     """Every run below ``root`` (see :func:`medcli.workspace.runs.find_runs`), in the order in which they began.
+
+    Args:
+        must_exist: otherwise a folder that does not exist yet is one without runs.
 
     Raises:
         DataError: there is no such folder.
     """
-    if not root.is_dir():
+    if not root.is_dir() and (must_exist or root.exists()):
         raise DataError(f"there is no folder {root}", "name the folder of the runs with --runs")
     listed = [list_run(run) for run in find_runs(root)]
     return RunList(root, tuple(sorted(listed, key=lambda one: (one.started, str(one.run.path)))))
@@ -81,10 +85,16 @@ def get_run(name: Path, root: Path) -> Run:
     runs = find_runs(root)
     found = [run for run in runs if run.path.parts[-len(name.parts) :] == name.parts] if name.parts else []
     if len(found) > 1:
-        raise UsageError(f"{name} is the end of {len(found)} runs", f"name one: {found[0].path}, {found[1].path} …")
+        raise UsageError(
+            f"{name} is the end of {quantity(len(found), 'run')}", f"name one: {found[0].path}, {found[1].path} …"
+        )
     if not found:
         near = get_close_matches(str(name), [str(run.path) for run in runs] + [run.path.name for run in runs], 1)
-        hint = f"did you mean {near[0]}?" if near else f"list those below {root} with: medcli runs"
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"list those below {root} with: {spell('medcli', 'runs', '--runs', root)}"
+        )
         raise DataError(f"{name} is not a run", hint)
     return found[0]
 

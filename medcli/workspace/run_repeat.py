@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.run_provenance import package_versions
 from medcli.core.run_records.options import NAME as NOTE
 from medcli.core.run_records.options import OPTIONS_FILE, read_options
@@ -166,7 +166,7 @@ def _data_changed(run: Run, note: Mapping[str, Any], options: Mapping[str, Any])
             continue
         newer, first = _newer(place, then, run.path)
         if newer:
-            more = "" if place.is_file() else f": {newer:,} files, such as {first}"
+            more = "" if place.is_file() else f": {quantity(newer, 'file')}, such as {first}"
             yield f"{place} was changed after the run{more}"
 
 

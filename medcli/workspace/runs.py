@@ -11,23 +11,26 @@ import csv
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.training.checkpoint_files.stored_zip import is_archive
-from medcli.training.monitors import EARLY_STOP, Monitor
-from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early
+from medcli.training.monitors import EARLY_STOP
+from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early, read_metrics
 from medcli.training.settings import SETTINGS_FILE, read_settings
-from medcli.workspace.resume import resume_command, resume_cross_validation
+from medcli.workspace.motion_figures import motion_in_words
+from medcli.workspace.resume import monitor_of, resume_command, resume_cross_validation
+from medcli.workspace.run_damage import find_damage
 
 TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"
 EVALUATE_SEG, EVALUATE_POSE = "evaluate seg", "evaluate pose"
+KINEMATICS, EVALUATE_KINEMATICS = "kinematics veriserum", "evaluate kinematics"
 PREDICT_SEG, PREDICT_POSE = "predict seg", "predict pose"
 RECONSTRUCT, REGISTER, CALIBRATE = "reconstruct ultrabones", "register pose", "calibrate veriserum"
 LABEL = "label ultrabones"
@@ -36,13 +39,16 @@ UNDER_WAY = "under way"
 
 EVALUATION = "evaluation.json"
 MASKS, CALIBRATED, LABELS = "predictions.json", "medcli_calibration.json", "labels.json"
+MOTION = "kinematics.json"
+_OBJECTS = (SETTINGS_FILE, RESULT, EVALUATION, MASKS, CALIBRATED, MOTION)
 _SCHEMAS = {
     "medcli.train_seg.v1": TRAIN_SEG,
     "medcli.train_pose.v1": TRAIN_POSE,
     "medcli.train_seg_cv.v1": CROSS_VALIDATION,
 }
-_NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION)
+_NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION, KINEMATICS)
 """Commands whose folders contain no other run, but often thousands of files."""
+_EVALUATED = {"pose": EVALUATE_POSE, "kinematics": EVALUATE_KINEMATICS}
 _POSE_COLUMNS = {"id", "tx", "ty", "tz", "rz", "rx", "ry"}
 _DEEPEST, _MOST_FOLDERS = 4, 5000
 
@@ -100,9 +106,17 @@ def find_run(path: Path) -> Run | None:
     if kind is None:
         return None
     try:
-        return _READERS[kind](path, kind)
+        run = _READERS[kind](path, kind)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, DataError):
-        return Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
+        run = Run(path, kind, DAMAGED, "its files cannot be read, or are of another version", changed=_changed(path))
+    return replace(run, state=DAMAGED, detail=damage) if (damage := _damage(path, kind)) else run
+
+
+def _damage(path: Path, kind: str) -> str:
+    names = [file.name for file in path.glob("*.json")] if kind == RECONSTRUCT else _OBJECTS
+    folds = _folds(path) if kind == CROSS_VALIDATION else []
+    within = (f"{fold.name}: {damage}" for fold in folds if (damage := find_damage(fold, TRAIN_SEG, _OBJECTS)))
+    return find_damage(path, kind, names) or next(within, "")
 
 
 def find_run_folders(root: Path) -> list[Path]:
@@ -130,12 +144,12 @@ def _places(root: Path) -> Iterator[Path]:
 
 def _training(folder: Path, kind: str) -> Run:
     saved, result = read_settings(folder), read_object(folder / RESULT)
-    rows = _metrics(folder)
+    rows = read_metrics(folder)
     best = folder / BEST if (folder / BEST).is_file() else None
     changed = _changed(folder, RESULT, METRICS, RESUMABLE, SETTINGS_FILE)
     if result:
         headline = _in_words(kind, result["best_metrics"], f"epoch {result['best_epoch']} of {result['epochs']}")
-        done = f"{result['epochs']} epochs" + (f", {EARLY_STOP}" if is_early(result) else "")
+        done = quantity(result["epochs"], "epoch") + (f", {EARLY_STOP}" if is_early(result) else "")
         return Run(folder, kind, FINISHED, done, headline, changed, best)
     if not saved:
         return Run(folder, kind, DAMAGED, f"{SETTINGS_FILE} cannot be read", "", changed, best)
@@ -148,7 +162,7 @@ def _training(folder: Path, kind: str) -> Run:
     detail = f"epoch {len(rows)} of {saved['epochs']}"
     if not resumable:
         detail, command = f"{detail}; {RESUMABLE} is missing or damaged", f"{command} --overwrite"
-    row = rows[_monitor(kind, saved).best_of(rows) or 0]
+    row = rows[monitor_of(kind.split()[1], saved).best_of(rows) or 0]
     headline = _in_words(kind, row, f"epoch {row['epoch']:.0f}")
     return Run(folder, kind, INTERRUPTED, detail, headline, changed, best, resume=command)
 
@@ -157,13 +171,13 @@ def _cross_validation(folder: Path, kind: str) -> Run:
     folds, result = _folds(folder), read_object(folder / RESULT)
     changed = max(_changed(place, RESULT, METRICS, SETTINGS_FILE) for place in folds or [folder])
     if result:
-        headline = _in_words(TRAIN_SEG, result["mean_metrics"], f"{len(result['folds'])} folds", "mean")
-        return Run(folder, kind, FINISHED, f"{len(result['folds'])} folds", headline, changed)
+        headline = _in_words(TRAIN_SEG, result["mean_metrics"], quantity(len(result["folds"]), "fold"), "mean")
+        return Run(folder, kind, FINISHED, quantity(len(result["folds"]), "fold"), headline, changed)
     settings = [read_settings(fold) for fold in folds]
     done = sum(bool(read_object(fold / RESULT)) for fold in folds)
     total = len(settings[0]["train_specimens"]) + 1
     command = resume_cross_validation(folder, settings)
-    return Run(folder, kind, INTERRUPTED, f"{done} of {total} folds", "", changed, resume=command)
+    return Run(folder, kind, INTERRUPTED, f"{done} of {quantity(total, 'fold')}", "", changed, resume=command)
 
 
 def _evaluate_seg(folder: Path, kind: str) -> Run:
@@ -171,7 +185,7 @@ def _evaluate_seg(folder: Path, kind: str) -> Run:
     name, one = ("paper", found["paper"]) if "paper" in found else (found["protocol"], found)
     f1 = one["f1"]["all"][one["thresholds_mm"].index(1.0)]
     headline = f"F1 at 1 mm {_number(f1, 3)}, Dice {_number(one['dice'], 3)} ({name})"
-    detail = f"{one['frames']:,} frames of specimens {' '.join(map(str, one['specimens']))}"
+    detail = f"{quantity(one['frames'], 'frame')} of specimens {' '.join(map(str, one['specimens']))}"
     return Run(folder, kind, FINISHED, detail, headline, _changed(folder, EVALUATION), source=one["source"])
 
 
@@ -181,25 +195,25 @@ def _evaluate_pose(folder: Path, kind: str) -> Run:
     values = [f"{words} {_number(found['errors'][n]['median'], 2)} {unit}" for words, (n, unit) in names.items()]
     headline = f"median {', '.join(values)}"
     changed = _changed(folder, EVALUATION)
-    return Run(folder, kind, FINISHED, f"{found['pairs']:,} pairs", headline, changed, source=found["source"])
+    return Run(folder, kind, FINISHED, quantity(found["pairs"], "pair"), headline, changed, source=found["source"])
 
 
 def _predict_seg(folder: Path, kind: str) -> Run:
     made = read_object(folder / MASKS)
     masks = sum(entry.name.endswith("_label_pred.png") for entry in os.scandir(folder))
-    return Run(folder, kind, FINISHED, f"{masks:,} masks", "", _changed(folder, MASKS), source=made["checkpoint"])
+    return Run(folder, kind, FINISHED, quantity(masks, "mask"), "", _changed(folder, MASKS), source=made["checkpoint"])
 
 
 def _calibrate(folder: Path, kind: str) -> Run:
     images = sum(entry.name.startswith("calibrated_") for entry in os.scandir(folder))
-    return Run(folder, kind, FINISHED, f"{images:,} images", "", _changed(folder, CALIBRATED))
+    return Run(folder, kind, FINISHED, quantity(images, "image"), "", _changed(folder, CALIBRATED))
 
 
 def _reconstruct(folder: Path, kind: str) -> Run:
     records = [content["reconstruction"] for content in reconstructions(folder)]
     means = [record["distance_mm"]["mean"] for record in records if record["distance_mm"]]
     headline = f"mean distance to the CT {_number(sum(means) / len(means), 3)} mm" if means else ""
-    return Run(folder, kind, FINISHED, f"{len(records)} records", headline, _changed(folder))
+    return Run(folder, kind, FINISHED, quantity(len(records), "record"), headline, _changed(folder))
 
 
 def _poses(path: Path, kind: str) -> Run:
@@ -209,7 +223,14 @@ def _poses(path: Path, kind: str) -> Run:
     if kind == REGISTER and rows:
         values = [float(row["similarity_after"]) for row in rows if row["similarity_after"]]
         headline = f"mean similarity {_number(sum(values) / len(values), 3)}" if values else ""
-    return Run(path, kind, FINISHED, f"{len(rows):,} poses", headline, _changed(path))
+    return Run(path, kind, FINISHED, quantity(len(rows), "pose"), headline, _changed(path))
+
+
+def _motion(folder: Path, kind: str) -> Run:
+    name = MOTION if kind == KINEMATICS else EVALUATION
+    found = read_object(folder / name)
+    detail, headline = motion_in_words(found)
+    return Run(folder, kind, FINISHED, detail, headline, _changed(folder, name), source=found["poses"])
 
 
 _READERS: Mapping[str, Callable[[Path, str], Run]] = {
@@ -223,6 +244,8 @@ _READERS: Mapping[str, Callable[[Path, str], Run]] = {
     REGISTER: _poses,
     RECONSTRUCT: _reconstruct,
     CALIBRATE: _calibrate,
+    KINEMATICS: _motion,
+    EVALUATE_KINEMATICS: _motion,
 }
 """What ``medcli info`` lists; labels are stored with the data, and are counted there."""
 
@@ -238,7 +261,8 @@ def _trained(folder: Path) -> str | None:
 def _evaluated(folder: Path) -> str | None:
     if not (folder / EVALUATION).is_file():
         return None
-    return EVALUATE_POSE if "pose" in str(_evaluation(folder).get("schema")) else EVALUATE_SEG
+    made_by = str(_evaluation(folder).get("schema") or read_object(folder / PROVENANCE).get("verb"))
+    return next((one for word, one in _EVALUATED.items() if word in made_by), EVALUATE_SEG)
 
 
 def _rebuilt(folder: Path) -> str | None:
@@ -277,6 +301,7 @@ KINDS = (
     RunKind("predict seg", MASKS, _with_file(MASKS, PREDICT_SEG)),
     RunKind("calibrate", CALIBRATED, _with_file(CALIBRATED, CALIBRATE)),
     RunKind("label", LABELS, _with_file(LABELS, LABEL)),
+    RunKind("kinematics", MOTION, _with_file(MOTION, KINEMATICS)),
     RunKind("reconstruct", "a record's .json", _rebuilt),
     RunKind("predict pose, register", "a table of poses", _poses_written),
 )
@@ -297,25 +322,6 @@ def reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _evaluation(folder: Path) -> dict[str, Any]:
     return read_object(folder / EVALUATION)
-
-
-def _metrics(folder: Path) -> list[dict[str, float]]:
-    """The complete rows of ``metrics.csv``."""
-    if not (folder / METRICS).is_file():
-        return []
-    try:
-        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, csv.Error):
-        return []
-
-
-def _monitor(kind: str, saved: Mapping[str, Any]) -> Monitor:
-    from medcli.ultrabones.segmentation.settings import MONITORS
-    from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
-
-    monitors = MONITORS if kind == TRAIN_SEG else POSE_MONITORS
-    return monitors.get(saved.get("monitor", "loss"), monitors["loss"])
 
 
 def _in_words(kind: str, metrics: Mapping[str, float | None], of: str, which: str = "best") -> str:

@@ -31,3 +31,13 @@ def test_of_a_long_caption_the_end_is_kept() -> None:
     long, other = ("x" * 100 + end for end in ("1.png", "2.png"))
     assert not np.array_equal(tile_sheet([Tile(image, long)]), tile_sheet([Tile(image, other)]))
     assert np.array_equal(tile_sheet([Tile(image, "ä")]), tile_sheet([Tile(image, "?")]))
+
+
+def test_a_long_caption_is_wrapped_and_a_wide_note_is_smaller() -> None:
+    image = np.zeros((20, TILE_WIDTH, 3), np.uint8)
+    words = "tibia record01 160200 0.00 mm, 0.00 mm, and more than fits"
+    first, second = (tile_sheet([Tile(image, f"{name} {words}")]) for name in ("specimen01", "specimen02"))
+    assert len(first) > len(tile_sheet([Tile(image, "short")]))
+    assert not np.array_equal(first, second)
+    sheet = contact_sheet([[image[:20, :20]]], ["a heading of many letters"], ["a note of many letters"], panel=60)
+    assert (sheet[:, -6:] == 250).all(), "nothing runs into the margin"

@@ -19,7 +19,8 @@ def test_fingerprint_is_of_all_parts_in_their_order() -> None:
 def test_only_what_is_asked_for_now_is_compared() -> None:
     before = {"lr": 1e-5, "seed": 42, "epochs": 3}
     assert differences(before, {"lr": 0.5, "seed": 42}) == ["lr was 1e-05, is 0.5"]
-    assert differences(before, {"size": 256}) == ["size was None, is 256"]
+    assert differences(before, {"size": 256}) == ["size was not given, is 256"]
+    assert differences({"no_cache": True}, {"no_cache": False}) == ["--no-cache was on, is off"]
     assert differences(before, before) == []
 
 

@@ -116,12 +116,15 @@ def test_mlflow_records_in_the_run_or_into_the_server_named(
 
 @pytest.mark.deep
 @pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
-def test_the_real_wandb_records_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_wandb_records_offline_without_a_word_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     opened = loggers.open_loggers(wanting("wandb"), tmp_path)
     opened[0].log_metrics({"val_loss": 1.0}, 1)
     loggers.close_loggers(opened)
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert "wandb:" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.deep

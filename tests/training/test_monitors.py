@@ -42,6 +42,12 @@ def test_run_ends_after_epochs_without_improvement(values: tuple[float, ...], st
     assert LOSS.reason_to_stop(history(*values), None) == ""
 
 
+def test_an_epoch_that_detects_nothing_is_not_marked_as_best() -> None:
+    """No bone is predicted: there is no distance, and Dice is 0."""
+    reached = [[monitor.is_reached(row) for row in history(MISSING, 0.0, 0.1)] for monitor in (LOSS, DICE)]
+    assert reached == [[False, True, True], [False, False, True]]
+
+
 def test_options_are_checked() -> None:
     check_monitor({"loss": LOSS}, "loss", 1)
     with pytest.raises(UsageError, match="--monitor 'dice' is not one of loss"):

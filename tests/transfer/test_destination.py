@@ -91,7 +91,7 @@ def test_damage_is_found_by_size_and_content(tmp_path: Path) -> None:
     assert damage_of(tmp_path, "a", 1, None) is None
     assert damage_of(tmp_path, "a", 1, "crc32:e8b7be43") is None
     assert damage_of(tmp_path, "a", 1, "crc32:00000000") == "the content does not have crc32 as recorded"
-    assert damage_of(tmp_path, "a", 2, None) == "1 bytes instead of 2"
+    assert damage_of(tmp_path, "a", 2, None) == "1 byte instead of 2"
     assert damage_of(tmp_path, "b", 1, None) == "missing"
     (tmp_path / "a").write_bytes(b"ab")
     assert not is_unchanged(tmp_path, record)

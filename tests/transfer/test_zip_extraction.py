@@ -108,6 +108,6 @@ def test_a_member_that_inflates_to_more_than_announced_is_stopped(tmp_path: Path
         setting.source, setting.entry, ByteRun(small.start, small.end, (small,)), setting.place, effort, lambda *_: None
     )
     assert isinstance(fault, Corrupt)
-    assert "longer than the 1000 bytes" in str(fault)
+    assert "longer than the 1,000 bytes" in str(fault)
     assert not (tmp_path / member.name).exists()
     server.stop()

@@ -156,7 +156,7 @@ def test_an_encrypted_member_is_refused() -> None:
 
 def test_two_members_that_are_one_file_on_windows_are_refused() -> None:
     with pytest.raises(
-        DataError, match=r"twice.*: a\.png \(1 bytes, CRC 83dcefb7\) and A\.png \(1 bytes, CRC 1ad5be0d\)"
+        DataError, match=r"twice.*: a\.png \(1 byte, CRC 83dcefb7\) and A\.png \(1 byte, CRC 1ad5be0d\)"
     ):
         members_of(archive_of({"a.png": b"1", "A.png": b"2"}))
 

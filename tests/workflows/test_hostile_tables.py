@@ -303,7 +303,7 @@ def test_absurd_poses_are_failures_or_left_out(pose_study: Path, medcli: Run, tm
     ran = medcli("evaluate", "pose", "--predictions", path, *words)
     assert ran.code == 4
     assert len(json.loads(ran.out)["failures"]) == 2
-    assert "2 poses are not six plausible numbers and are omitted, the first is that of id" in ran.err
+    assert "2 poses are not six plausible numbers and omitted, the first of id" in ran.err
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

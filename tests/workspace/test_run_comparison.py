@@ -61,6 +61,36 @@ def test_runs_are_listed_newest_last_within_80_columns(runs: Path, medcli: Calla
     assert medcli("runs", "--runs", "none").code == 3
 
 
+def test_a_folder_without_runs_is_no_error(
+    medcli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        ran = medcli("runs")
+        assert (ran.code, ran.err, ran.out.count("\n"), "the folder runs" in ran.out) == (0, "", 1, True)
+        Path("runs").mkdir(exist_ok=True)
+    ran = medcli("runs", "compare", "a", "b")
+    assert (ran.code, ran.err.count("is not a run")) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("medcli-run.json", "{", "medcli-run.json is cut, or not JSON"),
+        ("settings.json", "", "settings.json is empty"),
+        ("result.json", '{"schema": "medcli.tr', "result.json is cut, or not JSON"),
+        ("metrics.csv", "epoch,val_loss,val_dice\n1,0.9,0.25\n2,0.", "metrics.csv is cut, or not a table"),
+        ("settings.toml", "[train.seg", "settings.toml is cut, or not TOML"),
+    ],
+)
+def test_a_damaged_file_is_named(runs: Path, medcli: Callable[..., Ran], name: str, content: str, said: str) -> None:
+    (runs / "seg/one" / name).write_text(content)
+    (first,) = [one for one in list_runs(runs).runs if one.run.path == runs / "seg/one"]
+    assert (first.run.state, first.run.detail.startswith(said)) == ("damaged", True), first.run
+    assert said in medcli("runs").out
+    assert f"damaged: {runs / 'seg/one'}: {said}" in medcli("runs", "compare", "seg/one", "two").err
+
+
 def test_a_run_is_found_by_the_end_of_its_path(runs: Path) -> None:
     assert get_run(Path("two"), runs).path == get_run(runs / "seg/two", runs).path == runs / "seg/two"
     with pytest.raises(UsageError, match="the end of 2 runs"):
@@ -113,7 +143,7 @@ def test_a_repetition_has_the_stored_settings_and_says_what_changed(
     changes = "\n".join(plan_repeat(get_run(Path("two"), runs)).changes)
     assert "medcli was 0.0.1, is " in changes
     assert "numpy was 0.1, is " in changes
-    assert "data was changed after the run: 1 files, such as data" in changes
+    assert "data was changed after the run: 1 file, such as data" in changes
     with pytest.raises(DataError, match="does not say how it was made"):
         plan_repeat(get_run(Path("pose/one"), runs))
 

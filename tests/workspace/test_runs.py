@@ -180,9 +180,9 @@ def test_runs_of_the_other_commands(tmp_path: Path) -> None:
         "evaluate/pose": ("evaluate pose", "median in plane 5.45 mm, rotation 9.16 degrees"),
         "masks": ("predict seg", "2 masks"),
         "clouds": ("reconstruct ultrabones", "mean distance to the CT 0.250 mm"),
-        "calibrated": ("calibrate veriserum", "1 images"),
+        "calibrated": ("calibrate veriserum", "1 image"),
         "refined.csv": ("register pose", "mean similarity 0.850"),
-        "poses.csv": ("predict pose", "1 poses"),
+        "poses.csv": ("predict pose", "1 pose"),
     }
 
 

@@ -12,13 +12,8 @@ from typing import Any
 
 from typer.core import CompletionItem  # type: ignore[attr-defined]
 
-ARCHITECTURES = "fpn unet unetplusplus manet linknet pspnet pan deeplabv3 deeplabv3plus upernet segformer"
-ENCODERS = (
-    "resnet18 resnet34 resnet50 resnet101 resnext50_32x4d se_resnext50_32x4d densenet121 efficientnet-b0 "
-    "efficientnet-b1 efficientnet-b2 efficientnet-b3 efficientnet-b4 mobilenet_v2 mit_b0 mit_b1 mit_b2 vgg16_bn "
-    "tu-mobilenetv3_small_050 tu-mobilenetv3_large_100 tu-convnext_tiny tu-efficientnetv2_rw_t"
-)
-BACKBONES = "resnet18 resnet34 resnet50 resnet101 resnext50_32x4d efficientnet_b0 efficientnet_v2_s convnext_tiny"
+_TYPED = "medcli.typed"
+"""Where a context keeps the beginning of the word that is completed."""
 Values = Callable[[Any], Iterable[str]]
 
 
@@ -55,11 +50,20 @@ def _resumable(ctx: Any) -> list[str]:
 
 
 def _runs(ctx: Any) -> list[str]:
-    """Folders that hold a run, of any command."""
+    """Runs of any command: by their path, or by its end below ``--runs`` where the command looks a name up there."""
     from medcli.workspace.runs import find_runs
 
-    found = [run.path for run in find_runs(Path("runs"))] + [path for path in (Path("demo"),) if path.is_dir()]
-    return [path.as_posix() for path in found]
+    typed, root = str(ctx.meta.get(_TYPED, "")), ctx.params.get("runs")
+    folder = typed.rpartition("/")[0] or ("/" if typed.startswith("/") else "")
+    if folder and Path(folder).is_dir():
+        below = sorted(run.path.relative_to(folder).as_posix() for run in find_runs(Path(folder)))
+        return [f"{folder.rstrip('/')}/{path}" for path in below]
+    paths = [run.path for run in find_runs(root or Path("runs"))]
+    if root is None:
+        return [path.as_posix() for path in (*paths, *(path for path in (Path("demo"),) if path.is_dir()))]
+    ends = [path.relative_to(root).as_posix() for path in paths]
+    names = [path.name for path in paths if typed]
+    return list(dict.fromkeys([*ends, *(name for name in names if names.count(name) == 1)]))
 
 
 def _roots(ctx: Any) -> list[str]:
@@ -76,6 +80,24 @@ def _devices(ctx: Any) -> list[str]:
     return ["auto", "cpu", *(["mps"] if has_mps() else []), *(["cuda", *numbered] if numbered else [])]
 
 
+def _architectures(_: Any) -> Iterable[str]:
+    from medcli.ultrabones.segmentation.settings import ARCHITECTURES
+
+    return ARCHITECTURES
+
+
+def _encoders(_: Any) -> Iterable[str]:
+    from medcli.ultrabones.segmentation.settings import ENCODERS
+
+    return ENCODERS
+
+
+def _backbones(_: Any) -> Iterable[str]:
+    from medcli.veriserum.pose.settings import BACKBONES
+
+    return BACKBONES
+
+
 VALUES: dict[str, Values] = {
     "--specimens": _specimens,
     "--train-specimens": _specimens,
@@ -85,9 +107,9 @@ VALUES: dict[str, Values] = {
     "--checkpoint": _checkpoints,
     "--resume": _resumable,
     "--device": _devices,
-    "--arch": lambda _: ARCHITECTURES.split(),
-    "--encoder": lambda _: ENCODERS.split(),
-    "--backbone": lambda _: BACKBONES.split(),
+    "--arch": _architectures,
+    "--encoder": _encoders,
+    "--backbone": _backbones,
     "--encoder-weights": lambda _: ("imagenet", "none"),
     "--backbone-weights": lambda _: ("imagenet", "none"),
     "--predictions": lambda _: ("Labels_pred",),
@@ -105,5 +127,6 @@ def offered(param: Any, ctx: Any, incomplete: str) -> list[CompletionItem]:
     named = [word for word in (param.metavar or "").partition(" ")[0].split("|") if word.islower()]  # auto of auto|FILE
     given = ctx.params.get(param.name) if param.multiple else None
     known = {str(getattr(value, "value", value)) for value in given or ()}
+    ctx.meta[_TYPED] = incomplete
     values = param.choices or (VALUES[name](ctx) if name in VALUES else named)
     return [CompletionItem(value) for value in values if value.startswith(incomplete) and value not in known]

@@ -63,6 +63,7 @@ def read_table(file: Path, ctx: Any, kinds: Mapping[str, OptionKind], spread: Sp
         try:
             values[param.name] = _as_typed(value, _Target(param, ctx, kinds[param.name], spread), where)
         except MedcliError as problem:
+            problem.hint = f"correct that line; the values of --{_name(param)}: {ctx.command_path} --help"
             problems.append(problem)
     if problems:
         raise SeveralProblems(problems)
@@ -123,7 +124,7 @@ def _parse(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is not TOML: {error}", "a table for each command: [train.seg]") from error
 
 
-def _unknown(content: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
+def _unknown(content: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Tables and names that do not exist, and credentials; with a remedy each."""
     commands = getattr(node, "commands", None)
     for name, value in content.items():
@@ -131,7 +132,10 @@ def _unknown(content: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> It
         if commands is None:
             names = _settable(node)
             if _holds_credential(name, value):
-                yield f"{where} holds a credential (not shown), which does not belong in a file of settings", None
+                yield (
+                    f"{where} holds a credential (not shown), which does not belong in a file of settings",
+                    ("take it out; medcli download ultrabones --help says where a connection string belongs"),
+                )
             elif _plain(name) not in names:
                 shown = sorted({_name(param) for param in names.values()})
                 yield f"{where} is not an option of medcli {' '.join(path)}", _nearest(name, shown, "options")
@@ -143,7 +147,8 @@ def _unknown(content: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> It
             near = f"it is an option of {', '.join(places[:4])}" if places else ""
             yield f"{named} is not a known {kind}", near or _nearest(f"[{'.'.join((*path, name))}]", known, "tables")
         elif not isinstance(value, dict):
-            yield f"{where} is not a table, expected [{'.'.join((*path, name))}]", None
+            table = f"[{'.'.join((*path, name))}]"
+            yield f"{where} is not a table, expected {table}", f"write {table}, and the options below it"
         else:
             yield from _unknown(value, commands[name], (*path, name))
 

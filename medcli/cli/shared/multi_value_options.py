@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import CompletionItem, TyperCommand  # type: ignore[attr-defined]
 
 from medcli.cli.shared.command_group import CommandGroup
 from medcli.cli.shared.completion import offered
@@ -22,7 +22,7 @@ from medcli.cli.shared.help_page import HelpPage
 from medcli.cli.shared.option_values import OptionKind, describe, option_kinds
 from medcli.cli.shared.options import with_output
 from medcli.cli.shared.output import say
-from medcli.cli.shared.usage_errors import errors_of, misuse
+from medcli.cli.shared.usage_errors import errors_of, misuse, with_remedies
 from medcli.core.run_records.options import run_options
 from medcli.core.secrets import holds_credential
 
@@ -103,7 +103,8 @@ class WordsCommand(HelpPage, TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         from medcli.cli.shared.config_file import command_path, command_values
 
-        with run_options(".".join(command_path(ctx)), command_values(self.params, ctx.params)):
+        options = command_values(self.params, ctx.params)
+        with with_remedies(ctx), run_options(".".join(command_path(ctx)), options):
             return super().invoke(ctx)
 
     def _spread(self, words: list[str]) -> list[str]:
@@ -116,7 +117,7 @@ class WordsCommand(HelpPage, TyperCommand):
     def _offering(self, param: Any) -> Callable[[Any, str], list[Any]]:
         def offer(ctx: Any, incomplete: str) -> list[Any]:
             more = self._more_values(ctx, incomplete) if param.param_type_name == "argument" else []
-            return more or offered(param, ctx, incomplete)
+            return more or self._offered(param, ctx, incomplete)
 
         return offer
 
@@ -124,7 +125,19 @@ class WordsCommand(HelpPage, TyperCommand):
         """Further values of the list option that was typed last."""
         flags = [word.partition("=")[0] for word in ctx.meta.get(_WORDS, ()) if _is_option(word)]
         params = [param for param in self.params if param.multiple and flags and flags[-1] in param.opts]
-        return [item for param in params for item in offered(param, ctx, incomplete)]
+        return [item for param in params for item in self._offered(param, ctx, incomplete)]
+
+    def _offered(self, param: Any, ctx: Any, incomplete: str) -> list[Any]:
+        """Values for the last part of a list with commas: ``2,`` goes on as ``2,7``."""
+        head, comma, last = incomplete.rpartition(",")
+        kind = self._several.get(param.opts[0])
+        if not comma or kind is None or not _takes_commas(kind):
+            return offered(param, ctx, incomplete)
+        given: list[str] = []
+        with contextlib.suppress(typer.BadParameter):
+            given = _elements(head, kind, "")
+        items = [item for item in offered(param, ctx, last) if item.value not in given]
+        return [CompletionItem(f"{head},{item.value}") for item in items]
 
 
 def _refuse_contradiction(words: list[str], flags: list[str], kind: OptionKind, ctx: Any) -> None:
@@ -221,12 +234,16 @@ def _is_value(word: str, kind: Any) -> bool:
 
 def _elements(word: str, kind: Any, flag: str) -> list[str]:
     """The single values that one word stands for; commas separate values of every type but text and paths."""
-    if kind is str or (isinstance(kind, type) and issubclass(kind, Path)):
+    if not _takes_commas(kind):
         return [word]
     parts = [part.strip() for part in word.split(",") if part.strip()]
     if not parts:
         raise typer.BadParameter(f"'{word}' holds no value", param_hint=[flag])
     return [value for part in parts for value in _element_values(part, kind, flag)]
+
+
+def _takes_commas(kind: Any) -> bool:
+    return kind is not str and not (isinstance(kind, type) and issubclass(kind, Path))
 
 
 def _element_values(part: str, kind: Any, flag: str) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from medcli.cli.shared.usage_errors import misuse
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, quantity
 from medcli.core.files import LONGEST_NAME
 
 _YES, _NO = {"1", "true", "t", "yes", "y", "on"}, {"0", "false", "f", "no", "n", "off"}
@@ -195,5 +195,5 @@ def _check_length(path: Path, flag: str) -> None:
     longest = max(path.parts, key=lambda part: len(os.fsencode(part)), default="")
     length = len(os.fsencode(longest))
     if length > LONGEST_NAME:
-        fault = f"a name of {length} bytes is longer than the {LONGEST_NAME} that file systems allow"
+        fault = f"a name of {quantity(length, 'byte')} is longer than the {LONGEST_NAME} that file systems allow"
         raise MedcliError(f"cannot use {longest[:40]}…: {fault}", f"give a shorter {flag}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
 
 ParserError: Any = typer.BadParameter.__base__
 """Every error of the parser beneath Typer, which exports only this one of its classes."""
@@ -22,6 +22,18 @@ def errors_of(ctx: Any) -> Iterator[None]:
         yield
     except ParserError as error:
         error.ctx = error.ctx or ctx
+        raise
+
+
+@contextmanager
+def with_remedies(ctx: Any) -> Iterator[None]:
+    """Problems met in the block that do not say what to do next refer to the help of the command of ``ctx``."""
+    try:
+        yield
+    except MedcliError as error:
+        for problem in error.problems:
+            correct = "correct or replace that, or name other data: " if isinstance(problem, DataError) else ""
+            problem.hint = problem.hint or f"{correct}see {ctx.command_path} --help"
         raise
 
 

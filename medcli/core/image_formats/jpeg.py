@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.errors import quantity
 from medcli.core.image_formats.damage import DamagedImage, check_size
 
 _SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
@@ -72,7 +73,7 @@ def decode_jpeg(content: bytes, header: JpegHeader, colour: bool) -> NDArray[np.
         DamagedImage: it is truncated, lacks scans, is too large, or anything that libjpeg finds wrong with it.
     """
     if not header.complete:
-        raise DamagedImage(f"is truncated: a JPEG file of {len(content)} bytes without an end")
+        raise DamagedImage(f"is truncated: a JPEG file of {quantity(len(content), 'byte')} without an end")
     check_size(header.rows, header.columns)
     _check_scans(content, header)
     from simplejpeg import decode_jpeg as decode_strictly

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.errors import quantity
 from medcli.core.image_formats.damage import DamagedImage, check_size
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -107,7 +108,7 @@ class PngImage:
         except zlib.error as error:
             raise DamagedImage(f"is damaged: {error}") from error
         if len(rows) < size or not (is_longer or unpacking.eof):
-            raise DamagedImage(f"is damaged: {len(rows)} bytes of pixels, expected {size}")
+            raise DamagedImage(f"is damaged: {quantity(len(rows), 'byte')} of pixels, expected {size}")
         start = 0
         for count, row_bytes in self.header.passes():
             highest = np.frombuffer(rows, np.uint8, count * row_bytes, start)[::row_bytes].max()
@@ -152,7 +153,7 @@ def _read_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
     while kind != b"IEND":
         end = position + 12 + int.from_bytes(view[position : position + 4], "big")
         if position + 12 > len(view) or end > len(view):
-            raise DamagedImage(f"is truncated: a PNG file of {len(content)} bytes without an end")
+            raise DamagedImage(f"is truncated: a PNG file of {quantity(len(content), 'byte')} without an end")
         kind = bytes(view[position + 4 : position + 8])
         if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
             raise DamagedImage(f"is damaged: a checksum is wrong, of the chunk at byte {position}")
@@ -187,7 +188,7 @@ def _check_palette(image: PngImage) -> None:
     if image.header.colour != _WITH_PALETTE:
         image.chunks.pop(b"PLTE", None)  # only a suggestion
     elif len(palette) % 3 or not 3 <= len(palette) <= 3 << image.header.depth:
-        raise DamagedImage(f"is damaged: its palette has {len(palette)} bytes")
+        raise DamagedImage(f"is damaged: its palette has {quantity(len(palette), 'byte')}")
 
 
 def _chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from medcli.core.errors import quantity
 from medcli.core.image_formats.damage import DamagedImage, check_size
 from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
 
@@ -110,12 +111,14 @@ def check_page(content: bytes, page: TiffPage) -> None:
         elif segment.sizes:
             found = _unpacked_size(segment, compression)
             if found is not None and found not in segment.sizes:
-                raise DamagedImage(f"is damaged: a part of it has {max(found, 0)} bytes, expected {segment.sizes[0]}")
+                raise DamagedImage(
+                    f"is damaged: a part of it has {quantity(max(found, 0), 'byte')}, expected {segment.sizes[0]}"
+                )
 
 
 def _number(content: bytes, start: int, width: int, order: Any) -> int:
     if start + width > len(content):
-        raise DamagedImage(f"is truncated: a TIFF file of {len(content)} bytes")
+        raise DamagedImage(f"is truncated: a TIFF file of {quantity(len(content), 'byte')}")
     return int.from_bytes(content[start : start + width], order)
 
 
@@ -137,7 +140,7 @@ def _read_directory(content: bytes, position: int, order: Any, is_big: bool) -> 
         if count * dtype.itemsize > width:
             place = _number(content, place, width, order)
         if place + count * dtype.itemsize > len(content):
-            raise DamagedImage(f"is truncated: a TIFF file of {len(content)} bytes")
+            raise DamagedImage(f"is truncated: a TIFF file of {quantity(len(content), 'byte')}")
         tags[tag] = np.frombuffer(content, dtype, count, place)
     return TiffPage(position, tags), following
 
@@ -160,7 +163,9 @@ def _segments(content: bytes, page: TiffPage) -> Iterator[_Segment]:
     down, across = -(-rows // height), -(-columns // width)
     expected = down * across * (samples if separate else 1)
     if len(offsets) < expected or len(lengths) < expected:
-        raise DamagedImage(f"is damaged: it has {min(len(offsets), len(lengths))} parts, expected {expected}")
+        raise DamagedImage(
+            f"is damaged: it has {quantity(min(len(offsets), len(lengths)), 'part')}, expected {expected}"
+        )
     row_bytes = (width * bits + 7) // 8
     last = rows - (down - 1) * height
     known = page.number(_PHOTOMETRIC, 1) != _SUBSAMPLED_COLOUR
@@ -169,7 +174,9 @@ def _segments(content: bytes, page: TiffPage) -> Iterator[_Segment]:
         zip(offsets[:expected].tolist(), lengths[:expected].tolist(), strict=True)
     ):
         if offset + length > len(content):
-            raise DamagedImage(f"is truncated: a TIFF file of {len(content)} bytes, expected {offset + length} or more")
+            raise DamagedImage(
+                f"is truncated: a TIFF file of {quantity(len(content), 'byte')}, expected {offset + length} or more"
+            )
         is_last = not is_tiled and index % down == down - 1
         sizes = (last * row_bytes, height * row_bytes) if is_last else (height * row_bytes,)  # some programs fill up
         yield _Segment(view[offset : offset + length], sizes if known else ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.training.checkpoint_files.stored_zip import SIGNATURE
 
 _HEAD = 1024  # bytes; these distinguish the kinds
@@ -55,7 +55,7 @@ def name_kind(path: Path) -> str | None:
         if head.lstrip().startswith(beginning):
             return words
     if not head.strip(b"\0"):
-        return f"holds only zeros in its first {len(head):,} bytes: it was not written to the end"
+        return f"holds only zeros in its first {quantity(len(head), 'byte')}: it was not written to the end"
     if head[257:262] == b"ustar":
         return "is a tar archive: unpack it first, or save the network again with torch 1.6 or later"
     if 2 <= int.from_bytes(head[:8], "little") < 1 << 40 and head[8:9] == b"{":

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from medcli.core.errors import quantity
+
 MOST_STEPS = 1_000_000
 """Instructions, and members copied by them. The largest network of segmentation_models_pytorch takes 160,000."""
 _PLAIN_KEY = 1 << 60  # integers below it are their own hash: keys that collide cannot be made of them
@@ -67,7 +69,7 @@ class Builder:
         """Count work before it is done."""
         self._steps += steps
         if self._steps > MOST_STEPS:
-            raise ValueError(f"its pickle has more than {MOST_STEPS:,} steps, which no network needs")
+            raise ValueError(f"its pickle has more than {quantity(MOST_STEPS, 'step')}, which no network needs")
 
     def fill_dict(self, target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
         """Put keys and values, which alternate in ``items``, into ``target``."""

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from medcli.core.errors import quantity
 from medcli.training.checkpoint_files.inert_values import Builder, Name, PickleRefusedError, StandIn
 
 LARGEST_PICKLE = 16 << 20
@@ -139,7 +140,7 @@ class PickleMachine:
     def _push_integer(self, form: struct.Struct) -> None:
         count = self._number(form)
         if not 0 <= count <= _LONGEST_INTEGER:
-            raise ValueError(f"it holds an integer of {count:,} bytes")
+            raise ValueError(f"it holds an integer of {quantity(count, 'byte')}")
         self._stack.append(int.from_bytes(self._take(count), "little", signed=True))
 
     def _push_integer_line(self) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError, printable
+from medcli.core.errors import DataError, printable, quantity
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, name_kind
 from medcli.training.checkpoint_files.inert_values import Name, PickleRefusedError
 from medcli.training.checkpoint_files.pickle_machine import LARGEST_PICKLE, PickleMachine
@@ -183,7 +183,8 @@ class PickledModel:
         stored = sum(read.values())
         if max(stored, spanned) > _MOST_UNUSED * used + _SLACK or used > _MOST_UNUSED * stored + _SLACK:
             raise DataError(
-                f"{self.path} is out of proportion: tensors of {used:,} bytes lie in {stored:,} bytes of numbers"
+                f"{self.path} is out of proportion: tensors of {quantity(used, 'byte')} lie in "
+                f"{quantity(stored, 'byte')} of numbers"
             )
 
     def _tensor(self, record: TensorRecord) -> torch.Tensor:
@@ -243,7 +244,9 @@ def _read_archive(path: Path, size: int) -> PickledModel:
         raise DataError(f"{path} was written on a big-endian machine, which is not read here")
     pickled = archive.members[names[0]]
     if pickled.size > LARGEST_PICKLE:
-        raise ValueError(f"its pickle is {pickled.size:,} bytes long, no network needs more than {LARGEST_PICKLE:,}")
+        raise ValueError(
+            f"its pickle is {quantity(pickled.size, 'byte')} long, no network needs more than {LARGEST_PICKLE:,}"
+        )
     records: list[TensorRecord] = []
     root = PickleMachine(archive.read(pickled), 0, _functions(records), _find_reference).run()
 

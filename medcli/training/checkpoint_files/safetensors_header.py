@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError, printable
+from medcli.core.errors import DataError, printable, quantity
 from medcli.core.json_text import parse_json
 from medcli.training.checkpoint_files.checkpoint_file import SAFETENSORS, check_checkpoint_file, name_kind
 
@@ -56,7 +56,9 @@ def read_safetensors_header(path: Path, hint: str | None = None) -> SafetensorsH
             if not 2 <= length <= size - 8:
                 raise DataError(f"{path} {_other_kind(path, size)}", hint)
             if length > LARGEST_HEADER:
-                raise ValueError(f"its header is {length:,} bytes long, no network needs more than {LARGEST_HEADER:,}")
+                raise ValueError(
+                    f"its header is {quantity(length, 'byte')} long, no network needs more than {LARGEST_HEADER:,}"
+                )
             header = _object(parse_json(file.read(length), no_doubles=True), "its header")
         return _checked(header, path, 8 + length, size, hint)
     except OSError as error:
@@ -80,9 +82,9 @@ def _checked(header: dict[str, Any], path: Path, begin: int, size: int, hint: st
             raise ValueError(f"its tensors overlap or leave gaps at byte {reached:,}")
         reached = end
     if size < begin + reached:
-        raise DataError(f"{path} is truncated: {size:,} of {begin + reached:,} bytes are there", hint)
+        raise DataError(f"{path} is truncated: {size:,} of {quantity(begin + reached, 'byte')} are there", hint)
     if size > begin + reached:
-        raise ValueError(f"{size - begin - reached:,} bytes follow its last tensor")
+        raise ValueError(f"{quantity(size - begin - reached, 'byte')} follow its last tensor")
     return SafetensorsHeader(metadata, shapes)
 
 
@@ -104,7 +106,7 @@ def _tensor(entry: Any, name: str) -> tuple[tuple[int, ...], tuple[int, int]]:
 def _other_kind(path: Path, size: int) -> str:
     kind = name_kind(path)
     if kind is None or kind == SAFETENSORS:
-        return f"is not a safetensors file, or it is truncated ({size:,} bytes)"
+        return f"is not a safetensors file, or it is truncated ({quantity(size, 'byte')})"
     return kind
 
 

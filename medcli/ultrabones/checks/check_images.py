@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medcli.core.checking.check_lines import Checklist, count_of
 from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.overlays import overlay_masks
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH
 from medcli.ultrabones.dataset.mesh_files import find_meshes
@@ -238,7 +238,7 @@ def _check_fits(checks: Checklist, frames: Sequence[FrameFindings], missing: dic
             parts.append(f"{kind} {middle[0]:.3f} mm, Dice {middle[1]:.3f} ({len(fits)})")
     refined = sum(frame.poses == OPTIMIZED for frame in compared)
     labelled = sum(bool(frame.labels) for frame in frames)
-    of = f"{len(compared)} of {labelled} frames compared; " if len(compared) < labelled else ""
+    of = f"{len(compared)} of {quantity(labelled, 'frame')} compared; " if len(compared) < labelled else ""
     figure = f"{of}median {'; '.join(parts)}; by refined poses {refined} of {len(compared)}"
     near = places(lambda distance: NEAR_MM < distance <= FAR_MM)
     checks.add(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medcli.core.checking.check_lines import Checklist
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds
 from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS, PUBLISHED_SPECIMENS, SPECIMENS, donor_of
 from medcli.ultrabones.dataset.mesh_files import BONES, find_meshes
@@ -111,7 +111,7 @@ def check_meshes(
             lacking.append(f"specimen {record.specimen} has no {' and no '.join(absent)}")
     checks.add(
         "bone meshes",
-        f"{sum(map(bool, found.values()))} of {len(found)} specimens",
+        f"{sum(map(bool, found.values()))} of {quantity(len(found), 'specimen')}",
         damaged,
         list(dict.fromkeys(lacking)),
         "labels cannot be compared or made without: medcli download ultrabones --only meshes",
@@ -125,7 +125,7 @@ def check_label_kinds(checks: Checklist, records: Sequence[RecordFrames]) -> Non
     without = []
     for part in records:
         alone = sum(bool(b) and not a for a, b in zip(part.labels, part.labels_full, strict=True))
-        without += [f"{part.record.path}: {alone:,} frames with a full label only"] if alone else []
+        without += [f"{part.record.path}: {quantity(alone, 'frame')} with a full label only"] if alone else []
     checks.add(
         "kinds of label",
         f"{partial:,} partial, {full:,} full",
@@ -178,17 +178,24 @@ def check_tracking(checks: Checklist, records: Sequence[RecordFrames]) -> None:
     for part in records:
         _look_at_table(part, found)
     images = sum(len(part.images) for part in records)
-    checks.add("tracking tables", f"{found.rows:,} rows in {len(records)} records", found.unreadable, advice=_GET_AGAIN)
+    checks.add(
+        "tracking tables",
+        f"{quantity(found.rows, 'row')} in {quantity(len(records), 'record')}",
+        found.unreadable,
+        advice=_GET_AGAIN,
+    )
     checks.add(
         "rows without image",
-        f"{found.rows_without_image:,} of {found.rows:,} rows; {images:,} images",
-        warn=[f"{found.rows_without_image:,} rows"] if found.rows_without_image else [],
+        f"{found.rows_without_image:,} of {quantity(found.rows, 'row')}; {quantity(images, 'image')}",
+        warn=[quantity(found.rows_without_image, "row")] if found.rows_without_image else [],
         advice=f"a part of the record, or images are missing: {_GET_AGAIN}",
     )
     problems = len(found.stamps) + len(found.disorder)
     checks.add(
         "timestamps",
-        f"{problems} records with repeated, missing or descending ones" if problems else "ascending, each once",
+        f"{quantity(problems, 'record')} with repeated, missing or descending ones"
+        if problems
+        else "ascending, each once",
         found.stamps,
         found.disorder,
         "of equal timestamps the first row counts; mend the table",
@@ -245,5 +252,5 @@ def _look_at_poses(table: pd.DataFrame, path: str, found: _Findings) -> None:
             found.corrections.append(f"{path}: up to {largest:.2f}")
     spacings = set(table[SPACING].dropna().round(6).tolist()) if not table[SPACING].isna().all() else {float("nan")}
     if len(spacings) > 1:
-        found.uneven.append(f"{Path(path)}: {len(spacings)} different values")
+        found.uneven.append(f"{Path(path)}: {quantity(len(spacings), 'different value')}")
     found.spacings |= spacings

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.ultrabones.dataset.folder_layout import (
     FULL_LABEL_FOLDERS,
     LABEL_COLUMNS,
@@ -104,7 +104,10 @@ def refuse_absent(column: str, wanted: Iterable[int], present: Iterable[int], ro
     """Raise a :class:`DataError` for numbers of a ``column`` that are asked for and not present."""
     there = sorted(set(present))
     if missing := sorted(set(wanted) - set(there)):
-        raise DataError(f"no {column} {', '.join(map(str, missing))} in {root}; there are {', '.join(map(str, there))}")
+        raise DataError(
+            f"no {column} {', '.join(map(str, missing))} in {root}; there are {', '.join(map(str, there)) or 'none'}",
+            f"choose from these with --{column}s, or name another folder with --root",
+        )
 
 
 def refuse_absent_specimens(specimens: Iterable[int], present: Iterable[int]) -> None:
@@ -121,11 +124,13 @@ def no_usable_frame(labels: str, frames: int, labelled: int, other_labelled: int
     """The error for frames that have no such label, or none with a tracked pose; counts say which."""
     name = f"{labels} label" if labels in LABEL_COLUMNS else f"label in {labels}"
     if labelled:
-        return DataError(f"{labelled:,} frames have a {name}, but none is in its record's tracking table")
+        return DataError(
+            f"{quantity(labelled, 'frame has', 'frames have')} a {name}, but none is in its record's tracking table"
+        )
     other = "full" if labels == "partial" else "partial"
     known = other_labelled if labels in LABEL_COLUMNS else 0
     hint = f"{known:,} have a {other} label: try --labels {other}" if known else None
-    return DataError(f"none of {frames:,} frames has a {name}", hint)
+    return DataError(f"none of {quantity(frames, 'frame')} has a {name}", hint)
 
 
 def no_training_frame(
@@ -145,7 +150,7 @@ def no_masks(folder: str, records: int, there: Collection[str]) -> DataError:
         "medcli label ultrabones" if folder in (*PARTIAL_LABEL_FOLDERS, *FULL_LABEL_FOLDERS) else "medcli predict seg"
     )
     hint = f"make them with: {make}" + (f"; mask folders there: {', '.join(sorted(there))}" if there else "")
-    return DataError(f"no mask in folder {folder} of {records} records", hint)
+    return DataError(f"no mask in folder {folder} of {quantity(records, 'record')}", hint)
 
 
 def _with_frames(root: Path) -> list[RecordFolder]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.azure import AzureBlobs
 from medcli.sources.azure_connection import Connection
@@ -207,7 +207,7 @@ def _find_container(connection: Connection, http: Http) -> str:
         if AzureBlobs(connection, name, http).folders(publication.AZURE_FOLDER):
             return name
     raise DataError(
-        f"none of the {len(names)} containers of the account holds {publication.AZURE_FOLDER}",
+        f"none of the {quantity(len(names), 'container')} of the account holds {publication.AZURE_FOLDER}",
         "name the container with --container",
     )
 

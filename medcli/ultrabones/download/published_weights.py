@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import check_output_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.sources.github import GitHubFiles
@@ -129,7 +129,9 @@ def _find(network: PublishedNetwork, revision: str | None, http: Http) -> tuple[
     if not entries:
         raise DataError(f"{source.address} has no {network.path}", hint)
     if entries[0].size < _POINTER_BYTES:
-        raise DataError(f"{network.path} in {source.address} has only {entries[0].size} bytes: no network", hint)
+        raise DataError(
+            f"{network.path} in {source.address} has only {quantity(entries[0].size, 'byte')}: no network", hint
+        )
     return source, [Wanted(network.file, entries[0], None, "weights", "models")]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from medcli.core import plausibility
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
@@ -128,7 +128,7 @@ def evaluate_segmentation(
     overlap = _warn_of_overlap(frames, train, donors_in(index), source.is_network)
     scores = _score_all(frames, source, settings, workers or usable_cores(), progress)
     if not scores.rows:
-        raise DataError(f"none of {len(frames):,} frames could be evaluated: {scores.failures[0]}")
+        raise DataError(f"none of {quantity(len(frames), 'frame')} could be evaluated: {scores.failures[0]}")
     trained = None if train is None else sorted(set(train))
     about = EvaluationContext(source.name, settings.labels, settings.visible_grey, overlap, scores.failures, trained)
     done = frames.iloc[scores.rows].reset_index(drop=True)

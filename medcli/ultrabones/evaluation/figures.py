@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.errors import quantity
 from medcli.core.files import make_output_folder, write_bytes, write_json
 from medcli.core.image_io import read_grey, write_image
 from medcli.core.overlays import overlay_masks
@@ -53,7 +54,9 @@ def draw_curves(result: SegmentationResult, path: Path) -> None:
     axes.legend(loc="lower right")
     specimens = " ".join(map(str, result.specimens))
     shade = "; shaded: 95 % interval over specimens" if result.interval_95 is not None else ""
-    figure.suptitle(f"{result.protocol} protocol, specimens {specimens}, {result.frames:,} frames{shade}", fontsize=11)
+    figure.suptitle(
+        f"{result.protocol} protocol, specimens {specimens}, {quantity(result.frames, 'frame')}{shade}", fontsize=11
+    )
     _save(figure, path, dpi=110)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medcli.core.errors import quantity
 from medcli.core.files import write_json
 from medcli.core.progress import SILENT, Progress
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
@@ -51,7 +52,7 @@ class Reproduction:
         if self.reproduced:
             return f"reproduced: all {len(self.differences)} values within {self.tolerance:g} of the published ones"
         if not self.beyond:
-            return f"not reproduced: {len(self.failures):,} frames could not be read"
+            return f"not reproduced: {quantity(len(self.failures), 'frame')} could not be read"
         one = self.largest
         return (
             f"not reproduced: {self.beyond} of {len(self.differences)} values differ by more than {self.tolerance:g}, "

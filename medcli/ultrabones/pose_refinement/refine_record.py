@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import csv_text, write_bytes, write_text
 from medcli.core.image_io import read_grey
 from medcli.core.made_with import fingerprint, reject_other_options
@@ -257,7 +257,7 @@ def _image_mark(path: str) -> tuple[int, bytes]:
 
 def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: Path) -> None:
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
-    differing = [f"settings, poses, images or meshes of {len(changed)} frames differ"] if changed else []
+    differing = [f"settings, poses, images or meshes of {quantity(len(changed), 'frame')} differ"] if changed else []
     reject_other_options(report, differing, "give --overwrite to refine again", DataError)
 
 

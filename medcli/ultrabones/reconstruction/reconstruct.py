@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, usable_cores, write_text
 from medcli.core.image_io import read_grey, use_single_threaded_codecs
 from medcli.core.json_text import read_object
@@ -244,7 +244,7 @@ def _write(
     write_ply(out / f"{stem}.ply", kept_points, distances[kept], colours)
     write_xyz(out / f"{stem}.xyz", kept_points)
     title = (
-        f"{record.name}, {record.mask}, {record.poses} poses: {record.points:,} points, "
+        f"{record.name}, {record.mask}, {record.poses} poses: {quantity(record.points, 'point')}, "
         f"mean {record.distance_mm.mean:.3f} mm, 95 % below {record.distance_mm.percentile_95:.3f} mm"
     )
     draw_cloud(out / f"{stem}.png", points, distances, surfaces, title)
@@ -300,7 +300,12 @@ def _back_project_all(
     if unmarked:
         folder = next(iter(masks.values())).parent.name
         of_value = f"none of value {LABEL}, the only one that counts as bone"
-        logger.warning("%s: %d masks in %s have pixels but %s", sweep.name, unmarked, folder, of_value)
+        logger.warning(
+            "%s: %s pixels but %s",
+            sweep.name,
+            quantity(unmarked, f"mask in {folder} has", f"masks in {folder} have"),
+            of_value,
+        )
     return clouds, failures
 
 

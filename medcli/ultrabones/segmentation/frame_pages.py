@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.image_formats.damage import MAX_PIXELS_VARIABLE, DamagedImage, check_size, max_pixels
 from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
 
@@ -56,7 +56,7 @@ def movie_pages(path: Path) -> Iterator[Page]:
             number += 1
         expected = int(movie.get(cv2.CAP_PROP_FRAME_COUNT))
         if number == 0 or number < 0.9 * expected:  # the count in a header is only an estimate
-            raise DataError(f"{path} ends after {number} of {expected} frames: damaged or truncated")
+            raise DataError(f"{path} ends after {number} of {quantity(expected, 'frame')}: damaged or truncated")
     finally:
         movie.release()
 
@@ -136,7 +136,8 @@ def _check_deflated(path: Path, start: int) -> None:
         rest = unpacking.unconsumed_tail
     if size > limit:
         raise DataError(
-            f"{path} unpacks to more than {limit} bytes, 8 for each pixel of the limit ({MAX_PIXELS_VARIABLE})"
+            f"{path} unpacks to more than {quantity(limit, 'byte')}, 8 for each pixel of the limit "
+            f"({MAX_PIXELS_VARIABLE})"
         )
     if not unpacking.eof:
         raise DataError(f"{path} is truncated: its deflated data have no end")
@@ -168,12 +169,14 @@ def _check_dicom(path: Path, content: Any) -> int:
             pixels = pixels * 2 // 3
         expected, found = (pixels * allocated + 7) // 8, len(content.PixelData)
         if not expected <= found <= expected + 1:  # an odd number of bytes is filled up
-            size = f"{frames} frames of {columns} x {rows}" if frames > 1 else f"{columns} x {rows} pixels"
-            raise DataError(f"{path} is damaged: {found} bytes of pixel data, expected {expected} for {size}")
+            size = f"{quantity(frames, 'frame')} of {columns} x {rows}" if frames > 1 else f"{columns} x {rows} pixels"
+            raise DataError(
+                f"{path} is damaged: {quantity(found, 'byte')} of pixel data, expected {expected} for {size}"
+            )
         return frames
     packed = list(generate_frames(content.PixelData, number_of_frames=frames if frames < len(content.PixelData) else 1))
     if len(packed) != frames:
-        raise DataError(f"{path} is damaged: it has {len(packed)} frames, expected {frames}")
+        raise DataError(f"{path} is damaged: it has {quantity(len(packed), 'frame')}, expected {frames}")
     return frames
 
 

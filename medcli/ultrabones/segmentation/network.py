@@ -5,14 +5,16 @@ The published model is ``build_model("fpn", "resnet34", "imagenet")``.
 
 from __future__ import annotations
 
+import difflib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.weights import most_bytes_for, read_tensors
+from medcli.ultrabones.segmentation.settings import ARCHITECTURES, ENCODERS
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +64,43 @@ def check_encoder_weights(encoder: str, weights: str) -> None:
         raise _no_weights(encoder, weights)
 
 
+def check_architecture(arch: str) -> None:
+    """Make sure that there is such an architecture; the library is imported for a name that is not one of the usual.
+
+    Raises:
+        UsageError: there is none; names similar ones.
+    """
+    if arch.lower() in ARCHITECTURES:
+        return
+    import segmentation_models_pytorch as smp
+
+    known = list(smp.MODEL_ARCHITECTURES_MAPPING)
+    if arch.lower() not in known:
+        raise UsageError(f"no architecture '{arch}'{_similar(arch.lower(), known)}", f"one of: {', '.join(known)}")
+
+
+def check_encoder(encoder: str) -> None:
+    """Make sure that there is such an encoder; the library is imported for a name that is not one of the usual.
+
+    Raises:
+        UsageError: there is none; names similar ones.
+    """
+    if encoder in ENCODERS:
+        return
+    if ":" in encoder:  # timm would look for it on a server or in a folder, also when a checkpoint's header says so
+        raise UsageError(f"encoder '{encoder}' is a place, not a name", "tu-NAME for any model that timm has built in")
+    import segmentation_models_pytorch as smp
+    import timm
+
+    if encoder.startswith("tu-"):
+        known, is_known = [f"tu-{name}" for name in timm.list_models()], timm.is_model(encoder[3:])
+    else:
+        known = list(smp.encoders.get_encoder_names())
+        is_known = encoder in known
+    if not is_known:
+        raise UsageError(f"no encoder '{encoder}'{_similar(encoder, known)}", "or tu-NAME for any model of timm")
+
+
 def _no_weights(encoder: str, weights: str | Path) -> DataError:
     return DataError(f"encoder weights '{weights}' are neither a published set of {encoder} nor a file", _REMEDY)
 
@@ -69,12 +108,8 @@ def _no_weights(encoder: str, weights: str | Path) -> DataError:
 def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
     import segmentation_models_pytorch as smp
 
-    if arch.lower() not in smp.MODEL_ARCHITECTURES_MAPPING:
-        raise UsageError(f"no architecture '{arch}'", f"one of: {', '.join(smp.MODEL_ARCHITECTURES_MAPPING)}")
-    if ":" in encoder:  # timm would look for it on a server or in a folder, also when a checkpoint's header says so
-        raise UsageError(f"encoder '{encoder}' is a place, not a name", "tu-NAME for any model that timm has built in")
-    if not encoder.startswith("tu-") and encoder not in smp.encoders.get_encoder_names():
-        raise UsageError(f"no encoder '{encoder}'{_similar(encoder)}", "or tu-NAME for any model of timm")
+    check_architecture(arch)
+    check_encoder(encoder)
     try:
         model: torch.nn.Module = smp.create_model(arch, encoder, encoder_weights=weights, in_channels=1, classes=1)
     except (ValueError, RuntimeError, KeyError) as error:
@@ -117,12 +152,8 @@ def _is_weights_name(encoder: str, weights: str) -> bool:
     return weights in encoders[encoder]["pretrained_settings"]
 
 
-def _similar(encoder: str) -> str:
-    import difflib
-
-    import segmentation_models_pytorch as smp
-
-    close = difflib.get_close_matches(encoder, smp.encoders.get_encoder_names())
+def _similar(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known)
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 

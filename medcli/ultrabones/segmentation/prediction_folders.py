@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import make_output_folder, write_json
 from medcli.core.json_text import read_object
 from medcli.training.description import list_of
@@ -66,7 +66,8 @@ def prepare_folders(
         foreign = [folder for folder in folders if _holds_foreign_masks(folder)]
         if foreign:
             raise UsageError(
-                f"{len(foreign)} folders hold masks that medcli did not write, first {foreign[0]}",
+                f"{quantity(len(foreign), 'folder holds', 'folders hold')} masks that medcli did not write, "
+                f"first {foreign[0]}",
                 "choose another folder (--out DIR), keep them (--skip-existing) or replace them (--overwrite)",
             )
     for folder in folders:

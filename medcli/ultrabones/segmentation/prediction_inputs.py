@@ -125,7 +125,10 @@ def _expand(path: Path, out: Path | None) -> Iterator[InputSource]:
             if Path(match).is_dir() or _is_wanted(Path(match)):
                 yield from _expand(Path(match), out)
     else:
-        raise UsageError(f"no such file or folder: {path}")
+        raise UsageError(
+            f"no such file or folder: {path}",
+            "name images, movies, DICOM files, folders or patterns; paths start in the current folder",
+        )
 
 
 def _folder(path: Path, out: Path | None) -> Iterator[InputSource]:

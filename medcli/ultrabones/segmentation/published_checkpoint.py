@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError, printable
+from medcli.core.errors import DataError, printable, quantity
 from medcli.training.checkpoint_files.inert_values import StandIn
 from medcli.training.checkpoint_files.safe_unpickler import PickledModel, TensorRecord, read_pickled_model
 from medcli.training.weights import load_state
@@ -75,7 +75,7 @@ def recognise(shapes: Shapes, path: Path) -> tuple[str, str]:
                     return arch, encoder
             raise DataError(f"{path} has the encoder {encoder}, but no architecture with its defaults fits the rest")
     first = next((shape[1] for shape in encoder_shapes.values() if len(shape) == 4), 1)
-    channels = f"; its first layer takes {first} channels, expected 1" if first != 1 else ""
+    channels = f"; its first layer takes {quantity(first, 'channel')}, expected 1" if first != 1 else ""
     raise DataError(f"{path} holds a network of no known encoder{channels}")
 
 
@@ -94,7 +94,9 @@ def _records(pickled: PickledModel) -> dict[str, TensorRecord]:
     if not found:
         raise DataError(f"{pickled.path} holds no network: {_describe(root)} without weights")
     if len(found) > _MOST_TENSORS:
-        raise DataError(f"{pickled.path} holds {len(found):,} tensors, no network has more than {_MOST_TENSORS:,}")
+        raise DataError(
+            f"{pickled.path} holds {quantity(len(found), 'tensor')}, no network has more than {_MOST_TENSORS:,}"
+        )
     return found
 
 

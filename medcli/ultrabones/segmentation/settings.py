@@ -15,6 +15,14 @@ from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 
 Augmentation = Literal["trivial", "none"]
 Labels = Literal["partial", "full"]
+_ARCHITECTURES = "fpn unet unetplusplus manet linknet pspnet pan deeplabv3 deeplabv3plus upernet segformer"
+_ENCODERS = (
+    "resnet18 resnet34 resnet50 resnet101 resnext50_32x4d se_resnext50_32x4d densenet121 efficientnet-b0 "
+    "efficientnet-b1 efficientnet-b2 efficientnet-b3 efficientnet-b4 mobilenet_v2 mit_b0 mit_b1 mit_b2 vgg16_bn "
+    "tu-mobilenetv3_small_050 tu-mobilenetv3_large_100 tu-convnext_tiny tu-efficientnetv2_rw_t"
+)
+ARCHITECTURES, ENCODERS = tuple(_ARCHITECTURES.split()), tuple(_ENCODERS.split())
+"""The networks that are used most: known without a library, and offered by the shell; others can be typed as well."""
 AUGMENTATIONS, LABELS = get_args(Augmentation), get_args(Labels)
 MONITORS = {
     "loss": Monitor("val_loss", "as published"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.contents_check import no_native_image
@@ -144,12 +144,12 @@ def make_plan(
         raise no_native_image(root)
     double = sum(path in contents.doubles for planes in contents.images.values() for path in planes.values())
     if double:
-        _LOG.warning("%d images exist twice; the first of each is used", double)
+        _LOG.warning("%s twice; the first of each is used", quantity(double, "image exists", "images exist"))
     poses = study.table(POSES)
     plan = UndistortionPlan(study.table_file(POSES), study.table_file(DISTORTIONS), DistortionTable(study))
     ids = folder_index.select_ids(list(contents.images), selection.ids)
     if not ids:
-        raise DataError(f"none of the {len(contents.images)} ids in {root} is among --ids")
+        raise DataError(f"none of the {quantity(len(contents.images), 'id')} in {root} is among --ids")
     if out.is_dir():
         with os.scandir(out) as entries:
             prefix = folder_index.CALIBRATED_PREFIX

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from medcli.core.checking.check_lines import Checklist
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds
 from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.checks.check_knee import check_components
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES, TableKind
+from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import RUNS, find_trials
 from medcli.veriserum.geometry.biplane import SourceIntensifier
@@ -23,9 +25,6 @@ from medcli.veriserum.geometry.biplane import SourceIntensifier
 _CALIBRATIONS = 10
 """Published rows of each calibration table."""
 _GET_TABLES = "get the tables again: medcli download veriserum --only csv"
-_RATE_COLUMNS = ("frame_rate", "framerate", "fps", "frequency_hz")
-_TIME_COLUMNS = {"time_s": 1.0, "time_ms": 1e3, "timestamp_ms": 1e3, "acquisition_time_s": 1.0}
-_SIDE_COLUMNS = ("side", "laterality", "leg", "knee_side")
 
 
 def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | None:
@@ -40,8 +39,10 @@ def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | Non
             continue
         repeated = rows.index[rows.index.duplicated()]
         file = study.table_file(kind)
-        figure = f"{len(rows):,} rows in {file.name}, {len(repeated):,} repeat an id"
-        expected = "" if kind is POSES or len(rows) == _CALIBRATIONS else f"; published: {_CALIBRATIONS} rows"
+        figure = f"{quantity(len(rows), 'row')} in {file.name}, {len(repeated):,} repeat an id"
+        expected = (
+            "" if kind is POSES or len(rows) == _CALIBRATIONS else f"; published: {quantity(_CALIBRATIONS, 'row')}"
+        )
         twice = [f"{file.name}: id {number} twice" for number in dict.fromkeys(repeated.tolist())]
         wrong, warn = ([], twice) if kind is POSES else (twice, [])  # both components may stand under one id
         figure += expected
@@ -66,7 +67,7 @@ def _check_copies(checks: Checklist, study: VeriserumStudy) -> None:
     if compared:
         checks.add(
             "tables and database",
-            f"{compared} tables compared, {len(differing)} differences",
+            f"{quantity(compared, 'table')} compared, {quantity(len(differing), 'difference')}",
             warn=differing,
             advice="the CSV file is used; delete the outdated one",
         )
@@ -75,7 +76,7 @@ def _check_copies(checks: Checklist, study: VeriserumStudy) -> None:
 def _differences(one: pd.DataFrame, other: pd.DataFrame, kind: TableKind) -> list[str]:
     found = []
     if apart := len(one.index.symmetric_difference(other.index)):
-        found.append(f"{apart:,} ids in one of them only")
+        found.append(f"{quantity(apart, 'id')} in one of them only")
     both = one.index.intersection(other.index)
     for name in one.columns.intersection(other.columns):
         if kind is POSES and name not in (*POSE_COLUMNS, "anatomy_id", "obsolete"):
@@ -85,7 +86,7 @@ def _differences(one: pd.DataFrame, other: pd.DataFrame, kind: TableKind) -> lis
         same = (np.abs(first - second) <= 1e-6) | (a.astype(str) == b.astype(str)).to_numpy()
         same |= (a.isna() & b.isna()).to_numpy()
         if not same.all():
-            found.append(f"{int((~same).sum()):,} ids differ in {name}")
+            found.append(f"{quantity(int((~same).sum()), 'id differs', 'ids differ')} in {name}")
     return found
 
 
@@ -104,7 +105,7 @@ def check_poses(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -
     runs = [trials.rule] if trials.rule == RUNS else []
     advice = "no column names the trials: splits follow runs of ids"
     checks.add("trials", f"{trials.of.nunique():,} by {trials.rule}", warn=runs, advice=advice)
-    _check_components(checks, poses)
+    check_components(checks, study, poses)
     _check_side_and_rate(checks, poses)
 
 
@@ -122,28 +123,12 @@ def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) ->
         empty = int(found[name].isna().sum())
         parts.append(f"{name.removesuffix('_id')} {found[name].nunique()}")
         wrong += [f"{name} {number} of the pose table is not there" for number in lost]
-        wrong += [f"{name} is no whole number in {empty:,} rows"] if empty else []
+        wrong += [f"{name} is no whole number in {quantity(empty, 'row')}"] if empty else []
     checks.add("ids of the pose table", "used: " + ", ".join(parts), wrong, advice=_GET_TABLES)
 
 
-def _check_components(checks: Checklist, poses: pd.DataFrame) -> None:
-    """Both components under one measurement: what knee motion is computed from."""
-    name = "femur and tibia"
-    if not {"measurement_id", "anatomy_id"} <= set(poses.columns):
-        checks.unknown(name, "the pose table has no measurement_id or anatomy_id", "pair them by image id")
-        return
-    kind_of = {number: kind for kind, numbers in KINDS.items() for number in numbers}
-    kinds = folder_index.whole_numbers(poses["anatomy_id"]).map(kind_of)
-    groups = kinds.groupby(poses["measurement_id"])
-    both, total = int((groups.nunique() == 2).sum()), groups.ngroups
-    middle = groups.size().median() if total else 0
-    figure = f"{both:,} of {total:,} measurements hold both; {middle:g} rows in the median"
-    lacking = [] if both else ["no measurement_id has a femur and a tibia"]
-    checks.add(name, figure, warn=lacking, advice="motion of the knee needs both: pair them by image id")
-
-
 def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
-    side = next((name for name in _SIDE_COLUMNS if name in poses.columns), None)
+    side = first_of(SIDE_COLUMNS, poses.columns)
     if side is None:
         checks.unknown("side", "no column names left or right", "state the side where signs depend on it")
     else:
@@ -164,10 +149,10 @@ def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
 
 
 def _frame_rates(poses: pd.DataFrame) -> tuple[str, list[float]] | None:
-    for name in _RATE_COLUMNS:
+    for name in RATE_COLUMNS:
         if name in poses.columns:
             return name, sorted(set(pd.to_numeric(poses[name], errors="coerce").fillna(0).tolist()))
-    for name, per_second in _TIME_COLUMNS.items():
+    for name, per_second in TIME_COLUMNS.items():
         if {name, "measurement_id"} <= set(poses.columns):
             times = pd.to_numeric(poses[name], errors="coerce").sort_index()
             steps = times.groupby(poses["measurement_id"]).diff().dropna()
@@ -230,17 +215,17 @@ def check_image_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFram
     total = sum(map(len, images.values()))
     checks.add(
         "pairs",
-        f"{len(images):,} ids, {total:,} images, {len(alone):,} without a plane",
+        f"{quantity(len(images), 'id')}, {quantity(total, 'image')}, {len(alone):,} without a plane",
         warn=alone,
         advice="pairs need both planes: medcli download veriserum",
     )
     if poses is not None:
         lost = sorted(set(images) - set(poses.index))
         rows = len(set(poses.index) - set(images))
-        partial = [f"{rows:,} rows have no image"] if rows else []
+        partial = [f"{quantity(rows, 'row has', 'rows have')} no image"] if rows else []
         checks.add(
             "images in the table",
-            f"{len(lost):,} ids without a row; {rows:,} rows without images",
+            f"{quantity(len(lost), 'id')} without a row; {quantity(rows, 'row')} without images",
             [f"id {number} is not in the pose table" for number in lost],
             partial,
             "a part of the images is here, or the table is of another release",
@@ -248,7 +233,7 @@ def check_image_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFram
     copies, different = _doubles(study)
     checks.add(
         "one file an image",
-        f"{len(copies) + len(different):,} images have several files",
+        f"{quantity(len(copies) + len(different), 'image has', 'images have')} several files",
         different,
         copies,
         "keep one of them in the data folder",

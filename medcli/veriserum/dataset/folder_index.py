@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.tables import check_columns, header_of, read_frame, read_table_text
 from medcli.veriserum.dataset.database import columns_of, connect, quoted
 from medcli.veriserum.dataset.image_doubles import Doubles
@@ -176,7 +176,9 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     table = read_every_row(path, kind)
     repeated = table.index.duplicated()
     if repeated.any():
-        _LOG.warning("%s: %d rows repeat an id; the first of each is used", path, repeated.sum())
+        _LOG.warning(
+            "%s: %s an id; the first of each is used", path, quantity(int(repeated.sum()), "row repeats", "rows repeat")
+        )
     return table[~repeated]
 
 
@@ -190,7 +192,7 @@ def read_every_row(path: Path, kind: TableKind) -> pd.DataFrame:
     ids = pd.to_numeric(table["id"], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0) & (ids.abs() < _LARGEST_ID)
     if not whole.all():
-        _LOG.warning("%s: %d rows without a whole number as id are omitted", path, (~whole).sum())
+        _LOG.warning("%s: omitted %s without a whole number as id", path, quantity(int((~whole).sum()), "row"))
     table = table[whole].set_index(ids[whole].astype("int64").rename("id")).drop(columns="id")
     if table.empty:
         raise DataError(f"{path} has no row with a whole number as id: it is not a {kind.title}")
@@ -241,7 +243,10 @@ def is_obsolete(poses: pd.DataFrame) -> pd.Series:
     marks = pd.to_numeric(poses["obsolete"], errors="coerce")
     words = marks.isna() & poses["obsolete"].notna()
     if words.any():
-        _LOG.warning("obsolete is not a number in %d rows of the pose table; they count as replaced", words.sum())
+        _LOG.warning(
+            "obsolete is not a number in %s of the pose table; such a row counts as replaced",
+            quantity(int(words.sum()), "row"),
+        )
     return (marks.fillna(0) != 0) | words
 
 

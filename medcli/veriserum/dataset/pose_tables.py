@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.veriserum.dataset import folder_index
@@ -48,8 +48,8 @@ def with_plausible_poses(poses: pd.DataFrame, what: str) -> pd.DataFrame:
     if not good.all():
         first = poses.index[~good][0]
         _LOG.warning(
-            "%s: %d poses are not six plausible numbers and are omitted, the first is that of id %s: %s",
-            *(what, (~good).sum(), first, pose_problem(poses.loc[[first]])),
+            "%s: %s not six plausible numbers and omitted, the first of id %s: %s",
+            *(what, quantity(int((~good).sum()), "pose is", "poses are"), first, pose_problem(poses.loc[[first]])),
         )
     return pd.DataFrame(poses[good])
 

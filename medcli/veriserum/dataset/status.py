@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcli.core.dataset_status import DataFolder
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.detector import PLANES
@@ -31,10 +31,10 @@ def survey_veriserum(root: Path) -> DataFolder:
     study = VeriserumStudy(root)
     contents = study.contents
     planes = {plane: sum(plane in files for files in contents.images.values()) for plane in PLANES}
-    folder.found["images"] = f"{planes['bs']:,} bs and {planes['fs']:,} fs of {len(contents.images):,} ids"
+    folder.found["images"] = f"{planes['bs']:,} bs and {planes['fs']:,} fs of {quantity(len(contents.images), 'id')}"
     for plane, count in planes.items():
         if missing := len(contents.images) - count:
-            folder.problems.append(f"{missing:,} ids have no {plane} image")
+            folder.problems.append(f"{quantity(missing, 'id has', 'ids have')} no {plane} image")
     tables = {
         kind.title: _describe(study, kind, folder)
         for kind in (folder_index.POSES, folder_index.DISTORTIONS, folder_index.SOURCES)
@@ -43,7 +43,7 @@ def survey_veriserum(root: Path) -> DataFolder:
     if poses is not None and contents.images:
         without = len(set(contents.images) - set(poses.index))
         if without:
-            folder.problems.append(f"{without:,} ids have images but no row in the pose table")
+            folder.problems.append(f"{quantity(without, 'id has', 'ids have')} images but no row in the pose table")
     if not contents.images or any(table is None for table in tables.values()):
         folder.propose("download", _WHY, "veriserum", "--dest", root)
     _propose(folder, study, tables)
@@ -56,7 +56,7 @@ def _describe(study: VeriserumStudy, kind: folder_index.TableKind, folder: DataF
     except DataError as error:
         folder.problems.append(error.message)
         return None
-    note = f"{len(table):,} rows in {study.table_file(kind).relative_to(study.root)}"
+    note = f"{quantity(len(table), 'row')} in {study.table_file(kind).relative_to(study.root)}"
     if kind is folder_index.POSES and (obsolete := int(folder_index.is_obsolete(table).sum())):
         note += f", {obsolete:,} of them obsolete"
     folder.found[kind.title] = note
@@ -74,7 +74,9 @@ def _propose(folder: DataFolder, study: VeriserumStudy, tables: Mapping[str, pd.
         folder.propose("calibrate", "correct the distortion of the images", "veriserum", "--root", root)
     anatomy = _trainable(poses, contents)
     if anatomy is None:
-        folder.problems.append(f"pairs from fewer than {_LEAST_TRIALS} trials for every implant: too few to train on")
+        folder.problems.append(
+            f"pairs from fewer than {quantity(_LEAST_TRIALS, 'trial')} for every implant: too few to train on"
+        )
         return
     words = () if anatomy == "1" else ("--anatomy", anatomy)
     folder.propose("train", "train the pose of implants", "pose", "--root", root, *words)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.database import read_measurements
 
@@ -110,7 +110,8 @@ def split_by_trial(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
     names = {int(trial): int(mine.index[mine == trial].min()) for trial in mine.unique()}
     if len(names) < 3:
         raise DataError(
-            f"{len(poses)} pairs are from {len(names)} trials (by {trials.rule}): a split needs three",
+            f"{quantity(len(poses), 'pair is', 'pairs are')} from {quantity(len(names), 'trial')} (by "
+            f"{trials.rule}): a split needs three",
             "choose another --anatomy, or --split published, which does not keep trials apart",
         )
     order = sorted(names, key=lambda trial: hashlib.sha256(str(names[trial]).encode()).hexdigest())
@@ -131,7 +132,7 @@ def split_as_published(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
     chosen = _ids(poses.index)[:PUBLISHED_IDS]
     cut = int(PUBLISHED_SHARE * len(chosen))
     if not 0 < cut < len(chosen):
-        raise DataError(f"{len(chosen)} pairs cannot be split")
+        raise DataError(f"{quantity(len(chosen), 'pair')} cannot be split")
     return _finish(poses, {"train": chosen[:cut], "val": chosen[cut:], "test": chosen[cut:]}, trials)
 
 
@@ -180,7 +181,8 @@ def _finish(poses: pd.DataFrame, sides: dict[str, Ids], trials: Trials) -> Trial
     warnings = []
     if shared:
         warnings.append(
-            f"{len(shared)} trials are shared between the splits: errors underestimate those on new recordings"
+            f"{quantity(len(shared), 'trial is', 'trials are')} shared between the splits: "
+            "errors underestimate those on new recordings"
         )
     if leaks:
         warnings.append(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, usable_cores, write_json
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.json_text import read_object
@@ -180,7 +180,7 @@ def _implants(starts: StartPoses, ids: Sequence[tuple[int, int]] | None) -> dict
     found = {number: placed for number, placed in implants_of_pairs(rows, chosen).items() if placed}
     if not found:
         raise DataError(
-            f"no pose of a known implant among {len(chosen):,} ids of {study.table_file(POSES)}",
+            f"no pose of a known implant among {quantity(len(chosen), 'id')} of {study.table_file(POSES)}",
             "check --root, --ids and the columns anatomy_id and obsolete",
         )
     return found

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
@@ -144,7 +144,7 @@ def _estimates(
         assert predictions is not None
         found = estimates_from_table(predictions, ids)
     if not len(found.ids):
-        raise DataError(f"none of {len(ids)} pairs could be evaluated: {found.failures[0]}")
+        raise DataError(f"none of {quantity(len(ids), 'pair')} could be evaluated: {found.failures[0]}")
     return found
 
 
@@ -185,8 +185,8 @@ def _warn(leaks: int, pairs: int, missing: Sequence[str]) -> tuple[str, ...]:
     """Log the limitations of the results, and return them."""
     warnings = [f"no outline errors: {reason}" for reason in missing]
     if leaks:
-        near = f"{leaks} of {pairs} pairs are neighbours of training pairs: errors on new recordings are larger"
-        warnings.insert(0, near)
+        near = f"{leaks} of {quantity(pairs, 'pair')} have neighbours among the training pairs"
+        warnings.insert(0, f"{near}: errors on new recordings are larger")
     for warning in warnings:
         _LOG.warning("%s", warning)
     return tuple(warnings)

@@ -117,7 +117,10 @@ def _choose(
         words = f"{settings.split} pairs of the checkpoint's split by {splits.get('rule')}"
     else:
         split = choose_pairs(pairs)
-        chosen, words = getattr(split, settings.split), f"{settings.split} pairs of the split by {split.rule}"
+        chosen, words = (
+            getattr(split, settings.split),
+            f"{settings.split} pairs of the split by {split.rule}",
+        )
     if not len(chosen):
         raise DataError(f"no pair to evaluate ({words})", "choose with --split or --ids")
     return chosen, words, train

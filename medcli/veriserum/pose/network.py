@@ -6,7 +6,6 @@ images fit unchanged. Output: (B, 9), the translation in millimetres and the fir
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from medcli.core.errors import DataError, UsageError
 from medcli.training.weights import most_bytes_for, read_tensors
-from medcli.veriserum.pose.settings import BACKBONE, NO_WEIGHTS, REMEDY, check_backbone_weights
+from medcli.veriserum.pose.settings import BACKBONE, NO_WEIGHTS, REMEDY, check_backbone, check_backbone_weights
 
 GREY_MEAN, GREY_STD = 0.449, 0.226
 """Mean and standard deviation of ImageNet in grey, which its weights expect."""
@@ -75,22 +74,10 @@ def build_pose_network(backbone: str = BACKBONE, weights: str | Path = NO_WEIGHT
     return PoseNetwork(model)
 
 
-def backbone_names() -> list[str]:
-    """Names accepted by ``build_pose_network``."""
-    import torchvision.models as zoo
-
-    with_helpers = ("googlenet", "inception_v3")  # their training needs auxiliary losses
-    return [name for name in zoo.list_models(module=zoo) if name not in with_helpers]
-
-
 def _construct(name: str, state: dict[str, Tensor] | None) -> nn.Module:
     import torchvision.models as zoo
 
-    names = backbone_names()
-    if name not in names:
-        close = difflib.get_close_matches(name, names)
-        similar = f"; did you mean {', '.join(close)}?" if close else ""
-        raise UsageError(f"no backbone '{name}'{similar}", "a classification model of torchvision, such as resnet18")
+    check_backbone(name)
     model: nn.Module = zoo.get_model(name, weights=None)
     if state is not None:
         model.load_state_dict(state)

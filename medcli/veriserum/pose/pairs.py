@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import cache_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.training.batches import HostFrames, Transform, spread
@@ -101,7 +101,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
     if need_images and not files:
         which = "" if anatomy is None else f" of anatomy {anatomy}"
         raise DataError(
-            f"none of the {len(chosen)} poses{which} has both images in {study.root} ({source})",
+            f"none of the {quantity(len(chosen), 'pose')}{which} has both images in {study.root} ({source})",
             "download them: medcli download veriserum",
         )
     if source == ORIGINALS and files:
@@ -164,7 +164,7 @@ def open_pairs(
         ids = spread(getattr(split, name), settings.limit_pairs)
         planes, good, failed = _open_side(settings, pairs, ids, progress)
         if not len(good):
-            raise DataError(f"none of the {len(ids)} pairs of {name} can be read: {failed[0]}")
+            raise DataError(f"none of the {quantity(len(ids), 'pair')} of {name} can be read: {failed[0]}")
         parts = [planes, targets_of(pairs.poses.loc[ids[good]])]
         if name == "train" and settings.augment != "none":
             cameras = PairGeometry(pairs.study, pairs.poses).cameras

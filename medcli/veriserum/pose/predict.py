@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medcli import __version__
 from medcli.core.contact_sheet import contact_sheet
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, write_text
 from medcli.core.image_io import write_image
 from medcli.core.progress import SILENT, Progress
@@ -123,7 +123,7 @@ def predict_pose(
     found = estimate(predictor, reader, list(files.values()), "estimating", progress)
     failures += found.failures
     if not len(found.ids):
-        raise DataError(f"none of {len(files)} pairs could be read: {failures[0]}")
+        raise DataError(f"none of {quantity(len(files), 'pair')} could be read: {failures[0]}")
     done = [files[number] for number in found.ids.tolist()]
     rows = _rows(done, found.poses, known, predictor, settings)
     overlays = sheet = None

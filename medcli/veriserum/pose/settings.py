@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,6 +17,9 @@ from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 Augmentation = Literal["none", "published"]
 AUGMENTATIONS = get_args(Augmentation)
 BACKBONE = "resnext50_32x4d"
+_BACKBONES = "resnet18 resnet34 resnet50 resnet101 resnext50_32x4d efficientnet_b0 efficientnet_v2_s convnext_tiny"
+BACKBONES = tuple(_BACKBONES.split())
+"""The backbones that are used most: known without a library, and offered by the shell; others can be typed as well."""
 NO_WEIGHTS = "none"
 MONITORS = {
     "loss": Monitor("val_loss", "as published"),
@@ -79,6 +83,29 @@ def check_pose_settings(settings: PoseSettings) -> None:
     if settings.size < _SMALLEST_SIZE:
         raise UsageError(f"--size {settings.size} is too small: at least {_SMALLEST_SIZE} pixels")
     anatomy_ids(settings.anatomy)
+
+
+def check_backbone(name: str) -> None:
+    """Make sure that there is such a backbone; torchvision is imported for a name outside :data:`BACKBONES` only.
+
+    Raises:
+        UsageError: there is none; names similar ones.
+    """
+    if name in BACKBONES:
+        return
+    names = backbone_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names)
+        similar = f"; did you mean {', '.join(close)}?" if close else ""
+        raise UsageError(f"no backbone '{name}'{similar}", "a classification model of torchvision, such as resnet18")
+
+
+def backbone_names() -> list[str]:
+    """Every name that ``medcli.veriserum.pose.network.build_pose_network`` accepts."""
+    import torchvision.models as zoo
+
+    with_helpers = ("googlenet", "inception_v3")  # their training needs auxiliary losses
+    return [name for name in zoo.list_models(module=zoo) if name not in with_helpers]
 
 
 def check_backbone_weights(weights: str) -> None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from medcli.core.errors import quantity
 from medcli.core.progress import SILENT, Progress
 from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row, WriteWeights
@@ -188,8 +189,8 @@ def _start_of(poses: pd.DataFrame, mean: NDArray[np.float64]) -> tuple[torch.Ten
 
 def _tell(pairs: Pairs, split: TrialSplit) -> None:
     logger.info(
-        "%d pairs (%s): %d to train, %d to validate, %d to test; trials by %s",
-        len(pairs.files),
+        "%s (%s): %d to train, %d to validate, %d to test; trials by %s",
+        quantity(len(pairs.files), "pair"),
         "calibrated images" if pairs.source == "calibrated" else "originals, calibrated on the fly",
         len(split.train),
         len(split.val),
@@ -197,7 +198,9 @@ def _tell(pairs: Pairs, split: TrialSplit) -> None:
         split.rule,
     )
     if pairs.incomplete:
-        logger.warning("%d poses are omitted: an image or its calibration is missing", pairs.incomplete)
+        logger.warning(
+            "%s omitted: an image or its calibration is missing", quantity(pairs.incomplete, "pose is", "poses are")
+        )
     for warning in split.warnings:
         logger.warning("%s", warning)
 

@@ -26,7 +26,9 @@ def test_without_the_name_of_a_subcommand_the_default_is_meant(
     verb: str, medcli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = {"train": ["--gpus", "99"], "predict": ["scans", "--device", "cpu"]}.get(verb, ["--quiet"])
+    words = {"train": ["--gpus", "99"], "predict": ["scans", "--device", "cpu"], "runs": ["--runs", "none"]}.get(
+        verb, ["--quiet"]
+    )
     short, long = medcli(verb, *words), medcli(verb, WITH_DEFAULT[verb], *words)
     assert short == long
     assert short.err.startswith("error: ")

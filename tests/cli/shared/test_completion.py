@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from medcli.cli.shared.completion import ARCHITECTURES, BACKBONES, ENCODERS, VALUES
+from medcli.cli.shared.completion import VALUES
+from medcli.ultrabones.segmentation.settings import ARCHITECTURES, ENCODERS
+from medcli.veriserum.pose.settings import BACKBONES
 from tests.cli.test_app import HEAVY, in_a_new_process
 from tests.conftest import Ran
 from tests.test_reference import COMMANDS
@@ -59,6 +61,8 @@ def test_names_of_commands_and_options(complete: Complete) -> None:
         ("evaluate --specimens ", [str(number) for number in range(1, 15)]),
         ("evaluate --specimens 2 7 1", ["1", "10", "11", "12", "13", "14"]),
         ("evaluate --specimens 2 7 --js", ["--json"]),
+        ("evaluate --specimens 3 2,1-3,7,1", ["2,1-3,7,10", "2,1-3,7,11", "2,1-3,7,12", "2,1-3,7,13", "2,1-3,7,14"]),
+        ("download ultrabones --only images,l", ["images,labels"]),
         ("train seg --train-specimens 10 12 1", ["1", "11", "13", "14"]),
         ("predict seg scans --specimens 1 1", ["10", "11", "12", "13", "14"]),
         ("predict seg sca", []),
@@ -85,6 +89,7 @@ def test_what_is_on_this_machine(complete: Complete, tmp_path: Path, monkeypatch
     (tmp_path / "data/weights/epoch_30/net.safetensors").touch()
     (tmp_path / "demo/ultrabones").mkdir(parents=True)
     assert complete("evaluate --root bones --specimens ") == ["3", "21"]
+    assert complete("evaluate --root bones --specimens 3,") == ["3,21"]
     assert complete("label --root bones --records ") == ["2"]
     assert complete("evaluate --checkpoint ") == [
         "runs/seg/a/best.safetensors",
@@ -95,6 +100,13 @@ def test_what_is_on_this_machine(complete: Complete, tmp_path: Path, monkeypatch
     assert complete("evaluate --root ") == ["demo/ultrabones"]
     assert complete("evaluate --device cuda") == ["cuda", "cuda:0", "cuda:1"]
     assert {"runs/seg/a", "demo"} <= set(complete("report "))
+    assert complete("runs compare ") == ["seg/a"]
+    assert complete("runs compare a") == ["a"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert complete("runs repeat --runs ../runs ") == ["seg/a"]
+    assert complete("report ../runs/s") == ["../runs/seg/a"]
+    assert complete(f"report {tmp_path.as_posix()}/runs/seg/") == [f"{tmp_path.as_posix()}/runs/seg/a"]
 
 
 def test_the_names_of_networks_are_names_of_the_libraries() -> None:
@@ -103,9 +115,9 @@ def test_the_names_of_networks_are_names_of_the_libraries() -> None:
     import torchvision
 
     names = set(smp.encoders.get_encoder_names()) | {f"tu-{name}" for name in timm.list_models()}
-    assert set(ENCODERS.split()) <= names
-    assert set(ARCHITECTURES.split()) <= set(smp.MODEL_ARCHITECTURES_MAPPING)
-    assert set(BACKBONES.split()) <= set(torchvision.models.list_models(module=torchvision.models))
+    assert set(ENCODERS) <= names
+    assert set(ARCHITECTURES) <= set(smp.MODEL_ARCHITECTURES_MAPPING)
+    assert set(BACKBONES) <= set(torchvision.models.list_models(module=torchvision.models))
     given = {param.opts[0] for command in COMMANDS.values() for param in command.params}
     given |= {str(param.metavar) for command in COMMANDS.values() for param in command.params}
     assert VALUES.keys() <= given

@@ -105,5 +105,6 @@ def test_everything_wrong_in_a_file_is_listed(medcli: Callable[..., Ran], tmp_pa
         ran = medcli("train", "seg", "--config", file)
         assert ran.code == 2
         assert [words for words in expected if words not in ran.err] == []
+        assert ran.err.count("error: ") == ran.err.count("\n       "), "each with what to do next"
         assert "Zq7Xv9Kp2Lm4" not in ran.err
     assert medcli("train", "seg", "--config", tmp_path / "none.toml").code == 2

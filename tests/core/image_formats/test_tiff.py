@@ -114,7 +114,7 @@ def test_strips_that_are_too_short_or_elsewhere() -> None:
         ([zlib.compress(parts[0]), zlib.compress(parts[1][:-1])], 8, "expected 9000"),
         ([zlib.compress(parts[0]), zlib.compress(parts[1])[:-2]], 8, "expected 9000"),
         ([zlib.compress(parts[0]), zlib.compress(bytes(1 << 20))], 8, "expected 9000"),
-        ([parts[0]], 1, "1 parts, expected 2"),
+        ([parts[0]], 1, "1 part, expected 2"),
     ):
         with pytest.raises(DataError, match=reason):
             image_io.decode_grey(tiff(strips, image.shape, packing, 60), "a.tif")

@@ -19,7 +19,7 @@ def test_masks_on_disk_at_both_sizes(tmp_path: Path) -> None:
     settings = SweepSettings(frames=2, scale=0.3, predictions=True)
     frames = index_frames(make_ultrabones(tmp_path, (1,), settings=settings))
     source = StoredMasks("Labels_pred")
-    with pytest.raises(DataError, match="no mask in folder Absent of 1 records"):
+    with pytest.raises(DataError, match="no mask in folder Absent of 1 record"):
         StoredMasks("Absent").attach(frames)
     masks = mask_path(frames, "Labels_pred").tolist()
     Path(masks[1]).unlink()

@@ -119,4 +119,4 @@ def test_unknown_training_is_warned_of_and_a_frame_that_cannot_be_read_counts(
     ran = medcli("benchmark", *words)
     assert ran.code == 1
     assert f"warning: {UNKNOWN_TRAINING}" in ran.err
-    assert "error: not reproduced: 1 frames could not be read" in ran.err
+    assert "error: not reproduced: 1 frame could not be read" in ran.err

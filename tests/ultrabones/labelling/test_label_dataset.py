@@ -275,7 +275,7 @@ def test_poses_refined_on_another_image_are_refused(refined: Path) -> None:
     assert label_ultrabones(refined, records=[1], settings=REFINE).written == 0
     image[100, 100] ^= 1
     write_image(path, image)
-    with pytest.raises(DataError, match="settings, poses, images or meshes of 1 frames differ"):
+    with pytest.raises(DataError, match="settings, poses, images or meshes of 1 frame differ"):
         label_ultrabones(refined, records=[1], settings=REFINE)
 
 
@@ -497,7 +497,7 @@ class TestBadInput:
         edit_tracking(root, lambda table: table.drop(index=2))
         ran = medcli("label", "ultrabones", "--root", root, "--records", 1)
         assert ran.code == 0
-        assert "1 images without a row in the tracking table" in ran.out
+        assert "1 image without a row in the tracking table" in ran.out
 
     def test_unknown_specimen(self, root: Path, medcli: Callable) -> None:
         ran = medcli("label", "ultrabones", "--root", root, "--specimens", 5, 6)

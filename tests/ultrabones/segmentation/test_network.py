@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 from medcli.core.errors import DataError, UsageError
 from medcli.ultrabones.segmentation.network import build_model, read_tensors
+from tests.conftest import Ran
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,19 @@ def test_a_pickle_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(DataError, match="holds no state dict"):
         read_tensors(tmp_path / "list.pth")
+
+
+def test_wrong_names_are_listed_with_what_else_is_missing(medcli: Callable[..., Ran]) -> None:
+    words = ("--root", "none", "--gpus", "0", "--encoder-weights", "none")
+    ran = medcli("train", "seg", "--arch", "unt", "--encoder", "tu-resnet43", *words)
+    expected = ("no architecture 'unt'; did you mean unet", "no encoder 'tu-resnet43'; did you mean", "no folder none")
+    assert [text for text in expected if text not in ran.err] == []
+    assert (
+        medcli("train", "seg", "--arch", "DPT", "--encoder", "tu-vit_base_patch16_224", *words).err.count("error") == 1
+    )
+    ran = medcli("train", "pose", "--backbone", "resnet43", *words[:4])
+    assert "no backbone 'resnet43'; did you mean" in ran.err
+    assert "no folder none" in ran.err
 
 
 def test_unknown_names_are_usage_errors() -> None:

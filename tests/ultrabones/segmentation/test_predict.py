@@ -97,14 +97,14 @@ def test_masks_are_those_of_the_plain_pipeline(scans: Path, weights: Path, netwo
 
 
 def test_batches_and_workers_change_nothing(scans: Path, weights: Path, tmp_path: Path) -> None:
-    for number in range(3, 10):
+    for number in (3, 4):
         image_io.write_image(scans / f"scan{number}.png", made_image(number))
     found = []
-    for batch_size, workers in ((1, 1), (4, 3), (3, 2)):
+    for batch_size, workers in ((1, 1), (3, 2)):
         out = tmp_path / f"{batch_size}-{workers}"
         predict_seg([scans], weights, PredictSettings(out, False, "cpu", "32", batch_size, workers=workers))
         found.append({path.name: image_io.read_grey(path) for path in out.glob("*.png")})
-    assert len(found[0]) == 10
+    assert len(found[0]) == 5
     for other in found[1:]:
         assert other.keys() == found[0].keys()
         for name, mask in other.items():

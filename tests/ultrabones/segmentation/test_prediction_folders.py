@@ -30,7 +30,7 @@ def test_a_folder_says_which_network_filled_it(tmp_path: Path) -> None:
 
 def test_masks_of_another_program_are_not_replaced_unasked(tmp_path: Path) -> None:
     (tmp_path / "7_label_pred.png").touch()
-    with pytest.raises(UsageError, match="1 folders hold masks that medcli did not write"):
+    with pytest.raises(UsageError, match="1 folder holds masks that medcli did not write"):
         prepare_folders([tmp_path], manifest())
     prepare_folders([tmp_path], manifest(), skip_existing=True)
     assert not (tmp_path / MANIFEST).exists()  # they are still not ours

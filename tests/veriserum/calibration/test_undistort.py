@@ -444,7 +444,7 @@ def test_skip_obsolete_with_words_or_without_the_column(veriserum: Path, medcli:
     poses.to_csv(veriserum / POSES, index=False)
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete", "--json")
     assert json.loads(ran.out)["obsolete"] == 4
-    assert "obsolete is not a number in 1 rows" in ran.err
+    assert "obsolete is not a number in 1 row" in ran.err
     poses.drop(columns="obsolete").to_csv(veriserum / POSES, index=False)
     assert "no column obsolete" in medcli("calibrate", "veriserum", "--root", veriserum, "--skip-obsolete").err
 
@@ -454,7 +454,7 @@ def test_duplicates_are_reported(veriserum: Path, medcli: Run) -> None:
     shutil.copy(veriserum / "images/bs_000001.jpg", veriserum / "zz copy/bs_000001.jpg")
     ran = medcli("calibrate", "veriserum", "--root", veriserum)
     assert ran.code == 0
-    assert "1 images exist twice" in ran.err
+    assert "1 image exists twice" in ran.err
 
 
 @pytest.mark.parametrize("double", ["zz copy/bs_000002.jpg", "images/BS_000002.JPG", "images/bs_000002.png"])

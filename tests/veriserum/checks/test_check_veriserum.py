@@ -17,6 +17,7 @@ from medcli.core.checking.check_lines import Checklist
 from medcli.core.image_io import read_grey, write_image
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.fluoroscopy.motion import pose_cells
+from medcli.veriserum.checks.check_pairs import PairFindings, check_pose_frame, outline_share
 from medcli.veriserum.checks.check_pose_table import check_tables
 from medcli.veriserum.checks.check_veriserum import check_veriserum
 from medcli.veriserum.dataset.study import VeriserumStudy
@@ -173,6 +174,59 @@ def test_words_numbers_and_status(medcli: Callable[..., Ran], knees: Path, tmp_p
     assert (found["schema"], found["items"], found["looked_into"]) == ("medcli.check.v1", 4, 1)
 
 
+def disc(x: int, y: int = 120) -> np.ndarray:
+    return np.asarray(cv2.circle(np.zeros((256, 256), np.uint8), (x, y), 40, 1, -1), np.uint8) > 0
+
+
+def test_outlines_on_and_beside_the_implant() -> None:
+    image = np.where(disc(128), 60, 180).astype(np.uint8)
+    shares = [outline_share(image, disc(x)) for x in (128, 129, 178, 215)]
+    assert shares[0] == 1
+    assert shares == sorted(shares, reverse=True)
+    assert shares[1] > 0.4 > shares[2]
+    image[:, 130:] = 0  # outside of the field
+    assert np.isnan(outline_share(image, disc(215)))
+
+
+def test_one_misplaced_pair_among_many_fails() -> None:
+    def pair(number: int, bs: float, fs: float) -> PairFindings:
+        seen = {"world": {"bs": number != 7, "fs": True}}
+        return PairFindings(number, {}, {"world": True}, seen, {"world": False}, {"bs": bs, "fs": fs})
+
+    others = [pair(20, 0.1, 0.9), pair(21, 0.1, np.nan), *(pair(number, 0.9, 0.8) for number in range(30, 45))]
+    for pairs, state in (([pair(7, 0.1, 0.3), *others], "wrong"), (others, "ok")):
+        checks = Checklist()
+        check_pose_frame(checks, pairs, "world")
+        lines = {line.check: line for line in checks.lines}
+        assert lines["implant outlines"].state == state
+        assert lines[DARK].state != "wrong", "a single pair is lost in the shares"
+
+
+@pytest.mark.deep
+def test_single_misplaced_pairs_fail_and_no_healthy_one(made_once: MadeOnce, tmp_path: Path) -> None:
+    """Of 24 pairs two have the images of each other, and another one a pose 50 mm beside its implant."""
+    root = tmp_path / "many"
+    made = made_once(
+        "many-knees", lambda folder: make_veriserum(folder, pairs=24, frames_per_trial=2, obsolete_every=0)
+    )
+    shutil.copytree(made, root)
+    for path in root.glob("*.db"):
+        path.unlink()
+    assert states(root)["implant outlines"] == "ok"
+    for plane in ("bs", "fs"):
+        exchange(image(root, f"{plane}_000003"), image(root, f"{plane}_000020"))
+    assert outlined(root) == [3, 20]
+    edit(TABLE, lambda table: table.assign(tx=table["tx"] + 50.0 * (table["id"] == 9)))(root)
+    assert outlined(root) == [3, 9, 20]
+
+
+def outlined(root: Path) -> list[int]:
+    found = check_veriserum(Sources(root), workers=2)
+    (line,) = [line for line in found.lines if line.check == "implant outlines"]
+    assert all(f"implant outlines: {example}" in found.failures for example in line.examples)
+    return [int(example.split(":")[0].removeprefix("id ")) for example in line.examples]
+
+
 def test_tables_alone_are_checked_and_nothing_is_status_3(
     medcli: Callable[..., Ran], knees: Path, tmp_path: Path
 ) -> None:
@@ -189,3 +243,18 @@ def test_tables_and_database_that_disagree(tmp_path: Path) -> None:
         check_tables(checks, VeriserumStudy(root))
         assert {line.check: line.state for line in checks.lines}["tables and database"] == expected
         set_cell(TABLE, "tx", 1.0)(root)
+
+
+def test_both_components_of_a_moment_are_near_each_other(tmp_path: Path) -> None:
+    """What must be known of real data before knee motion: pairs under one id, and poses in one frame."""
+    from tests.support.knees import draw_knees, pose_rows, write_knees
+
+    rows = pose_rows(draw_knees(1, 4))
+    lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "a", rows)), workers=1).lines}
+    assert lines["femur and tibia"].figure == "1 of 1 measurement hold both, and 4 ids; 8 rows in the median"
+    assert (lines["components together"].state, lines["femur and tibia"].state) == ("ok", "ok")
+    assert "1 trial, 0 frames in them lack a pose" in lines["components together"].figure
+    rows.loc[rows["anatomy_id"] == 3, "tz"] *= -1
+    lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "b", rows)), workers=1).lines}
+    assert lines["components together"].state == "wrong"
+    assert "one frame" in lines["components together"].advice

@@ -19,7 +19,7 @@ def test_counts_problems_and_next_commands(veriserum: Path) -> None:
     found = survey_veriserum(veriserum)
     assert found.found["images"] == "4 bs and 3 fs of 4 ids"
     assert found.found["pose table"].startswith("4 rows in csv_files")
-    assert "1 ids have no fs image" in found.problems
+    assert "1 id has no fs image" in found.problems
     assert any("no source-intensifier calibration table" in problem for problem in found.problems)
     assert found.proposals[0].command == spell("medcli", "download", "veriserum", "--dest", veriserum)
 

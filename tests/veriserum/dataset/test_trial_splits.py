@@ -130,7 +130,7 @@ def test_published_split_is_in_id_order_and_reported_to_leak(tmp_path: Path) -> 
     assert (split.train[0], split.train[-1], split.val[0], split.val[-1]) == (11, 810, 811, 1010)
     assert np.array_equal(split.val, split.test)
     assert split.leaks == 1  # id 811 follows id 810 in one motion
-    assert "1 trials are shared between the splits" in split.warnings[0]
+    assert "1 trial is shared between the splits" in split.warnings[0]
 
 
 def test_split_by_frame_is_found_to_leak() -> None:

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from medcli.core.errors import DataError, UsageError
-from medcli.veriserum.pose.network import GREY_MEAN, GREY_STD, as_input, backbone_names, build_pose_network
+from medcli.veriserum.pose.network import GREY_MEAN, GREY_STD, as_input, build_pose_network
+from medcli.veriserum.pose.settings import backbone_names
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_0", "regnet_y_400mf"])

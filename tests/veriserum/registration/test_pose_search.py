@@ -113,7 +113,7 @@ def test_one_plane_gives_the_orientation_and_says_how_uncertain_the_depth_is(see
     ray = (true @ middle)[:3] - planes.fs.source_mm
     along = float(away @ ray / np.linalg.norm(ray))
     assert np.linalg.norm(away - along * ray / np.linalg.norm(ray)) < 0.5  # in plane
-    assert off(seen, anatomy, refined.pose)[1] < 2
+    assert off(seen, anatomy, refined.pose)[1] < 4  # 90 % of one-plane poses: Vogl et al. 2022
     one = standard_errors(pose_covariance(images, planes, mesh, refined.pose, refined.per_mm))[0]
     both = standard_errors(pose_covariance(seen.images, planes, mesh, refined.pose, refined.per_mm))[0]
     assert one > 3 * both

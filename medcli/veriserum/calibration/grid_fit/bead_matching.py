@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.calibration.grid_fit.phantom import (
     BEADS_ALONG,
     MIDDLE,
@@ -262,5 +262,7 @@ def _view(nodes: set[tuple[int, int]]) -> View:
     seen = [view for view, node in at.items() if node in nodes]
     if len(seen) != 1:
         what = "is not visible" if not seen else "is not the only one: " + ", ".join(view.value for view in seen)
-        raise DataError(f"{len(nodes)} beads of the grid found, but its orientation bead (at the top left) {what}")
+        raise DataError(
+            f"{quantity(len(nodes), 'bead')} of the grid found, but its orientation bead (at the top left) {what}"
+        )
     return seen[0]

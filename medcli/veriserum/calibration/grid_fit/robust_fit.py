@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.calibration.distortion_model import DistortionModel
 
 Points = NDArray[np.float64]
@@ -54,7 +54,7 @@ def fit_distortion(model: type[DistortionModel], centres_px: Points, beads_mm: P
             break
         used = kept
     if used.sum() < _LEAST_BEADS:
-        raise DataError(f"only {used.sum()} of {len(used)} beads agree with one smooth distortion")
+        raise DataError(f"only {used.sum()} of {quantity(len(used), 'bead')} agree with one smooth distortion")
     distortion.check_plausible("the fitted calibration")
     residuals_px = np.linalg.solve(distortion.jacobian(centres_px), residuals[..., None])[..., 0]
     return RobustFit(distortion, used, residuals, np.asarray(residuals_px, np.float64))
