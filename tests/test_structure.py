@@ -144,7 +144,7 @@ TESTED_IN = {
     "veriserum/registration/test_register.py": "cli/register",
     "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",
     "veriserum/registration/test_register_trial.py": (
-        "cli/register_trial veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
+        "veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
     ),
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medcli.cli.register_trial import trial
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
@@ -17,9 +16,9 @@ from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
     from medcli.veriserum.registration.register import RegisterResult
+    from medcli.veriserum.registration.register_trial import RegisterTrialResult
 
 app = App()
-app.command("trial")(trial)
 _MOST_ROWS = 20
 
 
@@ -159,5 +158,123 @@ def _show(output: Output, result: RegisterResult) -> None:
         "start": "the pose table, that is, the reference" if result.start == "table" else result.start,
         "frame": f"{result.frame}; planes: {result.inter_plane}",
         "poses": str(result.out),
+    }
+    output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))
+
+
+@app.command("trial")
+def trial(
+    output: Output,
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    out: Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")] = Path(
+        "trials_registered.csv"
+    ),
+    ids: options.Ids = None,
+    anatomies: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--anatomies",
+            metavar="N",
+            help="anatomy_id of the femoral and of the tibial component.  [default: those in the pose table]",
+        ),
+    ] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Smooth each trial by a spline, weighted by the standard errors.")
+    ] = False,
+    poses: options.PoseTable = None,
+    distortion: options.DistortionTable = None,
+    source_calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--source-calibration",
+            help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]",
+        ),
+    ] = None,
+    calibrated: options.Calibrated = None,
+    implants: Annotated[
+        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
+    ] = None,
+    inter_plane: options.InterPlane = None,
+    pose_frame: options.PoseFrame = "world",
+    planes: options.MatchedPlanes = "both",
+    least_similarity: Annotated[
+        float,
+        typer.Option(
+            "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
+        ),
+    ] = 0.5,
+    overlays: Annotated[
+        Path | None,
+        typer.Option("--overlays", help="Folder for a strip and a video of each trial.  [default: not drawn]"),
+    ] = None,
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Track both implants of a knee through trials, without start poses.
+
+    The first frame is searched; each further one is predicted, refined, and searched where it is lost. A second pass
+    runs backward. One row for each frame and component; trials already in OUT are not tracked again.
+
+    \b
+    The trial that has the ids 1 to 60, with a strip of frames and a video:
+      medcli register trial --ids 1-60 --overlays looks
+    Where the pose table names one component only:
+      medcli register trial --ids 1-60 --anatomies 1 3 --smooth
+    """
+    from medcli.veriserum.dataset import contents_check, folder_index
+
+    with refusals() as check:
+        check(contents_check.check_table, root, folder_index.POSES, poses)
+        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
+        check(contents_check.check_pair_images, root, calibrated)
+        check(contents_check.check_inter_plane, inter_plane)
+        if implants:
+            check(folder_index.check_root, implants)
+        check(check_output_folder, out.parent)
+    from medcli.veriserum.geometry.biplane import PoseFrame
+    from medcli.veriserum.registration.register_trial import register_trials
+    from medcli.veriserum.registration.start_poses import Sources
+
+    frame, matched = PoseFrame(pose_frame), options.planes_of(planes)
+    sources = Sources(
+        root, None, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame, matched
+    )
+    result = register_trials(
+        sources,
+        out,
+        options.id_filter(ids),
+        anatomies,
+        least_similarity,
+        smooth,
+        overlays,
+        workers,
+        overwrite,
+        output.progress(),
+    )
+    output.finish(result, lambda done: _show_trials(output, done))
+
+
+def _show_trials(output: Output, result: RegisterTrialResult) -> None:
+    if result.trials:
+        output.table(
+            ["ids", "anatomies", "good", "doubtful", "ambiguous", "failed", "intersection mm", "s"],
+            [
+                [
+                    one.ids,
+                    " ".join(map(str, one.anatomies)),
+                    *(one.statuses.get(name, 0) for name in ("good", "doubtful", "ambiguous", "failed")),
+                    f"{one.deepest_mm:.1f}",
+                    round(one.seconds, 1),
+                ]
+                for one in result.trials[:_MOST_ROWS]
+            ],
+        )
+        output.line()
+    rows = {
+        "done": f"{len(result.trials):,} trials, {result.seconds:,.1f} s; by {result.rule}",
+        "existing": f"{result.skipped:,}",
+        "planes": " ".join(result.planes),
+        "frame": f"{result.frame}; planes: {result.inter_plane}",
+        "poses": f"{result.out}{', smoothed' if result.smooth else ''}",
     }
     output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))
