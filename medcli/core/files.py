@@ -220,7 +220,7 @@ def open_regular(path: Path | str) -> BinaryIO:
     mode = os.stat(path).st_mode  # noqa: PTH116 - 222,000 Path objects cost a second
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-        raise OSError(errno.EINVAL, f"it is {kind}, expected a regular file", str(path))
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
     return open(path, "rb")  # noqa: PTH123 - the caller closes it
 
 
