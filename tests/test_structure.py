@@ -69,6 +69,7 @@ TESTED_IN = {
     "cli/shared/test_help_page.py": "cli/shared/help_panels",
     "cli/test_app.py": "__main__",
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
+    "core/image_formats/test_jpeg_scans.py": "core/image_formats/jpeg_kernels",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",
     "core/image_formats/test_tiff.py": "core/image_formats/tiff_kernels",
     "sources/test_dspace.py": "sources/answers",
