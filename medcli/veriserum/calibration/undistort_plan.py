@@ -157,6 +157,9 @@ def make_plan(
     planner = _Planner(plan, poses, selection, contents.doubles)
     for number in ids:
         planner.add(number, contents.images[number], settings, set() if overwrite else plan.there)
+    for calibration, plane in sorted(plan.keys):
+        if problem := plan.distortions.pixel_size_problem(calibration, plane):
+            _LOG.warning("%s; the scale of its coefficients is used, but the table may be damaged", problem)
     planner.plan.jobs.sort(key=lambda job: (job.calibration, job.id))
     return planner.plan
 
