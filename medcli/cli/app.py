@@ -17,7 +17,7 @@ from medcli.cli.shared.usage_errors import ParserError, as_usage_error
 from medcli.cli.shared.verbs import Verb, VerbGroup
 from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
-from medcli.core.secrets import hide_values_in, hide_variables, redact
+from medcli.core.secrets import hide_option_values, hide_values_in, hide_variables, redact
 from medcli.core.shell import spell
 
 
@@ -80,6 +80,7 @@ def main(words: list[str] | None = None) -> None:
     typed = sys.argv[1:] if words is None else words
     hide_variables(os.environ)
     hide_values_in(typed)
+    hide_option_values(typed)
     with guarded_streams():
         _run(typed, interrupts)
 

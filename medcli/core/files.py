@@ -177,7 +177,8 @@ def check_output_folder(folder: Path, option: str = "--out", may_write: bool = T
     except OSError as error:  # a name that is too long
         problem = error.strerror or type(error).__name__
     if problem:
-        shown = str(folder) if len(str(folder)) <= _LONGEST_SHOWN else f"{str(folder)[:_LONGEST_SHOWN]}…"
+        shown = redact(str(folder))  # before it is cut: a part of a credential would not be recognised
+        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
         verb = "write to" if may_write else "use"
         raise MedcliError(f"cannot {verb} {shown}: {problem}", f"choose another folder with {option}")
 
@@ -241,7 +242,7 @@ def check_name(path: Path) -> Path:
     length = len(os.fsencode(path.name))
     if length > LONGEST_NAME:
         raise UsageError(
-            f"the name {path.name[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
+            f"the name {redact(path.name)[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
             "give a shorter --out",
         )
     return path

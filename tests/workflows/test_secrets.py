@@ -36,6 +36,7 @@ CREDENTIALS = (
     f"password={CORE},1-3",
     f"Authorization: Bearer {CORE}",
     CORE,  # known by a variable
+    f"{(CORE * 6)[:86]}==",  # the key of an account, alone
 )
 
 
@@ -148,7 +149,8 @@ def test_every_credential_at_every_option_is_not_shown_and_not_left(
     "words",
     [
         ("download", "ultrabones", "--connection-string-file", CREDENTIALS[0]),
-        ("download", "veriserum", CREDENTIALS[2]),
+        ("download", "veriserum", CREDENTIALS[-1]),
+        ("download", "ultrabones", "--connection-string-file", f"{CORE}=="),
         ("evaluate", "--root", SIGNED, "--specimens", "2", CREDENTIALS[4]),
         (SIGNED,),
     ],
