@@ -146,7 +146,7 @@ def _without_named(text: str) -> str:
 
 
 def _without_keys(text: str) -> str:
-    """``text`` without what looks like the key or a signature of an Azure account, and is neither image nor checksum."""
+    """``text`` without what looks like the key of an Azure account or a signature, and is no image or checksum."""
     kept, done = [], 0
     for end in _BASE64_END.finditer(text):
         start = end.start() - _KEY_LENGTHS[end[0]]
