@@ -90,6 +90,7 @@ TESTED_IN = {
     "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
+    "ultrabones/evaluation/test_evaluation_plan.py": "ultrabones/evaluation/settings",
     "ultrabones/evaluation/test_reproduce.py": "cli/benchmark",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
     "ultrabones/labelling/test_label_dataset.py": (

@@ -187,10 +187,23 @@ def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
     """Why ``folder`` cannot be made or used, of whose path ``there`` exists; empty if it can."""
     if not there.is_dir():
         return "it is a file, not a folder" if there == folder else f"{there} is a file, not a folder"
-    if not may_write or os.access(there, os.W_OK | os.X_OK):
+    if not may_write:
         return ""
+    if os.access(there, os.W_OK | os.X_OK):
+        return _problem_by_trying(there) if hasattr(os, "statvfs") and not os.statvfs(there).f_blocks else ""
     is_read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
     return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
+
+
+def _problem_by_trying(there: Path) -> str:
+    """Why no folder can be made in ``there``, which has rights that mean nothing where no disk is behind (/proc)."""
+    probe = there / f".write-test.{_HOST}-{os.getpid()}.part"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        return f"{error.strerror or error}: {there}"
+    return ""
 
 
 def check_figure_path(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:

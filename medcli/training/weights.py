@@ -75,6 +75,8 @@ def read_description(path: Path, hint: str) -> str:
         raise DataError(f"cannot read checkpoint: {error.message}", hint) from error
     if HEADER_KEY not in header.metadata:
         raise DataError(f"{path} holds weights but no description of a network", hint)
+    if not header.shapes:
+        raise DataError(f"{path} describes a network but holds no weights", hint)
     return header.metadata[HEADER_KEY]
 
 
