@@ -126,7 +126,7 @@ def _plan(output: Output, planned: tuple[Any, ...], found: Refusals) -> None:
     """``planned``: the arguments of ``plan_pose_evaluation``."""
     from medcli.veriserum.pose.evaluation_plan import plan_pose_evaluation
 
-    plan = plan_pose_evaluation(*planned, found)
+    plan = plan_pose_evaluation(*planned, check=found)
     output.finish(plan, lambda _: _show_pose_plan(output, plan))
     found.raise_found()
 
