@@ -37,6 +37,9 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.veriserum.calibration.undistort import calibrate as calibrate_images
     from medcli.veriserum.checks.check_veriserum import check_veriserum as check_veriserum
     from medcli.veriserum.dataset.study import VeriserumStudy as load_study
+    from medcli.veriserum.kinematics.compare_motion import compare_motion as compare_motion
+    from medcli.veriserum.kinematics.kinematics import KinematicsSettings as KinematicsSettings
+    from medcli.veriserum.kinematics.kinematics import compute_kinematics as compute_kinematics
     from medcli.veriserum.labelling.implant_masks import ImplantMaskSettings as ImplantMaskSettings
     from medcli.veriserum.labelling.implant_masks import label_implants as label_implants
     from medcli.veriserum.pose.evaluate import evaluate_pose as evaluate_pose
@@ -53,6 +56,7 @@ _PLACES = {
     "EvaluationSettings": "ultrabones.evaluation.settings",
     "ImageSelection": "veriserum.calibration.undistort",
     "ImplantMaskSettings": "veriserum.labelling.implant_masks",
+    "KinematicsSettings": "veriserum.kinematics.kinematics",
     "LabelSettings": "ultrabones.labelling.label_dataset",
     "MedcliError": "core.errors",
     "Model": "ultrabones.evaluation.prediction_sources",
@@ -68,6 +72,8 @@ _PLACES = {
     "calibrate_images": "veriserum.calibration.undistort:calibrate",
     "check_ultrabones": "ultrabones.checks.check_ultrabones",
     "check_veriserum": "veriserum.checks.check_veriserum",
+    "compare_motion": "veriserum.kinematics.compare_motion",
+    "compute_kinematics": "veriserum.kinematics.kinematics",
     "evaluate_pose": "veriserum.pose.evaluate",
     "evaluate_segmentation": "ultrabones.evaluation.evaluate",
     "index_ultrabones": "ultrabones.dataset.frame_index:index_frames",
@@ -90,6 +96,7 @@ __all__ = [
     "EvaluationSettings",
     "ImageSelection",
     "ImplantMaskSettings",
+    "KinematicsSettings",
     "LabelSettings",
     "MedcliError",
     "Model",
@@ -106,6 +113,8 @@ __all__ = [
     "calibrate_images",
     "check_ultrabones",
     "check_veriserum",
+    "compare_motion",
+    "compute_kinematics",
     "evaluate_pose",
     "evaluate_segmentation",
     "index_ultrabones",

@@ -22,6 +22,7 @@ from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.fluoroscopy.grid_phantom import grid_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.conftest import REPOSITORY, Ran
+from tests.support import knees
 from tests.support.download_fixtures import example_server, set_github
 from tests.ultrabones.segmentation.test_predict import write_dicom
 
@@ -166,6 +167,17 @@ def test_labelling_commands_run_as_printed(
         shutil.copytree(folder / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     run_all("docs/label-and-reconstruct.md", "Label and reconstruct", medcli)
+
+
+@pytest.mark.deep
+def test_commands_on_knee_motion_run_as_printed(
+    medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = knees.pose_rows(knees.draw_knees(1, 3))
+    knees.write_knees(tmp_path / "data/veriserum", rows)
+    rows.to_csv(tmp_path / "poses_registered.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/kinematics.md", "Motion of a study", medcli)
 
 
 @pytest.mark.parametrize(("page", "title"), OWN_RECORDINGS)

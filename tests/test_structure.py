@@ -59,7 +59,7 @@ MAY_IMPORT_INSIDE = {
         "pose": {"dataset", "geometry", "calibration"},
         "kinematics": {"dataset", "geometry", "calibration", "registration", "pose"},
         "labelling": {"dataset", "geometry", "calibration", "registration"},
-        "checks": {"dataset", "geometry", "calibration", "registration"},
+        "checks": {"dataset", "geometry", "calibration", "registration", "kinematics"},
     },
 }
 """The order inside a dataset's package."""
@@ -85,7 +85,22 @@ TESTED_IN = {
     "ultrabones/checks/test_check_ultrabones.py": (
         "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
     ),
-    "veriserum/checks/test_check_veriserum.py": "veriserum/checks/check_pairs veriserum/checks/check_pose_table",
+    "veriserum/checks/test_check_veriserum.py": (
+        "veriserum/checks/check_knee veriserum/checks/check_pairs veriserum/checks/check_pose_table "
+        "veriserum/dataset/frame_times"
+    ),
+    "veriserum/kinematics/test_axes_guess.py": (
+        "veriserum/kinematics/femoral_axes veriserum/kinematics/surface_samples veriserum/kinematics/tray_axes"
+    ),
+    "veriserum/kinematics/test_compare_motion.py": (
+        "cli/evaluate_kinematics veriserum/kinematics/agreement veriserum/kinematics/agreement_figure"
+    ),
+    "veriserum/kinematics/test_kinematics.py": (
+        "cli/kinematics veriserum/kinematics/axes_figure veriserum/kinematics/motion_figure "
+        "veriserum/kinematics/opensim_file veriserum/kinematics/study_axes"
+    ),
+    "veriserum/kinematics/test_knee_frames.py": "veriserum/kinematics/pose_rows",
+    "veriserum/kinematics/test_motion.py": "veriserum/kinematics/knee_sides",
     "veriserum/labelling/test_implant_masks.py": "veriserum/labelling/mask_sheet",
     "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
@@ -123,16 +138,27 @@ TESTED_IN = {
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
+    "veriserum/registration/test_gradient_matching.py": (
+        "veriserum/registration/image_windows veriserum/registration/resolution_levels"
+    ),
+    "veriserum/registration/test_pose_search.py": "veriserum/registration/orientation_matching",
     "veriserum/registration/test_register.py": "cli/register",
+    "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",
+    "veriserum/registration/test_register_trial.py": (
+        "veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
+    ),
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "
-        "demo/calibration_figures demo/data demo/fluoroscopy demo/run demo/ultrasound"
+        "demo/calibration_figures demo/data demo/fluoroscopy demo/knee_motion demo/run demo/ultrasound"
     ),
     "workflows/test_download_endings.py": "transfer/local_source",
     "workflows/test_report_of_runs.py": (
         "workspace/report_folder "
         "cli/report report/calibration report/demo report/labels_and_bones report/pose report/provenance "
         "report/segmentation report/training report/write"
+    ),
+    "workflows/test_report_of_motion.py": (
+        "report/kinematics report/motion_comparison report/moving_bodies_view workspace/motion_figures"
     ),
     "workspace/test_inventory.py": "cli/info workspace/next_commands",
     "workspace/test_run_comparison.py": (

@@ -30,7 +30,7 @@ def demo(
     ctx: typer.Context,
     output: Output,
     out: Annotated[Path, typer.Option("--out", help="Folder of everything the demonstration makes.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="Less data, shorter training; the same steps.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Less data, shorter training, no knee motion.")] = False,
     data_only: Annotated[bool, typer.Option("--data-only", help="Make the synthetic data, and stop.")] = False,
     seed: options.Seed = 0,
     workers: options.Workers = None,

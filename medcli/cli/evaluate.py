@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from medcli.cli.evaluate_kinematics import kinematics
 from medcli.cli.evaluate_pose import pose
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
@@ -226,3 +227,4 @@ def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
 
 
 app.command("pose")(pose)
+app.command("kinematics")(kinematics)

@@ -15,6 +15,7 @@ from medcli.core.errors import quantity
 from medcli.core.files import write_text
 from medcli.core.image_io import read_grey
 from medcli.core.run_provenance import SYNTHETIC
+from medcli.demo.knee_motion import make_knee
 from medcli.demo.plan import TEST_SPECIMENS, VAL_SPECIMENS, DemoPlan, DemoTask, StepOutcome, command_words
 from medcli.demo.result import ResultImage
 from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, FluoroscopySettings, Study, make_veriserum
@@ -44,6 +45,7 @@ def make_data(plan: DemoPlan) -> DemoTask:
         writes=(
             *("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl"),
             *(f"veriserum/{name}/*" for name in (IMAGE_FOLDER, GRID_FOLDER, "csv_files", "veriserum_anatomies")),
+            *(f"knee/{name}/*" for name in (IMAGE_FOLDER, "csv_files", "veriserum_anatomies")),
         ),
         free=plan.parallel,
     )
@@ -58,16 +60,18 @@ def _make(plan: DemoPlan) -> int:
     """Make what is missing; returns the number of specimens."""
     specimens, size = _make_sweeps(plan), plan.size
     made = make_veriserum(plan.veriserum, size.pairs, plan.seed, workers=plan.workers, progress=plan.progress, **_STUDY)
+    make_knee(plan)
     _write_start_poses(plan, made.study, registered_pairs(made.study, size.registered))
     return specimens
 
 
 def _outcome(plan: DemoPlan, specimens: int) -> StepOutcome:
-    pairs = plan.size.pairs
+    pairs, motion = plan.size.pairs, plan.size.motion_frames
+    trial = f"; one of {quantity(motion, 'pair')} with both components" if motion else ""
     return StepOutcome(
         {
             "ultrasound": f"{quantity(len(frames_of(plan)), 'frame')} of {quantity(specimens, 'specimen')}",
-            "X-ray": f"{quantity(pairs, 'pair')} in {quantity(-(-pairs // FRAMES_PER_TRIAL), 'trial')}",
+            "X-ray": f"{quantity(pairs, 'pair')} in {quantity(-(-pairs // FRAMES_PER_TRIAL), 'trial')}{trial}",
         },
         images=(_example_sheet(plan),),
     )

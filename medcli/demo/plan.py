@@ -34,6 +34,7 @@ class Size:
         pairs: X-ray pairs; three to a trial.
         registered: pairs that are registered.
         rebuilt: specimens that are reconstructed in 3D.
+        motion_frames: X-ray pairs of the trial whose motion is computed; 0: these steps are left out.
     """
 
     train_specimens: tuple[int, ...] = TRAIN_SPECIMENS
@@ -45,6 +46,7 @@ class Size:
     pose_epochs: int = 15
     registered: int = 4
     rebuilt: tuple[int, ...] = TEST_SPECIMENS
+    motion_frames: int = 16
 
 
 FULL = Size()
@@ -56,6 +58,7 @@ QUICK = Size(
     pose_epochs=7,
     registered=2,
     rebuilt=TEST_SPECIMENS[:1],
+    motion_frames=0,
 )
 
 
@@ -80,6 +83,11 @@ class DemoPlan:
     @property
     def veriserum(self) -> Path:
         return self.out / "veriserum"
+
+    @property
+    def knee(self) -> Path:
+        """X-ray pairs of one trial with the poses of both components."""
+        return self.out / "knee"
 
     @property
     def runs(self) -> Path:

@@ -26,6 +26,7 @@ FIGURES = (
     "X-ray RMS error to ground truth",
     "registered, in-plane error",
     "registered, rotation error",
+    "flexion error",
 )
 """The numbers shown at the top of the report."""
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def run_demo(
     Args:
         out: output folder: new, empty, or of a demonstration with the same settings.
         run_command: runs a command and returns its result.
-        quick: less data and shorter training; the same steps.
+        quick: less data and shorter training; without the steps on knee motion.
         seed: seed of the data and of the trainings.
         workers: threads of the steps that use them; default: one per usable core.
         data_only: make the data and stop; ``demo.json`` and the report stay as they are.
@@ -92,9 +93,10 @@ def _run_all(plan: DemoPlan, run_command: RunCommand, data_only: bool, listener:
 def _tasks(plan: DemoPlan) -> list[DemoTask]:
     from medcli.demo.data import make_data
     from medcli.demo.fluoroscopy import fluoroscopy_tasks
+    from medcli.demo.knee_motion import knee_motion_tasks
     from medcli.demo.ultrasound import ultrasound_tasks
 
-    return [make_data(plan), *ultrasound_tasks(plan), *fluoroscopy_tasks(plan)]
+    return [make_data(plan), *ultrasound_tasks(plan), *fluoroscopy_tasks(plan), *knee_motion_tasks(plan)]
 
 
 class _Run:

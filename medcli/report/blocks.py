@@ -221,7 +221,50 @@ class PointCloud:
     kind: str = "cloud"
 
 
-Block = Text | Note | Command | KeyFigures | KeyValues | Table | ImageBlock | Gallery | Compare | Chart | PointCloud
+@dataclass(frozen=True)
+class MovingBodies:
+    """Rigid bodies that move, with a slider over time. Arrays are base64 of little-endian numbers.
+
+    Attributes:
+        vertices, faces: (V, 3) uint16, each body in its own box, and (F, 3) uint16; one body after the other.
+        bodies: of each body its name, number of vertices, colour, and low_mm and size_mm of its box.
+        poses: (N, B, 12) float32, the upper three rows of each body's pose in the common frame, mm; NaN: not there.
+        points: (N, P, 3) float32 marks in the frame of the last body, mm.
+        colours: of the marks.
+        labels: what a frame is called, one each.
+        names: of the axes of the last body's frame.
+        view: (9,) rotation of the first view, row by row.
+        alt, caption: as of an image.
+    """
+
+    vertices: str
+    faces: str
+    bodies: Sequence[Mapping[str, object]]
+    poses: str
+    points: str
+    colours: Sequence[str]
+    labels: Sequence[str]
+    names: Sequence[str]
+    view: Sequence[float]
+    alt: str
+    caption: str
+    kind: str = "motion"
+
+
+Block = (
+    Text
+    | Note
+    | Command
+    | KeyFigures
+    | KeyValues
+    | Table
+    | ImageBlock
+    | Gallery
+    | Compare
+    | Chart
+    | PointCloud
+    | MovingBodies
+)
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,10 @@ def point_cloud(
     low, size = both.min(axis=0), np.maximum(np.ptp(both, axis=0), 1e-3)
     levels = np.clip(np.round(shown_values / full_scale * 255), 0, 255)
     return PointCloud(
-        points=_pack(np.round((shown - low) / size * _FULL), "<u2"),
-        values=_pack(levels, "u1"),
-        vertices=_pack(np.round((vertices - low) / size * _FULL), "<u2"),
-        faces=_pack(faces, "<u2"),
+        points=pack_numbers(np.round((shown - low) / size * _FULL), "<u2"),
+        values=pack_numbers(levels, "u1"),
+        vertices=pack_numbers(np.round((vertices - low) / size * _FULL), "<u2"),
+        faces=pack_numbers(faces, "<u2"),
         low_mm=[round(float(v), 3) for v in low],
         size_mm=[round(float(v), 3) for v in size],
         view=[round(float(v), 5) for v in first_view(shown).ravel()],
@@ -133,5 +133,6 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         ) from error
 
 
-def _pack(values: NDArray[np.generic] | Sequence[float], kind: str) -> str:
+def pack_numbers(values: NDArray[np.generic] | Sequence[float], kind: str) -> str:
+    """Numbers as base64 of the NumPy type ``kind``."""
     return base64.b64encode(np.ascontiguousarray(values).astype(kind).tobytes()).decode("ascii")

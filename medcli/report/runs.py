@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from medcli.core.errors import DataError
-from medcli.report import calibration, labels_and_bones, pose, segmentation, training
+from medcli.report import calibration, kinematics, labels_and_bones, motion_comparison, pose, segmentation, training
 from medcli.report.run_files import NO_PROVENANCE, ProvenanceRecord, RunReport, read_provenance
 from medcli.workspace import runs
 
@@ -24,6 +24,8 @@ READERS: Mapping[str, tuple[Reader, str]] = {
     runs.PREDICT_SEG: (segmentation.read_prediction, _ULTRABONES),
     runs.LABEL: (labels_and_bones.read_labels, _ULTRABONES),
     runs.PREDICT_POSE: (pose.read_estimated, _VERISERUM),
+    runs.KINEMATICS: (kinematics.read_kinematics, _VERISERUM),
+    runs.EVALUATE_KINEMATICS: (motion_comparison.read_motion_comparison, _VERISERUM),
     runs.REGISTER: (pose.read_registered, _VERISERUM),
 }
 """The reader and the dataset of each command, in the order of the report."""

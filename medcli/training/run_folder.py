@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -142,3 +143,14 @@ def _resumed_from(folder: Path, settings: FitSettings, start: Start, data: str) 
     if changes:
         logger.warning("%s is of a run with other settings: %s", start.checkpoint, ", ".join(changes))
     return [f"{start.checkpoint}" + (f": {', '.join(changes)}" if changes else "")]
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The complete rows of ``metrics.csv``; none if it is absent or damaged."""
+    if not (folder / METRICS).is_file():
+        return []
+    try:
+        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error):
+        return []

@@ -1,4 +1,4 @@
-"""The command that resumes an interrupted training, from the ``settings.json`` in its folder."""
+"""What the ``settings.json`` of a training says: the command that resumes it, and what chose its best epoch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.shell import spell
+from medcli.training.monitors import Monitor
 
 _FIRST = ("root",)
 """Always given, and before the others."""
@@ -26,6 +27,15 @@ def resume_command(task: str, folder: Path, saved: Mapping[str, Any]) -> str:
         saved: content of its ``settings.json``, see :func:`medcli.training.settings.read_settings`.
     """
     return spell("medcli", "train", task, *_options(task, saved), "--out", folder)
+
+
+def monitor_of(task: str, saved: Mapping[str, Any]) -> Monitor:
+    """What chose the best epoch of a training of ``seg`` or ``pose`` with these settings."""
+    from medcli.ultrabones.segmentation.settings import MONITORS
+    from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
+
+    monitors = MONITORS if task == "seg" else POSE_MONITORS
+    return monitors.get(saved.get("monitor", "loss"), monitors["loss"])
 
 
 def resume_cross_validation(folder: Path, folds: Sequence[Mapping[str, Any]]) -> str:

@@ -13,6 +13,8 @@ from medcli.core.json_text import read_object
 from medcli.training.run_folder import METRICS, RESULT
 from medcli.training.settings import read_settings
 from medcli.workspace import runs
+from medcli.workspace.motion_figures import agreement_figures, motion_figures
+from medcli.workspace.resume import monitor_of
 from medcli.workspace.run_listing import read_note
 from medcli.workspace.runs import Run
 
@@ -52,7 +54,7 @@ def _training(run: Run) -> Mapping[str, Any]:
     rows = list(read_history(run.path))
     best, last = result.get("best_metrics") or {}, result.get("last_metrics") or (rows[-1] if rows else {})
     if not best and rows:
-        best = rows[runs.monitor_of(run.kind, read_settings(run.path)).best_of(rows) or 0]
+        best = rows[monitor_of(run.kind.split()[1], read_settings(run.path)).best_of(rows) or 0]
     return {
         "epochs": result.get("epochs", len(rows)),
         "best epoch": result.get("best_epoch", best.get("epoch")),
@@ -163,6 +165,8 @@ _READERS: Mapping[str, Callable[[Run], Mapping[str, Any]]] = {
     runs.RECONSTRUCT: _reconstruct,
     runs.PREDICT_SEG: _noted,
     runs.CALIBRATE: _noted,
+    runs.KINEMATICS: lambda run: motion_figures(read_object(run.path / runs.MOTION)),
+    runs.EVALUATE_KINEMATICS: lambda run: agreement_figures(read_object(run.path / runs.EVALUATION)),
     runs.PREDICT_POSE: _table,
     runs.REGISTER: _table,
 }

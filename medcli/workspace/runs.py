@@ -21,14 +21,16 @@ from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.training.checkpoint_files.stored_zip import is_archive
-from medcli.training.monitors import EARLY_STOP, Monitor
-from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early
+from medcli.training.monitors import EARLY_STOP
+from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early, read_metrics
 from medcli.training.settings import SETTINGS_FILE, read_settings
-from medcli.workspace.resume import resume_command, resume_cross_validation
+from medcli.workspace.motion_figures import motion_in_words
+from medcli.workspace.resume import monitor_of, resume_command, resume_cross_validation
 from medcli.workspace.run_damage import find_damage
 
 TRAIN_SEG, TRAIN_POSE, CROSS_VALIDATION = "train seg", "train pose", "train seg --cv loo"
 EVALUATE_SEG, EVALUATE_POSE = "evaluate seg", "evaluate pose"
+KINEMATICS, EVALUATE_KINEMATICS = "kinematics veriserum", "evaluate kinematics"
 PREDICT_SEG, PREDICT_POSE = "predict seg", "predict pose"
 RECONSTRUCT, REGISTER, CALIBRATE = "reconstruct ultrabones", "register pose", "calibrate veriserum"
 LABEL = "label ultrabones"
@@ -37,14 +39,16 @@ UNDER_WAY = "under way"
 
 EVALUATION = "evaluation.json"
 MASKS, CALIBRATED, LABELS = "predictions.json", "medcli_calibration.json", "labels.json"
-_OBJECTS = (SETTINGS_FILE, RESULT, EVALUATION, MASKS, CALIBRATED)
+MOTION = "kinematics.json"
+_OBJECTS = (SETTINGS_FILE, RESULT, EVALUATION, MASKS, CALIBRATED, MOTION)
 _SCHEMAS = {
     "medcli.train_seg.v1": TRAIN_SEG,
     "medcli.train_pose.v1": TRAIN_POSE,
     "medcli.train_seg_cv.v1": CROSS_VALIDATION,
 }
-_NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION)
+_NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION, KINEMATICS)
 """Commands whose folders contain no other run, but often thousands of files."""
+_EVALUATED = {"pose": EVALUATE_POSE, "kinematics": EVALUATE_KINEMATICS}
 _POSE_COLUMNS = {"id", "tx", "ty", "tz", "rz", "rx", "ry"}
 _DEEPEST, _MOST_FOLDERS = 4, 5000
 
@@ -140,7 +144,7 @@ def _places(root: Path) -> Iterator[Path]:
 
 def _training(folder: Path, kind: str) -> Run:
     saved, result = read_settings(folder), read_object(folder / RESULT)
-    rows = _metrics(folder)
+    rows = read_metrics(folder)
     best = folder / BEST if (folder / BEST).is_file() else None
     changed = _changed(folder, RESULT, METRICS, RESUMABLE, SETTINGS_FILE)
     if result:
@@ -158,7 +162,7 @@ def _training(folder: Path, kind: str) -> Run:
     detail = f"epoch {len(rows)} of {saved['epochs']}"
     if not resumable:
         detail, command = f"{detail}; {RESUMABLE} is missing or damaged", f"{command} --overwrite"
-    row = rows[monitor_of(kind, saved).best_of(rows) or 0]
+    row = rows[monitor_of(kind.split()[1], saved).best_of(rows) or 0]
     headline = _in_words(kind, row, f"epoch {row['epoch']:.0f}")
     return Run(folder, kind, INTERRUPTED, detail, headline, changed, best, resume=command)
 
@@ -222,6 +226,13 @@ def _poses(path: Path, kind: str) -> Run:
     return Run(path, kind, FINISHED, quantity(len(rows), "pose"), headline, _changed(path))
 
 
+def _motion(folder: Path, kind: str) -> Run:
+    name = MOTION if kind == KINEMATICS else EVALUATION
+    found = read_object(folder / name)
+    detail, headline = motion_in_words(found)
+    return Run(folder, kind, FINISHED, detail, headline, _changed(folder, name), source=found["poses"])
+
+
 _READERS: Mapping[str, Callable[[Path, str], Run]] = {
     TRAIN_SEG: _training,
     TRAIN_POSE: _training,
@@ -233,6 +244,8 @@ _READERS: Mapping[str, Callable[[Path, str], Run]] = {
     REGISTER: _poses,
     RECONSTRUCT: _reconstruct,
     CALIBRATE: _calibrate,
+    KINEMATICS: _motion,
+    EVALUATE_KINEMATICS: _motion,
 }
 """What ``medcli info`` lists; labels are stored with the data, and are counted there."""
 
@@ -248,8 +261,8 @@ def _trained(folder: Path) -> str | None:
 def _evaluated(folder: Path) -> str | None:
     if not (folder / EVALUATION).is_file():
         return None
-    made_by = _evaluation(folder).get("schema") or read_object(folder / PROVENANCE).get("verb")
-    return EVALUATE_POSE if "pose" in str(made_by) else EVALUATE_SEG
+    made_by = str(_evaluation(folder).get("schema") or read_object(folder / PROVENANCE).get("verb"))
+    return next((one for word, one in _EVALUATED.items() if word in made_by), EVALUATE_SEG)
 
 
 def _rebuilt(folder: Path) -> str | None:
@@ -288,6 +301,7 @@ KINDS = (
     RunKind("predict seg", MASKS, _with_file(MASKS, PREDICT_SEG)),
     RunKind("calibrate", CALIBRATED, _with_file(CALIBRATED, CALIBRATE)),
     RunKind("label", LABELS, _with_file(LABELS, LABEL)),
+    RunKind("kinematics", MOTION, _with_file(MOTION, KINEMATICS)),
     RunKind("reconstruct", "a record's .json", _rebuilt),
     RunKind("predict pose, register", "a table of poses", _poses_written),
 )
@@ -308,26 +322,6 @@ def reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _evaluation(folder: Path) -> dict[str, Any]:
     return read_object(folder / EVALUATION)
-
-
-def _metrics(folder: Path) -> list[dict[str, float]]:
-    """The complete rows of ``metrics.csv``."""
-    if not (folder / METRICS).is_file():
-        return []
-    try:
-        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, csv.Error):
-        return []
-
-
-def monitor_of(kind: str, saved: Mapping[str, Any]) -> Monitor:
-    """What chose the best epoch of a training with these settings."""
-    from medcli.ultrabones.segmentation.settings import MONITORS
-    from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
-
-    monitors = MONITORS if kind == TRAIN_SEG else POSE_MONITORS
-    return monitors.get(saved.get("monitor", "loss"), monitors["loss"])
 
 
 def _in_words(kind: str, metrics: Mapping[str, float | None], of: str, which: str = "best") -> str:

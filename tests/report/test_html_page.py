@@ -71,6 +71,6 @@ def test_every_block_has_a_template() -> None:
     from medcli.report import blocks
 
     kinds = [one.kind for one in vars(blocks).values() if isinstance(one, type) and hasattr(one, "kind")]
-    assert len(kinds) == 11
+    assert len(kinds) == 12
     assert all(f'block.kind == "{kind}"' in template for kind in kinds)
     assert PointCloud.kind in kinds

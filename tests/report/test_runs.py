@@ -12,7 +12,7 @@ from medcli.workspace import runs
 from medcli.workspace.report_folder import LOOKED_FOR
 from tests.support import report_folders
 
-VERBS = ("train", "evaluate", "predict", "reconstruct", "register", "calibrate", "label")
+VERBS = ("train", "evaluate", "predict", "reconstruct", "register", "calibrate", "label", "kinematics")
 
 
 def test_there_is_a_reader_for_every_kind_of_run() -> None:

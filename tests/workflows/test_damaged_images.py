@@ -242,12 +242,15 @@ def test_poses_are_trained_evaluated_and_predicted_without_a_damaged_pair(
         assert len(failures) == 1
 
 
+FROM_TABLE = ("--start", "table", "--no-search")  # not a search, which takes seconds and reads images as this does
+
+
 def test_register_pose(study: Path, medcli: Run, tmp_path: Path) -> None:
     native = find_pairs(VeriserumStudy(study), "femur").files
     number = min(native)
     damage = damage_jpeg(Path(native[number].bs))
     ids = "--ids", f"{number}-{number + 1}"
-    ran = medcli("register", "pose", "--root", study, *ids, "--out", tmp_path / "poses.csv", "--json")
+    ran = medcli("register", "pose", *FROM_TABLE, "--root", study, *ids, "--out", tmp_path / "poses.csv", "--json")
     result = result_of(ran)
     check(ran, damage, str(result["failures"]))
     assert (result["done"], len(result["failures"])) == (1, 1)
@@ -263,7 +266,7 @@ def test_two_images_of_one_name_are_not_chosen_from(
     double.write_bytes(encoded(".png", textured((1600, 1664))))
     ids = "--ids", f"{number}-{number + 1}"
     for words in (
-        ("register", "pose", *ids, "--out", tmp_path / "registered.csv"),
+        ("register", "pose", *FROM_TABLE, *ids, "--out", tmp_path / "registered.csv"),
         ("evaluate", "pose", *ids, "--checkpoint", pose_weights),
         ("predict", "pose", "--checkpoint", pose_weights, "--out", tmp_path / "poses.csv"),
     ):
@@ -274,7 +277,8 @@ def test_two_images_of_one_name_are_not_chosen_from(
         assert "two different images of one name" in str(failure)
     shutil.copy(native[number].bs, native[number].bs.replace("bs_", "BS_"))
     double.unlink()
-    assert medcli("register", "pose", "--root", study, *ids, "--out", tmp_path / "registered.csv").code == 0
+    words = ("--root", study, *ids, "--out", tmp_path / "registered.csv")
+    assert medcli("register", "pose", *FROM_TABLE, *words).code == 0
 
 
 def test_reports_say_that_an_image_is_damaged(tmp_path: Path) -> None:

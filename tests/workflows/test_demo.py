@@ -33,6 +33,9 @@ STEPS = [
     *("predict-seg", "reconstruct", "calibrate", "train-pose", "evaluate-pose", "register", "evaluate-registered"),
 ]
 
+MOTION = ["calibrate-knee", "register-trial", "kinematics", "evaluate-kinematics"]
+"""Further steps of the full demonstration."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -287,6 +290,16 @@ def test_full_demonstration_is_accurate(full: Made) -> None:
     trained, untrained = full.f1_at_1_mm("trained"), full.f1_at_1_mm("untrained")
     assert min(trained.values()) >= 0.8
     assert max(untrained.values()) < 0.4
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(1200)
+def test_full_demonstration_ends_with_the_motion_of_a_knee(full: Made) -> None:
+    assert [step["name"] for step in full.result["steps"]] == [*STEPS, *MOTION]
+    errors = full.step("evaluate-kinematics")["numbers"]
+    assert numbers_in(errors["flexion error"])[0] < 0.5
+    assert numbers_in(errors["anterior shift error"])[0] < 0.5
+    assert "missing 0" in full.step("kinematics")["numbers"]["frames"]
 
 
 @pytest.mark.deep

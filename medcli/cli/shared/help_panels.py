@@ -13,7 +13,8 @@ PANELS = {
         "--root --specimens --train-specimens --val-specimens --cv --anatomies --anatomy --records --only --ids --id "
         "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --poses --start --reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
-        "--implants --plane --planes --skip-obsolete --ultrabones-root --veriserum-root --weights-root --runs"
+        "--implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete --ultrabones-root "
+        "--veriserum-root --weights-root --runs"
     ),
     "Source": (
         "--name --source --connection-string-file --container --revision --base-url --item --accept-license --timeout "
@@ -22,7 +23,8 @@ PANELS = {
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
-        "--protocol --visible-threshold --fail-under --refine --kind --voxel-mm --least-similarity --model --mirrored "
+        "--protocol --visible-threshold --fail-under --refine --kind --voxel-mm --least-similarity --search --smooth "
+        "--model --mirrored "
         "--to --resample --size --sample --all --quick --data-only --seed"
     ),
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",

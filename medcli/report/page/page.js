@@ -94,7 +94,19 @@ const variable = (name) => getComputedStyle(document.documentElement).getPropert
 
 class View {
   constructor(figure) {
-    const given = figure.dataset;
+    this.canvas = figure.querySelector("canvas");
+    this.names = ["x", "y", "z"];
+    this.toggle = ["CT bone", "Show the CT bone"];
+    this.waiting = false;
+    this.read(figure.dataset);
+    this.reset();
+    this.listen();
+    this.addButtons(figure.querySelector(".tools"));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.ask());
+    if (typeof ResizeObserver === "function") new ResizeObserver(() => this.ask()).observe(this.canvas);
+  }
+
+  read(given) {
     const [low, size] = [JSON.parse(given.low), JSON.parse(given.size)];
     const middle = low.map((value, i) => value + size[i] / 2);
     const place = (packed) => Float64Array.from(packed, (value, i) => value / 65535 * size[i % 3] + low[i % 3] - middle[i % 3]);
@@ -107,14 +119,7 @@ class View {
     const stops = JSON.parse(given.palette).map(rgb);
     this.palette = Array.from({ length: 256 }, (_, i) => mix(stops, i / 255));
     this.radius = Math.hypot(...size) / 2;
-    this.canvas = figure.querySelector("canvas");
     this.bone = this.faces.length > 0;
-    this.waiting = false;
-    this.reset();
-    this.listen();
-    this.addButtons(figure.querySelector(".tools"));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.ask());
-    if (typeof ResizeObserver === "function") new ResizeObserver(() => this.ask()).observe(this.canvas);
   }
 
   reset() {
@@ -179,6 +184,7 @@ class View {
     });
     const step = Math.PI / 24;
     const keys = {
+      ...this.moreKeys(),
       ArrowLeft: () => this.turn(-step, 0), ArrowRight: () => this.turn(step, 0),
       ArrowUp: () => this.turn(0, -step), ArrowDown: () => this.turn(0, step),
       "+": () => this.enlarge(1.2), "=": () => this.enlarge(1.2), "-": () => this.enlarge(1 / 1.2),
@@ -190,6 +196,8 @@ class View {
       keys[event.key]();
     });
   }
+
+  moreKeys() { return {}; }
 
   addButtons(tools) {
     const add = (text, label, action) => {
@@ -204,18 +212,27 @@ class View {
     const spacer = document.createElement("span");
     spacer.className = "spacer";
     tools.append(spacer);
-    if (this.faces.length) {
-      add("CT bone", "Show the CT bone", (button) => {
-        this.bone = !this.bone;
-        button.setAttribute("aria-pressed", this.bone);
-        this.ask();
-      }).setAttribute("aria-pressed", "true");
-    }
+    this.addMore(add);
     add("↑", "Rotate up", () => this.turn(0, -Math.PI / 12));
     add("↓", "Rotate down", () => this.turn(0, Math.PI / 12));
     add("−", "Zoom out", () => this.enlarge(1 / 1.25));
     add("+", "Zoom in", () => this.enlarge(1.25));
     add("Reset", "Reset the view", () => this.reset());
+  }
+
+  addMore(add) {
+    if (!this.faces.length) return;
+    add("CT bone", "Show the CT bone", (button) => {
+      this.bone = !this.bone;
+      button.setAttribute("aria-pressed", this.bone);
+      this.ask();
+    }).setAttribute("aria-pressed", "true");
+  }
+
+  // The colour of a face by its place in the list.
+  colours() {
+    const mesh = rgb(variable("--mesh"));
+    return () => mesh;
   }
 
   turn(across, up) { this.matrix = turned(this.matrix, across, up); this.ask(); }
@@ -262,11 +279,12 @@ class View {
   drawFaces(target) {
     const { width, height, pixels, depth } = target;
     const at = this.project(this.vertices, target);
-    const [f, light, base] = [this.faces, this.light(), rgb(variable("--mesh"))];
+    const [f, light, colourOf] = [this.faces, this.light(), this.colours()];
     for (let i = 0; i < f.length; i += 3) {
       const [a, b, c] = [3 * f[i], 3 * f[i + 1], 3 * f[i + 2]];
       const area = (at[b] - at[a]) * (at[c + 1] - at[a + 1]) - (at[c] - at[a]) * (at[b + 1] - at[a + 1]);
       if (Math.abs(area) < 1e-9) continue;
+      const base = colourOf(i);
       const la = light[f[i]], lb = light[f[i + 1]], lc = light[f[i + 2]];
       const left = Math.max(0, Math.floor(Math.min(at[a], at[b], at[c])));
       const right = Math.min(width - 1, Math.ceil(Math.max(at[a], at[b], at[c])));
@@ -317,9 +335,127 @@ class View {
       context.moveTo(x0, y0);
       context.lineTo(x0 + dx, y0 + dy);
       context.stroke();
-      if (Math.hypot(dx, dy) > 6 * dense) context.fillText("xyz"[axis], x0 + dx * 1.38, y0 + dy * 1.38);
+      if (Math.hypot(dx, dy) > 6 * dense) context.fillText(this.names[axis], x0 + dx * 1.38, y0 + dy * 1.38);
     }
   }
 }
 
-for (const figure of document.querySelectorAll(".cloud")) new View(figure);
+// Rigid bodies over time. The last one can be held still, so that the others are seen to move against it.
+class Motion extends View {
+  constructor(figure) {
+    super(figure);
+    const label = figure.querySelector("label");
+    [this.slider, this.words] = [label.querySelector("input"), label.querySelector("output")];
+    this.slider.addEventListener("input", () => this.go(+this.slider.value));
+    label.hidden = false;
+    this.go(this.frame);
+  }
+
+  read(given) {
+    this.bodies = JSON.parse(given.bodies);
+    this.labels = JSON.parse(given.labels);
+    this.names = JSON.parse(given.names);
+    this.first = JSON.parse(given.view);
+    this.palette = JSON.parse(given.colours).map(rgb);
+    this.faces = unpack(given.faces, Uint16Array);
+    this.poses = unpack(given.poses, Float32Array);
+    this.marks = unpack(given.points, Float32Array);
+    const packed = unpack(given.vertices, Uint16Array);
+    this.own = new Float64Array(packed.length);
+    this.starts = [0];
+    for (const { count, low, size } of this.bodies) {
+      const start = this.starts[this.starts.length - 1];
+      for (let i = 3 * start; i < 3 * (start + count); i++) this.own[i] = packed[i] / 65535 * size[i % 3] + low[i % 3];
+      this.starts.push(start + count);
+    }
+    this.vertices = this.own;
+    this.ownNormals = this.vertexNormals();
+    this.values = Uint8Array.from(this.palette, (_, i) => i);
+    [this.bone, this.held, this.frame, this.timer] = [true, true, 0, 0];
+    this.radius = 60;
+    this.place();
+  }
+
+  // Vertices, normals and marks of the frame, in the frame of the body that is held, or in the common one.
+  place() {
+    const count = this.bodies.length;
+    const at = (body) => this.poses.subarray(12 * (this.frame * count + body), 12 * (this.frame * count + body + 1));
+    const last = at(count - 1);
+    const into = (m, v, o) => [0, 1, 2].map((r) => m[4 * r] * v[0] + m[4 * r + 1] * v[1] + m[4 * r + 2] * v[2] + o * m[4 * r + 3]);
+    const back = (v, o) => {
+      const d = [0, 1, 2].map((r) => v[r] - o * last[4 * r + 3]);
+      return [0, 1, 2].map((c) => last[c] * d[0] + last[4 + c] * d[1] + last[8 + c] * d[2]);
+    };
+    const moved = (set, body, start, end, target, o) => {
+      const m = at(body);
+      for (let i = 3 * start; i < 3 * end; i += 3) {
+        const there = into(m, [set[i], set[i + 1], set[i + 2]], o);
+        target.set(this.held ? back(there, o) : there, i);
+      }
+    };
+    const vertices = new Float64Array(this.own.length), normals = new Float64Array(this.own.length);
+    for (let body = 0; body < count; body++) {
+      moved(this.own, body, this.starts[body], this.starts[body + 1], vertices, 1);
+      moved(this.ownNormals, body, this.starts[body], this.starts[body + 1], normals, 0);
+    }
+    [this.vertices, this.normals] = [vertices, normals];
+    const marks = this.palette.length;
+    this.points = new Float64Array(3 * marks);
+    for (let i = 0; i < marks; i++) {
+      const mark = this.marks.subarray(3 * (this.frame * marks + i), 3 * (this.frame * marks + i + 1));
+      this.points.set(this.held ? mark : into(last, mark, 1), 3 * i);
+    }
+  }
+
+  reset() {
+    const [frame, held] = [this.frame, this.held];
+    [this.frame, this.held] = [0, true];
+    this.place();
+    super.reset();
+    [this.frame, this.held] = [frame, held];
+    this.place();
+  }
+
+  go(frame) {
+    this.frame = (frame + this.labels.length) % this.labels.length;
+    this.slider.value = this.frame;
+    this.words.textContent = this.labels[this.frame];
+    this.slider.setAttribute("aria-valuetext", this.labels[this.frame]);
+    this.place();
+    this.ask();
+  }
+
+  play() {
+    clearInterval(this.timer);
+    this.timer = this.timer ? 0 : setInterval(() => this.go(this.frame + 1), 60);
+    this.button.textContent = this.timer ? "Pause" : "Play";
+  }
+
+  moreKeys() {
+    return { ",": () => this.go(this.frame - 1), ".": () => this.go(this.frame + 1), " ": () => this.play() };
+  }
+
+  addMore(add) {
+    this.button = add("Play", "", () => this.play());
+    const last = this.bodies[this.bodies.length - 1].name;
+    add(`Hold ${last}`, `Hold the ${last} still`, (button) => {
+      this.held = !this.held;
+      button.setAttribute("aria-pressed", this.held);
+      this.place();
+      this.ask();
+    }).setAttribute("aria-pressed", "true");
+  }
+
+  // Low points lie between the components, so they are drawn over them.
+  drawPoints(target, side) {
+    super.drawPoints({ ...target, depth: new Float32Array(target.depth.length).fill(-Infinity) }, 4 * side);
+  }
+
+  colours() {
+    const colours = this.bodies.map((body) => rgb(variable(body.colour)));
+    const faces = this.faces;
+    return (i) => colours[faces[i] < this.starts[1] ? 0 : 1];
+  }
+}
+
+for (const figure of document.querySelectorAll(".cloud")) new (figure.classList.contains("motion") ? Motion : View)(figure);

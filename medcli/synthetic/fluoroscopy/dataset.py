@@ -62,6 +62,7 @@ class FluoroscopySettings:
         companion: also show the other component of the knee.
         noise: factor on the noise; 0 for none.
         obsolete_every: every n-th pose is marked obsolete; 0 for none.
+        both_poses: the pose table has a row for the other component, too, under the same id: what knee motion needs.
     """
 
     pairs: int = 24
@@ -72,6 +73,7 @@ class FluoroscopySettings:
     companion: bool = True
     noise: float = 1.0
     obsolete_every: int = 20
+    both_poses: bool = False
 
     def __post_init__(self) -> None:
         if min(self.pairs, self.frames_per_trial, self.calibrations) < 1 or not self.anatomies:
@@ -165,20 +167,27 @@ class Study:
         distortion = self.calibrations[calibration_id].distortion(plane)
         return grid_image(distortion, generator, self.settings.noise)
 
-    def pose_row(self, number: int) -> dict[str, Any]:
-        """The row of the pose table, with the published column names."""
+    def pose_rows(self, number: int) -> list[dict[str, Any]]:
+        """The rows of a pair in the pose table: its own, and that of the other component with ``both_poses``."""
         frame = self.frames[number]
+        anatomies = [frame.anatomy_id, frame.companion_id] if self.settings.both_poses else [frame.anatomy_id]
+        return [self.pose_row(number, anatomy) for anatomy in anatomies]
+
+    def pose_row(self, number: int, anatomy: int | None = None) -> dict[str, Any]:
+        """A row of the pose table, with the published column names; of the pair's own component without ``anatomy``."""
+        frame = self.frames[number]
+        anatomy = anatomy or frame.anatomy_id
         return {
             "id": number,
             "measurement_id": frame.measurement_id,
-            "anatomy_id": frame.anatomy_id,
+            "anatomy_id": anatomy,
             "update_timestamp": TIMESTAMP,
             "obsolete": int(frame.obsolete),
             "git_hash": "synthetic",
             "git_repo": "medcli",
             "source_int_calibration_id": frame.calibration_id,
             "distortion_calibration_id": frame.calibration_id,
-            **pose_cells(frame.knee.of(self.implants[frame.anatomy_id].kind)),
+            **pose_cells(frame.knee.of(self.implants[anatomy].kind)),
         }
 
 
@@ -275,7 +284,7 @@ def _prepare(root: Path, settings: FluoroscopySettings) -> None:
 
 def _write_tables(root: Path, study: Study) -> None:
     tables = {
-        "Poses": ("veriserum_pose_reloaded_refined_all", [study.pose_row(number) for number in study.frames]),
+        "Poses": ("veriserum_pose_reloaded_refined_all", [row for n in study.frames for row in study.pose_rows(n)]),
         "Distortion_calibration": (
             "distortion_calibration_reloaded",
             [calibration.distortion_row() for calibration in study.calibrations.values()],

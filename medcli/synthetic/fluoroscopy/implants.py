@@ -1,8 +1,8 @@
 """Parametric knee implants: closed metal bodies with the shapes and sizes of total knee components.
 
 No manufacturer's design is copied: a few parameters define each shape. Axes of every implant: x medial-lateral
-(right), y proximal (up), z anterior; lengths in millimetres; the origin is inside the component. Surfaces are closed,
-faces outward, 5,000 to 20,000 triangles.
+(to the patient's left, at the right of an image from the front), y proximal (up), z anterior; lengths in millimetres;
+the origin is inside the component. Surfaces are closed, faces outward, 5,000 to 20,000 triangles.
 
 The femoral component is one shell: a J-shaped outer surface with two condyles, a notch between them and a groove in
 front, over the five flat cuts of the bone. The tibial component is one body of stacked rings: stem, two fins, tray with
@@ -119,7 +119,7 @@ def femoral_component(shape: FemoralShape) -> Mesh:
     surface = profile + (_along(_joint_surface(shape), u) - profile) * thickness[..., None]
     # The flange narrows upwards, the condyles slightly backwards.
     half = shape.width / 2 * (1 - 0.30 * np.clip(1 - u / 0.30, 0, 1) ** 1.5 - 0.05 * np.clip((u - 0.7) / 0.3, 0, 1))
-    lean = 3.0 * np.clip(1 - u / 0.30, 0, 1)  # of the flange, to the lateral side of a right knee
+    lean = 3.0 * np.clip(1 - u / 0.30, 0, 1)  # of the flange, to the lateral side of a left knee
     outer, inner = (np.stack([v * half + lean, side[..., 1], side[..., 0]], axis=-1) for side in (surface, profile))
     parts = [slab(outer, inner, is_metal)]
     if shape.box:

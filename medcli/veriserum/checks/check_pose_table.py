@@ -12,10 +12,12 @@ from medcli.core.checking.check_lines import Checklist
 from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds
 from medcli.veriserum.calibration.distortion_table import DistortionTable
+from medcli.veriserum.checks.check_knee import check_components
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES, TableKind
+from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import RUNS, find_trials
 from medcli.veriserum.geometry.biplane import SourceIntensifier
@@ -23,9 +25,6 @@ from medcli.veriserum.geometry.biplane import SourceIntensifier
 _CALIBRATIONS = 10
 """Published rows of each calibration table."""
 _GET_TABLES = "get the tables again: medcli download veriserum --only csv"
-_RATE_COLUMNS = ("frame_rate", "framerate", "fps", "frequency_hz")
-_TIME_COLUMNS = {"time_s": 1.0, "time_ms": 1e3, "timestamp_ms": 1e3, "acquisition_time_s": 1.0}
-_SIDE_COLUMNS = ("side", "laterality", "leg", "knee_side")
 
 
 def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | None:
@@ -106,7 +105,7 @@ def check_poses(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -
     runs = [trials.rule] if trials.rule == RUNS else []
     advice = "no column names the trials: splits follow runs of ids"
     checks.add("trials", f"{trials.of.nunique():,} by {trials.rule}", warn=runs, advice=advice)
-    _check_components(checks, poses)
+    check_components(checks, study, poses)
     _check_side_and_rate(checks, poses)
 
 
@@ -128,24 +127,8 @@ def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) ->
     checks.add("ids of the pose table", "used: " + ", ".join(parts), wrong, advice=_GET_TABLES)
 
 
-def _check_components(checks: Checklist, poses: pd.DataFrame) -> None:
-    """Both components under one measurement: what knee motion is computed from."""
-    name = "femur and tibia"
-    if not {"measurement_id", "anatomy_id"} <= set(poses.columns):
-        checks.unknown(name, "the pose table has no measurement_id or anatomy_id", "pair them by image id")
-        return
-    kind_of = {number: kind for kind, numbers in KINDS.items() for number in numbers}
-    kinds = folder_index.whole_numbers(poses["anatomy_id"]).map(kind_of)
-    groups = kinds.groupby(poses["measurement_id"])
-    both, total = int((groups.nunique() == 2).sum()), groups.ngroups
-    middle = groups.size().median() if total else 0
-    figure = f"{both:,} of {quantity(total, 'measurement')} hold both; {middle:g} rows in the median"
-    lacking = [] if both else ["no measurement_id has a femur and a tibia"]
-    checks.add(name, figure, warn=lacking, advice="motion of the knee needs both: pair them by image id")
-
-
 def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
-    side = next((name for name in _SIDE_COLUMNS if name in poses.columns), None)
+    side = first_of(SIDE_COLUMNS, poses.columns)
     if side is None:
         checks.unknown("side", "no column names left or right", "state the side where signs depend on it")
     else:
@@ -166,10 +149,10 @@ def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
 
 
 def _frame_rates(poses: pd.DataFrame) -> tuple[str, list[float]] | None:
-    for name in _RATE_COLUMNS:
+    for name in RATE_COLUMNS:
         if name in poses.columns:
             return name, sorted(set(pd.to_numeric(poses[name], errors="coerce").fillna(0).tolist()))
-    for name, per_second in _TIME_COLUMNS.items():
+    for name, per_second in TIME_COLUMNS.items():
         if {name, "measurement_id"} <= set(poses.columns):
             times = pd.to_numeric(poses[name], errors="coerce").sort_index()
             steps = times.groupby(poses["measurement_id"]).diff().dropna()

@@ -6,6 +6,8 @@ from medcli.core.errors import UsageError
 
 KINDS = {"femur": (1, 2), "tibia": (3, 4, 5, 6, 7)}
 """``anatomy_id`` of the published components: two femoral, five tibial."""
+KIND_OF = {number: kind for kind, numbers in KINDS.items() for number in numbers}
+"""``anatomy_id`` -> ``femur`` or ``tibia``."""
 
 
 def anatomy_ids(name: str) -> tuple[int, ...]:

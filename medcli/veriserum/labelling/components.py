@@ -10,12 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.veriserum.dataset import folder_index
-from medcli.veriserum.dataset.anatomies import KINDS
+from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 from medcli.veriserum.dataset.pose_tables import matrices_of, pose_problem
-
-KIND_OF = {number: kind for kind, numbers in KINDS.items() for number in numbers}
-"""``anatomy_id`` -> ``femur`` or ``tibia``."""
 
 
 @dataclass(frozen=True)

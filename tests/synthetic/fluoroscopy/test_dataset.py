@@ -280,3 +280,12 @@ def test_undistorted_beads_are_at_their_pixels_in_every_direction() -> None:
         rows, columns = np.mgrid[top : top + 19, left : left + 19]
         centre = (weights * columns).sum() / weights.sum(), (weights * rows).sum() / weights.sum()
         assert np.allclose(centre, (column, row), atol=0.06)
+
+
+def test_both_poses_are_those_of_one_knee() -> None:
+    study = Study(FluoroscopySettings(pairs=2, both_poses=True))
+    first, other = study.pose_rows(1)
+    frame = study.frames[1]
+    assert (first["id"], other["id"], first["anatomy_id"], other["anatomy_id"]) == (1, 1, 1, frame.companion_id)
+    assert first == Study(FluoroscopySettings(pairs=2)).pose_rows(1)[0]
+    assert {name: other[name] for name in ("tx", "ty", "tz", "rz", "rx", "ry")} == pose_cells(frame.knee.tibia)

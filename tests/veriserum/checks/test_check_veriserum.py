@@ -243,3 +243,18 @@ def test_tables_and_database_that_disagree(tmp_path: Path) -> None:
         check_tables(checks, VeriserumStudy(root))
         assert {line.check: line.state for line in checks.lines}["tables and database"] == expected
         set_cell(TABLE, "tx", 1.0)(root)
+
+
+def test_both_components_of_a_moment_are_near_each_other(tmp_path: Path) -> None:
+    """What must be known of real data before knee motion: pairs under one id, and poses in one frame."""
+    from tests.support.knees import draw_knees, pose_rows, write_knees
+
+    rows = pose_rows(draw_knees(1, 4))
+    lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "a", rows)), workers=1).lines}
+    assert lines["femur and tibia"].figure == "1 of 1 measurement hold both, and 4 ids; 8 rows in the median"
+    assert (lines["components together"].state, lines["femur and tibia"].state) == ("ok", "ok")
+    assert "1 trial, 0 frames in them lack a pose" in lines["components together"].figure
+    rows.loc[rows["anatomy_id"] == 3, "tz"] *= -1
+    lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "b", rows)), workers=1).lines}
+    assert lines["components together"].state == "wrong"
+    assert "one frame" in lines["components together"].advice

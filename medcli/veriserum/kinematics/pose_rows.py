@@ -1,0 +1,134 @@
+"""The rows of any pose table with what knee motion needs: the dataset's own, predictions, registered poses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medcli.core.errors import DataError, quantity
+from medcli.core.plausibility import pose_bounds, problem_of
+from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, TableKind
+from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
+from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS
+from medcli.veriserum.kinematics.error_bars import ERROR_COLUMNS
+
+_LOG = logging.getLogger(__name__)
+MOTION_POSES = TableKind("table of poses", "poses", ("id", *POSE_COLUMNS), "--poses")
+FAILED = "failed"
+_GOOD = ("good", "ok", "")
+_BOUNDS = pose_bounds(POSE_COLUMNS)
+_CARRIED = ("measurement_id", "obsolete", *TRIAL_COLUMNS, *SIDE_COLUMNS, *RATE_COLUMNS, *TIME_COLUMNS)
+"""Columns that a table without them takes from the dataset's own, by id."""
+
+
+def read_pose_rows(study: VeriserumStudy, file: Path | None, kinds: Mapping[int, str]) -> tuple[pd.DataFrame, str]:
+    """The rows of a pose table that are not obsolete, and where they are from.
+
+    Args:
+        study: the dataset; its own table is read where ``file`` is None, and completes a file that lacks columns.
+        file: CSV file or database with the columns id, tx, ty, tz, rz, rx, ry.
+        kinds: ``anatomy_id`` -> ``femur`` or ``tibia``; other rows are left out with a warning.
+
+    Returns:
+        By id (which may repeat, once for each component): the columns of a pose and of standard errors as numbers,
+        anatomy_id, measurement_id (Int64), kind, side (``right``, ``left`` or empty), time_s, rate, trial columns if
+        there are any, status, problem (why the pose cannot be used, or empty).
+
+    Raises:
+        DataError: there is no such table, or no row of a known implant in it.
+    """
+    own_file = study.files.get(POSES) or folder_index.locate(study.contents, POSES)
+    path = file or own_file
+    if path is None:
+        raise folder_index.no_table(study.root, POSES)
+    own = _own_table(own_file) if file and own_file else None
+    rows = folder_index.read_every_row(path, MOTION_POSES)
+    if own is not None:
+        rows = _completed(rows, own)
+    if "obsolete" in rows.columns:
+        rows = rows[~folder_index.is_obsolete(rows)]
+    if "anatomy_id" not in rows.columns:
+        raise DataError(f"{path} has no column anatomy_id, and no pose table completes it", "name the components in it")
+    found = folder_index.whole_columns(rows, ("anatomy_id", "measurement_id"))
+    found["kind"] = found["anatomy_id"].map(dict(kinds))
+    numbers = rows.reindex(columns=[*POSE_COLUMNS, *ERROR_COLUMNS]).apply(pd.to_numeric, errors="coerce")
+    found = pd.concat([found, numbers.astype("float64"), _stated(rows)], axis=1)
+    found["problem"] = _problems(found)
+    known = found["kind"].notna()
+    if not known.all():
+        others = sorted(set(found.loc[~known, "anatomy_id"].dropna().astype(int)))
+        words = f"anatomies {' '.join(map(str, others))}" if others else "no anatomy_id"
+        count = quantity(int((~known).sum()), "row is", "rows are")
+        _LOG.warning("%s: %s of no known femur or tibia (%s), left out", path, count, words)
+    if not known.any():
+        hint = f"known: {', '.join(f'{number} {kind}' for number, kind in sorted(kinds.items()))}; others: --axes"
+        raise DataError(f"{path} has no row of a known femur or tibia", hint)
+    return found[known], str(path)
+
+
+def _own_table(path: Path) -> pd.DataFrame | None:
+    """Every row of the dataset's own table; None if it cannot be read, which matters only where it is asked for."""
+    try:
+        return folder_index.read_every_row(path, POSES)
+    except DataError:
+        return None
+
+
+def _completed(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the columns and cells that they lack, from the dataset's table."""
+    rows = rows.copy()
+    first = own[~own.index.duplicated()]
+    for name in _CARRIED:
+        if name in own.columns:
+            given = first[name].reindex(rows.index)
+            rows[name] = rows[name].where(rows[name].notna(), given) if name in rows.columns else given
+    if "anatomy_id" not in rows.columns and "anatomy_id" in own.columns:
+        once = own[~own.index.duplicated(keep=False)]  # an id with two components does not say which one is meant
+        rows["anatomy_id"] = once["anatomy_id"].reindex(rows.index)
+    return rows
+
+
+def _stated(rows: pd.DataFrame) -> pd.DataFrame:
+    """Side, time, rate, status and trial columns of rows."""
+    stated = pd.DataFrame(index=rows.index)
+    side = first_of(SIDE_COLUMNS, rows.columns)
+    words = rows[side].astype(str).str.strip().str.lower().str[:1] if side else pd.Series("", index=rows.index)
+    stated["side"] = words.map({"r": "right", "l": "left"}).fillna("")
+    time = first_of(TIME_COLUMNS, rows.columns)
+    stated["time_s"] = pd.to_numeric(rows[time], errors="coerce") / TIME_COLUMNS[time] if time else np.nan
+    rate = first_of(RATE_COLUMNS, rows.columns)
+    stated["rate"] = pd.to_numeric(rows[rate], errors="coerce") if rate else np.nan
+    status = rows["status"] if "status" in rows.columns else pd.Series("", index=rows.index)
+    stated["status"] = status.fillna("").astype(str).str.strip().str.lower()
+    for name in TRIAL_COLUMNS:
+        if name in rows.columns:
+            stated[name] = folder_index.whole_numbers(rows[name])
+    return stated
+
+
+def _problems(rows: pd.DataFrame) -> list[str]:
+    """Why each pose cannot be used, empty where it can."""
+    numbers = rows[list(POSE_COLUMNS)].to_numpy()
+    fine = np.logical_and.reduce([bound.holds(numbers[:, i]) for i, bound in enumerate(_BOUNDS.values())])
+    statuses = rows["status"].tolist()
+    problems = []
+    for values, is_fine, status in zip(numbers.tolist(), fine.tolist(), statuses, strict=True):
+        if status == FAILED:
+            problems.append("its registration failed")
+        elif not is_fine:
+            text = problem_of(dict(zip(POSE_COLUMNS, values, strict=True)), _BOUNDS)
+            problems.append("its pose is not six numbers" if "nan" in text else text)
+        else:
+            problems.append("")
+    return problems
+
+
+def doubt_of(status: str) -> str:
+    """What a pose's status says against it, empty for a good one."""
+    return "" if status in _GOOD or status == "nan" else status

@@ -1,0 +1,81 @@
+"""The axes of every implant of a study, drawn for a person to confirm: ``medcli kinematics axes``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medcli.core.errors import DataError
+from medcli.core.files import make_output_folder, write_json
+from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import note_run
+from medcli.veriserum.dataset.publication import ABOUT
+from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.kinematics.axes_figure import draw_axes
+from medcli.veriserum.kinematics.axes_guess import known_axes
+from medcli.veriserum.kinematics.implant_axes import SCHEMA, ImplantAxes, read_axes
+
+
+@dataclass(frozen=True)
+class AxesResult:
+    """Result of ``medcli kinematics axes``.
+
+    Attributes:
+        out: the file of axes.
+        figure: of all implants with their axes.
+        implants: ``anatomy_id`` -> axes, with how they were found and what to look at first.
+        failures: implants without axes, one line each.
+    """
+
+    out: Path
+    figure: Path
+    implants: dict[int, ImplantAxes]
+    seconds: float
+    failures: tuple[str, ...] = ()
+    schema: str = "medcli.kinematics-axes.v1"
+
+
+def find_axes(
+    root: Path,
+    out: Path,
+    figure: Path,
+    implants: Path | None = None,
+    axes: Path | None = None,
+    side: str | None = None,
+    progress: Progress = SILENT,
+) -> AxesResult:
+    """Guess the axes of every mesh of a study, write them to a file, and draw them.
+
+    Args:
+        root: the dataset's folder.
+        out: the JSON file to write, see :mod:`medcli.veriserum.kinematics.implant_axes`.
+        figure: the PNG file to draw.
+        implants: folder of ``ana_NNNNNN.stl``; None: below ``root``.
+        axes: file of axes that are kept as they are, and only drawn.
+        side: of the knee, stated in all entries that state none.
+
+    Raises:
+        DataError: no mesh, or none whose axes can be guessed; or ``axes`` is broken or of another mesh.
+    """
+    started = time.perf_counter()
+    surfaces = VeriserumStudy(Path(root), implants=implants).surfaces
+    if not surfaces.files:
+        raise DataError(
+            f"no implant in {surfaces.root}: expected ana_000001.stl, …", "get them: medcli download veriserum"
+        )
+    anatomies = {*surfaces.files, *(read_axes(axes) if axes else ())}
+    known = known_axes(surfaces, anatomies, axes, progress)
+    if not known.axes:
+        raise DataError(next(iter(known.problems.values())), "state the axes in a file: docs/kinematics.md")
+    found = {number: replace(one, side=one.side or side) for number, one in sorted(known.axes.items())}
+    for target in (out, figure):
+        make_output_folder(target.parent)
+    write_json(out, {"schema": SCHEMA, "implants": found})
+    draw_axes(found, known.meshes, figure)
+    others = sorted(surfaces.files.keys() - known.axes.keys() - known.problems.keys())
+    problems = dict.fromkeys(others, "it is no published implant: state its kind and axes in a file (--axes)")
+    failures = tuple(f"anatomy {number}: {text}" for number, text in sorted({**known.problems, **problems}.items()))
+    result = AxesResult(out, figure, found, round(time.perf_counter() - started, 3), failures)
+    note_run(out, "kinematics axes", ABOUT, Path(root), {"implants": implants, "axes": axes, "side": side}, result)
+    return result

@@ -1,0 +1,87 @@
+"""``medcli evaluate kinematics``: differences that are known because they were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.veriserum.kinematics.agreement import agreement_of
+from medcli.veriserum.kinematics.compare_motion import match_frames
+from medcli.veriserum.kinematics.motion import VALUE_COLUMNS
+from tests.conftest import Ran
+from tests.support import knees
+
+
+def write_axes(path: Path) -> Path:
+    from medcli.core.files import write_json
+
+    write_json(path, {"implants": {number: knees.true_axes(number, "left") for number in (1, 3)}})
+    return path
+
+
+def test_a_tibia_that_is_displaced_along_its_own_axis(tmp_path: Path, medcli: Callable[..., Ran]) -> None:
+    """Down by 0.5 mm along the tibia in trial 1 and 1 mm in trial 2: distraction differs by that, angles by nothing."""
+    trials = knees.draw_knees(2, 5)
+    root = knees.write_knees(tmp_path / "data", knees.pose_rows(trials))
+    displaced = [
+        [type(pose)(pose.femur, pose.tibia @ shift(-0.5 * number)) for pose in poses]
+        for number, poses in enumerate(trials, start=1)
+    ]
+    rows = knees.pose_rows(displaced)
+    rows[rows["id"] != 4].to_csv(tmp_path / "mine.csv", index=False)
+    axes, out = write_axes(tmp_path / "axes.json"), tmp_path / "out"
+    ran = medcli("evaluate", "kinematics", tmp_path / "mine.csv", "--root", root, "--axes", axes, "--out", out)
+    assert (ran.code, ran.err) == (0, "")
+    assert any(line.split()[:4] == ["distraction", "mm", "0.82", "1.00"] for line in ran.out.splitlines())
+    result = json.loads((out / "evaluation.json").read_text("utf-8"))
+    assert result["schema"] == "medcli.evaluate.kinematics.v1"
+    assert (result["frames"], result["only_poses"], result["only_reference"]) == (9, 0, 1)
+    distal = result["overall"]["distal_mm"]
+    assert distal["bias"] == pytest.approx((4 * 0.5 + 5 * 1.0) / 9, abs=1e-6)
+    assert distal["rms"] == pytest.approx(np.sqrt((4 * 0.25 + 5) / 9), abs=1e-6)
+    assert distal["maximum"] == pytest.approx(1, abs=1e-6)
+    assert distal["within_band"] is None
+    assert [one["distal_mm"]["rms"] for one in result["per_trial"].values()] == pytest.approx([0.5, 1], abs=1e-6)
+    assert result["over_trials"]["distal_mm"]["largest_in"] == "2"
+    assert result["overall"]["flexion_deg"]["maximum"] < 1e-6
+    assert result["overall"]["medial_low_height_mm"]["bias"] == pytest.approx(distal["bias"], abs=1e-4)
+    assert (out / "bland_altman.png").stat().st_size > 20_000
+    assert len(pd.read_csv(out / "differences.csv")) == 9
+
+
+def shift(proximal_mm: float) -> np.ndarray:
+    """In a tray's coordinates, whose y is proximal."""
+    moved = np.eye(4)
+    moved[1, 3] = proximal_mm
+    return moved
+
+
+def test_tables_of_other_recordings_are_refused(tmp_path: Path, medcli: Callable[..., Ran]) -> None:
+    rows = knees.pose_rows(knees.draw_knees(1, 2))
+    root = knees.write_knees(tmp_path / "data", rows)
+    rows.assign(id=rows["id"] + 500).to_csv(tmp_path / "other.csv", index=False)
+    axes = write_axes(tmp_path / "axes.json")
+    ran = medcli("evaluate", "kinematics", tmp_path / "other.csv", "--root", root, "--axes", axes, "--out", tmp_path)
+    assert ran.code == 3
+    assert "no frame has motion by both" in ran.err
+
+
+def test_angles_differ_by_half_a_turn_at_most_and_errors_add() -> None:
+    one = pd.DataFrame({name: [1.0] for name in (*VALUE_COLUMNS, *(f"se_{n}" for n in VALUE_COLUMNS))})
+    one = one.assign(trial="1", frame=1, femur_id=5, tibia_id=5)
+    other = one.assign(flexion_deg=359.5, se_flexion_deg=np.nan, lateral_mm=-3.0)
+    found = match_frames(one, other)
+    assert found.loc[0, "flexion_deg"] == pytest.approx(1.5)
+    assert found.loc[0, "se_flexion_deg"] == pytest.approx(1.0)
+    assert found.loc[0, "lateral_mm"] == pytest.approx(4)
+    assert found.loc[0, "se_lateral_mm"] == pytest.approx(np.sqrt(2))
+    assert match_frames(one, other.assign(tibia_id=6)).empty
+    agreement = agreement_of(np.array([1.0, -1, 3, np.nan]), np.array([1.0, 0.1, np.nan, 1]))
+    assert (agreement.frames, agreement.bias, agreement.within_band) == (3, 1, 0.5)
+    assert agreement.limits == pytest.approx((1 - 1.96 * 2, 1 + 1.96 * 2))
+    assert agreement_of(np.array([np.nan]), np.array([1.0])).frames == 0
