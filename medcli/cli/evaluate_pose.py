@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -61,6 +61,8 @@ def pose(
     In-plane and out-of-plane translation, rotation, and the implant's outline on both detectors; beside published
     single-plane figures. Writes a table of pairs, the errors' distributions, and the best, median and worst pair.
     """
+    from medcli.veriserum.pose.evaluation_plan import plan_pose_evaluation
+
     options.refuse_both_sources(checkpoint, predictions)
     found = Refusals()
     found(check_device, device)
@@ -70,7 +72,7 @@ def pose(
     if not dry_run:
         found.raise_found()
     elif not is_there:
-        _plan(output, (root, None, out, network, predictions, device), found)
+        _finish_plan(output, plan_pose_evaluation(root, None, out, network, predictions, device, found), found)
         return
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
@@ -85,7 +87,7 @@ def pose(
         inter_plane=inter_plane,
     )
     if dry_run:
-        _plan(output, (root, settings, out, network, predictions, device), found)
+        _finish_plan(output, plan_pose_evaluation(root, settings, out, network, predictions, device, found), found)
         return
     from medcli.veriserum.pose.evaluate import evaluate_pose
     from medcli.veriserum.pose.inference import PosePredictor
@@ -122,11 +124,7 @@ def _check_pose(
     return len(check.problems) == before
 
 
-def _plan(output: Output, planned: tuple[Any, ...], found: Refusals) -> None:
-    """``planned``: the arguments of ``plan_pose_evaluation``."""
-    from medcli.veriserum.pose.evaluation_plan import plan_pose_evaluation
-
-    plan = plan_pose_evaluation(*planned, check=found)
+def _finish_plan(output: Output, plan: PosePlan, found: Refusals) -> None:
     output.finish(plan, lambda _: _show_pose_plan(output, plan))
     found.raise_found()
 
