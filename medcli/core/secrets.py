@@ -215,7 +215,7 @@ def hide_values_in(texts: Iterable[str]) -> None:
 
 def hide_option_values(words: Sequence[str]) -> None:
     """Do so with what stands behind an option for a file with a credential, where that plainly names no file."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         flag, equals, value = word.partition("=")
         value = value if equals else after
         if flag in _CREDENTIAL_OPTIONS and not _names_file(value):

@@ -164,6 +164,7 @@ def test_what_stands_in_place_of_a_file_with_a_credential_is_hidden(word: str) -
 )
 def test_the_path_of_a_file_with_a_credential_is_shown(word: str) -> None:
     hide_option_values([f"--connection-string-file={word}", "--connection-string-file"])
+    hide_option_values([])
     assert redact(f"cannot read {word}: no such file") == f"cannot read {word}: no such file"
 
 
