@@ -145,7 +145,7 @@ def register_poses(
     """
     if out.suffix.lower() != ".csv":
         raise UsageError(f"{out} is not a CSV file", "name a file with --out poses.csv")
-    starts = StartPoses(sources)
+    starts = StartPoses(sources, None if anatomy is None else {anatomy})
     chosen, without_images = select(starts, ids, anatomy)
     make_output_folder(out.parent)
     rows = {} if overwrite or not out.exists() else _read_rows(out)

@@ -195,9 +195,8 @@ class _TrialRun:
         return report, rows
 
     def _input(self, ids: list[int]) -> TrialInput:
-        table, surfaces = self.starts.table, self.starts.study.surfaces
-        of_table = table.loc[ids, "anatomy_id"].dropna().astype(int).unique().tolist()
-        anatomies = self.given or _one_of_each(of_table, f"trial of id {ids[0]}")
+        surfaces = self.starts.study.surfaces
+        anatomies = self.given or _one_of_each(self.starts.study.components(ids), f"trial of id {ids[0]}")
         meshes = {anatomy: surfaces.implant(anatomy).mesh for anatomy in anatomies}
         return TrialInput(ids, self.starts.images, self.starts.geometry.cameras(ids[0]), meshes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,10 @@ class Sources:
 class StartPoses:
     """The start poses of a study with their geometry; images are read pair by pair.
 
+    Args:
+        sources: input files and folders.
+        anatomies: of an id with poses of several components, one of these; None: the first, with a warning.
+
     Attributes:
         study: the dataset.
         table: the start poses by id, completed from the pose table.
@@ -71,11 +75,11 @@ class StartPoses:
         DataError: a table is missing or cannot be read.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, anatomies: Collection[int] | None = ()) -> None:
         files = {POSES: sources.poses, DISTORTIONS: sources.distortion, SOURCES: sources.source_calibration}
         self.study = VeriserumStudy(sources.root, sources.calibrated, sources.implants, files)
         self.has_starts, self.planes = sources.start is not None, sources.planes
-        self.table = _start_poses(self.study, sources.start)
+        self.table = _start_poses(self.study, sources.start, anatomies)
         self.study.table(SOURCES)  # raises once, here, if it is missing
         self.geometry = PairGeometry(self.study, self.table, read_inter_plane(sources.inter_plane), sources.frame)
         self._distortions = DistortionTable(self.study)
@@ -159,10 +163,10 @@ def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: i
     return present, without_images
 
 
-def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
+def _start_poses(study: VeriserumStudy, file: Path | None, anatomies: Collection[int] | None) -> pd.DataFrame:
     """Start poses completed from the pose table."""
     if file is None or file == FROM_TABLE:
-        table, path = study.table(POSES).copy(), study.table_file(POSES)
+        table, path = study.poses_of(anatomies).copy(), study.table_file(POSES)
     else:
         table, path = _filled(folder_index.read_table(file, folder_index.POSE_FILE), study), file
     missing = [name for name in (*POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]
