@@ -168,7 +168,8 @@ def check_output_folder(folder: Path, option: str = "--out", may_write: bool = T
     except OSError as error:  # a name that is too long
         problem = error.strerror or type(error).__name__
     if problem:
-        shown = str(folder) if len(str(folder)) <= _LONGEST_SHOWN else f"{str(folder)[:_LONGEST_SHOWN]}…"
+        shown = redact(str(folder))  # before it is cut: a part of a credential would not be recognised
+        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
         verb = "write to" if may_write else "use"
         raise MedcliError(f"cannot {verb} {shown}: {problem}", f"choose another folder with {option}")
 
@@ -177,10 +178,23 @@ def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
     """Why ``folder`` cannot be made or used, of whose path ``there`` exists; empty if it can."""
     if not there.is_dir():
         return "it is a file, not a folder" if there == folder else f"{there} is a file, not a folder"
-    if not may_write or os.access(there, os.W_OK | os.X_OK):
+    if not may_write:
         return ""
+    if os.access(there, os.W_OK | os.X_OK):
+        return _problem_by_trying(there) if hasattr(os, "statvfs") and not os.statvfs(there).f_blocks else ""
     is_read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
     return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
+
+
+def _problem_by_trying(there: Path) -> str:
+    """Why no folder can be made in ``there``, which has rights that mean nothing where no disk is behind (/proc)."""
+    probe = there / f".write-test.{_HOST}-{os.getpid()}.part"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        return f"{error.strerror or error}: {there}"
+    return ""
 
 
 def check_figure_path(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:
@@ -258,7 +272,7 @@ def check_name(path: Path) -> Path:
     length = len(os.fsencode(path.name))
     if length > LONGEST_NAME:
         raise UsageError(
-            f"the name {path.name[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
+            f"the name {redact(path.name)[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
             "give a shorter --out",
         )
     return path
