@@ -160,7 +160,8 @@ TESTED_IN = {
         "report/segmentation report/training report/write"
     ),
     "workflows/test_report_of_motion.py": (
-        "report/kinematics report/motion_comparison report/moving_bodies_view workspace/motion_figures"
+        "report/kinematics report/motion_comparison report/moving_bodies_view report/tracked_trials "
+        "workspace/motion_figures"
     ),
     "workspace/test_inventory.py": "cli/info workspace/next_commands",
     "workspace/test_run_comparison.py": (

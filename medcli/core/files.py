@@ -188,9 +188,8 @@ def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
 
 def _problem_by_trying(there: Path) -> str:
     """Why no folder can be made in ``there``, which has rights that mean nothing where no disk is behind (/proc)."""
-    probe = there / f".write-test.{_HOST}-{os.getpid()}.part"
     try:
-        probe.mkdir()
+        (probe := there / f".write-test.{_HOST}-{os.getpid()}.part").mkdir()
         probe.rmdir()
     except OSError as error:
         return f"{error.strerror or error}: {there}"
@@ -245,8 +244,7 @@ def read_whole(path: Path | str, most: int = MOST_BYTES) -> bytes:
         OSError: as :func:`open_regular`, or it has more than ``most`` bytes.
     """
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
+        if (size := os.fstat(file.fileno()).st_size) > most:
             raise OSError(errno.EINVAL, f"it has {quantity(size, 'byte')}, more than the limit of {most:,}", str(path))
         return file.read()
 
@@ -286,10 +284,8 @@ def cache_folder(name: str) -> Path:
     Raises:
         OSError: there is no place at all, or ``MEDCLI_CACHE_DIR`` is none.
     """
-    base = os.environ.get("MEDCLI_CACHE_DIR")
-    if base:
-        folder = Path(base).expanduser() / name
-        folder.mkdir(parents=True, exist_ok=True)
+    if base := os.environ.get("MEDCLI_CACHE_DIR"):
+        (folder := Path(base).expanduser() / name).mkdir(parents=True, exist_ok=True)
         return folder
     from platformdirs import user_cache_dir
 
@@ -333,9 +329,7 @@ def temporary_cache() -> Path:
 
 def usable_cores() -> int:
     """Number of processor cores this process may use (a SLURM or taskset limit counts)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -347,15 +341,10 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _is_other_running_process(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    if os.name == "nt":
-        # os.kill would end the process there; a part that is still open cannot be removed on Windows anyway.
+    if pid == os.getpid() or os.name == "nt":  # there, os.kill would end it; and a part that is open cannot be removed
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True
