@@ -185,8 +185,11 @@ class _Ladder:
         mirrors = [np.eye(3) - 2 * np.outer(axis, axis) for axis in axes.T]
         normals = [self.cameras.camera(plane).plane.normal for plane in self.images]
         found = []
+        half_turns = [-mirror for mirror in mirrors]
+        # A stem tilts the main axes; makers draw a component along its plate.
+        half_turns += [2 * np.outer(axis, axis) - np.eye(3) for axis in np.eye(3)]
         for score, pose, per_mm in of:
-            turns = [pose[:3, :3] @ -mirror for mirror in mirrors]
+            turns = [pose[:3, :3] @ turn for turn in half_turns]
             for normal in normals:
                 turns += [(np.eye(3) - 2 * np.outer(normal, normal)) @ pose[:3, :3] @ mirror for mirror in mirrors]
             for rotation in turns:

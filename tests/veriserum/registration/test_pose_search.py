@@ -57,7 +57,6 @@ def test_the_similarity_of_a_pose_does_not_depend_on_the_start(seen: Knee) -> No
 
 
 @pytest.mark.deep
-@pytest.mark.xfail(reason="on the logarithm, this turned tray matches as well as the true one", strict=False)
 def test_a_tray_turned_by_half_is_corrected_by_its_twin(seen: Knee) -> None:
     anatomy, planes = seen.tibia_id, cameras(seen)
     mesh, true = MESHES[anatomy], seen.pose(anatomy)
