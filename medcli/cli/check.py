@@ -121,7 +121,8 @@ def _show(output: Output, result: DataCheck) -> None:
             head = f"{line.check:<{name}}  {line.state:<{state}}" if number == 0 else " " * (name + state + 2)
             output.line(f"{head}  {part}")
         if line.state == "warning":
-            output.line(f"{'':<{name + state + 4}}such as {line.examples[0]}")
+            more = f"; and {len(line.places) - 1:,} more" if len(line.places) > 1 else ""
+            output.line(f"{'':<{name + state + 4}}such as {line.examples[0]}{more}")
     states = [line.state for line in result.lines]
     counts = [f"{states.count(kind)} {kind}" for kind in ("ok", "warning", "wrong", "unknown")]
     output.line()

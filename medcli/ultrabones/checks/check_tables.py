@@ -13,7 +13,7 @@ from medcli.core.checking.check_lines import Checklist
 from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds
 from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS, PUBLISHED_SPECIMENS, SPECIMENS, donor_of
-from medcli.ultrabones.dataset.mesh_files import BONES, find_meshes
+from medcli.ultrabones.dataset.mesh_files import absent_bones, find_meshes
 from medcli.ultrabones.dataset.published_records import missing_records
 from medcli.ultrabones.dataset.record_frames import RecordFrames
 from medcli.ultrabones.dataset.tracking_table import (
@@ -106,12 +106,12 @@ def check_meshes(
                 lacking.append(error.message)
             names = []
         found.setdefault(record.specimen, names)
-        absent = [f"{bone}.stl" for bone in BONES if bone not in names]
-        if set(names) < set(BONES) and names:
-            lacking.append(f"specimen {record.specimen} has no {' and no '.join(absent)}")
+        if absent := absent_bones(names):
+            lacking.append(f"specimen {record.specimen} has no {' and no '.join(f'{bone}.stl' for bone in absent)}")
+    complete = sum(bool(names) and not absent_bones(names) for names in found.values())
     checks.add(
         "bone meshes",
-        f"{sum(map(bool, found.values()))} of {quantity(len(found), 'specimen')}",
+        f"{complete} of {quantity(len(found), 'specimen')}{' complete' if complete < len(found) else ''}",
         damaged,
         list(dict.fromkeys(lacking)),
         "labels cannot be compared or made without: medcli download ultrabones --only meshes",

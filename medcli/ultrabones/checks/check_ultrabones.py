@@ -80,7 +80,7 @@ def check_ultrabones(
     inspector.prepare(chosen)
     check_meshes(checks, parts, meshes, inspector.damaged)
     found = _look_into(chosen, inspector, figure is not None, workers, progress)
-    check_frames(checks, found, inspector.missing)
+    check_frames(checks, found, inspector.missing, inspector.incomplete)
     if figure:
         _write_sheet(figure, found)
     return DataCheck(
@@ -141,7 +141,7 @@ def _write_sheet(figure: Path, found: Sequence[FrameFindings]) -> None:
             rows, columns = frame.sheet.shape[:2]
             size = (TILE_WIDTH, round(rows * TILE_WIDTH / columns))
             small = np.asarray(cv2.resize(frame.sheet, size, interpolation=cv2.INTER_AREA), np.uint8)
-            fit = ", ".join(f"{distance:.2f} mm" for distance, _ in frame.fit.values())
+            fit = ", ".join(f"{one.off_mm:.2f} mm" for one in frame.fit.values())
             tiles.append(Tile(small, f"{_record_of(frame.name)} {Path(frame.name).stem} {fit}"))
     if tiles:
         write_image(make_output_folder(figure.parent) / figure.name, tile_sheet(tiles))

@@ -18,6 +18,13 @@ def test_the_worst_finding_decides() -> None:
     assert checks.failures() == ("a: x is bad",)
 
 
+def test_what_is_not_shown_is_counted_and_kept() -> None:
+    checks = Checklist()
+    checks.add("a", "7 of 9", [f"x{number}" for number in range(7)])
+    assert checks.failures()[-2:] == ("a: x4", "a: and 2 more; --json lists all")
+    assert len(checks.lines[0].places) == 7
+
+
 def test_a_sample_is_reproducible_and_all_is_all() -> None:
     assert draw_sample(1000, 20, 1) == draw_sample(1000, 20, 1) != draw_sample(1000, 20, 2)
     assert len(set(draw_sample(1000, 20, 1))) == 20
