@@ -109,7 +109,8 @@ def veriserum(
 
 
 def _show(output: Output, result: DataCheck) -> None:
-    output.line(f"{result.dataset} in {result.root}: {result.looked_into:,} of {result.items:,} looked into")
+    looked_into = f"{result.looked_into:,} of {result.items:,} looked into" if result.items else "only tables"
+    output.line(f"{result.dataset} in {result.root}: {looked_into}")
     output.line()
     name = max(len(line.check) for line in result.lines)
     state = max(len(line.state) for line in result.lines)

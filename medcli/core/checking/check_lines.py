@@ -107,6 +107,12 @@ def draw_sample(count: int, wanted: int | None, seed: int) -> list[int]:
     return sorted(np.random.default_rng(seed).choice(count, wanted, replace=False).tolist())
 
 
+def some_of(number: int, total: object) -> str:
+    """``none of 76``, ``2 of 76`` or ``all of 76``; ``total`` with a unit, too: ``2 of 76 pairs``."""
+    word = "none" if number == 0 else "all" if str(total).split()[0] == f"{number:,}" else f"{number:,}"
+    return f"{word} of {total:,}" if isinstance(total, int) else f"{word} of {total}"
+
+
 def count_of(values: Sequence[object]) -> str:
     """How often each value occurs, most frequent first: ``950 x 811 (48), 884 x 829 (2)``."""
     counts = {value: values.count(value) for value in dict.fromkeys(values)}

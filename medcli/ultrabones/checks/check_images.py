@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.checking.check_lines import Checklist, count_of
+from medcli.core.checking.check_lines import Checklist, count_of, some_of
 from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
 from medcli.core.errors import DataError, quantity
 from medcli.core.overlays import overlay_masks
@@ -240,7 +240,7 @@ def check_frames(
     grey = [label.path for label in good if not label.is_binary]
     checks.add(
         "label pixels",
-        f"{len(grey):,} of {len(good):,} have values beside 0 and 255",
+        f"{some_of(len(grey), len(good))} with values other than 0 and 255",
         [f"{label.path} is {label.size}, its image {image.size}" for image, label in pairs if label.size != image.size],
         grey,
         "a label is 0 or 255, in the size of its image",
@@ -292,7 +292,7 @@ def _check_fits(
     refined = sum(frame.poses == OPTIMIZED for frame in compared)
     far = _misplaced(compared)
     off = [frame for frame in compared if frame.off_mm > NEAR_MM]
-    counts = f"{len(off) or 'none'} of {len(compared):,} off by more than {NEAR_MM:g} mm"
+    counts = f"{some_of(len(off), len(compared))} off by more than {NEAR_MM:g} mm"
     counts += f", {len(far) if len(far) < len(off) else 'all'} of them wrong" if far else ""
     counts += _by_specimen(far or off)
     checks.add(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample
+from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample, some_of
 from medcli.core.checking.duplicate_files import duplicate_files
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
@@ -112,7 +112,8 @@ def _check_duplicates(checks: Checklist, images: list[str], workers: int, progre
     within = [" = ".join(group) for group in groups if len(_specimens_of(group)) == 1]
     checks.add(
         "equal images",
-        f"{sum(len(group) - 1 for group in groups):,} of {len(images):,}; {len(across)} shared by specimens",
+        some_of(sum(len(group) - 1 for group in groups), len(images))
+        + (f"; {len(across):,} shared by specimens" if across else ""),
         across,
         within,
         "a copy in two specimens stands on both sides of a split: remove one",
