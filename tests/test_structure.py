@@ -69,6 +69,7 @@ TESTED_IN = {
     "cli/shared/test_help_page.py": "cli/shared/help_panels",
     "cli/test_app.py": "__main__",
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
+    "core/image_formats/test_jpeg_scans.py": "core/image_formats/jpeg_kernels",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",
     "core/image_formats/test_tiff.py": "core/image_formats/tiff_kernels",
     "sources/test_dspace.py": "sources/answers",
@@ -105,6 +106,7 @@ TESTED_IN = {
     "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
+    "ultrabones/evaluation/test_evaluation_plan.py": "ultrabones/evaluation/settings",
     "ultrabones/evaluation/test_reproduce.py": "cli/benchmark",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
     "ultrabones/labelling/test_label_dataset.py": (
@@ -134,10 +136,19 @@ TESTED_IN = {
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
     "veriserum/pose/test_train.py": (
         "cli/evaluate_pose veriserum/pose/checkpoint_metadata veriserum/pose/evaluated_pairs "
+        "veriserum/pose/evaluation_plan "
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
+    "veriserum/registration/test_gradient_matching.py": (
+        "veriserum/registration/image_windows veriserum/registration/resolution_levels"
+    ),
+    "veriserum/registration/test_pose_search.py": "veriserum/registration/orientation_matching",
     "veriserum/registration/test_register.py": "cli/register",
+    "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",
+    "veriserum/registration/test_register_trial.py": (
+        "veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
+    ),
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "
         "demo/calibration_figures demo/data demo/fluoroscopy demo/knee_motion demo/run demo/ultrasound"
@@ -149,7 +160,8 @@ TESTED_IN = {
         "report/segmentation report/training report/write"
     ),
     "workflows/test_report_of_motion.py": (
-        "report/kinematics report/motion_comparison report/moving_bodies_view workspace/motion_figures"
+        "report/kinematics report/motion_comparison report/moving_bodies_view report/tracked_trials "
+        "workspace/motion_figures"
     ),
     "workspace/test_inventory.py": "cli/info workspace/next_commands",
     "workspace/test_run_comparison.py": (

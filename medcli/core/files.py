@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import functools
-import io
 import logging
 import os
 import re
 import socket
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError, quantity
 from medcli.core.json_text import to_json
@@ -30,6 +28,8 @@ _PROBE_BYTES = 1 << 16
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
 _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
 _LONGEST_SHOWN = 200  # characters of a path in a message
+MOST_BYTES = 1 << 30
+"""Bytes of a file that is read whole; the largest images, tables and meshes in use have a tenth of it."""
 LONGEST_NAME = 255
 """Bytes that a name of a file may have, on every file system in use."""
 
@@ -60,7 +60,7 @@ def replacing(target: Path, durable: bool = True, needed: int | None = None) -> 
         MedcliError: ``target`` exists and is a folder, a device or a pipe.
         UnwrittenFileError: the system refused to write it; also where a library hid that behind an error of its own.
     """
-    target = target.resolve() if target.is_symlink() else target
+    target = Path(os.path.realpath(target)) if target.is_symlink() else target
     if target.exists() and not target.is_file():
         raise MedcliError(f"cannot write {target}: it exists and is not a regular file")
     part = part_path(target)
@@ -116,15 +116,6 @@ def write_json(target: Path, content: Any) -> None:
     write_text(target, to_json(content) + "\n", is_redacted=True)
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as CSV text with a heading; cells that a row lacks are empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def remove_leftovers(folder: Path) -> int:
     """Remove the temporary files in ``folder`` whose process is gone; return how many.
 
@@ -177,7 +168,8 @@ def check_output_folder(folder: Path, option: str = "--out", may_write: bool = T
     except OSError as error:  # a name that is too long
         problem = error.strerror or type(error).__name__
     if problem:
-        shown = str(folder) if len(str(folder)) <= _LONGEST_SHOWN else f"{str(folder)[:_LONGEST_SHOWN]}…"
+        shown = redact(str(folder))  # before it is cut: a part of a credential would not be recognised
+        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
         verb = "write to" if may_write else "use"
         raise MedcliError(f"cannot {verb} {shown}: {problem}", f"choose another folder with {option}")
 
@@ -186,10 +178,22 @@ def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
     """Why ``folder`` cannot be made or used, of whose path ``there`` exists; empty if it can."""
     if not there.is_dir():
         return "it is a file, not a folder" if there == folder else f"{there} is a file, not a folder"
-    if not may_write or os.access(there, os.W_OK | os.X_OK):
+    if not may_write:
         return ""
+    if os.access(there, os.W_OK | os.X_OK):
+        return _problem_by_trying(there) if hasattr(os, "statvfs") and not os.statvfs(there).f_blocks else ""
     is_read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
     return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
+
+
+def _problem_by_trying(there: Path) -> str:
+    """Why no folder can be made in ``there``, which has rights that mean nothing where no disk is behind (/proc)."""
+    try:
+        (probe := there / f".write-test.{_HOST}-{os.getpid()}.part").mkdir()
+        probe.rmdir()
+    except OSError as error:
+        return f"{error.strerror or error}: {there}"
+    return ""
 
 
 def check_figure_path(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:
@@ -220,14 +224,39 @@ def check_replaceable(target: Path, overwrite: bool) -> None:
         raise UsageError(f"{target} exists", "use --overwrite to replace it")
 
 
+def open_regular(path: Path | str) -> BinaryIO:
+    """A file opened to be read. Pipes and devices, which may have no end, are not opened.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    mode = os.stat(path).st_mode  # noqa: PTH116 - 222,000 Path objects cost a second
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+    return open(path, "rb")  # noqa: PTH123 - the caller closes it
+
+
+def read_whole(path: Path | str, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: as :func:`open_regular`, or it has more than ``most`` bytes.
+    """
+    with open_regular(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > most:
+            raise OSError(errno.EINVAL, f"it has {quantity(size, 'byte')}, more than the limit of {most:,}", str(path))
+        return file.read()
+
+
 def check_readable(path: Path) -> None:
-    """Make sure that a file can be opened.
+    """Make sure that a regular file can be opened.
 
     Raises:
         DataError: it cannot, with the reason.
     """
     try:
-        path.open("rb").close()
+        open_regular(path).close()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -241,7 +270,7 @@ def check_name(path: Path) -> Path:
     length = len(os.fsencode(path.name))
     if length > LONGEST_NAME:
         raise UsageError(
-            f"the name {path.name[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
+            f"the name {redact(path.name)[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
             "give a shorter --out",
         )
     return path
@@ -255,10 +284,8 @@ def cache_folder(name: str) -> Path:
     Raises:
         OSError: there is no place at all, or ``MEDCLI_CACHE_DIR`` is none.
     """
-    base = os.environ.get("MEDCLI_CACHE_DIR")
-    if base:
-        folder = Path(base).expanduser() / name
-        folder.mkdir(parents=True, exist_ok=True)
+    if base := os.environ.get("MEDCLI_CACHE_DIR"):
+        (folder := Path(base).expanduser() / name).mkdir(parents=True, exist_ok=True)
         return folder
     from platformdirs import user_cache_dir
 
@@ -302,9 +329,7 @@ def temporary_cache() -> Path:
 
 def usable_cores() -> int:
     """Number of processor cores this process may use (a SLURM or taskset limit counts)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -316,15 +341,10 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _is_other_running_process(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    if os.name == "nt":
-        # os.kill would end the process there; a part that is still open cannot be removed on Windows anyway.
+    if pid == os.getpid() or os.name == "nt":  # there, os.kill would end it; and a part that is open cannot be removed
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True
