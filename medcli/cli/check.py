@@ -109,7 +109,8 @@ def veriserum(
 
 
 def _show(output: Output, result: DataCheck) -> None:
-    output.line(f"{result.dataset} in {result.root}: {result.looked_into:,} of {result.items:,} looked into")
+    looked_into = f"{result.looked_into:,} of {result.items:,} looked into" if result.items else "only tables"
+    output.line(f"{result.dataset} in {result.root}: {looked_into}")
     output.line()
     name = max(len(line.check) for line in result.lines)
     state = max(len(line.state) for line in result.lines)
@@ -121,7 +122,8 @@ def _show(output: Output, result: DataCheck) -> None:
             head = f"{line.check:<{name}}  {line.state:<{state}}" if number == 0 else " " * (name + state + 2)
             output.line(f"{head}  {part}")
         if line.state == "warning":
-            output.line(f"{'':<{name + state + 4}}such as {line.examples[0]}")
+            more = f"; and {len(line.places) - 1:,} more" if len(line.places) > 1 else ""
+            output.line(f"{'':<{name + state + 4}}such as {line.examples[0]}{more}")
     states = [line.state for line in result.lines]
     counts = [f"{states.count(kind)} {kind}" for kind in ("ok", "warning", "wrong", "unknown")]
     output.line()

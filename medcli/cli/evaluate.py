@@ -13,7 +13,7 @@ from medcli.cli.evaluate_pose import pose
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.errors import MedcliError, quantity
+from medcli.core.errors import MedcliError, numbered, quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import Refusals
 from medcli.training.devices import check_device
@@ -170,7 +170,7 @@ def show_segmentation_result(output: Output, result: SegmentationResult) -> None
 
     rows = {
         "protocol": f"{result.protocol}, {result.labels} labels, {result.source}",
-        "frames": f"{result.frames:,} of specimens {' '.join(map(str, result.specimens))}"
+        "frames": f"{result.frames:,} of {numbered('specimen', result.specimens)}"
         f"; left out: {result.frames_skipped:,} ({skipped})",
     }
     if result.frames_without_prediction:

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers that mean that no further file can be written: disk full, quota used up."""
@@ -127,6 +127,12 @@ def quantity(number: int, one: str, several: str = "") -> str:
         several: its plural, where that is not the singular with an ``s``.
     """
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def numbered(one: str, numbers: Iterable[int]) -> str:
+    """Things with their numbers: ``specimen 2``, ``specimens 2 7 8``."""
+    names = [str(number) for number in numbers]
+    return f"{one if len(names) == 1 else f'{one}s'} {' '.join(names)}"
 
 
 def printable(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.errors import quantity
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import invert_rigid
 from medcli.report.blocks import MovingBodies
@@ -54,7 +55,7 @@ def moving_bodies(
         labels=[labels[i] for i in chosen],
         names=("R", "A", "P"),
         view=[round(float(v), 5) for v in _first_view().ravel()],
-        alt=f"The {' and the '.join(names)} in three dimensions over {len(poses)} frames.",
+        alt=f"The {' and the '.join(names)} in three dimensions over {quantity(len(poses), 'frame')}.",
         caption=caption,
     )
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import quantity
+from medcli.core.errors import numbered, quantity
 from medcli.report.blocks import Block, Chart, ImageBlock, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
@@ -43,7 +43,7 @@ def read_segmentation_evaluation(folder: Path, provenance: ProvenanceRecord) -> 
     if not results:
         return None
     first = next(iter(results.values()))
-    frames = f"{quantity(first['frames'], 'frame')} of specimens {_words(first['specimens'])}"
+    frames = f"{quantity(first['frames'], 'frame')} of {numbered('specimen', first['specimens'])}"
     return RunReport(
         title="Evaluation of a bone segmentation",
         lead=f"Distances of predicted bone surfaces to the labels: {frames}; predictions from {first['source']}, "

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.json_text import read_object
 from medcli.core.locks import is_in_use
 from medcli.core.run_provenance import NAME as PROVENANCE
@@ -185,7 +185,7 @@ def _evaluate_seg(folder: Path, kind: str) -> Run:
     name, one = ("paper", found["paper"]) if "paper" in found else (found["protocol"], found)
     f1 = one["f1"]["all"][one["thresholds_mm"].index(1.0)]
     headline = f"F1 at 1 mm {_number(f1, 3)}, Dice {_number(one['dice'], 3)} ({name})"
-    detail = f"{quantity(one['frames'], 'frame')} of specimens {' '.join(map(str, one['specimens']))}"
+    detail = f"{quantity(one['frames'], 'frame')} of {numbered('specimen', one['specimens'])}"
     return Run(folder, kind, FINISHED, detail, headline, _changed(folder, EVALUATION), source=one["source"])
 
 

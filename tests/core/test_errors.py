@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from medcli.core.errors import quantity
+from medcli.core.errors import numbered, quantity
 from tests.conftest import REPOSITORY
 
 NOUNS = "epochs|images|rows|pairs|frames|files|records|masks|folds|steps|cores|trials|points|folders|runs|ids"
@@ -19,6 +19,10 @@ def test_one_is_in_the_singular() -> None:
     assert [quantity(number, "frame") for number in (0, 1, 1110)] == ["0 frames", "1 frame", "1,110 frames"]
     assert quantity(1, "id has", "ids have") == "1 id has"
     assert quantity(2, "mesh", "meshes") == "2 meshes"
+
+
+def test_numbered_things() -> None:
+    assert [numbered("specimen", [2]), numbered("specimen", [2, 7])] == ["specimen 2", "specimens 2 7"]
 
 
 def test_counts_are_written_by_quantity() -> None:

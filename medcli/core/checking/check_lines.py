@@ -25,6 +25,7 @@ class CheckLine:
         figure: what was found, in numbers.
         advice: what to do, empty where there is nothing to do.
         examples: the first few places, with the reason.
+        places: all of them.
     """
 
     check: str
@@ -32,6 +33,7 @@ class CheckLine:
     figure: str
     advice: str = ""
     examples: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class DataCheck:
         seed: of the sample.
         lines: one a check.
         figure: the contact sheet, None if none was asked for.
-        failures: the first places of what is wrong, ``check: place``.
+        failures: the first places of what is wrong, ``check: place``, and how many more there are.
     """
 
     dataset: str
@@ -79,16 +81,23 @@ class Checklist:
         """
         wrong, warn = list(wrong), list(warn)
         state: CheckState = "wrong" if wrong else "warning" if warn else "ok"
-        examples = tuple((wrong or warn)[:_MOST_EXAMPLES])
-        self.lines.append(CheckLine(check, state, figure, advice if state != "ok" else "", examples))
+        places = tuple(wrong or warn)
+        advice = advice if state != "ok" else ""
+        self.lines.append(CheckLine(check, state, figure, advice, places[:_MOST_EXAMPLES], places))
 
     def unknown(self, check: str, figure: str, advice: str = "") -> None:
         """Add a line for what the data do not say."""
         self.lines.append(CheckLine(check, "unknown", figure, advice))
 
     def failures(self) -> tuple[str, ...]:
-        """The first places of what is wrong."""
-        return tuple(f"{line.check}: {text}" for line in self.lines if line.state == "wrong" for text in line.examples)
+        """The first places of what is wrong, and how many more there are."""
+        found = []
+        for line in self.lines:
+            if line.state == "wrong":
+                more = len(line.places) - len(line.examples)
+                found += [f"{line.check}: {text}" for text in line.examples]
+                found += [f"{line.check}: and {more:,} more; --json lists all"] if more else []
+        return tuple(found)
 
 
 def draw_sample(count: int, wanted: int | None, seed: int) -> list[int]:
@@ -96,6 +105,12 @@ def draw_sample(count: int, wanted: int | None, seed: int) -> list[int]:
     if wanted is None or wanted >= count:
         return list(range(count))
     return sorted(np.random.default_rng(seed).choice(count, wanted, replace=False).tolist())
+
+
+def some_of(number: int, total: object) -> str:
+    """``none of 76``, ``2 of 76`` or ``all of 76``; ``total`` with a unit, too: ``2 of 76 pairs``."""
+    word = "none" if number == 0 else "all" if str(total).split()[0] == f"{number:,}" else f"{number:,}"
+    return f"{word} of {total:,}" if isinstance(total, int) else f"{word} of {total}"
 
 
 def count_of(values: Sequence[object]) -> str:

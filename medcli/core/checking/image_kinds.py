@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.checking.check_lines import Checklist
+from medcli.core.checking.check_lines import Checklist, some_of
 from medcli.core.errors import DataError
 from medcli.core.image_formats.jpeg import jpeg_header
 from medcli.core.image_formats.png import png_size
@@ -62,7 +62,7 @@ def check_contents(checks: Checklist, images: Sequence[InspectedImage]) -> None:
     """Add the line on images that show nothing."""
     blank = [f"{image.path} has one grey value" for image in images if image.is_blank]
     checks.add(
-        "image contents", f"{len(blank):,} of {len(images):,} blank", blank, advice="get them again, or leave out"
+        "image contents", f"{some_of(len(blank), len(images))} blank", blank, advice="get them again, or leave out"
     )
 
 

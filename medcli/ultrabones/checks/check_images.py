@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.checking.check_lines import Checklist, count_of
+from medcli.core.checking.check_lines import Checklist, count_of, some_of
 from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
 from medcli.core.errors import DataError, quantity
 from medcli.core.overlays import overlay_masks
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH
-from medcli.ultrabones.dataset.mesh_files import find_meshes
+from medcli.ultrabones.dataset.mesh_files import absent_bones, find_meshes
 from medcli.ultrabones.dataset.record_frames import DOWNLOAD_HINT
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, SPACING, read_tracking
@@ -29,9 +31,31 @@ NEAR_MM = 0.2
 """Mean distance of label pixels to the section: a few pixels, since meshes are simplified and masks are rounded."""
 FAR_MM = 3.0
 """Beyond it no refinement within 1 mm and 1 degree explains the distance: another mesh, pose or frame."""
+OUTLIER_MM = 1.0
+"""Beyond it a label is of another frame where most of its record are near: poses and meshes are the right ones."""
 _LEAST_PIXELS = 200
 _FOUND, _EXPECTED = (255, 176, 0), (64, 156, 255)
 LABELS = {"partial": "label", "full": "label_full"}
+
+
+class LabelFit(NamedTuple):
+    """How a label agrees with the one recomputed from the meshes.
+
+    Attributes:
+        section_mm: mean distance of the label's pixels to the full section.
+        dice: index of the label and the recomputed one of its kind.
+        kind_mm: median distance of the label's pixels to the recomputed label of its kind: a partial label of another
+            frame may cross the far side of the section, and so be near it all along.
+    """
+
+    section_mm: float
+    dice: float
+    kind_mm: float
+
+    @property
+    def off_mm(self) -> float:
+        """How far the label is from where it should be; a label by another rule is not off as long as it is near."""
+        return max(self.section_mm, self.kind_mm) if self.kind_mm > OUTLIER_MM else self.section_mm
 
 
 @dataclass
@@ -42,7 +66,8 @@ class FrameFindings:
         name: its image.
         image: decoded.
         labels: kind -> decoded label, of the labels that are there.
-        fit: kind -> mean distance of label pixels to the recomputed label in mm, and the Dice index of both.
+        specimen: its number.
+        fit: kind -> how the label agrees with the recomputed one.
         poses: the poses that explain the labels best.
         sheet: (H, W, 3) RGB, the labels over the image; only where asked for.
         problem: why the labels cannot be compared with a mesh, else empty.
@@ -51,10 +76,16 @@ class FrameFindings:
     name: str
     image: InspectedImage
     labels: dict[str, InspectedImage] = field(default_factory=dict)
-    fit: dict[str, tuple[float, float]] = field(default_factory=dict)
+    specimen: int = 0
+    fit: dict[str, LabelFit] = field(default_factory=dict)
     poses: str = ""
     sheet: NDArray[np.uint8] | None = None
     problem: str = ""
+
+    @property
+    def off_mm(self) -> float:
+        """The distance of the worse of its labels, 0 where none is compared."""
+        return max((fit.off_mm for fit in self.fit.values()), default=0.0)
 
 
 class FrameInspector:
@@ -69,18 +100,22 @@ class FrameInspector:
         self._surfaces: dict[str, list[Surface]] = {}
         self._tables: dict[str, pd.DataFrame] = {}
         self.missing: dict[str, str] = {}
+        self.incomplete: dict[int, str] = {}
         self.damaged: list[str] = []
 
     def prepare(self, frames: pd.DataFrame) -> None:
         """Read the meshes and tables of the records in ``frames``.
 
-        What is not there or cannot be read is noted in ``missing``, meshes that cannot be read in ``damaged`` as well.
+        What is not there or cannot be read is noted in ``missing``, meshes that cannot be read in ``damaged`` as well,
+        specimens without a mesh of each bone in ``incomplete``.
         """
         read: dict[tuple[Path, ...], list[Surface]] = {}
         for record, specimen in frames[["record_dir", "specimen"]].drop_duplicates().itertuples(index=False):
             try:
                 self._tables[record] = read_tracking(record)
                 files = tuple(find_meshes(record, int(specimen), self._meshes))
+                if absent := absent_bones(path.stem for path in files):
+                    self.incomplete[int(specimen)] = ", ".join(f"{bone}.stl" for bone in absent)
                 if files not in read:
                     read[files] = self._load(files)
                 self._surfaces[record] = read[files]
@@ -98,7 +133,7 @@ class FrameInspector:
     def inspect(self, row: pd.Series, draw: bool = False) -> FrameFindings:
         """Decode a frame (a row of the index) and its labels, and compare these with the meshes."""
         image, pixels = inspect_image(str(row["image"]))
-        found, masks = FrameFindings(str(row["image"]), image), {}
+        found, masks = FrameFindings(str(row["image"]), image, specimen=int(row["specimen"])), {}
         for kind, column in LABELS.items():
             if row[column]:
                 found.labels[kind], mask = inspect_image(str(row[column]))
@@ -134,36 +169,58 @@ class FrameInspector:
                 found.problem = error.message
                 return None
             full, _ = full_label(self._surfaces[record], pose, spacing, shape)
-            fit = _fits(masks, full, spacing)
-            if expected is None or sum(distance for distance, _ in fit.values()) < least:
+            fit = compare_labels(masks, full, spacing)
+            if expected is None or sum(one.section_mm for one in fit.values()) < least:
                 found.fit, found.poses, expected = fit, kind, full
-                least = sum(distance for distance, _ in fit.values())
+                least = sum(one.section_mm for one in fit.values())
         return expected
 
 
-def _fits(
+def compare_labels(
     labels: dict[str, NDArray[np.bool_]], full: NDArray[np.uint8], spacing_mm: float
-) -> dict[str, tuple[float, float]]:
-    """Kind -> mean distance of the label's pixels to the section in mm, and Dice index with the label recomputed."""
-    import cv2
+) -> dict[str, LabelFit]:
+    """How labels agree with those recomputed from the section; those of a few pixels are left out.
 
+    Args:
+        labels: kind -> label, (rows, columns).
+        full: the section, (rows, columns), 0 and 255.
+        spacing_mm: of the pixels.
+    """
     fits = {}
-    away = (
-        cv2.distanceTransform((full == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) if full.any() else None
-    )
+    away = _distances(full > 0)
     for kind, label in labels.items():
         wanted = LABEL_RULES[kind].compute(full) > 0
         pixels = int(label.sum())
         if pixels + int(wanted.sum()) < _LEAST_PIXELS:
             continue
-        dice = 2 * int((label & wanted).sum()) / (pixels + int(wanted.sum()))
+        both = int((label & wanted).sum())
         distance = float(away[label].mean()) * spacing_mm if away is not None and pixels else np.inf
-        fits[kind] = (distance, dice)
+        apart = 0.0
+        if 2 * both < pixels:  # otherwise the median is 0
+            own = _distances(wanted)
+            apart = float(np.median(own[label])) * spacing_mm if own is not None else np.inf
+        fits[kind] = LabelFit(distance, 2 * both / (pixels + int(wanted.sum())), apart)
     return fits
 
 
-def check_frames(checks: Checklist, frames: Sequence[FrameFindings], missing: dict[str, str]) -> None:
-    """Lines for the frames of the sample; ``missing``: records whose labels cannot be compared, with the reason."""
+def _distances(mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+    """Each pixel's distance to the mask in pixels; None for an empty one."""
+    import cv2
+
+    if not mask.any():
+        return None
+    return np.asarray(cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+
+
+def check_frames(
+    checks: Checklist, frames: Sequence[FrameFindings], missing: dict[str, str], incomplete: dict[int, str]
+) -> None:
+    """Lines for the frames of the sample.
+
+    Args:
+        missing: records whose labels cannot be compared, with the reason.
+        incomplete: specimens without a mesh of each bone, with the names of those that are absent.
+    """
     again = DOWNLOAD_HINT
     opened = [frame for frame in frames if frame.image.shape]
     checks.add(
@@ -183,12 +240,12 @@ def check_frames(checks: Checklist, frames: Sequence[FrameFindings], missing: di
     grey = [label.path for label in good if not label.is_binary]
     checks.add(
         "label pixels",
-        f"{len(grey):,} of {len(good):,} have values beside 0 and 255",
+        f"{some_of(len(grey), len(good))} with values other than 0 and 255",
         [f"{label.path} is {label.size}, its image {image.size}" for image, label in pairs if label.size != image.size],
         grey,
         "a label is 0 or 255, in the size of its image",
     )
-    _check_fits(checks, frames, missing)
+    _check_fits(checks, frames, missing, incomplete)
 
 
 def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
@@ -215,36 +272,69 @@ def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
     )
 
 
-def _check_fits(checks: Checklist, frames: Sequence[FrameFindings], missing: dict[str, str]) -> None:
+def _check_fits(
+    checks: Checklist, frames: Sequence[FrameFindings], missing: dict[str, str], incomplete: dict[int, str]
+) -> None:
     compared = [frame for frame in frames if frame.fit]
     unfit = [frame.problem for frame in frames if frame.problem]
+    # labels that lie on the meshes that are there were made from these; others may be of a bone that is absent
+    unjudged = {frame.specimen for frame in compared if frame.specimen in incomplete and frame.off_mm > NEAR_MM}
+    compared = [frame for frame in compared if frame.specimen not in unjudged]
+    left_out = [f"specimen {number}, which has no {incomplete[number]}" for number in sorted(unjudged)]
     if not compared and not unfit:
         why = next(iter(missing.values()), "no frame has a label, a pose and a mesh")
+        why = f"not compared: {'; '.join(left_out)}" if left_out else why
         checks.unknown("labels on the meshes", why, "name the folder of meshes with --meshes")
         return
+    labelled = sum(bool(frame.labels) for frame in frames)
+    of = f"{len(compared)} of {quantity(labelled, 'frame')} compared; " if len(compared) < labelled else ""
+    of += f"without {'; without '.join(left_out)}; " if left_out else ""
+    refined = sum(frame.poses == OPTIMIZED for frame in compared)
+    far = _misplaced(compared)
+    off = [frame for frame in compared if frame.off_mm > NEAR_MM]
+    counts = f"{some_of(len(off), len(compared))} off by more than {NEAR_MM:g} mm"
+    counts += f", {len(far) if len(far) < len(off) else 'all'} of them wrong" if far else ""
+    counts += _by_specimen(far or off)
+    checks.add(
+        "labels on the meshes",
+        f"{of}{counts}; median {_medians(compared)}; by refined poses {refined} of {len(compared)}",
+        [*unfit, *_places(far)],
+        _places(off),
+        "made from other poses or meshes than those here? medcli label ultrabones makes them again",
+    )
 
-    def worst(frame: FrameFindings) -> float:
-        return max(distance for distance, _ in frame.fit.values())
 
-    def places(is_meant: Callable[[float], bool]) -> list[str]:
-        chosen = [frame for frame in compared if is_meant(worst(frame))]
-        return [f"{frame.name}: {worst(frame):.2f} mm from the mesh" for frame in chosen]
-
+def _medians(compared: Sequence[FrameFindings]) -> str:
     parts = []
     for kind in LABELS:
-        fits = np.array([frame.fit[kind] for frame in compared if kind in frame.fit])
+        fits = np.array([frame.fit[kind][:2] for frame in compared if kind in frame.fit])
         if len(fits):
             middle = np.median(fits, axis=0)
             parts.append(f"{kind} {middle[0]:.3f} mm, Dice {middle[1]:.3f} ({len(fits)})")
-    refined = sum(frame.poses == OPTIMIZED for frame in compared)
-    labelled = sum(bool(frame.labels) for frame in frames)
-    of = f"{len(compared)} of {quantity(labelled, 'frame')} compared; " if len(compared) < labelled else ""
-    figure = f"{of}median {'; '.join(parts)}; by refined poses {refined} of {len(compared)}"
-    near = places(lambda distance: NEAR_MM < distance <= FAR_MM)
-    checks.add(
-        "labels on the meshes",
-        figure,
-        [*unfit, *places(lambda distance: distance > FAR_MM)],
-        near,
-        "made from other poses or meshes than those here? medcli label ultrabones makes them again",
-    )
+    return "; ".join(parts)
+
+
+def _misplaced(compared: Sequence[FrameFindings]) -> list[FrameFindings]:
+    """Frames whose labels no refinement explains, alone or beside the others of their record."""
+    records = defaultdict(list)
+    for frame in compared:
+        records[Path(frame.name).parent].append(frame.off_mm)
+    bounds = {record: OUTLIER_MM if np.median(off) <= NEAR_MM else FAR_MM for record, off in records.items()}
+    return [frame for frame in compared if frame.off_mm > bounds[Path(frame.name).parent]]
+
+
+def _by_specimen(frames: Sequence[FrameFindings]) -> str:
+    """`` (specimen 3: 1, specimen 6: 2)``, empty without frames."""
+    counts = sorted(Counter(frame.specimen for frame in frames).items())
+    return f" ({', '.join(f'specimen {number}: {count:,}' for number, count in counts)})" if counts else ""
+
+
+def _places(frames: Sequence[FrameFindings]) -> list[str]:
+    """Each frame with its distance; one of each specimen first, so that the first few name several."""
+    seen: dict[int, int] = defaultdict(int)
+    ranked = []
+    for frame in frames:
+        ranked.append((seen[frame.specimen], frame))
+        seen[frame.specimen] += 1
+    ranked.sort(key=lambda pair: pair[0])
+    return [f"{frame.name}: {frame.off_mm:.2f} mm from where the meshes put its label" for _, frame in ranked]

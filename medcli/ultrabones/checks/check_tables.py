@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.core.checking.check_lines import Checklist
+from medcli.core.checking.check_lines import Checklist, some_of
 from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds
 from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS, PUBLISHED_SPECIMENS, SPECIMENS, donor_of
-from medcli.ultrabones.dataset.mesh_files import BONES, find_meshes
+from medcli.ultrabones.dataset.mesh_files import absent_bones, find_meshes
 from medcli.ultrabones.dataset.published_records import missing_records
 from medcli.ultrabones.dataset.record_frames import RecordFrames
 from medcli.ultrabones.dataset.tracking_table import (
@@ -54,9 +54,10 @@ def check_specimens(checks: Checklist, records: Sequence[RecordFrames]) -> None:
     others = [f"specimen {number} is none of the published 1 to 14" for number in numbers if number not in known]
     absent = [number for number in PUBLISHED_SPECIMENS if number not in numbers]
     lacking = f"; absent: {' '.join(map(str, absent))}" if absent else ""
+    further = f", {quantity(len(others), 'other')}" if others else ""
     checks.add(
         "specimens",
-        f"{len(known)} of {len(PUBLISHED_SPECIMENS)} published, {len(others)} others{lacking}",
+        f"{len(known)} of {len(PUBLISHED_SPECIMENS)} published{further}{lacking}",
         warn=others,
         advice="published splits and donors do not cover them",
     )
@@ -106,12 +107,12 @@ def check_meshes(
                 lacking.append(error.message)
             names = []
         found.setdefault(record.specimen, names)
-        absent = [f"{bone}.stl" for bone in BONES if bone not in names]
-        if set(names) < set(BONES) and names:
-            lacking.append(f"specimen {record.specimen} has no {' and no '.join(absent)}")
+        if absent := absent_bones(names):
+            lacking.append(f"specimen {record.specimen} has no {' and no '.join(f'{bone}.stl' for bone in absent)}")
+    complete = sum(bool(names) and not absent_bones(names) for names in found.values())
     checks.add(
         "bone meshes",
-        f"{sum(map(bool, found.values()))} of {quantity(len(found), 'specimen')}",
+        f"{complete} of {quantity(len(found), 'specimen')}{' complete' if complete < len(found) else ''}",
         damaged,
         list(dict.fromkeys(lacking)),
         "labels cannot be compared or made without: medcli download ultrabones --only meshes",
@@ -186,7 +187,7 @@ def check_tracking(checks: Checklist, records: Sequence[RecordFrames]) -> None:
     )
     checks.add(
         "rows without image",
-        f"{found.rows_without_image:,} of {quantity(found.rows, 'row')}; {quantity(images, 'image')}",
+        f"{some_of(found.rows_without_image, quantity(found.rows, 'row'))}; {quantity(images, 'image')}",
         warn=[quantity(found.rows_without_image, "row")] if found.rows_without_image else [],
         advice=f"a part of the record, or images are missing: {_GET_AGAIN}",
     )
@@ -200,7 +201,7 @@ def check_tracking(checks: Checklist, records: Sequence[RecordFrames]) -> None:
         found.disorder,
         "of equal timestamps the first row counts; mend the table",
     )
-    checks.add("poses in range", f"{found.bad_poses:,} of {found.rows:,} are not", found.poses, advice=_GET_AGAIN)
+    checks.add("poses in range", some_of(found.rows - found.bad_poses, found.rows), found.poses, advice=_GET_AGAIN)
     checks.add(
         "refined poses",
         f"at most {found.largest:.2f} mm or degrees from the tracked ones" if found.largest else "no optimised poses",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample
+from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample, some_of
 from medcli.core.checking.duplicate_files import duplicate_files
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
@@ -80,7 +80,7 @@ def check_ultrabones(
     inspector.prepare(chosen)
     check_meshes(checks, parts, meshes, inspector.damaged)
     found = _look_into(chosen, inspector, figure is not None, workers, progress)
-    check_frames(checks, found, inspector.missing)
+    check_frames(checks, found, inspector.missing, inspector.incomplete)
     if figure:
         _write_sheet(figure, found)
     return DataCheck(
@@ -112,7 +112,8 @@ def _check_duplicates(checks: Checklist, images: list[str], workers: int, progre
     within = [" = ".join(group) for group in groups if len(_specimens_of(group)) == 1]
     checks.add(
         "equal images",
-        f"{sum(len(group) - 1 for group in groups):,} of {len(images):,}; {len(across)} shared by specimens",
+        some_of(sum(len(group) - 1 for group in groups), len(images))
+        + (f"; {len(across):,} shared by specimens" if across else ""),
         across,
         within,
         "a copy in two specimens stands on both sides of a split: remove one",
@@ -141,7 +142,7 @@ def _write_sheet(figure: Path, found: Sequence[FrameFindings]) -> None:
             rows, columns = frame.sheet.shape[:2]
             size = (TILE_WIDTH, round(rows * TILE_WIDTH / columns))
             small = np.asarray(cv2.resize(frame.sheet, size, interpolation=cv2.INTER_AREA), np.uint8)
-            fit = ", ".join(f"{distance:.2f} mm" for distance, _ in frame.fit.values())
+            fit = ", ".join(f"{one.off_mm:.2f} mm" for one in frame.fit.values())
             tiles.append(Tile(small, f"{_record_of(frame.name)} {Path(frame.name).stem} {fit}"))
     if tiles:
         write_image(make_output_folder(figure.parent) / figure.name, tile_sheet(tiles))

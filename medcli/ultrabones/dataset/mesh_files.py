@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medcli.core.errors import DataError
@@ -44,6 +44,16 @@ def find_meshes(record_dir: Path | str, specimen: int, meshes: Path | None = Non
     raise DataError(
         f"no bone mesh of specimen {specimen}: expected {wanted} in {looked}", "name the folder of meshes with --meshes"
     )
+
+
+def absent_bones(names: Iterable[str]) -> list[str]:
+    """The bones without a mesh of their own in an incomplete set; none where no bone has one, as with a merged mesh.
+
+    Args:
+        names: of the meshes, without ``.stl``.
+    """
+    there = {name.lower() for name in names} & set(BONES)
+    return [bone for bone in BONES if bone not in there] if there else []
 
 
 def _mesh_folders(record_dir: Path | str, specimen: int, meshes: Path | None) -> Iterator[Path]:

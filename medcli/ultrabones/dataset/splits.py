@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, numbered
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
 from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
 from medcli.ultrabones.dataset.presence import no_training_frame, no_usable_frame, refuse_absent_specimens
@@ -198,7 +198,7 @@ def split_frames(root: Path, split: SpecimenSplit, labels: str = "partial", limi
     ]
     missing = sorted({*split.train, *split.val} - {*_specimens(index, train), *_specimens(index, val)})
     if missing:
-        warnings.append(f"no usable frame of specimens {_words(missing)}: they take no part")
+        warnings.append(f"no usable frame of {numbered('specimen', missing)}: left out")
     if set(split.val) & set(TEST_SPECIMENS):
         warnings.append(
             "validation uses specimens of the published test split: best is chosen on them, so quote last, or "

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.checking.check_lines import Checklist
+from medcli.core.checking.check_lines import Checklist, some_of
 from medcli.core.errors import DataError, quantity
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
@@ -31,8 +31,8 @@ def check_components(checks: Checklist, study: VeriserumStudy, poses: pd.DataFra
     groups, ids = kinds.groupby(rows["measurement_id"]), kinds.groupby(level=0)
     both, total = int((groups.nunique() == len(KINDS)).sum()), groups.ngroups
     by_id, middle = int((ids.nunique() == len(KINDS)).sum()), groups.size().median() if total else 0
-    figure = f"{both:,} of {quantity(total, 'measurement')} hold both, and {quantity(by_id, 'id')}; "
-    figure += f"{middle:g} rows in the median"
+    figure = f"{some_of(both, quantity(total, 'measurement'))} and {some_of(by_id, quantity(ids.ngroups, 'id'))} hold "
+    figure += f"both; median {middle:g} {'row' if middle == 1 else 'rows'} a measurement"
     lacking = [] if both or by_id else ["no measurement_id and no id has a femur and a tibia"]
     checks.add(name, figure, warn=lacking, advice="motion of the knee needs both: pair them by image id")
     try:
@@ -58,9 +58,9 @@ def _check_together(checks: Checklist, study: VeriserumStudy, frames: KneeFrames
         if distance > _TOGETHER_MM
     ]
     figure = (
-        f"{np.median(apart[known]):.0f} mm in the median, {len(far):,} of {known.sum():,} beyond {_TOGETHER_MM:g} mm; "
-        f"{quantity(table['trial'].nunique(), 'trial')}, "
-        f"{quantity(gaps, 'frame in them lacks', 'frames in them lack')} a pose"
+        f"median {np.median(apart[known]):.0f} mm apart, {some_of(len(far), int(known.sum()))} by more than "
+        f"{_TOGETHER_MM:g} mm; {quantity(table['trial'].nunique(), 'trial')}, "
+        f"{some_of(gaps, quantity(len(frames.table), 'frame'))} without both poses"
     )
     many = len(far) > known.sum() / 2
     advice = "are both poses from the implant to one frame? or pair them otherwise: medcli kinematics --pair"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.checking.check_lines import Checklist, count_of
+from medcli.core.checking.check_lines import Checklist, count_of, some_of
 from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
 from medcli.core.errors import DataError, quantity
 from medcli.core.mesh import Mesh
@@ -231,12 +231,13 @@ def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: st
         exchanged = [f"id {pair.id}" for pair in seen if pair.swapped.get(frame)]
         checks.add(
             "planes",
-            f"{len(exchanged):,} of {quantity(len(seen), 'pair')} fit better with bs and fs exchanged",
+            f"{some_of(len(exchanged), quantity(len(seen), 'pair'))} better with bs and fs exchanged",
             exchanged,
             advice="exchange the names of their images, or of the columns of their calibration; look at --figure",
         )
     if broken:
-        checks.add("poses and images used", f"{len(broken)} of {len(pairs)} cannot be", broken, advice="see each")
+        figure = f"{some_of(len(broken), quantity(len(pairs), 'pair'))} cannot be used"
+        checks.add("poses and images used", figure, broken, advice="the reason is given for each")
 
 
 def _add_outlines(checks: Checklist, pairs: Sequence[PairFindings]) -> None:
@@ -252,7 +253,7 @@ def _add_outlines(checks: Checklist, pairs: Sequence[PairFindings]) -> None:
     ]
     checks.add(
         "implant outlines",
-        f"beside the implant in both images: {len(misplaced):,} of {quantity(len(pairs), 'pair')}",
+        f"{some_of(len(misplaced), quantity(len(pairs), 'pair'))} beside the implant in both images",
         misplaced,
         advice="images of another id, or a wrong row in the pose table? look at --figure",
     )

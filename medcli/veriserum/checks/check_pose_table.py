@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.core.checking.check_lines import Checklist
+from medcli.core.checking.check_lines import Checklist, some_of
 from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds
 from medcli.veriserum.calibration.distortion_table import DistortionTable
@@ -28,9 +28,16 @@ _GET_TABLES = "get the tables again: medcli download veriserum --only csv"
 
 
 def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | None:
-    """The three tables: there, ids once, the same in CSV files and database; returns the poses, None without."""
+    """The three tables: there, ids once, the same in CSV files and database; returns the poses, None without.
+
+    Beside images each table is needed; without them, a part of the tables is a part of the data.
+    """
     tables = {}
+    is_partial = not (study.contents.images or study.calibrated_images)
     for kind in (POSES, DISTORTIONS, SOURCES):
+        if is_partial and not (study.files.get(kind) or folder_index.locate(study.contents, kind)):
+            checks.unknown(kind.title, "not here", "get it: medcli download veriserum --only csv")
+            continue
         try:
             rows = folder_index.read_every_row(study.table_file(kind), kind)
             tables[kind] = study.table(kind)
@@ -39,7 +46,8 @@ def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | Non
             continue
         repeated = rows.index[rows.index.duplicated()]
         file = study.table_file(kind)
-        figure = f"{quantity(len(rows), 'row')} in {file.name}, {len(repeated):,} repeat an id"
+        figure = f"{quantity(len(rows), 'row')} in {file.name}, "
+        figure += f"{quantity(len(repeated), 'row repeats', 'rows repeat')} an id" if len(repeated) else "each id once"
         expected = (
             "" if kind is POSES or len(rows) == _CALIBRATIONS else f"; published: {quantity(_CALIBRATIONS, 'row')}"
         )
@@ -98,20 +106,21 @@ def check_poses(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -
         for number in numbers.index[~bound.holds(numbers[name])].tolist():
             bad.setdefault(number, f"id {number}: {bound.problem(float(numbers.at[number, name]), name)}")
     obsolete = int(folder_index.is_obsolete(poses).sum())
-    figure = f"{len(bad):,} of {len(poses):,} are not; {obsolete:,} are marked obsolete"
+    figure = some_of(len(poses) - len(bad), len(poses)) + (f"; {obsolete:,} marked obsolete" if obsolete else "")
     checks.add("poses in range", figure, bad.values(), advice=_GET_TABLES)
     _check_ids(checks, study, poses)
     trials = find_trials(poses, study.contents)
     runs = [trials.rule] if trials.rule == RUNS else []
     advice = "no column names the trials: splits follow runs of ids"
-    checks.add("trials", f"{trials.of.nunique():,} by {trials.rule}", warn=runs, advice=advice)
+    checks.add("trials", f"{quantity(trials.of.nunique(), 'trial')}, by {trials.rule}", warn=runs, advice=advice)
     check_components(checks, study, poses)
     _check_side_and_rate(checks, poses)
 
 
 def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -> None:
-    known = {"anatomy_id": set(study.surfaces.files)}
+    known, nouns = {"anatomy_id": set(study.surfaces.files)}, {"anatomy_id": ("anatomy", "anatomies")}
     for name, kind in (("distortion_calibration_id", DISTORTIONS), ("source_int_calibration_id", SOURCES)):
+        nouns[name] = (kind.title.removesuffix(" table"), "")
         try:
             known[name] = set(study.table(kind).index)
         except DataError:
@@ -121,10 +130,10 @@ def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) ->
     for name, there in known.items():
         lost = sorted(set(found[name].dropna().tolist()) - there) if there else []  # the table's own line says so
         empty = int(found[name].isna().sum())
-        parts.append(f"{name.removesuffix('_id')} {found[name].nunique()}")
+        parts.append(quantity(found[name].nunique(), *nouns[name]))
         wrong += [f"{name} {number} of the pose table is not there" for number in lost]
         wrong += [f"{name} is no whole number in {quantity(empty, 'row')}"] if empty else []
-    checks.add("ids of the pose table", "used: " + ", ".join(parts), wrong, advice=_GET_TABLES)
+    checks.add("ids of the pose table", ", ".join(parts), wrong, advice=_GET_TABLES)
 
 
 def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
@@ -135,7 +144,7 @@ def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
         words = poses[side].astype(str).str.strip().str.lower().str[:1]
         odd = words.index[~words.isin(["l", "r"])].tolist()
         strange = [f"id {number}: {side} is {poses.at[number, side]!r}" for number in odd]
-        counts = f"left {int((words == 'l').sum()):,}, right {int((words == 'r').sum()):,}, by {side}"
+        counts = f"left {int((words == 'l').sum()):,}, right {int((words == 'r').sum()):,}, from column {side}"
         checks.add("side", counts, strange, advice="expected left or right")
     rates = _frame_rates(poses)
     if rates is None:
@@ -144,7 +153,7 @@ def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
     column, values = rates
     bad = [f"{value:g} by {column}" for value in values if not 1 <= value <= 1000]
     several = [f"{value:g} per s" for value in values] if len(values) > 1 else []
-    figure = f"{', '.join(f'{value:.4g}' for value in values[:4])} per s, by {column}"
+    figure = f"{', '.join(f'{value:.4g}' for value in values[:4])} per s, from column {column}"
     checks.add("frame rate", figure, bad, several, "trials differ in it: do not pool speeds")
 
 
@@ -216,7 +225,8 @@ def check_image_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFram
     total = sum(map(len, images.values()))
     checks.add(
         "pairs",
-        f"{quantity(len(images), 'id')}, {quantity(total, 'image')}, {len(alone):,} without a plane",
+        f"{quantity(len(images), 'id')}, {quantity(total, 'image')}, "
+        + (f"{quantity(len(alone), 'id lacks', 'ids lack')} a plane" if alone else "both planes of each"),
         warn=alone,
         advice="pairs need both planes: medcli download veriserum",
     )
@@ -226,7 +236,8 @@ def check_image_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFram
         partial = [f"{quantity(rows, 'row has', 'rows have')} no image"] if rows else []
         checks.add(
             "images in the table",
-            f"{quantity(len(lost), 'id')} without a row; {quantity(rows, 'row')} without images",
+            f"{some_of(len(lost), quantity(len(images), 'id'))} without a row; "
+            f"{some_of(rows, quantity(len(poses), 'row'))} without images",
             [f"id {number} is not in the pose table" for number in lost],
             partial,
             "a part of the images is here, or the table is of another release",
@@ -234,7 +245,7 @@ def check_image_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFram
     copies, different = _doubles(study)
     checks.add(
         "one file an image",
-        f"{quantity(len(copies) + len(different), 'image has', 'images have')} several files",
+        f"{some_of(len(copies) + len(different), quantity(total, 'image'))} in several files",
         different,
         copies,
         "keep one of them in the data folder",

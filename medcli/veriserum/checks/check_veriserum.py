@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample
+from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample, some_of
 from medcli.core.checking.duplicate_files import duplicate_files
 from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, usable_cores
@@ -46,14 +46,14 @@ def check_veriserum(
         workers: threads; None: one a core.
 
     Raises:
-        DataError: no such folder, or neither an image nor a pose table in it.
+        DataError: no such folder, or neither an image nor a table in it.
     """
     use_single_threaded_codecs()
     workers = workers or usable_cores()
     files = {POSES: sources.poses, DISTORTIONS: sources.distortion, SOURCES: sources.source_calibration}
     study, checks = VeriserumStudy(sources.root, sources.calibrated, sources.implants, files), Checklist()
     images = study.contents.images or study.calibrated_images
-    if not images and not (sources.poses or locate(study.contents, POSES)):
+    if not images and not any(file or locate(study.contents, kind) for kind, file in files.items()):
         raise no_native_image(sources.root)
     poses = check_tables(checks, study)
     if poses is not None:
@@ -105,7 +105,7 @@ def _check_duplicates(checks: Checklist, images: Images, workers: int, progress:
     groups = duplicate_files(paths, workers, progress)
     checks.add(
         "equal images",
-        f"{sum(len(group) - 1 for group in groups):,} of {len(paths):,}",
+        some_of(sum(len(group) - 1 for group in groups), len(paths)),
         warn=[" = ".join(group) for group in groups],
         advice="one image under two ids or planes: which pose is its own?",
     )

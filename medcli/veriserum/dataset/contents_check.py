@@ -108,18 +108,17 @@ def check_pair_images(root: Path, calibrated: Path | None) -> None:
 
 
 def check_study(root: Path, calibrated: Path | None) -> None:
-    """Make sure that there are images of pairs, or a pose table.
+    """Make sure that there are images of pairs, or a table.
 
     Raises:
         DataError: there is neither.
     """
     try:
         check_pair_images(root, calibrated)
-    except DataError as error:
-        try:
-            check_table(root, folder_index.POSES)
-        except DataError:
-            raise error from None
+    except DataError:
+        kinds = (folder_index.POSES, folder_index.DISTORTIONS, folder_index.SOURCES)
+        if not any(folder_index.locate(contents, kind) for contents in _folders(root) for kind in kinds):
+            raise
 
 
 def check_inter_plane(path: Path | None) -> None:

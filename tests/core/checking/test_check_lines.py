@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medcli.core.checking.check_lines import Checklist, draw_sample
+from medcli.core.checking.check_lines import Checklist, draw_sample, some_of
 
 
 def test_the_worst_finding_decides() -> None:
@@ -16,6 +16,18 @@ def test_the_worst_finding_decides() -> None:
         ("ok", "", ()),
     ]
     assert checks.failures() == ("a: x is bad",)
+
+
+def test_what_is_not_shown_is_counted_and_kept() -> None:
+    checks = Checklist()
+    checks.add("a", "7 of 9", [f"x{number}" for number in range(7)])
+    assert checks.failures()[-2:] == ("a: x4", "a: and 2 more; --json lists all")
+    assert len(checks.lines[0].places) == 7
+
+
+def test_shares_in_words() -> None:
+    assert [some_of(0, 7), some_of(7, 7), some_of(2, 7)] == ["none of 7", "all of 7", "2 of 7"]
+    assert [some_of(1, "1,000 rows"), some_of(1000, "1,000 rows")] == ["1 of 1,000 rows", "all of 1,000 rows"]
 
 
 def test_a_sample_is_reproducible_and_all_is_all() -> None:

@@ -16,6 +16,7 @@ from medcli.core.image_io import read_grey, write_image
 from medcli.core.mesh import read_stl, write_stl
 from medcli.core.run_provenance import SYNTHETIC
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.checks.check_images import compare_labels
 from medcli.ultrabones.checks.check_ultrabones import check_ultrabones
 from tests.conftest import MadeOnce, Ran
 
@@ -204,6 +205,40 @@ def test_no_data_is_status_3_before_anything_is_loaded(medcli: Callable[..., Ran
     ran = medcli("check", "ultrabones", "--root", tmp_path, "--figure", tmp_path / "sheet.pdf")
     assert (ran.code, ran.err.count("error: ")) == (2, 2)
     assert medcli("check", "ultrabones", "--root", tmp_path).code == 3
+
+
+def label_line(root: Path) -> tuple[str, str, tuple[str, ...]]:
+    (line,) = [line for line in check_ultrabones(root, workers=2).lines if line.check == "labels on the meshes"]
+    return line.state, line.figure, line.places
+
+
+def test_single_labels_of_another_frame_are_counted_and_named_in_each_specimen(legs: Path) -> None:
+    """Off by less than poses of another refinement explain, but alone in their records."""
+    first, second, *_ = files(legs / RECORD, "Labels")
+    other = files(legs / "specimen07" / RECORD.relative_to("specimen02"), "Labels")[0]
+    shutil.copy(first, second)
+    write_image(other, np.roll(read_grey(other), 28, axis=0))  # 1.5 mm
+    state, figure, places = label_line(legs)
+    assert (state, ["specimen02" in place for place in places]) == ("wrong", [True, False])
+    assert figure.startswith("2 of 6 off by more than 0.2 mm, all of them wrong (specimen 2: 1, specimen 7: 1); ")
+
+
+def test_a_partial_label_on_the_far_side_of_the_section_is_off() -> None:
+    section = np.zeros((200, 300), np.uint8)
+    section[[50, 150]] = 255
+    near, far = (np.repeat(np.arange(200)[:, None] == row, 300, axis=1) for row in (50, 150))
+    assert compare_labels({"partial": near, "full": near | far}, section, 0.05)["partial"].off_mm == 0
+    fit = compare_labels({"partial": far}, section, 0.05)["partial"]
+    assert (fit.section_mm, fit.off_mm) == (0, pytest.approx(5))
+
+
+def test_a_missing_mesh_blames_no_label(legs: Path) -> None:
+    for number, expected in (("02", "ok"), ("07", "unknown")):
+        (legs / f"specimen{number}/CT_bone_segmentations/fibula.stl").unlink()
+        state, figure, _ = label_line(legs)
+        assert (state, "specimen 2, which has no fibula.stl" in figure) == (expected, True)
+    (meshes,) = [line for line in check_ultrabones(legs, sample=1).lines if line.check == "bone meshes"]
+    assert (meshes.state, meshes.figure) == ("warning", "0 of 2 specimens complete")
 
 
 def test_without_meshes_labels_are_unknown(legs: Path) -> None:

@@ -81,7 +81,7 @@ def test_frames_of_a_training(tmp_path: Path) -> None:
     assert found.donor_overlap == ("F231091",)
     legs, absent, published = found.warnings
     assert legs.startswith("specimens 1 and 4 are two legs of donor F231091 on both sides")
-    assert absent == "no usable frame of specimens 3: they take no part"
+    assert absent == "no usable frame of specimen 3: left out"
     assert "the published test split" in published
     assert found.as_dict()["val_frames"] == 3
     with pytest.raises(DataError, match=r"no frame with full label for validation \(specimens 9\)") as error:

@@ -150,7 +150,9 @@ def open_mesh(root: Path) -> None:
 
 
 def test_sound_data_are_ok_in_their_own_frame_only(sound: Path) -> None:
-    assert {check: state for check, state in states(sound).items() if state != "ok"} == {}
+    lines = {line.check: line for line in check_veriserum(Sources(sound), workers=2).lines}
+    assert {check: line.state for check, line in lines.items() if line.state != "ok"} == {}
+    assert lines["poses in range"].figure == "all of 4"
     assert states(sound, PoseFrame.SOURCE_BS)["pose frame"] == "wrong"
 
 
@@ -233,6 +235,11 @@ def test_tables_alone_are_checked_and_nothing_is_status_3(
     shutil.rmtree(knees / IMAGES)
     assert states(knees)["images"] == "unknown"
     assert states(knees)["poses in range"] == "ok"
+    (knees / "csv_files" / TABLE).unlink()
+    ran = medcli("check", "veriserum", "--root", knees)
+    assert (ran.code, ran.out.count("unknown  not here"), ran.out.count(", each id once")) == (0, 1, 2)
+    (knees / "csv_files" / DISTORTION).write_text("id\n1\n")
+    assert states(knees)["distortion calibration table"] == "wrong"
     assert medcli("check", "veriserum", "--root", tmp_path / "knees" / IMAGES).code == 3
 
 
@@ -251,9 +258,12 @@ def test_both_components_of_a_moment_are_near_each_other(tmp_path: Path) -> None
 
     rows = pose_rows(draw_knees(1, 4))
     lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "a", rows)), workers=1).lines}
-    assert lines["femur and tibia"].figure == "1 of 1 measurement hold both, and 4 ids; 8 rows in the median"
+    assert (
+        lines["femur and tibia"].figure
+        == "all of 1 measurement and all of 4 ids hold both; median 8 rows a measurement"
+    )
     assert (lines["components together"].state, lines["femur and tibia"].state) == ("ok", "ok")
-    assert "1 trial, 0 frames in them lack a pose" in lines["components together"].figure
+    assert "1 trial, none of 4 frames without both poses" in lines["components together"].figure
     rows.loc[rows["anatomy_id"] == 3, "tz"] *= -1
     lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "b", rows)), workers=1).lines}
     assert lines["components together"].state == "wrong"
