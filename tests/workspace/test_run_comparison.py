@@ -119,6 +119,15 @@ def test_differing_settings_and_all_figures_side_by_side(runs: Path, medcli: Cal
     settings = json.loads(ran.out)["settings"]
     assert [one["values"] for one in settings] == [["runs/seg/one/best.safetensors", "another.safetensors"]]
     assert medcli("runs", "compare", "evaluate/seg", "other", "--report", "b.html").code == 0
+    long = "runs/seg/two-with-a-long-name/best.safetensors"
+    write_evaluation(runs / "evaluate/third", long)
+    lines = medcli("runs", "compare", "evaluate/seg", "other", "third").out.splitlines()
+    at = lines.index("evaluated")
+    assert lines[at + 1 : at + 4] == [
+        "    A  runs/seg/one/best.safetensors",
+        "    B  another.safetensors",
+        f"    C  {long}",
+    ]
     Path("mine.html").write_text("mine")
     for words in (["seg/one"], ["seg/one", "pose/one"], ["seg/one", "two", "--report", "mine.html"]):
         assert medcli("runs", "compare", *words).code == 2
