@@ -122,7 +122,7 @@ def evaluate_segmentation(
     if out is not None:
         make_output_folder(out)
     index = index_frames(root)
-    frames = choose_frames(index, settings.specimens, settings.labels)
+    frames = choose_frames(index, settings.specimens, settings.labels, Path(root))
     source.attach(frames)
     train = source.train if settings.train is None else settings.train
     overlap = _warn_of_overlap(frames, train, donors_in(index), source.is_network)
