@@ -48,7 +48,7 @@ class Inventory:
 
     Attributes:
         data: both data folders.
-        checkpoints: published ones, then the best of each run, then those converted to a name that evaluation looks for.
+        checkpoints: published ones, then the best of each run, then those converted into a folder beside them.
         runs: newest first.
         demo: the demonstration's folder; None if there is none.
         next: proposed commands, the most useful first.

@@ -174,6 +174,32 @@ def test_a_repetition_replaces_nothing(runs: Path, medcli: Callable[..., Ran], t
     assert found.options["overlays"] == str(tmp_path / "again-overlays")
 
 
+def test_an_interrupted_repetition_is_resumed_and_a_finished_one_is_not(runs: Path) -> None:
+    def out() -> Path:
+        return plan_repeat(get_run(Path("seg/two"), runs)).out
+
+    def note(folder: Path, lr: float) -> None:
+        with run_options("train.seg", {"lr": lr, "out": str(folder)}):
+            write_options(folder, "train seg")
+
+    again = write_training(runs / "seg/two-repeat", SEG, finished=False)
+    note(runs / "seg/two", 0.5)
+    note(again, 0.5)
+    assert out() == again
+    note(again, 0.25)
+    assert out() == runs / "seg/two-repeat-2"  # of other settings
+    note(again, 0.5)
+    write_json(again / "result.json", json.loads((runs / "seg/one/result.json").read_text()))
+    assert out() == runs / "seg/two-repeat-2"
+
+
+def test_a_repetition_from_another_folder_names_that_of_the_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Path.cwd()
+    monkeypatch.chdir(made.parent)
+    (change,) = plan_repeat(get_run(made.name / runs / "seg/two", runs)).changes
+    assert change == f"data is not here but in {made}, where the run was made: repeat it there"
+
+
 def test_figures_of_the_repetition_that_differ_are_listed(runs: Path) -> None:
     run = get_run(Path("two"), runs)
     write_training(runs / "seg/two-repeat", dataclasses.replace(SEG, lr=0.5, epochs=9), finished=False)
