@@ -270,7 +270,8 @@ def _write(
         draw_curves(result, out / f"curves_{name}.png")
     ranked = rank_frames(next(iter(scores.values())))
     chosen = frames.iloc[[row for _, row, _ in ranked]].reset_index(drop=True)
-    source.attach(chosen)
+    if ranked:
+        source.attach(chosen)
     masks = chosen[label_column(settings.labels)]
     loaded = [source.load(i, image, mask) for i, (image, mask) in enumerate(zip(chosen["image"], masks, strict=True))]
     titles = [
