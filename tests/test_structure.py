@@ -69,6 +69,7 @@ TESTED_IN = {
     "cli/shared/test_help_page.py": "cli/shared/help_panels",
     "cli/test_app.py": "__main__",
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
+    "core/image_formats/test_jpeg_scans.py": "core/image_formats/jpeg_kernels",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",
     "core/image_formats/test_tiff.py": "core/image_formats/tiff_kernels",
     "sources/test_dspace.py": "sources/answers",
@@ -137,7 +138,15 @@ TESTED_IN = {
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
+    "veriserum/registration/test_gradient_matching.py": (
+        "veriserum/registration/image_windows veriserum/registration/resolution_levels"
+    ),
+    "veriserum/registration/test_pose_search.py": "veriserum/registration/orientation_matching",
     "veriserum/registration/test_register.py": "cli/register",
+    "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",
+    "veriserum/registration/test_register_trial.py": (
+        "veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
+    ),
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "
         "demo/calibration_figures demo/data demo/fluoroscopy demo/knee_motion demo/run demo/ultrasound"

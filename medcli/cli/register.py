@@ -16,6 +16,7 @@ from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
     from medcli.veriserum.registration.register import RegisterResult
+    from medcli.veriserum.registration.register_trial import RegisterTrialResult
 
 app = App()
 _MOST_ROWS = 20
@@ -33,7 +34,17 @@ def pose(
     out: Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")] = Path(
         "poses_registered.csv"
     ),
-    start: Annotated[Path | None, typer.Option("--start", help="Start poses, CSV.  [default: the pose table]")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start",
+            metavar="FILE|table",
+            help="Start poses, CSV; table: those of the pose table.  [default: none, the implant is searched for]",
+        ),
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search/--no-search", help="Search for the implant where a start does not lead to it.")
+    ] = True,
     ids: options.Ids = None,
     anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only the implant of this anatomy_id.")] = None,
     poses: options.PoseTable = None,
@@ -51,12 +62,13 @@ def pose(
     ] = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
+    planes: options.MatchedPlanes = "both",
     least_similarity: Annotated[
         float,
         typer.Option(
             "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
         ),
-    ] = 0.4,
+    ] = 0.5,
     overlays: Annotated[
         Path | None,
         typer.Option("--overlays", help="Folder for images of the outlines before and after.  [default: not drawn]"),
@@ -64,11 +76,14 @@ def pose(
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Refine poses by matching the rendered implant to both planes.
+    """Find implants in both planes by matching their renderings.
 
-    Start poses must be within about 5 mm and 5 degrees. Ids already in OUT are not computed again.
+    No start is needed. With --start, poses within about 5 mm and 5 degrees are refined, which is faster; where that
+    fails, the implant is searched for. Ids already in OUT are not computed again.
 
     \b
+    Find the implants of the first hundred pairs:
+      medcli register pose --ids 1-100
     Refine the poses predicted by a network, with overlays:
       medcli register pose --start poses.csv --out refined.csv --overlays looks
     """
@@ -90,7 +105,16 @@ def pose(
     from medcli.veriserum.registration.start_poses import Sources
 
     sources = Sources(
-        root, start, poses, distortion, source_calibration, calibrated, implants, inter_plane, PoseFrame(pose_frame)
+        root,
+        start,
+        poses,
+        distortion,
+        source_calibration,
+        calibrated,
+        implants,
+        inter_plane,
+        PoseFrame(pose_frame),
+        options.planes_of(planes),
     )
     result = register_poses(
         sources,
@@ -102,6 +126,7 @@ def pose(
         workers=workers,
         overwrite=overwrite,
         progress=output.progress(),
+        fall_back=search,
     )
     output.finish(result, lambda done: _show(output, done))
 
@@ -109,7 +134,7 @@ def pose(
 def _show(output: Output, result: RegisterResult) -> None:
     if result.poses:
         output.table(
-            ["id", "anatomy", "similarity", "", "displacement mm", "rotation deg"],
+            ["id", "anatomy", "similarity", "", "displacement mm", "rotation deg", "status"],
             [
                 [
                     report.id,
@@ -117,6 +142,7 @@ def _show(output: Output, result: RegisterResult) -> None:
                     f"{report.similarity_before:.3f} ->",
                     f"{report.similarity_after:.3f}",
                     *(round(report.displacement_mm, 2), round(report.rotation_deg, 2)),
+                    report.quality.status,
                 ]
                 for report in result.poses[:_MOST_ROWS]
             ],
@@ -128,7 +154,127 @@ def _show(output: Output, result: RegisterResult) -> None:
         "done": f"{quantity(result.done, 'pair')}, {result.seconds:,.1f} s",
         "existing": f"{result.skipped:,}",
         "failed": f"{len(result.failures):,}",
+        "status": ", ".join(f"{count} {name}" for name, count in sorted(result.statuses.items())) or "-",
+        "start": "the pose table, that is, the reference" if result.start == "table" else result.start,
         "frame": f"{result.frame}; planes: {result.inter_plane}",
         "poses": str(result.out),
+    }
+    output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))
+
+
+@app.command("trial")
+def trial(
+    output: Output,
+    root: options.VeriserumRoot = options.VERISERUM_ROOT,
+    out: Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")] = Path(
+        "trials_registered.csv"
+    ),
+    ids: options.Ids = None,
+    anatomies: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--anatomies",
+            metavar="N",
+            help="anatomy_id of the femoral and of the tibial component.  [default: those in the pose table]",
+        ),
+    ] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Smooth each trial by a spline, weighted by the standard errors.")
+    ] = False,
+    poses: options.PoseTable = None,
+    distortion: options.DistortionTable = None,
+    source_calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--source-calibration",
+            help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]",
+        ),
+    ] = None,
+    calibrated: options.Calibrated = None,
+    implants: Annotated[
+        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
+    ] = None,
+    inter_plane: options.InterPlane = None,
+    pose_frame: options.PoseFrame = "world",
+    planes: options.MatchedPlanes = "both",
+    least_similarity: Annotated[
+        float,
+        typer.Option(
+            "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
+        ),
+    ] = 0.5,
+    overlays: Annotated[
+        Path | None,
+        typer.Option("--overlays", help="Folder for a strip and a video of each trial.  [default: not drawn]"),
+    ] = None,
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Track both implants of a knee through trials, without start poses.
+
+    The first frame is searched; each further one is predicted, refined, and searched where it is lost. A second pass
+    runs backward. One row for each frame and component; trials already in OUT are not tracked again.
+
+    \b
+    The trial that has the ids 1 to 60, with a strip of frames and a video:
+      medcli register trial --ids 1-60 --overlays looks
+    Where the pose table names one component only:
+      medcli register trial --ids 1-60 --anatomies 1 3 --smooth
+    """
+    from medcli.veriserum.dataset import contents_check, folder_index
+
+    with refusals() as check:
+        check(contents_check.check_table, root, folder_index.POSES, poses)
+        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
+        check(contents_check.check_pair_images, root, calibrated)
+        check(contents_check.check_inter_plane, inter_plane)
+        if implants:
+            check(folder_index.check_root, implants)
+        check(check_output_folder, out.parent)
+    from medcli.veriserum.geometry.biplane import PoseFrame
+    from medcli.veriserum.registration.register_trial import register_trials
+    from medcli.veriserum.registration.start_poses import Sources
+
+    frame, matched = PoseFrame(pose_frame), options.planes_of(planes)
+    sources = Sources(
+        root, None, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame, matched
+    )
+    result = register_trials(
+        sources,
+        out,
+        options.id_filter(ids),
+        anatomies,
+        least_similarity,
+        smooth,
+        overlays,
+        workers,
+        overwrite,
+        output.progress(),
+    )
+    output.finish(result, lambda done: _show_trials(output, done))
+
+
+def _show_trials(output: Output, result: RegisterTrialResult) -> None:
+    if result.trials:
+        output.table(
+            ["ids", "anatomies", "good", "doubtful", "ambiguous", "failed", "intersection mm", "s"],
+            [
+                [
+                    one.ids,
+                    " ".join(map(str, one.anatomies)),
+                    *(one.statuses.get(name, 0) for name in ("good", "doubtful", "ambiguous", "failed")),
+                    f"{one.deepest_mm:.1f}",
+                    round(one.seconds, 1),
+                ]
+                for one in result.trials[:_MOST_ROWS]
+            ],
+        )
+        output.line()
+    rows = {
+        "done": f"{len(result.trials):,} trials, {result.seconds:,.1f} s; by {result.rule}",
+        "existing": f"{result.skipped:,}",
+        "planes": " ".join(result.planes),
+        "frame": f"{result.frame}; planes: {result.inter_plane}",
+        "poses": f"{result.out}{', smoothed' if result.smooth else ''}",
     }
     output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))

@@ -17,6 +17,8 @@ from medcli.core.errors import quantity
 _MARGIN, _TEXT_LINE = 10, 26
 _PAPER, _INK = 250, (40, 40, 40)
 TILE_WIDTH = 320
+MAX_TILE_HEIGHT = 1600
+"""Of a higher tile the image is squeezed: a few would make a sheet that no format holds."""
 _TILE_MARGIN, _TILE_LINE, _TILE_TEXT = 6, 18, 0.4
 _TILE_LETTERS = TILE_WIDTH // 7
 

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers that mean that no further file can be written: disk full, quota used up."""
@@ -100,6 +100,14 @@ def system_failure(error: OSError, file: os.PathLike[str] | str = "") -> MedcliE
         hint = "free some space, then run the same command again: what is finished is kept, and it resumes"
         return MedcliError(f"{message}{space}", hint)
     return MedcliError(message, "mend that, then run the same command again: what is finished is kept, and it resumes")
+
+
+def answers(question: Callable[[], bool]) -> bool:
+    """What ``is_dir`` or ``is_file`` of a folder's entry says; False where links lead in a circle."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _space(path: str, needed: int | None) -> str:

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, quantity
-from medcli.core.files import write_bytes
+from medcli.core.errors import DataError, MedcliError, quantity
+from medcli.core.files import open_regular, read_whole, write_bytes
 from medcli.core.image_formats.bmp import check_bmp
-from medcli.core.image_formats.damage import DamagedImage, check_size
+from medcli.core.image_formats.damage import MAX_SIDE, DamagedImage, check_size
 from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
 from medcli.core.image_formats.png import png_size, read_png
 from medcli.core.image_formats.tiff import check_page, is_tiff, page_first, tiff_pages
@@ -47,10 +47,10 @@ def read_content(path: Path | str) -> bytes:
     """The bytes of a file.
 
     Raises:
-        DataError: it cannot be read, with the reason.
+        DataError: it cannot be read or is no regular file, with the reason.
     """
     try:
-        return Path(path).read_bytes()
+        return read_whole(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -97,7 +97,7 @@ def read_size(path: Path | str) -> tuple[int, int]:
         DataError: as :func:`read_grey`.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             header = file.read(24)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
@@ -118,15 +118,24 @@ def encode(image: NDArray[np.uint8], suffix: str, quality: int = 95, sharp_colou
 
     Returns:
         (bytes,) uint8.
+
+    Raises:
+        MedcliError: it has more rows or columns than can be written, or none.
     """
+    if not 0 < min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_SIDE:
+        size = f"{image.shape[1]} x {image.shape[0]} pixels"
+        raise MedcliError(f"cannot write an image of {size}: expected 1 to {MAX_SIDE} along a side")
     if image.ndim == 3:
         image = np.ascontiguousarray(image[:, :, ::-1])
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else []
     if parameters and sharp_colour:
         parameters += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    written, content = cv2.imencode(suffix, image, parameters)
+    try:
+        written, content = cv2.imencode(suffix, image, parameters)
+    except cv2.error as error:
+        raise MedcliError(f"cannot write an image as {suffix or 'a file without an ending'}: {error.err}") from error
     if not written:
-        raise ValueError(f"cannot encode an image of shape {image.shape} and type {image.dtype} as {suffix}")
+        raise MedcliError(f"cannot write an image of shape {image.shape} and type {image.dtype} as {suffix}")
     return content
 
 
@@ -135,6 +144,9 @@ def write_image(path: Path | str, image: NDArray[np.uint8], quality: int = 95, d
 
     ``durable`` is off by default: a folder of 200,000 images would wait minutes for the disk, and an image that a
     power cut took is made again by running the command again. See :func:`medcli.core.files.replacing`.
+
+    Raises:
+        MedcliError: as :func:`encode`.
     """
     path = Path(path)
     write_bytes(path, encode(image, path.suffix.lower(), quality), durable)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, quantity
-from medcli.core.files import write_bytes
+from medcli.core.files import read_whole, write_bytes
 from medcli.core.plausibility import mesh_problem
 
 _RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -72,7 +72,7 @@ def read_stl(path: Path | str) -> Mesh:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except OSError as error:
         raise DataError(f"cannot read mesh {path}: {error.strerror or error}") from error
     count = int.from_bytes(content[80:84], "little") if len(content) >= 84 else -1

@@ -11,11 +11,12 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError
+from medcli.core.files import read_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +41,11 @@ def read_table_text(path: Path, what: str, hint: str | None = None) -> str:
         DataError: no such file, a folder, not to be read, another encoding, or no text.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for without end
-            raise DataError(f"{path} cannot be read as a {what}: it is {_kind_of(path)}", hint)
-        content = path.read_bytes()
+        content = read_whole(path)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}", hint) from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read as a {what}: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be read as a {what}: {error.strerror or error}", hint) from error
     if content.startswith(_UTF16):
         raise DataError(f"{path} cannot be read as a {what}: it is UTF-16 text", "save it as CSV in UTF-8")
     if b"\0" in content:
@@ -148,5 +147,10 @@ def read_dicts(path: Path, what: str, needed: Collection[str], hint: str | None 
     return names, [dict(zip(names, row, strict=True)) for row in rows[1:]]
 
 
-def _kind_of(path: Path) -> str:
-    return "a folder" if path.is_dir() else "not a regular file"
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as CSV text with a heading; cells that a row lacks are empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -27,6 +27,7 @@ from medcli.report.run_files import (
     sentence,
     to_float,
 )
+from medcli.report.tracked_trials import strip_of
 from medcli.veriserum.kinematics.implant_axes import ImplantAxes, read_axes
 from medcli.veriserum.kinematics.joint_coordinates import BAND, COORDINATES
 from medcli.veriserum.kinematics.low_points import CONDYLES, LOW_POINT_AXES
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 Array = NDArray[np.float64]
-_MOST_TRIALS, _MOST_STRIPS = 4, 3
+_MOST_TRIALS = 4
 _STYLE = {"medial": 2, "lateral": 3}
 _ASPECT = 156 / 244
 """Height over width of a chart's panel: with it a millimetre is as long up as across."""
@@ -142,7 +143,7 @@ def _trial(
         yield Note("No 3D view: the surfaces of the implants are not where the run found them.")
     else:
         yield _view(motion[motion["status"] != "missing"], implants, both, one["side"])
-    strips = list(_strips(folder, one["trial"], provenance))
+    strips = list(_strips(folder, motion, provenance))
     if strips:
         yield Text("Outlines of both implants over the images of some frames.")
         yield from strips
@@ -244,27 +245,19 @@ def _view(motion: pd.DataFrame, implants: _Implants, both: tuple[int, int], side
     return moving_bodies(meshes, ("femur", "tibia"), np.stack(poses, axis=1), marks, labels, caption)
 
 
-def _strips(folder: Path, trial: str, provenance: ProvenanceRecord) -> Iterator[ImageBlock | Note]:
-    """Strips of overlays of the trial that a registration wrote beside the table of poses."""
+def _strips(folder: Path, motion: pd.DataFrame, provenance: ProvenanceRecord) -> Iterator[ImageBlock | Note]:
+    """The strip of overlays of the trial that ``medcli register trial`` drew beside the table of poses."""
     table = find(folder, provenance.settings.get("poses"))
     if table is None:
         return
     note = table.with_name(f"{table.stem}.medcli-run.json")
     overlays = find(table.parent, (read_json(note).get("result") or {}).get("overlays")) if note.is_file() else None
-    places = [place for place in (overlays, table.parent) if place is not None and place.is_dir()]
-    for place in dict.fromkeys(places):
-        files = [
-            path
-            for path in sorted(place.glob("*strip*"))
-            if path.suffix.lower() in (".png", ".jpg") and _names_trial(path.stem, trial)
-        ]
-        alt = f"Frames of trial {trial} side by side with the outlines of both implants."
-        yield from (embed_image(path, alt, path.stem, WIDE, wide=True) for path in files[:_MOST_STRIPS])
-
-
-def _names_trial(stem: str, trial: str) -> bool:
-    """Whether a word of a file's name is the name of the trial: ``strip_000003`` of trial 3."""
-    return any(word.lstrip("0") == trial.lstrip("0") for word in stem.replace("-", "_").split("_"))
+    ids = motion[["femur_id", "tibia_id"]].min(axis=1).dropna()
+    strip = strip_of(overlays, int(ids.min())) if len(ids) else None
+    if strip is not None:
+        yield embed_image(
+            strip, "Frames of the trial with the outlines of both components.", strip.stem, WIDE, wide=True
+        )
 
 
 def _ranges(trials: Sequence[Json]) -> Table:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
+from medcli.core.files import read_whole
 from medcli.report.blocks import PointCloud
 
 MOST_POINTS = 20_000
@@ -117,7 +118,7 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         DataError: the file is missing, damaged, or another kind of PLY.
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
         header, _, body = content.partition(b"end_header\n")
         lines = header.decode("ascii").splitlines()
         count = next(int(line.split()[2]) for line in lines if line.startswith("element vertex"))

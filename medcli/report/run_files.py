@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import DataError, quantity
+from medcli.core.files import read_whole
 from medcli.core.json_text import parse_json
 from medcli.core.run_provenance import NAME, SCHEMA
 from medcli.report.blocks import BLANK, Note, Section
@@ -56,7 +57,7 @@ def read_json(path: Path) -> Json:
         DataError: it cannot be read, or contains something else.
     """
     try:
-        found = parse_json(path.read_bytes())
+        found = parse_json(read_whole(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from medcli.core.errors import DataError
-from medcli.report import calibration, kinematics, labels_and_bones, motion_comparison, pose, segmentation, training
+from medcli.report import (
+    calibration,
+    kinematics,
+    labels_and_bones,
+    motion_comparison,
+    pose,
+    segmentation,
+    tracked_trials,
+    training,
+)
 from medcli.report.run_files import NO_PROVENANCE, ProvenanceRecord, RunReport, read_provenance
 from medcli.workspace import runs
 
@@ -27,9 +36,10 @@ READERS: Mapping[str, tuple[Reader, str]] = {
     runs.KINEMATICS: (kinematics.read_kinematics, _VERISERUM),
     runs.EVALUATE_KINEMATICS: (motion_comparison.read_motion_comparison, _VERISERUM),
     runs.REGISTER: (pose.read_registered, _VERISERUM),
+    runs.REGISTER_TRIAL: (tracked_trials.read_tracked, _VERISERUM),
 }
 """The reader and the dataset of each command, in the order of the report."""
-_BY_PROVENANCE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_POSE, runs.REGISTER)
+_BY_PROVENANCE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_POSE, runs.REGISTER, runs.REGISTER_TRIAL)
 """Commands reported from the provenance record alone: their files may be elsewhere, or be several tables."""
 
 

@@ -14,8 +14,9 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from medcli.core.errors import MedcliError
-from medcli.core.files import csv_text, replacing, write_text
+from medcli.core.files import replacing, write_text
 from medcli.core.progress import Progress, activity
+from medcli.core.tables import csv_text
 from medcli.training.epoch_table import EpochTable
 from medcli.training.monitors import Monitor
 from medcli.training.run_folder import METRICS, RESUMABLE

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from medcli.core.files import read_whole
 from medcli.core.json_text import parse_json
 from medcli.core.run_records.options import note_path, options_path, parse_toml
 from medcli.training.run_folder import METRICS
@@ -34,7 +35,7 @@ def find_damage(path: Path, kind: str, names: Iterable[str]) -> str:
 
 def _problem_of(file: Path) -> str:
     try:
-        content = file.read_bytes()
+        content = read_whole(file)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     if not content.strip():

@@ -33,7 +33,7 @@ EVALUATE_SEG, EVALUATE_POSE = "evaluate seg", "evaluate pose"
 KINEMATICS, EVALUATE_KINEMATICS = "kinematics veriserum", "evaluate kinematics"
 PREDICT_SEG, PREDICT_POSE = "predict seg", "predict pose"
 RECONSTRUCT, REGISTER, CALIBRATE = "reconstruct ultrabones", "register pose", "calibrate veriserum"
-LABEL = "label ultrabones"
+REGISTER_TRIAL, LABEL = "register trial", "label ultrabones"
 FINISHED, INTERRUPTED, FAILED, DAMAGED = "finished", "interrupted", "failed", "damaged"
 UNDER_WAY = "under way"
 
@@ -222,6 +222,9 @@ def _poses(path: Path, kind: str) -> Run:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     headline = ""
+    if kind == REGISTER_TRIAL:
+        good = sum(row["status"] == "good" for row in rows)
+        headline = f"{good:,} of {quantity(len(rows), 'pose')} good"
     if kind == REGISTER and rows:
         values = [float(row["similarity_after"]) for row in rows if row["similarity_after"]]
         headline = f"mean similarity {_number(sum(values) / len(values), 3)}" if values else ""
@@ -244,6 +247,7 @@ _READERS: Mapping[str, Callable[[Path, str], Run]] = {
     PREDICT_SEG: _predict_seg,
     PREDICT_POSE: _poses,
     REGISTER: _poses,
+    REGISTER_TRIAL: _poses,
     RECONSTRUCT: _reconstruct,
     CALIBRATE: _calibrate,
     KINEMATICS: _motion,
@@ -281,6 +285,8 @@ def _poses_written(path: Path) -> str | None:
         return None
     if not columns >= _POSE_COLUMNS:
         return None
+    if "intersection_mm" in columns:
+        return REGISTER_TRIAL
     return REGISTER if "similarity_after" in columns else PREDICT_POSE
 
 

@@ -89,3 +89,29 @@ def test_cache_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_usable_cores() -> None:
     assert 1 <= files.usable_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_only_regular_files_of_a_size_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "large").write_bytes(b"abc")
+    held = os.open(tmp_path / "pipe", os.O_RDWR)  # a reader that opens it would not wait here, but would not end
+    for path, reason in (
+        (tmp_path / "pipe", "a pipe, a socket or a device"),
+        (Path(os.devnull), "a pipe, a socket or a device"),
+        (tmp_path, "a folder"),
+        (tmp_path / "circle", "symbolic links"),
+    ):
+        with pytest.raises(OSError, match=reason):
+            files.open_regular(path)
+    os.close(held)
+    assert files.read_whole(tmp_path / "large", most=3) == b"abc"
+    with pytest.raises(OSError, match="it has 3 bytes, more than the limit of 2"):
+        files.read_whole(tmp_path / "large", most=2)
+
+
+def test_a_link_in_a_circle_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    files.write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"

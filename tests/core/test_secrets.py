@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medcli.core.files import csv_text, write_json, write_text
+from medcli.core.files import write_json, write_text
 from medcli.core.json_text import to_json
 from medcli.core.secrets import HIDDEN, hide_values, hide_values_in, hide_variables, holds_credential, redact
+from medcli.core.tables import csv_text
 
 SECRET = "Zq7Xv9Kp2Lm4"
 FORMS = [

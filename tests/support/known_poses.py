@@ -6,7 +6,7 @@ import numpy as np
 
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.synthetic.fluoroscopy.dataset import Study
-from medcli.veriserum.registration.gradient_matching import moved
+from medcli.veriserum.registration.rigid_motion import moved
 
 
 def errors(study: Study, number: int, pose: np.ndarray) -> tuple[np.ndarray, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from medcli.core.image_io import read_rgb
 from medcli.report.blocks import ImageBlock, Note
 from medcli.report.embedded_images import embed_image
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
@@ -144,6 +146,22 @@ def test_no_codec_writes_to_the_terminal(study: Path, tmp_path: Path, monkeypatc
     assert [line for line in lines if not line.startswith("failed:") and "damaged" not in line] == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_calibrate_with_a_device_and_a_circle_of_links_for_images(study: Path, medcli: Run, tmp_path: Path) -> None:
+    native = find_pairs(VeriserumStudy(study)).files
+    places = [Path(native[number].fs) for number in (3, 4)]
+    for place, target in zip(places, (os.devnull, places[1].name), strict=True):
+        place.unlink()
+        place.symlink_to(target)
+    ran = medcli("calibrate", "veriserum", "--root", study, "--out", tmp_path / "out", "--json")
+    result = result_of(ran)
+    assert (ran.code, result["done"], result["failed"]) == (4, 2 * len(native) - 2, 2)
+    reasons = [one["reason"] for one in result["failures"]]
+    for place, words, reason in zip(places, ("not a regular file", "symbolic links"), reasons, strict=True):
+        assert place.name in reason
+        assert words in reason
+
+
 def test_calibrate_fit(tmp_path: Path, medcli: Run) -> None:
     for plane in ("bs", "fs"):
         (tmp_path / f"grid_{plane}.jpg").write_bytes(encoded(".jpg", textured((1600, 1664))))
@@ -197,6 +215,29 @@ def test_predict_seg(ultrabones: Path, seg_weights: Path, medcli: Run, tmp_path:
     assert (result["frames"], len(result["failures"])) == (len(frames), 2)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_predict_seg_on_images_that_cannot_be(seg_weights: Path, medcli: Run, tmp_path: Path) -> None:
+    """A side that no overlay can have, an image as narrow as a line, a device and a circle of links, and a good one."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, (columns, rows) in {"wide": (66_000, 50), "line": (1, 60_000), "good": (60, 40)}.items():
+        (folder / f"{name}.png").write_bytes(
+            png_file((columns, rows, 8, 0, 0), zlib.compress(bytes((columns + 1) * rows)))
+        )
+    (folder / "device.png").symlink_to(os.devnull)
+    (folder / "movie.avi").symlink_to(os.devnull)
+    (folder / "circle.png").symlink_to("circle.png")
+    words = "--checkpoint", seg_weights, "--out", tmp_path / "out", "--overlay", "--device", "cpu", "--json"
+    ran = medcli("predict", "seg", folder, *words)
+    result = result_of(ran)
+    failures = "\n".join(result["failures"])
+    assert (ran.code, result["frames"], len(result["failures"])) == (4, 2, 4), failures
+    for name in ("wide.png", "device.png", "movie.avi", "circle.png"):
+        assert name in failures
+    assert "libpng" not in ran.err
+    assert len(read_rgb(Path(result["contact_sheet"]))) < 2000
+
+
 def test_reconstruct(ultrabones: Path, medcli: Run, tmp_path: Path) -> None:
     frames = index_frames(ultrabones)
     damage = damage_png(Path(frames.label[0]))
@@ -242,12 +283,15 @@ def test_poses_are_trained_evaluated_and_predicted_without_a_damaged_pair(
         assert len(failures) == 1
 
 
+FROM_TABLE = ("--start", "table", "--no-search")  # not a search, which takes seconds and reads images as this does
+
+
 def test_register_pose(study: Path, medcli: Run, tmp_path: Path) -> None:
     native = find_pairs(VeriserumStudy(study), "femur").files
     number = min(native)
     damage = damage_jpeg(Path(native[number].bs))
     ids = "--ids", f"{number}-{number + 1}"
-    ran = medcli("register", "pose", "--root", study, *ids, "--out", tmp_path / "poses.csv", "--json")
+    ran = medcli("register", "pose", *FROM_TABLE, "--root", study, *ids, "--out", tmp_path / "poses.csv", "--json")
     result = result_of(ran)
     check(ran, damage, str(result["failures"]))
     assert (result["done"], len(result["failures"])) == (1, 1)
@@ -263,7 +307,7 @@ def test_two_images_of_one_name_are_not_chosen_from(
     double.write_bytes(encoded(".png", textured((1600, 1664))))
     ids = "--ids", f"{number}-{number + 1}"
     for words in (
-        ("register", "pose", *ids, "--out", tmp_path / "registered.csv"),
+        ("register", "pose", *FROM_TABLE, *ids, "--out", tmp_path / "registered.csv"),
         ("evaluate", "pose", *ids, "--checkpoint", pose_weights),
         ("predict", "pose", "--checkpoint", pose_weights, "--out", tmp_path / "poses.csv"),
     ):
@@ -274,7 +318,8 @@ def test_two_images_of_one_name_are_not_chosen_from(
         assert "two different images of one name" in str(failure)
     shutil.copy(native[number].bs, native[number].bs.replace("bs_", "BS_"))
     double.unlink()
-    assert medcli("register", "pose", "--root", study, *ids, "--out", tmp_path / "registered.csv").code == 0
+    words = ("--root", study, *ids, "--out", tmp_path / "registered.csv")
+    assert medcli("register", "pose", *FROM_TABLE, *words).code == 0
 
 
 def test_reports_say_that_an_image_is_damaged(tmp_path: Path) -> None:

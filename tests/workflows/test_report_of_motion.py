@@ -36,8 +36,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     poses, axes = place / "poses.csv", place / "axes.json"
     rows = knees.pose_rows(trials, noise=(0.1, 0.2), errors=True)
     rows[~((rows["id"] == 3) & (rows["anatomy_id"] == 1))].to_csv(poses, index=False)
-    write_image(place / "strip_000001.png", np.full((40, 200, 3), 90, np.uint8))
-    write_image(place / "strip_000012.png", np.full((40, 200, 3), 90, np.uint8))
+    (place / "overlays").mkdir()
+    for first_id in (1, 12):
+        write_image(place / "overlays" / f"trial_{first_id:06d}.png", np.full((40, 200, 3), 90, np.uint8))
+    write_json(place / "poses.medcli-run.json", {"verb": "register trial", "result": {"overlays": "overlays"}})
     write_json(axes, {"implants": {number: knees.true_axes(number, "left") for number in (1, 3)}})
     settings = KinematicsSettings(poses=poses, axes=axes)
     compute_kinematics(root, place / "runs" / "kinematics", settings)
@@ -60,7 +62,7 @@ def test_the_page_of_a_motion(runs: Path) -> None:
     coordinates, low = (block for block in blocks if isinstance(block, Chart))
     assert (len(coordinates.panels), len(low.panels)) == (6, 3)
     assert all("band" in panel for panel in coordinates.panels)
-    assert next(block.caption for block in blocks if isinstance(block, ImageBlock)) == "strip_000001"
+    assert next(block.caption for block in blocks if isinstance(block, ImageBlock)) == "trial_000001"
     assert len([block for block in blocks if isinstance(block, ImageBlock)]) == 2, "not the strip of trial 12"
 
 

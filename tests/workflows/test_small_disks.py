@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "reconstruct ultrabones": ("--root", "{bones}", "--out", "{disk}/out"),
     "evaluate seg": ("--root", "{bones}", "--specimens", "2", "--predictions", "Labels", "--out", "{disk}/out"),
     "evaluate pose": ("--root", "{study}", "--predictions", "{poses}", "--split", "all", "--out", "{disk}/out"),
-    "register pose": ("--root", "{study}", "--ids", "1", "--out", "{disk}/out.csv"),
+    "register pose": ("--root", "{study}", "--ids", "1", "--start", "table", "--out", "{disk}/out.csv"),
     "predict seg": ("{bones}/specimen02", "--checkpoint", "{made}/seg.safetensors", "--out", "{disk}/out"),
     "export seg": ("--checkpoint", "{made}/seg.safetensors", "--out", "{disk}/out.onnx"),
     "checkpoint convert": ("{made}/seg.safetensors", "{disk}/out.safetensors"),

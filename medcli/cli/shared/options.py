@@ -88,6 +88,17 @@ PoseFrame = Annotated[
     Literal["world", "fs", "source-bs"],
     typer.Option("--pose-frame", help="Coordinate frame of the poses; world is that of plane bs."),
 ]
+MatchedPlanes = Annotated[
+    Literal["both", "bs", "fs"],
+    typer.Option("--planes", help="Planes to match; in one, the depth is much less certain, as its errors say."),
+]
+
+
+def planes_of(choice: str) -> tuple[str, ...]:
+    """The planes of ``--planes``."""
+    return ("bs", "fs") if choice == "both" else (choice,)
+
+
 InterPlane = Annotated[
     Path | None, typer.Option("--inter-plane", help="Geometry of the planes, JSON.  [default: published]")
 ]

@@ -10,8 +10,8 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from pathlib import Path
 
+from medcli.core.files import open_regular, read_whole
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
 
@@ -42,7 +42,7 @@ def _grouped(
 
 def _size_and_end(path: str) -> tuple[int, bytes] | None:
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(size - _END_BYTES, 0))
             return size, file.read(_END_BYTES)
@@ -52,6 +52,6 @@ def _size_and_end(path: str) -> tuple[int, bytes] | None:
 
 def _digest(path: str) -> bytes | None:
     try:
-        return hashlib.sha256(Path(path).read_bytes()).digest()
+        return hashlib.sha256(read_whole(path)).digest()
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""The refusal of an image, and the limit of pixels that is asked before anything is decoded."""
+"""The refusal of an image, and the limits of its size that are asked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from medcli.core.errors import UsageError
 MAX_PIXELS_VARIABLE = "MEDCLI_MAX_PIXELS"
 DEFAULT_MAX_PIXELS = 64_000_000
 """Twenty times a native fluoroscopy image, and 2 GB at most while it is worked on."""
+MAX_SIDE = 65_500
+"""Most rows or columns: what JPEG files can hold, since an overlay of every image can be asked for."""
 
 
 class DamagedImage(Exception):
@@ -33,10 +35,12 @@ def check_size(rows: int, columns: int) -> None:
     """Refuse an image by the size in its header.
 
     Raises:
-        DamagedImage: it has no pixels, or more than the limit.
+        DamagedImage: it has no pixels, or more than a limit.
     """
     if rows < 1 or columns < 1:
         raise DamagedImage(f"is damaged: its header says {columns} x {rows} pixels")
+    if max(rows, columns) > MAX_SIDE:
+        raise DamagedImage(f"has {columns} x {rows} pixels, more than the limit of {MAX_SIDE} along a side")
     limit = max_pixels()
     if rows * columns > limit:
         raise DamagedImage(f"has {columns} x {rows} pixels, more than the limit of {limit} ({MAX_PIXELS_VARIABLE})")

@@ -28,10 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError, quantity
-from medcli.core.files import csv_text, make_output_folder, remove_leftovers, replacing, usable_cores, write_text
+from medcli.core.files import make_output_folder, remove_leftovers, replacing, usable_cores, write_text
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.mesh import write_stl
 from medcli.core.progress import SILENT, Progress
+from medcli.core.tables import csv_text
 from medcli.core.threads import run_in_threads
 from medcli.synthetic.fluoroscopy import xray
 from medcli.synthetic.fluoroscopy.calibrations import TIMESTAMP, Calibration, draw_calibrations

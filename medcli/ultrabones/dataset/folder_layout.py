@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from medcli.core.errors import answers
 from medcli.ultrabones.dataset.constants import donor_of, split_code
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ def _find(folder: str, seen: set[str], depth: int) -> Iterator[RecordFolder]:
     seen.add(real)
     try:
         with os.scandir(folder) as entries:
-            kinds = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
+            kinds = {entry.name: answers(entry.is_dir) for entry in entries if not entry.name.startswith(".")}
     except OSError:
         return
     folders = sorted(name for name, is_folder in kinds.items() if is_folder)

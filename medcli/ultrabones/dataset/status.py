@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.dataset_status import DataFolder
+from medcli.core.files import open_regular
 from medcli.core.run_provenance import is_synthetic
 from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, LABEL_COLUMNS, list_timestamps, specimen_folder
@@ -119,7 +120,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _is_whole(path: str) -> bool:
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             if file.read(8) != _SIGNATURE:
                 return False
             file.seek(-8, 2)

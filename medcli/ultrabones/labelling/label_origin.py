@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medcli.core.errors import DataError
-from medcli.core.files import write_text
+from medcli.core.files import read_whole, write_text
 from medcli.core.json_text import parse_json
 from medcli.core.made_with import fingerprint
 from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS
@@ -36,7 +36,7 @@ def read_stamps(path: Path) -> dict[str, dict[str, object]]:
         DataError: the file is damaged.
     """
     try:
-        stamps = parse_json(path.read_bytes())
+        stamps = parse_json(read_whole(path))
         return {name: {"poses": "unknown", "fingerprint": "", **stamp} for name, stamp in stamps.items()}
     except FileNotFoundError:
         return {}

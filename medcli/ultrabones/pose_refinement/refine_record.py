@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, quantity
-from medcli.core.files import csv_text, write_bytes, write_text
+from medcli.core.files import open_regular, read_whole, write_bytes, write_text
 from medcli.core.image_io import read_grey
 from medcli.core.made_with import fingerprint, reject_other_options
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.progress import SILENT, Progress, activity
 from medcli.core.rigid_transforms import transform_points
-from medcli.core.tables import read_dicts
+from medcli.core.tables import csv_text, read_dicts
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, read_poses
@@ -180,7 +180,7 @@ def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]
         table[optimized] = columns[name]
     table.columns = pd.Index(written + table.columns.tolist()[len(written) :])
     content = table.to_csv(index=False, lineterminator="\n").encode("utf-8")
-    before = path.read_bytes()
+    before = read_whole(path)
     if content == before:
         return False
     original = path.with_name(path.stem + ORIGINAL_ENDING + path.suffix)
@@ -247,7 +247,7 @@ def _key(settings: RefineSettings, mesh: str, sweep: Sweep, poses: Poses, frame:
 def _image_mark(path: str) -> tuple[int, bytes]:
     """Size and last bytes of a PNG file: the checksum of all its pixels is among them, and copying keeps them."""
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             return size, file.read()

@@ -6,6 +6,7 @@ checked frame by frame; the decoders of all other kinds of movies paint over dam
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 import zlib
@@ -19,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError, printable, quantity
+from medcli.core.files import check_readable
 from medcli.core.image_formats.damage import MAX_PIXELS_VARIABLE, DamagedImage, check_size, max_pixels
 from medcli.core.image_formats.jpeg import decode_jpeg, jpeg_header
 
@@ -33,6 +35,8 @@ Page = tuple[Callable[[], Grey], bool]
 
 _MOTION_JPEG = frozenset({b"MJPG", b"mjpg", b"jpeg", b"JPEG", b"AVRn", b"dmb1"})
 _DEFLATED, _JPEG_SYNTAXES = "1.2.840.10008.1.2.1.99", frozenset({"1.2.840.10008.1.2.4.50"})
+_RESCALING = {"RescaleSlope": (1e-9, 1e9), "RescaleIntercept": (-1e9, 1e9)}
+"""What scanners write lies well within; PET counts have the widest range."""
 _BYTES_OF_A_PIXEL = 8
 """The deepest colour that a DICOM file of one frame can have: what a deflated one may unpack to."""
 
@@ -44,6 +48,7 @@ def still_pages(path: Path) -> Iterator[Page]:
 
 
 def movie_pages(path: Path) -> Iterator[Page]:
+    check_readable(path)
     movie = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG if _HAS_FFMPEG else cv2.CAP_ANY)
     try:
         if not movie.isOpened():
@@ -101,6 +106,7 @@ def _retrieve(movie: Any, name: str, damage: str | None) -> Grey:
 def dicom_pages(path: Path) -> Iterator[Page]:
     from pydicom.errors import InvalidDicomError
 
+    check_readable(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's remarks on values that are not used here
@@ -153,6 +159,7 @@ def _check_dicom(path: Path, content: Any) -> int:
 
     rows, columns = int(content.get("Rows") or 0), int(content.get("Columns") or 0)
     _check_size(path, rows, columns)
+    _check_rescaling(path, content)
     frames = max(int(content.get("NumberOfFrames") or 1), 1)
     samples, allocated = int(content.get("SamplesPerPixel", 1)), int(content.get("BitsAllocated", 8))
     stored = int(content.get("BitsStored", 8))
@@ -178,6 +185,30 @@ def _check_dicom(path: Path, content: Any) -> int:
     if len(packed) != frames:
         raise DataError(f"{path} is damaged: it has {quantity(len(packed), 'frame')}, expected {frames}")
     return frames
+
+
+def _check_rescaling(path: Path, content: Any) -> None:
+    """Masks depend on stored values only, but values that mean nothing show that the header is damaged.
+
+    Raises:
+        DataError: a slope or intercept, of the file or of a frame, is not plausible; names the tag and the value.
+    """
+    groups = [*content.get("SharedFunctionalGroupsSequence", ()), *content.get("PerFrameFunctionalGroupsSequence", ())]
+    inner = [one for group in groups for one in group.get("PixelValueTransformationSequence", ())]
+    for part in (content, *inner):
+        for keyword, (least, most) in _RESCALING.items():
+            element = part.get_item(keyword) and part[keyword]
+            if element is None or element.value in (None, ""):
+                continue
+            try:
+                value = float(element.value)
+            except (TypeError, ValueError):  # several values, or no number
+                value = math.nan
+            if not least <= value <= most:
+                raise DataError(
+                    f"{path} is damaged: {keyword} {element.tag} is {printable(str(element.value))}, "
+                    f"expected {least:g} to {most:g}"
+                )
 
 
 def _dicom_frame(content: Any, number: int, name: str) -> Grey:

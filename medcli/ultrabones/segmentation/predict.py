@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.contact_sheet import TILE_WIDTH, Tile, tile_sheet
+from medcli.core.contact_sheet import MAX_TILE_HEIGHT, TILE_WIDTH, Tile, tile_sheet
 from medcli.core.errors import DISK_FULL, MedcliError, UsageError, system_failure
 from medcli.core.files import usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
@@ -253,6 +253,8 @@ class _Run:
             mask = mask_at_size(probability, grey.shape[0], grey.shape[1], self.threshold)
             try:
                 self._write(frame, grey, mask, shown)
+            except MedcliError as error:
+                self._fail(f"{frame.mask}: {error.message}")
             except OSError as error:
                 if error.errno in DISK_FULL:
                     raise system_failure(error, frame.mask) or error from error
@@ -286,7 +288,8 @@ class _Run:
 
 def _make_tile(grey: NDArray[np.uint8], mask: NDArray[np.uint8], caption: str) -> Tile:
     """A small copy of the overlay. The mask is resized by its maximum, so that thin lines stay visible."""
-    size = (TILE_WIDTH, max(1, round(grey.shape[0] * TILE_WIDTH / grey.shape[1])))
+    height = round(grey.shape[0] * TILE_WIDTH / grey.shape[1])
+    size = (TILE_WIDTH, min(max(1, height), MAX_TILE_HEIGHT))
     small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
     share = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA))
     return Tile(overlay_masks(small, (share > 40, _BONE_COLOUR), opacity=_OPACITY), caption)

@@ -115,7 +115,7 @@ def _nothing_in(given: Path | str) -> UsageError:
 def _expand(path: Path, out: Path | None) -> Iterator[InputSource]:
     if path.is_dir():
         yield from _folder(path, out)
-    elif path.is_file():
+    elif os.path.lexists(path) and not path.is_dir():
         if path.parent.name == IMAGE_FOLDER:
             yield _dataset_source(path, path.parent.parent, out)
         else:
@@ -160,7 +160,7 @@ def _is_wanted(file: Path) -> bool:
         file.suffix.lower() in SUFFIXES
         and not file.name.startswith(".")
         and not file.name.endswith(MASK_ENDING)
-        and file.is_file()
+        and not file.is_dir()  # what is no file at all fails by its name
     )
 
 

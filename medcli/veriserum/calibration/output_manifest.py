@@ -16,7 +16,7 @@ import cv2
 
 from medcli import __version__
 from medcli.core.errors import DataError
-from medcli.core.files import write_text
+from medcli.core.files import read_whole, write_text
 from medcli.core.json_text import parse_json
 from medcli.core.made_with import differences
 
@@ -83,7 +83,7 @@ def read(out: Path) -> OutputManifest | None:
     if not path.exists():
         return None
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(read_whole(path))
         calibrations = {str(key): dict(planes) for key, planes in content["calibrations"].items()}
         versions = [dict(version) for version in content["made_with"]]
         return OutputManifest(dict(content["options"]), calibrations, versions)

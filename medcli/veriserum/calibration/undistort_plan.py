@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError, answers, quantity
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.contents_check import no_native_image
@@ -153,7 +153,7 @@ def make_plan(
     if out.is_dir():
         with os.scandir(out) as entries:
             prefix = folder_index.CALIBRATED_PREFIX
-            plan.there = {entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_file()}
+            plan.there = {entry.name for entry in entries if entry.name.startswith(prefix) and answers(entry.is_file)}
     planner = _Planner(plan, poses, selection, contents.doubles)
     for number in ids:
         planner.add(number, contents.images[number], settings, set() if overwrite else plan.there)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, answers
+from medcli.core.files import read_whole
 from medcli.core.json_text import parse_json
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
@@ -138,7 +139,7 @@ def read_inter_plane_file(path: Path) -> dict[str, Any]:
         DataError: it cannot be read, or names other planes.
     """
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(read_whole(path))
         if not content or not set(content) <= set(PLANES):
             raise ValueError(f"its keys are {', '.join(content)}, not bs or fs")
     except (DataError, OSError, ValueError, TypeError, AttributeError) as error:
@@ -194,7 +195,7 @@ def _names(folder: str, below: list[str]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.is_dir():
+                if not answers(entry.is_dir):
                     yield entry.name
                 elif not entry.name.startswith("."):
                     below.append(entry.path)

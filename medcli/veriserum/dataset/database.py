@@ -57,7 +57,13 @@ def quoted(name: str) -> str:
 
 @contextmanager
 def connect(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection that is closed at the end of the block."""
+    """A read-only connection that is closed at the end of the block.
+
+    Raises:
+        sqlite3.Error: there is no regular file (a pipe would be waited for without end), or it cannot be opened.
+    """
+    if not path.is_file():
+        raise sqlite3.OperationalError(f"{path} is not a regular file")
     connection = sqlite3.connect(f"file:{quote(os.fsencode(path.resolve().as_posix()))}?mode=ro", uri=True)
     try:
         yield connection

@@ -168,18 +168,18 @@ def locate(contents: Contents, kind: TableKind) -> Path | None:
 def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     """Read a table from a CSV file or a sqlite database, with column names in lower case and ``id`` as the index.
 
-    Rows whose id is not a whole number are omitted with a warning; of rows with the same id the first is kept.
+    Rows whose id is not a whole number are omitted with a warning; of rows with the same id the first is kept, with a
+    warning unless they are of different components (``anatomy_id``).
 
     Raises:
         DataError: the file cannot be read, has no rows, or is not this table; lists the missing columns.
     """
     table = read_every_row(path, kind)
-    repeated = table.index.duplicated()
-    if repeated.any():
-        _LOG.warning(
-            "%s: %s an id; the first of each is used", path, quantity(int(repeated.sum()), "row repeats", "rows repeat")
-        )
-    return table[~repeated]
+    keys = table.reset_index()[["id", *(name for name in ("anatomy_id",) if name in table.columns)]]
+    repeated = int(keys.duplicated().sum())
+    if repeated:
+        _LOG.warning("%s: %s an id; the first of each is used", path, quantity(repeated, "row repeats", "rows repeat"))
+    return table[~table.index.duplicated()]
 
 
 def read_every_row(path: Path, kind: TableKind) -> pd.DataFrame:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcli.core.errors import DataError
-from medcli.veriserum.dataset.folder_index import Contents, Images, TableKind, locate, no_table, read_table, scan
+from medcli.core.errors import DataError, quantity
+from medcli.veriserum.dataset.folder_index import (
+    POSES,
+    Contents,
+    Images,
+    TableKind,
+    locate,
+    no_table,
+    read_every_row,
+    read_table,
+    scan,
+)
 from medcli.veriserum.dataset.image_doubles import Doubles
 from medcli.veriserum.dataset.remembered import Remembered
 
@@ -18,6 +29,7 @@ if TYPE_CHECKING:
 
     from medcli.veriserum.dataset.implant_surfaces import Surfaces
 
+_LOG = logging.getLogger(__name__)
 CALIBRATED_FOLDER = "calibrated"
 
 
@@ -104,6 +116,47 @@ class VeriserumStudy:
     def table_file(self, kind: TableKind) -> Path:
         """The file that :meth:`table` reads; raises as it does."""
         return self._tables(kind)[1]
+
+    def poses_of(self, anatomies: Collection[int] | None = None) -> pd.DataFrame:
+        """The pose table with one row an id: of an id with several components, the first of ``anatomies``.
+
+        With None it is the first of all; how many others that leaves out is a warning.
+
+        Raises:
+            DataError: as :meth:`table`.
+        """
+        first, every = self.table(POSES), self._every_pose
+        if len(every) == len(first) or "anatomy_id" not in every.columns:
+            return first
+        if anatomies is None:
+            others = quantity(len(every) - len(first), "pose")
+            _LOG.warning(
+                "%s: %s of a further component of an id not used (--anatomy chooses)", self.table_file(POSES), others
+            )
+            return first
+        import pandas as pd
+
+        wanted = pd.to_numeric(every["anatomy_id"], errors="coerce").isin(list(anatomies))
+        found = pd.concat([every[wanted], every[~wanted]])
+        return pd.DataFrame(found[~found.index.duplicated()].loc[first.index])
+
+    def components(self, ids: Iterable[int]) -> list[int]:
+        """The ``anatomy_id`` of every pose of some ids, sorted.
+
+        Raises:
+            DataError: as :meth:`table`.
+        """
+        every = self._every_pose
+        if "anatomy_id" not in every.columns:
+            return []
+        import pandas as pd
+
+        numbers = pd.to_numeric(every["anatomy_id"][every.index.isin(list(ids))], errors="coerce")
+        return sorted({int(number) for number in numbers.dropna()})
+
+    @cached_property
+    def _every_pose(self) -> pd.DataFrame:
+        return read_every_row(self.table_file(POSES), POSES)
 
     def _read(self, kind: TableKind) -> tuple[pd.DataFrame, Path]:
         path = self.files.get(kind) or locate(self.contents, kind)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,10 @@ class Camera:
 
     def matrix(self) -> NDArray[np.float64]:
         """(3, 4): world points in millimetres to (h w, v w, w); w is the depth from the source along the normal."""
+        return self._matrix
+
+    @cached_property
+    def _matrix(self) -> NDArray[np.float64]:
         right, up = self.principal_point_mm
         far = self.distance_mm
         # In the plane's coordinates (h, v, n): w = far - n, and h_detector = right + (h - right) far / w.
@@ -216,7 +221,9 @@ class Camera:
         from_world = np.eye(4)
         from_world[:3, :3] = rotation_t
         from_world[:3, 3] = -rotation_t @ self.plane.centre_mm
-        return to_detector @ from_world
+        matrix: NDArray[np.float64] = to_detector @ from_world
+        matrix.flags.writeable = False  # shared by all callers
+        return matrix
 
     def pixel_matrix(self, grid: ImageGrid) -> NDArray[np.float64]:
         """(3, 4): world points in millimetres to (column w, row w, w) on ``grid``."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError, quantity
-from medcli.core.files import make_output_folder, usable_cores, write_json
+from medcli.core.files import make_output_folder, read_whole, usable_cores, write_json
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.json_text import read_object
 from medcli.core.made_with import differences, fingerprint, reject_other_options
@@ -294,7 +294,7 @@ def _made_with(starts: StartPoses, sources: Sources, settings: ImplantMaskSettin
         "planes": fingerprint(*(value.astype("<f8").tobytes() for value in geometry)),
         "poses": fingerprint(rows[columns].to_csv()),
         "cameras": fingerprint(study.table(SOURCES).sort_index().to_csv()),
-        "implants": fingerprint(*(path.read_bytes() for _, path in sorted(study.surfaces.files.items()))),
+        "implants": fingerprint(*(read_whole(path) for _, path in sorted(study.surfaces.files.items()))),
     }
 
 

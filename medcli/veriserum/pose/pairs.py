@@ -81,7 +81,7 @@ def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: b
     Raises:
         DataError: no images, no pose table, or no pair of that anatomy.
     """
-    contents, table = study.contents, study.table(POSES)
+    contents, table = study.contents, study.poses_of(None if anatomy is None else anatomy_ids(anatomy))
     missing = [name for name in (*POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
         raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: training needs them")

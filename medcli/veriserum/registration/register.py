@@ -1,11 +1,13 @@
-"""Refine the poses of a study by matching implants to both planes (``medcli register pose``)."""
+"""Register the implants of a study in both planes, with or without start poses (``medcli register pose``)."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,25 @@ from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_planes
-from medcli.veriserum.registration.gradient_matching import MatchingSettings, refine
+from medcli.veriserum.registration.companions import other_component
+from medcli.veriserum.registration.gradient_matching import MatchingSettings, logarithms, refine
+from medcli.veriserum.registration.pose_quality import (
+    PoseQuality,
+    Status,
+    errors_of_numbers,
+    pose_covariance,
+    standard_errors,
+    status_of,
+)
+from medcli.veriserum.registration.pose_search import FoundPose, compare_with_twins, search_pose
+from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
 from medcli.veriserum.registration.start_poses import Sources, StartPoses, select
 
 _LOG = logging.getLogger(__name__)
 _START_COLUMNS = tuple(f"start_{name}" for name in folder_index.POSE_COLUMNS)
 _REPORT_COLUMNS = ("similarity_before", "similarity_after", "displacement_mm", "rotation_deg")
-_COLUMNS = [*PUBLISHED_COLUMNS, *_START_COLUMNS, *_REPORT_COLUMNS]
+_QUALITY_COLUMNS = ("method", *(field.name for field in fields(PoseQuality)))
+_COLUMNS = [*PUBLISHED_COLUMNS, *_START_COLUMNS, *_REPORT_COLUMNS, *_QUALITY_COLUMNS]
 _KEEP_EVERY_S = 20.0
 _LEAST_DEPTH_MM = 200.0
 
@@ -54,7 +68,9 @@ class PoseReport:
     """One registered pair; poses are tx ty tz (mm), rz rx ry (degrees).
 
     Attributes:
-        similarity_before, similarity_after: gradient correlation, mean over both planes, -1 to 1.
+        start: where the refinement began; after a search, the pose that it found before the finest level.
+        method: ``start`` or ``search``.
+        similarity_before, similarity_after: gradient correlation, mean over both planes, -1 to 1, each about its pose.
         displacement_mm, rotation_deg: displacement of the implant's centre, and rotation of the implant.
     """
 
@@ -66,6 +82,8 @@ class PoseReport:
     similarity_after: float
     displacement_mm: float
     rotation_deg: float
+    method: str
+    quality: PoseQuality
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,8 @@ class RegisterResult:
 
     Attributes:
         done: registered by this run; ``skipped`` were already in the file; ``without_images`` were omitted.
+        start: ``search``, ``table`` (the pose table, that is, from the reference) or the file of start poses.
+        statuses: number of poses of this run by status.
         frame: of the poses; inter_plane: origin of the inter-plane geometry.
         seconds: wall time of the matching with all workers.
     """
@@ -83,6 +103,8 @@ class RegisterResult:
     done: int
     skipped: int
     without_images: int
+    start: str
+    statuses: dict[str, int]
     frame: str
     inter_plane: str
     seconds: float
@@ -97,23 +119,25 @@ def register_poses(
     ids: Sequence[tuple[int, int]] | None = None,
     anatomy: int | None = None,
     settings: MatchingSettings | None = None,
-    least_similarity: float = 0.4,
+    least_similarity: float = 0.5,
     overlays: Path | None = None,
     workers: int | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    fall_back: bool = True,
 ) -> RegisterResult:
-    """Refine start poses and write them to a CSV file with the published columns and report columns.
+    """Find implants, or refine start poses, and write them to a CSV file with the published columns and report columns.
 
     Args:
         sources: images, tables and implants.
         out: the CSV file; ids already in it are skipped. It is kept up to date during long runs.
         ids: (first, last) ranges; None: every start pose with images that is not obsolete.
         anatomy: only poses of this implant.
-        least_similarity: results below it are failures.
+        least_similarity: results below it in the mean of the planes are failures.
         overlays: folder for images of the outlines before and after.
         workers: pairs at a time; the result is bitwise the same for any number.
         overwrite: replace the file.
+        fall_back: search for the implant where the result from the start pose is not good.
 
     Raises:
         DataError: a table is missing, or there is nothing to do.
@@ -121,12 +145,12 @@ def register_poses(
     """
     if out.suffix.lower() != ".csv":
         raise UsageError(f"{out} is not a CSV file", "name a file with --out poses.csv")
-    starts = StartPoses(sources)
+    starts = StartPoses(sources, None if anatomy is None else {anatomy})
     chosen, without_images = select(starts, ids, anatomy)
     make_output_folder(out.parent)
     rows = {} if overwrite or not out.exists() else _read_rows(out)
     waiting = [number for number in chosen if number not in rows]
-    run = _Run(starts, settings or MatchingSettings(), least_similarity, overlays)
+    run = _Run(starts, settings or MatchingSettings(levels=LOG_LEVELS), least_similarity, overlays, fall_back)
     started = time.perf_counter()
     reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
     result = RegisterResult(
@@ -135,6 +159,8 @@ def register_poses(
         done=len(reports),
         skipped=len(chosen) - len(waiting),
         without_images=without_images,
+        start="search" if sources.start is None else str(sources.start),
+        statuses=dict(Counter([*(str(report.quality.status) for report in reports), *["failed"] * len(failures)])),
         frame=sources.frame.value,
         inter_plane=str(sources.inter_plane or "published"),
         seconds=round(time.perf_counter() - started, 3),
@@ -142,7 +168,12 @@ def register_poses(
         failures=sorted(failures, key=lambda failure: failure.id),
     )
     if waiting or not note_path(out, "register pose").exists():
-        chosen_as = {**asdict(sources), "anatomy": anatomy, "least_similarity": least_similarity}
+        chosen_as = {
+            **asdict(sources),
+            "anatomy": anatomy,
+            "least_similarity": least_similarity,
+            "fall_back": fall_back,
+        }
         note_run(out, "register pose", ABOUT, sources.root, chosen_as, result, "cpu")
     return result
 
@@ -179,9 +210,14 @@ class _Run:
     """Registers one pair at a time; called from several threads."""
 
     def __init__(
-        self, starts: StartPoses, settings: MatchingSettings, least_similarity: float, overlays: Path | None
+        self,
+        starts: StartPoses,
+        settings: MatchingSettings,
+        least_similarity: float,
+        overlays: Path | None,
+        fall_back: bool,
     ) -> None:
-        self.starts, self.settings = starts, settings
+        self.starts, self.settings, self.fall_back = starts, settings, fall_back
         self.least_similarity, self.overlays = least_similarity, overlays
 
     def one(self, number: int) -> PoseReport | PairFailure:
@@ -192,19 +228,25 @@ class _Run:
 
     def _register(self, number: int) -> PoseReport:
         starts, geometry = self.starts, self.starts.geometry
-        cameras, mesh, start = geometry.cameras(number), geometry.implant(number).mesh, starts.pose(number)
+        cameras, mesh = geometry.cameras(number), geometry.implant(number).mesh
         images = starts.images(number)
-        _check_in_front(cameras, mesh, start)
-        refined = refine(images, cameras, mesh, start, self.settings)
+        method, start, found = self._found(number, images, cameras, mesh)
+        refined = found.refined
         if self.overlays:
             outlines = [(start, BEFORE), (refined.pose, AFTER)]
             path = self.overlays / f"register_{number:06d}.png"
             image_io.write_image(path, np.concatenate(draw_planes(images, cameras, mesh, outlines), axis=1))
-        if refined.after < self.least_similarity:
+        status = status_of(refined.after_planes, found.margin, self.least_similarity)
+        if status == "failed":
+            near = ", and a start within about 5 mm and 5 degrees" if method == "start" else ""
             raise DataError(
                 f"the best match has similarity {refined.after:.2f}, less than {self.least_similarity:g}: "
-                "is it the right implant, calibration, frame, and a start within about 5 mm and 5 degrees?"
+                f"is it the right implant, calibration, frame{near}?"
             )
+        covariance = pose_covariance(images, cameras, mesh, refined.pose, refined.per_mm)
+        quality = measured_quality(
+            starts, number, refined.pose, mesh, covariance, refined.after_planes, found.margin, status
+        )
         return PoseReport(
             id=number,
             anatomy_id=geometry.number(number, "anatomy_id"),
@@ -214,7 +256,34 @@ class _Run:
             similarity_after=round(refined.after, 5),
             displacement_mm=round(refined.displacement_mm, 5),
             rotation_deg=round(refined.rotation_deg, 5),
+            method=method,
+            quality=quality,
         )
+
+    def _found(
+        self, number: int, images: dict[str, NDArray[np.uint8]], cameras: DualPlane, mesh: Mesh
+    ) -> tuple[str, NDArray[np.float64], FoundPose]:
+        """How the pose was found, where the refinement began, and the pose."""
+        from_start: tuple[str, NDArray[np.float64], FoundPose] | None = None
+        if self.starts.has_starts:
+            start = self.starts.pose(number)
+            _check_in_front(cameras, mesh, start)
+            try:
+                refined = refine(logarithms(images), cameras, mesh, start, self.settings)
+            except DataError:
+                if not self.fall_back:
+                    raise
+            else:
+                found = compare_with_twins(images, cameras, mesh, refined, self.settings)
+                from_start = "start", start, found
+                is_good = status_of(found.refined.after_planes, found.margin, self.least_similarity) == "good"
+                if is_good or not self.fall_back:
+                    return from_start
+        beside = other_component(self.starts, number, images, cameras, self.settings)
+        found = search_pose(images, cameras, mesh, self.settings, beside)
+        if from_start and from_start[2].refined.after >= found.refined.after:
+            return from_start
+        return "search", found.start, found
 
     def row(self, report: PoseReport) -> dict[str, Any]:
         """The row of the CSV file: the start's row with the new pose and the report."""
@@ -224,7 +293,27 @@ class _Run:
         row: dict[str, Any] = {name: start.get(name, "") for name in PUBLISHED_COLUMNS}
         row = {name: "" if pd.isna(value) else value for name, value in row.items()}
         row |= report.result | {f"start_{name}": value for name, value in report.start.items()}
-        return row | {name: asdict(report)[name] for name in _REPORT_COLUMNS}
+        row |= {name: asdict(report)[name] for name in _REPORT_COLUMNS}
+        return row | {"method": report.method} | asdict(report.quality)
+
+
+def measured_quality(
+    starts: StartPoses,
+    number: int,
+    pose: NDArray[np.float64],
+    mesh: Mesh,
+    covariance: NDArray[np.float64],
+    by_plane: dict[str, float],
+    margin: float,
+    status: Status,
+) -> PoseQuality:
+    """The quality of a pose (4, 4) implant to world, with standard errors of its numbers in the table's frame."""
+    middle = mesh.bounds.mean(axis=0)
+    errors = errors_of_numbers(covariance, pose, middle, lambda one: starts.numbers(number, one))
+    planes = (by_plane.get(plane, math.nan) for plane in PLANES)
+    numbers = (*errors.tolist(), *standard_errors(covariance), *planes, margin)
+    names = [field.name for field in fields(PoseQuality) if field.name != "status"]
+    return PoseQuality(**{name: round(value, 5) for name, value in zip(names, numbers, strict=True)}, status=status)
 
 
 def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -> None:

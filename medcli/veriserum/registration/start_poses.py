@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,14 @@ from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
 from medcli.veriserum.dataset.image_doubles import check_single
-from medcli.veriserum.dataset.pose_tables import pose_matrices, pose_numbers, pose_problem
+from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices, pose_numbers, pose_problem
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 
 _LOG = logging.getLogger(__name__)
+FROM_TABLE = Path("table")
+"""``--start table``: the poses of the pose table are the start poses."""
 _ON_THE_FLY_SIZE = 512
 _FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 _CARRIED = ("obsolete", "update_timestamp")
@@ -35,10 +38,12 @@ class Sources:
     """Input files and folders; None: found below ``root``.
 
     Attributes:
-        start: CSV file of start poses; None: the pose table.
+        start: CSV file of start poses; ``table``: the pose table; None: none, the implants are searched for, and the
+            pose table only names the implant and the calibrations of each id.
         calibrated: folder of calibrated images; missing ones are calibrated from the native images.
         implants: folder of ``ana_NNNNNN.stl``.
         inter_plane: JSON file with the inter-plane geometry; None: the published one.
+        planes: those to match, both or one.
     """
 
     root: Path
@@ -50,24 +55,31 @@ class Sources:
     implants: Path | None = None
     inter_plane: Path | None = None
     frame: PoseFrame = PoseFrame.WORLD
+    planes: tuple[str, ...] = PLANES
 
 
 class StartPoses:
     """The start poses of a study with their geometry; images are read pair by pair.
 
+    Args:
+        sources: input files and folders.
+        anatomies: of an id with poses of several components, one of these; None: the first, with a warning.
+
     Attributes:
         study: the dataset.
         table: the start poses by id, completed from the pose table.
         geometry: cameras and implants.
+        has_starts: whether the table's poses are to be used as start poses.
 
     Raises:
         DataError: a table is missing or cannot be read.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, anatomies: Collection[int] | None = ()) -> None:
         files = {POSES: sources.poses, DISTORTIONS: sources.distortion, SOURCES: sources.source_calibration}
         self.study = VeriserumStudy(sources.root, sources.calibrated, sources.implants, files)
-        self.table = _start_poses(self.study, sources.start)
+        self.has_starts, self.planes = sources.start is not None, sources.planes
+        self.table = _start_poses(self.study, sources.start, anatomies)
         self.study.table(SOURCES)  # raises once, here, if it is missing
         self.geometry = PairGeometry(self.study, self.table, read_inter_plane(sources.inter_plane), sources.frame)
         self._distortions = DistortionTable(self.study)
@@ -92,16 +104,25 @@ class StartPoses:
 
     def pose_cells(self, number: int, pose: NDArray[np.float64]) -> dict[str, float]:
         """The columns tx … ry of a pose (4, 4) implant to world, in the frame of the start poses."""
-        values = pose_numbers(self.geometry.from_world(number, pose))
+        values = self.numbers(number, pose)
         return {name: round(value, 6) for name, value in zip(POSE_COLUMNS, values.tolist(), strict=True)}
 
+    def numbers(self, number: int, pose: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(6,) tx … ry of a pose (4, 4) implant to world, in the frame of the start poses."""
+        return np.asarray(pose_numbers(self.geometry.from_world(number, pose)))
+
+    def matrix(self, number: int, cells: Mapping[str, Any]) -> NDArray[np.float64]:
+        """The pose (4, 4) implant to world of the cells tx … ry, the inverse of :meth:`pose_cells`."""
+        pose = matrices_of([float(cells[name]) for name in POSE_COLUMNS])
+        return np.asarray(self.geometry.to_world(np.array([number]), pose[None])[0])
+
     def images(self, number: int) -> dict[str, NDArray[np.uint8]]:
-        """Calibrated images of both planes, (S, S) each.
+        """Calibrated images of the planes, (S, S) each.
 
         Raises:
             DataError: one is missing or unreadable, or there are two different files of it.
         """
-        return {plane: self._image(number, plane) for plane in PLANES}
+        return {plane: self._image(number, plane) for plane in self.planes}
 
     def _image(self, number: int, plane: str) -> NDArray[np.uint8]:
         if path := self.study.calibrated_images.get(number, {}).get(plane):
@@ -142,10 +163,10 @@ def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: i
     return present, without_images
 
 
-def _start_poses(study: VeriserumStudy, file: Path | None) -> pd.DataFrame:
+def _start_poses(study: VeriserumStudy, file: Path | None, anatomies: Collection[int] | None) -> pd.DataFrame:
     """Start poses completed from the pose table."""
-    if file is None:
-        table, path = study.table(POSES).copy(), study.table_file(POSES)
+    if file is None or file == FROM_TABLE:
+        table, path = study.poses_of(anatomies).copy(), study.table_file(POSES)
     else:
         table, path = _filled(folder_index.read_table(file, folder_index.POSE_FILE), study), file
     missing = [name for name in (*POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]

@@ -1,4 +1,4 @@
-"""The limit by pixels: asked of the header, before anything is decoded."""
+"""The limits of size: asked of the header, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import time
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medcli.core import image_io
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.image_formats.damage import DEFAULT_MAX_PIXELS, max_pixels
 from tests.support.image_files import bmp_files, jpeg_files, png_file, png_files, tiff_files
 
@@ -103,3 +104,14 @@ def test_bmp_files(name: str) -> None:
 def test_formats_whose_damage_would_not_be_noticed_are_refused(content: bytes) -> None:
     with pytest.raises(DataError, match=r"a is not an image or is damaged: .* no PNG, JPEG, TIFF or BMP file"):
         image_io.decode_grey(content, "a")
+
+
+@pytest.mark.parametrize("size", [(66_000, 50), (50, 66_000)])
+def test_a_side_that_no_format_can_write_is_refused(size: tuple[int, int], capfd: pytest.CaptureFixture[str]) -> None:
+    """Far below the limit of pixels; and what is computed to such a size is refused before a codec says so."""
+    with pytest.raises(DataError, match=r"^a has \d+ x \d+ pixels, more than the limit of 65500 along a side"):
+        image_io.decode_grey(with_size("png", *size), "a")
+    for suffix in (".png", ".jpg"):
+        with pytest.raises(MedcliError, match=r"cannot write an image of .* 65500 along a side"):
+            image_io.encode(np.zeros(size, np.uint8), suffix)
+    assert capfd.readouterr().err == ""

@@ -118,3 +118,23 @@ def test_colour_that_is_damaged_in_one_channel() -> None:
     content = encoded(".jpg", textured_colour((300, 350)))
     with pytest.raises(DataError, match="is damaged: "):
         image_io.decode_grey(cut_scan(content, 97), "a.jpg")
+
+
+def test_a_quantisation_step_of_zero_is_refused() -> None:
+    """The standard forbids it; libjpeg makes one grey of the whole image."""
+    for name in ("grey", "grey, progressive", "colour 420"):
+        content = bytearray(FILES[name])
+        table = content.index(b"\xff\xdb") + 5
+        content[table + 63] = 0
+        with pytest.raises(DataError, match=r"^a\.jpg is damaged: a quantisation table of its JPEG data holds a 0"):
+            image_io.decode_grey(bytes(content), "a.jpg")
+
+
+def test_a_height_that_leaves_rows_of_units_over_is_noticed() -> None:
+    """What cannot be noticed is less than one row of them: 8 rows, or 16 where colour has half the rows."""
+    for name, unit in (("grey", 8), ("colour 444", 8), ("colour 420", 16), ("grey, progressive", 8)):
+        content = bytearray(FILES[name])
+        frame = content.index(b"\xff\xc2" if "progressive" in name else b"\xff\xc0")
+        content[frame + 5 : frame + 7] = (120 - 120 % unit - (0 if 120 % unit else unit)).to_bytes(2, "big")
+        with pytest.raises(DataError, match="extraneous bytes"):
+            image_io.decode_grey(bytes(content), "a.jpg")

@@ -162,9 +162,9 @@ def test_frames_are_those_that_pydicom_reads_at_once(path: Path) -> None:
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"Rows": 64}, "81920 bytes of pixel data, expected 40960 for 4 frames of 160 x 64"),
+        ({"Rows": 64}, "81,920 bytes of pixel data, expected 40960 for 4 frames of 160 x 64"),
         ({"Columns": 161}, "expected 82432 for 4 frames of 161 x 128"),
-        ({"NumberOfFrames": 10**9}, "expected 20480000000000 for 1000000000 frames"),
+        ({"NumberOfFrames": 10**9}, "expected 20480000000000 for 1,000,000,000 frames"),
         ({"NumberOfFrames": 3}, "expected 61440"),
         ({"BitsAllocated": 16}, "expected 163840"),
         ({"SamplesPerPixel": 3}, "expected 245760"),
@@ -184,6 +184,19 @@ def test_headers_that_do_not_fit_the_pixels(path: Path, tags: dict[str, Any], re
     assert all(line.startswith(str(path)) and "\n" not in line for line in failures)
     assert reason in failures[0]
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("value", ["1e308", "0", "-2", "nan", "inf", "1\\2"])
+def test_a_slope_that_means_nothing_is_refused(path: Path, value: str) -> None:
+    content = dicom(textured((40, 50))[None], RescaleIntercept="0", RescaleSlope="1")
+    path.write_bytes(content)
+    assert len(read_all(path)[0]) == 1
+    at = content.index(b"DS", content.index(b"\x28\0\x53\x10")) + 2
+    text = value.encode() + b" " * (len(value) % 2)
+    path.write_bytes(content[:at] + len(text).to_bytes(2, "little") + text + content[at + 4 :])
+    frames, failures = read_all(path)
+    assert not frames
+    assert "RescaleSlope (0028,1053) is " in failures[0]
 
 
 def test_dicom_files_that_are_cut_off(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -216,7 +229,7 @@ def test_a_deflated_file_that_unpacks_to_gigabytes(path: Path) -> None:
     bomb = b"".join(packing.compress(bytes(1 << 24)) for _ in range(40)) + packing.flush()
     path.write_bytes(content[:start] + bomb)
     started = time.perf_counter()
-    with pytest.raises(DataError, match=r"unpacks to more than 512000000 bytes, .*MEDCLI_MAX_PIXELS"):
+    with pytest.raises(DataError, match=r"unpacks to more than 512,000,000 bytes, .*MEDCLI_MAX_PIXELS"):
         list(dicom_pages(path))
     assert time.perf_counter() - started < 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from medcli.core.errors import DataError
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.database import connect
 from medcli.veriserum.dataset.trial_splits import (
     RUNS,
     as_ranges,
@@ -146,3 +148,8 @@ def test_split_by_frame_is_found_to_leak() -> None:
 def test_ranges(ids: list[int]) -> None:
     assert from_ranges(as_ranges(ids)).tolist() == ids
     assert as_ranges([1, 2, 3, 9, 11, 12]) == "1-3,9,11-12"
+
+
+def test_a_device_is_no_database() -> None:
+    with pytest.raises(sqlite3.Error, match="is not a regular file"), connect(Path(os.devnull)):
+        pass

@@ -9,32 +9,13 @@ from medcli.core.errors import DataError
 from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings as StudySettings
 from medcli.synthetic.fluoroscopy.dataset import Study, SyntheticVeriserum
 from medcli.veriserum.geometry.biplane import ImageGrid
-from medcli.veriserum.registration.gradient_matching import LEVELS, Matcher, minimise, moved, refine
+from medcli.veriserum.registration.gradient_matching import Matcher, refine
+from medcli.veriserum.registration.resolution_levels import LEVELS
+from medcli.veriserum.registration.rigid_motion import moved
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
 from tests.support.known_poses import errors, shaken
 
 PAIRS = 3
-
-
-def test_minimise_solves_a_problem_with_a_known_answer() -> None:
-    x = np.linspace(0, 3, 200)
-    target = 1.3 * np.exp(-0.7 * x) + 0.4
-
-    def residuals(n: np.ndarray) -> np.ndarray:
-        return (1 + n[0]) * np.exp(-(1 + n[1]) * x) + n[2] - target
-
-    assert np.allclose(minimise(residuals, 3, 100), [0.3, -0.3, 0.4], atol=1e-2)
-
-
-def test_a_rotation_keeps_the_centre_fixed() -> None:
-    pose = np.eye(4)
-    pose[:3, 3] = [3, 4, 400]
-    middle = np.array([10.0, -5, 2])
-    result = moved(pose, np.array([0, 0, 0, 0, 90.0, 0]), middle)
-    assert np.allclose(result @ [*middle, 1], pose @ [*middle, 1])
-    assert np.allclose(result[:3, :3] @ [1, 0, 0], [0, 0, -1])
-    shifted = moved(pose, np.array([1.0, -2, 3, 0, 0, 0]), middle)
-    assert np.allclose(shifted[:3, 3], [4, 2, 403])
 
 
 def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriserum) -> None:

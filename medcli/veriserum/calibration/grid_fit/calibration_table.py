@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medcli.core.errors import UsageError
-from medcli.core.files import csv_text, write_text
-from medcli.core.tables import read_dicts
+from medcli.core.files import write_text
+from medcli.core.tables import csv_text, read_dicts
 
 COLUMNS = ("id", "update_timestamp", "obsolete", "distortion_result_fs", "distortion_result_bs", "method")
 """Columns of a new table: those of the published table that a fit can fill."""

@@ -1,0 +1,261 @@
+"""Find an implant in both planes, or in one, without a start pose.
+
+1. Coarse poses from a library of orientations (:mod:`medcli.veriserum.registration.orientation_matching`).
+2. The best distinct ones are refined on a coarse level; to the best of them their near-symmetric twins are added: half
+   turns about the implant's axes, and mirror images in the planes of the detectors.
+3. The best few are refined on finer levels and compared by the same measure, the gradient correlation about each
+   result alone. The margin over the runner-up is reported with the result, and decides on its status with the
+   similarity of the worse plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.core.mesh import Mesh
+from medcli.core.rigid_transforms import rotation_angle_deg
+from medcli.veriserum.geometry.biplane import DualPlane
+from medcli.veriserum.registration.gradient_matching import (
+    Beside,
+    Matcher,
+    MatchingSettings,
+    Refined,
+    improve,
+    logarithms,
+    refine,
+)
+from medcli.veriserum.registration.orientation_library import load_or_build_library, simplified
+from medcli.veriserum.registration.orientation_matching import APART_DEG, coarse_poses
+from medcli.veriserum.registration.resolution_levels import LOG_LEVELS, Level
+
+Image = NDArray[Any]
+Matrix = NDArray[np.float64]
+
+Hypothesis = tuple[float, Matrix, float]
+"""Gradient correlation, pose (4, 4), attenuation in 1/mm."""
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One stage of the search: ``count`` hypotheses are refined in ``iterations`` on a mesh with cells of this size."""
+
+    level: Level
+    cell_mm: float
+    count: int
+    iterations: int
+
+
+_FIRST = _Stage(Level(128, 3.0, 12.0, 1.0), 4.0, 64, 2)
+_COARSE = _Stage(_FIRST.level, 4.0, 24, 5)
+_FINER = _Stage(Level(256, 1.6, 8.0, 0.5), 2.5, 10, 8)
+_FINE = _Stage(LOG_LEVELS[2], 1.0, 3, 10)
+_APART_MM = 4.0
+_RUNNER_UP_DEG = 15.0  # nearer ones are the same hypothesis, less well converged
+_NOTHING = 0.5  # finer similarity of femoral components: none in the image 0.43, the worst right one 0.74
+_LEAST_CONTRAST = 3.0
+_ALLOWED_MM = (10.0, 250.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPose:
+    """An implant found without a start pose.
+
+    Attributes:
+        refined: the best hypothesis; its ``before`` is that of the coarse pose.
+        margin: gradient correlation of the result over that of the second-best distinct hypothesis (of 0 if there is
+            none), both measured on the last level but one.
+        runner_up_pose: (4, 4) pose of that hypothesis.
+        start: (4, 4) the pose before the finest level.
+    """
+
+    refined: Refined
+    margin: float
+    runner_up_pose: Matrix | None
+    start: Matrix
+
+
+def search_pose(
+    images: Mapping[str, Image],
+    cameras: DualPlane,
+    mesh: Mesh,
+    settings: MatchingSettings | None = None,
+    beside: Beside | None = None,
+) -> FoundPose:
+    """Find an implant in one plane or in both.
+
+    Args:
+        images: plane -> calibrated image (S, S), 0 to 255.
+        cameras: of the recording.
+        mesh: the implant, closed, millimetres.
+        beside: the other component of the knee, if its pose is known; a tibial component is found more often so.
+
+    Raises:
+        DataError: an image shows nothing, or no hypothesis matches, or has the implant in all images.
+    """
+    settings = settings or MatchingSettings()
+    check_searchable(images, mesh)
+    ladder = _Ladder(images, cameras, mesh, beside)
+    library = load_or_build_library(mesh, cameras)
+    starts = coarse_poses(images, cameras, mesh, library, beside, _FIRST.count)
+    ranked = ladder.refined([(0.0, start, settings.per_mm) for start in starts], _FIRST)
+    ranked = ladder.best(ranked, _COARSE)
+    ranked += ladder.refined(ladder.twins(ranked[:2]), _COARSE)
+    ranked = ladder.best(ranked, _FINER)
+    if ranked and ranked[0][0] < _NOTHING:
+        raise DataError("nothing in the images matches the implant: is it in them, and is it this one?")
+    ranked = ladder.best(ranked, _FINE)
+    ranked = _distinct(ranked, ladder.middle_mm)
+    if not ranked:
+        raise DataError("the implant is in no place at which all planes see it")
+    score, pose, per_mm = ranked[0]
+    finest = refine(ladder.images, cameras, mesh, pose, replace(settings, levels=LOG_LEVELS[2:], per_mm=per_mm), beside)
+    others = [one for one in ranked if _apart(one[1], pose, ladder.middle_mm, _RUNNER_UP_DEG)]
+    if others:
+        return FoundPose(finest, score - others[0][0], others[0][1], pose)
+    return FoundPose(finest, score, None, pose)
+
+
+def compare_with_twins(
+    images: Mapping[str, Image],
+    cameras: DualPlane,
+    mesh: Mesh,
+    refined: Refined,
+    settings: MatchingSettings | None = None,
+    beside: Beside | None = None,
+) -> FoundPose:
+    """The better of a refined pose and of those that a nearly symmetric implant could be confused with."""
+    settings, ladder = settings or MatchingSettings(), _Ladder(images, cameras, mesh, beside)
+    ranked = ladder.refined(ladder.twins([(0.0, refined.pose, refined.per_mm)]), _COARSE)
+    ranked = ladder.best(ranked, replace(_FINER, count=_FINE.count))
+    ranked = [one for one in ranked if _apart(one[1], refined.pose, ladder.middle_mm)]
+    best = ladder.best(ranked, replace(_FINE, count=_FINE.count - 1))
+    own = ladder.score(refined.pose, refined.per_mm, _FINE)
+    others = [one for one in best if _apart(one[1], refined.pose, ladder.middle_mm, _RUNNER_UP_DEG)]
+    if not others:
+        return FoundPose(refined, own, None, refined.pose)
+    score, pose, per_mm = others[0]
+    if score <= own:
+        return FoundPose(refined, own - score, pose, refined.pose)
+    finest = refine(ladder.images, cameras, mesh, pose, replace(settings, levels=LOG_LEVELS[2:], per_mm=per_mm), beside)
+    return FoundPose(finest, score - own, refined.pose, pose)
+
+
+class _Ladder:
+    """The stages of a search, on the logarithms of the images."""
+
+    def __init__(
+        self, images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, beside: Beside | None = None
+    ) -> None:
+        self.images = logarithms(images)
+        self.cameras, self.beside, self.mesh = cameras, beside, mesh
+        self.middle_mm = mesh.bounds.mean(axis=0)
+
+    def refined(self, starts: Sequence[Hypothesis], stage: _Stage) -> list[Hypothesis]:
+        """Each start refined in one stage, measured about the result alone; best first."""
+        mesh, found = _simplified(_Key(self.mesh), stage.cell_mm), []
+        for _, start, per_mm in starts:
+            try:
+                matcher = self._matcher(start, mesh, stage)
+                is_central = stage.level.size > _FIRST.level.size
+                pose, fitted = improve(matcher, start, per_mm, stage.level, stage.iterations, is_central)
+                score = self._matcher(pose, mesh, stage).correlation(pose, fitted)
+            except (DataError, ValueError):
+                continue  # it left the image
+            found.append((score, pose, fitted))
+        return sorted(found, key=lambda one: -one[0])
+
+    def best(self, ranked: list[Hypothesis], stage: _Stage) -> list[Hypothesis]:
+        """The best distinct hypotheses refined in one stage, best first."""
+        return self.refined(_distinct(ranked, self.middle_mm)[: stage.count], stage)
+
+    def score(self, pose: Matrix, per_mm: float, stage: _Stage) -> float:
+        return self._matcher(pose, self.mesh, stage).correlation(pose, per_mm)
+
+    def twins(self, of: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Poses that a nearly symmetric implant could be confused with."""
+        centred = self.mesh.vertices - self.mesh.vertices.mean(axis=0)
+        axes = np.linalg.eigh(centred.T @ centred)[1]
+        mirrors = [np.eye(3) - 2 * np.outer(axis, axis) for axis in axes.T]
+        normals = [self.cameras.camera(plane).plane.normal for plane in self.images]
+        found = []
+        for score, pose, per_mm in of:
+            turns = [pose[:3, :3] @ -mirror for mirror in mirrors]
+            for normal in normals:
+                turns += [(np.eye(3) - 2 * np.outer(normal, normal)) @ pose[:3, :3] @ mirror for mirror in mirrors]
+            for rotation in turns:
+                twin = np.eye(4)
+                twin[:3, :3] = rotation
+                twin[:3, 3] = (pose[:3, :3] - rotation) @ self.middle_mm + pose[:3, 3]
+                found.append((score, twin, per_mm))
+        return found
+
+    def _matcher(self, pose: Matrix, mesh: Mesh, stage: _Stage) -> Matcher:
+        return Matcher(self.images, self.cameras, mesh, [pose], stage.level, self.beside)
+
+
+class _Key:
+    """A mesh as the key of a cache, by identity; the cache keeps it alive."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.mesh is self.mesh
+
+    def __hash__(self) -> int:
+        return id(self.mesh)
+
+
+@lru_cache(maxsize=32)
+def _simplified(key: _Key, cell_mm: float) -> Mesh:
+    return simplified(key.mesh, cell_mm)
+
+
+def _distinct(ranked: list[Hypothesis], middle_mm: NDArray[np.float64]) -> list[Hypothesis]:
+    """The best of each group of nearly equal poses, best first."""
+    ranked = sorted(ranked, key=lambda item: -item[0])
+    if not ranked:
+        return []
+    poses = np.stack([pose for _, pose, _ in ranked])
+    angles = rotation_angle_deg(np.einsum("aji,bjk->abik", poses[:, :3, :3], poses[:, :3, :3]))
+    places = poses[:, :3, :3] @ middle_mm + poses[:, :3, 3]
+    distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    is_apart = (angles > APART_DEG / 2) | (distances > _APART_MM)
+    kept: list[int] = []
+    for number in range(len(ranked)):
+        if is_apart[number, kept].all():
+            kept.append(number)
+    return [ranked[number] for number in kept]
+
+
+def _apart(pose: Matrix, other: Matrix, middle_mm: NDArray[np.float64], most_deg: float = APART_DEG / 2) -> bool:
+    """Whether two poses are two hypotheses."""
+    middle = np.append(middle_mm, 1.0)
+    angle = float(rotation_angle_deg(pose[:3, :3] @ other[:3, :3].T))
+    return angle > most_deg or float(np.linalg.norm((pose - other) @ middle)) > _APART_MM
+
+
+def check_searchable(images: Mapping[str, Image], mesh: Mesh) -> None:
+    """Check images and surface before anything is rendered.
+
+    Raises:
+        DataError: there is no image, one is uniform, or the surface cannot be in millimetres.
+    """
+    for plane, image in images.items():
+        if float(np.std(image)) < _LEAST_CONTRAST:
+            raise DataError(f"the image of plane {plane} is uniform: nothing can be found in it")
+    if not images:
+        raise DataError("there is no image")
+    size, (low, high) = float(np.ptp(mesh.bounds, axis=0).max()), _ALLOWED_MM
+    if not low <= size <= high:
+        raise DataError(
+            f"the implant's surface is {size:g} mm long, not {low:g} to {high:g}",
+            "is it in metres or inches? surfaces are in millimetres",
+        )

@@ -1,0 +1,317 @@
+"""Track both components of a knee through the trials of a study (``medcli register trial``)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcli.core import image_io
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import make_output_folder, usable_cores, write_text
+from medcli.core.mesh import Mesh
+from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import note_run
+from medcli.core.tables import read_frame
+from medcli.core.threads import run_in_threads
+from medcli.veriserum.dataset.anatomies import KINDS
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
+from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.dataset.publication import ABOUT
+from medcli.veriserum.dataset.trial_splits import as_ranges, find_trials
+from medcli.veriserum.registration.pose_quality import PoseQuality, pose_covariance, status_of
+from medcli.veriserum.registration.register import measured_quality
+from medcli.veriserum.registration.start_poses import Sources, StartPoses, select
+from medcli.veriserum.registration.trial_motion import Intersection, smoothed
+from medcli.veriserum.registration.trial_overlays import draw_frame, write_strip, write_video
+from medcli.veriserum.registration.trial_tracking import TrackedPose, TrialInput, TrialTracker
+
+_LOG = logging.getLogger(__name__)
+_TRIAL_COLUMNS = ("method", *(field.name for field in fields(PoseQuality)), "intersection_mm")
+COLUMNS = (*PUBLISHED_COLUMNS, *_TRIAL_COLUMNS)
+"""Columns of the table that ``medcli register trial`` writes."""
+_NUMBERS = 5  # decimals
+
+
+@dataclass(frozen=True)
+class TrackedTrial:
+    """One trial of a run.
+
+    Attributes:
+        first_id: names the trial; ``ids`` are ranges of its frames.
+        anatomies: ``anatomy_id`` of its components.
+        statuses: number of frames and components by status; ``failed`` ones have no pose.
+        failures: id -> why a frame has no pose, or lacks one component.
+        deepest_mm: deepest intersection of the components; NaN: only one.
+        seconds: of the tracking, with drawing.
+    """
+
+    first_id: int
+    ids: str
+    anatomies: list[int]
+    statuses: dict[str, int]
+    failures: dict[int, str]
+    deepest_mm: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RegisterTrialResult:
+    """Result of a run.
+
+    Attributes:
+        trials: tracked by this run; ``skipped`` were in the file already.
+        rule: the column that defines the trials.
+    """
+
+    out: Path
+    overlays: Path | None
+    skipped: int
+    rule: str
+    planes: list[str]
+    smooth: bool
+    frame: str
+    inter_plane: str
+    seconds: float
+    trials: list[TrackedTrial]
+    schema: str = "medcli.register-trial.v1"
+
+
+def register_trials(
+    sources: Sources,
+    out: Path,
+    ids: Sequence[tuple[int, int]] | None = None,
+    anatomies: Sequence[int] | None = None,
+    least_similarity: float = 0.5,
+    smooth: bool = False,
+    overlays: Path | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> RegisterTrialResult:
+    """Track the components of each trial and write all poses to one CSV file, a row for each frame and component.
+
+    Args:
+        sources: images, tables and implants; the pose table names the trials, calibrations and, unless given, implants.
+        out: the CSV file; trials with all frames in it are skipped, and it is written after each trial.
+        ids: (first, last) ranges; None: every pair with images that is not obsolete.
+        anatomies: a femoral and a tibial component, or one of them; None: those that the pose table has for the trial.
+        least_similarity: what matches less in the mean of the planes has no pose and the status ``failed``.
+        smooth: write the poses of a smoothing spline through each trial, weighted by their standard errors.
+        overlays: folder for a strip and a video of each trial.
+        workers: trials at a time.
+
+    Raises:
+        DataError: a table is missing, or there is nothing to do.
+        UsageError: ``out`` is no CSV file, or ``anatomies`` are not one femoral or tibial component or both.
+    """
+    if out.suffix.lower() != ".csv":
+        raise UsageError(f"{out} is not a CSV file", "name a file with --out trials.csv")
+    given = None if anatomies is None else _one_of_each(list(anatomies), "--anatomies")
+    starts = StartPoses(sources)
+    chosen, _ = select(starts, ids, None)
+    trials = find_trials(starts.table, starts.study.contents)
+    groups: dict[int, list[int]] = {}
+    for number in chosen:
+        groups.setdefault(int(trials.of[number]), []).append(number)
+    rows = {} if overwrite or not out.exists() else _read_rows(out)
+    waiting = [group for group in groups.values() if not {*group} <= {number for number, _ in rows}]
+    for folder in (out.parent, *([overlays] if overlays else [])):
+        make_output_folder(folder)
+    run = _TrialRun(starts, given, least_similarity, smooth, overlays)
+    image_io.use_single_threaded_codecs()
+    began, done = time.perf_counter(), []
+    with progress.task("tracking", sum(map(len, waiting)), "frames") as advance:
+        run.advance = advance
+        for trial, found in run_in_threads(run.one, waiting, workers or usable_cores()):
+            rows |= found
+            done.append(trial)
+            _write_rows(out, rows)
+    result = RegisterTrialResult(
+        out=out,
+        overlays=overlays,
+        skipped=len(groups) - len(waiting),
+        rule=trials.rule,
+        planes=list(sources.planes),
+        smooth=smooth,
+        frame=sources.frame.value,
+        inter_plane=str(sources.inter_plane or "published"),
+        seconds=round(time.perf_counter() - began, 3),
+        trials=sorted(done, key=lambda trial: trial.first_id),
+    )
+    if waiting:
+        options = {**asdict(sources), "anatomies": anatomies, "least_similarity": least_similarity, "smooth": smooth}
+        note_run(out, "register trial", ABOUT, sources.root, options, result, "cpu")
+    return result
+
+
+class _TrialRun:
+    """Tracks one trial at a time; called from several threads."""
+
+    def __init__(
+        self,
+        starts: StartPoses,
+        given: list[int] | None,
+        least_similarity: float,
+        smooth: bool,
+        overlays: Path | None,
+    ) -> None:
+        self.starts, self.given, self.least = starts, given, least_similarity
+        self.smooth, self.overlays = smooth, overlays
+        self.advance: Any = lambda count: None
+
+    def one(self, ids: list[int]) -> tuple[TrackedTrial, dict[tuple[int, int], dict[str, Any]]]:
+        """A trial and its rows."""
+        began = time.perf_counter()
+        try:
+            trial = self._input(ids)
+        except DataError as error:
+            self.advance(len(ids))
+            return TrackedTrial(ids[0], as_ranges(ids), [], {}, {ids[0]: error.message}, np.nan, 0.0), {}
+        tracker = TrialTracker(trial, least_similarity=self.least, advance=self.advance)
+        found = tracker.run()
+        rows = self._rows(trial, found)
+        statuses = Counter(str(row["status"]) for row in rows.values())
+        depths = [float(row["intersection_mm"]) for row in rows.values() if row.get("intersection_mm", "") != ""]
+        if self.overlays:
+            self._draw(trial, rows)
+        report = TrackedTrial(
+            first_id=ids[0],
+            ids=as_ranges(ids),
+            anatomies=list(trial.meshes),
+            statuses={name: count for name, count in statuses.items() if count},
+            failures=dict(sorted(tracker.failures.items())),
+            deepest_mm=max(depths, default=np.nan),
+            seconds=round(time.perf_counter() - began, 3),
+        )
+        return report, rows
+
+    def _input(self, ids: list[int]) -> TrialInput:
+        surfaces = self.starts.study.surfaces
+        anatomies = self.given or _one_of_each(self.starts.study.components(ids), f"trial of id {ids[0]}")
+        meshes = {anatomy: surfaces.implant(anatomy).mesh for anatomy in anatomies}
+        return TrialInput(ids, self.starts.images, self.starts.geometry.cameras(ids[0]), meshes)
+
+    def _rows(
+        self, trial: TrialInput, found: Mapping[int, Mapping[int, TrackedPose]]
+    ) -> dict[tuple[int, int], dict[str, Any]]:
+        """(id, anatomy) -> the row of the table."""
+        poses: dict[tuple[int, int], NDArray[np.float64]] = {}
+        covariances: dict[tuple[int, int], NDArray[np.float64]] = {}
+        for anatomy, mesh in trial.meshes.items():
+            places = sorted(found[anatomy])
+            mine = [self._covariance(trial, place, anatomy, found[anatomy][place]) for place in places]
+            path = [found[anatomy][place].pose for place in places]
+            if self.smooth:
+                path = smoothed(places, path, mine, mesh.bounds.mean(axis=0))
+            for place, pose, covariance in zip(places, path, mine, strict=True):
+                poses[place, anatomy], covariances[place, anatomy] = pose, covariance
+        depths = self._depths(trial, poses)
+        failed: dict[tuple[int, int], dict[str, Any]] = {
+            (number, anatomy): self._known_cells(number, anatomy) | {"status": "failed"}
+            for number in trial.frames
+            for anatomy in trial.meshes
+        }
+        return failed | {
+            (trial.frames[place], anatomy): self._row(
+                trial, place, anatomy, pose, covariances[place, anatomy], found[anatomy][place], depths.get(place, "")
+            )
+            for (place, anatomy), pose in sorted(poses.items())
+        }
+
+    def _covariance(self, trial: TrialInput, place: int, anatomy: int, found: TrackedPose) -> NDArray[np.float64]:
+        images = trial.images(trial.frames[place])
+        return pose_covariance(images, trial.cameras, trial.meshes[anatomy], found.pose, found.per_mm, found.beside)
+
+    def _depths(self, trial: TrialInput, poses: Mapping[tuple[int, int], NDArray[np.float64]]) -> dict[int, float]:
+        if len(trial.meshes) < 2:
+            return {}
+        (first, inner), (second, outer) = trial.meshes.items()
+        intersection = Intersection(inner, outer)
+        both = [place for place, anatomy in poses if anatomy == first and (place, second) in poses]
+        return {place: round(intersection.depth_mm(poses[place, first], poses[place, second]), 3) for place in both}
+
+    def _row(
+        self,
+        trial: TrialInput,
+        place: int,
+        anatomy: int,
+        pose: NDArray[np.float64],
+        covariance: NDArray[np.float64],
+        found: TrackedPose,
+        depth: float | str,
+    ) -> dict[str, Any]:
+        number = trial.frames[place]
+        status = status_of(found.by_plane, found.margin, self.least)
+        quality = measured_quality(
+            self.starts, number, pose, trial.meshes[anatomy], covariance, found.by_plane, found.margin, status
+        )
+        row = self._known_cells(number, anatomy) | self.starts.pose_cells(number, pose)
+        return row | {"method": found.method} | asdict(quality) | {"intersection_mm": depth}
+
+    def _known_cells(self, number: int, anatomy: int) -> dict[str, Any]:
+        """The cells of the published columns but the pose."""
+        table = self.starts.table
+        known: dict[str, Any] = {str(name): table.at[number, name] for name in table.columns}
+        known |= {"id": number, "anatomy_id": anatomy} | dict.fromkeys(POSE_COLUMNS, "")
+        return {name: "" if pd.isna(known.get(name, "")) else known.get(name, "") for name in PUBLISHED_COLUMNS}
+
+    def _draw(self, trial: TrialInput, rows: Mapping[tuple[int, int], Mapping[str, Any]]) -> None:
+        """``trial_000001.png`` and ``trial_000001.mp4``."""
+        assert self.overlays is not None
+
+        def draw(number: int) -> NDArray[np.uint8] | None:
+            try:
+                images = trial.images(number)
+            except DataError:
+                return None
+            placed: list[tuple[Mesh, NDArray[np.float64]]] = []
+            for anatomy, mesh in trial.meshes.items():
+                if rows[number, anatomy]["status"] != "failed":
+                    placed.append((mesh, self.starts.matrix(number, rows[number, anatomy])))
+            return draw_frame(images, trial.cameras, placed)
+
+        name = self.overlays / f"trial_{trial.frames[0]:06d}"
+        write_strip(name.with_suffix(".png"), trial.frames, draw)
+        write_video(name.with_suffix(".mp4"), trial.frames, draw)
+
+
+def _one_of_each(anatomies: list[int], what: str) -> list[int]:
+    """The femoral component, then the tibial one; at most one of each.
+
+    Raises:
+        UsageError, DataError: they are others.
+    """
+    found = [[one for one in anatomies if one in KINDS[kind]] for kind in ("femur", "tibia")]
+    if not 1 <= len(anatomies) <= 2 or any(len(kind) > 1 for kind in found) or sum(map(len, found)) < len(anatomies):
+        kind = UsageError if what.startswith("--") else DataError
+        raise kind(
+            f"{what}: anatomies {anatomies or 'none'}, expected one femoral (1, 2), one tibial (3 to 7), or both",
+            "name them: --anatomies 1 3",
+        )
+    return [*found[0], *found[1]]
+
+
+def _read_rows(out: Path) -> dict[tuple[int, int], dict[str, Any]]:
+    """(id, anatomy) -> a row of the results so far, its cells as text."""
+    try:
+        table = read_frame(out, "table of tracked poses", COLUMNS, COLUMNS, dtype=str, keep_default_na=False)
+        rows = table.to_dict("records")
+        return {(int(row["id"]), int(row["anatomy_id"])): {str(k): v for k, v in row.items()} for row in rows}
+    except (DataError, ValueError) as error:
+        raise DataError(
+            f"{out} contains no tracked trials: {error}", "choose another --out, or replace it with --overwrite"
+        ) from error
+
+
+def _write_rows(out: Path, rows: Mapping[tuple[int, int], dict[str, Any]]) -> None:
+    table = pd.DataFrame([rows[key] for key in sorted(rows)], columns=list(COLUMNS))
+    write_text(out, table.to_csv(index=False, lineterminator="\n"))

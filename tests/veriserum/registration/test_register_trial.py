@@ -1,0 +1,72 @@
+"""``medcli register trial``: both components through a trial, on images of the independent simulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.core.rigid_transforms import rotation_angle_deg
+from medcli.veriserum.dataset.pose_tables import matrices_of
+from medcli.veriserum.registration.register_trial import COLUMNS
+from tests.conftest import Ran
+from tests.support.ray_cast_knees import MESHES, trial
+from tests.support.tracked_trial import FIRST_ID, true_pose, write_trial
+
+FRAMES = 4
+POSE = ["tx", "ty", "tz", "rz", "rx", "ry"]
+
+
+@pytest.mark.deep
+def test_both_components_are_tracked_drawn_and_not_tracked_twice(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    knees = trial(61, 0, FRAMES)
+    knees[2].images["fs"][:] = 0  # one plane is black: this frame fails, the others go on
+    root, out = write_trial(tmp_path / "study", knees), tmp_path / "trials.csv"
+    femur, tibia = knees[0].femur_id, knees[0].tibia_id
+    words = ["register", "trial", "--root", root, "--out", out, "--anatomies", str(femur), str(tibia)]
+    ran = medcli(*words, "--overlays", tmp_path / "looks", "--json")
+    result = json.loads(ran.out)
+    assert ran.code == 0, ran.err
+    (done,) = result["trials"]
+    assert done["anatomies"] == [femur, tibia]
+    assert done["statuses"]["failed"] == 2
+    assert "plane fs is uniform" in done["failures"][str(FIRST_ID + 2)]
+    table = pd.read_csv(out)
+    assert list(table.columns) == list(COLUMNS)
+    assert len(table) == 2 * FRAMES
+    for row in table[table["status"] != "failed"].to_dict("records"):
+        pose, mesh = matrices_of([row[name] for name in POSE]), MESHES[row["anatomy_id"]]
+        true = true_pose(knees, row["id"], row["anatomy_id"])
+        middle = np.append(mesh.bounds.mean(axis=0), 1.0)
+        assert np.linalg.norm((pose - true) @ middle) < 0.5
+        assert rotation_angle_deg(pose[:3, :3] @ true[:3, :3].T) < 1
+        assert 0 < row["se_tx_mm"] < 1
+        assert row["similarity_bs"] > 0.6
+        assert row["intersection_mm"] >= 0
+    strip = cv2.imread(str(tmp_path / "looks" / f"trial_{FIRST_ID:06d}.png"))
+    assert strip.shape[1] > 900
+    video = cv2.VideoCapture(str(tmp_path / "looks" / f"trial_{FIRST_ID:06d}.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+    before = out.read_bytes()
+    again = medcli(*words)
+    assert (again.code, out.read_bytes()) == (0, before)
+    assert "existing  1" in again.out
+
+
+def test_invalid_inputs_are_reported(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    knees = trial(61, 0, 1)
+    root, out = write_trial(tmp_path / "study", knees), tmp_path / "trials.csv"
+    words = ["register", "trial", "--root", root, "--out", out]
+    two = medcli(*words, "--anatomies", "1", "2")
+    assert two.code == 2
+    assert "expected one femoral" in two.err
+    out.write_text("id,tx\n1,2\n")
+    old = medcli(*words, "--anatomies", "1")
+    assert old.code == 3
+    assert "contains no tracked trials" in old.err
+    assert medcli(*words[:-1], tmp_path / "x.db").code == 2
