@@ -201,15 +201,17 @@ def test_masks_without_bone_have_no_score_and_that_is_reported(
 ) -> None:
     for path in own_data.rglob("Labels_pred/*.png"):
         write_image(path, np.zeros_like(read_grey(path)))
-    out = tmp_path / "out"
-    shown = medcli("evaluate", "--root", own_data, "--predictions", "Labels_pred", "--out", out, "--protocol", "paper")
-    assert ("none, since all frames are left out" in shown.out, "nan" in shown.out) == (True, False), shown.out + shown.err
-    run = find_run(out)
-    assert run is not None
-    assert run.headline == "no score, since all frames are left out (paper)"
     result = evaluate_segmentation(own_data, StoredMasks("Labels_pred")).results["paper"]
     assert (result.frames, result.frames_skipped) == (0, 12)
     assert "paper protocol: no score, since all 12 frames are left out" in caplog.text
+    out = tmp_path / "out"
+    shown = medcli("evaluate", "--root", own_data, "--predictions", "Labels_pred", "--out", out, "--protocol", "paper")
+    assert ("none, since all frames are left out" in shown.out, "nan" in shown.out) == (True, False), (
+        shown.out + shown.err
+    )
+    run = find_run(out)
+    assert run is not None
+    assert run.headline == "no score, since all frames are left out (paper)"
 
 
 def test_no_prediction_at_all_is_reported(data: Path) -> None:
