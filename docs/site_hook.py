@@ -38,7 +38,8 @@ API = {
                 "ultrabones.segmentation.onnx_export: export_seg SegExport",
             ],
             "Evaluation": [
-                "ultrabones.evaluation.evaluate: evaluate_segmentation EvaluationSettings Evaluation",
+                "ultrabones.evaluation.evaluate: evaluate_segmentation Evaluation",
+                "ultrabones.evaluation.settings: EvaluationSettings",
                 "ultrabones.evaluation.prediction_sources: StoredMasks Model",
                 "ultrabones.evaluation.metrics",
             ],

@@ -22,10 +22,10 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.synthetic.ultrasound.dataset import make_ultrabones as make_ultrabones
     from medcli.ultrabones.checks.check_ultrabones import check_ultrabones as check_ultrabones
     from medcli.ultrabones.dataset.frame_index import index_frames as index_ultrabones
-    from medcli.ultrabones.evaluation.evaluate import EvaluationSettings as EvaluationSettings
     from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation as evaluate_segmentation
     from medcli.ultrabones.evaluation.prediction_sources import Model as Model
     from medcli.ultrabones.evaluation.prediction_sources import StoredMasks as StoredMasks
+    from medcli.ultrabones.evaluation.settings import EvaluationSettings as EvaluationSettings
     from medcli.ultrabones.labelling.label_dataset import LabelSettings as LabelSettings
     from medcli.ultrabones.labelling.label_dataset import label_ultrabones as label_record
     from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings as ReconstructSettings
@@ -55,7 +55,7 @@ _PLACES = {
     "CalibrationSettings": "veriserum.calibration.undistort",
     "DataError": "core.errors",
     "Distortion": "veriserum.calibration.distortion_model:DistortionModel",
-    "EvaluationSettings": "ultrabones.evaluation.evaluate",
+    "EvaluationSettings": "ultrabones.evaluation.settings",
     "ImageSelection": "veriserum.calibration.undistort",
     "ImplantMaskSettings": "veriserum.labelling.implant_masks",
     "KinematicsSettings": "veriserum.kinematics.kinematics",

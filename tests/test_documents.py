@@ -11,6 +11,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -334,3 +335,21 @@ def _anchor(title: str) -> str:
 def test_every_named_file_is_there(page: str) -> None:
     for path in re.findall(r"`(?:python )?((?:tests|docs|medcli)/[\w/.]+\.py)", text_of(page)):
         assert (REPOSITORY / path).exists(), path
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(900)
+def test_trial_commands_run_as_printed(
+    medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On one trial whose table has the poses of both components."""
+    options: dict[str, Any] = {"frames_per_trial": 3, "anatomies": (3,), "both_poses": True, "obsolete_every": 0}
+    make_veriserum(tmp_path / "data/veriserum", 3, 4, calibrations=1, **options)
+    monkeypatch.chdir(tmp_path)
+    for words in printed_commands("docs/pose.md", "Track a trial"):
+        ran = medcli(*words)
+        assert ran.code == 0, f"medcli {shlex.join(words)}: {ran.err}"
+    table = pd.read_csv(tmp_path / "trials_registered.csv")
+    assert sorted(set(table["anatomy_id"])) == [1, 3]
+    assert len(table) == 6
+    assert (tmp_path / "looks/trial_000001.mp4").stat().st_size > 1000

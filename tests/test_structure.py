@@ -106,6 +106,7 @@ TESTED_IN = {
     "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
     "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
+    "ultrabones/evaluation/test_evaluation_plan.py": "ultrabones/evaluation/settings",
     "ultrabones/evaluation/test_reproduce.py": "cli/benchmark",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
     "ultrabones/labelling/test_label_dataset.py": (
@@ -135,6 +136,7 @@ TESTED_IN = {
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
     "veriserum/pose/test_train.py": (
         "cli/evaluate_pose veriserum/pose/checkpoint_metadata veriserum/pose/evaluated_pairs "
+        "veriserum/pose/evaluation_plan "
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
     ),
@@ -158,7 +160,8 @@ TESTED_IN = {
         "report/segmentation report/training report/write"
     ),
     "workflows/test_report_of_motion.py": (
-        "report/kinematics report/motion_comparison report/moving_bodies_view workspace/motion_figures"
+        "report/kinematics report/motion_comparison report/moving_bodies_view report/tracked_trials "
+        "workspace/motion_figures"
     ),
     "workspace/test_inventory.py": "cli/info workspace/next_commands",
     "workspace/test_run_comparison.py": (

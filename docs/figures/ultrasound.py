@@ -21,9 +21,10 @@ from medcli.core.image_io import read_grey, read_rgb, write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
 from medcli.ultrabones.dataset.frame_index import index_frames
-from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
+from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation
 from medcli.ultrabones.evaluation.mask_distances import dilate
 from medcli.ultrabones.evaluation.prediction_sources import StoredMasks
+from medcli.ultrabones.evaluation.settings import EvaluationSettings
 
 IMAGES = Path(__file__).parents[1] / "images"
 FULL_COLOUR, PARTIAL_COLOUR = (230, 70, 60), (0, 220, 90)

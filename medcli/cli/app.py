@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from medcli import __version__
 from medcli.cli.shared.guarded_streams import guarded_streams
+from medcli.cli.shared.interrupts import INTERRUPTED, Interrupts
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import say
 from medcli.cli.shared.usage_errors import ParserError, as_usage_error
 from medcli.cli.shared.verbs import Verb, VerbGroup
 from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
-from medcli.core.secrets import hide_values_in, hide_variables, redact
+from medcli.core.secrets import hide_option_values, hide_values_in, hide_variables, redact
 from medcli.core.shell import spell
-
-INTERRUPTED = 130
 
 
 class Root(VerbGroup):
@@ -79,15 +76,17 @@ def main(words: list[str] | None = None) -> None:
 
     0 done; 1 failed; 2 usage; 3 data missing or corrupt; 4 finished, but some items failed; 130 interrupted.
     """
-    _stop_on_terminate()
+    interrupts = Interrupts()
+    interrupts.receive()
     typed = sys.argv[1:] if words is None else words
     hide_variables(os.environ)
     hide_values_in(typed)
+    hide_option_values(typed)
     with guarded_streams():
-        _run(typed)
+        _run(typed, interrupts)
 
 
-def _run(words: list[str]) -> None:
+def _run(words: list[str], interrupts: Interrupts) -> None:
     try:
         with command_line(spell("medcli", *map(redact, words))):
             status = typer.main.get_command(app).main(words, "medcli", standalone_mode=False)
@@ -104,9 +103,9 @@ def _run(words: list[str]) -> None:
             raise
         sys.exit(_say_error(failure))
     except KeyboardInterrupt:
-        sys.exit(_say_interrupted())
+        sys.exit(interrupts.say())
     if status == INTERRUPTED:
-        _say_interrupted()
+        interrupts.say()
     sys.exit(status or 0)
 
 
@@ -116,20 +115,3 @@ def _say_error(error: MedcliError) -> int:
         if problem.hint:
             say("       ", problem.hint)
     return error.exit_code
-
-
-def _say_interrupted() -> int:
-    print("interrupted; run the same command again to resume", file=sys.stderr)
-    return INTERRUPTED
-
-
-def _stop_on_terminate() -> None:
-    """Treat a cluster's time limit (SIGTERM) and a closed terminal (SIGHUP) like Ctrl-C: clean up and exit."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    with contextlib.suppress(ValueError):  # not in the main thread
-        for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):  # Windows has no SIGHUP
-                signal.signal(getattr(signal, name), interrupt)

@@ -90,8 +90,7 @@ def seg(
     made_by = _check_seg(found, (root, chosen, labels), checkpoint, predictions, device, out)
     if not dry_run:
         found.raise_found()
-    from medcli.ultrabones.evaluation.evaluate import PROTOCOLS, EvaluationSettings, evaluate_segmentation
-    from medcli.ultrabones.evaluation.prediction_sources import Model, PredictionSource, StoredMasks
+    from medcli.ultrabones.evaluation.settings import PROTOCOLS, EvaluationSettings
 
     settings = EvaluationSettings(
         specimens=chosen,
@@ -107,6 +106,9 @@ def seg(
         output.finish(plan, lambda _: _show_plan(output, plan))
         found.raise_found()
         return
+    from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation
+    from medcli.ultrabones.evaluation.prediction_sources import Model, PredictionSource, StoredMasks
+
     source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
     evaluation = evaluate_segmentation(root, source, settings, out, workers, output.progress())
     answer = evaluation.answer()

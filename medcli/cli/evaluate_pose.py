@@ -16,7 +16,7 @@ from medcli.training.weights import find_newest
 
 if TYPE_CHECKING:
     from medcli.veriserum.pose.evaluate import PoseEvaluation
-    from medcli.veriserum.pose.evaluated_pairs import PosePlan
+    from medcli.veriserum.pose.evaluation_plan import PosePlan
     from medcli.veriserum.pose.metrics import PoseMeasure
 
 
@@ -61,16 +61,21 @@ def pose(
     In-plane and out-of-plane translation, rotation, and the implant's outline on both detectors; beside published
     single-plane figures. Writes a table of pairs, the errors' distributions, and the best, median and worst pair.
     """
+    from medcli.veriserum.pose.evaluation_plan import plan_pose_evaluation
+
     options.refuse_both_sources(checkpoint, predictions)
     found = Refusals()
     found(check_device, device)
     network = None if predictions else checkpoint or found(find_newest, options.RUNS, "pose")
-    _check_pose(found, (root, calibrated, inter_plane), network, predictions, reference)
+    is_there = _check_pose(found, (root, calibrated, inter_plane), network, predictions, reference)
     found(check_output_folder, out)
     if not dry_run:
         found.raise_found()
+    elif not is_there:
+        _finish_plan(output, plan_pose_evaluation(root, None, out, network, predictions, device, found), found)
+        return
     from medcli.veriserum.geometry.biplane import PoseFrame
-    from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings, plan_pose_evaluation
+    from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
 
     settings = PoseEvaluationSettings(
         anatomy=anatomy,
@@ -82,9 +87,7 @@ def pose(
         inter_plane=inter_plane,
     )
     if dry_run:
-        plan = plan_pose_evaluation(root, settings, out, network, predictions, device, found)
-        output.finish(plan, lambda _: _show_pose_plan(output, plan))
-        found.raise_found()
+        _finish_plan(output, plan_pose_evaluation(root, settings, out, network, predictions, device, found), found)
         return
     from medcli.veriserum.pose.evaluate import evaluate_pose
     from medcli.veriserum.pose.inference import PosePredictor
@@ -100,23 +103,30 @@ def _check_pose(
     network: Path | None,
     predictions: Path | None,
     reference: str | None,
-) -> None:
-    """``data``: the data folder, that of calibrated images, and the geometry of the planes."""
+) -> bool:
+    """Whether the data are there. ``data``: their folder, that of calibrated images, and the geometry of the planes."""
     from medcli.veriserum.dataset.contents_check import check_inter_plane, check_pair_images, check_table
     from medcli.veriserum.dataset.folder_index import POSES, PREDICTIONS, REFERENCE
     from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
 
     root, calibrated, inter_plane = data
+    if network:
+        check(read_pose_metadata, network)
+    before = len(check.problems)
     if predictions:
         check(check_table, root, PREDICTIONS, predictions)
     else:
-        if network:
-            check(read_pose_metadata, network)
         check(check_pair_images, root, calibrated)
     check(check_table, root, POSES)
     if reference not in (None, "manual"):
         check(check_table, root, REFERENCE, Path(reference))
     check(check_inter_plane, inter_plane)
+    return len(check.problems) == before
+
+
+def _finish_plan(output: Output, plan: PosePlan, found: Refusals) -> None:
+    output.finish(plan, lambda _: _show_pose_plan(output, plan))
+    found.raise_found()
 
 
 def _show_pose_plan(output: Output, plan: PosePlan) -> None:

@@ -168,7 +168,8 @@ def check_output_folder(folder: Path, option: str = "--out", may_write: bool = T
     except OSError as error:  # a name that is too long
         problem = error.strerror or type(error).__name__
     if problem:
-        shown = str(folder) if len(str(folder)) <= _LONGEST_SHOWN else f"{str(folder)[:_LONGEST_SHOWN]}…"
+        shown = redact(str(folder))  # before it is cut: a part of a credential would not be recognised
+        shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
         verb = "write to" if may_write else "use"
         raise MedcliError(f"cannot {verb} {shown}: {problem}", f"choose another folder with {option}")
 
@@ -177,10 +178,22 @@ def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
     """Why ``folder`` cannot be made or used, of whose path ``there`` exists; empty if it can."""
     if not there.is_dir():
         return "it is a file, not a folder" if there == folder else f"{there} is a file, not a folder"
-    if not may_write or os.access(there, os.W_OK | os.X_OK):
+    if not may_write:
         return ""
+    if os.access(there, os.W_OK | os.X_OK):
+        return _problem_by_trying(there) if hasattr(os, "statvfs") and not os.statvfs(there).f_blocks else ""
     is_read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
     return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
+
+
+def _problem_by_trying(there: Path) -> str:
+    """Why no folder can be made in ``there``, which has rights that mean nothing where no disk is behind (/proc)."""
+    try:
+        (probe := there / f".write-test.{_HOST}-{os.getpid()}.part").mkdir()
+        probe.rmdir()
+    except OSError as error:
+        return f"{error.strerror or error}: {there}"
+    return ""
 
 
 def check_figure_path(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXES) -> None:
@@ -231,8 +244,7 @@ def read_whole(path: Path | str, most: int = MOST_BYTES) -> bytes:
         OSError: as :func:`open_regular`, or it has more than ``most`` bytes.
     """
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
+        if (size := os.fstat(file.fileno()).st_size) > most:
             raise OSError(errno.EINVAL, f"it has {quantity(size, 'byte')}, more than the limit of {most:,}", str(path))
         return file.read()
 
@@ -258,7 +270,7 @@ def check_name(path: Path) -> Path:
     length = len(os.fsencode(path.name))
     if length > LONGEST_NAME:
         raise UsageError(
-            f"the name {path.name[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
+            f"the name {redact(path.name)[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
             "give a shorter --out",
         )
     return path
@@ -272,10 +284,8 @@ def cache_folder(name: str) -> Path:
     Raises:
         OSError: there is no place at all, or ``MEDCLI_CACHE_DIR`` is none.
     """
-    base = os.environ.get("MEDCLI_CACHE_DIR")
-    if base:
-        folder = Path(base).expanduser() / name
-        folder.mkdir(parents=True, exist_ok=True)
+    if base := os.environ.get("MEDCLI_CACHE_DIR"):
+        (folder := Path(base).expanduser() / name).mkdir(parents=True, exist_ok=True)
         return folder
     from platformdirs import user_cache_dir
 
@@ -319,9 +329,7 @@ def temporary_cache() -> Path:
 
 def usable_cores() -> int:
     """Number of processor cores this process may use (a SLURM or taskset limit counts)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -333,15 +341,10 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _is_other_running_process(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    if os.name == "nt":
-        # os.kill would end the process there; a part that is still open cannot be removed on Windows anyway.
+    if pid == os.getpid() or os.name == "nt":  # there, os.kill would end it; and a part that is open cannot be removed
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True

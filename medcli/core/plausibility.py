@@ -74,6 +74,12 @@ DETECTOR_PIXEL_MM = Bound(
 FIELD_SHARE = Bound(
     "the part of the native image on the corrected grid", "", 0.2, 1, "a quarter at twice the scale; published: 0.96"
 )
+FIELD_CENTRE_MM = Bound(
+    "the distance of the image's centre from that of the grid", "mm", 0, 45, "an eighth of the grid; published: 2 to 15"
+)
+FIELD_TURN_DEG = Bound(
+    "its rotation", "degrees", -20, 20, "`calibrate fit` reads grids turned by up to 10; published: 0.3 to 0.6"
+)
 
 
 def problem_of(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> str:

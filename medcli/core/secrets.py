@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from urllib.parse import quote, quote_plus, unquote
 
@@ -55,7 +56,8 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
         rf"\1{HIDDEN}",
     ),
     ("wandb_v", re.compile(rf"{_START}wandb_v\d_[A-Za-z0-9_-]{{16,}}"), HIDDEN),
-    ("hf_", re.compile(rf"{_START}hf_[A-Za-z0-9]{{16,}}"), HIDDEN),
+    ("hf_", re.compile(rf"{_START}hf_(?:[A-Za-z0-9]{{16,}}|(?:oauth|jwt)_[\w.-]{{8,}})"), HIDDEN),
+    ("api_org_", re.compile(rf"{_START}api_org_[A-Za-z0-9]{{16,}}"), HIDDEN),
     (
         "@",  # user information of an address; a password may hold what no address may; paths lose a slash
         re.compile(
@@ -81,9 +83,19 @@ _CREDENTIAL_VARIABLE = re.compile(
 )
 _GIVEN = re.compile(
     rf"{_START}(?:{_NAME}|key|token)(?:=|%(?:25)*3d)([^&;\n]+)|:/{{1,3}}[^\s/?#@:]*:(?!\d+(?:[/?#]|$))([^\s@]+)@"
-    rf"|:/{{1,3}}([^\s/?#@:]{{16,}})@|(hf_\S+)|^[^\s/@:]*:([^\s/@]+)@",
+    rf"|:/{{1,3}}([^\s/?#@:]{{16,}})@|(hf_\S+)|^[^\s/@:]*:([^\s/@]+)@"
+    r"|(?<![A-Za-z0-9+/])([A-Za-z0-9+/]{86}==|[A-Za-z0-9+/]{43}=)(?![A-Za-z0-9+/=])",
     re.IGNORECASE,
 )
+_CREDENTIAL_OPTIONS = ("--connection-string-file",)
+"""Options that name a file with a credential, after which the credential itself is pasted."""
+_PART_OF_PATH = re.compile(r"\.{0,2}|~\w*|[A-Za-z]:|\.?[A-Za-z0-9]{1,24}(?:[ _.-][A-Za-z0-9]{1,24})*")
+_PLAIN_NAME = re.compile(r"\.?[A-Za-z]{1,24}\d{0,8}(?:[ _.-](?:[A-Za-z]{1,24}\d{0,8}|\d{1,8}))*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+")
+_BASE64_END = re.compile(r"==?(?![A-Za-z0-9+/=])")
+_KEY_LENGTHS = {"==": 86, "=": 43}
+"""Digits in base64 of the keys of an Azure account (64 bytes) and of its signatures (32 bytes)."""
+_LONGER_DATA = 200  # digits before those of a key: an embedded image, not a path
 _known: tuple[str, ...] = ()
 
 
@@ -99,11 +111,12 @@ def redact(text: str) -> str:
         or ":" in text
         or "%" in text
         or "hf_" in text
+        or "api_org_" in text
         or "wandb_v" in text
         or "earer" in text
     ):
         return text
-    text = _without_named(text)
+    text = _without_keys(_without_named(text))
     low = text.lower()
     for needle, form, replacement in _FORMS:
         if needle in low:
@@ -130,6 +143,26 @@ def _without_named(text: str) -> str:
             kept += [text[done : value.start(1)], HIDDEN]
             done = value.end(1)
     return "".join([*kept, text[done:]]) if kept else text
+
+
+def _without_keys(text: str) -> str:
+    """``text`` without what looks like the key of an Azure account or a signature, and is no image or checksum."""
+    kept, done = [], 0
+    for end in _BASE64_END.finditer(text):
+        start = end.start() - _KEY_LENGTHS[end[0]]
+        if start >= done and _is_key(text[start : end.start()], text[max(start - _LONGER_DATA, 0) : start], end[0]):
+            kept += [text[done:start], HIDDEN]
+            done = end.end()
+    return "".join([*kept, text[done:]]) if kept else text
+
+
+def _is_key(digits: str, before: str, end: str) -> bool:
+    if not _BASE64.fullmatch(digits) or digits.islower() or digits.isupper() or digits.isalpha():
+        return False
+    is_data = "base64," in before or before.endswith(("sha256-", "sha512-"))
+    if end == "=":  # of a key, a path may stand before it; the shorter one is too near to ordinary text
+        return not is_data and not _BASE64.fullmatch(before[-1:])
+    return not is_data and not (len(before) == _LONGER_DATA and _BASE64.fullmatch(before))
 
 
 def _value_of(text: str, sign: re.Match[str]) -> re.Match[str] | None:
@@ -180,10 +213,34 @@ def hide_values_in(texts: Iterable[str]) -> None:
     hide_values(*(value for match in found for value in match.groups() if value))
 
 
+def hide_option_values(words: Sequence[str]) -> None:
+    """Do so with what stands behind an option for a file with a credential, where that plainly names no file."""
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        flag, equals, value = word.partition("=")
+        value = value if equals else after
+        if flag in _CREDENTIAL_OPTIONS and not _names_file(value):
+            hide_values(value, *(part for part in re.split(r"[/\\]", value) if len(part) >= _LONG))
+
+
+def _names_file(value: str) -> bool:
+    """Whether a text is the path of a file that exists, or looks like one and not like a credential."""
+    try:
+        if os.path.exists(value):  # noqa: PTH110 - a text of any length
+            return True
+    except (OSError, ValueError):
+        return False
+    parts = re.split(r"[/\\]", value)
+    if not all(_PART_OF_PATH.fullmatch(part) for part in parts):
+        return False
+    is_told = value.startswith(("/", "~", ".")) or re.search(r"\.[A-Za-z]{1,5}$", value)
+    return bool(is_told) or all(_PLAIN_NAME.fullmatch(part) or not part for part in parts)
+
+
 def hide_variables(variables: Mapping[str, str]) -> None:
     """Do so with the values of variables whose names or contents say that they are credentials."""
     named = (value for name, value in variables.items() if _CREDENTIAL_VARIABLE.search(name))
-    hide_values(*(value for value in named if not value.startswith(("/", "~", "."))))  # a variable may name a file
+    # A variable may name a file; a key may begin with a slash.
+    hide_values(*(value for value in named if not (value.startswith(("/", "~", ".")) and _names_file(value))))
     hide_values_in(variables.values())
 
 

@@ -100,6 +100,12 @@ def is_size(value: Any) -> None:
         raise Misfit(value, "a number of bytes")
 
 
+def is_count(value: Any) -> None:
+    """A number of things."""
+    if type(value) is not int or not 0 <= value < _LARGEST:
+        raise Misfit(value, "a count")
+
+
 def is_name(value: Any) -> None:
     """The name of a file, with or without folders. Whether it can be written to a disk is asked of those wanted."""
     if type(value) is not str or not 0 < len(value) <= LONGEST_PATH:
@@ -178,6 +184,8 @@ def pages(
         link = following(page)
         if not link:
             return
+        if re.search(r"\s", link.strip()):  # in the link to a file, a blank is a slip; here it is no link at all
+            raise Unexpected(f"{shown_address(page.address)} names a next page that is no address: {in_short(link)}")
         address = follow_link(link, page.address)
         if server_of(address) != server_of(page.address):
             raise Unexpected(

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.sources.answers import (
     TEXT,
     UUID,
     UUID_PATTERN,
     Check,
     check_answer,
+    is_count,
     is_list,
     is_name,
     is_object,
@@ -22,9 +23,9 @@ from medcli.sources.answers import (
     pages,
     within,
 )
-from medcli.transfer.addresses import follow_link, part_of_address
+from medcli.transfer.addresses import follow_link, part_of_address, shown_address
 from medcli.transfer.http import Http, HttpBody, JsonAnswer
-from medcli.transfer.protocol import Missing, RemoteFile
+from medcli.transfer.protocol import Missing, RemoteFile, Unexpected
 
 _PAGE = 100
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -50,6 +51,7 @@ _BITSTREAM = is_object(
     {"uuid": UUID, "name": is_name, "sizeBytes": is_size},
     {"checkSum": _is_checksum, "_links": is_object({}, {"content": is_object({}, {"href": TEXT})})},
 )
+_PAGE_OF = is_object({}, {"totalElements": is_count})
 _NEXT = is_object({}, {"next": is_object({}, {"href": TEXT})})
 
 
@@ -122,12 +124,20 @@ class DSpaceItem:
         )
 
     def _all(self, url: str, name: str, item: Check) -> Iterator[tuple[dict[str, Any], str]]:
-        """Items of all pages, each with its page's address."""
-        shape = is_object({}, {"_embedded": is_object({}, {name: is_list(item)}), "_links": _NEXT})
+        """Items of all pages, each with its page's address.
+
+        Raises:
+            Unexpected: a page is not one, or the listing ends before the number of items that it announces.
+        """
+        listed = {"_embedded": is_object({name: is_list(item)})}
+        shape, full = is_object({}, {**listed, "_links": _NEXT, "page": _PAGE_OF}), is_object(listed)
+        came, announced = 0, 0
 
         def get(address: str) -> JsonAnswer:
             answer = self.http.json(address)
             check_answer(answer.content, shape, answer.address)
+            if within(answer.content, "page", "totalElements") != 0:  # only where there are none, the list may lack
+                check_answer(answer.content, full, answer.address)
             return answer
 
         def items(page: JsonAnswer) -> list[dict[str, Any]]:
@@ -138,5 +148,11 @@ class DSpaceItem:
             return link
 
         for page in pages(get, f"{url}?page=0&size={_PAGE}", lambda page: len(items(page)), following):
+            came += len(items(page))
+            announced = within(page.content, "page", "totalElements") or 0
             for found in items(page):
                 yield found, page.address
+        if came < announced:
+            raise Unexpected(
+                f"the listing of {shown_address(url)} is cut short: {quantity(came, 'file')} of {announced:,} came"
+            )

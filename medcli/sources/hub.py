@@ -36,7 +36,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _COMMIT = is_object({"sha": GIT_HASH})
 _TREE = is_list(is_object({"path": is_name, "type": TEXT}))
 _FILE = is_object({"size": is_size, "oid": GIT_HASH}, {"lfs": is_object({"oid": SHA256})})
-_TOKEN = re.compile(r"Bearer [!-~]+")
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class HubRepository:
@@ -126,14 +126,14 @@ class HubRepository:
         """
         if server_of(url) != server_of(self.endpoint):
             return {}
-        from huggingface_hub.utils import build_hf_headers
+        from huggingface_hub import constants, get_token  # its headers would ask the endpoint for what is not needed
 
         hint = "check HF_TOKEN, or log in again with `hf auth login`; public files need no token"
         try:
-            value = {name.lower(): value for name, value in build_hf_headers().items()}.get("authorization")
+            token = (not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN and get_token()) or ""
         except Exception as error:  # a file that is not text, a login that has run out: whatever that library knows
             raise UsageError(f"the Hugging Face token cannot be read ({type(error).__name__})", hint) from None
-        hide_values((value or "").removeprefix("Bearer "))
-        if value and not _TOKEN.fullmatch(value):
+        hide_values(token)
+        if token and not _TOKEN.fullmatch(token):
             raise UsageError("the Hugging Face token has signs that no token has (blanks, accents, line ends)", hint)
-        return {"authorization": value} if value else {}
+        return {"authorization": f"Bearer {token}"} if token else {}

@@ -13,7 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
-from medcli.core.errors import MedcliError
+from medcli.core.errors import DataError, MedcliError
 from medcli.core.files import replacing, write_text
 from medcli.core.progress import Progress, activity
 from medcli.core.tables import csv_text
@@ -21,6 +21,7 @@ from medcli.training.epoch_table import EpochTable
 from medcli.training.monitors import Monitor
 from medcli.training.run_folder import METRICS, RESUMABLE
 from medcli.training.seeds import seed_torch
+from medcli.training.weights import SUFFIX, complete_copy
 
 Row = dict[str, float]
 WriteWeights = Callable[[str, Row], None]
@@ -86,6 +87,10 @@ class RunFiles(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._ends = [time.perf_counter()]
+        if trainer.is_global_zero and self.goes_on:
+            for name in ("best", "last"):
+                with contextlib.suppress(DataError):  # which who reads them will say
+                    complete_copy(self.folder / f"{name}{SUFFIX}")
         if self.reason_to_stop:  # killed between its last epoch and its result
             trainer.should_stop = True
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from medcli.core.errors import DataError, UsageError, printable, quantity
-from medcli.core.files import write_bytes, write_text
+from medcli.core.files import replacing, write_bytes
 from medcli.core.run_records.options import resolve_option
+from medcli.core.secrets import redact
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ Network = TypeVar("Network", bound="torch.nn.Module")
 def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
     """Write the weights of ``model`` with ``description`` (JSON) in the header, and the description next to them.
 
-    Each file is whole or absent at any moment, and the weights' file alone is enough to load. Wrappers of
+    Each file is whole or absent at any moment, the description is never that of other weights, and the weights' file
+    alone is enough to load. Wrappers of
     ``torch.compile`` are seen through; the model may be on any device and in any memory format.
 
     Args:
@@ -36,10 +38,29 @@ def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
         name.replace("_orig_mod.", ""): tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    # The copy comes first: where the weights are, all is there.
-    write_text(path.with_suffix(".json"), description + "\n")
-    write_bytes(path, save(state, metadata={HEADER_KEY: description}))
+    content, copy = save(state, metadata={HEADER_KEY: description}), path.with_suffix(".json")
+    # Both are written before one is replaced: of a full disk, nothing is left. Killed in between, the copy is absent.
+    with replacing(copy) as copy_part:
+        copy_part.write_bytes(_as_copy(description))
+        with replacing(path, needed=len(content)) as part:
+            part.write_bytes(content)
+            copy.unlink(missing_ok=True)
     return path
+
+
+def complete_copy(path: Path) -> None:
+    """Write the description of ``path`` next to it where :func:`save_weights` was killed before it did.
+
+    Raises:
+        DataError: see :func:`read_description`.
+    """
+    copy = path.with_suffix(".json")
+    if path.is_file() and not copy.exists():
+        write_bytes(copy, _as_copy(read_description(path, "")))
+
+
+def _as_copy(description: str) -> bytes:
+    return f"{redact(description)}\n".encode("utf-8", "backslashreplace")
 
 
 def read_description(path: Path, hint: str) -> str:
@@ -54,6 +75,8 @@ def read_description(path: Path, hint: str) -> str:
         raise DataError(f"cannot read checkpoint: {error.message}", hint) from error
     if HEADER_KEY not in header.metadata:
         raise DataError(f"{path} holds weights but no description of a network", hint)
+    if not header.shapes:
+        raise DataError(f"{path} describes a network but holds no weights", hint)
     return header.metadata[HEADER_KEY]
 
 

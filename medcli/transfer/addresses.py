@@ -70,13 +70,14 @@ def _is_place(place: str) -> bool:
         return False
 
 
-def checked_address(address: str, name: str) -> str:
+def checked_address(address: str, name: str, warn: bool = True) -> str:
     """``address`` when a request can be sent there and further folders be added to it, without its last slashes.
 
     A user name and password in it are left out, with a warning: they would not be sent, but written beside the data.
 
     Args:
         name: the option or variable that it was given by.
+        warn: warn of them; once in a command is enough.
 
     Raises:
         UsageError: it is not an http(s) address, or has a query.
@@ -89,7 +90,7 @@ def checked_address(address: str, name: str) -> str:
     scheme, _, rest = address.partition("://")
     place, slash, folders = rest.partition("/")
     user, _, server = place.rpartition("@")
-    if user:
+    if user and warn:
         log.warning("the user name and password in %s are not used; medcli reads what is open to everyone", name)
     return f"{scheme}://{server}{slash}{folders}".rstrip("/")
 

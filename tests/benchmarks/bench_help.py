@@ -43,6 +43,8 @@ REFUSALS = (
     "train pose --gpus 99",
     "evaluate --specimens 2 7 8",
     "evaluate pose",
+    "evaluate --dry-run",
+    "evaluate pose --dry-run",
     "predict seg scans",
     "predict pose --device cuda:99",
     "calibrate veriserum",

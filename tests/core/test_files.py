@@ -81,6 +81,12 @@ def test_output_folder(tmp_path: Path) -> None:
         files.make_output_folder(tmp_path / "file")
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="has no file system without a disk")
+def test_a_folder_that_rights_allow_and_the_system_does_not_make_is_refused_before_the_work() -> None:
+    with pytest.raises(MedcliError, match=r"cannot write to /proc/medcli/masks: .*: /proc"):
+        files.check_output_folder(Path("/proc/medcli/masks"))
+
+
 def test_cache_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDCLI_CACHE_DIR", str(tmp_path / "cache"))
     assert files.cache_folder("maps") == tmp_path / "cache" / "maps"

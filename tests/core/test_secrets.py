@@ -16,11 +16,28 @@ from hypothesis import strategies as st
 
 from medcli.core.files import write_json, write_text
 from medcli.core.json_text import to_json
-from medcli.core.secrets import HIDDEN, hide_values, hide_values_in, hide_variables, holds_credential, redact
+from medcli.core.secrets import (
+    HIDDEN,
+    hide_option_values,
+    hide_values,
+    hide_values_in,
+    hide_variables,
+    holds_credential,
+    redact,
+)
 from medcli.core.tables import csv_text
 
 SECRET = "Zq7Xv9Kp2Lm4"
+KEY, SIGNATURE = f"{(SECRET * 8)[:86]}==", f"{(SECRET * 4)[:43]}="
 FORMS = [
+    f"cannot read {KEY}: no such file",
+    f"unexpected argument ({KEY})",
+    f"/home/anna/{KEY}",
+    f"--container={SIGNATURE}",
+    f"SIG={SECRET}%3D&sv=2022-11-02&sp=rl",
+    f"a?sp=rl&spr=https&SIG={SECRET}&sr=c",
+    f"hf_oauth_{SECRET}.{SECRET}-{SECRET}",
+    f"api_org_{SECRET * 2}",
     f"https://bones.blob.core.windows.net/c?sv=2022-11-02&sp=rl&sig={SECRET}%2B%3D&se=2026",
     f"BlobEndpoint=https://bones.blob.core.windows.net;SharedAccessSignature=sv=1&sig={SECRET}",
     f"DefaultEndpointsProtocol=https;AccountName=bones;AccountKey={SECRET}+/==;EndpointSuffix=x",
@@ -61,6 +78,9 @@ FORMS = [
     f"a&amp;sig={SECRET}&amp;se=2",
 ]
 ORDINARY = [
+    f"sha512-{KEY} sha256-{SIGNATURE}",
+    f"<img src='data:image/png;base64,{KEY}'> {SECRET * 30}{KEY}",
+    f"{'a' * 86}== {'a/B' * 10}=",
     "--monkey=Zq7Xv9Kp2Lm4",
     "key=5",
     "sort_key=specimen",
@@ -122,9 +142,31 @@ def test_a_short_value_is_not_found_within_a_checksum() -> None:
 
 def test_words_and_variables_are_searched_for_credentials() -> None:
     hide_values_in([f"http://user:{SECRET},1@host", "--x=1"])
-    hide_variables({"MY_TOKEN": "Tok3nTok3n", "A_TOKEN": "/run/Tok3n/file", "PROXY": "http://u:Pr0xyPr0xy@h"})
-    text = f"{SECRET},1 Tok3nTok3n /run/Tok3n/file Pr0xyPr0xy"
-    assert redact(text) == "(hidden) (hidden) /run/Tok3n/file (hidden)"
+    hide_variables(
+        {
+            "MY_TOKEN": "Tok3nTok3n",
+            "A_TOKEN": "/run/Tok3n/file",
+            "B_TOKEN": "/Zq7+Xv9/==",
+            "PROXY": "http://u:Pr0xyPr0xy@h",
+        }
+    )
+    text = f"{SECRET},1 Tok3nTok3n /run/Tok3n/file Pr0xyPr0xy /Zq7+Xv9/=="
+    assert redact(text) == "(hidden) (hidden) /run/Tok3n/file (hidden) (hidden)"
+
+
+@pytest.mark.parametrize("word", [f"{SECRET}==", f"ab/{SECRET * 2}", f"/{SECRET * 3}=", "Zq7X-v9Kp"])
+def test_what_stands_in_place_of_a_file_with_a_credential_is_hidden(word: str) -> None:
+    hide_option_values(["--connection-string-file", word])
+    assert redact(f"cannot read {word}: no such file") == "cannot read (hidden): no such file"
+
+
+@pytest.mark.parametrize(
+    "word", ["azure.txt", "/home/anna2/azure_key", "./a b.csv", "~/x/connection", "C:/Users/a1b.txt", ""]
+)
+def test_the_path_of_a_file_with_a_credential_is_shown(word: str) -> None:
+    hide_option_values([f"--connection-string-file={word}", "--connection-string-file"])
+    hide_option_values([])
+    assert redact(f"cannot read {word}: no such file") == f"cannot read {word}: no such file"
 
 
 @settings(max_examples=300)

@@ -177,7 +177,7 @@ def test_another_kind_of_value_where_an_object_belongs_is_reported(server: Lying
 
 
 def test_an_item_without_files_is_reported(server: Lying) -> None:
-    server.say[BUNDLES] = {}
+    server.say[BUNDLES] = {"_embedded": {"bundles": []}}
     with pytest.raises(DataError, match="offers no files"):
         entries(server)
 
@@ -223,6 +223,30 @@ def test_pages_that_lead_to_each_other_are_given_up(server: Lying, link: str) ->
     with pytest.raises(Unexpected, match="has no end"):
         entries(server)
     assert server.count("bitstreams") <= 3
+
+
+@pytest.mark.parametrize(
+    "page", [{}, {"page": {"totalElements": 2}}, {"_embedded": {}}, {"_embedded": {"bundles": []}}]
+)
+def test_a_page_that_says_nothing_is_not_the_end(server: Lying, page: Any) -> None:
+    server.say[BITSTREAMS] = page
+    with pytest.raises(Unexpected, match=r"sent null as _embedded(\.bitstreams)?, expected was (an object|a list)"):
+        entries(server)
+    server.say[BITSTREAMS] = {"page": {"totalElements": 0}}
+    assert entries(server) == []
+
+
+def test_a_listing_that_is_cut_short_is_noticed(server: Lying) -> None:
+    whole = server._page(0)
+    server.say[BITSTREAMS] = whole | {
+        "_links": {},
+        "page": {"totalElements": len(whole["_embedded"]["bitstreams"]) + 1},
+    }
+    with pytest.raises(Unexpected, match=r"the listing of .*bitstreams is cut short: 2 files of 3 came"):
+        entries(server)
+    server.say[BITSTREAMS] = whole | {"_links": {"next": {"href": "not a url"}}}
+    with pytest.raises(Unexpected, match=r"names a next page that is no address: 'not a url'"):
+        entries(server)
 
 
 def test_pages_without_end_are_given_up(server: Lying, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,33 @@ def test_all_pages_are_read(server: Lying) -> None:
     assert len(entries()) == 4
 
 
+def _no_answer_is_remembered() -> None:
+    from huggingface_hub.utils import _detect_agent
+
+    for function in vars(_detect_agent).values():
+        getattr(function, "cache_clear", lambda: None)()
+
+
+@pytest.mark.parametrize("value", [[], 7])
+def test_nothing_is_asked_but_what_is_needed_and_a_lying_server_is_reported(
+    server: Lying, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: Any
+) -> None:
+    """huggingface_hub, too, asks the endpoint, for instance for a list of tools that it tells it about."""
+    monkeypatch.setattr(server, "answer", lambda request: (200, {}, value))
+    constants = {
+        "ENDPOINT": server.url,
+        "HF_TOKEN_PATH": str(tmp_path / "a"),
+        "AGENT_HARNESSES_PATH": str(tmp_path / "b"),
+    }
+    for name, text in constants.items():  # which huggingface_hub reads when it is imported
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", text, raising=False)
+    _no_answer_is_remembered()
+    ran = medcli("download", "ultrabones", "--dest", tmp_path / "data")
+    assert ran.code == 3
+    assert f"{REVISION} sent {'a list' if value == [] else 7}, expected was an object" in ran.err
+    assert {request.path for request in server.requests} == {REVISION}
+
+
 @pytest.mark.parametrize("value", [[], "text", None, 5, {}, {"sha": None}, {"sha": "../../x"}, {"sha": 5}])
 def test_a_commit_that_is_none_is_reported(server: Lying, value: Any) -> None:
     server.say[REVISION] = value
@@ -233,11 +260,11 @@ def test_a_token_with_line_ends_around_it_is_sent_without_them(server: Lying, mo
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer hf_good"}
 
 
-def test_a_token_file_that_is_no_text_is_reported(server: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreadable() -> dict[str, str]:
-        raise UnicodeDecodeError("utf-8", b"SECRET", 0, 1, "invalid start byte")
-
-    monkeypatch.setattr("huggingface_hub.utils.build_hf_headers", unreadable)
+def test_a_token_file_that_is_no_text_is_reported(
+    server: Lying, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_bytes(b"\xffSECRET")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     with pytest.raises(UsageError, match="cannot be read") as caught:
         entries()
     assert "SECRET" not in str(caught.value)

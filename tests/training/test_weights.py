@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from medcli.core.errors import DataError, UsageError
-from medcli.training.weights import build_and_load, find_newest, save_weights
+from medcli.core.errors import DataError, UnwrittenFileError, UsageError
+from medcli.training.weights import build_and_load, complete_copy, find_newest, read_description, save_weights
+from tests.support.small_disk import small_disk
 
 
 def test_folds_of_a_cross_validation_are_named(tmp_path: Path) -> None:
@@ -39,6 +40,36 @@ def test_weights_are_loaded_as_they_were_saved(tmp_path: Path) -> None:
     loaded = build_and_load(linear, path, "linear")
     assert torch.equal(loaded.weight, model.weight)
     assert loaded.weight.device.type == "cpu"
+
+
+def test_a_full_disk_leaves_neither_weights_nor_description_or_both_old_ones(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        for before in ([], ["a.json", "a.safetensors"]):
+            with pytest.raises(UnwrittenFileError, match=r"a\.safetensors"):
+                save_weights(disk / "a", torch.nn.Linear(600, 600), "new")
+            assert sorted(path.name for path in disk.iterdir()) == before
+            if before:
+                assert (disk / "a.json").read_text() == read_description(disk / "a.safetensors", "") + "\n" == "old\n"
+            save_weights(disk / "a", linear(), "old")
+
+
+def test_a_description_is_never_that_of_other_weights_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_weights(tmp_path / "a", linear(), "old")
+    replaced = Path.replace
+
+    def die_after(part: Path, target: Path) -> None:
+        replaced(part, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die_after)
+        with pytest.raises(KeyboardInterrupt):
+            save_weights(path, linear(), "new")
+    assert (read_description(path, ""), path.with_suffix(".json").exists()) == ("new", False)
+    complete_copy(path)
+    assert path.with_suffix(".json").read_text() == "new\n"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ IN_AN_EMPTY_FOLDER = {
     "evaluate --specimens 2 7 8": (3, NO_SEG, ULTRABONES),
     "evaluate seg --device cuda:99 --checkpoint none.pth": (2, NO_DEVICE, "error: no checkpoint none.pth", ULTRABONES),
     "evaluate seg --predictions Labels_pred": (3, ULTRABONES),
+    "evaluate seg --dry-run": (3, NO_SEG, ULTRABONES),
+    "evaluate pose --dry-run": (3, NO_POSE, VERISERUM),
     "evaluate pose --device cuda:99": (2, NO_DEVICE, NO_POSE, VERISERUM),
     "evaluate pose --predictions none.csv --inter-plane none.json": (3, "none.csv", VERISERUM, "none.json"),
     "predict seg scans --threshold 2 --device cuda:99": (2, "--threshold", NO_DEVICE, "folder: scans", NO_SEG),
@@ -103,6 +105,8 @@ WITH_SOME_FILES = {
     "register pose --calibrated none --implants other": (
         *(3, "no column distortion_calibration_id", "no source-intensifier", "folder none", "folder other"),
     ),
+    "export seg --checkpoint empty.safetensors": (3, "empty.safetensors describes a network but holds no weights"),
+    "predict a.txt --checkpoint page.pth": (3, "page.pth is a web page"),
     "export seg --out a.txt": (2, "a.txt exists", NO_SEG),
     "checkpoint convert none.pth a.safetensors": (3, "no checkpoint none.pth", "a.safetensors exists"),
     "report data --out a.txt/page.html": (3, "data contains no run", "cannot write to a.txt"),
@@ -113,6 +117,14 @@ WITH_SOME_FILES = {
         "needs the connection string",
     ),
 }
+
+
+def write_header(path: Path, weights: bool) -> None:
+    """A checkpoint of one number or none, that says that it is one."""
+    header: dict[str, Any] = {"__metadata__": {"medcli": json.dumps({"schema": "medcli.segmenter.v1"})}}
+    header |= {"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}} if weights else {}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * weights)
 
 
 def check_all(folder: Path, cases: dict[str, tuple[int | str, ...]]) -> None:
@@ -157,6 +169,8 @@ def test_refusals_beside_damaged_and_incomplete_data(tmp_path: Path) -> None:
     poses.write_text("id,tx\n1,2\n")
     (tmp_path / "a.safetensors").write_bytes(b"\0" * 20)
     (tmp_path / "a.txt").write_text("not a folder")
+    (tmp_path / "page.pth").write_text("<html>")
+    write_header(tmp_path / "empty.safetensors", weights=False)
     before = sorted(tmp_path.rglob("*"))
     check_all(tmp_path, WITH_SOME_FILES)
     assert sorted(tmp_path.rglob("*")) == before
@@ -168,8 +182,7 @@ def test_a_checkpoint_or_data_that_are_there_are_not_called_missing(tmp_path: Pa
     code = f"from medcli.cli.app import main; main({words!r})"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     (tmp_path / "runs" / "seg" / "a").mkdir(parents=True)
-    header = json.dumps({"__metadata__": {"medcli": json.dumps({"schema": "medcli.segmenter.v1"})}}).encode()
-    (tmp_path / "runs" / "seg" / "a" / "best.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    write_header(tmp_path / "runs" / "seg" / "a" / "best.safetensors", weights=True)
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 3
     assert ran.stderr.count("error: ") == 1

@@ -13,14 +13,16 @@ import pytest
 from medcli.core.files import write_json
 from medcli.core.image_io import write_image
 from medcli.core.rigid_transforms import invert_rigid
+from medcli.core.run_provenance import note_run
 from medcli.report import write_report
 from medcli.report.blocks import Chart, ImageBlock, MovingBodies, Note, Table
 from medcli.report.moving_bodies_view import moving_bodies
 from medcli.report.write import page_of
+from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.kinematics.compare_motion import compare_motion
 from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_kinematics
 from medcli.workspace.run_figures import run_figures
-from medcli.workspace.runs import find_runs
+from medcli.workspace.runs import find_run, find_runs
 from tests.conftest import Ran
 from tests.support import knees
 from tests.workflows.test_report_in_browser import DRAWN, Opened, browser  # noqa: F401 - a fixture
@@ -140,3 +142,25 @@ def test_the_view_moves_by_slider_and_keyboard(browser: object, runs: Path, tmp_
         assert (opened.screenshot(".motion canvas") != held).any()
         assert opened.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert opened.complaints == []
+
+
+def test_the_page_of_tracked_trials(tmp_path: Path) -> None:
+    place, table = tmp_path / "looks", tmp_path / "poses.csv"
+    place.mkdir()
+    write_image(place / "trial_000001.png", np.full((40, 200, 3), 90, np.uint8))
+    header = "id,anatomy_id,tx,ty,tz,rz,rx,ry,method,se_mm,se_deg,similarity_bs,similarity_fs,status,intersection_mm"
+    rows = [f"{i},{a},1,2,3,4,5,6,tracked,0.1,0.2,0.9,0.8,good,0.5" for i in (1, 2) for a in (1, 3)]
+    rows[-1] = "2,3,,,,,,,,,,,,failed,"
+    table.write_text("\n".join([header, *rows]) + "\n")
+    trial = {"first_id": 1, "ids": "1-2", "anatomies": [1, 3], "statuses": {"good": 3, "failed": 1}}
+    trial |= {"failures": {"2": "anatomy 3: it is hidden"}, "deepest_mm": 0.5, "seconds": 1.0}
+    result = {"trials": [trial], "overlays": "looks"}
+    note_run(table, "register trial", ABOUT, tmp_path, {}, result, "cpu")
+    run = find_run(table)
+    assert run is not None
+    assert run.headline == "3 of 4 poses good"
+    page, _ = page_of(tmp_path)
+    assert page.figures.figures["good poses"] == "3"
+    blocks = blocks_in(page.sections)
+    assert [type(block) for block in blocks[:3]] == [Table, Chart, ImageBlock]
+    assert page.notes[0].items == ["id 2: anatomy 3: it is hidden"]

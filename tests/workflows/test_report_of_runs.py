@@ -256,8 +256,9 @@ def test_the_report_reads_the_output_of_real_commands(tmp_path: Path, monkeypatc
     """Tiny synthetic data through the commands' library functions."""
     from medcli.core.run_provenance import command_line
     from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
-    from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
+    from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation
     from medcli.ultrabones.evaluation.prediction_sources import StoredMasks
+    from medcli.ultrabones.evaluation.settings import EvaluationSettings
     from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones
 
     settings = SweepSettings(frames=3, scale=0.25, predictions=True)

@@ -20,6 +20,7 @@ import typer
 from medcli.cli.shared.usage_errors import misuse
 from medcli.core.errors import MedcliError, quantity
 from medcli.core.files import LONGEST_NAME
+from medcli.core.secrets import redact
 
 _YES, _NO = {"1", "true", "t", "yes", "y", "on"}, {"0", "false", "f", "no", "n", "off"}
 
@@ -196,4 +197,4 @@ def _check_length(path: Path, flag: str) -> None:
     length = len(os.fsencode(longest))
     if length > LONGEST_NAME:
         fault = f"a name of {quantity(length, 'byte')} is longer than the {LONGEST_NAME} that file systems allow"
-        raise MedcliError(f"cannot use {longest[:40]}…: {fault}", f"give a shorter {flag}")
+        raise MedcliError(f"cannot use {redact(longest)[:40]}…: {fault}", f"give a shorter {flag}")

@@ -10,7 +10,6 @@ from numba import njit
 SOUND, CUT_OFF, NO_CODE, OUT_OF_BAND, LONG_RUN = range(5)
 """What a walk finds; the words for it stand in :mod:`medcli.core.image_formats.jpeg_scans`."""
 SPARE_BYTES = 8
-_FEW_BITS = 128  # programs begin another run when their buffer of such bits is full: libjpeg after 937
 
 
 @njit(nogil=True, cache=True)
@@ -47,32 +46,29 @@ def walk_band(
         first, count: range of blocks.
 
     Returns:
-        What was found, and how many runs of empty blocks begin where one has just ended that could have been longer.
+        What was found.
     """
-    bit, run, corrections, is_open, split = np.int64(0), np.int64(0), 0, False, 0
+    bit, run = np.int64(0), np.int64(0)
     start, end = band
     one, width = np.uint64(1), known.shape[1]
     for number in range(first, first + count):
         row, column = number // width, number % width
         mask, k = known[row, column], start
         if not run:
-            is_open &= column > 0
             while k <= end:
                 entry = np.int64(table[_peek(data, bit)])
                 if not entry:
-                    return NO_CODE, split
+                    return NO_CODE
                 bit += entry & 255
                 zeros, size = entry >> 12, (entry >> 8) & 15
                 if not size and zeros < 15:
                     run = (np.int64(1) << zeros) + (_peek(data, bit) >> (16 - zeros))
                     if run > first + count - number:
-                        return LONG_RUN, split
+                        return LONG_RUN
                     bit += zeros
-                    split += is_open and k == start
-                    corrections = 0
                     break
                 if refines and size > 1:
-                    return NO_CODE, split
+                    return NO_CODE
                 bit += size
                 while refines and k <= end and (zeros or mask >> np.uint64(k) & one):
                     if mask >> np.uint64(k) & one:
@@ -83,19 +79,15 @@ def walk_band(
                 if not refines:
                     k += zeros
                 if k > end:
-                    return OUT_OF_BAND, split
+                    return OUT_OF_BAND
                 if size:
                     known[row, column] |= one << np.uint64(k)
                 k += 1
                 if bit > bit_count:
-                    return CUT_OFF, split
-            is_open = False
+                    return CUT_OFF
         if run:
-            added = _skip_block(mask, k, end) if refines else 0
-            bit += added
-            corrections += added
+            bit += _skip_block(mask, k, end) if refines else 0
             run -= 1
-            is_open = run == 0 and corrections < _FEW_BITS
         if bit > bit_count:
-            return CUT_OFF, split
-    return SOUND, split
+            return CUT_OFF
+    return SOUND

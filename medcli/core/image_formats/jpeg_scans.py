@@ -20,8 +20,6 @@ from medcli.core.image_formats.damage import DamagedImage
 
 _FRAME, _TABLES, _RESTARTS, _SCAN = 0xC2, 0xC4, 0xDD, 0xDA
 _RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
-_JOINED = range(0x10, 0xF0, 0x10)  # symbols of runs of 2 to 32767 empty blocks
-_MOST_SPLIT_RUNS = 1
 _WORDS = (
     "",
     "it ends too early",
@@ -39,13 +37,11 @@ class ScanWalk:
         codes: for 16 bits, the symbol and length of the code that they begin with.
         known: by component, see :func:`medcli.core.image_formats.jpeg_kernels.walk_band`.
         restarts: units of an interval, 0 for one interval.
-        joins_runs: codes stand for runs of several empty blocks, so the program that wrote the file joins them.
     """
 
     codes: dict[int, NDArray[np.int32]] = field(default_factory=dict)
     known: dict[int, NDArray[np.uint64]] = field(default_factory=dict)
     restarts: int = 0
-    joins_runs: bool = False
 
     def take(self, marker: int, segment: bytes, packed: bytes) -> None:
         """Take one segment; ``packed`` is what follows a scan's header.
@@ -73,7 +69,6 @@ class ScanWalk:
             lengths = np.repeat(np.arange(1, 17, dtype=np.int32), counts)
             entries = np.repeat(symbols << 8 | lengths, 1 << (16 - lengths))
             self.codes[segment[0]] = np.pad(entries, (0, (1 << 16) - len(entries)))
-            self.joins_runs |= segment[0] >> 4 == 1 and any(symbol in _JOINED for symbol in symbols.tolist())
             segment = segment[end:]
 
     def _take_frame(self, segment: bytes) -> None:
@@ -94,14 +89,10 @@ class ScanWalk:
         if count != 1 or not start <= end < 64:
             raise ValueError
         table, known, refines = self.codes[0x10 | tables & 15], self.known[component], bits >> 4 > 0
-        split = 0
         for first, blocks, data, size in _intervals(packed, known.size, self.restarts):
-            found, more = walk_band(data, size, table, (start, end), refines, known, first, blocks)
-            split += more
+            found = walk_band(data, size, table, (start, end), refines, known, first, blocks)
             if found != SOUND:
                 raise DamagedImage(f"is damaged: a JPEG scan does not fit the image: {_WORDS[found]}")
-        if refines and split > _MOST_SPLIT_RUNS and self.joins_runs:
-            raise DamagedImage("is damaged: a JPEG scan does not fit the image: runs of empty blocks are split")
 
 
 def _blocks(pixels: int, factor: int, most: int) -> int:

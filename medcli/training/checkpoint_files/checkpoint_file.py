@@ -45,6 +45,20 @@ def check_checkpoint_file(path: Path, hint: str | None = None) -> int:
     return size
 
 
+def check_pickled_file(path: Path) -> None:
+    """Make sure that a file, which is there, is not known to be other than one that torch.save wrote.
+
+    Raises:
+        DataError: it is, or cannot be read.
+    """
+    try:
+        kind = name_kind(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if kind:
+        raise DataError(f"{path} {kind}")
+
+
 def name_kind(path: Path) -> str | None:
     """What the file is, where it is known not to be what its name says; to stand behind the name of the file."""
     with path.open("rb") as file:

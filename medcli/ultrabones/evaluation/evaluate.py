@@ -35,31 +35,12 @@ from medcli.ultrabones.evaluation.aggregation import (
 )
 from medcli.ultrabones.evaluation.metrics import LISTED, FrameScore
 from medcli.ultrabones.evaluation.prediction_sources import LoadedFrame, Prediction, PredictionSource, shrink_mask
-from medcli.ultrabones.evaluation.protocols import VISIBLE_GREY, paper_score, strict_score
+from medcli.ultrabones.evaluation.protocols import paper_score, strict_score
 from medcli.ultrabones.evaluation.published_result import compare_with_published, is_of_published_test
+from medcli.ultrabones.evaluation.settings import EvaluationSettings
 
 logger = logging.getLogger(__name__)
-PROTOCOLS = ("paper", "strict")
 _BATCH = 64
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What is evaluated and how.
-
-    Attributes:
-        specimens: None for all that have labelled frames.
-        labels: ``partial``, ``full``, or a mask folder such as ``LabelsManual``.
-        protocols: ``paper``, ``strict`` or both.
-        visible_grey: grey value, 0 to 255, from which a pixel is visible (published: 107).
-        train: specimens that the model was trained on, if it does not say itself.
-    """
-
-    specimens: tuple[int, ...] | None = None
-    labels: str = "partial"
-    protocols: tuple[str, ...] = ("paper",)
-    visible_grey: float = VISIBLE_GREY
-    train: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

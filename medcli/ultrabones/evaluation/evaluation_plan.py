@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from medcli.core.errors import DataError
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
-from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
-from medcli.ultrabones.dataset.splits import is_usable
-from medcli.ultrabones.evaluation.evaluate import EvaluationSettings
+from medcli.ultrabones.dataset.presence import check_frames_present
+from medcli.ultrabones.evaluation.settings import EvaluationSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,13 @@ def plan_evaluation(
 def _specimens(root: Path, settings: EvaluationSettings, predictions: str | None) -> tuple[PlannedSpecimen, ...]:
     """Those of the specimens that are there."""
     try:
-        frames = index_frames(root)
+        check_frames_present(root)
     except DataError:
         return ()
+    from medcli.ultrabones.dataset.frame_index import index_frames
+    from medcli.ultrabones.dataset.splits import is_usable
+
+    frames = index_frames(root)
     usable = frames[is_usable(frames, settings.labels)]
     there = set(frames["specimen"])
     numbers = [number for number in settings.specimens or TEST_SPECIMENS if number in there]
@@ -84,5 +89,7 @@ def _specimens(root: Path, settings: EvaluationSettings, predictions: str | None
 
 
 def _planned(number: int, frames: pd.DataFrame, predictions: str | None) -> PlannedSpecimen:
+    from medcli.ultrabones.dataset.frame_index import mask_path
+
     masks = sum(map(bool, mask_path(frames, predictions).tolist())) if predictions else None
     return PlannedSpecimen(number, frames["record_dir"].nunique(), len(frames), masks)

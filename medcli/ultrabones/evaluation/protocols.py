@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from medcli.ultrabones.dataset.constants import LABEL_RADIUS_PX, PAPER_SCALE_MM
 from medcli.ultrabones.evaluation.mask_distances import dilate, positions, squared_distances
 from medcli.ultrabones.evaluation.metrics import REGIONS, Distances, FrameComparison, FrameScore
+from medcli.ultrabones.evaluation.settings import VISIBLE_GREY
 from medcli.ultrabones.segmentation.preprocessing import nearest_indices
-
-VISIBLE_GREY = 107.0
-"""Grey value from which a pixel is visible."""
 
 
 def thicken_label(label: NDArray[np.bool_]) -> NDArray[np.bool_]:

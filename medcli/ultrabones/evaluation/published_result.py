@@ -16,7 +16,7 @@ from importlib.resources import files
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.ultrabones.evaluation.aggregation import Curves, PublishedDifference, SegmentationResult
 from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, THRESHOLDS_MM
-from medcli.ultrabones.evaluation.protocols import VISIBLE_GREY
+from medcli.ultrabones.evaluation.settings import VISIBLE_GREY
 
 TOLERANCE = 0.005
 """A value is reproduced when it differs from the published one by at most this."""

@@ -11,10 +11,11 @@ from medcli.core.files import write_json
 from medcli.core.progress import SILENT, Progress
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
 from medcli.ultrabones.evaluation.aggregation import PublishedDifference, SegmentationResult
-from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation
+from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation
 from medcli.ultrabones.evaluation.prediction_sources import PredictionSource
 from medcli.ultrabones.evaluation.published_result import TOLERANCE, Verdict, compare_with_published
 from medcli.ultrabones.evaluation.published_split import check_not_trained_on_test, check_published_split
+from medcli.ultrabones.evaluation.settings import EvaluationSettings
 
 RESULT = "reproduction.json"
 

@@ -15,7 +15,7 @@ from medcli.core.errors import UsageError
 from medcli.core.files import check_replaceable, make_output_folder
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.seeds import seed_torch
-from medcli.training.weights import SUFFIX, build_and_load, save_weights
+from medcli.training.weights import SUFFIX, build_and_load, complete_copy, save_weights
 from medcli.ultrabones.dataset.published_networks import UNTRAINED
 from medcli.ultrabones.segmentation.checkpoint_metadata import (
     Metadata,
@@ -144,6 +144,7 @@ def create(
         found = read_metadata(target)
         if (found.arch, found.encoder, dict(found.settings), found.source) != (arch, encoder, settings, UNTRAINED):
             raise UsageError(f"{target} exists and is another network", "use --overwrite to replace it")
+        complete_copy(target)
         return describe_segmentation_checkpoint(target)
     seed_torch(seed)
     model = build_model(arch, encoder, encoder_weights)

@@ -10,7 +10,7 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import UsageError
 from medcli.core.json_text import to_json
-from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
+from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, check_pickled_file
 from medcli.training.description import NAME, OBJECT, TEXT, Rule, are_splits, between, read_described, whole
 from medcli.training.weights import SUFFIX, find_newest, read_description
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
@@ -103,6 +103,8 @@ def check_segmentation_checkpoint(path: Path | None, runs_root: Path = Path("run
     check_checkpoint_file(path, "train one: medcli train seg")
     if path.suffix == SUFFIX:
         read_metadata(path)
+    else:
+        check_pickled_file(path)
     return path
 
 

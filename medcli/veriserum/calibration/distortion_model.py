@@ -21,7 +21,7 @@ from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
 
 from medcli.core.errors import DataError, UsageError
-from medcli.core.plausibility import DETECTOR_PIXEL_MM, FIELD_SHARE
+from medcli.core.plausibility import DETECTOR_PIXEL_MM, FIELD_CENTRE_MM, FIELD_SHARE, FIELD_TURN_DEG
 from medcli.veriserum.dataset.detector import GRID_SIZE, GRID_SPAN_MM, NATIVE_HEIGHT, NATIVE_WIDTH, PIXEL_MM
 
 if TYPE_CHECKING:
@@ -152,8 +152,32 @@ class DistortionModel(ABC):
             areas = np.sqrt(np.abs(np.linalg.det(jacobian)))  # of the square with a pixel's area
             scales = [*np.median(lengths, axis=0).tolist(), float(np.median(areas))]
             share = float((np.abs(points_mm) <= GRID_SPAN_MM / 2).all(axis=1).mean())
+            middle_mm = float(np.hypot(*self([[(NATIVE_WIDTH - 1) / 2, (NATIVE_HEIGHT - 1) / 2]])[0]))
         problems = [*(DETECTOR_PIXEL_MM.problem(scale) for scale in scales), FIELD_SHARE.problem(share)]
+        problems.append(FIELD_CENTRE_MM.problem(middle_mm))
         if problem := next(filter(None, problems), ""):
+            raise DataError(f"{name} cannot be right: {problem}")
+
+    def check_orientation(self, name: str = "distortion calibration", may_mirror: bool = False) -> None:
+        """Check that the map leaves right and up where they are in a native image, but for a small rotation.
+
+        Args:
+            may_mirror: the images of the study may be mirrored, which the map then reverses.
+
+        Raises:
+            DataError: it mirrors, turns or transposes them; the message starts with ``name``.
+        """
+        right_up = np.median(self.jacobian(_image_points(33)), axis=0) * [1, -1]
+        if np.linalg.det(right_up) < 0:
+            if not may_mirror:
+                raise DataError(
+                    f"{name} cannot be right: it mirrors the image, or exchanges its axes",
+                    "check its signs and the order of its numbers; if the study's images are mirrored, fit it again "
+                    "with --mirrored, or write 'mirrored: bs fs' (the planes that are) in its column method",
+                )
+            right_up = right_up * [-1, 1] * np.sign(right_up[1, 1])  # left to right, or top to bottom
+        turn_deg = float(np.degrees(np.arctan2(right_up[1, 0] - right_up[0, 1], np.trace(right_up))))
+        if problem := FIELD_TURN_DEG.problem(turn_deg):
             raise DataError(f"{name} cannot be right: {problem}")
 
     def grid_positions(self) -> NDArray[np.float64]:

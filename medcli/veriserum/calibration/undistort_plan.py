@@ -142,9 +142,6 @@ def make_plan(
     contents = study.contents
     if not contents.images:
         raise no_native_image(root)
-    double = sum(path in contents.doubles for planes in contents.images.values() for path in planes.values())
-    if double:
-        _LOG.warning("%s twice; the first of each is used", quantity(double, "image exists", "images exist"))
     poses = study.table(POSES)
     plan = UndistortionPlan(study.table_file(POSES), study.table_file(DISTORTIONS), DistortionTable(study))
     ids = folder_index.select_ids(list(contents.images), selection.ids)
@@ -157,6 +154,12 @@ def make_plan(
     planner = _Planner(plan, poses, selection, contents.doubles)
     for number in ids:
         planner.add(number, contents.images[number], settings, set() if overwrite else plan.there)
+    if planner.copies:
+        exist = quantity(planner.copies, "image exists", "images exist")
+        _LOG.warning("%s twice, in equal files; the first of each is used", exist)
+    for calibration, plane in sorted(plan.keys):
+        if problem := plan.distortions.pixel_size_problem(calibration, plane):
+            _LOG.warning("%s; the scale of its coefficients is used, but the table may be damaged", problem)
     planner.plan.jobs.sort(key=lambda job: (job.calibration, job.id))
     return planner.plan
 
@@ -167,7 +170,7 @@ class _Planner:
     def __init__(
         self, plan: UndistortionPlan, poses: pd.DataFrame, selection: ImageSelection, doubles: Doubles
     ) -> None:
-        self.plan, self.doubles = plan, doubles
+        self.plan, self.doubles, self.copies = plan, doubles, 0
         self.planes = [plane for plane in PLANES if plane in selection.planes]
         column = poses["distortion_calibration_id"]
         self.written = dict(zip(poses.index.tolist(), column.tolist(), strict=True))
@@ -188,7 +191,9 @@ class _Planner:
                 if output_name(number, plane, settings) in present:
                     self.plan.skipped += 1
                 else:
-                    check_single(files[plane], self.doubles.get(files[plane], ()))
+                    doubles = self.doubles.get(files[plane], ())
+                    check_single(files[plane], doubles)
+                    self.copies += bool(doubles)
                     wanted.append(plane)
             except DataError as error:
                 self.plan.failures.append(ImageFailure(number, plane, error.message))

@@ -165,7 +165,7 @@ def _frame_rates(poses: pd.DataFrame) -> tuple[str, list[float]] | None:
 def check_calibrations(checks: Checklist, study: VeriserumStudy) -> None:
     """Every row of the calibration tables passes the checks of the commands that use it."""
     wrong: dict[TableKind, list[str]] = {DISTORTIONS: [], SOURCES: []}
-    counts = {}
+    counts, odd = {}, []
     for kind in wrong:
         try:
             table = study.table(kind)
@@ -177,14 +177,15 @@ def check_calibrations(checks: Checklist, study: VeriserumStudy) -> None:
             try:
                 if kind is DISTORTIONS:
                     for plane in PLANES:
+                        odd.append(distortions.pixel_size_problem(int(str(number)), plane))
                         distortions.get(int(str(number)), plane)
                 else:
                     SourceIntensifier.from_row({str(name): value for name, value in row.items()})
             except DataError as error:
                 wrong[kind].append(f"{number}: {error.message}")
     for kind, count in counts.items():
-        name = "distortions sane" if kind is DISTORTIONS else "cameras sane"
-        checks.add(name, f"{count - len(wrong[kind])} of {count}", wrong[kind], advice=_GET_TABLES)
+        name, warn = ("distortions sane", filter(None, odd)) if kind is DISTORTIONS else ("cameras sane", ())
+        checks.add(name, f"{count - len(wrong[kind])} of {count}", wrong[kind], warn, _GET_TABLES)
 
 
 def check_implants(checks: Checklist, study: VeriserumStudy) -> None:

@@ -63,7 +63,7 @@ def check_veriserum_download(
         if not (dry_run or licence_accepted):
             check(_check_licence, root)
         check(_check_selection, selection)
-        check(checked_address, origin.base_url, "--base-url")
+        check(checked_address, origin.base_url, "--base-url", warn=False)
         check(check_output_folder, root, "--dest", may_write=not dry_run)
 
 

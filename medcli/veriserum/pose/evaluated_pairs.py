@@ -1,4 +1,4 @@
-"""Which pairs an evaluation of poses uses, and what is missing: ``medcli evaluate pose`` and its ``--dry-run``."""
+"""Which pairs an evaluation of poses uses: ``medcli evaluate pose``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from medcli.core.errors import DataError, UsageError
-from medcli.core.refusals import Refusals
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, select_ids
 from medcli.veriserum.dataset.pose_tables import MANUAL, read_reference
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import Ids, from_ranges
 from medcli.veriserum.geometry.biplane import PoseFrame
-from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata, read_pose_metadata
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
 from medcli.veriserum.pose.pairs import Pairs, choose_pairs, find_pairs
 
 SIDES = ("test", "val", "train", "all")
@@ -124,61 +123,3 @@ def _choose(
     if not len(chosen):
         raise DataError(f"no pair to evaluate ({words})", "choose with --split or --ids")
     return chosen, words, train
-
-
-@dataclass(frozen=True)
-class PosePlan:
-    """The answer of ``medcli evaluate pose --dry-run``.
-
-    Attributes:
-        source: checkpoint or table of poses; empty where it is missing.
-        device: as asked for; empty for a table, which needs none.
-        reference, split: as in :class:`medcli.veriserum.pose.evaluate.PoseEvaluation`; empty where pairs are missing.
-        pairs: number of pairs that would be evaluated.
-        anatomies: the same per ``anatomy_id``.
-        missing: what must be there first, one line each.
-    """
-
-    root: Path
-    source: str
-    device: str
-    reference: str
-    split: str
-    pairs: int
-    anatomies: dict[int, int]
-    missing: tuple[str, ...]
-    out: Path
-    dry_run: bool = True
-    schema: str = "medcli.evaluate.pose.dry-run.v1"
-
-
-def plan_pose_evaluation(
-    root: Path,
-    settings: PoseEvaluationSettings,
-    out: Path,
-    network: Path | None,
-    predictions: Path | None,
-    device: str,
-    check: Refusals,
-) -> PosePlan:
-    """List what would be evaluated; opens no image and loads no network.
-
-    Args:
-        network, predictions: checkpoint or table of poses to evaluate; neither where it is missing.
-        check: the checks that an evaluation makes before its work; what is found here is added to its problems.
-    """
-    study = VeriserumStudy(root, settings.calibrated)
-    trained = check(read_pose_metadata, network) if network else None
-    chosen = check(choose_evaluated, study, settings, trained)
-    counts = chosen.pairs.poses.loc[chosen.ids.tolist(), "anatomy_id"].astype(int).value_counts() if chosen else {}
-    return PosePlan(
-        root=root,
-        source=str(predictions or network or ""),
-        device="" if predictions else device,
-        reference=chosen.reference if chosen else "",
-        split=chosen.split if chosen else "",
-        pairs=len(chosen.ids) if chosen else 0,
-        anatomies={int(number): int(count) for number, count in sorted(counts.items())},
-        missing=check.lines,
-        out=out,
-    )

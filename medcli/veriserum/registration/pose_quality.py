@@ -1,8 +1,8 @@
 """How far a registered pose can be trusted: its status, and standard errors from the curvature of the objective.
 
 The status is decided by the similarity of the worse plane and by the margin over the runner-up, the second-best
-distinct pose. ``docs/pose.md`` gives the evidence: the limits were chosen on one series of simulated pairs and measured
-on another.
+distinct pose; from one plane alone, no pose is called good. ``docs/pose.md`` gives the evidence: the limits were chosen
+on one series of simulated pairs and measured on another.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class PoseQuality:
     """Quality of one pose.
 
     Attributes:
-        status: ``good``; ``ambiguous``: another pose matches nearly as well; ``doubtful``: a plane matches too little;
-            ``failed``: not the implant.
+        status: ``good``; ``ambiguous``: another pose matches nearly as well; ``doubtful``: a plane matches too little,
+            or there is only one; ``failed``: not the implant.
         similarity_bs, similarity_fs: gradient correlation of each plane about the pose, -1 to 1; NaN: plane not used.
         margin: gradient correlation over that of the runner-up.
         se_tx_mm … se_ry_deg: standard errors of the pose's numbers.
@@ -70,6 +70,8 @@ def status_of(by_plane: Mapping[str, float], margin: float, least_similarity: fl
         return "failed"
     if margin < LEAST_MARGIN:
         return "ambiguous"
+    if len(by_plane) == 1:  # nothing confirms it: orientations 100 degrees off have matched one plane well
+        return "doubtful"
     return "good" if min(by_plane.values()) >= GOOD_SIMILARITY else "doubtful"
 
 

@@ -15,7 +15,7 @@ from medcli.cli.shared.options import IdRange, id_filter, with_output
 from medcli.cli.shared.output import Output
 from medcli.training import devices
 from medcli.training.loggers import LOGGERS
-from medcli.ultrabones.evaluation import evaluate as seg_evaluation
+from medcli.ultrabones.evaluation import settings as seg_evaluation
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES
 from medcli.ultrabones.segmentation import inference
 from medcli.ultrabones.segmentation.losses import LOSSES

@@ -24,8 +24,9 @@ from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames, mask_path
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.dataset.tracking_table import tracking_file
-from medcli.ultrabones.evaluation.evaluate import EvaluationSettings, evaluate_segmentation, rank_frames
+from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation, rank_frames
 from medcli.ultrabones.evaluation.prediction_sources import Model, StoredMasks
+from medcli.ultrabones.evaluation.settings import EvaluationSettings
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.prediction_folders import MANIFEST
 from medcli.ultrabones.segmentation.preprocessing import resize_frame_exactly

@@ -108,6 +108,30 @@ def test_useless_maps_are_rejected_and_real_ones_are_not(distortion: PolynomialD
         _unpacked(shifted).check_plausible()
 
 
+def test_mirrored_turned_and_displaced_maps_are_rejected(distortion: PolynomialDistortion) -> None:
+    """Each keeps its scale, and is invertible."""
+    distortion.check_orientation()
+    x, y = np.split(distortion._packed()[:32], 2)
+    for halves, said in (
+        ((-x, y), "mirrors the image, or exchanges its axes"),
+        ((x, -y), "mirrors the image"),
+        ((y, x), "or exchanges its axes"),
+        ((-x, -y), "its rotation is -?1[78].* degrees, expected -20 to 20"),
+        ((-y, x), "its rotation is [89].* degrees"),
+    ):
+        wrong = _unpacked(np.concatenate([*halves, distortion._packed()[32:]]))
+        with pytest.raises(DataError, match=f"calibration 7 cannot be right: .*{said}"):
+            wrong.check_orientation("calibration 7")
+    for halves in ((-x, y), (x, -y)):
+        _unpacked(np.concatenate([*halves, distortion._packed()[32:]])).check_orientation(may_mirror=True)
+    with pytest.raises(DataError, match="its rotation is"):
+        _unpacked(np.concatenate([y, x, distortion._packed()[32:]])).check_orientation(may_mirror=True)
+    shifted = distortion._packed()
+    shifted[0] += 70
+    with pytest.raises(DataError, match=r"the image's centre from that of the grid is .* mm, expected 0 to 45 mm"):
+        _unpacked(shifted).check_plausible()
+
+
 def _unpacked(numbers: NDArray[np.float64]) -> PolynomialDistortion:
     return PolynomialDistortion(numbers[:32], float(numbers[32]), numbers[33:35], numbers[35:].reshape(2, 2))
 

@@ -465,6 +465,7 @@ def test_two_different_images_of_one_name_are_not_chosen_from(veriserum: Path, m
         pytest.skip("this file system does not tell upper from lower case")
     ran = medcli("calibrate", "veriserum", "--root", veriserum, "--json")
     assert ran.code == 4
+    assert "the first of each is used" not in ran.err
     result = json.loads(ran.out)
     assert (result["done"], result["failed"]) == (7, 1)
     reason = result["failures"][0]["reason"]

@@ -48,3 +48,8 @@ def test_one_plane_is_less_certain_than_two(study: SyntheticVeriserum) -> None:
     assert np.all(of_numbers[:3] > 0)
     assert np.allclose(of_numbers[3:], 0)
     assert np.allclose(centred[:3], np.sqrt(np.diag(covariance)[:3]), rtol=1e-6)
+
+
+def test_from_one_plane_no_pose_is_good() -> None:
+    assert status_of({"bs": 0.95, "fs": 0.95}, 0.3, 0.5) == "good"
+    assert status_of({"fs": 0.95}, 0.3, 0.5) == "doubtful"

@@ -18,6 +18,7 @@ import numpy as np
 from medcli.core.errors import UsageError
 from medcli.core.files import check_name, make_output_folder
 from medcli.veriserum.calibration.distortion_model import DISTORTION_MODELS, PolynomialDistortion, check_model
+from medcli.veriserum.calibration.distortion_table import mirrored_planes
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
 from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit, fit_image_file
 from medcli.veriserum.dataset.detector import PLANES
@@ -110,7 +111,8 @@ def fit_calibration(
     fits = {plane: fit_image_file(plane, path, mirrored, chosen) for plane, path in images.items()}
     cells = {f"distortion_result_{plane}": found.fit.distortion.to_text() for plane, found in fits.items()}
     number = _same_row(table, cells) if number is None else number
-    row = _put(table, number, cells, _METHODS.get(model, f"medcli bead centroids, {model} model"), overwrite)
+    method = _method(model, table.find(number), {plane: found.match.view.is_mirrored for plane, found in fits.items()})
+    row = _put(table, number, cells, method, overwrite)
     figure = figure or _figure_of(out, number)
     write_fit_figure(make_output_folder(figure.parent) / figure.name, fits)
     planes = [_report(plane, images[plane], found) for plane, found in fits.items()]
@@ -139,12 +141,21 @@ def _same_row(table: CalibrationTable, cells: Mapping[str, str]) -> int:
     return next(same, max(table.ids(), default=0) + 1)
 
 
+def _method(model: str, row: Mapping[str, str] | None, fitted: Mapping[str, bool]) -> str:
+    """How a row was made, with the planes whose images are mirrored: those fitted now, and the others of the row."""
+    before = mirrored_planes((row or {}).get("method"))
+    mirrored = [plane for plane in PLANES if fitted.get(plane, plane in before)]
+    method = _METHODS.get(model, f"medcli bead centroids, {model} model")
+    return f"{method}, mirrored: {' '.join(mirrored)}" if mirrored else method
+
+
 def _put(table: CalibrationTable, number: int, cells: Mapping[str, str], method: str, overwrite: bool) -> str:
     """Write the calibrations to the table's row, unless it already has them."""
     row = table.find(number)
-    if _has(row, cells):
+    is_same = _has(row, cells)
+    if row and is_same and mirrored_planes(row.get("method")) == mirrored_planes(method):
         return "unchanged"
-    if row and not overwrite and any(row[name].strip() for name in cells):
+    if row and not (overwrite or is_same) and any(row[name].strip() for name in cells):
         raise UsageError(
             f"{table.path} already has a different calibration {number}",
             "replace it with --overwrite, or choose another --id",

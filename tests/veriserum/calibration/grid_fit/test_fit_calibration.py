@@ -12,10 +12,13 @@ import pytest
 
 from medcli.core.errors import UsageError
 from medcli.veriserum.calibration.distortion_model import PolynomialDistortion
+from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationTable
 from medcli.veriserum.calibration.grid_fit.fit_calibration import fit_calibration
 from medcli.veriserum.calibration.grid_fit.grid_images import images_by_plane
 from medcli.veriserum.dataset.detector import PLANES
+from medcli.veriserum.dataset.folder_index import DISTORTIONS
+from medcli.veriserum.dataset.study import VeriserumStudy
 from tests.conftest import Ran
 from tests.support.grid_images import largest_map_error, native, truth
 from tests.support.made_veriserum import write_tables
@@ -92,6 +95,9 @@ def test_mirrored_images_are_recognised(medcli: Callable[..., Ran], tmp_path: Pa
     assert medcli(*words, "--mirrored").code == 0
     row = CalibrationTable.read(tmp_path / "table.csv").find(1)
     assert row is not None
+    assert row["method"].endswith(", mirrored: bs fs")
+    table = DistortionTable(VeriserumStudy(tmp_path, files={DISTORTIONS: tmp_path / "table.csv"}))
+    assert table.get(1, "fs").fingerprint
     pixels = np.array([[400.0, 300], [800, 900], [1200, 700]])
     fitted = PolynomialDistortion.from_text(row["distortion_result_bs"])(pixels)
     assert np.allclose(fitted, truth()["bs"]([1663, 0] + pixels * [-1, 1]), atol=0.05)

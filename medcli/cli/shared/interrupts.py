@@ -1,0 +1,67 @@
+"""Ctrl-C, a cluster's time limit (SIGTERM), a closed terminal (SIGHUP): the first one cleans up, the second one leaves.
+
+A command that is interrupted ends with :data:`INTERRUPTED` after its threads have finished what they were writing. Who
+does not wait for that ends the process at once, with the same status: each file is complete or absent at any moment,
+so the next run resumes all the same. Python itself would end such a process while threads of C++ still run, which
+aborts it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+from typing import Any
+
+INTERRUPTED = 130
+_SHOW_CURSOR = "\x1b[?25h\n"
+
+
+class Interrupts:
+    """Receives the signals of one command."""
+
+    def __init__(self) -> None:
+        self.came = self.said = False
+
+    def receive(self) -> None:
+        """From here on, signals come here; those that are ignored (``nohup``) stay ignored."""
+        for number in _signals():
+            with contextlib.suppress(ValueError):  # not in the main thread
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, self._take)
+        atexit.unregister(_ignore)
+        atexit.register(_ignore)
+
+    def say(self) -> int:
+        """Tell the user how to go on, once; the status to exit with."""
+        self.came = True
+        if not self.said:
+            self.said = True
+            print("interrupted; run the same command again to resume", file=sys.stderr)
+        return INTERRUPTED
+
+    def _take(self, number: int, frame: Any) -> None:
+        if not self.came:
+            self.came = True
+            raise KeyboardInterrupt
+        with contextlib.suppress(Exception):  # the streams may be in use right now
+            if sys.stderr.isatty() and not self.said:
+                print(_SHOW_CURSOR, end="", file=sys.stderr)  # bars hide it
+            self.say()
+            sys.stderr.flush()
+            sys.stdout.flush()
+        os._exit(INTERRUPTED)
+
+
+def _signals() -> list[signal.Signals]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def _ignore() -> None:
+    """The process ends anyway: while Python takes itself apart, a signal would replace its status."""
+    for number in _signals():
+        with contextlib.suppress(ValueError):
+            signal.signal(number, signal.SIG_IGN)
