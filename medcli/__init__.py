@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.core.errors import DataError as DataError
     from medcli.core.errors import MedcliError as MedcliError
     from medcli.core.errors import UsageError as UsageError
+    from medcli.core.image_io import read_grey as read_grey
+    from medcli.core.mesh import read_stl as read_stl
     from medcli.synthetic.fluoroscopy.dataset import make_veriserum as make_veriserum
     from medcli.synthetic.ultrasound.dataset import SweepSettings as SweepSettings
     from medcli.synthetic.ultrasound.dataset import make_ultrabones as make_ultrabones
@@ -82,6 +84,8 @@ _PLACES = {
     "load_study": "veriserum.dataset.study:VeriserumStudy",
     "make_ultrabones": "synthetic.ultrasound.dataset",
     "make_veriserum": "synthetic.fluoroscopy.dataset",
+    "read_grey": "core.image_io",
+    "read_stl": "core.mesh",
     "reconstruct": "ultrabones.reconstruction.reconstruct:reconstruct_ultrabones",
     "register_poses": "veriserum.registration.register",
     "train_pose": "veriserum.pose.train",
@@ -123,6 +127,8 @@ __all__ = [
     "load_study",
     "make_ultrabones",
     "make_veriserum",
+    "read_grey",
+    "read_stl",
     "reconstruct",
     "register_poses",
     "train_pose",

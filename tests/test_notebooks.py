@@ -31,6 +31,7 @@ def test_notebooks_hold_no_outputs_and_use_public_names(path: Path) -> None:
     tree = ast.parse("\n".join("".join(cell["source"]) for cell in code))
     used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "medcli"}
     assert used <= set(medcli.__all__)
+    assert "from medcli" not in "\n".join("".join(cell["source"]) for cell in code)
     assert path.stem in FIGURES
 
 

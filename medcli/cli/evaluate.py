@@ -173,6 +173,8 @@ def show_segmentation_result(output: Output, result: SegmentationResult) -> None
         "frames": f"{result.frames:,} of {numbered('specimen', result.specimens)}"
         f"; left out: {result.frames_skipped:,} ({skipped})",
     }
+    if not result.frames:
+        rows["scores"] = "none, since all frames are left out"
     if result.frames_without_prediction:
         rows["missed"] = f"{quantity(result.frames_without_prediction, 'frame')} without any prediction"
     if result.train_specimens is None:
@@ -181,6 +183,8 @@ def show_segmentation_result(output: Output, result: SegmentationResult) -> None
         rows["donors"] = "; ".join(map(str, result.donor_overlap))
     output.pairs(rows)
     output.line()
+    if not result.frames:
+        return
     output.pairs({one.title: one.text(result.scalars[one.key]) for one in scalar_measures()})
     output.line()
     measures = curve_measures()

@@ -50,11 +50,13 @@ def report(
 
 
 def _show(output: Output, result: ReportResult) -> None:
+    from medcli.transfer.plan import gigabytes
+
     output.pairs(
         {
             "report": result.title,
             "sections": "; ".join(result.sections),
-            "size": f"{result.bytes / 1e6:.1f} MB",
+            "size": gigabytes(result.bytes),
             "open": result.out,
         }
     )

@@ -123,15 +123,20 @@ def _show_comparison(output: Output, found: RunComparison) -> None:
 def _show_values(
     output: Output, title: str, letters: Sequence[str], rows: Sequence[ComparedValue], marked: bool
 ) -> None:
-    """A table that is as narrow as a terminal, as long as its columns can be; --json has the values whole."""
+    """A table that is as narrow as a terminal; values too long for their columns are below their name, one a line."""
     mark = {True: "* ", False: "  "} if marked else {True: "", False: ""}
     texts = [[mark[row.differs] + row.name, *map(_text, row.values)] for row in rows]
     header = [("  " if marked else "") + title, *letters]
     name = max(len(line[0]) for line in [header, *texts])
     room = max((_WIDTH - name) // len(letters) - 2, _NARROWEST)
-    cells = [[line[0], *(_shortened(text, room) for text in line[1:])] for line in texts]
-    widths = [max(len(line[i]) for line in [header, *cells]) for i in range(len(header))]
-    for line in [header, *cells]:
+    columns = [line for line in [header, *texts] if max(map(len, line[1:])) <= room]
+    widths = [max(len(line[i]) for line in columns) for i in range(len(header))]
+    for line in [header, *texts]:
+        if line not in columns:
+            output.line(line[0])
+            for letter, text in zip(letters, line[1:], strict=True):
+                output.line(f"    {letter}  {text}")
+            continue
         aligned = [line[0].ljust(widths[0])]
         aligned += [
             text.rjust(width) if marked else text.ljust(width) for text, width in zip(line[1:], widths[1:], strict=True)
@@ -149,10 +154,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and value >= 1e4 else str(value)
-
-
-def _shortened(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: room // 2]}…{text[len(text) - (room - room // 2 - 1) :]}"
 
 
 @app.command("repeat")

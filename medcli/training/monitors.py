@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,11 @@ class Monitor:
     metric: str
     about: str
     higher_is_better: bool = False
+
+    @property
+    def option(self) -> str:
+        """What ``--monitor`` calls it: ``in-plane`` for ``val_in_plane_mm``."""
+        return re.sub(r"^val_|_(mm|deg)$", "", self.metric).replace("_", "-")
 
     def best_of(self, history: Sequence[Mapping[str, float]]) -> int | None:
         """Position of the best epoch, of equal ones the first; None where there is no epoch.
@@ -50,7 +56,7 @@ class Monitor:
         """Why the run ends after the last epoch of ``history``; empty where it continues."""
         if early_stop is None or self.epochs_without_improvement(history) < early_stop:
             return ""
-        return f"{EARLY_STOP}: {self.metric} has not improved for {quantity(early_stop, 'epoch')}"
+        return f"{EARLY_STOP}: {self.option} has not improved for {quantity(early_stop, 'epoch')}"
 
     def _badness(self, row: Mapping[str, float]) -> tuple[bool, float]:
         value = row.get(self.metric, math.nan)

@@ -139,13 +139,18 @@ def _check_shapes(given: Mapping[str, tuple[int, ...]], model: torch.nn.Module, 
         )
 
 
+def find_best(runs_root: Path, task: str) -> list[Path]:
+    """Every ``<runs_root>/<task>/*/best.safetensors``, of a training or put there by ``medcli checkpoint convert``."""
+    return sorted((runs_root / task).glob(f"*/best{SUFFIX}"))
+
+
 def find_newest(runs_root: Path, task: str) -> Path:
     """The newest ``<runs_root>/<task>/*/best.safetensors``; ``task`` is ``seg`` or ``pose``.
 
     Raises:
         DataError: there is none.
     """
-    found = list((runs_root / task).glob(f"*/best{SUFFIX}"))
+    found = find_best(runs_root, task)
     folds = sorted((runs_root / task).glob(f"*/*/best{SUFFIX}"))
     if not found and folds:
         raise DataError(

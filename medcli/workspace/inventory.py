@@ -15,6 +15,7 @@ from medcli.core.files import usable_cores
 from medcli.core.run_provenance import installed_versions
 from medcli.core.shell import Proposal
 from medcli.training.gpus import gpu_names, has_mps
+from medcli.training.weights import find_best
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.workspace.checkpoint_listing import SEGMENTATION, FoundCheckpoint, find_checkpoints
 from medcli.workspace.demo_folder import Demo, find_demo
@@ -47,7 +48,7 @@ class Inventory:
 
     Attributes:
         data: both data folders.
-        checkpoints: published ones, then the best of each run.
+        checkpoints: published ones, then the best of each run, then those converted into a folder beside them.
         runs: newest first.
         demo: the demonstration's folder; None if there is none.
         next: proposed commands, the most useful first.
@@ -98,7 +99,9 @@ def take_inventory(
     from medcli.veriserum.dataset import status as veriserum
 
     runs = find_runs(runs_root)
-    checkpoints = find_checkpoints(weights_root, [run.checkpoint for run in runs if run.checkpoint])
+    best = [run.checkpoint for run in runs if run.checkpoint]
+    best += [path for task in ("seg", "pose") for path in find_best(runs_root, task)]
+    checkpoints = find_checkpoints(weights_root, dict.fromkeys(best))
     demo = find_demo(DEMO)
     data = [ultrabones.survey_ultrabones(ultrabones_root), veriserum.survey_veriserum(veriserum_root)]
     return Inventory(

@@ -20,7 +20,7 @@ from medcli.training.settings import DATA, read_settings
 from medcli.workspace.run_comparison import ComparedValue
 from medcli.workspace.run_figures import run_figures
 from medcli.workspace.run_listing import read_note
-from medcli.workspace.runs import Run, find_run
+from medcli.workspace.runs import INTERRUPTED, Run, find_run
 
 _MOST_FILES = 200_000
 _FURTHER_OUTPUTS = ("overlays", "figure")
@@ -79,7 +79,8 @@ def plan_repeat(run: Run, out: Path | None = None) -> RepeatPlan:
 
     Args:
         run: the run.
-        out: where to; default: a name beside it that is free.
+        out: where to; default: a name beside it that is free, or of a repetition with these settings that was
+            interrupted, and is resumed.
 
     Raises:
         DataError: it does not say how it was made.
@@ -95,7 +96,7 @@ def plan_repeat(run: Run, out: Path | None = None) -> RepeatPlan:
             "run its command yourself; `medcli runs` names it",
         )
     changes = (*_versions_changed(note), *_data_changed(run, note, options))
-    out = out or _free_name(run.path)
+    out = out or _free_name(run, options)
     _check_free(out, run)
     moved = {name: str(_beside(out, Path(str(options[name])))) for name in _FURTHER_OUTPUTS if options.get(name)}
     return RepeatPlan(run.path, table, {**options, **moved} or None, typed, out, changes)
@@ -130,16 +131,29 @@ def compare_repeated(run: Run, out: Path) -> tuple[tuple[ComparedValue, ...], in
     return tuple(ComparedValue(name, pair, True) for name, pair in pairs if pair[0] != pair[1]), len(names)
 
 
-def _free_name(path: Path) -> Path:
-    """``NAME-repeat``, ``NAME-repeat-2`` …"""
+def _free_name(run: Run, options: Mapping[str, Any]) -> Path:
+    """``NAME-repeat``, ``NAME-repeat-2`` …: the first that is free, or was interrupted."""
+    path = run.path
     for number in range(1, 10_000):
         name = path.with_name(
             f"{path.stem if path.is_file() else path.name}-repeat{f'-{number}' if number > 1 else ''}"
         )
         free = name.with_name(name.name + path.suffix) if path.is_file() else name
-        if not free.exists():
+        if not free.exists() or _is_interrupted(free, run, options):
             return free
     raise DataError(f"{path} was repeated 10,000 times", "name a new folder: --out NEW")
+
+
+def _is_interrupted(path: Path, run: Run, options: Mapping[str, Any]) -> bool:
+    """Whether a repetition of the run with these settings was interrupted."""
+    there = find_run(path)
+    if there is None or there.kind != run.kind or there.state != INTERRUPTED:
+        return False
+    before, now = (
+        {name: value for name, value in one.items() if name not in ("out", "resume", *_FURTHER_OUTPUTS)}
+        for one in (read_options(path, run.kind), options)
+    )
+    return before == now
 
 
 def _versions_changed(note: Mapping[str, Any]) -> Iterator[str]:
@@ -162,12 +176,22 @@ def _data_changed(run: Run, note: Mapping[str, Any], options: Mapping[str, Any])
     for place in dict.fromkeys(Path(str(one)) for one in given if one):
         if not place.exists():
             if place.suffix or str(place) == str(root):
-                yield f"{place} does not exist any more"
+                yield _where_it_went(place, run.path)
             continue
         newer, first = _newer(place, then, run.path)
         if newer:
             more = "" if place.is_file() else f": {quantity(newer, 'file')}, such as {first}"
             yield f"{place} was changed after the run{more}"
+
+
+def _where_it_went(place: Path, run: Path) -> str:
+    """Why an input is not there: it was named from a folder above the run, or it is gone."""
+    if place.is_absolute():
+        return f"{place} does not exist any more"
+    for folder in run.absolute().parents:
+        if (folder / place).exists():
+            return f"{place} is not here but in {folder}, where the run was made: repeat it there"
+    return f"{place} is not here: the run was made in another folder, or it does not exist any more"
 
 
 def _is_result(path: Path) -> bool:

@@ -185,6 +185,8 @@ def _evaluate_seg(folder: Path, kind: str) -> Run:
     name, one = ("paper", found["paper"]) if "paper" in found else (found["protocol"], found)
     f1 = one["f1"]["all"][one["thresholds_mm"].index(1.0)]
     headline = f"F1 at 1 mm {_number(f1, 3)}, Dice {_number(one['dice'], 3)} ({name})"
+    if not one["frames"]:
+        headline = f"no score, since all frames are left out ({name})"
     detail = f"{quantity(one['frames'], 'frame')} of {numbered('specimen', one['specimens'])}"
     return Run(folder, kind, FINISHED, detail, headline, _changed(folder, EVALUATION), source=one["source"])
 

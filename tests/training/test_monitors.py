@@ -8,10 +8,12 @@ import pytest
 
 from medcli.core.errors import UsageError
 from medcli.training.monitors import Monitor, check_monitor
+from medcli.ultrabones.segmentation.settings import MONITORS
+from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 
 LOSS, DICE = Monitor("val_loss", ""), Monitor("val_dice", "", higher_is_better=True)
 MISSING = math.nan
-STOPPED = "early stop: val_loss has not improved for 2 epochs"
+STOPPED = "early stop: loss has not improved for 2 epochs"
 
 
 def history(*values: float) -> list[dict[str, float]]:
@@ -40,6 +42,11 @@ def test_run_ends_after_epochs_without_improvement(values: tuple[float, ...], st
     """Epochs before the first value do not count: no bone is detected yet."""
     assert LOSS.reason_to_stop(history(*values), 2) == STOPPED * stops
     assert LOSS.reason_to_stop(history(*values), None) == ""
+
+
+def test_the_reason_names_what_the_option_names() -> None:
+    for monitors in (MONITORS, POSE_MONITORS):
+        assert [one.option for one in monitors.values()] == list(monitors)
 
 
 def test_an_epoch_that_detects_nothing_is_not_marked_as_best() -> None:

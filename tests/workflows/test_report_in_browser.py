@@ -198,6 +198,7 @@ def test_dark_mode_changes_ground_and_ink_and_both_can_be_read(browser: Any, rep
 
 def test_a_phone_shows_all_without_moving_sideways(browser: Any, report: Path) -> None:
     with Opened(browser, report, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True) as opened:
+        assert opened.page.locator("nav details").get_attribute("open") is None, "contents are folded"
         opened.page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
         assert opened.page.evaluate("document.documentElement.scrollWidth") == 360
         assert opened.page.evaluate(

@@ -190,6 +190,16 @@ def test_data_runs_and_checkpoints_are_shown(here: Path, medcli: Callable[..., R
     assert found["runs"][0]["headline"].startswith("F1 at 1 mm")
 
 
+def test_a_network_converted_into_the_runs_is_listed_as_evaluation_finds_it(
+    here: Path, medcli: Callable[..., Ran]
+) -> None:
+    write_training(SEG_RUN, SegmentationSettings(epochs=3))
+    converted = write_checkpoint(here / "runs/seg/published/best.safetensors", split={"train": None})
+    paths = [one["path"] for one in json.loads(medcli("info", "--json").out)["checkpoints"]]
+    assert paths == [str(SEG_RUN / "best.safetensors"), str(converted.relative_to(here))]
+    assert UNKNOWN_TRAINING in " ".join(medcli("info").out.split())
+
+
 def test_inventory_imports_nothing_heavy(tmp_path: Path) -> None:
     code = f"""
 import os, sys

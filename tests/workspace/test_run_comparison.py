@@ -119,6 +119,15 @@ def test_differing_settings_and_all_figures_side_by_side(runs: Path, medcli: Cal
     settings = json.loads(ran.out)["settings"]
     assert [one["values"] for one in settings] == [["runs/seg/one/best.safetensors", "another.safetensors"]]
     assert medcli("runs", "compare", "evaluate/seg", "other", "--report", "b.html").code == 0
+    long = "runs/seg/two-with-a-long-name/best.safetensors"
+    write_evaluation(runs / "evaluate/third", long)
+    lines = medcli("runs", "compare", "evaluate/seg", "other", "third").out.splitlines()
+    at = lines.index("evaluated")
+    assert lines[at + 1 : at + 4] == [
+        "    A  runs/seg/one/best.safetensors",
+        "    B  another.safetensors",
+        f"    C  {long}",
+    ]
     Path("mine.html").write_text("mine")
     for words in (["seg/one"], ["seg/one", "pose/one"], ["seg/one", "two", "--report", "mine.html"]):
         assert medcli("runs", "compare", *words).code == 2
@@ -163,6 +172,32 @@ def test_a_repetition_replaces_nothing(runs: Path, medcli: Callable[..., Ran], t
     found = plan_repeat(Run(table, "register pose", "finished"), tmp_path / "again.csv")
     assert found.options is not None
     assert found.options["overlays"] == str(tmp_path / "again-overlays")
+
+
+def test_an_interrupted_repetition_is_resumed_and_a_finished_one_is_not(runs: Path) -> None:
+    def out() -> Path:
+        return plan_repeat(get_run(Path("seg/two"), runs)).out
+
+    def note(folder: Path, lr: float) -> None:
+        with run_options("train.seg", {"lr": lr, "out": str(folder)}):
+            write_options(folder, "train seg")
+
+    again = write_training(runs / "seg/two-repeat", SEG, finished=False)
+    note(runs / "seg/two", 0.5)
+    note(again, 0.5)
+    assert out() == again
+    note(again, 0.25)
+    assert out() == runs / "seg/two-repeat-2"  # of other settings
+    note(again, 0.5)
+    write_json(again / "result.json", json.loads((runs / "seg/one/result.json").read_text()))
+    assert out() == runs / "seg/two-repeat-2"
+
+
+def test_a_repetition_from_another_folder_names_that_of_the_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Path.cwd()
+    monkeypatch.chdir(made.parent)
+    (change,) = plan_repeat(get_run(made.name / runs / "seg/two", runs)).changes
+    assert change == f"data is not here but in {made}, where the run was made: repeat it there"
 
 
 def test_figures_of_the_repetition_that_differ_are_listed(runs: Path) -> None:

@@ -140,27 +140,43 @@ def _unknown(content: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> It
                 shown = sorted({_name(param) for param in names.values()})
                 yield f"{where} is not an option of medcli {' '.join(path)}", _nearest(name, shown, "options")
         elif name not in commands:
-            known = [f"[{'.'.join((*path, one))}]" for one in commands]
-            kind = "table" if isinstance(value, dict) else "option: options are in the table of their command"
-            named = f"[{'.'.join((*path, name))}]" if isinstance(value, dict) else where
-            places = [] if isinstance(value, dict) else list(_tables_with(name, node, path))
-            near = f"it is an option of {', '.join(places[:4])}" if places else ""
-            yield f"{named} is not a known {kind}", near or _nearest(f"[{'.'.join((*path, name))}]", known, "tables")
+            if isinstance(value, dict):
+                hint = _nearest_table(name, value, node, path)
+                yield f"{_table((*path, name))} is not a known table", hint
+                continue
+            places = [_table(below) for below, command in _tables(node, path) if _plain(name) in _settable(command)]
+            near = f"it is an option of {', '.join(places[:4])}" if places else _nearest_table(name, {}, node, path)
+            yield f"{where} is not a known option: options are in the table of their command", near
         elif not isinstance(value, dict):
-            table = f"[{'.'.join((*path, name))}]"
+            table = _table((*path, name))
             yield f"{where} is not a table, expected {table}", f"write {table}, and the options below it"
         else:
             yield from _unknown(value, commands[name], (*path, name))
 
 
-def _tables_with(name: str, node: Any, path: tuple[str, ...]) -> Iterator[str]:
-    """The tables at or below a command that have an option of this name."""
+def _table(path: Sequence[str]) -> str:
+    return f"[{'.'.join(path)}]"
+
+
+def _tables(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Path and command of every table below a command."""
     for part, command in node.commands.items():
-        below = (*path, part)
         if getattr(command, "commands", None) is not None:
-            yield from _tables_with(name, command, below)
-        elif _plain(name) in _settable(command):
-            yield f"[{'.'.join(below)}]"
+            yield from _tables(command, (*path, part))
+        else:
+            yield (*path, part), command
+
+
+def _nearest_table(name: str, value: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> str:
+    """The table that ``name`` is likely to mean: spelled similarly, and with the options that it holds, if one is."""
+    below = next((part for part, inner in value.items() if isinstance(inner, dict)), None)
+    given = [_plain(part) for part, inner in value.items() if not isinstance(inner, dict)]
+    tables = {_table(place): set(_settable(command)) for place, command in _tables(node, path)}
+    fitting = [table for table, names in tables.items() if names >= set(given)]
+    named = _table((*path, name) if below is None else (*path, name, below)).replace("_", "-")
+    near = difflib.get_close_matches(named, fitting or tables, 1, 0.5)
+    groups = ", ".join(_table((*path, one)) for one in node.commands)
+    return f"did you mean {near[0]}?" if near else f"the tables are {groups}"
 
 
 def _nearest(name: str, known: Sequence[str], what: str) -> str:

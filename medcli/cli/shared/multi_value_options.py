@@ -66,9 +66,9 @@ class WordsCommand(HelpPage, TyperCommand):
             for flags, kind in self._spellings:
                 _refuse_contradiction(words, flags, kind, ctx)
         rest = super().parse_args(ctx, words)
-        if not ctx.params.get("quiet"):
-            for line in ctx.meta.pop(_SETTINGS_TAKEN, []):
-                say("", line)
+        names = [name for name in ctx.meta.pop(_SETTINGS_TAKEN, []) if _is_from_file(ctx, name)]
+        if names and not ctx.params.get("quiet"):
+            say("", f"settings from {CONFIG}: {', '.join(names).replace('_', '-')}")
         for param in self.params:
             given = ctx.params.get(param.name or "")
             for value in given if isinstance(given, (list, tuple)) else [given]:
@@ -96,9 +96,9 @@ class WordsCommand(HelpPage, TyperCommand):
 
         tables = [read_table(one, ctx, kinds, spread) for one in files]
         ctx.default_map = {name: value for table in tables for name, value in table.values.items()}
+        overridden = tables[1].values if len(tables) > 1 else {}
         taken = tables[0].values if files[0] == local else {}
-        if taken:
-            ctx.meta[_SETTINGS_TAKEN] = [f"settings from {local}: {', '.join(taken).replace('_', '-')}"]
+        ctx.meta[_SETTINGS_TAKEN] = [name for name in taken if name not in overridden]
 
     def invoke(self, ctx: Any) -> Any:
         from medcli.cli.shared.config_file import command_path, command_values
@@ -138,6 +138,12 @@ class WordsCommand(HelpPage, TyperCommand):
             given = _elements(head, kind, "")
         items = [item for item in offered(param, ctx, last) if item.value not in given]
         return [CompletionItem(f"{head},{item.value}") for item in items]
+
+
+def _is_from_file(ctx: Any, name: str) -> bool:
+    """Whether a parameter has the value of a file: neither typed nor of the environment."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 def _refuse_contradiction(words: list[str], flags: list[str], kind: OptionKind, ctx: Any) -> None:

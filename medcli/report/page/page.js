@@ -11,6 +11,11 @@ const openAround = (name) => {
 for (const link of document.querySelectorAll("nav a")) {
   link.addEventListener("click", () => openAround(decodeURIComponent(link.hash.slice(1))));
 }
+const narrow = matchMedia("(max-width: 40rem)"); // on a phone the contents would fill the first screen
+const contents = document.querySelector("nav details");
+const foldContents = () => { contents.open = !narrow.matches; };
+narrow.addEventListener("change", foldContents);
+foldContents();
 openAround(decodeURIComponent(location.hash.slice(1)));
 addEventListener("beforeprint", () => { for (const one of document.querySelectorAll(".whole")) one.open = true; });
 

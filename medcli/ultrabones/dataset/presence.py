@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from medcli.core.errors import DataError, quantity
+from medcli.core.shell import spell
 from medcli.ultrabones.dataset.folder_layout import (
     FULL_LABEL_FOLDERS,
     LABEL_COLUMNS,
@@ -37,7 +38,7 @@ def check_labelled_frames(root: Path, specimens: Sequence[int], labels: str) -> 
         total += len(frames.images)
         labelled += sum(map(bool, frames.labels_of(labels)))
         other += sum(map(bool, frames.labels_of("full" if labels == "partial" else "partial")))
-    raise no_usable_frame(labels, total, labelled, other)
+    raise no_usable_frame(labels, total, labelled, other, root)
 
 
 def check_predicted_masks(root: Path, specimens: Sequence[int], folder: str) -> None:
@@ -120,7 +121,7 @@ def refuse_absent_specimens(specimens: Iterable[int], present: Iterable[int]) ->
         )
 
 
-def no_usable_frame(labels: str, frames: int, labelled: int, other_labelled: int) -> DataError:
+def no_usable_frame(labels: str, frames: int, labelled: int, other_labelled: int, root: Path | None) -> DataError:
     """The error for frames that have no such label, or none with a tracked pose; counts say which."""
     name = f"{labels} label" if labels in LABEL_COLUMNS else f"label in {labels}"
     if labelled:
@@ -129,7 +130,8 @@ def no_usable_frame(labels: str, frames: int, labelled: int, other_labelled: int
         )
     other = "full" if labels == "partial" else "partial"
     known = other_labelled if labels in LABEL_COLUMNS else 0
-    hint = f"{known:,} have a {other} label: try --labels {other}" if known else None
+    make = _how_to_label(root) if labels in LABEL_COLUMNS else None
+    hint = f"{known:,} have a {other} label: try --labels {other}" if known else make
     return DataError(f"none of {quantity(frames, 'frame')} has a {name}", hint)
 
 
@@ -137,10 +139,12 @@ def no_training_frame(
     root: Path, labels: str, specimens: Iterable[int], side: str, option: str, present: Iterable[int]
 ) -> DataError:
     """The error for a side of a training without frames; ``present``: specimens that have some."""
+    there = _words(sorted(set(present)))
     return DataError(
         f"no frame with {labels} label for {side} (specimens {_words(specimens)}) under {root}",
-        f"specimens with such labels there: {_words(sorted(set(present))) or 'none'}; choose with {option}, or "
-        "--labels",
+        f"specimens with such labels there: {there}; choose with {option}, or --labels"
+        if there
+        else f"no specimen there has such labels; {_how_to_label(root)}, or choose others with --labels",
     )
 
 
@@ -151,6 +155,10 @@ def no_masks(folder: str, records: int, there: Collection[str]) -> DataError:
     )
     hint = f"make them with: {make}" + (f"; mask folders there: {', '.join(sorted(there))}" if there else "")
     return DataError(f"no mask in folder {folder} of {quantity(records, 'record')}", hint)
+
+
+def _how_to_label(root: Path | None) -> str:
+    return f"make them with: {spell('medcli', 'label', 'ultrabones', *(['--root', root] if root else []))}"
 
 
 def _with_frames(root: Path) -> list[RecordFolder]:

@@ -111,7 +111,9 @@ def donors_in(frames: pd.DataFrame) -> dict[int, str]:
     return {int(specimen): str(donor) for specimen, donor in firsts.items()}  # type: ignore[call-overload]
 
 
-def choose_frames(frames: pd.DataFrame, specimens: Sequence[int] | None, labels: str = "partial") -> pd.DataFrame:
+def choose_frames(
+    frames: pd.DataFrame, specimens: Sequence[int] | None, labels: str = "partial", root: Path | None = None
+) -> pd.DataFrame:
     """The frames of ``specimens`` (None: all) that belong to the data set: those with a label and a tracked pose.
 
     Args:
@@ -119,6 +121,7 @@ def choose_frames(frames: pd.DataFrame, specimens: Sequence[int] | None, labels:
         specimens: their numbers.
         labels: ``partial``, ``full``, or the name of a mask folder such as ``LabelsManual``, whose paths then stand in
             the column ``label`` (see :func:`label_column`).
+        root: their data folder, for the command that the error names.
 
     Raises:
         DataError: a specimen is not there, or no frame is left; says what there is instead.
@@ -131,7 +134,7 @@ def choose_frames(frames: pd.DataFrame, specimens: Sequence[int] | None, labels:
         mine = mine.assign(label=mask_path(mine, labels))
     chosen = mine[is_usable(mine, labels)]
     if len(chosen) == 0:
-        raise _why_none(mine, labels)
+        raise _why_none(mine, labels, root)
     return chosen.reset_index(drop=True)
 
 
@@ -217,10 +220,10 @@ def label_column(labels: str) -> str:
     return LABEL_COLUMNS.get(labels, "label")
 
 
-def _why_none(frames: pd.DataFrame, labels: str) -> DataError:
+def _why_none(frames: pd.DataFrame, labels: str, root: Path | None) -> DataError:
     counts = {column: int((frames[column] != "").sum()) for column in LABEL_COLUMNS.values()}
     other = LABEL_COLUMNS["full" if labels == "partial" else "partial"]
-    return no_usable_frame(labels, len(frames), counts[label_column(labels)], counts[other])
+    return no_usable_frame(labels, len(frames), counts[label_column(labels)], counts[other], root)
 
 
 def _rows_of(

@@ -103,7 +103,7 @@ def evaluate_segmentation(
     if out is not None:
         make_output_folder(out)
     index = index_frames(root)
-    frames = choose_frames(index, settings.specimens, settings.labels)
+    frames = choose_frames(index, settings.specimens, settings.labels, Path(root))
     source.attach(frames)
     train = source.train if settings.train is None else settings.train
     overlap = _warn_of_overlap(frames, train, donors_in(index), source.is_network)
@@ -251,7 +251,8 @@ def _write(
         draw_curves(result, out / f"curves_{name}.png")
     ranked = rank_frames(next(iter(scores.values())))
     chosen = frames.iloc[[row for _, row, _ in ranked]].reset_index(drop=True)
-    source.attach(chosen)
+    if ranked:
+        source.attach(chosen)
     masks = chosen[label_column(settings.labels)]
     loaded = [source.load(i, image, mask) for i, (image, mask) in enumerate(zip(chosen["image"], masks, strict=True))]
     titles = [

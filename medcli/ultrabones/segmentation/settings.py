@@ -15,7 +15,7 @@ from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 
 Augmentation = Literal["trivial", "none"]
 Labels = Literal["partial", "full"]
-_ARCHITECTURES = "fpn unet unetplusplus manet linknet pspnet pan deeplabv3 deeplabv3plus upernet segformer"
+_ARCHITECTURES = "fpn unet unetplusplus manet linknet pspnet pan deeplabv3 deeplabv3plus upernet segformer dpt"
 _ENCODERS = (
     "resnet18 resnet34 resnet50 resnet101 resnext50_32x4d se_resnext50_32x4d densenet121 efficientnet-b0 "
     "efficientnet-b1 efficientnet-b2 efficientnet-b3 efficientnet-b4 mobilenet_v2 mit_b0 mit_b1 mit_b2 vgg16_bn "

@@ -116,7 +116,7 @@ def test_the_names_of_networks_are_names_of_the_libraries() -> None:
 
     names = set(smp.encoders.get_encoder_names()) | {f"tu-{name}" for name in timm.list_models()}
     assert set(ENCODERS) <= names
-    assert set(ARCHITECTURES) <= set(smp.MODEL_ARCHITECTURES_MAPPING)
+    assert set(ARCHITECTURES) == set(smp.MODEL_ARCHITECTURES_MAPPING)
     assert set(BACKBONES) <= set(torchvision.models.list_models(module=torchvision.models))
     given = {param.opts[0] for command in COMMANDS.values() for param in command.params}
     given |= {str(param.metavar) for command in COMMANDS.values() for param in command.params}

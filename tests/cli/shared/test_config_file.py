@@ -67,7 +67,9 @@ def test_the_nearest_source_of_a_value_wins(
     found = [values[name] for name in ("epochs", "seed", "batch_size", "lr", "device", "nodes")]
     assert found == [4, 3, 2, 0.5, "cpu", 1]
     ran = medcli("train", "seg")
-    assert ran.err.startswith("settings from medcli.toml: seed, epochs, batch-size, lr\n")
+    assert ran.err.startswith("settings from medcli.toml: epochs, batch-size, lr\n")
+    ran = medcli("train", "seg", "--config", "a.toml", "--lr", "0.1")  # the file's own last, all are overridden
+    assert "settings from" not in ran.err
     assert "settings from" not in medcli("train", "seg", "--quiet").err + medcli("evaluate").err
 
 
@@ -78,7 +80,7 @@ def test_everything_wrong_in_a_file_is_listed(medcli: Callable[..., Ran], tmp_pa
             "[train.seg] epoch is not an option of medcli train seg",
             "did you mean epochs?",
             "[trian] is not a known table",
-            "did you mean [train]?",
+            "did you mean [train.seg]?",
         ],
         "epochs = 3\n[train]\nlr = 1\n": [
             "epochs is not a known option: options are in the table of their command",
@@ -98,6 +100,7 @@ def test_everything_wrong_in_a_file_is_listed(medcli: Callable[..., Ran], tmp_pa
             "[train.seg] json is not an option",
             "[download.ultrabones] password holds a credential (not shown)",
         ],
+        "[evalute]\nprotocol = 'both'\n": ["[evalute] is not a known table", "did you mean [evaluate.seg]?"],
         "[train.seg\n": ["is not TOML"],
     }
     for text, expected in cases.items():

@@ -63,14 +63,14 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, made_once: MadeOnce) ->
 
 @pytest.mark.parametrize("labels", ["partial", "full", "LabelsManual"])
 def test_frames_to_evaluate(root: Path, labels: str) -> None:
-    later = error_of(lambda: choose_frames(index_frames(root), (2, 7), labels))
+    later = error_of(lambda: choose_frames(index_frames(root), (2, 7), labels, root))
     assert error_of(lambda: presence.check_labelled_frames(root, (2, 7), labels)) == later
 
 
 def test_masks_to_evaluate(root: Path) -> None:
     def later() -> None:
         frames = index_frames(root)
-        choose_frames(frames, (2,), "partial")
+        choose_frames(frames, (2,), "partial", root)
         StoredMasks("Other").attach(frames[frames["specimen"] == 2])
 
     def now() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,11 @@ def test_choosing_frames(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of 6 frames has a partial label") as error:
         choose_frames(frames, None)
     assert error.value.hint == "6 have a full label: try --labels full"
+    frames["label_full"] = ""
+    with pytest.raises(DataError, match="none of 6 frames has a partial label") as error:
+        choose_frames(frames, None, root=tmp_path)
+    assert error.value.hint == f"make them with: medcli label ultrabones --root {tmp_path}"
+    frames["label_full"] = "x"
     frames["tracking"] = -1
     with pytest.raises(DataError, match="none is in its record's tracking table"):
         choose_frames(frames, None, "full")
@@ -87,6 +93,11 @@ def test_frames_of_a_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no frame with full label for validation \(specimens 9\)") as error:
         split_frames(tmp_path, SpecimenSplit((1,), (9,)), "full")
     assert "specimens with such labels there: 1 2 4; choose with --val-specimens" in str(error.value.hint)
+    for folder in list(tmp_path.rglob("Labels_full")):
+        shutil.rmtree(folder)
+    with pytest.raises(DataError) as error:
+        split_frames(tmp_path, SpecimenSplit((1,), (2,)), "full")
+    assert f"make them with: medcli label ultrabones --root {tmp_path}" in str(error.value.hint)
 
 
 def test_a_first_split() -> None:

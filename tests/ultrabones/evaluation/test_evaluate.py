@@ -30,6 +30,7 @@ from medcli.ultrabones.evaluation.settings import EvaluationSettings
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.prediction_folders import MANIFEST
 from medcli.ultrabones.segmentation.preprocessing import resize_frame_exactly
+from medcli.workspace.runs import find_run
 from tests.support import published_ultrabones
 
 BOTH = EvaluationSettings(protocols=("paper", "strict"))
@@ -197,13 +198,21 @@ def test_labels_of_any_folder(own_data: Path, tmp_path: Path, medcli: Any) -> No
 
 
 def test_masks_without_bone_have_no_score_and_that_is_reported(
-    own_data: Path, caplog: pytest.LogCaptureFixture
+    own_data: Path, caplog: pytest.LogCaptureFixture, medcli: Any, tmp_path: Path
 ) -> None:
     for path in own_data.rglob("Labels_pred/*.png"):
         write_image(path, np.zeros_like(read_grey(path)))
     result = evaluate_segmentation(own_data, StoredMasks("Labels_pred")).results["paper"]
     assert (result.frames, result.frames_skipped) == (0, 12)
     assert "paper protocol: no score, since all 12 frames are left out" in caplog.text
+    out = tmp_path / "out"
+    shown = medcli("evaluate", "--root", own_data, "--predictions", "Labels_pred", "--out", out, "--protocol", "paper")
+    assert ("none, since all frames are left out" in shown.out, "nan" in shown.out) == (True, False), (
+        shown.out + shown.err
+    )
+    run = find_run(out)
+    assert run is not None
+    assert run.headline == "no score, since all frames are left out (paper)"
 
 
 def test_no_prediction_at_all_is_reported(data: Path) -> None:

@@ -79,7 +79,7 @@ def test_existing_file_and_missing_packages(
     monkeypatch.setattr(onnx_export, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(MedcliError, match="exporting needs onnxruntime") as raised:
         onnx_export.export_seg(weights, exported.path, overwrite=True)
-    assert raised.value.hint == "pip install 'medcli[onnx]'"
+    assert raised.value.hint == "pip install onnxruntime"
 
 
 def test_a_graph_that_disagrees_is_not_written(

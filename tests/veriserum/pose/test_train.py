@@ -103,7 +103,7 @@ def test_run_that_does_not_improve_ends_early_and_stays_so(pose_study: Path, tmp
     result = train_pose(settings, tmp_path)
     rows = metrics_of(tmp_path)
     errors = [float(row["val_rotation_deg"]) for row in rows]
-    assert result.ended == "early stop: val_rotation_deg has not improved for 1 epoch"
+    assert result.ended == "early stop: rotation has not improved for 1 epoch"
     assert result.monitor == "val_rotation_deg"
     assert result.best_epoch == result.epochs - 1 == len(rows) - 1
     assert errors[:-1] == sorted(errors[:-1], reverse=True)
