@@ -81,7 +81,7 @@ def write_video(path: Path, frames: Sequence[int], draw: Callable[[int], NDArray
                     fourcc = cv2.VideoWriter_fourcc(*"mp4v")  # type: ignore[attr-defined]
                     writer = cv2.VideoWriter(str(video), fourcc, FRAMES_PER_SECOND, image.shape[1::-1])
                     if not writer.isOpened():
-                        raise MedcliError(f"cannot write {path}: this build of OpenCV writes no MP4", "leave out --overlays")
+                        raise MedcliError(f"cannot write {path}: this build of OpenCV writes no MP4", "omit --overlays")
                 writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             if writer is None:
                 part.touch()
