@@ -90,7 +90,7 @@ def pose(
     from medcli.veriserum.dataset import contents_check, folder_index
 
     with refusals() as check:
-        if start:
+        if start and str(start) != "table":
             check(contents_check.check_table, root, folder_index.POSE_FILE, start)
         else:
             check(contents_check.check_table, root, folder_index.POSES, poses)
@@ -271,7 +271,7 @@ def _show_trials(output: Output, result: RegisterTrialResult) -> None:
         )
         output.line()
     rows = {
-        "done": f"{len(result.trials):,} trials, {result.seconds:,.1f} s; by {result.rule}",
+        "done": f"{quantity(len(result.trials), 'trial')}, {result.seconds:,.1f} s; by {result.rule}",
         "existing": f"{result.skipped:,}",
         "planes": " ".join(result.planes),
         "frame": f"{result.frame}; planes: {result.inter_plane}",

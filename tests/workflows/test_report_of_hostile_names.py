@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 
 from medcli.core.errors import DataError, MedcliError
+from medcli.core.files import write_json
 from medcli.core.image_io import write_image
 from medcli.report import write_report
 from medcli.report.runs import READERS
+from medcli.veriserum.kinematics.compare_motion import compare_motion
+from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_kinematics
 from medcli.workspace import runs
-from tests.support import report_folders
+from tests.support import knees, report_folders
 from tests.support.report_folders import EVIL
 
 NAME = "<script>window.evil = 1<!-- \"><img src=x onerror='window.evil = 1'>"
@@ -130,6 +133,31 @@ def registered(folder: Path) -> None:
     note.rename(folder / "poses.medcli-run.json")
 
 
+def tracked(folder: Path) -> None:
+    header = "id,anatomy_id,tx,ty,tz,rz,rx,ry,method,se_mm,se_deg,similarity_bs,similarity_fs,status,intersection_mm"
+    rows = [f"{i},{a},1,2,3,4,5,6,tracked,0.1,0.2,0.9,0.8,good,0.5" for i in (1, 2) for a in (1, 3)]
+    (folder / "poses.csv").write_text("\n".join([header, *rows]) + "\n", "utf-8")
+    trial = {"first_id": 1, "ids": "1-2", "anatomies": [1, 3], "statuses": {"good": 3, "failed": 1}}
+    trial |= {"failures": {"2": "anatomy 3: it is hidden"}, "deepest_mm": 0.5, "seconds": 1.0}
+    report_folders.provenance(folder, "register trial", {"trials": [trial], "overlays": "o"}).rename(
+        folder / "poses.medcli-run.json"
+    )
+
+
+def motion(folder: Path) -> None:
+    compute_kinematics(_knees(folder), folder, KinematicsSettings(axes=folder.parent / "axes.json"))
+
+
+def compared_motion(folder: Path) -> None:
+    root = _knees(folder)
+    compare_motion(root, root / knees.POSE_TABLE, None, folder, KinematicsSettings(axes=folder.parent / "axes.json"))
+
+
+def _knees(folder: Path) -> Path:
+    write_json(folder.parent / "axes.json", {"implants": {n: knees.true_axes(n, "left") for n in (1, 3)}})
+    return knees.write_knees(folder.parent / "data", knees.pose_rows(knees.draw_knees(1, 3)))
+
+
 def demo(folder: Path) -> None:
     report_folders.demo(folder)
 
@@ -146,6 +174,9 @@ MADE: dict[str, Callable[[Path], None]] = {
     runs.LABEL: labels,
     runs.PREDICT_POSE: estimated,
     runs.REGISTER: registered,
+    runs.REGISTER_TRIAL: tracked,
+    runs.KINEMATICS: motion,
+    runs.EVALUATE_KINEMATICS: compared_motion,
     "demo": demo,
 }
 

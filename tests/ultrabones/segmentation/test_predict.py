@@ -209,7 +209,7 @@ def test_published_masks_are_not_replaced_unasked(scans: Path, weights: Path) ->
     published.parent.mkdir()
     image_io.write_image(published, np.zeros((120, 150), np.uint8))
     before = published.read_bytes()
-    with pytest.raises(UsageError, match="hold masks that medcli did not write") as raised:
+    with pytest.raises(UsageError, match="1 folder holds masks that medcli did not write") as raised:
         predict_seg([scans], weights, SINGLE)
     assert "--overwrite" in str(raised.value.hint)
     predict_seg([scans], weights, PredictSettings(skip_existing=True))
