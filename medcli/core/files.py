@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import stat
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,8 @@ from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileE
 from medcli.core.json_text import to_json
 from medcli.core.secrets import redact
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
-"""Endings of the image files that are read."""
-FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-"""Endings of contact sheets."""
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})  # of images that are read
+FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of contact sheets
 _LOG = logging.getLogger(__name__)
 _PROBE_BYTES = 1 << 16
 _PART = re.compile(r"^\.(?P<target>.+)\.(?P<host>[^.]+)-(?P<pid>\d+)\.part$")
@@ -37,10 +36,12 @@ LONGEST_NAME = 255
 def part_path(target: Path) -> Path:
     """The temporary name next to ``target``; it contains host and process, so that leftovers can be recognised.
 
-    The name of the target is cut where a file system would not take all of it.
+    The name of the target is cut where a file system would not take all of it, and ends with a checksum of the whole.
     """
     ending = f".{_HOST}-{os.getpid()}.part"
-    name = os.fsencode(target.name)[: LONGEST_NAME - 1 - len(ending)]
+    name, room = os.fsencode(target.name), LONGEST_NAME - 1 - len(ending)
+    if len(name) > room:
+        name = name[: room - 9] + b"-%08x" % zlib.crc32(name)
     return target.with_name(f".{os.fsdecode(name)}{ending}")
 
 
@@ -298,8 +299,7 @@ def cache_folder(name: str) -> Path:
             return home / name
         raise PermissionError(str(home))
     except OSError:
-        folder = temporary_cache() / name
-        folder.mkdir(exist_ok=True)
+        (folder := temporary_cache() / name).mkdir(exist_ok=True)
         return folder
 
 

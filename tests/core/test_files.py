@@ -121,3 +121,12 @@ def test_a_link_in_a_circle_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("a")
     files.write_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_temporary_names_of_two_long_names_differ(tmp_path: Path) -> None:
+    names = [
+        files.part_path(tmp_path / f"{'n' * length}{ending}").name for length in (250, 251) for ending in (".a", ".b")
+    ]
+    assert len(set(names)) == 4
+    assert max(map(len, names)) <= files.LONGEST_NAME
+    assert all(files._PART.match(name) for name in names)
