@@ -32,7 +32,7 @@ def motion_figures(found: Summary) -> dict[str, Any]:
         for which, value in zip(("least", "largest"), _range(found, name), strict=True)
     }
     counts = {name: found[name] for name in ("frames", "missing", "doubtful")}
-    return {"trials": len(found["trials"]), **counts, **ranges, "time, s": found["seconds"]}
+    return {"trials": len(found["trials"]), **counts, **ranges}
 
 
 def agreement_figures(found: Summary) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.kinematics.agreement import Agreement, agreement_of
 from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
-from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_motion
+from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_motion, without_time
 from medcli.veriserum.kinematics.low_points import CONDYLES
 from medcli.veriserum.kinematics.motion import MISSING, VALUE_COLUMNS
 
@@ -126,7 +126,7 @@ def compare_motion(
         warnings=warnings,
         failures=tuple(dict.fromkeys((*one.failures, *other.failures))),
     )
-    write_json(out / "evaluation.json", result)
+    write_json(out / "evaluation.json", without_time(result))
     write_text(out / "differences.csv", differences.round(6).to_csv(index=False, lineterminator="\n"))
     draw_agreement(differences, result.overall, COMPARED, out / "bland_altman.png")
     note_run(out, "evaluate kinematics", ABOUT, Path(root), settings)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
+from medcli.core.json_text import to_plain
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
@@ -206,7 +207,7 @@ def compute_kinematics(
         warnings=warnings,
         failures=(*computed.failures, *_failed(trials)),
     )
-    write_json(out / SUMMARY, result)
+    write_json(out / SUMMARY, without_time(result))
     note_run(out, "kinematics veriserum", ABOUT, Path(root), settings)
     return result
 
@@ -284,6 +285,11 @@ def tray_outline_of(axes: ImplantAxes, mesh: Mesh, side: str) -> NDArray[np.floa
     matrix = axes.matrix()
     flat = (mesh.vertices - matrix[:3, 3]) @ matrix[:3, :2] * [SIDES[side], 1.0]
     return np.asarray(flat[ConvexHull(flat).vertices])
+
+
+def without_time(result: Any) -> dict[str, Any]:
+    """A result as its file holds it: the same for the same motion; the note of the run has its time."""
+    return {name: value for name, value in to_plain(result).items() if name != "seconds"}
 
 
 def file_stem(trial: str) -> str:
