@@ -39,12 +39,16 @@ def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
         for name, tensor in model.state_dict().items()
     }
     content, copy = save(state, metadata={HEADER_KEY: description}), path.with_suffix(".json")
-    # Both are written before one is replaced: of a full disk, nothing is left. Killed in between, the copy is absent.
-    with replacing(copy) as copy_part:
-        copy_part.write_bytes(_as_copy(description))
-        with replacing(path, needed=len(content)) as part:
-            part.write_bytes(content)
-            copy.unlink(missing_ok=True)
+    contents, is_new = {path: content, copy: _as_copy(description)}, not path.exists()
+    # Both are written before one is in place: of a full disk, nothing is left. Killed in between, new weights are absent,
+    # so that the command is run again; of weights that are replaced, the copy is absent.
+    last, first = (path, copy) if is_new else (copy, path)
+    with replacing(last, needed=len(contents[last])) as last_part:
+        last_part.write_bytes(contents[last])
+        with replacing(first, needed=len(contents[first])) as first_part:
+            first_part.write_bytes(contents[first])
+            if not is_new:
+                copy.unlink(missing_ok=True)
     return path
 
 

@@ -247,7 +247,8 @@ def _repacked(content: bytes, change: Callable[[bytes], bytes]) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as reader, zipfile.ZipFile(after, "w") as writer:
         for entry in reader.infolist():
             value = reader.read(entry)
-            writer.writestr(entry.filename, change(value) if entry.filename.endswith("data.pkl") else value)
+            name = zipfile.ZipInfo(entry.filename)  # of one fixed time
+            writer.writestr(name, change(value) if entry.filename.endswith("data.pkl") else value)
     return after.getvalue()
 
 

@@ -145,17 +145,22 @@ def tracked(folder: Path) -> None:
 
 
 def motion(folder: Path) -> None:
-    compute_kinematics(_knees(folder), folder, KinematicsSettings(axes=folder.parent / "axes.json"))
+    compute_kinematics(_knees(folder), folder, KinematicsSettings(axes=_beside(folder) / "axes.json"))
 
 
 def compared_motion(folder: Path) -> None:
     root = _knees(folder)
-    compare_motion(root, root / knees.POSE_TABLE, None, folder, KinematicsSettings(axes=folder.parent / "axes.json"))
+    compare_motion(root, root / knees.POSE_TABLE, None, folder, KinematicsSettings(axes=_beside(folder) / "axes.json"))
 
 
 def _knees(folder: Path) -> Path:
-    write_json(folder.parent / "axes.json", {"implants": {n: knees.true_axes(n, "left") for n in (1, 3)}})
-    return knees.write_knees(folder.parent / "data", knees.pose_rows(knees.draw_knees(1, 3)))
+    root = knees.write_knees(_beside(folder), knees.pose_rows(knees.draw_knees(1, 3)))
+    write_json(root / "axes.json", {"implants": {n: knees.true_axes(n, "left") for n in (1, 3)}})
+    return root
+
+
+def _beside(folder: Path) -> Path:
+    return folder.parent / f"{folder.name[:40]} data"
 
 
 def demo(folder: Path) -> None:
