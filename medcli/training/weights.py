@@ -40,8 +40,8 @@ def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
     }
     content, copy = save(state, metadata={HEADER_KEY: description}), path.with_suffix(".json")
     contents, is_new = {path: content, copy: _as_copy(description)}, not path.exists()
-    # Both are written before one is in place: of a full disk, nothing is left. Killed in between, new weights are absent,
-    # so that the command is run again; of weights that are replaced, the copy is absent.
+    # Both are written before one is in place: of a full disk, nothing is left. Killed in between, new weights are
+    # absent, so that the command is run again; of weights that are replaced, the copy is absent.
     last, first = (path, copy) if is_new else (copy, path)
     with replacing(last, needed=len(contents[last])) as last_part:
         last_part.write_bytes(contents[last])
