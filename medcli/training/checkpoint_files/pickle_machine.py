@@ -94,8 +94,8 @@ class PickleMachine:
         self.position += form.size
         return value
 
-    def _line(self, encoding: str = "utf-8") -> str:
-        end = self.data.find(b"\n", self.position, self.position + _LONGEST_LINE)
+    def _line(self, encoding: str = "utf-8", longest: int | None = _LONGEST_LINE) -> str:
+        end = self.data.find(b"\n", self.position, None if longest is None else self.position + longest)
         if end < 0:
             raise ValueError(f"a line of its pickle does not end (byte {self.position:,})")
         line = self.data[self.position : end]
@@ -149,7 +149,7 @@ class PickleMachine:
         self._stack.append(_parsed(int, line.removesuffix("L")) if truth is None else truth)
 
     def _push_escaped(self) -> None:
-        self._stack.append(self._line("raw-unicode-escape"))
+        self._stack.append(self._line("raw-unicode-escape", longest=None))
 
     def _push_tuple(self, count: int) -> None:
         self._stack.append(tuple(reversed([self._pop() for _ in range(count)])))

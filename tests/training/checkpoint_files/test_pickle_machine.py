@@ -35,6 +35,13 @@ def test_plain_values_are_what_they_were(value: Any, protocol: int) -> None:
     assert PickleMachine(pickle.dumps(value, protocol)).run() == value
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_long_text(protocol: int) -> None:
+    """The first protocol writes it as one line."""
+    text = "Ā" * 100_000
+    assert PickleMachine(pickle.dumps([text, {text: 1}], protocol)).run() == [text, {text: 1}]
+
+
 @given(st.binary(), st.integers(3, 5))
 def test_bytes(value: bytes, protocol: int) -> None:
     """Earlier protocols write them as a call, which is refused."""
