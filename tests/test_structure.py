@@ -94,7 +94,7 @@ TESTED_IN = {
         "veriserum/kinematics/femoral_axes veriserum/kinematics/surface_samples veriserum/kinematics/tray_axes"
     ),
     "veriserum/kinematics/test_compare_motion.py": (
-        "cli/evaluate_kinematics veriserum/kinematics/agreement veriserum/kinematics/agreement_figure"
+        "cli/evaluate/knee_motion veriserum/kinematics/agreement veriserum/kinematics/agreement_figure"
     ),
     "veriserum/kinematics/test_kinematics.py": (
         "cli/kinematics veriserum/kinematics/axes_figure veriserum/kinematics/motion_figure "
@@ -105,7 +105,7 @@ TESTED_IN = {
     "veriserum/labelling/test_implant_masks.py": "veriserum/labelling/mask_sheet",
     "ultrabones/download/test_download.py": ("transfer/archives transfer/byte_counter ultrabones/download/connection"),
     "ultrabones/dataset/test_frame_index.py": "ultrabones/dataset/record_frames",
-    "ultrabones/evaluation/test_evaluate.py": "cli/evaluate",
+    "ultrabones/evaluation/test_evaluate.py": "cli/evaluate/frames",
     "ultrabones/evaluation/test_evaluation_plan.py": "ultrabones/evaluation/settings",
     "ultrabones/evaluation/test_reproduce.py": "cli/benchmark",
     "ultrabones/geometry/test_bone_surface.py": "ultrabones/geometry/triangle_tree",
@@ -135,7 +135,7 @@ TESTED_IN = {
     "veriserum/pose/test_metrics.py": "veriserum/dataset/anatomies veriserum/dataset/implant_surfaces",
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
     "veriserum/pose/test_train.py": (
-        "cli/evaluate_pose veriserum/pose/checkpoint_metadata veriserum/pose/evaluated_pairs "
+        "cli/evaluate/implant_poses veriserum/pose/checkpoint_metadata veriserum/pose/evaluated_pairs "
         "veriserum/pose/evaluation_plan "
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"
@@ -144,7 +144,7 @@ TESTED_IN = {
         "veriserum/registration/image_windows veriserum/registration/resolution_levels"
     ),
     "veriserum/registration/test_pose_search.py": "veriserum/registration/orientation_matching",
-    "veriserum/registration/test_register.py": "cli/register",
+    "veriserum/registration/test_register.py": "cli/register/implants",
     "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",
     "veriserum/registration/test_register_trial.py": (
         "veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
@@ -336,7 +336,9 @@ def reached_by(test: Path) -> set[str]:
     """The modules that a test's imports lead to, and those of the commands that it names."""
     support = modules_below("tests/support")
     words = {node.value for node in ast.walk(tree_of(test)) if isinstance(node, ast.Constant)}
-    waiting = [path for module, path in MODULES.items() if in_package(module) == "cli" and path.stem in words]
+    waiting = [
+        path for module, path in MODULES.items() if in_package(module) == "cli" and module.rpartition(".")[2] in words
+    ]
     if {"-m", "medcli"} <= words:
         waiting.append(MODULES["medcli.__main__"])
     found = {module for module, path in MODULES.items() if path in waiting}

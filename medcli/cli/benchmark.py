@@ -68,7 +68,7 @@ def seg(
 
 
 def _show(output: Output, done: Reproduction, result: SegmentationResult) -> None:
-    from medcli.cli.evaluate import show_segmentation_result
+    from medcli.cli.evaluate.frames import show_segmentation_result
 
     show_segmentation_result(output, result)
     if done.reproduced:

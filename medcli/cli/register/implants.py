@@ -1,4 +1,4 @@
-"""``medcli register``: match implants to X-ray images."""
+"""``medcli register pose`` and ``trial``: match implants to X-ray images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
@@ -18,16 +17,9 @@ if TYPE_CHECKING:
     from medcli.veriserum.registration.register import RegisterResult
     from medcli.veriserum.registration.register_trial import RegisterTrialResult
 
-app = App()
 _MOST_ROWS = 20
 
 
-@app.callback()
-def group() -> None:
-    pass
-
-
-@app.command("pose")
 def pose(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
@@ -162,7 +154,6 @@ def _show(output: Output, result: RegisterResult) -> None:
     output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))
 
 
-@app.command("trial")
 def trial(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,

@@ -1,4 +1,4 @@
-"""``medcli evaluate``: compare predictions with labels."""
+"""``medcli evaluate seg``: bone masks against labels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medcli.cli.evaluate_kinematics import kinematics
-from medcli.cli.evaluate_pose import pose
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import MedcliError, numbered, quantity
 from medcli.core.files import check_output_folder
@@ -24,10 +21,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.evaluation.evaluate import Evaluation
     from medcli.ultrabones.evaluation.evaluation_plan import EvaluationPlan
 
-app = App()
 
-
-@app.command("seg")
 def seg(
     output: Output,
     specimens: Annotated[
@@ -228,7 +222,3 @@ def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
     ]
     if missed:
         raise MedcliError("; ".join(missed))
-
-
-app.command("pose")(pose)
-app.command("kinematics")(kinematics)

@@ -1,0 +1,8 @@
+"""``medcli register``: find where what is known by its surface lies."""
+
+from medcli.cli.register.implants import pose, trial
+from medcli.cli.shared.multi_value_options import App
+
+app = App()
+for command in (pose, trial):
+    app.command(command.__name__)(command)
