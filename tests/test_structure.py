@@ -83,6 +83,8 @@ TESTED_IN = {
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
     "ultrabones/evaluation/test_published_split.py": "ultrabones/dataset/published_records",
+    "ultrabones/reconstruction/test_cleaning.py": "ultrabones/reconstruction/cleaning_options",
+    "ultrabones/reconstruction/test_reconstruct.py": "report/cleaned_clouds ultrabones/reconstruction/cloud_files",
     "ultrabones/checks/test_check_ultrabones.py": (
         "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
     ),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import MedcliError, quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
+from medcli.report.cleaned_clouds import made_of_points
 from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.point_cloud_view import point_cloud, read_ply
 from medcli.report.run_files import Json, ProvenanceRecord, RunReport, failures_note, find, read_json, to_float
@@ -55,7 +56,7 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
         },
         notes=failures_note(result, "frames or records"),
         sections=[
-            Section("Distances to the CT bone", [_distances(records), _rebuilt(records)]),
+            Section("Distances to the CT bone", [_distances(records), *made_of_points(records), _rebuilt(records)]),
             *(Section(record["name"], list(_record(folder, stem, record, provenance))) for stem, record in shown),
             *([Section("Further records", more)] if more else []),
         ],

@@ -42,11 +42,11 @@ def test_a_watertight_surface_closes_the_side_that_was_not_seen(cap: tuple[np.nd
     points, normals, bone = cap
     mesh = make_shell(points, normals, "watertight")
     assert mesh.is_watertight()
-    assert mesh.volume == pytest.approx(4 / 3 * np.pi * RADIUS_MM**3, rel=0.15)
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * RADIUS_MM**3, rel=0.25)
     fit = measure_shell(mesh, "watertight", "x.stl", points, [bone], 0)
     assert fit.from_ct is not None
     assert fit.from_ct.percentile_95 < 0.5
-    assert fit.to_ct.mean < 0.6
+    assert fit.to_ct.median < 0.25  # the lower side is a guess: flat, up to half the radius off
 
 
 def test_clouds_without_a_surface() -> None:

@@ -16,6 +16,7 @@ from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey, read_rgb, write_image
 from medcli.core.mesh import read_stl
 from medcli.core.run_provenance import NAME as RUN_NOTE
+from medcli.report.cleaned_clouds import made_of_points
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
@@ -336,6 +337,8 @@ def test_cleaning_normals_surface_and_the_authors_path(root: Path, tmp_path: Pat
     mesh = read_stl(out / f"{stem}_open.stl")
     assert len(mesh.faces) == saved["surface"]["faces"]
     assert saved["surface"]["to_ct"]["mean"] < 0.5
+    titles = [table.header[1] for table in made_of_points([saved])]
+    assert (titles, made_of_points([{"name": "of an earlier version"}])) == (["points left", "surface"], [])
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
     again = medcli(*words, "--json")
     assert json.loads(again.out)["records"][0]["surface"] == saved["surface"]
@@ -346,7 +349,7 @@ def test_cleaning_normals_surface_and_the_authors_path(root: Path, tmp_path: Pat
     ("options", "code", "words"),
     [
         (("--radius-mm", "0.002"), 2, "millimetres, usually 2 to 5"),
-        (("--voxel-mm", "nan"), 2, "expected a number of 0 or more"),
+        (("--voxel-mm", "0.0001"), 2, "far below the size of a pixel"),
         (("--radius-mm", "0.6", "--voxel-mm", "5"), 3, "cleaning leaves none of"),
     ],
 )
