@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.ultrabones.evaluation.settings import EvaluationSettings as EvaluationSettings
     from medcli.ultrabones.labelling.label_dataset import LabelSettings as LabelSettings
     from medcli.ultrabones.labelling.label_dataset import label_ultrabones as label_record
-    from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings as ReconstructSettings
+    from medcli.ultrabones.reconstruction.settings import ReconstructSettings as ReconstructSettings
     from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones as reconstruct
     from medcli.ultrabones.segmentation.inference import Segmenter as Segmenter
     from medcli.ultrabones.segmentation.settings import SegmentationSettings as SegmentationSettings

@@ -18,7 +18,7 @@ from medcli.ultrabones.dataset.presence import check_record_masks, check_records
 from medcli.ultrabones.reconstruction.cleaning_options import Cleaning, check_cleaning, check_surface_extra
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.reconstruction.reconstruct import Reconstruction, ReconstructResult
+    from medcli.ultrabones.reconstruction.settings import Reconstruction, ReconstructResult
 
 app = App()
 
@@ -99,7 +99,8 @@ def ultrabones(
         check(check_surface_extra, surface)
         if not dry_run:
             check(check_output_folder, out)
-    from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
+    from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones
+    from medcli.ultrabones.reconstruction.settings import ReconstructSettings
 
     settings = ReconstructSettings(
         mask=mask,

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,7 @@ from medcli.ultrabones.reconstruction.cleaning import clean
 from medcli.ultrabones.reconstruction.cloud_normals import estimate_normals
 from medcli.ultrabones.reconstruction.figure import colour_scale_mm, distance_colours, draw_cloud
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary, write_ply, write_xyz
-
-if TYPE_CHECKING:
-    from medcli.ultrabones.reconstruction.reconstruct import Reconstruction, ReconstructSettings
+from medcli.ultrabones.reconstruction.settings import Reconstruction, ReconstructSettings
 
 AUTHORS = "authors"
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey, read_rgb, write_image
 from medcli.core.mesh import read_stl
 from medcli.core.run_provenance import NAME as RUN_NOTE
-from medcli.report.cleaned_clouds import made_of_points
+from medcli.report.labels_and_bones import made_of_points
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
