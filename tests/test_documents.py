@@ -168,6 +168,7 @@ def test_labelling_commands_run_as_printed(
         shutil.copytree(folder / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     run_all("docs/label-and-reconstruct.md", "Label and reconstruct", medcli)
+    run_all("docs/label-and-reconstruct.md", "Cleaned points and a surface", medcli)
 
 
 @pytest.mark.deep
