@@ -14,6 +14,7 @@ from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_record_masks, check_records
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, find_probe
 
 if TYPE_CHECKING:
     from medcli.ultrabones.reconstruction.reconstruct import Reconstruction, ReconstructResult
@@ -39,6 +40,7 @@ def ultrabones(
     ] = 0.0,
     meshes: options.Meshes = None,
     merged: options.Merged = False,
+    probe: options.ProbeChoice = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of point clouds, figures and measures.")] = options.RUNS
     / "reconstruct-ultrabones",
     workers: options.Workers = None,
@@ -59,6 +61,7 @@ def ultrabones(
       medcli reconstruct ultrabones --specimens 2 --mask Labels_pred
     """
     with refusals() as check:
+        calibration = check(find_probe, probe)
         check(check_records, root, specimens, records, meshes, merged)
         check(check_record_masks, root, specimens, records, mask)
         if not dry_run:
@@ -69,6 +72,7 @@ def ultrabones(
         mask=mask,
         poses=poses,
         voxel_mm=voxel_mm,
+        probe=calibration,
         meshes=meshes,
         merged=merged,
         seed=seed,
@@ -86,7 +90,10 @@ def _show(output: Output, result: ReconstructResult) -> None:
     for record in result.records:
         seen = ", ".join(f"{bone} {100 * share:.1f} %" for bone, share in record.seen.items())
         empty = f", {quantity(record.empty, 'mask')} empty" if record.empty else ""
-        output.line(f"{record.name}: {record.poses} poses{empty}" + (f"; seen within 1 mm: {seen}" if seen else ""))
+        probe = "" if record.probe == ULTRABONES100K.name else f", probe of {record.probe}"
+        output.line(
+            f"{record.name}: {record.poses} poses{probe}{empty}" + (f"; seen within 1 mm: {seen}" if seen else "")
+        )
     if result.dry_run:
         output.line(f"would write to {result.out}")
         return

@@ -119,6 +119,14 @@ Meshes = Annotated[
     Path | None,
     typer.Option("--meshes", help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
 ]
+ProbeChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--probe",
+        metavar="FILE|PRESET",
+        help="Calibration of the probe: a probe.json, ultrabones100k or ultrabones-hip.  [default: each record's own]",
+    ),
+]
 Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
 PoseChoice = Literal["initial", "optimized"]
 PoseTable = Annotated[

@@ -22,13 +22,20 @@ from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
-from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.folder_layout import mask_name
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep
 from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
-from medcli.ultrabones.labelling.label_origin import STAMP, UNFINISHED, pose_digest, read_stamps, write_stamps
+from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
+from medcli.ultrabones.labelling.label_origin import (
+    STAMP,
+    UNFINISHED,
+    pose_digest,
+    read_stamps,
+    stamp_of_probe,
+    write_stamps,
+)
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES, LabelRule
 from medcli.ultrabones.labelling.mesh_section import BAND_MM, full_label
 
@@ -117,7 +124,9 @@ def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
 
 def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
     """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
-    _refuse_other_labels(sweep, read_stamps(sweep.folder / STAMP), _stamp_of(poses, surfaces), folders, overwrite=False)
+    _refuse_other_labels(
+        sweep, read_stamps(sweep.folder / STAMP), _stamp_of(sweep, poses, surfaces), folders, overwrite=False
+    )
 
 
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
@@ -131,23 +140,25 @@ def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) 
             problem = problem or f"{sweep.timestamps[frame]}: {error.message}"
             continue
         usable.append(frame)
-        if full_label(surfaces, poses.pose[frame], spacing, frame_shape(spacing))[1].any():
+        shape = sweep.probe.frame_shape(spacing)
+        if full_label(surfaces, poses.pose[frame], spacing, shape, probe=sweep.probe)[1].any():
             return
     if problem and not usable:
         raise DataError(f"no frame of {sweep.name} can be labelled; {problem}")
     if usable:
         names = ", ".join(surface.name for surface in surfaces)
         raise DataError(
-            f"no frame of {sweep.name} meets a mesh ({names}): the nearest is {_nearest(usable, poses, surfaces):.1f} "
-            "mm away",
+            f"no frame of {sweep.name} meets a mesh ({names}): "
+            f"the nearest is {_nearest(usable, sweep, poses, surfaces):.1f} mm away",
             "are these the meshes of this specimen, in millimetres and in the CT's coordinates?",
         )
 
 
-def _nearest(frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface]) -> float:
+def _nearest(frames: Sequence[int], sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> float:
     """Smallest distance in millimetres of a coarse grid of the frames' pixels to the meshes."""
-    rows, columns = (grid.ravel() for grid in np.mgrid[0 : FRAME_SHAPE[0] : 90, 0 : FRAME_SHAPE[1] : 73])
-    points = [pixels_to_ct(poses.pose[frame], columns, rows, PIXEL_SPACING_MM) for frame in frames]
+    probe = sweep.probe
+    rows, columns = (grid.ravel() for grid in np.mgrid[0 : probe.rows : 90, 0 : probe.columns : 73])
+    points = [pixels_to_ct(poses.pose[frame], columns, rows, probe.spacing_mm, probe) for frame in frames]
     return float(min(surface.distances(np.concatenate(points)).min() for surface in surfaces))
 
 
@@ -157,7 +168,7 @@ def _check_frame(sweep: Sweep, poses: Poses, frame: int) -> tuple[int, int]:
     if problem:
         raise DataError(problem)
     shape = read_size(sweep.images[frame])
-    check_frame_size(shape, float(poses.spacing_mm[frame]), sweep.images[frame])
+    check_frame_size(shape, float(poses.spacing_mm[frame]), sweep.images[frame], sweep.probe)
     return shape
 
 
@@ -172,7 +183,7 @@ def _label_frame(
 ) -> FrameLabel:
     shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
-    full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
+    full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape, probe=sweep.probe)
     seen_by_probe = LABEL_RULES["partial"]
     labels = {rule.folder: rule.compute(full) for rule in {*rules, seen_by_probe}}
     seen = labels[seen_by_probe.folder]
@@ -202,18 +213,19 @@ def draw_overlay(image: NDArray[np.uint8], full: NDArray[np.uint8], seen: NDArra
     return overlay_masks(image, (full > 0, _HIDDEN_COLOUR), (seen > 0, _SEEN_COLOUR))
 
 
-def label_fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
+def label_fingerprint(poses: Poses, surfaces: Sequence[Surface], probe: Probe = ULTRABONES100K) -> str:
     """A short text that changes when any label could."""
     numbers = (poses.pose.astype("<f8").tobytes(), poses.spacing_mm.astype("<f8").tobytes())
-    return fingerprint(f"{digest(surfaces)} {BAND_MM}", *numbers)
+    return fingerprint(f"{digest(surfaces)} {BAND_MM}", *numbers, *stamp_of_probe(probe).values())
 
 
-def _stamp_of(poses: Poses, surfaces: Sequence[Surface]) -> dict[str, object]:
+def _stamp_of(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> dict[str, object]:
     return {
+        **stamp_of_probe(sweep.probe),
         "poses": poses.kind,
         "meshes": [surface.name for surface in surfaces],
         "pose_digest": pose_digest(poses),
-        "fingerprint": label_fingerprint(poses, surfaces),
+        "fingerprint": label_fingerprint(poses, surfaces, sweep.probe),
     }
 
 
@@ -223,7 +235,7 @@ def _stamped(
 ) -> Iterator[None]:
     """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
     path = sweep.folder / STAMP
-    stamps, wanted = read_stamps(path), _stamp_of(poses, surfaces)
+    stamps, wanted = read_stamps(path), _stamp_of(sweep, poses, surfaces)
     ours = _refuse_other_labels(sweep, stamps, wanted, folders, overwrite)
     for name in ours:
         replaced = overwrite and _holds_labels(sweep, name)
@@ -252,7 +264,10 @@ def _refuse_other_labels(
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
         if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
-            reject_other_options(sweep.folder / name, differences(stamp, wanted), _REMEDY, DataError)
+            default: dict[str, object] = {**stamp_of_probe(None)}
+            reject_other_options(
+                sweep.folder / name, differences({**default, **stamp}, {**default, **wanted}), _REMEDY, DataError
+            )
         ours.append(name)
     return ours
 

@@ -22,12 +22,13 @@ from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.records import Poses, Sweep, find_sweeps
 from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
-from medcli.ultrabones.labelling.label_origin import poses_of_masks
+from medcli.ultrabones.labelling.label_origin import poses_of_masks, stamp_of_probe
 from medcli.ultrabones.labelling.mesh_section import LABEL
 from medcli.ultrabones.reconstruction.figure import colour_scale_mm, distance_colours, draw_cloud
 from medcli.ultrabones.reconstruction.point_cloud import (
@@ -59,6 +60,7 @@ class ReconstructSettings:
         seed: of the random points on the mesh in the published metric.
         overwrite: rebuild what is there.
         dry_run: only say what would be done.
+        probe: the calibration of the probe, None for each record's own.
     """
 
     mask: str = "Labels"
@@ -69,6 +71,7 @@ class ReconstructSettings:
     seed: int = 0
     overwrite: bool = False
     dry_run: bool = False
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Reconstruction:
         published_mm: the published metric: mean distance to the nearest of a million random mesh points.
         seen: bone -> share of its area that has a point within 1 mm.
         files: what was written.
+        probe: whose calibration was used: the name of a preset, or a file.
     """
 
     name: str
@@ -99,6 +103,7 @@ class Reconstruction:
     published_mm: float | None
     seen: dict[str, float]
     files: tuple[str, ...]
+    probe: str = ULTRABONES100K.name
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def reconstruct_ultrabones(
     Raises:
         DataError: no frames, two records of one name, or no record could be rebuilt (the first reason).
     """
-    sweeps = find_sweeps(root, specimens, records)
+    sweeps = find_sweeps(root, specimens, records, settings.probe)
     _refuse_equal_names(sweeps)
     use_single_threaded_codecs()
     out = Path(out)
@@ -158,10 +163,12 @@ def reconstruct_ultrabones(
     return result
 
 
-def back_project(mask: NDArray[np.uint8], pose: NDArray[np.float64], spacing_mm: float) -> NDArray[np.float64]:
+def back_project(
+    mask: NDArray[np.uint8], pose: NDArray[np.float64], spacing_mm: float, probe: Probe = ULTRABONES100K
+) -> NDArray[np.float64]:
     """Pixels of value 255 of a mask (rows, columns) in CT millimetres, (N, 3), row by row."""
     rows, columns = np.nonzero(mask == LABEL)
-    return pixels_to_ct(pose, columns, rows, spacing_mm)
+    return pixels_to_ct(pose, columns, rows, spacing_mm, probe)
 
 
 def _rebuild(
@@ -171,9 +178,11 @@ def _rebuild(
     poses = poses_of_masks(sweep, settings.mask, settings.poses)
     stem = _stem(sweep, poses.kind, settings)
     if settings.dry_run:
-        plan = Reconstruction(sweep.name, settings.mask, poses.kind, len(masks), 0, 0, 0, None, None, {}, ())
+        plan = Reconstruction(
+            sweep.name, settings.mask, poses.kind, len(masks), 0, 0, 0, None, None, {}, (), sweep.probe.name
+        )
         return plan, []
-    made_from = _fingerprint(masks, poses, surfaces, settings)
+    made_from = _fingerprint(masks, poses, surfaces, settings, sweep.probe)
     earlier = None if settings.overwrite else _read_earlier(out, stem, made_from)
     if earlier is not None:
         logger.info("%s is up to date in %s", sweep.name, out)
@@ -193,6 +202,7 @@ def _rebuild(
         published_mm=published_distance(points, surfaces, settings.seed, workers) if len(points) else None,
         seen={surface.name: seen_share(surface, points, seed=settings.seed, workers=workers) for surface in surfaces},
         files=tuple(f"{stem}{suffix}" for suffix in (".ply", ".xyz", ".png")) if len(points) else (),
+        probe=sweep.probe.name,
     )
     if len(points):
         _write(out, stem, points, distances, surfaces, settings, record)
@@ -280,10 +290,10 @@ def _back_project_all(
             if poses.problem(frame):
                 raise DataError(poses.problem(frame))
             mask = read_grey(masks[frame])
-            check_frame_size(mask.shape, float(poses.spacing_mm[frame]), str(masks[frame]))
+            check_frame_size(mask.shape, float(poses.spacing_mm[frame]), str(masks[frame]), sweep.probe)
         except DataError as error:
             return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
-        points = back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]))
+        points = back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]), sweep.probe)
         return points, bool(len(points) == 0 and mask.any())
 
     clouds, failures, unmarked = [], [], 0
@@ -310,11 +320,12 @@ def _back_project_all(
 
 
 def _fingerprint(
-    masks: dict[int, Path], poses: Poses, surfaces: Sequence[Surface], settings: ReconstructSettings
+    masks: dict[int, Path], poses: Poses, surfaces: Sequence[Surface], settings: ReconstructSettings, probe: Probe
 ) -> str:
     chosen = repr((digest(surfaces), settings.mask, settings.voxel_mm, settings.seed))
     states = [(frame, path.name, path.stat()) for frame, path in masks.items()]
     files = [repr((frame, name, state.st_size, state.st_mtime_ns)) for frame, name, state in states]
+    files += stamp_of_probe(probe).values()
     return fingerprint(chosen, poses.pose.tobytes(), poses.spacing_mm.tobytes(), *files)
 
 
