@@ -49,6 +49,8 @@ MAY_IMPORT_INSIDE = {
         "segmentation": {"dataset"},
         "evaluation": {"dataset", "segmentation"},
         "checks": {"dataset", "geometry", "labelling"},
+        "plus": {"dataset"},
+        "probe_calibration": {"dataset", "geometry"},
     },
     "veriserum": {
         "dataset": set(),
@@ -113,6 +115,9 @@ TESTED_IN = {
         "ultrabones/dataset/mesh_files "
         "cli/label ultrabones/geometry/bone_meshes ultrabones/labelling/label_record "
         "ultrabones/pose_refinement/refine_record"
+    ),
+    "ultrabones/plus/test_import_plus.py": (
+        "cli/import_files ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
     ),
     "ultrabones/reconstruction/test_reconstruct.py": "cli/reconstruct ultrabones/reconstruction/figure",
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",

@@ -13,8 +13,8 @@ PANELS = {
         "--root --specimens --train-specimens --val-specimens --cv --anatomies --anatomy --records --only --ids --id "
         "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --probe --poses --start --reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
-        "--implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete --ultrabones-root "
-        "--veriserum-root --weights-root --runs"
+        "--transform --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
+        "--ultrabones-root --veriserum-root --weights-root --runs"
     ),
     "Source": (
         "--name --source --connection-string-file --container --revision --base-url --item --accept-license --timeout "

@@ -260,9 +260,7 @@ def _image_mark(path: str) -> tuple[int, bytes]:
 
 def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: Path) -> None:
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
-    differing = (
-        [f"settings, poses, images or meshes of {quantity(len(changed), 'frame')} differ"] if changed else []
-    )
+    differing = [f"settings, poses, images or meshes of {quantity(len(changed), 'frame')} differ"] if changed else []
     reject_other_options(report, differing, "give --overwrite to refine again", DataError)
 
 
