@@ -119,6 +119,10 @@ TESTED_IN = {
     "ultrabones/plus/test_import_plus.py": (
         "cli/import_files ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
     ),
+    "ultrabones/probe_calibration/test_calibrate_probe.py": (
+        "cli/calibrate_probe ultrabones/probe_calibration/least_squares "
+        "ultrabones/probe_calibration/observations ultrabones/probe_calibration/table_headers"
+    ),
     "ultrabones/reconstruction/test_reconstruct.py": "cli/reconstruct ultrabones/reconstruction/figure",
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
     "ultrabones/segmentation/test_onnx_export.py": "cli/export",

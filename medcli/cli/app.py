@@ -32,7 +32,7 @@ class Root(VerbGroup):
         Verb("import", "Data", "Make records of tracked ultrasound that PLUS recorded.", module="import_files"),
         Verb("label", "Data", "Make labels from meshes: of bones, of implants.", "ultrabones"),
         Verb("reconstruct", "Ultrasound", "Rebuild bone in 3D, and measure it against the CT.", "ultrabones"),
-        Verb("calibrate", "X-ray", "Correct the distortion of X-ray images."),
+        Verb("calibrate", "X-ray", "Correct the distortion of X-ray images; calibrate your own devices."),
         Verb("register", "X-ray", "Match implants to X-ray images.", "pose"),
         Verb("kinematics", "X-ray", "Compute knee motion from poses of the implants.", "veriserum"),
         Verb("train", "Networks", "Train a network: bone masks (seg, default), poses (pose).", "seg"),

@@ -1,4 +1,4 @@
-"""``medcli calibrate``: correct the distortion of X-ray images."""
+"""``medcli calibrate``: correct the distortion of X-ray images; measure that of your own, and your own probe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from medcli.cli.calibrate_probe import probe
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 POLYNOMIAL = "polynomial"
 
 app = App()
+app.command("probe")(probe)
 
 
 class PlaneChoice(str, Enum):

@@ -13,7 +13,7 @@ PANELS = {
         "--root --specimens --train-specimens --val-specimens --cv --anatomies --anatomy --records --only --ids --id "
         "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --probe --poses --start --reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
-        "--transform --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
+        "--transform --phantom --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
         "--ultrabones-root --veriserum-root --weights-root --runs"
     ),
     "Source": (
@@ -24,6 +24,7 @@ PANELS = {
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
         "--protocol --visible-threshold --fail-under --refine --kind --voxel-mm --least-similarity --search --smooth "
+        "--spacing-mm --rows --columns "
         "--model --mirrored "
         "--to --resample --size --sample --all --quick --data-only --seed"
     ),
