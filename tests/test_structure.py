@@ -70,6 +70,7 @@ TESTED_IN = {
     "cli/shared/test_command_group.py": "cli/shared/verbs",
     "cli/shared/test_help_page.py": "cli/shared/help_panels",
     "cli/test_app.py": "__main__",
+    "cli/test_download.py": "cli/shared/download_output",
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
     "core/image_formats/test_jpeg_scans.py": "core/image_formats/jpeg_kernels",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",

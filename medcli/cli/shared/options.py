@@ -20,6 +20,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError
 
 ULTRABONES_ROOT = Path("data/ultrabones")
+ULTRABONES_HIP_ROOT = Path("data/ultrabones-hip")
 VERISERUM_ROOT = Path("data/veriserum")
 WEIGHTS_ROOT = Path("data/weights")
 EXAMPLES_ROOT = Path("data/examples")

@@ -16,7 +16,7 @@ from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.folder_layout import mask_name
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
-from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.dataset.publication import about_records
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.dataset.tracking_table import has_optimized_poses
 from medcli.ultrabones.geometry.bone_meshes import for_each_record
@@ -159,7 +159,8 @@ def label_ultrabones(
         failures=tuple(failures),
     )
     if result.written and not settings.dry_run:
-        note_run(Path(root), "label ultrabones", ABOUT, Path(root), settings, result, "cpu")
+        about = about_records(sweep.folder for sweep in sweeps)
+        note_run(Path(root), "label ultrabones", about, Path(root), settings, result, "cpu")
     return result
 
 

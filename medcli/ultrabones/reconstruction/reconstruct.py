@@ -23,7 +23,7 @@ from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
-from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.dataset.publication import about_records
 from medcli.ultrabones.dataset.records import Poses, Sweep, find_sweeps
 from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
@@ -159,7 +159,8 @@ def reconstruct_ultrabones(
                 out.rmdir()  # no record left anything in it
     result = ReconstructResult(Path(root), out, settings.dry_run, tuple(rebuilt), tuple(failures))
     if not settings.dry_run and out.is_dir():
-        note_run(out, "reconstruct ultrabones", ABOUT, Path(root), settings, result, "cpu")
+        about = about_records(sweep.folder for sweep in sweeps)
+        note_run(out, "reconstruct ultrabones", about, Path(root), settings, result, "cpu")
     return result
 
 
