@@ -9,7 +9,7 @@ import typer
 
 from medcli.cli.shared import options
 from medcli.cli.shared.output import Output
-from medcli.core.errors import UsageError
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder, check_replaceable
 from medcli.core.refusals import refusals
 
@@ -87,9 +87,10 @@ def _show(output: Output, done: ProbeCalibration) -> None:
         f"{row[3]:.2f} ± {error:.2f}" for row, error in zip(matrix, done.translation_error_mm, strict=False)
     )
     turns = ", ".join(f"{error:.2f}" for error in done.rotation_error_deg)
+    targets = quantity(done.targets, done.kind.removesuffix("s"))
     output.pairs(
         {
-            "frames": f"{done.frames:,}, {done.points:,} points of {done.targets:,} {done.kind}",
+            "frames": f"{done.frames:,}, {done.points:,} points seen of {targets}",
             "spacing": f"{done.spacing_mm:.5f}{given} mm",
             "translation": f"{shifts} mm",
             "rotation": f"standard errors {turns} degrees",

@@ -109,7 +109,7 @@ def _show(output: Output, result: LabelResult) -> None:
 
 
 def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
-    lines = [] if record.probe == ULTRABONES100K.name else [f"probe of {record.probe}"]
+    lines = [] if record.probe == ULTRABONES100K.name else [f"probe: {record.probe}"]
     moved = record.refinement
     if moved is not None and dry_run and moved.computed:
         lines.append(f"would refine {quantity(moved.computed, 'pose')}, into refinement.csv and the tracking table")

@@ -90,7 +90,7 @@ def _show(output: Output, result: ReconstructResult) -> None:
     for record in result.records:
         seen = ", ".join(f"{bone} {100 * share:.1f} %" for bone, share in record.seen.items())
         empty = f", {quantity(record.empty, 'mask')} empty" if record.empty else ""
-        probe = "" if record.probe == ULTRABONES100K.name else f", probe of {record.probe}"
+        probe = "" if record.probe == ULTRABONES100K.name else f", probe: {record.probe}"
         output.line(
             f"{record.name}: {record.poses} poses{probe}{empty}" + (f"; seen within 1 mm: {seen}" if seen else "")
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def probe_of_record(record_dir: Path | str) -> Probe:
     """
     folder = Path(record_dir)
     if (folder / PROBE_FILE).exists():
-        return read_probe(folder / PROBE_FILE)
+        return replace(read_probe(folder / PROBE_FILE), name=f"{PROBE_FILE} of the record")
     if (folder / IMPORT_NOTE).exists():
         raise DataError(
             f"{folder} was imported without the calibration of its probe",

@@ -73,7 +73,7 @@ OTHER = "other"
 
 
 def about_records(folders: Iterable[Path]) -> DatasetCitation:
-    """Whose data some records are: of UltraBonesHip where one is, else one's own where one was imported."""
+    """Whose data some records are: those of UltraBonesHip where one is, else own recordings where one was imported."""
     records = list(folders)
     if any(folder.parent.name.endswith(HIP_SWEEPS) and (folder / HIP_TRACKING).exists() for folder in records):
         return ABOUT_HIP

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medcli.cli.shared.verbs import Verb
 from medcli.core.errors import MedcliError
 from medcli.core.image_io import read_grey
 from medcli.core.rigid_transforms import ULTRABONES_EULER, rigid_transform
@@ -65,7 +66,7 @@ def test_a_recorded_sweep_is_labelled_as_the_original(
     meshes = recorded.root / "specimen01/CT_bone_segmentations"
     ran = medcli("label", "ultrabones", "--root", tmp_path, "--meshes", meshes, "--kind", "full")
     assert ran.code == 0, ran.err
-    assert f"probe of {tmp_path / PLACE / PROBE_FILE}" in ran.out
+    assert "probe: probe.json of the record" in ran.out
     paths = sorted((tmp_path / PLACE / "Labels_full").glob("*.png"))
     assert len(paths) == 3
     for path in paths:
@@ -93,6 +94,11 @@ def test_simpleitk_reads_the_same(compressed: bool, raw: str, tmp_path: Path) ->
         if key.startswith("Seq_Frame"):
             assert reader.GetMetaData(key).strip() == ours.fields[key]
     assert sum(key.startswith("Seq_Frame") for key in reader.GetMetaDataKeys()) == sum(map(len, FIELDS))
+
+
+def test_the_verb_s_module_has_another_name() -> None:
+    """``import.py`` could not be imported."""
+    assert list(Verb("import", "Data", "", module="import_files").load().commands) == ["plus"]
 
 
 def test_what_cannot_be_used_is_skipped_and_counted(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_command_writes_what_other_commands_read(medcli: Callable[..., Ran], tmp
     assert "name it with --rows and --columns" in ran.err
     ran = medcli(*words, *options, "--rows", ROWS, "--columns", COLUMNS)
     assert ran.code == 0, ran.err
-    assert "points of 9 known wires" in ran.out
+    assert "points seen of 9 known wires" in ran.out
     assert read_probe(tmp_path / "probe.json").rows == ROWS
     found = json.loads((tmp_path / "probe.json").read_text())["calibration"]
     assert found["held_out_mm"]["rms"] > found["residual_mm"]["rms"] > 0
