@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 POLYNOMIAL = "polynomial"
 
 app = App()
-app.command("probe")(probe)
 
 
 class PlaneChoice(str, Enum):
@@ -243,3 +242,6 @@ def _show_fit(output: Output, result: FitResult) -> None:
     mirrored = [f"{report.plane} {report.view}" for report in result.planes if report.view != "upright"]
     rows = {"calibration": f"{result.id}, {result.row}", "table": str(result.out), "figure": str(result.figure)}
     output.pairs(rows | ({"view": ", ".join(mirrored)} if mirrored else {}) | {"time": f"{result.seconds:.1f} s"})
+
+
+app.command("probe")(probe)

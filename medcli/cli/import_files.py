@@ -30,7 +30,7 @@ def group() -> None:
 def plus(
     output: Output,
     source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Tracked frames of the PLUS toolkit: .igs.mha, .mha or .mhd.")
+        Path, typer.Argument(metavar="SEQUENCE", help="Tracked frames of the PLUS toolkit: .igs.mha, .mha or .mhd.")
     ],
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the record: …/specimen01/ultrasound_records/tibia/record01.")
@@ -40,7 +40,7 @@ def plus(
         typer.Option(
             "--probe",
             metavar="FILE|PRESET",
-            help="Calibration of the probe: a probe.json or a preset.  [default: ImageToProbe of FILE]",
+            help="Calibration of the probe: a probe.json or a preset.  [default: ImageToProbe of SEQUENCE]",
         ),
     ] = None,
     transform: Annotated[
