@@ -71,6 +71,7 @@ def matrix_of(change: Callable[[np.ndarray], Any]) -> list[list[float]]:
         (changed(units="m", spacing_mm=0.00008), ["units are m, expected mm", "spacing_mm is 8e-05 mm"]),
         (changed(spacing=1), ["spacing is unknown"]),
         (changed(rows=829.5, columns=True), ["rows is 829.5, expected a whole", "columns is True, expected a whole"]),
+        (changed(rows=10**400, columns=1e400), ["rows is nan", "columns is inf"]),
         (changed(rows=10_000), ["rows x spacing_mm is 802.27 mm"]),
         (changed(origin="middle"), ["origin is middle"]),
         (changed(origin=[1, float("nan")]), ["origin is [1, nan]"]),
