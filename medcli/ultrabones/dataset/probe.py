@@ -195,7 +195,9 @@ def probe_problems(found: Any) -> list[str]:
     problems += [PIXEL_SPACING_MM.problem(_number(spacing), "spacing_mm")]
     for name, side in zip(("rows", "columns"), sides, strict=True):
         whole = isinstance(side, int) and not isinstance(side, bool)
-        problem = _SIDE_PX.problem(_number(side), name) if whole else f"{name} is {_shown(side)}, expected a whole number"
+        problem = (
+            _SIDE_PX.problem(_number(side), name) if whole else f"{name} is {_shown(side)}, expected a whole number"
+        )
         if not problem and not missing and PIXEL_SPACING_MM.low <= _number(spacing) <= PIXEL_SPACING_MM.high:
             problem = _FIELD_MM.problem(side * spacing, f"{name} x spacing_mm")
         problems.append(problem)
