@@ -8,7 +8,7 @@ from medcli.core.compiled import njit
 
 
 @njit()
-def squared_distances(seen: Any, reach: int, along: Any, distances: Any) -> None:
+def bounded_squared_distances(seen: Any, reach: int, along: Any, distances: Any) -> None:
     """Squared distance of each pixel to the nearest pixel of a mask, exact up to ``reach``.
 
     Args:

@@ -189,11 +189,11 @@ class _PlaneMatcher:
         seen = np.zeros((self.grid.rows, self.grid.columns), dtype=bool)
         for pose in around:
             seen |= self.camera.silhouette(self.mesh, pose, self.grid)
-        from medcli.veriserum.registration.distance_kernel import squared_distances  # loads Numba
+        from medcli.veriserum.registration.distance_kernel import bounded_squared_distances  # loads Numba
 
         # Not OpenCV's distance transform, which occasionally gives other numbers when called from several threads.
         along, squares = np.empty(seen.shape, np.int64), np.empty(seen.shape, np.int64)
-        squared_distances(seen, int(np.ceil(reach)), along, squares)
+        bounded_squared_distances(seen, int(np.ceil(reach)), along, squares)
         return np.sqrt(np.clip(2 - 2 * np.sqrt(squares) / reach, 0, 1)).astype(np.float32)
 
     def moving(self, pose: Matrix, per_mm: float) -> NDArray[np.float32]:
