@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -99,6 +99,11 @@ class Refined:
     rotation_deg: float
     per_mm: float
     evaluations: int
+
+    def since(self, start: Matrix, before: float, mesh: Mesh) -> Refined:
+        """The same result with displacement and rotation from another start, whose similarity was ``before``."""
+        distance, angle = _motion_between(start, self.pose, mesh)
+        return replace(self, before=before, displacement_mm=distance, rotation_deg=angle)
 
 
 class Matcher:
@@ -268,17 +273,24 @@ def refine(
     # Each in a window about itself alone, so that a pose's similarity does not depend on where the search began.
     before, _ = similarity(images, cameras, mesh, start, per_mm, settings.levels[-1], beside)
     after, by_plane = similarity(images, cameras, mesh, pose, per_mm, settings.levels[-1], beside)
-    middle = np.append(mesh.bounds.mean(axis=0), 1.0)
+    distance, angle = _motion_between(start, pose, mesh)
     return Refined(
         pose=pose,
         before=before,
         after=after,
         after_planes=by_plane,
-        displacement_mm=float(np.linalg.norm((pose - start) @ middle)),
-        rotation_deg=float(rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)),
+        displacement_mm=distance,
+        rotation_deg=angle,
         per_mm=per_mm,
         evaluations=evaluations,
     )
+
+
+def _motion_between(start: Matrix, pose: Matrix, mesh: Mesh) -> tuple[float, float]:
+    """Displacement of the implant's centre in mm, and rotation in degrees."""
+    middle = np.append(mesh.bounds.mean(axis=0), 1.0)
+    angle = rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)
+    return float(np.linalg.norm((pose - start) @ middle)), float(angle)
 
 
 def similarity(
