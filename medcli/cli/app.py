@@ -32,7 +32,7 @@ class Root(VerbGroup):
         Verb("label", "Data", "Make labels from meshes: of bones, of implants.", "ultrabones"),
         Verb("reconstruct", "Ultrasound", "Rebuild bone in 3D, and measure it against the CT.", "ultrabones"),
         Verb("calibrate", "X-ray", "Correct the distortion of X-ray images."),
-        Verb("register", "X-ray", "Match implants to X-ray images.", "pose"),
+        Verb("register", "X-ray", "Match implants to X-ray images, reconstructed bone to CT.", "pose"),
         Verb("kinematics", "X-ray", "Compute knee motion from poses of the implants.", "veriserum"),
         Verb("train", "Networks", "Train a network: bone masks (seg, default), poses (pose).", "seg"),
         Verb("evaluate", "Networks", "Measure predictions: bone masks (seg, default), poses, knee motion.", "seg"),

@@ -11,7 +11,7 @@ COMMANDS = ("Start", "Data", "Ultrasound", "X-ray", "Networks", "Results", "Comm
 PANELS = {
     "Data": (
         "--root --specimens --train-specimens --val-specimens --cv --anatomies --anatomy --records --only --ids --id "
-        "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --poses --start --reference "
+        "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --poses --start --init --reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
         "--implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete --ultrabones-root "
         "--veriserum-root --weights-root --runs"

@@ -1,0 +1,141 @@
+"""How well each of the six directions of a pose is determined by the points: standard errors, and the names of those that are not.
+
+Information A = sum w J J', J the change of a point's distance with the pose. Errors of neighbouring points are not
+independent (one mask, one pose of the probe), so the points of one 10 mm cube count as one error of the size of the
+residuals: covariance A^-1 B A^-1 with B = s^2 sum over cubes of (sum w J)(sum w J)'. To it comes an error that all points
+share, 0.3 mm across the surface (depth of the masks, speed of sound, threshold of the CT): it slides a bone along its taper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.rigid_transforms import transform_points
+from medcli.ultrabones.registration.hypotheses import cells_of
+from medcli.ultrabones.registration.surface_fit import SurfaceFit
+
+LIMIT_MM, LIMIT_DEG = 1.0, 1.0
+"""A direction whose standard error exceeds this is not determined."""
+COMMON_MM = 0.3
+LEAST_RESIDUAL_MM = 0.2
+"""Residuals below it are not believed: a mesh from CT is no better."""
+_ELONGATED = 2.0
+_UNKNOWN = 999.0
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One of six directions.
+
+    Attributes:
+        name: what it is, in words.
+        kind: ``shift`` or ``turn``.
+        axis: (3,) unit vector in CT.
+        standard_error: millimetres of a shift, degrees of a turn; at most 999.
+        unit: ``mm`` or ``degrees``.
+        determined: whether the standard error is within the limit (1 mm, 1 degree).
+    """
+
+    name: str
+    kind: str
+    axis: tuple[float, float, float]
+    standard_error: float
+    unit: str
+    determined: bool
+
+
+@dataclass(frozen=True)
+class Determination:
+    """What the points say about the pose.
+
+    Attributes:
+        directions: shifts along the three principal axes of the points and turns about them (through their middle).
+        centre_mm: (3,) middle of the points in CT.
+        lever_mm: root mean square distance of the points from it, by which radians are made millimetres.
+        eigenvalues: (6,) of the information matrix in 1/mm^2, ascending: the square root of an inverse is a standard error.
+        elongated: whether the points lie along one axis.
+    """
+
+    directions: tuple[Direction, ...]
+    centre_mm: tuple[float, float, float]
+    lever_mm: float
+    eigenvalues: tuple[float, ...]
+    elongated: bool
+
+    @property
+    def undetermined(self) -> tuple[str, ...]:
+        """The directions that the points do not determine, with their standard errors."""
+        return tuple(
+            f"{one.name} (standard error {one.standard_error:.1f} {one.unit})"
+            if one.standard_error < _UNKNOWN
+            else f"{one.name} (not at all)"
+            for one in self.directions
+            if not one.determined
+        )
+
+
+def determine(fit: SurfaceFit, points: NDArray[np.float64]) -> Determination:
+    """Standard errors of the pose of points (N, 3) in the directions of their principal axes."""
+    used = fit.weights > 0
+    moved = transform_points(fit.pose, points[used])
+    apart = moved - fit.centre
+    lengths, vectors = np.linalg.eigh(apart.T @ apart / max(len(apart), 1))
+    axes = (vectors[:, ::-1] * np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])[::-1]).T
+    extent = np.sqrt(np.maximum(lengths[::-1], 0))
+    lever = max(float(np.sqrt((apart**2).sum(axis=1).mean())) if len(apart) else 0.0, 1.0)
+    covariance = _covariance(fit, points, used, axes, lever)
+    elongated = bool(extent[0] > _ELONGATED * max(extent[1], 1e-9))
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0))
+    shifts = [_direction("shift", axes[k], float(errors[3 + k]), _name("shift", k, elongated)) for k in range(3)]
+    turns = [
+        _direction("turn", axes[k], float(np.degrees(errors[k] / lever)), _name("turn", k, elongated)) for k in range(3)
+    ]
+    values = np.sort(1 / np.maximum(np.linalg.eigvalsh(covariance), 1e-12))
+    x, y, z = (float(round(value, 3)) for value in fit.centre)
+    return Determination(
+        (*shifts, *turns), (x, y, z), round(lever, 2), tuple(float(f"{v:.4g}") for v in values), elongated
+    )
+
+
+def _covariance(
+    fit: SurfaceFit,
+    points: NDArray[np.float64],
+    used: NDArray[np.bool_],
+    axes: NDArray[np.float64],
+    lever: float,
+) -> NDArray[np.float64]:
+    """(6, 6) in mm^2: turns about the axes (times the lever), then shifts along them."""
+    jacobian, weights = fit.jacobian[used] * fit.outside[used, None], fit.weights[used]
+    rotated = np.concatenate([jacobian[:, :3] @ axes.T / lever, jacobian[:, 3:] @ axes.T], axis=1)
+    weighted = rotated * weights[:, None]
+    information = weighted.T @ rotated
+    if not len(weights):
+        return np.eye(6) * _UNKNOWN**2
+    residual = np.sqrt((weights * fit.distances[used] ** 2).sum() / max(weights.sum(), 1e-9))
+    size = max(float(residual) * 1.2, LEAST_RESIDUAL_MM)  # the weights shorten the tail of the residuals
+    cells = cells_of(points[used])
+    sums = np.stack([np.bincount(cells, column) for column in weighted.T], axis=1)
+    values, vectors = np.linalg.eigh(information)
+    inverse = (vectors / np.maximum(values, 1e-6 * max(values[-1], 1e-9))) @ vectors.T
+    common = inverse @ weighted.sum(axis=0) * COMMON_MM
+    covariance = inverse @ (size**2 * sums.T @ sums) @ inverse + np.outer(common, common)
+    weak = values < 1e-6 * values[-1]
+    return np.asarray(covariance + (vectors[:, weak] * _UNKNOWN**2) @ vectors[:, weak].T)
+
+
+def _direction(kind: str, axis: NDArray[np.float64], error: float, name: str) -> Direction:
+    unit, limit = ("mm", LIMIT_MM) if kind == "shift" else ("degrees", LIMIT_DEG)
+    x, y, z = (round(float(value), 4) for value in axis)
+    error = min(error, _UNKNOWN)
+    return Direction(f"{name} ({x:.2f} {y:.2f} {z:.2f})", kind, (x, y, z), float(f"{error:.3g}"), unit, error <= limit)
+
+
+def _name(kind: str, place: int, elongated: bool) -> str:
+    if elongated and place == 0:
+        return "sliding along the long axis" if kind == "shift" else "turning about the long axis"
+    if elongated:
+        return "shift across the long axis" if kind == "shift" else "tilt of the long axis, about"
+    return "shift along" if kind == "shift" else "turn about"
