@@ -35,7 +35,12 @@ class Root(VerbGroup):
         Verb("register", "X-ray", "Match implants to X-ray images, reconstructed bone to CT.", "pose"),
         Verb("kinematics", "X-ray", "Compute knee motion from poses of the implants.", "veriserum"),
         Verb("train", "Networks", "Train a network: bone masks (seg, default), poses (pose).", "seg"),
-        Verb("evaluate", "Networks", "Measure predictions: bone masks (seg, default), poses, knee motion.", "seg"),
+        Verb(
+            "evaluate",
+            "Networks",
+            "Measure predictions: bone masks (seg, default), poses, knee motion, registration.",
+            "seg",
+        ),
         Verb("benchmark", "Networks", "Check a network against a published result (seg).", "seg"),
         Verb("predict", "Networks", "Apply a network: bone masks (seg, default), poses (pose).", "seg"),
         Verb("runs", "Results", "List, compare and repeat runs.", "list"),

@@ -68,7 +68,9 @@ def bone(
 
 def _check_cloud(cloud: Path) -> None:
     if cloud.suffix.lower() not in _SUFFIXES:
-        raise DataError(f"{cloud} is not a point cloud: expected {' or '.join(_SUFFIXES)}", "medcli reconstruct writes both")
+        raise DataError(
+            f"{cloud} is not a point cloud: expected {' or '.join(_SUFFIXES)}", "medcli reconstruct writes both"
+        )
     check_readable(cloud)
 
 

@@ -24,7 +24,7 @@ PANELS = {
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
         "--protocol --visible-threshold --fail-under --refine --kind --voxel-mm --least-similarity --search --smooth "
-        "--model --mirrored "
+        "--model --mirrored --starts --success-mm --success-deg "
         "--to --resample --size --sample --all --quick --data-only --seed"
     ),
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",

@@ -1,8 +1,8 @@
 """Point clouds of a leg as freehand sweeps and a network's masks give them: one-sided, noisy, with false surfaces.
 
-Every frame of a sweep is a fan of parallel beams; the first surface that a beam meets is the bone it shows. Each frame is
-off by its tracking, each mask lies a little too deep or too shallow along smooth curves, parts are missing, and false
-surfaces (fascia, reverberation, another bone's edge) lie where there is no bone.
+Every frame of a sweep is a fan of parallel beams; the first surface that a beam meets is the bone it shows. Each frame
+is off by its tracking, each mask lies a little too deep or too shallow along smooth curves, parts are missing, and
+false surfaces (fascia, reverberation, another bone's edge) lie where there is no bone.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def scan_leg(
 def first_surface_depths(
     triangles: NDArray[np.float64], image_to_ct: NDArray[np.float64], beams: int
 ) -> NDArray[np.float64]:
-    """Depth (beams,) in millimetres at which each beam of a frame first meets a triangle (F, 3, 3); NaN: it meets none."""
+    """Depth (beams,) in mm at which each beam of a frame first meets a triangle (F, 3, 3); NaN: it meets none."""
     axis, origin = image_to_ct[:3, 2], image_to_ct[:3, 3]
     height = (triangles - origin) @ axis
     cut = triangles[(height.min(axis=1) < _MARGIN_MM) & (height.max(axis=1) > -_MARGIN_MM)]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 VOXEL_MM = 1.5
-MOST_POINTS = 5_000
+MOST_POINTS = 4_000
 """Points that a registration works on; larger clouds are thinned with larger cubes."""
 NEIGHBOURS = 16
 OUTLIER_DEVIATIONS = 2.0
@@ -48,7 +48,7 @@ def clean_cloud(points: NDArray[np.float64]) -> CleanCloud:
         voxel *= max(1.1, float(np.sqrt(len(thinned) / MOST_POINTS)))
         thinned = _cube_means(points, voxel)
     count = min(NEIGHBOURS, len(thinned) - 1)
-    apart = cKDTree(thinned).query(thinned, count + 1)[0][:, 1:].mean(axis=1)
+    apart = np.asarray(cKDTree(thinned).query(thinned, count + 1)[0])[:, 1:].mean(axis=1)
     keep = apart <= apart.mean() + OUTLIER_DEVIATIONS * apart.std()
     kept = np.ascontiguousarray(thinned[keep])
     return CleanCloud(kept, _normals(kept), len(points), int(np.count_nonzero(~keep)), voxel)
@@ -72,7 +72,7 @@ def _normals(points: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.spatial import cKDTree
 
     count = min(_NORMAL_NEIGHBOURS, len(points))
-    _, near = cKDTree(points).query(points, count)
+    near = np.asarray(cKDTree(points).query(points, count)[1])
     local = points[near] - points[near].mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
     normals = vectors[:, :, 0].copy()

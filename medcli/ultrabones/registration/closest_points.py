@@ -1,4 +1,4 @@
-"""The nearest point of a bone's surface, and the normal of the triangle it lies on: exact, through the tree of boxes."""
+"""The nearest point of a bone's surface, and the normal of its triangle: exact, through the tree of boxes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def closest_points(
     """Nearest surface point of each of points (N, 3).
 
     Returns:
-        (N, 3) nearest points; (N, 3) unit normals of their triangles; (N,) number of the surface, -1 where none is nearer
-        than ``limit_mm`` (then the point itself is returned, with a normal of zeros).
+        (N, 3) nearest points; (N, 3) unit normals of their triangles; (N,) number of the surface, -1 where none is
+        nearer than ``limit_mm`` (then the point itself is returned, with a normal of zeros).
     """
     points = np.ascontiguousarray(points, np.float64)
     nearest, normals = points.copy(), np.zeros_like(points)

@@ -40,7 +40,9 @@ def check_cloud(path: Path) -> None:
         DataError: one of these does not hold.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path} is not a point cloud: expected {' or '.join(SUFFIXES)}", "medcli reconstruct writes both")
+        raise DataError(
+            f"{path} is not a point cloud: expected {' or '.join(SUFFIXES)}", "medcli reconstruct writes both"
+        )
     check_readable(path)
     if path.stat().st_size == 0:
         raise DataError(f"point cloud {path} is empty", "write it again")
@@ -104,11 +106,15 @@ def read_matrix(path: Path) -> NDArray[np.float64]:
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a 4 x 4 matrix: {error}", "write 16 numbers, row by row") from error
     if matrix.size != 16:
-        raise DataError(f"{path} holds {quantity(matrix.size, 'number')}, expected 16", "write a 4 x 4 matrix row by row")
+        raise DataError(
+            f"{path} holds {quantity(matrix.size, 'number')}, expected 16", "write a 4 x 4 matrix row by row"
+        )
     matrix = matrix.reshape(4, 4)
     rigid = np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-3) and np.linalg.det(matrix[:3, :3]) > 0
     if not (np.isfinite(matrix).all() and rigid and np.allclose(matrix[3], [0, 0, 0, 1], atol=1e-6)):
-        raise DataError(f"{path} is not a rigid transform", "the upper left 3 x 3 must be a rotation, the last row 0 0 0 1")
+        raise DataError(
+            f"{path} is not a rigid transform", "the upper left 3 x 3 must be a rotation, the last row 0 0 0 1"
+        )
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     matrix[:3, :3] = u @ vt
     return matrix
@@ -120,9 +126,11 @@ def _read_xyz(path: Path) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            table = pd.read_csv(
-                path, sep=r"\s+|,", header=None, usecols=[0, 1, 2], comment="#", engine="python"
-            ) if _has_commas(path) else pd.read_csv(path, sep=r"\s+", header=None, usecols=[0, 1, 2], comment="#")
+            table = (
+                pd.read_csv(path, sep=r"\s+|,", header=None, usecols=[0, 1, 2], comment="#", engine="python")
+                if _has_commas(path)
+                else pd.read_csv(path, sep=r"\s+", header=None, usecols=[0, 1, 2], comment="#")
+            )
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise ValueError(f"expected three numbers in each line ({error})") from error
     columns = [pd.to_numeric(table[number], errors="coerce") for number in range(3)]

@@ -1,9 +1,11 @@
-"""How well each of the six directions of a pose is determined by the points: standard errors, and the names of those that are not.
+"""How well each of the six directions of a pose is determined by the points: standard errors, and the names of those
+that are not.
 
 Information A = sum w J J', J the change of a point's distance with the pose. Errors of neighbouring points are not
 independent (one mask, one pose of the probe), so the points of one 10 mm cube count as one error of the size of the
-residuals: covariance A^-1 B A^-1 with B = s^2 sum over cubes of (sum w J)(sum w J)'. To it comes an error that all points
-share, 0.3 mm across the surface (depth of the masks, speed of sound, threshold of the CT): it slides a bone along its taper.
+residuals: covariance A^-1 B A^-1 with B = s^2 sum over cubes of (sum w J)(sum w J)'. To it comes an error that all
+points share, 0.3 mm across the surface (depth of the masks, speed of sound, threshold of the CT): it slides a bone
+along its taper.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class Determination:
         directions: shifts along the three principal axes of the points and turns about them (through their middle).
         centre_mm: (3,) middle of the points in CT.
         lever_mm: root mean square distance of the points from it, by which radians are made millimetres.
-        eigenvalues: (6,) of the information matrix in 1/mm^2, ascending: the square root of an inverse is a standard error.
+        eigenvalues: (6,) of the information matrix in 1/mm^2, ascending: the square root of an inverse is a standard
+            error.
         elongated: whether the points lie along one axis.
     """
 

@@ -1,8 +1,9 @@
 """Starts without a guess: pairs of oriented points of the cloud laid on every pair of the surface that fits them.
 
-Two points with normals, far apart, fix a pose: their distance and the angles of their normals to each other and to the line
-between them (point pair features, Drost et al. 2010) leave few pairs of the surface's samples that fit. Each of these is
-tried; a pose counts by how near a few dozen points of the cloud come to the surface. Pairs are drawn with a fixed seed.
+Two points with normals, far apart, fix a pose: their distance and the angles of their normals to each other and to the
+line between them (point pair features, Drost et al. 2010) leave few pairs of the surface's samples that fit. Each of
+these is tried; a pose counts by how near a few dozen points of the cloud come to the surface. Pairs are drawn with a
+fixed seed.
 """
 
 from __future__ import annotations
@@ -102,13 +103,13 @@ def _poses_of_pair(
                     if place >= 0:
                         scores[place] = score
                         poses[place] = pose
-                        worst = np.argmax(scores)
+                        worst = int(np.argmax(scores))
     return poses, scores
 
 
 @njit()
 def _place_for(pose, score, poses, scores, pair, worst):
-    """Where to keep a pose: in place of a worse one that is alike, -1 where a better one is alike, else of the worst."""
+    """Where to keep a pose: in place of a worse one alike, -1 where a better one is alike, else of the worst."""
     ends = np.empty((2, 3))
     for k in range(2):
         for row in range(3):
@@ -133,7 +134,14 @@ def _probe(pose, point, samples, normals, grid, origin, cell, cap):
     y = pose[1, 0] * point[0] + pose[1, 1] * point[1] + pose[1, 2] * point[2] + pose[1, 3]
     z = pose[2, 0] * point[0] + pose[2, 1] * point[1] + pose[2, 2] * point[2] + pose[2, 3]
     i, j, k = int((x - origin[0]) / cell), int((y - origin[1]) / cell), int((z - origin[2]) / cell)
-    if x < origin[0] or y < origin[1] or z < origin[2] or i >= grid.shape[0] or j >= grid.shape[1] or k >= grid.shape[2]:
+    if (
+        x < origin[0]
+        or y < origin[1]
+        or z < origin[2]
+        or i >= grid.shape[0]
+        or j >= grid.shape[1]
+        or k >= grid.shape[2]
+    ):
         return cap
     s = grid[i, j, k]
     dx, dy, dz = x - samples[s, 0], y - samples[s, 1], z - samples[s, 2]

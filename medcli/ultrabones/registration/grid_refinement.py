@@ -59,7 +59,14 @@ def _nearest(pose, point, grid, origin, cell):
     y = pose[1, 0] * point[0] + pose[1, 1] * point[1] + pose[1, 2] * point[2] + pose[1, 3]
     z = pose[2, 0] * point[0] + pose[2, 1] * point[1] + pose[2, 2] * point[2] + pose[2, 3]
     i, j, k = int((x - origin[0]) / cell), int((y - origin[1]) / cell), int((z - origin[2]) / cell)
-    if x < origin[0] or y < origin[1] or z < origin[2] or i >= grid.shape[0] or j >= grid.shape[1] or k >= grid.shape[2]:
+    if (
+        x < origin[0]
+        or y < origin[1]
+        or z < origin[2]
+        or i >= grid.shape[0]
+        or j >= grid.shape[1]
+        or k >= grid.shape[2]
+    ):
         return x, y, z, -1
     return x, y, z, grid[i, j, k]
 
@@ -103,7 +110,7 @@ def _step(pose, points, centre, samples, normals, grid, origin, cell, width):
 
 @njit()
 def apply_motion(pose, step, about):
-    """Turn a pose (4, 4) about a point by the rotation vector ``step[:3]`` (radians) and move it by ``step[3:]``, mm."""
+    """Turn a pose (4, 4) about a point by the rotation vector ``step[:3]`` (radians); move it by ``step[3:]``, mm."""
     angle = np.sqrt((step[:3] ** 2).sum())
     rotation = np.eye(3)
     if angle > 1e-14:

@@ -21,9 +21,9 @@ APART_MM = 5.0
 """Poses count as different when they move the points apart by more than this (root mean square)."""
 CELL_MM = 10.0
 """Errors of points in one cube of this size are taken as one error."""
+MOST_HYPOTHESES = 3
 _FEW, _MANY, _EXACT = 150, 800, 1_000
-_FIRST, _SECOND, _EXACTLY = 80, 6, 3
-_ROUGH_ROUNDS = 10
+_FIRST, _SECOND, _ROUGH_ROUNDS = 80, 6, 10
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class Hypothesis:
     cost: float
 
 
-def find_hypotheses(cloud: CleanCloud, target: BoneTarget, seed: int = 0) -> list[Hypothesis]:
-    """Different poses of a cloud, best first; at least one.
+def find_hypotheses(
+    cloud: CleanCloud, target: BoneTarget, seed: int = 0, most: int = MOST_HYPOTHESES
+) -> list[Hypothesis]:
+    """Different poses of a cloud, best first; at least one, at most ``most``.
 
     The points that each stage looks at, and the pairs that starts come from, are drawn with ``seed``.
     """
@@ -48,7 +50,7 @@ def find_hypotheses(cloud: CleanCloud, target: BoneTarget, seed: int = 0) -> lis
     poses = poses[different(poses, costs, few, 4.0, _FIRST)]
     poses, costs = refine_on_grid(poses, many, target, (8.0, 3.0), 20, 4.0)
     poses = poses[different(poses, costs, few, APART_MM, _SECOND)]
-    return refine_exactly(poses, cloud, target, exact)
+    return refine_exactly(poses, cloud, target, exact, most)
 
 
 def refine_exactly(
@@ -56,6 +58,7 @@ def refine_exactly(
     cloud: CleanCloud,
     target: BoneTarget,
     points: NDArray[np.float64] | None = None,
+    most: int = MOST_HYPOTHESES,
 ) -> list[Hypothesis]:
     """Hypotheses from poses near their optima, best first; ``points``: a part of the cloud for a first round."""
     found = np.asarray(poses)
@@ -63,7 +66,7 @@ def refine_exactly(
         rough = [fit_to_surface(pose, points, target.surfaces, _ROUGH_ROUNDS) for pose in found]
         costs = np.array([cost_of(fit) for fit in rough])
         found = np.stack([fit.pose for fit in rough])
-        found = found[different(found, costs, cloud.points, APART_MM, _EXACTLY)]
+        found = found[different(found, costs, cloud.points, APART_MM, most)]
     fits = [fit_to_surface(pose, cloud.points, target.surfaces) for pose in found]
     costs, found = np.array([cost_of(fit) for fit in fits]), np.stack([fit.pose for fit in fits])
     kept = different(found, costs, cloud.points, APART_MM, len(found))

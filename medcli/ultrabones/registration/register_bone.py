@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +65,9 @@ def register_bone(
 ) -> RegisterBoneResult:
     """Register the points of ``cloud`` to the meshes in ``meshes`` and write ``out`` (JSON) and its companions.
 
-    ``<stem>.json`` holds the result, ``<stem>.txt`` the 4 x 4 matrix (cloud to CT, row by row), ``<stem>.ply`` the cloud in
-    CT with its distances, ``<stem>.png`` the figure. A result that was made from the same things is left alone.
+    ``<stem>.json`` holds the result, ``<stem>.txt`` the 4 x 4 matrix (cloud to CT, row by row), ``<stem>.ply`` the
+    cloud in CT with its distances, ``<stem>.png`` the figure. A result that was made from the same things is left
+    alone.
 
     Raises:
         DataError: cloud, meshes or start cannot be used; says why.
@@ -74,7 +77,9 @@ def register_bone(
         start = read_matrix(init) if init else None
         points = read_cloud(cloud)
         surfaces = load_surfaces(paths)
-    made_from = fingerprint(points.points.tobytes(), digest(surfaces), repr((seed, None if start is None else start.tolist())))
+    made_from = fingerprint(
+        points.points.tobytes(), digest(surfaces), repr((seed, None if start is None else start.tolist()))
+    )
     files = tuple(out.with_suffix(suffix).name for suffix in (".json", ".txt", ".ply", ".png"))
     earlier = None if overwrite else _read_earlier(out, made_from, files)
     if earlier is None:
@@ -131,28 +136,23 @@ def _read_earlier(out: Path, made_from: str, files: tuple[str, ...]) -> BoneRegi
         return None
 
 
-def registration_from(values: dict[str, object]) -> BoneRegistration:
+def registration_from(values: Mapping[str, Any]) -> BoneRegistration:
     """A registration from its JSON object.
 
     Raises:
         KeyError, TypeError: it is of another version.
     """
-    content: dict[str, object] = dict(values)
-    determination = dict(content["determination"])  # type: ignore[call-overload]
-    determination["directions"] = tuple(
-        Direction(**{**one, "axis": tuple(one["axis"])}) for one in determination["directions"]
-    )
-    for name in ("centre_mm", "eigenvalues"):
-        determination[name] = tuple(determination[name])
-    content["determination"] = Determination(**determination)
-    if content["runner_up"] is not None:
-        runner_up = dict(content["runner_up"])  # type: ignore[call-overload]
-        content["runner_up"] = RunnerUp(**{**runner_up, "transform": tuple(map(tuple, runner_up["transform"]))})
-    if content["distance_mm"] is not None:
-        content["distance_mm"] = DistanceSummary(**content["distance_mm"])  # type: ignore[arg-type]
-    by_bone: dict[str, dict[str, float]] = content["by_bone"]  # type: ignore[assignment]
-    content["by_bone"] = {name: DistanceSummary(**one) for name, one in by_bone.items()}
-    content["transform"] = tuple(map(tuple, content["transform"]))  # type: ignore[arg-type]
-    for name in ("reasons", "undetermined"):
-        content[name] = tuple(content[name])  # type: ignore[arg-type]
-    return BoneRegistration(**content)  # type: ignore[arg-type]
+    of = values["determination"]
+    directions = tuple(Direction(**{**one, "axis": tuple(one["axis"])}) for one in of["directions"])
+    vectors = {name: tuple(of[name]) for name in ("centre_mm", "eigenvalues")}
+    other, distance = values["runner_up"], values["distance_mm"]
+    changed = {
+        "determination": Determination(**{**of, **vectors, "directions": directions}),
+        "runner_up": other and RunnerUp(**{**other, "transform": tuple(map(tuple, other["transform"]))}),
+        "distance_mm": distance and DistanceSummary(**distance),
+        "by_bone": {name: DistanceSummary(**one) for name, one in values["by_bone"].items()},
+        "transform": tuple(map(tuple, values["transform"])),
+        "reasons": tuple(values["reasons"]),
+        "undetermined": tuple(values["undetermined"]),
+    }
+    return BoneRegistration(**{**values, **changed})

@@ -58,7 +58,8 @@ class BoneRegistration:
         transform: (4, 4), cloud to CT: p_ct = M p_cloud, millimetres.
         points, points_used: points that came, and points after thinning and without statistical outliers.
         explained: share of the points used that are within 2 mm of a bone.
-        distance_mm: exact distances of the explained points as they came (at most 200,000 of them) to the nearest triangle.
+        distance_mm: exact distances of the explained points as they came (at most 200,000 of them) to the nearest
+            triangle.
         by_bone: the same for the points nearest to each bone, by bone.
         cost: mean distance of the points used, each at most 2 mm, as a share of it: 0 to 1.
         determination: standard errors of the six directions.
@@ -110,15 +111,13 @@ def register_cloud(
     cloud = clean_cloud(points)
     hypotheses = _hypotheses(cloud, target, init, seed)
     best = hypotheses[0]
-    mirror = find_hypotheses(mirrored(cloud), target, seed)[0] if other_side and init is None else None
+    mirror = find_hypotheses(mirrored(cloud), target, seed, most=1)[0] if other_side and init is None else None
     lead = lead_of(best.fit, mirror.fit, cloud.points) if mirror else None
     runner_up = _runner_up(best, hypotheses[1], cloud) if len(hypotheses) > 1 else None
     return _conclude(points, cloud, target, best, runner_up, lead)
 
 
-def _hypotheses(
-    cloud: CleanCloud, target: BoneTarget, init: NDArray[np.float64] | None, seed: int
-) -> list[Hypothesis]:
+def _hypotheses(cloud: CleanCloud, target: BoneTarget, init: NDArray[np.float64] | None, seed: int) -> list[Hypothesis]:
     if init is None:
         return find_hypotheses(cloud, target, seed)
     from medcli.ultrabones.registration.grid_refinement import refine_on_grid
@@ -139,9 +138,7 @@ def _conclude(
     determination = determine(best.fit, cloud.points)
     median = float(np.median(best.fit.distances[explained])) if explained.any() else WITHIN_MM
     share = float(explained.mean())
-    status, reasons = judge(
-        Evidence(share, median, runner_up.lead if runner_up else None, mirror_lead, determination)
-    )
+    status, reasons = judge(Evidence(share, median, runner_up.lead if runner_up else None, mirror_lead, determination))
     distance, by_bone = _measured(points, target, best.fit.pose)
     return BoneRegistration(
         status=status,

@@ -48,7 +48,7 @@ class SurfaceFit:
 def fit_to_surface(
     start: NDArray[np.float64], points: NDArray[np.float64], surfaces: Sequence[Surface], rounds: int = _ROUNDS
 ) -> SurfaceFit:
-    """Refine a pose (4, 4) of points (N, 3): Tukey's weights within a band that the residuals set, steps that descend."""
+    """Refine a pose (4, 4) of points (N, 3): Tukey's weights in a band set by the residuals, steps that descend."""
     pose, damping = start.copy(), 1e-3
     state = _linearise(pose, points, surfaces)
     for _ in range(rounds):
@@ -74,9 +74,7 @@ def fit_to_surface(
     return state
 
 
-def _linearise(
-    pose: NDArray[np.float64], points: NDArray[np.float64], surfaces: Sequence[Surface]
-) -> SurfaceFit:
+def _linearise(pose: NDArray[np.float64], points: NDArray[np.float64], surfaces: Sequence[Surface]) -> SurfaceFit:
     moved = transform_points(pose, points)
     nearest, normals, owner = closest_points(moved, surfaces, FAR_MM)
     apart = moved - nearest

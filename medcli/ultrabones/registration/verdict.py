@@ -25,7 +25,8 @@ class Evidence:
         explained: share of the thinned cloud within 2 mm of a bone.
         median_mm: median distance of these.
         lead: over the runner-up, in standard errors; None: there is none, or no search was made.
-        mirror_lead: over the best pose of the mirror image; negative where the mirror image fits better; None: not looked at.
+        mirror_lead: over the best pose of the mirror image; negative where the mirror image fits better; None: not
+            looked at.
         determination: of the six directions.
     """
 
@@ -56,7 +57,9 @@ def judge(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
             "these are the meshes of the other leg, or the cloud is mirrored"
         )
     elif mirror is not None and mirror < LEAD:
-        doubts.append(f"this leg cannot be told from its mirror image (lead {mirror:.1f} standard errors, {LEAD:g} needed)")
+        doubts.append(
+            f"this leg cannot be told from its mirror image (lead {mirror:.1f} standard errors, {LEAD:g} needed)"
+        )
     if evidence.lead is not None and evidence.lead < LEAD:
         doubts.append(f"another pose fits about as well (lead {evidence.lead:.1f} standard errors, {LEAD:g} needed)")
     undetermined = evidence.determination.undetermined
