@@ -115,6 +115,18 @@ TESTED_IN = {
         "ultrabones/pose_refinement/refine_record"
     ),
     "ultrabones/reconstruction/test_reconstruct.py": "cli/reconstruct ultrabones/reconstruction/figure",
+    "ultrabones/registration/test_evaluate_registration.py": (
+        "cli/evaluate/registration ultrabones/registration/record_clouds"
+    ),
+    "ultrabones/registration/test_register_bone.py": (
+        "cli/register/bone report/bone_registration ultrabones/registration/mesh_folder workspace/bone_figures"
+    ),
+    "ultrabones/registration/test_register_cloud.py": (
+        "ultrabones/registration/clean_cloud ultrabones/registration/determined_directions "
+        "ultrabones/registration/global_start ultrabones/registration/grid_refinement "
+        "ultrabones/registration/hypotheses ultrabones/registration/surface_fit "
+        "ultrabones/registration/surface_samples ultrabones/registration/verdict"
+    ),
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
     "ultrabones/segmentation/test_onnx_export.py": "cli/export",
     "ultrabones/segmentation/test_predict.py": "ultrabones/segmentation/frame_reader cli/predict",

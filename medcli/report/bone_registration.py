@@ -137,7 +137,7 @@ def _alternatives(one: Json) -> Table | Note:
         rows.append(["mirror image of the meshes", "meshes of the other leg", number(one["mirror_lead"], 1)])
     if not rows:
         return Note("No other pose was looked for: a start was given, or all starts led to the same pose.")
-    caption = "How far the pose leads others, in standard errors. Less than 3: cannot be told apart; negative: it fits worse."
+    caption = "How far the pose leads others, in standard errors. Less than 3: not told apart; negative: it fits worse."
     return Table(["other", "what", "lead"], rows, caption)
 
 

@@ -12,6 +12,7 @@ MOST_POINTS = 4_000
 """Points that a registration works on; larger clouds are thinned with larger cubes."""
 NEIGHBOURS = 16
 OUTLIER_DEVIATIONS = 2.0
+SPARSE = 0.1
 _NORMAL_NEIGHBOURS = 24
 
 
@@ -35,7 +36,7 @@ class CleanCloud:
 
 
 def clean_cloud(points: NDArray[np.float64]) -> CleanCloud:
-    """Thin points (N, 3) to their means in cubes, leave statistical outliers out and estimate normals.
+    """Thin points (N, 3) to their means in cubes, leave sparse cubes and outliers out, and estimate normals.
 
     A point is an outlier when the mean distance to its 16 nearest neighbours exceeds the mean over all by two standard
     deviations (Rusu et al. 2008, as in the Point Cloud Library).
@@ -43,26 +44,32 @@ def clean_cloud(points: NDArray[np.float64]) -> CleanCloud:
     from scipy.spatial import cKDTree
 
     voxel = VOXEL_MM
-    thinned = _cube_means(points, voxel)
+    thinned, sparse = _cube_means(points, voxel)
     while len(thinned) > MOST_POINTS * 1.15:
         voxel *= max(1.1, float(np.sqrt(len(thinned) / MOST_POINTS)))
-        thinned = _cube_means(points, voxel)
+        thinned, sparse = _cube_means(points, voxel)
     count = min(NEIGHBOURS, len(thinned) - 1)
     apart = np.asarray(cKDTree(thinned).query(thinned, count + 1)[0])[:, 1:].mean(axis=1)
     keep = apart <= apart.mean() + OUTLIER_DEVIATIONS * apart.std()
     kept = np.ascontiguousarray(thinned[keep])
-    return CleanCloud(kept, _normals(kept), len(points), int(np.count_nonzero(~keep)), voxel)
+    return CleanCloud(kept, _normals(kept), len(points), int(np.count_nonzero(~keep)) + sparse, voxel)
 
 
-def _cube_means(points: NDArray[np.float64], edge: float) -> NDArray[np.float64]:
-    """The mean of the points in each cube that holds one, (M, 3), in the order of the cubes."""
+def _cube_means(points: NDArray[np.float64], edge: float) -> tuple[NDArray[np.float64], int]:
+    """The mean of the points in each cube, (M, 3), in the order of the cubes; and how many sparse cubes were left out.
+
+    In a dense cloud (every pixel of a mask) a cube that holds less than a tenth of what the cube of the median point
+    holds is a stray one; else strays, each in a cube of its own, would outnumber the bone.
+    """
     cells = np.floor((points - points.min(axis=0)) / edge).astype(np.int64)
     shape = cells.max(axis=0) + 1
     flat = (cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2]
     del cells
     _, index = np.unique(flat, return_inverse=True)
     number = np.bincount(index)
-    return np.stack([np.bincount(index, points[:, axis]) / number for axis in range(3)], axis=1)
+    dense = number >= SPARSE * np.median(number[index])
+    means = np.stack([np.bincount(index, points[:, axis])[dense] / number[dense] for axis in range(3)], axis=1)
+    return means, int(np.count_nonzero(~dense))
 
 
 def _normals(points: NDArray[np.float64]) -> NDArray[np.float64]:

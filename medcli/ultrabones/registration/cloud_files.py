@@ -126,12 +126,13 @@ def _read_xyz(path: Path) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            table = (
-                pd.read_csv(path, sep=r"\s+|,", header=None, usecols=[0, 1, 2], comment="#", engine="python")
-                if _has_commas(path)
-                else pd.read_csv(path, sep=r"\s+", header=None, usecols=[0, 1, 2], comment="#")
-            )
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            if _has_commas(path):
+                table = pd.read_csv(
+                    path, sep=r"\s*,\s*|\s+", header=None, usecols=[0, 1, 2], comment="#", engine="python"
+                )
+            else:
+                table = pd.read_csv(path, sep=r"\s+", header=None, usecols=[0, 1, 2], comment="#")
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
             raise ValueError(f"expected three numbers in each line ({error})") from error
     columns = [pd.to_numeric(table[number], errors="coerce") for number in range(3)]
     return np.stack([column.to_numpy(np.float64) for column in columns], axis=1)

@@ -5,7 +5,8 @@ Information A = sum w J J', J the change of a point's distance with the pose. Er
 independent (one mask, one pose of the probe), so the points of one 10 mm cube count as one error of the size of the
 residuals: covariance A^-1 B A^-1 with B = s^2 sum over cubes of (sum w J)(sum w J)'. To it comes an error that all
 points share, 0.3 mm across the surface (depth of the masks, speed of sound, threshold of the CT): it slides a bone
-along its taper.
+along its taper. J is taken with normals averaged over some 4 mm of the surface: facets and steps of a mesh from CT,
+smaller than the residuals, would else seem to hold a shaft in its turn.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from medcli.core.rigid_transforms import transform_points
 from medcli.ultrabones.registration.hypotheses import cells_of
 from medcli.ultrabones.registration.surface_fit import SurfaceFit
+from medcli.ultrabones.registration.surface_samples import BoneTarget
 
 LIMIT_MM, LIMIT_DEG = 1.0, 1.0
 """A direction whose standard error exceeds this is not determined."""
@@ -25,6 +27,7 @@ COMMON_MM = 0.3
 LEAST_RESIDUAL_MM = 0.2
 """Residuals below it are not believed: a mesh from CT is no better."""
 _ELONGATED = 2.0
+_SMOOTHED_OVER = 24  # samples, 1.6 mm apart
 _UNKNOWN = 999.0
 
 
@@ -54,8 +57,9 @@ class Determination:
     """What the points say about the pose.
 
     Attributes:
-        directions: shifts along the three principal axes of the points and turns about them (through their middle).
-        centre_mm: (3,) middle of the points in CT.
+        directions: shifts along the three principal axes of the points and turns about them.
+        centre_mm: (3,) where the shifts are counted and the axes of the turns pass, in CT: the middle of the points; of
+            long ones, the point beside it about which they turn without a shift.
         lever_mm: root mean square distance of the points from it, by which radians are made millimetres.
         eigenvalues: (6,) of the information matrix in 1/mm^2, ascending: the square root of an inverse is a standard
             error.
@@ -80,7 +84,7 @@ class Determination:
         )
 
 
-def determine(fit: SurfaceFit, points: NDArray[np.float64]) -> Determination:
+def determine(fit: SurfaceFit, points: NDArray[np.float64], target: BoneTarget) -> Determination:
     """Standard errors of the pose of points (N, 3) in the directions of their principal axes."""
     used = fit.weights > 0
     moved = transform_points(fit.pose, points[used])
@@ -89,15 +93,22 @@ def determine(fit: SurfaceFit, points: NDArray[np.float64]) -> Determination:
     axes = (vectors[:, ::-1] * np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])[::-1]).T
     extent = np.sqrt(np.maximum(lengths[::-1], 0))
     lever = max(float(np.sqrt((apart**2).sum(axis=1).mean())) if len(apart) else 0.0, 1.0)
-    covariance = _covariance(fit, points, used, axes, lever)
+    normals = _smooth_normals(moved, target)
+    jacobian = np.concatenate([np.cross(apart, normals) @ axes.T / lever, normals @ axes.T], axis=1)
+    covariance = _covariance(fit, points, used, jacobian)
     elongated = bool(extent[0] > _ELONGATED * max(extent[1], 1e-9))
+    middle = fit.centre
+    if elongated:
+        aside = _free_axis(covariance, lever)
+        covariance = _about(covariance, aside, lever)
+        middle = middle + aside @ axes
     errors = np.sqrt(np.maximum(np.diag(covariance), 0))
     shifts = [_direction("shift", axes[k], float(errors[3 + k]), _name("shift", k, elongated)) for k in range(3)]
     turns = [
         _direction("turn", axes[k], float(np.degrees(errors[k] / lever)), _name("turn", k, elongated)) for k in range(3)
     ]
     values = np.sort(1 / np.maximum(np.linalg.eigvalsh(covariance), 1e-12))
-    x, y, z = (float(round(value, 3)) for value in fit.centre)
+    x, y, z = (float(round(value, 3)) for value in middle)
     return Determination(
         (*shifts, *turns), (x, y, z), round(lever, 2), tuple(float(f"{v:.4g}") for v in values), elongated
     )
@@ -107,16 +118,14 @@ def _covariance(
     fit: SurfaceFit,
     points: NDArray[np.float64],
     used: NDArray[np.bool_],
-    axes: NDArray[np.float64],
-    lever: float,
+    jacobian: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """(6, 6) in mm^2: turns about the axes (times the lever), then shifts along them."""
-    jacobian, weights = fit.jacobian[used] * fit.outside[used, None], fit.weights[used]
-    rotated = np.concatenate([jacobian[:, :3] @ axes.T / lever, jacobian[:, 3:] @ axes.T], axis=1)
-    weighted = rotated * weights[:, None]
-    information = weighted.T @ rotated
+    weights = fit.weights[used]
     if not len(weights):
         return np.eye(6) * _UNKNOWN**2
+    weighted = jacobian * weights[:, None]
+    information = weighted.T @ jacobian
     residual = np.sqrt((weights * fit.distances[used] ** 2).sum() / max(weights.sum(), 1e-9))
     size = max(float(residual) * 1.2, LEAST_RESIDUAL_MM)  # the weights shorten the tail of the residuals
     cells = cells_of(points[used])
@@ -127,6 +136,39 @@ def _covariance(
     covariance = inverse @ (size**2 * sums.T @ sums) @ inverse + np.outer(common, common)
     weak = values < 1e-6 * values[-1]
     return np.asarray(covariance + (vectors[:, weak] * _UNKNOWN**2) @ vectors[:, weak].T)
+
+
+def _free_axis(covariance: NDArray[np.float64], lever: float) -> NDArray[np.float64]:
+    """Where (3,), beside the middle, the axis passes about which a long bone turns without a shift of its own.
+
+    One side of a shaft is seen, so its axis does not pass through the middle of the points: about that middle an
+    undetermined turn would look like an undetermined shift as well.
+    """
+    along = np.array([0.0, *covariance[4:, 0]]) * lever / max(covariance[0, 0], 1e-12)
+    aside = np.cross([1.0, 0.0, 0.0], along)
+    return np.asarray(aside * min(1.0, lever / max(float(np.linalg.norm(aside)), 1e-9)))
+
+
+def _about(covariance: NDArray[np.float64], aside: NDArray[np.float64], lever: float) -> NDArray[np.float64]:
+    """The covariance with the shifts at a point ``aside`` of the middle, in axes' coordinates."""
+    change = np.eye(6)
+    for turn in range(3):
+        change[3:, turn] = np.cross(np.eye(3)[turn], aside) / lever
+    return np.asarray(change @ covariance @ change.T)
+
+
+def _smooth_normals(places: NDArray[np.float64], target: BoneTarget) -> NDArray[np.float64]:
+    """Unit normals (N, 3) of the surface near places (N, 3), each the mean over the samples around on the same side."""
+    from scipy.spatial import cKDTree
+
+    if not len(places):
+        return places
+    count = min(_SMOOTHED_OVER, len(target.points))
+    near = np.asarray(cKDTree(target.points).query(places, count)[1]).reshape(len(places), count)
+    around, own = target.normals[near], target.normals[near[:, 0]]
+    same = np.einsum("nki,ni->nk", around, own) > 0
+    mean = (around * same[:, :, None]).sum(axis=1)
+    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9))
 
 
 def _direction(kind: str, axis: NDArray[np.float64], error: float, name: str) -> Direction:

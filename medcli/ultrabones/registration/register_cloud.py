@@ -135,7 +135,7 @@ def _conclude(
     mirror_lead: float | None,
 ) -> BoneRegistration:
     explained = best.fit.distances < WITHIN_MM
-    determination = determine(best.fit, cloud.points)
+    determination = determine(best.fit, cloud.points, target)
     median = float(np.median(best.fit.distances[explained])) if explained.any() else WITHIN_MM
     share = float(explained.mean())
     status, reasons = judge(Evidence(share, median, runner_up.lead if runner_up else None, mirror_lead, determination))

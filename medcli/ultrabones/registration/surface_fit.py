@@ -30,8 +30,6 @@ class SurfaceFit:
         band_mm: points farther than this were left out.
         weights: (N,) of the last step, 0 for those left out.
         jacobian: (N, 6) change of the distance, for a rotation vector (radians, about ``centre``) and a shift (mm).
-        outside: (N,) 1 for points outside of the bone, -1 for those inside: the distance's sign.
-        owner: (N,) number of the nearest surface, -1 where all are too far.
         centre: (3,) middle of the points with weight, in CT.
     """
 
@@ -40,8 +38,6 @@ class SurfaceFit:
     band_mm: float
     weights: NDArray[np.float64]
     jacobian: NDArray[np.float64]
-    outside: NDArray[np.float64]
-    owner: NDArray[np.int64]
     centre: NDArray[np.float64]
 
 
@@ -87,8 +83,7 @@ def _linearise(pose: NDArray[np.float64], points: NDArray[np.float64], surfaces:
     total = weights.sum()
     centre = (weights[:, None] * moved).sum(axis=0) / total if total > 0 else moved.mean(axis=0)
     jacobian = np.concatenate([np.cross(moved - centre, direction), direction], axis=1)
-    outside = np.where(np.einsum("ij,ij->i", direction, normals) < 0, -1.0, 1.0)
-    return SurfaceFit(pose, distances, band, weights, jacobian, outside, owner, centre)
+    return SurfaceFit(pose, distances, band, weights, jacobian, centre)
 
 
 def _cost(distances: NDArray[np.float64], band: float) -> float:
