@@ -27,6 +27,7 @@ COMMON_MM = 0.3
 LEAST_RESIDUAL_MM = 0.2
 """Residuals below it are not believed: a mesh from CT is no better."""
 _ELONGATED = 2.0
+_ALONG = 0.97
 _SMOOTHED_OVER = 24  # samples, 1.6 mm apart
 _UNKNOWN = 999.0
 
@@ -94,9 +95,18 @@ def determine(fit: SurfaceFit, points: NDArray[np.float64], target: BoneTarget) 
     extent = np.sqrt(np.maximum(lengths[::-1], 0))
     lever = max(float(np.sqrt((apart**2).sum(axis=1).mean())) if len(apart) else 0.0, 1.0)
     normals = _smooth_normals(moved, target)
-    jacobian = np.concatenate([np.cross(apart, normals) @ axes.T / lever, normals @ axes.T], axis=1)
-    covariance = _covariance(fit, points, used, jacobian)
     elongated = bool(extent[0] > _ELONGATED * max(extent[1], 1e-9))
+
+    def covariance_in(axes: NDArray[np.float64]) -> NDArray[np.float64]:
+        jacobian = np.concatenate([np.cross(apart, normals) @ axes.T / lever, normals @ axes.T], axis=1)
+        return _covariance(fit, points, used, jacobian)
+
+    covariance = covariance_in(axes)
+    if elongated:  # the bone's axis is where it slides, not where the points of one side of it lie
+        freest = np.linalg.eigh(covariance[3:, 3:])[1][:, -1]
+        if abs(freest[0]) > _ALONG:
+            axes = _turned_to(axes, (freest * np.sign(freest[0])) @ axes)
+            covariance = covariance_in(axes)
     middle = fit.centre
     if elongated:
         aside = _free_axis(covariance, lever)
@@ -138,6 +148,13 @@ def _covariance(
     return np.asarray(covariance + (vectors[:, weak] * _UNKNOWN**2) @ vectors[:, weak].T)
 
 
+def _turned_to(axes: NDArray[np.float64], first: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axes (3, 3), row by row, whose first one is ``first``, turned by as little as that takes."""
+    second = axes[1] - (axes[1] @ first) * first
+    second /= np.linalg.norm(second)
+    return np.stack([first, second, np.cross(first, second) * np.sign(np.linalg.det(axes))])
+
+
 def _free_axis(covariance: NDArray[np.float64], lever: float) -> NDArray[np.float64]:
     """Where (3,), beside the middle, the axis passes about which a long bone turns without a shift of its own.
 
@@ -158,7 +175,7 @@ def _about(covariance: NDArray[np.float64], aside: NDArray[np.float64], lever: f
 
 
 def _smooth_normals(places: NDArray[np.float64], target: BoneTarget) -> NDArray[np.float64]:
-    """Unit normals (N, 3) of the surface near places (N, 3), each the mean over the samples around on the same side."""
+    """Unit normals (N, 3) of the surface near places (N, 3), smoothed over the samples around on the same side."""
     from scipy.spatial import cKDTree
 
     if not len(places):
@@ -166,8 +183,11 @@ def _smooth_normals(places: NDArray[np.float64], target: BoneTarget) -> NDArray[
     count = min(_SMOOTHED_OVER, len(target.points))
     near = np.asarray(cKDTree(target.points).query(places, count)[1]).reshape(len(places), count)
     around, own = target.normals[near], target.normals[near[:, 0]]
-    same = np.einsum("nki,ni->nk", around, own) > 0
-    mean = (around * same[:, :, None]).sum(axis=1)
+    same = (np.einsum("nki,ni->nk", around, own) > 0)[:, :, None]
+    offsets = target.points[near] - places[:, None]
+    terms = np.concatenate([np.ones((*offsets.shape[:2], 1)), offsets], axis=2) * same
+    gram = np.einsum("nki,nkj->nij", terms, terms) + np.diag([1e-6, 1.0, 1.0, 1.0])
+    mean = np.linalg.solve(gram, np.einsum("nki,nkj->nij", terms, around))[:, 0]  # a line through them, at the place
     return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9))
 
 
