@@ -128,7 +128,8 @@ TESTED_IN = {
         "ultrabones/registration/surface_samples ultrabones/registration/verdict"
     ),
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
-    "ultrabones/segmentation/test_onnx_export.py": "cli/export",
+    "ultrabones/segmentation/onnx_graph/test_export.py": "cli/export",
+    "ultrabones/segmentation/onnx_graph/test_run.py": "ultrabones/segmentation/frame_segmenter",
     "ultrabones/segmentation/test_predict.py": "ultrabones/segmentation/frame_reader cli/predict",
     "ultrabones/segmentation/test_train.py": "cli/train",
     "veriserum/calibration/grid_fit/test_fit_calibration.py": (

@@ -130,7 +130,7 @@ def _check_seg(
     check(check_device, device)
     if predictions:
         check(check_predicted_masks, root, specimens, predictions)
-    newest = None if predictions else check(check_segmentation_checkpoint, checkpoint)
+    newest = None if predictions else check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
     check(check_labelled_frames, *frames)
     check(check_output_folder, out)
     return newest

@@ -122,6 +122,7 @@ def test_a_dry_run_writes_nothing(root: Path) -> None:
     assert contents(root) == before
 
 
+@pytest.mark.deep
 def test_a_dry_run_agrees_with_the_run(root: Path, medcli: Callable) -> None:
     planned = LabelSettings(refine=True, refine_settings=QUICK, overlay=True, dry_run=True)
     real = dataclasses.replace(planned, dry_run=False)
