@@ -119,7 +119,7 @@ TESTED_IN = {
         "cli/evaluate/registration ultrabones/registration/record_clouds"
     ),
     "ultrabones/registration/test_register_bone.py": (
-        "cli/register/bone report/bone_registration ultrabones/registration/mesh_folder workspace/bone_figures"
+        "cli/register/bone report/bones/registration ultrabones/registration/mesh_folder workspace/bone_figures"
     ),
     "ultrabones/registration/test_register_cloud.py": (
         "ultrabones/registration/clean_cloud ultrabones/registration/determined_directions "

@@ -97,7 +97,7 @@ def _show(output: Output, result: RegisterBoneResult, out: Path) -> None:
     if found.runner_up:
         other = found.runner_up
         rows["next pose"] = (
-            f"moves the points by {other.moved_mm:.0f} mm and {other.turned_deg:.0f} degrees; "
+            f"moves the points by {other.displacement_mm:.0f} mm and {other.rotation_deg:.0f} degrees; "
             f"{'trails' if other.lead >= 0 else 'leads'} by {abs(other.lead):.1f} standard errors"
         )
     if found.mirror_lead is not None:

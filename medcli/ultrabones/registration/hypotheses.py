@@ -121,7 +121,7 @@ def mirrored(cloud: CleanCloud) -> CleanCloud:
     return CleanCloud(points, normals, cloud.given, cloud.outliers, cloud.voxel_mm)
 
 
-def displacement_mm(one: NDArray[np.float64], other: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+def displacement_between(one: NDArray[np.float64], other: NDArray[np.float64], points: NDArray[np.float64]) -> float:
     """Root mean square by which two poses move points (N, 3) apart."""
     apart = transform_points(one, points) - transform_points(other, points)
     return float(np.sqrt((apart**2).sum(axis=1).mean()))

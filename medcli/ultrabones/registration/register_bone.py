@@ -25,7 +25,7 @@ from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary, surfac
 from medcli.ultrabones.registration.cloud_files import read_cloud, read_matrix
 from medcli.ultrabones.registration.determined_directions import Determination, Direction
 from medcli.ultrabones.registration.mesh_folder import meshes_in
-from medcli.ultrabones.registration.register_cloud import BoneRegistration, RunnerUp, register_cloud, some_of
+from medcli.ultrabones.registration.register_cloud import BoneRegistration, RunnerUp, measured_part, register_cloud
 from medcli.ultrabones.registration.surface_samples import BoneTarget
 from medcli.ultrabones.registration.verdict import FAILED, WITHIN_MM
 
@@ -111,7 +111,7 @@ def _write(
     out: Path, points: NDArray[np.float64], surfaces: list[Surface], result: RegisterBoneResult, made_from: str
 ) -> None:
     registration = result.registration
-    moved = transform_points(registration.matrix, some_of(points))
+    moved = transform_points(registration.matrix, measured_part(points))
     distances = np.minimum(surface_distances(moved, surfaces), _FARTHEST_MM)
     shown = np.minimum(distances, WITHIN_MM)
     write_ply(out.with_suffix(".ply"), moved, distances, distance_colours(shown, WITHIN_MM))

@@ -16,7 +16,7 @@ from medcli.ultrabones.registration.cloud_files import cloud_problem
 from medcli.ultrabones.registration.determined_directions import Determination, determine
 from medcli.ultrabones.registration.hypotheses import (
     Hypothesis,
-    displacement_mm,
+    displacement_between,
     find_hypotheses,
     lead_of,
     mirrored,
@@ -36,15 +36,15 @@ class RunnerUp:
     Attributes:
         cost: as of the first.
         lead: of the first pose over it, in standard errors of the paired differences over 10 mm cubes.
-        moved_mm: root mean square by which the two poses move the points apart.
-        turned_deg: angle between them.
+        displacement_mm: root mean square by which the two poses move the points apart.
+        rotation_deg: angle between them.
         transform: (4, 4).
     """
 
     cost: float
     lead: float
-    moved_mm: float
-    turned_deg: float
+    displacement_mm: float
+    rotation_deg: float
     transform: tuple[tuple[float, ...], ...]
 
 
@@ -161,7 +161,7 @@ def _measured(
     points: NDArray[np.float64], target: BoneTarget, pose: NDArray[np.float64]
 ) -> tuple[DistanceSummary | None, dict[str, DistanceSummary]]:
     """Distances of the explained points of the cloud as it came: of all, and by bone."""
-    moved = transform_points(pose, some_of(points))
+    moved = transform_points(pose, measured_part(points))
     nearest, _, owner = closest_points(moved, target.surfaces, WITHIN_MM)
     distances = np.linalg.norm(moved - nearest, axis=1)
     by_bone = {
@@ -173,7 +173,7 @@ def _measured(
     return (DistanceSummary.of(distances[there]) if there.any() else None), by_bone
 
 
-def some_of(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def measured_part(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """All points (N, 3), or every n-th of a cloud that has more than 200,000."""
     return points[:: -(-len(points) // MOST_MEASURED)]
 
@@ -183,8 +183,8 @@ def _runner_up(best: Hypothesis, other: Hypothesis, cloud: CleanCloud) -> Runner
     return RunnerUp(
         cost=round(other.cost, 5),
         lead=round(lead_of(best.fit, other.fit, cloud.points), 2),
-        moved_mm=round(displacement_mm(best.fit.pose, other.fit.pose, cloud.points), 2),
-        turned_deg=round(float(rotation_angle_deg(turn)), 2),
+        displacement_mm=round(displacement_between(best.fit.pose, other.fit.pose, cloud.points), 2),
+        rotation_deg=round(float(rotation_angle_deg(turn)), 2),
         transform=rows_of(other.fit.pose),
     )
 

@@ -129,8 +129,8 @@ def test_clouds_that_fix_no_pose_are_refused(points: np.ndarray, words: str) -> 
 
 def test_the_distances_of_a_large_cloud_are_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_MEASURED", 100)
-    assert len(module.some_of(np.zeros((100, 3)))) == 100
-    assert len(module.some_of(np.zeros((1_001, 3)))) == 91
+    assert len(module.measured_part(np.zeros((100, 3)))) == 100
+    assert len(module.measured_part(np.zeros((1_001, 3)))) == 91
 
 
 def test_the_verdict_states_each_limit(found: tuple[BoneRegistration, np.ndarray]) -> None:

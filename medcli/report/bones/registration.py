@@ -131,7 +131,7 @@ def _directions(one: Json) -> Table:
 def _alternatives(one: Json) -> Table | Note:
     rows = []
     if other := one["runner_up"]:
-        moved = f"moves the points by {other['moved_mm']:.1f} mm, {other['turned_deg']:.1f} degrees"
+        moved = f"moves the points by {other['displacement_mm']:.1f} mm, {other['rotation_deg']:.1f} degrees"
         rows.append(["next pose", moved, number(other["lead"], 1)])
     if one["mirror_lead"] is not None:
         rows.append(["mirror image of the meshes", "meshes of the other leg", number(one["mirror_lead"], 1)])
