@@ -78,7 +78,7 @@ def _residuals(one: Json) -> Table:
     named = {**({"all": one["distance_mm"]} if one["distance_mm"] else {}), **one["by_bone"]}
     keys = ("mean", "median", "percentile_95", "maximum")
     rows = [[name, *(number(to_float(values[key])) for key in keys)] for name, values in named.items()]
-    caption = "Exact distances in mm of the points within 2 mm of a bone to the nearest triangle, by the bone it is of."
+    caption = "Exact distances in mm of the points within 2 mm of a bone to the nearest triangle, by bone."
     return Table(["bone", "mean", "median", "95 %", "max"], rows, caption)
 
 
