@@ -185,6 +185,15 @@ def test_registration_commands_run_as_printed(
 
 
 @pytest.mark.deep
+def test_commands_on_cleaned_points_run_as_printed(
+    folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "data/ultrabones/specimen02", tmp_path / "data/ultrabones/specimen02")
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/label-and-reconstruct.md", "Cleaned points and a surface", medcli)
+
+
+@pytest.mark.deep
 def test_commands_on_knee_motion_run_as_printed(
     medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

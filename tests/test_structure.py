@@ -83,6 +83,7 @@ TESTED_IN = {
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
     "ultrabones/evaluation/test_published_split.py": "ultrabones/dataset/published_records",
+    "ultrabones/reconstruction/test_cleaning.py": "ultrabones/reconstruction/cleaning_options",
     "ultrabones/checks/test_check_ultrabones.py": (
         "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
     ),
@@ -114,7 +115,10 @@ TESTED_IN = {
         "cli/label ultrabones/geometry/bone_meshes ultrabones/labelling/label_record "
         "ultrabones/pose_refinement/refine_record"
     ),
-    "ultrabones/reconstruction/test_reconstruct.py": "cli/reconstruct ultrabones/reconstruction/figure",
+    "ultrabones/reconstruction/test_reconstruct.py": (
+        "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
+        "ultrabones/reconstruction/settings"
+    ),
     "ultrabones/registration/test_evaluate_registration.py": (
         "cli/evaluate/registration ultrabones/registration/record_clouds"
     ),

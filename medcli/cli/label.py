@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,6 +41,14 @@ def ultrabones(
         bool, typer.Option("--refine", help="First refine the poses so that bright pixels coincide with the bone.")
     ] = False,
     kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
+    visible_rule: Annotated[
+        Literal["first-run", "echo"],
+        typer.Option(
+            "--visible-rule",
+            help="What partial labels hold: first-run: what the beam meets first; echo: of that, what is bright with a "
+            "shadow below.",
+        ),
+    ] = "first-run",
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
@@ -70,6 +78,7 @@ def ultrabones(
         poses=poses,
         meshes=meshes,
         merged=merged,
+        visible_rule=visible_rule,
         refine=refine,
         refine_settings=RefineSettings(seed=seed),
         overlay=overlay,

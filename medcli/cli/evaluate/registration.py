@@ -102,9 +102,8 @@ def _show(output: Output, result: RegistrationEvaluation) -> None:
         if case.undetermined:
             output.line(f"specimen{case.specimen:02d} {case.anatomy}, not determined: {'; '.join(case.undetermined)}")
     limits = f"{result.settings.success_mm:g} mm and {result.settings.success_deg:g} degrees"
-    output.line(
-        f"recall: within {limits} (our limits); mean and SD over all starts; wrong: called good, outside of them"
-    )
+    output.line(f"recall: within {limits} (our limits); mean and SD over all starts")
+    output.line("wrong: called good, but outside of the limits")
     output.line(f"{quantity(result.overall.starts, 'start')} of {result.settings.mask} in {result.out}")
 
 
