@@ -188,6 +188,20 @@ def test_commands_on_ultraboneship_run_as_printed(
 
 
 @pytest.mark.deep
+def test_registration_commands_run_as_printed(
+    medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On short sweeps of three specimens, from one start each."""
+    settings = SweepSettings(frames=20, scale=0.25, predictions=True)
+    make_ultrabones(tmp_path / "data/ultrabones", (2, 7, 8), settings=settings)
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/registration.md", "Register a cloud", medcli)
+    for words in printed_commands("docs/registration.md", "Evaluate with random starts"):
+        ran = medcli(*words, "--starts", "1")
+        assert ran.code == 0, ran.err
+
+
+@pytest.mark.deep
 def test_commands_on_cleaned_points_run_as_printed(
     folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

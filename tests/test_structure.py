@@ -129,6 +129,18 @@ TESTED_IN = {
         "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
         "ultrabones/reconstruction/settings"
     ),
+    "ultrabones/registration/test_evaluate_registration.py": (
+        "cli/evaluate/registration ultrabones/registration/record_clouds"
+    ),
+    "ultrabones/registration/test_register_bone.py": (
+        "cli/register/bone report/bones/registration ultrabones/registration/mesh_folder workspace/bone_figures"
+    ),
+    "ultrabones/registration/test_register_cloud.py": (
+        "ultrabones/registration/clean_cloud ultrabones/registration/determined_directions "
+        "ultrabones/registration/global_start ultrabones/registration/grid_refinement "
+        "ultrabones/registration/hypotheses ultrabones/registration/surface_fit "
+        "ultrabones/registration/surface_samples ultrabones/registration/verdict"
+    ),
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
     "ultrabones/segmentation/onnx_graph/test_export.py": "cli/export",
     "ultrabones/segmentation/onnx_graph/test_run.py": "ultrabones/segmentation/frame_segmenter",
