@@ -23,7 +23,7 @@ PANELS = {
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
-        "--protocol --visible-threshold --fail-under --refine --kind --voxel-mm --least-similarity --search --smooth "
+        "--protocol --visible-threshold --fail-under --refine --bound --kind --voxel-mm --least-similarity --search --smooth "
         "--model --mirrored "
         "--to --resample --size --sample --all --quick --data-only --seed"
     ),
