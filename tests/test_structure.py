@@ -114,6 +114,10 @@ TESTED_IN = {
         "cli/label ultrabones/geometry/bone_meshes ultrabones/labelling/label_record "
         "ultrabones/pose_refinement/refine_record"
     ),
+    "ultrabones/pose_refinement/test_refine_together.py": (
+        "report/refined_poses ultrabones/pose_refinement/fit_curve ultrabones/pose_refinement/refinement_report "
+        "ultrabones/pose_refinement/refinement_summary"
+    ),
     "ultrabones/reconstruction/test_reconstruct.py": "cli/reconstruct ultrabones/reconstruction/figure",
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
     "ultrabones/segmentation/test_onnx_export.py": "cli/export",

@@ -80,6 +80,8 @@ def ultrabones(
 
 
 def _show(output: Output, result: ReconstructResult) -> None:
+    from medcli.ultrabones.pose_refinement.refinement_summary import describe_check
+
     header = ("record", "frames", "points", "mean", "median", "95 %", "max", "publ.")
     output.table(header, [_row(record) for record in result.records])
     output.line()
@@ -87,6 +89,8 @@ def _show(output: Output, result: ReconstructResult) -> None:
         seen = ", ".join(f"{bone} {100 * share:.1f} %" for bone, share in record.seen.items())
         empty = f", {quantity(record.empty, 'mask')} empty" if record.empty else ""
         output.line(f"{record.name}: {record.poses} poses{empty}" + (f"; seen within 1 mm: {seen}" if seen else ""))
+        if record.echoes is not None and record.echoes.points:
+            output.line(f"{record.name}: {describe_check(record.echoes)}")
     if result.dry_run:
         output.line(f"would write to {result.out}")
         return

@@ -15,6 +15,7 @@ from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, 
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.point_cloud_view import point_cloud, read_ply
+from medcli.report.refined_poses import echo_blocks, refinement_sections
 from medcli.report.run_files import Json, ProvenanceRecord, RunReport, failures_note, find, read_json, to_float
 from medcli.workspace.runs import LABELS
 
@@ -55,7 +56,7 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
         },
         notes=failures_note(result, "frames or records"),
         sections=[
-            Section("Distances to the CT bone", [_distances(records), _rebuilt(records)]),
+            Section("Distances to the CT bone", [_distances(records), *echo_blocks(records), _rebuilt(records)]),
             *(Section(record["name"], list(_record(folder, stem, record, provenance))) for stem, record in shown),
             *([Section("Further records", more)] if more else []),
         ],
@@ -185,6 +186,7 @@ def read_labels(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
         sections=[
             Section("Records", [_labelled(records) if records else _stamps(stamps)]),
             *([Section("Refined poses", [_refined(records)])] if refined else []),
+            *refinement_sections(folder, records),
             Section("Labels over frames", _overlays(folder, records)),
         ],
     )

@@ -23,8 +23,8 @@ PANELS = {
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
-        "--protocol --visible-threshold --fail-under --refine --bound --kind --voxel-mm --least-similarity --search --smooth "
-        "--model --mirrored "
+        "--protocol --visible-threshold --fail-under --refine --bound --kind --voxel-mm --least-similarity --search "
+        "--smooth --model --mirrored "
         "--to --resample --size --sample --all --quick --data-only --seed"
     ),
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",

@@ -27,6 +27,7 @@ REACH_MM = 5.0
 """Echoes farther from the mesh at the first poses are other tissue, or bone without a mesh: counted, not measured."""
 DOUBTFUL_MEDIAN_MM, DOUBTFUL_SHARE = 1.5, 0.3
 PREDICTIONS = "Labels_pred"
+_FEWEST = 30  # echoes to judge a mesh by
 _SKIN_MM = 4.0  # the transducer, gel and skin
 _ACROSS_MM, _SMOOTH_MM = 0.5, 0.2
 _SHADOW_MM = (1.0, 6.0)  # below the ridge
@@ -42,7 +43,7 @@ class SurfaceCheck:
         source: ``echoes`` or ``predictions``.
         frames: frames looked at.
         points: echoes within :data:`REACH_MM` of the mesh at the first of the poses.
-        share: of all echoes.
+        found: echoes altogether.
         median_mm: at each of the poses compared (before, after), of the same points; NaN without points.
         within_1_mm: likewise, the share of points nearer than 1 mm.
     """
@@ -50,14 +51,19 @@ class SurfaceCheck:
     source: str
     frames: int
     points: int
-    share: float
+    found: int
     median_mm: tuple[float, ...]
     within_1_mm: tuple[float, ...]
 
     @property
     def doubtful(self) -> bool:
         """Whether so little of the echoes fits that the mesh may be that of another leg."""
-        return self.points > 0 and (self.share < DOUBTFUL_SHARE or self.median_mm[-1] > DOUBTFUL_MEDIAN_MM)
+        return self.found >= _FEWEST and (self.share < DOUBTFUL_SHARE or self.median_mm[-1] > DOUBTFUL_MEDIAN_MM)
+
+    @property
+    def share(self) -> float:
+        """Echoes within reach of the mesh over all echoes."""
+        return self.points / self.found if self.found else 0.0
 
 
 def find_echoes(image: NDArray[np.uint8], spacing_mm: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -145,7 +151,7 @@ def _check(
     find: Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]],
     workers: int,
 ) -> SurfaceCheck | None:
-    spread = np.unique(np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(int)) if frames else []
+    spread = np.linspace(0, len(frames) - 1, min(MOST_FRAMES, len(frames))).round().astype(int)
     chosen = [frames[i] for i in spread]
 
     def measure(frame: int) -> list[NDArray[np.float64]] | None:
@@ -167,7 +173,7 @@ def _check(
         source=source,
         frames=len(measured),
         points=int(near.sum()),
-        share=float(near.mean()) if near.size else 0.0,
+        found=len(near),
         median_mm=tuple(float(np.median(one)) if one.size else float("nan") for one in kept),
         within_1_mm=tuple(float((one < 1.0).mean()) if one.size else float("nan") for one in kept),
     )

@@ -62,7 +62,7 @@ def _image_mark(path: str) -> tuple[int, bytes]:
 def refuse_other_settings(done: Mapping[int, Row], keys: Mapping[int, str], report: Path) -> None:
     """Raise :class:`DataError` for rows that were made from something else."""
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
-    text = f"way, settings, poses, images or meshes of {quantity(len(changed), 'frame')} differ"
+    text = f"settings, poses, images or meshes of {quantity(len(changed), 'frame')} differ"
     reject_other_options(report, [text] if changed else [], "give --overwrite to refine again", DataError)
 
 

@@ -15,7 +15,7 @@ from medcli.core.files import write_text
 from medcli.core.json_text import read_object, to_plain
 from medcli.ultrabones.dataset.records import Poses, Sweep
 from medcli.ultrabones.pose_refinement.correction_curve import split_at_gaps
-from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck
+from medcli.ultrabones.pose_refinement.echo_distance import REACH_MM, SurfaceCheck
 from medcli.ultrabones.pose_refinement.refine_together import NO_GAIN, SweepCurve
 from medcli.ultrabones.pose_refinement.refinement_report import (
     AT_BOUND,
@@ -227,6 +227,8 @@ def _curve_remarks(found: SweepRefinement) -> list[str]:
 
 def describe_check(check: SurfaceCheck) -> str:
     """``echoes to the mesh: median 0.43 to 0.22 mm, 77 to 88 % within 1 mm (1,655 points)``."""
+    if not check.points:
+        return f"{check.source} to the mesh: none of {check.found:,} lies within {REACH_MM:g} mm of it"
     median = " to ".join(f"{value:.2f}" for value in check.median_mm)
     within = " to ".join(f"{100 * value:.0f}" for value in check.within_1_mm)
     return f"{check.source} to the mesh: median {median} mm, {within} % within 1 mm ({check.points:,} points)"
@@ -234,9 +236,10 @@ def describe_check(check: SurfaceCheck) -> str:
 
 def doubt(check: SurfaceCheck) -> str:
     """The sentence about a mesh that does not fit the images."""
+    at = f", at a median of {check.median_mm[-1]:.1f} mm" if check.points else ""
     return (
-        f"the mesh does not fit the images: {100 * check.share:.0f} % of the {check.source} lie within 5 mm of it, "
-        f"those at a median of {check.median_mm[-1]:.1f} mm; is it the mesh of this leg, not of the other one?"
+        f"the mesh does not fit the images: {100 * check.share:.0f} % of the {check.source} lie within {REACH_MM:g} mm "
+        f"of it{at}; is it the mesh of this leg, not of the other one?"
     )
 
 

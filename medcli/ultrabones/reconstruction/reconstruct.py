@@ -23,12 +23,14 @@ from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder
 from medcli.ultrabones.dataset.publication import ABOUT
-from medcli.ultrabones.dataset.records import Poses, Sweep, find_sweeps
+from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
 from medcli.ultrabones.labelling.label_origin import poses_of_masks
 from medcli.ultrabones.labelling.mesh_section import LABEL
+from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck, check_echoes
+from medcli.ultrabones.pose_refinement.refinement_summary import read_checks
 from medcli.ultrabones.reconstruction.figure import colour_scale_mm, distance_colours, draw_cloud
 from medcli.ultrabones.reconstruction.point_cloud import (
     DistanceSummary,
@@ -86,6 +88,8 @@ class Reconstruction:
         published_mm: the published metric: mean distance to the nearest of a million random mesh points.
         seen: bone -> share of its area that has a point within 1 mm.
         files: what was written.
+        echoes: distances of the images' echoes to the meshes, which need no label: at the tracked poses, and at those
+            used if they are others.
     """
 
     name: str
@@ -99,6 +103,7 @@ class Reconstruction:
     published_mm: float | None
     seen: dict[str, float]
     files: tuple[str, ...]
+    echoes: SurfaceCheck | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,7 @@ def _rebuild(
         published_mm=published_distance(points, surfaces, settings.seed, workers) if len(points) else None,
         seen={surface.name: seen_share(surface, points, seed=settings.seed, workers=workers) for surface in surfaces},
         files=tuple(f"{stem}{suffix}" for suffix in (".ply", ".xyz", ".png")) if len(points) else (),
+        echoes=_check_echoes(sweep, poses, surfaces, workers),
     )
     if len(points):
         _write(out, stem, points, distances, surfaces, settings, record)
@@ -200,6 +206,11 @@ def _rebuild(
         text = json.dumps({"made_from": made_from, "reconstruction": asdict(record)}, indent=2)
         write_text(out / f"{stem}.json", text + "\n")
     return record, failures
+
+
+def _check_echoes(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], workers: int) -> SurfaceCheck | None:
+    compared = [poses] if poses.kind == INITIAL else [read_poses(sweep, INITIAL), poses]
+    return check_echoes(sweep, compared, surfaces, workers)
 
 
 def _record_name(sweep: Sweep) -> str:
@@ -326,7 +337,9 @@ def _read_earlier(out: Path, stem: str, made_from: str) -> Reconstruction | None
     try:
         values = found["reconstruction"]
         distance = DistanceSummary(**values["distance_mm"]) if values["distance_mm"] else None
-        record = Reconstruction(**{**values, "distance_mm": distance, "files": tuple(values["files"])})
+        echoes = next(iter(read_checks({"checks": [values["echoes"]] if values.get("echoes") else []})), None)
+        changed = {"distance_mm": distance, "files": tuple(values["files"]), "echoes": echoes}
+        record = Reconstruction(**{**values, **changed})
     except (KeyError, TypeError):
         return None
     return record if all((out / name).is_file() for name in record.files) else None
