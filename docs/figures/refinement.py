@@ -1,7 +1,7 @@
 """Make the figure of the page on pose refinement: ``python docs/figures/refinement.py``.
 
-``docs/images/refine-sweep.png`` shows corrections over time by both ways, with the truth: a synthetic fibula, 80 frames,
-whose tracking drifts by up to 0.5 mm and 0.5 degrees and has noise of 0.1 mm and 0.05 degrees.
+``docs/images/refine-sweep.png`` shows corrections over time by both ways, with the truth: a synthetic fibula of 80
+frames whose tracking drifts by up to 0.5 mm and 0.5 degrees and has noise of 0.1 mm and 0.05 degrees.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def _make_drifting(plan: DemoPlan) -> None:
         return
     partial = plan.out / ".making"
     shutil.rmtree(partial, ignore_errors=True)
-    errors = {"pose_error_mm": 0.1, "pose_error_deg": 0.05, "drift_mm": 0.5, "drift_deg": 0.5}
+    errors: dict[str, Any] = {"pose_error_mm": 0.1, "pose_error_deg": 0.05, "drift_mm": 0.5, "drift_deg": 0.5}
     settings = SweepSettings(DRIFTING_FRAMES, plan.size.frame_scale, optimized_columns=False, labels=False, **errors)
     make_ultrabones(partial, TEST_SPECIMENS[:1], seed=plan.seed, settings=settings)
     partial.rename(plan.drifting)

@@ -65,6 +65,8 @@ from medcli.ultrabones.pose_refinement.sweep_objective import BAND_MM
 
 ORIGINAL_ENDING = "_original"
 """Of the name of the tracking table as it was."""
+_GRIDS = {FRAMES: (0.5, 0.2), SWEEP: (BAND_MM, 0.3)}
+"""Band and step of the distance field, millimetres; the curve is judged by exact distances in the end."""
 _SAVE_EVERY_S = 10.0
 _CORNERS_MM = np.array([[x * FRAME_WIDTH, y * FRAME_HEIGHT, 0] for x in (0, 1) for y in (0, 1)]) * PIXEL_SPACING_MM
 
@@ -106,9 +108,8 @@ def refine_sweep(
     curve: Mapping[str, object] = {}
     failures: Sequence[str] = ()
     if todo:
-        band_mm = BAND_MM if way == SWEEP else 0.5
         with activity(f"{sweep.name}: computing distances to the meshes"):
-            field = _field_for(todo, poses, surfaces, settings, workers, band_mm)
+            field = _field_for(todo, poses, surfaces, settings, workers, *_GRIDS[way])
         with progress.task(f"refine {sweep.name}", len(todo), "frames") as advance:
             if way == SWEEP:
                 known = (sweep, poses, todo, plan.keys, surfaces, field, settings, workers)
@@ -240,6 +241,7 @@ def _field_for(
     settings: RefineSettings,
     workers: int,
     band_mm: float,
+    step_mm: float,
 ) -> DistanceField:
     """The distance field where the refinement of these frames can look: a sweep rarely sees the whole of each bone."""
     step = 1.0
@@ -261,7 +263,9 @@ def _field_for(
         np.linalg.norm(PROBE_FROM_IMAGE[:3, :3] @ corner + PROBE_FROM_IMAGE[:3, 3]) for corner in _CORNERS_MM
     )
     reach = math.sqrt(3) * settings.bound * (1 + math.radians(1) * float(lever_mm)) + step
-    return DistanceField.around(surfaces, band_mm, workers=workers, places=np.concatenate(places), reach_mm=reach)
+    return DistanceField.around(
+        surfaces, band_mm, step_mm, workers=workers, places=np.concatenate(places), reach_mm=reach
+    )
 
 
 def _refine_one(

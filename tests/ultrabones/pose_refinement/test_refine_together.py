@@ -111,10 +111,10 @@ def test_frame_wise_rows_are_flagged(root: Path) -> None:
     for image in sweep.images[6:]:
         Path(image).unlink()
     found = refine(root, way="frames")
-    rows = pd.read_csv(root / RECORD / "refinement.csv").fillna("")
+    rows = pd.read_csv(root / RECORD / "refinement.csv")
     assert (found.refined, found.way) == (6, "frames")
-    assert found.at_bound == rows["flags"].str.contains("at bound").sum()
-    assert found.little_gain == (rows["gain"] < 1.05).sum() == rows["flags"].str.contains("little gain").sum()
+    assert found.at_bound == rows["flags"].str.contains("at bound", na=False).sum()
+    assert found.little_gain == (rows["gain"] < 1.05).sum() == rows["flags"].str.contains("little gain", na=False).sum()
     assert found.darker == (rows["grey_after"] < rows["grey_before"]).sum()
     assert np.isfinite([found.jitter_mm, found.jitter_deg, found.gain]).all()
     tight = refine_sweep(
@@ -138,6 +138,8 @@ def test_three_frames_and_a_gap(root: Path) -> None:
 
 
 def test_unordered_and_repeated_rows_of_the_table_change_nothing(root: Path) -> None:
+    for image in find_sweeps(root)[0].images[6:]:
+        Path(image).unlink()
     refine(root)
     wanted = read_poses(find_sweeps(root)[0], OPTIMIZED).pose
     original = root / RECORD / "tracking_original.csv"
@@ -157,17 +159,25 @@ def test_the_mesh_of_the_other_leg_is_found_out(root: Path) -> None:
     mesh = read_stl(path).transformed(invert_rigid(place))
     mirrored = Mesh(mesh.vertices * (-1, 1, 1), mesh.faces[:, ::-1]).transformed(place)
     write_stl(mirrored, path)
-    for way in ("sweep", "frames"):
-        lines = remarks_on(refine(root, way))
-        assert any("is it the mesh of this leg, not of the other one?" in line for line in lines), lines
+    found = refine(root)
+    assert (found.refined, found.kept) == (0, 30)
+    lines = remarks_on(found)
+    assert "is it the mesh of this leg, not of the other one?" in lines[0]
+    with pytest.raises(DataError, match="no frame of specimen01 fibula record01 meets a mesh") as raised:
+        label_ultrabones(root, settings=LabelSettings(refine="sweep", overwrite=True))
+    assert "the other one" in str(raised.value.hint)
+    near = Mesh(mesh.vertices + np.array([2.5, -2.5, 0]), mesh.faces).transformed(place)
+    write_stl(near, path)
+    assert any("not of the other one?" in line for line in remarks_on(refine(root)))
 
 
 def test_the_command_says_what_was_found(root: Path, medcli) -> None:  # type: ignore[no-untyped-def]
     for image in find_sweeps(root)[0].images[11:]:
         Path(image).unlink()
-    settings = LabelSettings(refine="sweep", kind="partial")
+    settings = LabelSettings(refine="sweep", kind="partial", overwrite=True)
     assert label_ultrabones(root, settings=settings).records[0].refinement.way == "sweep"  # type: ignore[union-attr]
     ran: Ran = medcli("label", "ultrabones", "--root", root, "--kind", "partial", "--refine", "sweep", "--bound", "1")
+    assert ran.code == 0, ran.err
     for words in ("echoes to the mesh: median", "held-out frames gain", "constant part", "gained little", "mm, "):
         assert words in ran.out
     ran = medcli("label", "ultrabones", "--root", root, "--kind", "partial", "--refine", "--dry-run")
