@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey
 from medcli.core.progress import Advance, activity
+from medcli.core.rigid_transforms import transform_points
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.records import Poses, Sweep
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import check_frame_size
+from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE, check_frame_size, pixels_to_image
 from medcli.ultrabones.pose_refinement import refine_frame as frame_wise
 from medcli.ultrabones.pose_refinement.correction_curve import CurveBasis
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
@@ -30,6 +31,7 @@ from medcli.ultrabones.pose_refinement.fit_curve import (
     cross_validate,
     fit_curve,
 )
+from medcli.ultrabones.pose_refinement.pose_optimizer import NEAR_MM
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refinement_report import FILLED, KEPT, REFINED, Row, as_row
 from medcli.ultrabones.pose_refinement.sweep_objective import SweepPixels, published_terms
@@ -68,13 +70,14 @@ class SweepCurve:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame that was looked at: its grey values, and the positions of its pixels or why it is left alone."""
+    """A frame that was looked at: its pixels, or why it is left alone, and J at its tracked pose."""
 
     frame: int
     reason: str
     columns: NDArray[np.int16]
     rows: NDArray[np.int16]
     greys: NDArray[np.uint8]
+    before: float = float("nan")
 
 
 def refine_together(
@@ -124,8 +127,8 @@ def refine_together(
     def judge(k: int) -> Row:
         frame = seen[k].frame
         moved = problem.tracked[k] + np.array(curve.delta[k]) if curve else problem.tracked[k]
-        why = seen[k].reason if helpful or seen[k].reason else NO_GAIN
-        found = _judged(sweep, poses, frame, moved, surfaces, settings, why, helpful and bool(support[k]))
+        one = seen[k] if helpful or seen[k].reason else replace(seen[k], reason=NO_GAIN)
+        found = _judged(sweep, poses, one, moved, surfaces, helpful and bool(support[k]))
         status = KEPT if np.array_equal(found.pose, problem.tracked[k]) else REFINED if shown[k] else FILLED
         return as_row(found, problem.tracked[k], settings.bound, keys[frame], status)
 
@@ -154,7 +157,8 @@ def _look(
         if isinstance(used, str):
             return _Seen(frame, used, *none)
         rows, columns = (2 * positions + 1 for positions in used.positions)
-        return _Seen(frame, "", columns.astype(np.int16), rows.astype(np.int16), image[rows, columns])
+        before = -float(used.weights[used.distance < NEAR_MM].sum())
+        return _Seen(frame, "", columns.astype(np.int16), rows.astype(np.int16), image[rows, columns], before)
 
     seen, failures = [], []
     for one in map_in_threads(look, frames, workers):
@@ -214,24 +218,24 @@ def _supported(basis: CurveBasis, shown: NDArray[np.bool_]) -> NDArray[np.bool_]
 def _judged(
     sweep: Sweep,
     poses: Poses,
-    frame: int,
+    seen: _Seen,
     moved: NDArray[np.float64],
     surfaces: Sequence[Surface],
-    settings: RefineSettings,
-    reason: str,
     use: bool,
 ) -> frame_wise.Refinement:
     """The row's numbers by exact distances; the tracked pose where the curve is not used."""
+    frame, reason = seen.frame, seen.reason
     tracked, spacing, timestamp = poses.pose[frame], float(poses.spacing_mm[frame]), sweep.timestamps[frame]
     if not use:
         return frame_wise.Refinement(timestamp, False, reason, tracked)
     grey = frame_wise.odd_pixels(read_grey(sweep.images[frame]))
-    before = after = float("nan")
+    after = float("nan")
     if not reason:
-        pixels = frame_wise.usable_pixels(grey, tracked, spacing, surfaces, settings)
-        assert not isinstance(pixels, str)
-        before, after = (frame_wise.exact_objective(one, tracked, pixels, surfaces) for one in (tracked, moved))
-    found = frame_wise.judge_change(timestamp, grey, tracked, moved, spacing, surfaces, before, after)
+        points = transform_points(PROBE_FROM_IMAGE, pixels_to_image(seen.columns, seen.rows, spacing))
+        share = (spacing / PIXEL_SPACING_MM) ** 2
+        pixels = frame_wise.BonePixels(points, seen.greys / 255.0, np.empty(0), share)
+        after = frame_wise.exact_objective(moved, tracked, pixels, surfaces)
+    found = frame_wise.judge_change(timestamp, grey, tracked, moved, spacing, surfaces, seen.before, after)
     return replace(found, refined=not reason, reason=reason)
 
 
