@@ -32,10 +32,11 @@ API = {
             "Checks": ["ultrabones.checks.check_ultrabones: check_ultrabones"],
             "Segmentation": [
                 "ultrabones.segmentation.inference: Segmenter",
+                "ultrabones.segmentation.frame_segmenter: FrameSegmenter",
                 "ultrabones.segmentation.train: train_segmentation cross_validate TrainResult",
                 "ultrabones.segmentation.settings: SegmentationSettings",
                 "ultrabones.segmentation.predict: predict_seg PredictSettings SegPrediction",
-                "ultrabones.segmentation.onnx_export: export_seg SegExport",
+                "ultrabones.segmentation.onnx_graph.export: export_seg SegExport",
             ],
             "Evaluation": [
                 "ultrabones.evaluation.evaluate: evaluate_segmentation Evaluation",

@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.ultrabones.evaluation.settings import EvaluationSettings as EvaluationSettings
     from medcli.ultrabones.labelling.label_dataset import LabelSettings as LabelSettings
     from medcli.ultrabones.labelling.label_dataset import label_ultrabones as label_record
-    from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings as ReconstructSettings
     from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones as reconstruct
+    from medcli.ultrabones.reconstruction.settings import ReconstructSettings as ReconstructSettings
     from medcli.ultrabones.segmentation.inference import Segmenter as Segmenter
     from medcli.ultrabones.segmentation.settings import SegmentationSettings as SegmentationSettings
     from medcli.ultrabones.segmentation.train import train_segmentation as train_segmentation
@@ -64,7 +64,7 @@ _PLACES = {
     "Model": "ultrabones.evaluation.prediction_sources",
     "PosePredictor": "veriserum.pose.inference",
     "PoseSettings": "veriserum.pose.settings",
-    "ReconstructSettings": "ultrabones.reconstruction.reconstruct",
+    "ReconstructSettings": "ultrabones.reconstruction.settings",
     "SegmentationSettings": "ultrabones.segmentation.settings",
     "Segmenter": "ultrabones.segmentation.inference",
     "Sources": "veriserum.registration.start_poses",

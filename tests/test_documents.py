@@ -171,6 +171,15 @@ def test_labelling_commands_run_as_printed(
 
 
 @pytest.mark.deep
+def test_commands_on_cleaned_points_run_as_printed(
+    folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "data/ultrabones/specimen02", tmp_path / "data/ultrabones/specimen02")
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/label-and-reconstruct.md", "Cleaned points and a surface", medcli)
+
+
+@pytest.mark.deep
 def test_commands_on_knee_motion_run_as_printed(
     medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -223,12 +232,9 @@ def test_pose_network_commands_run_but_for_their_size(
         assert ran.code == 0 or (words[0] == "register" and ran.code == 4), f"medcli {shlex.join(words)}: {ran.err}"
 
 
-@pytest.mark.deep
-@pytest.mark.timeout(900)
-def test_demo_runs_as_printed(medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    run_all("README.md", "Try it without data", medcli)
-    assert (tmp_path / "demo/report.html").is_file()
+def test_demo_is_one_command() -> None:
+    """``tests/workflows/test_demo.py`` runs it whole, and every command that it prints."""
+    assert list(printed_commands("README.md", "Try it without data")) == [["demo"]]
 
 
 def test_prediction_and_checkpoint_commands_run_as_printed(

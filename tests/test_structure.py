@@ -83,6 +83,7 @@ TESTED_IN = {
     "transfer/test_download.py": "transfer/request",
     "transfer/test_http.py": "transfer/pace",
     "ultrabones/evaluation/test_published_split.py": "ultrabones/dataset/published_records",
+    "ultrabones/reconstruction/test_cleaning.py": "ultrabones/reconstruction/cleaning_options",
     "ultrabones/checks/test_check_ultrabones.py": (
         "cli/check core/checking/image_kinds ultrabones/checks/check_images ultrabones/checks/check_tables"
     ),
@@ -118,9 +119,13 @@ TESTED_IN = {
         "report/refined_poses ultrabones/pose_refinement/fit_curve ultrabones/pose_refinement/refinement_report "
         "ultrabones/pose_refinement/refinement_summary"
     ),
-    "ultrabones/reconstruction/test_reconstruct.py": "cli/reconstruct ultrabones/reconstruction/figure",
+    "ultrabones/reconstruction/test_reconstruct.py": (
+        "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
+        "ultrabones/reconstruction/settings"
+    ),
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
-    "ultrabones/segmentation/test_onnx_export.py": "cli/export",
+    "ultrabones/segmentation/onnx_graph/test_export.py": "cli/export",
+    "ultrabones/segmentation/onnx_graph/test_run.py": "ultrabones/segmentation/frame_segmenter",
     "ultrabones/segmentation/test_predict.py": "ultrabones/segmentation/frame_reader cli/predict",
     "ultrabones/segmentation/test_train.py": "cli/train",
     "veriserum/calibration/grid_fit/test_fit_calibration.py": (

@@ -238,6 +238,18 @@ def _show_fit(output: Output, result: FitResult) -> None:
         ],
     )
     output.line()
+    output.table(
+        ["held-out beads", "mean mm", "95 % mm", "autocorrelation", "systematic mm", "largest mm"],
+        [
+            [
+                report.plane,
+                *(f"{report.held_out_mean_mm:.4f}", f"{report.held_out_95_mm:.4f}", f"{report.autocorrelation:.2f}"),
+                *(f"{report.systematic_mm:.4f}", f"{report.largest_systematic_mm:.4f}"),
+            ]
+            for report in result.planes
+        ],
+    )
+    output.line()
     mirrored = [f"{report.plane} {report.view}" for report in result.planes if report.view != "upright"]
     rows = {"calibration": f"{result.id}, {result.row}", "table": str(result.out), "figure": str(result.figure)}
     output.pairs(rows | ({"view": ", ".join(mirrored)} if mirrored else {}) | {"time": f"{result.seconds:.1f} s"})

@@ -14,7 +14,7 @@ from medcli.core.files import check_output_folder, check_replaceable
 from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.segmentation.onnx_export import SegExport
+    from medcli.ultrabones.segmentation.onnx_graph.export import SegExport
 
 app = App()
 
@@ -38,7 +38,7 @@ def seg(
     (frames, rows, columns) of any size, and gives "probability" (float32) and "mask" (uint8, 0 or 255) of that size.
     """
     from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
-    from medcli.ultrabones.segmentation.onnx_export import check_onnx_packages, export_seg
+    from medcli.ultrabones.segmentation.onnx_graph.export import check_onnx_packages, export_seg
 
     with refusals() as check:
         check(check_onnx_packages)

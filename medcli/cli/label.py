@@ -52,6 +52,14 @@ def ultrabones(
         typer.Option("--bound", min=0.01, max=10, help="Largest correction of each component, in mm and in degrees."),
     ] = 1.0,
     kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
+    visible_rule: Annotated[
+        Literal["first-run", "echo"],
+        typer.Option(
+            "--visible-rule",
+            help="What partial labels hold: first-run: what the beam meets first; echo: of that, what is bright with a "
+            "shadow below.",
+        ),
+    ] = "first-run",
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
@@ -81,6 +89,7 @@ def ultrabones(
         poses=poses,
         meshes=meshes,
         merged=merged,
+        visible_rule=visible_rule,
         refine=refine or False,
         refine_settings=RefineSettings(seed=seed, bound=bound),
         overlay=overlay,

@@ -104,7 +104,7 @@ def _check_seg(
             check(check_input, given)
         if specimens:
             check(records_of, root, specimens)
-        check(check_segmentation_checkpoint, checkpoint)
+        check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
         if out:
             check(check_output_folder, out)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,9 +15,10 @@ from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_record_masks, check_records
+from medcli.ultrabones.reconstruction.cleaning_options import Cleaning, check_cleaning, check_surface_extra
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.reconstruction.reconstruct import Reconstruction, ReconstructResult
+    from medcli.ultrabones.reconstruction.settings import Reconstruction, ReconstructResult
 
 app = App()
 
@@ -37,6 +39,38 @@ def ultrabones(
     voxel_mm: Annotated[
         float, typer.Option("--voxel-mm", min=0.0, help="Keep one point in each cube with edges of so many mm; 0: all.")
     ] = 0.0,
+    outlier_sd: Annotated[
+        float,
+        typer.Option(
+            "--outlier-sd",
+            min=0.0,
+            help="Leave out statistical outliers: mean distance to the 20 nearest cubes of 0.5 mm more than so many "
+            "standard deviations above the mean; 0: none.",
+        ),
+    ] = 0.0,
+    radius_mm: Annotated[
+        float,
+        typer.Option(
+            "--radius-mm", min=0.0, help="Leave out points with fewer than 5 other cubes within so many mm; 0: none."
+        ),
+    ] = 0.0,
+    normals: Annotated[
+        bool, typer.Option("--normals", help="Write normals, towards the probe, into the .ply file.")
+    ] = False,
+    layout: Annotated[
+        Literal["authors"] | None,
+        typer.Option(
+            "--layout", help="authors: the .xyz file as SPECIMEN/3D_reconstructions/RECORD/reconstruction_pcd….xyz."
+        ),
+    ] = None,
+    surface: Annotated[
+        Literal["open", "watertight"] | None,
+        typer.Option(
+            "--surface",
+            help="Also a surface (.stl) and its distance to CT: open, where bone was seen; or watertight, "
+            "closed by a guess.",
+        ),
+    ] = None,
     meshes: options.Meshes = None,
     merged: options.Merged = False,
     out: Annotated[Path, typer.Option("--out", help="Folder of point clouds, figures and measures.")] = options.RUNS
@@ -61,9 +95,12 @@ def ultrabones(
     with refusals() as check:
         check(check_records, root, specimens, records, meshes, merged)
         check(check_record_masks, root, specimens, records, mask)
+        check(check_cleaning, Cleaning(voxel_mm, outlier_sd, radius_mm))
+        check(check_surface_extra, surface)
         if not dry_run:
             check(check_output_folder, out)
-    from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
+    from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones
+    from medcli.ultrabones.reconstruction.settings import ReconstructSettings
 
     settings = ReconstructSettings(
         mask=mask,
@@ -74,6 +111,11 @@ def ultrabones(
         seed=seed,
         overwrite=overwrite,
         dry_run=dry_run,
+        outlier_sd=outlier_sd,
+        radius_mm=radius_mm,
+        normals=normals,
+        layout=layout,
+        surface=surface,
     )
     result = reconstruct_ultrabones(root, out, specimens, records, settings, workers, output.progress())
     output.finish(result, lambda found: _show(output, found))
@@ -91,6 +133,8 @@ def _show(output: Output, result: ReconstructResult) -> None:
         output.line(f"{record.name}: {record.poses} poses{empty}" + (f"; seen within 1 mm: {seen}" if seen else ""))
         if record.echoes is not None and record.echoes.points:
             output.line(f"{record.name}: {describe_check(record.echoes)}")
+        for line in _made(record):
+            output.line(f"{record.name}: {line}")
     if result.dry_run:
         output.line(f"would write to {result.out}")
         return
@@ -99,6 +143,22 @@ def _show(output: Output, result: ReconstructResult) -> None:
         return
     output.line("distances to the CT mesh in mm; publ.: the published metric")
     output.line(f"point clouds and figures in {result.out}")
+
+
+def _made(record: Reconstruction) -> Iterator[str]:
+    """What was made of the points beside the files of them all."""
+    if record.cleaned_mm is not None:
+        left, all_of_them = record.points_written, record.points
+        yield (
+            f"cleaned: {left:,} of {all_of_them:,} points, mean {record.cleaned_mm.mean:.3f}, "
+            f"95 % {record.cleaned_mm.percentile_95:.3f} mm"
+        )
+    if (shell := record.surface) is not None:
+        back = f"{shell.from_ct.mean:.3f}" if shell.from_ct else "-"
+        yield (
+            f"{shell.kind} surface, {shell.faces:,} triangles: to CT {shell.to_ct.mean:.3f} mm (95 % "
+            f"{shell.to_ct.percentile_95:.3f}), from CT {back} mm where seen, {shell.from_ct_all_mm:.2f} mm everywhere"
+        )
 
 
 def _row(record: Reconstruction) -> tuple[str | int, ...]:

@@ -56,7 +56,10 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
         },
         notes=failures_note(result, "frames or records"),
         sections=[
-            Section("Distances to the CT bone", [_distances(records), *echo_blocks(records), _rebuilt(records)]),
+            Section(
+                "Distances to the CT bone",
+                [_distances(records), *echo_blocks(records), *made_of_points(records), _rebuilt(records)],
+            ),
             *(Section(record["name"], list(_record(folder, stem, record, provenance))) for stem, record in shown),
             *([Section("Further records", more)] if more else []),
         ],
@@ -81,6 +84,32 @@ def _distances(records: Sequence[Json]) -> Table:
         "to the nearest of a million random points on the mesh."
     )
     return Table(header, rows, caption)
+
+
+def made_of_points(records: Sequence[Json]) -> list[Table]:
+    """What cleaning left, and surfaces; none where neither was asked for."""
+    rows, lines = [], []
+    for record in records:
+        if left := record.get("cleaned_mm"):
+            of_all = f"{number(record['points_written'])} of {number(record['points'])}"
+            rows.append(
+                [record["name"], of_all, *(number(to_float(left[key])) for key in ("mean", "percentile_95", "maximum"))]
+            )
+        if shell := record.get("surface"):
+            to_ct, from_ct = shell["to_ct"], shell.get("from_ct") or {}
+            values = (to_ct["mean"], to_ct["percentile_95"], from_ct.get("mean"), shell["from_ct_all_mm"])
+            cells = [number(to_float(value)) for value in values]
+            lines.append([record["name"], shell["kind"], number(shell["faces"]), *cells])
+    cleaned = Table(
+        ["record", "points left", "mean", "95 %", "max"], rows, "Distances of the points that cleaning left, in mm."
+    )
+    surfaces = Table(
+        ["record", "surface", "triangles", "to CT, mean", "to CT, 95 %", "from CT where seen", "from CT, all"],
+        lines,
+        "Surfaces through the points, distances in mm. From CT where seen: from places with a point within 1 mm; the "
+        "rest of the bone was not seen, and what a watertight surface has there is a guess.",
+    )
+    return [table for table in (cleaned, surfaces) if table.rows]
 
 
 def _rebuilt(records: Sequence[Json]) -> Table:

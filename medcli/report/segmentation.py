@@ -22,7 +22,7 @@ from medcli.report.run_files import (
     to_float,
 )
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
-from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, scalar_measures
+from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, Measure, curve_measures, notes_of, scalar_measures
 from medcli.ultrabones.evaluation.published_result import TOLERANCE, published_curves
 from medcli.workspace.runs import EVALUATION, MASKS
 
@@ -106,6 +106,7 @@ def _protocol(name: str, result: Json) -> Section:
     if result.get("published"):
         blocks.append(_beside_published(result["published"]))
     blocks.append(_counts(result))
+    blocks += [Note(text) for text in notes_of({one.key: to_float(result.get(one.key)) for one in scalar_measures()})]
     if len(result["per_specimen"]) > 1:
         blocks.append(_specimens(result))
     return Section(f"Results, {name} protocol", blocks)

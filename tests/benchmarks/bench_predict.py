@@ -21,7 +21,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,8 @@ def on_workers(work: Callable[[np.ndarray], Any], frames: np.ndarray, batch: int
         return list(pool.map(work, [frames[start : start + batch] for start in range(0, len(frames), batch)]))
 
 
-def ways_to_compute(checkpoint: Path, place: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def ways_to_compute(checkpoint: Path, place: Path) -> tuple[dict[str, Callable[[np.ndarray], np.ndarray]], list[Any]]:
+    """Ways by name, and the segmenters among them, whose threads can be set."""
     import torch
 
     from medcli.ultrabones.segmentation.checkpoint import load_model
@@ -84,51 +87,30 @@ def ways_to_compute(checkpoint: Path, place: Path) -> dict[str, Callable[[np.nda
 
         return run
 
+    segmenters = [Segmenter.load(checkpoint, "cpu", "bf16")]
     ways = {
         "float32": of(plain, False, torch.contiguous_format),
         "float32, channels last": of(last, False, torch.channels_last),
         "bfloat16 by autocast, channels last": of(last, True, torch.channels_last),
-        "bfloat16 convolutions (--precision bf16)": Segmenter.load(checkpoint, "cpu", "bf16").predict,
+        "bfloat16 convolutions (--precision bf16)": segmenters[0].predict,
     }
-    try:
-        import onnxruntime
+    if find_spec("onnxruntime") and find_spec("onnxscript"):
+        from medcli.ultrabones.segmentation.onnx_graph.export import export_seg
 
-        ways["ONNX Runtime, float32"] = onnx_way(checkpoint, place / "network.onnx", Segmenter, onnxruntime)
-    except ImportError:
-        print("onnxruntime is not installed: left out")
-    return ways
-
-
-def onnx_way(checkpoint: Path, path: Path, segmenter: Any, onnxruntime: Any) -> Callable[[np.ndarray], np.ndarray]:
-    import torch
-
-    from medcli.ultrabones.segmentation.checkpoint import load_model
-    from medcli.ultrabones.segmentation.preprocessing import normalise
-
-    network, metadata = load_model(checkpoint)
-    shapes = ({0: torch.export.Dim("frames", min=1)},)
-    example = torch.zeros(2, 1, 256, 256)
-    program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False)
-    program.save(str(path))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def run(frames: np.ndarray) -> np.ndarray:
-        inputs = normalise(torch.from_numpy(frames), metadata.mean, metadata.std).numpy()
-        return 1.0 / (1.0 + np.exp(-session.run(None, {name: inputs})[0][:, 0]))
-
-    return run
+        segmenters.append(Segmenter.load(export_seg(checkpoint, place / "network.onnx").path))
+        ways["graph of medcli export seg"] = segmenters[1].predict
+    else:
+        print("the packages of the extra onnx are not installed: left out")
+    return ways, segmenters
 
 
 def compare_ways(checkpoint: Path, frames: np.ndarray, rounds: int, workers: int, place: Path) -> None:
-    from medcli.ultrabones.segmentation.inference import one_thread_each
-
-    ways = ways_to_compute(checkpoint, place)
+    ways, segmenters = ways_to_compute(checkpoint, place)
     times = {name: Times() for name in ways}
     masks = {}
-    with one_thread_each(workers, workers):
+    with ExitStack() as stack:
+        for segmenter in segmenters:
+            stack.enter_context(segmenter.on_workers(workers, workers))
         for name, way in ways.items():
             masks[name] = np.concatenate(on_workers(way, frames, 2, workers)) > 0.5
         for _ in range(rounds):
@@ -149,7 +131,7 @@ def compare_ways(checkpoint: Path, frames: np.ndarray, rounds: int, workers: int
 def compare_run(
     checkpoint: Path, files: list[Path], frames: np.ndarray, rounds: int, workers: int, place: Path
 ) -> bool:
-    from medcli.ultrabones.segmentation.inference import Segmenter, one_thread_each
+    from medcli.ultrabones.segmentation.inference import Segmenter
     from medcli.ultrabones.segmentation.predict import PredictSettings, _Run
     from medcli.ultrabones.segmentation.prediction_inputs import find_sources
 
@@ -162,7 +144,7 @@ def compare_run(
         passes, whole = Times(), Times()
 
         def forward(segmenter: Any = segmenter) -> None:
-            with one_thread_each(workers, workers):
+            with segmenter.on_workers(workers, workers):
                 on_workers(segmenter.predict, frames, segmenter.batch_size, workers)
 
         def run(segmenter: Any = segmenter, settings: Any = settings) -> None:

@@ -63,6 +63,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 SLOW = ("train seg", "train pose", "demo", "export seg")
 QUICK = ("calibrate veriserum", "label ultrabones", "evaluate seg", "report")
 EVERY = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.deep]) for name in COMMANDS]
+IN_A_PROCESS = [EVERY[0], *(pytest.param(name, marks=pytest.mark.deep) for name in list(COMMANDS)[1:])]
 
 
 @pytest.fixture(scope="session")
@@ -266,7 +267,7 @@ def test_a_name_that_another_is_made_from_is_checked_first(made: Path, medcli: R
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux only")
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", IN_A_PROCESS)
 def test_names_that_are_not_utf_8_are_written_and_printed(made: Path, tmp_path: Path, name: str) -> None:
     """In a process of its own, whose standard output is strict, in both forms of the answer."""
     disk = tmp_path / os.fsdecode(b"caf\xe9")

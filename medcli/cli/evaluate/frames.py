@@ -130,7 +130,7 @@ def _check_seg(
     check(check_device, device)
     if predictions:
         check(check_predicted_masks, root, specimens, predictions)
-    newest = None if predictions else check(check_segmentation_checkpoint, checkpoint)
+    newest = None if predictions else check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
     check(check_labelled_frames, *frames)
     check(check_output_folder, out)
     return newest
@@ -160,7 +160,7 @@ def _show(output: Output, evaluation: Evaluation) -> None:
 def show_segmentation_result(output: Output, result: SegmentationResult) -> None:
     """Counts, measures, and shares by region, threshold and specimen; and what they differ from those published."""
     skipped = "no predicted or label pixel" if result.protocol == "paper" else "empty label"
-    from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, curve_measures, scalar_measures
+    from medcli.ultrabones.evaluation.metrics import LISTED, REGIONS, curve_measures, notes_of, scalar_measures
 
     rows = {
         "protocol": f"{result.protocol}, {result.labels} labels, {result.source}",
@@ -181,6 +181,9 @@ def show_segmentation_result(output: Output, result: SegmentationResult) -> None
         return
     output.pairs({one.title: one.text(result.scalars[one.key]) for one in scalar_measures()})
     output.line()
+    for note in notes_of(result.scalars):
+        output.pairs({"note": note})
+        output.line()
     measures = curve_measures()
 
     def row(one: SegmentationResult | SpecimenResult, region: str, k: int) -> list[str]:

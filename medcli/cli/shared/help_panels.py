@@ -23,14 +23,14 @@ PANELS = {
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
-        "--protocol --visible-threshold --fail-under --refine --bound --kind --voxel-mm --least-similarity --search "
-        "--smooth --model --mirrored "
+        "--protocol --visible-threshold --fail-under --refine --bound --kind --visible-rule --voxel-mm --outlier-sd "
+        "--radius-mm --least-similarity --search --smooth --model --mirrored "
         "--to --resample --size --sample --all --quick --data-only --seed"
     ),
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
     "Output": (
-        "--out --report --dest --format --quality --overlay --overlays --figure --single-file --skip-existing "
-        "--overwrite --dry-run"
+        "--out --report --dest --format --quality --overlay --overlays --figure --normals --surface --layout "
+        "--single-file --skip-existing --overwrite --dry-run"
     ),
     "Every command": "--config --json --quiet --verbose --help",
 }

@@ -20,7 +20,7 @@ _BEGINNINGS = {
 }
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 SAFETENSORS = "is a safetensors file with another ending: rename it to .safetensors"
-_ONNX = "is an ONNX network, which medcli writes but does not read: name the checkpoint that it was exported from"
+_ONNX = "is an ONNX network, for predict seg and evaluate seg alone: name the checkpoint that it was exported from"
 
 
 def check_checkpoint_file(path: Path, hint: str | None = None) -> int:

@@ -78,7 +78,7 @@ class SegmentationResult:
         visible_grey: grey value from which a pixel is visible.
         thresholds_mm: 0.0, 0.1 … 2.0.
         curves, scalars: means over frames by key of the measure; each mean leaves out the frames in which its own value
-            is undefined.
+            is undefined. Every frame counts the same unless its measure has a weight (``assd_pooled_mm``).
         frames_without_prediction: counted frames in which nothing was predicted.
         false_positive_rate: share of the frames with an empty label in which something was predicted.
         interval_95: strict only, and with two specimens or more.
@@ -161,8 +161,10 @@ def frame_table(frames: pd.DataFrame, scores: Sequence[FrameScore | None]) -> pd
     table = frames[["specimen", "donor", "anatomy", "record", "timestamp", "image"]].reset_index(drop=True)
     table["counted"] = [score is not None and score.labelled for score in scores]
     table["predicted"] = [score is not None and score.predicted for score in scores]
-    for key in (measure.key for measure in scalar_measures()):
-        table[key] = [score.scalars[key] if score else np.nan for score in scores]
+    for measure in scalar_measures():
+        table[measure.key] = [score.scalars[measure.key] if score else np.nan for score in scores]
+        if measure.weight:
+            table[f"{measure.key}.weight"] = [score.weights.get(measure.key) if score else np.nan for score in scores]
     for key in (measure.key for measure in curve_measures()):
         for r, region in enumerate(REGIONS):
             for k in LISTED:
@@ -198,8 +200,13 @@ def _means_of(scores: Sequence[FrameScore]) -> dict[str, Any]:
 
 def _mean_scalar(scores: Sequence[FrameScore], key: str) -> float:
     values = np.array([score.scalars[key] for score in scores], dtype=np.float64)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else np.nan
+    there = ~np.isnan(values)
+    if not there.any():
+        return np.nan
+    if not any(key in score.weights for score in scores):
+        return float(values[there].mean())
+    weights = np.array([score.weights[key] for score in scores], dtype=np.float64)
+    return float(np.average(values[there], weights=weights[there]))
 
 
 def _mean_curve(scores: Sequence[FrameScore], key: str) -> Curves:

@@ -23,7 +23,7 @@ from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_fr
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.segmentation.inference import Segmenter
+    from medcli.ultrabones.segmentation.frame_segmenter import FrameSegmenter
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class StoredMasks:
 class Model:
     """A trained network."""
 
-    def __init__(self, segmenter: Segmenter, name: str) -> None:
+    def __init__(self, segmenter: FrameSegmenter, name: str) -> None:
         self.name = name
         self.device = segmenter.device
         self._segmenter = segmenter

@@ -62,6 +62,12 @@ class Surface:
         """(2, 3): smallest and largest coordinates in millimetres."""
         return np.asarray(self.boxes[0].reshape(2, 3))
 
+    @property
+    def area(self) -> float:
+        """Square millimetres."""
+        edges = self.triangles[:, 1:] - self.triangles[:, :1]
+        return float(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum() / 2)
+
     def distances(self, points: ArrayLike, limit_mm: float = math.inf) -> NDArray[np.float64]:
         """Exact distance in millimetres of points (N, 3) to the nearest triangle, (N,); ``limit_mm`` where farther."""
         points = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)

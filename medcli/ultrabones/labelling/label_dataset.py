@@ -29,7 +29,7 @@ from medcli.ultrabones.labelling.label_record import (
     refuse_unless_near,
     refuse_unrefined,
 )
-from medcli.ultrabones.labelling.label_rules import BOTH, refuse_initial_poses, rules_of
+from medcli.ultrabones.labelling.label_rules import BOTH, FIRST_RUN, refuse_initial_poses, rules_of, visible_rule
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refine_record import plan_refinement, refine_sweep
 from medcli.ultrabones.pose_refinement.refinement_report import FRAMES, SWEEP
@@ -45,6 +45,7 @@ class LabelSettings:
         poses: ``initial`` or ``optimized``; None takes the optimised ones where the table has them.
         meshes: folder of meshes, None for the specimen's own.
         merged: use the merged mesh of all bones.
+        visible_rule: what counts as visible, one of :data:`medcli.ultrabones.labelling.label_rules.VISIBLE_RULES`.
         refine: refine the poses first: ``frames`` (or True) each by itself, ``sweep`` as one motion; False: do not.
         refine_settings: how.
         overlay: also draw labels over frames.
@@ -56,6 +57,7 @@ class LabelSettings:
     poses: str | None = None
     meshes: Path | None = None
     merged: bool = False
+    visible_rule: str = FIRST_RUN
     refine: bool | str = False
     refine_settings: RefineSettings = field(default_factory=RefineSettings)
     overlay: bool = False
@@ -148,7 +150,7 @@ def label_ultrabones(
     refuse_initial_poses(bool(settings.refine), settings.poses)
     if settings.way not in ("", FRAMES, SWEEP):
         raise UsageError(f"refine is {FRAMES} or {SWEEP}, not {settings.way}")
-    rules_of(settings.kind)  # refuses an unknown one before any work is done
+    rules_of(settings.kind, settings.visible_rule)  # refuses an unknown one before any work is done
     use_single_threaded_codecs()
     sweeps = find_sweeps(root, specimens, records)
     label = partial(_label_record, settings=settings, workers=workers or usable_cores())
@@ -183,7 +185,7 @@ def _label_record(
     if settings.dry_run:
         return _plan(sweep, surfaces, settings), []
     _require_writable(sweep.folder)
-    refinement, rules = None, rules_of(settings.kind)
+    refinement, rules = None, rules_of(settings.kind, settings.visible_rule)
     if settings.refine:
         if not settings.overwrite:
             refuse_unrefined(sweep, folders_of(rules))
@@ -192,7 +194,9 @@ def _label_record(
             sweep, surfaces, settings.refine_settings, workers, settings.overwrite, progress, settings.way
         )
     poses = read_poses(sweep, OPTIMIZED if settings.refine else settings.poses)
-    labels = label_sweep(sweep, poses, surfaces, rules, settings.overlay, settings.overwrite, workers, progress)
+    visible = visible_rule(settings.visible_rule)
+    drawn, replaced = settings.overlay, settings.overwrite
+    labels = label_sweep(sweep, poses, surfaces, rules, drawn, replaced, workers, progress, visible)
     failures = list(dict.fromkeys(label.failure for label in labels if label.failure))
     if refinement is not None:
         failures = list(dict.fromkeys([*refinement.failures, *failures]))
@@ -223,7 +227,7 @@ def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) ->
         known = refinement.computed == 0 and has_optimized_poses(sweep.folder)
         poses = read_poses(sweep, OPTIMIZED) if known else poses
     if known and not settings.overwrite:  # else the poses are known only after they are refined
-        refuse_other_labels(sweep, poses, surfaces, written)
+        refuse_other_labels(sweep, poses, surfaces, written, visible_rule(settings.visible_rule))
     tracked = [ts for ts, row in zip(sweep.timestamps, sweep.rows, strict=True) if row >= 0]
     paths = [sweep.folder / folder / mask_name(ts, folder) for folder in folders for ts in tracked]
     overlays = [label_overlay_path(sweep, ts) for ts in tracked] if settings.overlay else []

@@ -29,7 +29,7 @@ from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
 from medcli.ultrabones.labelling.label_origin import STAMP, UNFINISHED, pose_digest, read_stamps, write_stamps
-from medcli.ultrabones.labelling.label_rules import LABEL_RULES, LabelRule
+from medcli.ultrabones.labelling.label_rules import FIRST_RUN, LabelRule, visible_rule
 from medcli.ultrabones.labelling.mesh_section import BAND_MM, full_label
 
 OVERLAY_FOLDER = "Overlays"
@@ -67,12 +67,14 @@ def label_sweep(
     overwrite: bool = False,
     workers: int = 1,
     progress: Progress = SILENT,
+    visible: LabelRule | None = None,
 ) -> list[FrameLabel]:
     """Label the tracked frames of a sweep.
 
     Args:
         rules: which labels.
         overlay: also draw each label over its frame, in ``Overlays``.
+        visible: which rule says what is seen; None: the default.
 
     Returns:
         one result a tracked frame, in order.
@@ -83,13 +85,14 @@ def label_sweep(
     frames = [frame for frame in range(len(sweep.timestamps)) if sweep.rows[frame] >= 0]
     refuse_unless_near(sweep, poses, surfaces)
     written = folders_of(rules, overlay)
-    with _stamped(sweep, poses, surfaces, written, overwrite):
+    visible = visible or visible_rule()
+    with _stamped(sweep, poses, surfaces, written, overwrite, visible):
         for name in written:
             make_output_folder(sweep.folder / name)
 
         def label(frame: int) -> FrameLabel:
             try:
-                return _label_frame(sweep, poses, frame, surfaces, rules, overlay, overwrite)
+                return _label_frame(sweep, poses, frame, surfaces, rules, overlay, overwrite, visible)
             except DataError as error:
                 return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}")
 
@@ -115,9 +118,12 @@ def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
             reject_other_options(sweep.folder / name, changed, _REMEDY, DataError)
 
 
-def refuse_other_labels(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str]) -> None:
+def refuse_other_labels(
+    sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], visible: LabelRule | None = None
+) -> None:
     """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
-    _refuse_other_labels(sweep, read_stamps(sweep.folder / STAMP), _stamp_of(poses, surfaces), folders, overwrite=False)
+    wanted = _stamps_of(poses, surfaces, folders, visible or visible_rule())
+    _refuse_other_labels(sweep, read_stamps(sweep.folder / STAMP), wanted, overwrite=False)
 
 
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
@@ -170,13 +176,16 @@ def _label_frame(
     rules: Sequence[LabelRule],
     overlay: bool,
     overwrite: bool,
+    visible: LabelRule,
 ) -> FrameLabel:
     shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
     full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
-    seen_by_probe = LABEL_RULES["partial"]
-    labels = {rule.folder: rule.compute(full) for rule in {*rules, seen_by_probe}}
-    seen = labels[seen_by_probe.folder]
+    image = read_grey(sweep.images[frame]) if overlay or visible.in_image else None
+    labels = {rule.folder: rule.compute(full) for rule in {*rules, visible}}
+    if visible.in_image and image is not None:
+        labels[visible.folder] = visible.in_image(labels[visible.folder], image, spacing)
+    seen = labels[visible.folder]
     result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
     for folder in folders_of(rules):
         path = sweep.folder / folder / mask_name(sweep.timestamps[frame], folder)
@@ -185,10 +194,10 @@ def _label_frame(
         else:
             write_image(path, labels[folder])
             result = replace(result, written=result.written + 1)
-    if overlay:
+    if overlay and image is not None:
         path = label_overlay_path(sweep, sweep.timestamps[frame])
         if overwrite or not path.exists():
-            write_image(path, draw_overlay(read_grey(sweep.images[frame]), full, seen), quality=90)
+            write_image(path, draw_overlay(image, full, seen), quality=90)
             result = replace(result, written=result.written + 1)
     return result
 
@@ -209,53 +218,69 @@ def label_fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
     return fingerprint(f"{digest(surfaces)} {BAND_MM}", *numbers)
 
 
-def _stamp_of(poses: Poses, surfaces: Sequence[Surface]) -> dict[str, object]:
-    return {
+def _stamps_of(
+    poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], visible: LabelRule
+) -> dict[str, dict[str, object]]:
+    """What each folder's files are made from; the rule of what is seen only where it matters and is not the default."""
+    known = label_fingerprint(poses, surfaces)
+    stamp: dict[str, object] = {
         "poses": poses.kind,
         "meshes": [surface.name for surface in surfaces],
         "pose_digest": pose_digest(poses),
-        "fingerprint": label_fingerprint(poses, surfaces),
+        "fingerprint": known,
     }
+    of_rule = {"visible_rule": visible.name, "fingerprint": fingerprint(f"{known} {visible.name}")}
+    shows_seen = (visible.folder, OVERLAY_FOLDER)
+    return {name: stamp | (of_rule if visible.name and name in shows_seen else {}) for name in folders}
 
 
 @contextmanager
 def _stamped(
-    sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], overwrite: bool
+    sweep: Sweep,
+    poses: Poses,
+    surfaces: Sequence[Surface],
+    folders: Sequence[str],
+    overwrite: bool,
+    visible: LabelRule,
 ) -> Iterator[None]:
     """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
     path = sweep.folder / STAMP
-    stamps, wanted = read_stamps(path), _stamp_of(poses, surfaces)
-    ours = _refuse_other_labels(sweep, stamps, wanted, folders, overwrite)
+    stamps, wanted = read_stamps(path), _stamps_of(poses, surfaces, (*folders, OVERLAY_FOLDER), visible)
+    ours = _refuse_other_labels(sweep, stamps, {name: wanted[name] for name in folders}, overwrite)
     for name in ours:
         replaced = overwrite and _holds_labels(sweep, name)
-        stamps[name] = wanted | ({"fingerprint": UNFINISHED} if replaced else {})
-    stale = stamps.get(OVERLAY_FOLDER, {}).get("fingerprint") != wanted["fingerprint"]
+        stamps[name] = wanted[name] | ({"fingerprint": UNFINISHED} if replaced else {})
+    stale = stamps.get(OVERLAY_FOLDER, {}).get("fingerprint") != wanted[OVERLAY_FOLDER]["fingerprint"]
     if stale and OVERLAY_FOLDER not in folders and _holds_labels(sweep, OVERLAY_FOLDER):
         logger.warning("%s shows other labels (--overlay --overwrite draws it again)", sweep.folder / OVERLAY_FOLDER)
     write_stamps(path, stamps)
     yield
-    write_stamps(path, stamps | dict.fromkeys(ours, wanted))
+    write_stamps(path, stamps | {name: wanted[name] for name in ours})
 
 
 def _refuse_other_labels(
     sweep: Sweep,
     stamps: Mapping[str, Mapping[str, object]],
-    wanted: Mapping[str, object],
-    folders: Sequence[str],
+    wanted: Mapping[str, Mapping[str, object]],
     overwrite: bool,
 ) -> list[str]:
     """The folders that get a stamp; raises :class:`DataError` for one with files made from something else."""
     ours = []
-    for name in folders:
+    for name in wanted:
         present = _holds_labels(sweep, name)
         stamp = stamps.get(name)
         if present and not overwrite and stamp is None:
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
             continue
-        if present and not overwrite and stamp and stamp["fingerprint"] != wanted["fingerprint"]:
-            reject_other_options(sweep.folder / name, differences(stamp, wanted), _REMEDY, DataError)
+        if present and not overwrite and stamp and stamp["fingerprint"] != wanted[name]["fingerprint"]:
+            reject_other_options(sweep.folder / name, _changes(stamp, wanted[name]), _REMEDY, DataError)
         ours.append(name)
     return ours
+
+
+def _changes(stamp: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+    """The keys in which a stamp differs, the default rule of what is seen named too."""
+    return differences({"visible_rule": FIRST_RUN, **stamp}, {"visible_rule": FIRST_RUN, **wanted})
 
 
 def _holds_labels(sweep: Sweep, name: str) -> bool:

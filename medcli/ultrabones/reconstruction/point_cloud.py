@@ -70,7 +70,7 @@ def published_distance(
     """
     from scipy.spatial import cKDTree
 
-    areas = np.array([_area(surface) for surface in surfaces])
+    areas = np.array([surface.area for surface in surfaces])
     counts = np.round(PUBLISHED_SAMPLES * areas / areas.sum()).astype(int)
     samples = [sample_surface(s, n, seed + i) for i, (s, n) in enumerate(zip(surfaces, counts, strict=True))]
     distances, _ = cKDTree(np.concatenate(samples)).query(points, workers=workers)
@@ -111,19 +111,24 @@ def write_xyz(path: Path, points: NDArray[np.float64]) -> None:
 
 
 def write_ply(
-    path: Path, points: NDArray[np.float64], distances: NDArray[np.float64], colours: NDArray[np.uint8]
+    path: Path,
+    points: NDArray[np.float64],
+    distances: NDArray[np.float64],
+    colours: NDArray[np.uint8],
+    normals: NDArray[np.float64] | None = None,
 ) -> None:
-    """Binary PLY: points (N, 3), their distance (N,) to the bone as the property ``distance``, and colour (N, 3)."""
-    kind = [("xyz", "<f4", 3), ("distance", "<f4"), ("colour", "u1", 3)]
-    vertices = np.zeros(len(points), kind)
+    """Binary PLY: points (N, 3), their distance (N,) to the bone as the property ``distance``, and colour (N, 3).
+
+    Normals (N, 3) follow the coordinates as ``nx ny nz``, where they are given.
+    """
+    normal: list[tuple[str, str, int]] = [] if normals is None else [("normal", "<f4", 3)]
+    vertices = np.zeros(len(points), [("xyz", "<f4", 3), *normal, ("distance", "<f4"), ("colour", "u1", 3)])
     vertices["xyz"], vertices["distance"], vertices["colour"] = points, distances, colours
-    properties = [f"property float {name}" for name in ("x", "y", "z", "distance")]
+    if normals is not None:
+        vertices["normal"] = normals
+    names = ("x", "y", "z", *(() if normals is None else ("nx", "ny", "nz")), "distance")
+    properties = [f"property float {name}" for name in names]
     properties += [f"property uchar {name}" for name in ("red", "green", "blue")]
     lines = ["ply", "format binary_little_endian 1.0", "comment millimetres, CT coordinates"]
     lines += [f"element vertex {len(points)}", *properties, "end_header", ""]
     write_bytes(path, "\n".join(lines).encode("ascii") + vertices.tobytes())
-
-
-def _area(surface: Surface) -> float:
-    edges = surface.triangles[:, 1:] - surface.triangles[:, :1]
-    return float(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum() / 2)

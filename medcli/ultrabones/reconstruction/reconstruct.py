@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from medcli.core.made_with import fingerprint
 from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
-from medcli.ultrabones.dataset.folder_layout import list_timestamps, specimen_folder
+from medcli.ultrabones.dataset.folder_layout import list_timestamps
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
@@ -31,91 +31,21 @@ from medcli.ultrabones.labelling.label_origin import poses_of_masks
 from medcli.ultrabones.labelling.mesh_section import LABEL
 from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck, check_echoes
 from medcli.ultrabones.pose_refinement.refinement_summary import read_checks
-from medcli.ultrabones.reconstruction.figure import colour_scale_mm, distance_colours, draw_cloud
+from medcli.ultrabones.reconstruction.bone_shell import ShellFit
+from medcli.ultrabones.reconstruction.cleaning_options import check_cleaning, check_surface_extra
+from medcli.ultrabones.reconstruction.cloud_files import Cloud, record_stem, refuse_equal_names, write_record
 from medcli.ultrabones.reconstruction.point_cloud import (
     DistanceSummary,
     published_distance,
     seen_share,
     surface_distances,
-    thin,
-    write_ply,
-    write_xyz,
 )
+from medcli.ultrabones.reconstruction.settings import Reconstruction, ReconstructResult, ReconstructSettings
 
 MASKS = ("Labels", "Labels_full", "Labels_pred")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ReconstructSettings:
-    """What to rebuild.
-
-    Attributes:
-        mask: folder of masks in each record: ``Labels``, ``Labels_full``, ``Labels_pred`` or another.
-        poses: ``initial`` or ``optimized``; None takes those the masks were made from, see
-            :func:`medcli.ultrabones.labelling.label_origin.poses_of_masks`.
-        voxel_mm: keep one point a cube of this size in the files; 0 keeps all. Figures are of all points.
-        meshes: folder of meshes, None for the specimen's own.
-        merged: use the merged mesh of all bones.
-        seed: of the random points on the mesh in the published metric.
-        overwrite: rebuild what is there.
-        dry_run: only say what would be done.
-    """
-
-    mask: str = "Labels"
-    poses: str | None = None
-    voxel_mm: float = 0.0
-    meshes: Path | None = None
-    merged: bool = False
-    seed: int = 0
-    overwrite: bool = False
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """One record in 3D.
-
-    Attributes:
-        name: specimen, anatomy and record.
-        mask: folder of its masks.
-        poses: ``initial`` or ``optimized``.
-        frames: masks used; ``empty`` of them had no pixel.
-        points: label pixels in space.
-        points_written: of them in the files.
-        distance_mm: exact distances of the points to the nearest triangle of the meshes; None without points.
-        published_mm: the published metric: mean distance to the nearest of a million random mesh points.
-        seen: bone -> share of its area that has a point within 1 mm.
-        files: what was written.
-        echoes: distances of the images' echoes to the meshes, which need no label: at the tracked poses, and at those
-            used if they are others.
-    """
-
-    name: str
-    mask: str
-    poses: str
-    frames: int
-    empty: int
-    points: int
-    points_written: int
-    distance_mm: DistanceSummary | None
-    published_mm: float | None
-    seen: dict[str, float]
-    files: tuple[str, ...]
-    echoes: SurfaceCheck | None = None
-
-
-@dataclass(frozen=True)
-class ReconstructResult:
-    """The answer of ``medcli reconstruct ultrabones``."""
-
-    root: Path
-    out: Path
-    dry_run: bool
-    records: tuple[Reconstruction, ...]
-    failures: tuple[str, ...] = ()
-    schema: str = "medcli.reconstruct.v1"
+_DEFAULTS = ReconstructSettings()
 
 
 def reconstruct_ultrabones(
@@ -123,7 +53,7 @@ def reconstruct_ultrabones(
     out: Path | str,
     specimens: Sequence[int] | None = None,
     records: Sequence[int] | None = None,
-    settings: ReconstructSettings = ReconstructSettings(),
+    settings: ReconstructSettings = _DEFAULTS,
     workers: int | None = None,
     progress: Progress = SILENT,
 ) -> ReconstructResult:
@@ -135,9 +65,12 @@ def reconstruct_ultrabones(
 
     Raises:
         DataError: no frames, two records of one name, or no record could be rebuilt (the first reason).
+        UsageError: numbers of the cleaning that cannot be meant.
     """
+    check_cleaning(settings.cleaning)
+    check_surface_extra(settings.surface)
     sweeps = find_sweeps(root, specimens, records)
-    _refuse_equal_names(sweeps)
+    refuse_equal_names(sweeps)
     use_single_threaded_codecs()
     out = Path(out)
     was_there = out.exists()
@@ -174,7 +107,7 @@ def _rebuild(
 ) -> tuple[Reconstruction, list[str]]:
     masks = _find_masks(sweep, settings.mask)
     poses = poses_of_masks(sweep, settings.mask, settings.poses)
-    stem = _stem(sweep, poses.kind, settings)
+    stem = record_stem(sweep, poses.kind, settings)
     if settings.dry_run:
         plan = Reconstruction(sweep.name, settings.mask, poses.kind, len(masks), 0, 0, 0, None, None, {}, ())
         return plan, []
@@ -183,8 +116,9 @@ def _rebuild(
     if earlier is not None:
         logger.info("%s is up to date in %s", sweep.name, out)
         return earlier, []
-    clouds, failures = _back_project_all(sweep, poses, masks, workers, progress)
+    clouds, towards, failures = _back_project_all(sweep, poses, masks, workers, progress)
     points = np.concatenate([np.empty((0, 3)), *clouds])
+    frames = np.repeat(np.arange(len(clouds), dtype=np.int32), [len(cloud) for cloud in clouds])
     distances = surface_distances(points, surfaces, workers)
     record = Reconstruction(
         name=sweep.name,
@@ -193,15 +127,16 @@ def _rebuild(
         frames=len(clouds),
         empty=sum(len(cloud) == 0 for cloud in clouds),
         points=len(points),
-        points_written=len(thin(points, settings.voxel_mm)[0]),
+        points_written=0,
         distance_mm=DistanceSummary.of(distances) if len(points) else None,
         published_mm=published_distance(points, surfaces, settings.seed, workers) if len(points) else None,
         seen={surface.name: seen_share(surface, points, seed=settings.seed, workers=workers) for surface in surfaces},
-        files=tuple(f"{stem}{suffix}" for suffix in (".ply", ".xyz", ".png")) if len(points) else (),
+        files=(),
         echoes=_check_echoes(sweep, poses, surfaces, workers),
     )
     if len(points):
-        _write(out, stem, points, distances, surfaces, settings, record)
+        cloud = Cloud(points, distances, np.array(towards), frames)
+        record = write_record(out, stem, sweep, cloud, surfaces, settings, record, workers)
     if len(points) and not failures:  # else the next run tries again and says again what is wrong
         text = json.dumps({"made_from": made_from, "reconstruction": asdict(record)}, indent=2)
         write_text(out / f"{stem}.json", text + "\n")
@@ -211,54 +146,6 @@ def _rebuild(
 def _check_echoes(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], workers: int) -> SurfaceCheck | None:
     compared = [poses] if poses.kind == INITIAL else [read_poses(sweep, INITIAL), poses]
     return check_echoes(sweep, compared, surfaces, workers)
-
-
-def _record_name(sweep: Sweep) -> str:
-    """``specimen90_fibula_record01`` or ``cadaver90_F231091_record01``: from the folders, which differ by release."""
-    specimen = specimen_folder(sweep.folder)
-    if specimen is None:
-        return sweep.name.replace(" ", "_")
-    below = [part for part in sweep.folder.relative_to(specimen).parts if part != "ultrasound_records"]
-    return "_".join([specimen.name, *below])
-
-
-def _stem(sweep: Sweep, poses: str, settings: ReconstructSettings) -> str:
-    """Name of a record's files without suffix; runs that differ in what they rebuild do not share it."""
-    voxel = [f"{settings.voxel_mm:g}mm"] if settings.voxel_mm > 0 else []
-    return "_".join([_record_name(sweep), settings.mask, poses, *voxel])
-
-
-def _refuse_equal_names(sweeps: Sequence[Sweep]) -> None:
-    folders: dict[str, Path] = {}
-    for sweep in sweeps:
-        name = _record_name(sweep).lower()  # there are file systems to which case is the same
-        if name in folders:
-            raise DataError(
-                f"two records are named {_record_name(sweep)}: {folders[name]} and {sweep.folder}",
-                "rebuild one at a time with --root, each into an --out of its own",
-            )
-        folders[name] = sweep.folder
-
-
-def _write(
-    out: Path,
-    stem: str,
-    points: NDArray[np.float64],
-    distances: NDArray[np.float64],
-    surfaces: Sequence[Surface],
-    settings: ReconstructSettings,
-    record: Reconstruction,
-) -> None:
-    assert record.distance_mm is not None
-    kept_points, kept = thin(points, settings.voxel_mm)
-    colours = distance_colours(distances[kept], colour_scale_mm(distances))
-    write_ply(out / f"{stem}.ply", kept_points, distances[kept], colours)
-    write_xyz(out / f"{stem}.xyz", kept_points)
-    title = (
-        f"{record.name}, {record.mask}, {record.poses} poses: {quantity(record.points, 'point')}, "
-        f"mean {record.distance_mm.mean:.3f} mm, 95 % below {record.distance_mm.percentile_95:.3f} mm"
-    )
-    draw_cloud(out / f"{stem}.png", points, distances, surfaces, title)
 
 
 def _find_masks(sweep: Sweep, folder: str) -> dict[int, Path]:
@@ -279,14 +166,16 @@ def _find_masks(sweep: Sweep, folder: str) -> dict[int, Path]:
 
 def _back_project_all(
     sweep: Sweep, poses: Poses, masks: dict[int, Path], workers: int, progress: Progress
-) -> tuple[list[NDArray[np.float64]], list[str]]:
-    """Points of each usable mask, and why the others are not; warns of masks with pixels of other values only.
+) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]], list[str]]:
+    """Points of each usable mask, the direction to the probe, and why other masks are not used.
+
+    Warns of masks with pixels of other values only.
 
     Raises:
         DataError: not one mask can be used.
     """
 
-    def project(frame: int) -> tuple[NDArray[np.float64], bool] | str:
+    def project(frame: int) -> tuple[NDArray[np.float64], NDArray[np.float64], bool] | str:
         try:
             if poses.problem(frame):
                 raise DataError(poses.problem(frame))
@@ -295,16 +184,18 @@ def _back_project_all(
         except DataError as error:
             return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
         points = back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]))
-        return points, bool(len(points) == 0 and mask.any())
+        upper, lower = pixels_to_ct(poses.pose[frame], [0, 0], [0, 1], float(poses.spacing_mm[frame]))
+        return points, (upper - lower) / np.linalg.norm(upper - lower), bool(len(points) == 0 and mask.any())
 
-    clouds, failures, unmarked = [], [], 0
+    clouds, towards, failures, unmarked = [], [], [], 0
     with progress.task(f"rebuild {sweep.name}", len(masks), "frames") as advance:
         for outcome in map_in_threads(project, masks, workers):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
                 clouds.append(outcome[0])
-                unmarked += outcome[1]
+                towards.append(outcome[1])
+                unmarked += outcome[2]
             advance(1)
     if failures and not clouds:
         raise DataError(f"no mask of {sweep.name} can be used; {failures[0]}")
@@ -317,13 +208,15 @@ def _back_project_all(
             quantity(unmarked, f"mask in {folder} has", f"masks in {folder} have"),
             of_value,
         )
-    return clouds, failures
+    return clouds, towards, failures
 
 
 def _fingerprint(
     masks: dict[int, Path], poses: Poses, surfaces: Sequence[Surface], settings: ReconstructSettings
 ) -> str:
     chosen = repr((digest(surfaces), settings.mask, settings.voxel_mm, settings.seed))
+    more = settings.outlier_sd, settings.radius_mm, settings.normals, settings.layout, settings.surface
+    chosen += repr(more) if any(more) else ""
     states = [(frame, path.name, path.stat()) for frame, path in masks.items()]
     files = [repr((frame, name, state.st_size, state.st_mtime_ns)) for frame, name, state in states]
     return fingerprint(chosen, poses.pose.tobytes(), poses.spacing_mm.tobytes(), *files)
@@ -336,10 +229,18 @@ def _read_earlier(out: Path, stem: str, made_from: str) -> Reconstruction | None
         return None
     try:
         values = found["reconstruction"]
-        distance = DistanceSummary(**values["distance_mm"]) if values["distance_mm"] else None
+        read = {name: _summary(values.get(name)) for name in ("distance_mm", "cleaned_mm")}
+        shell = values.get("surface")
+        if shell:
+            fits = {name: _summary(shell[name]) for name in ("to_ct", "from_ct")}
+            shell = ShellFit(**{**shell, **fits})
         echoes = next(iter(read_checks({"checks": [values["echoes"]] if values.get("echoes") else []})), None)
-        changed = {"distance_mm": distance, "files": tuple(values["files"]), "echoes": echoes}
+        changed = {**read, "surface": shell, "files": tuple(values["files"]), "echoes": echoes}
         record = Reconstruction(**{**values, **changed})
     except (KeyError, TypeError):
         return None
     return record if all((out / name).is_file() for name in record.files) else None
+
+
+def _summary(values: dict[str, float] | None) -> DistanceSummary | None:
+    return DistanceSummary(**values) if values else None

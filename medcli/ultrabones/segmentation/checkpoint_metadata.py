@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import UsageError
+from medcli.core.errors import MedcliError, UsageError
 from medcli.core.json_text import to_json
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, check_pickled_file
 from medcli.training.description import NAME, OBJECT, TEXT, Rule, are_splits, between, read_described, whole
@@ -21,6 +22,8 @@ _FAMILY = "medcli.segmenter."
 SCHEMA = f"{_FAMILY}v1"
 CITATION = "Wu et al., Computers in Biology and Medicine 194 (2025) 110435"
 LICENCE = "CC BY 4.0 (UltraBones100k)"
+GRAPH_SUFFIX = ".onnx"
+"""Of graphs, which ``medcli export seg`` writes and ONNX Runtime computes."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +96,37 @@ def find_newest_best(runs_root: Path = Path("runs")) -> Path:
     return find_newest(Path(runs_root), "seg")
 
 
-def check_segmentation_checkpoint(path: Path | None, runs_root: Path = Path("runs")) -> Path:
+def check_segmentation_checkpoint(
+    path: Path | None, runs_root: Path = Path("runs"), takes_graphs: bool = False
+) -> Path:
     """The checkpoint to use, ``path`` or the newest one, which is there and describes its network.
+
+    Args:
+        takes_graphs: a graph (``.onnx``) of ``medcli export seg`` will do as well; it is not opened here.
 
     Raises:
         DataError: there is none, or its description cannot be read.
+        MedcliError: see :func:`check_graph_runtime`.
     """
     path = path or find_newest_best(runs_root)
     check_checkpoint_file(path, "train one: medcli train seg")
-    if path.suffix == SUFFIX:
+    if takes_graphs and path.suffix == GRAPH_SUFFIX:
+        check_graph_runtime(path)
+    elif path.suffix == SUFFIX:
         read_metadata(path)
     else:
         check_pickled_file(path)
     return path
+
+
+def check_graph_runtime(path: Path) -> None:
+    """Make sure that ONNX Runtime, which reads a graph, is installed.
+
+    Raises:
+        MedcliError: it is not.
+    """
+    if find_spec("onnxruntime") is None:
+        raise MedcliError(f"reading {path} needs onnxruntime", "pip install onnxruntime")
 
 
 def splits_of_training(train: Sequence[int] | None) -> dict[str, Any]:

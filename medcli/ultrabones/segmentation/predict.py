@@ -35,7 +35,8 @@ from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.checkpoint_metadata import check_threshold, find_newest_best
 from medcli.ultrabones.segmentation.frame_reader import FrameReader, InputFrame
-from medcli.ultrabones.segmentation.inference import Segmenter, one_thread_each
+from medcli.ultrabones.segmentation.frame_segmenter import FrameSegmenter
+from medcli.ultrabones.segmentation.inference import Segmenter
 from medcli.ultrabones.segmentation.prediction_folders import prediction_manifest, prepare_folders
 from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING, InputSource, find_sources, records_of
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
@@ -156,7 +157,7 @@ def predict_seg(
 class _Run:
     """The state that the workers of one run share."""
 
-    segmenter: Segmenter
+    segmenter: FrameSegmenter
     settings: PredictSettings
     sources: list[InputSource]
     progress: Progress
@@ -203,7 +204,7 @@ class _Run:
         workers = self.settings.workers or (cores if movies else max(1, min(cores, batches)))
         total = None if movies else len(self.sources)
         with (
-            one_thread_each(workers, cores),
+            self.segmenter.on_workers(workers, cores),
             self.progress.task("predicting", total, "frames") as advance,
             ThreadPoolExecutor(workers) as pool,
             self._stopping(),

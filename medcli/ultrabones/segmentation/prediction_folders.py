@@ -15,7 +15,7 @@ from medcli.transfer.checksum import of_file
 from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING
 
 if TYPE_CHECKING:
-    from medcli.ultrabones.segmentation.inference import Segmenter
+    from medcli.ultrabones.segmentation.frame_segmenter import FrameSegmenter
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _DECIDING = ("checkpoint_sha256", "threshold")
 """What of a manifest decides whether masks are the same."""
 
 
-def prediction_manifest(checkpoint: Path, segmenter: Segmenter, threshold: float) -> dict[str, Any]:
+def prediction_manifest(checkpoint: Path, segmenter: FrameSegmenter, threshold: float) -> dict[str, Any]:
     """The manifest of masks that a network makes at a threshold."""
     return {
         "schema": "medcli.predictions.v1",

@@ -23,7 +23,7 @@ from tests.support.hostile_checkpoints import others, write_file
         ("text", "is a text file"),
         ("zeros", "holds only zeros in its first 1,024 bytes"),
         ("sparse", "holds only zeros in its first 1,024 bytes"),
-        ("onnx", "is an ONNX network, which medcli writes but does not read"),
+        ("onnx", "is an ONNX network, for predict seg and evaluate seg alone"),
         ("gzip", "is packed with gzip"),
         ("tar", "is a tar archive"),
         ("png", "is an image"),

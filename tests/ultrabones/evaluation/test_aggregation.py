@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,6 +35,14 @@ def test_each_mean_leaves_out_frames_without_its_value() -> None:
     assert result.per_specimen[1].scalars["dice"] == pytest.approx(0.2)
     assert (result.per_specimen[2].frames, result.per_specimen[2].frames_skipped) == (1, 1)
     assert result.interval_95 is None  # of the strict protocol only
+
+
+def test_the_pooled_distance_counts_each_pixel_the_same() -> None:
+    scores = [replace(score(value), weights={"assd_pooled_mm": n}) for value, n in ((1.0, 300), (0.2, 100), (NAN, 0))]
+    scalars = summarise_frames("strict", frames(1, 1, 2), scores, ABOUT).scalars
+    assert scalars["assd_mm"] == pytest.approx(0.6)
+    assert scalars["assd_pooled_mm"] == pytest.approx((300 * 1.0 + 100 * 0.2) / 400)
+    assert frame_table(frames(1, 1, 2), scores)["assd_pooled_mm.weight"].tolist() == [300, 100, 0]
 
 
 def test_false_positives_are_a_share_of_the_frames_with_an_empty_label() -> None:

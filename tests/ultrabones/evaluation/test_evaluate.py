@@ -98,6 +98,12 @@ def test_strict_protocol_equals_the_slow_twin_and_hides_no_miss(data: Path) -> N
     np.testing.assert_allclose(
         [result.scalars[key] for key in ("assd_mm", "hd_mm", "hd95_mm")], np.mean(surfaces, axis=0)
     )
+    native_frames = [(p, g) for _, p, g in native(frames) if p.any() and g.any()]
+    pooled = np.concatenate(
+        [published_ultrabones.distances(*way, spacing) for p, g in native_frames for way in ((p, g), (g, p))]
+    )
+    assert result.scalars["assd_pooled_mm"] == pytest.approx(pooled.mean())
+    assert pooled.mean() != pytest.approx(result.scalars["assd_mm"], rel=0.01)
 
 
 def test_interval_holds_the_mean_and_needs_two_specimens(data: Path) -> None:

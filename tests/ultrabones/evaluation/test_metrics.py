@@ -49,4 +49,15 @@ def test_surface_distances() -> None:
     assert scalars["assd_mm"] == pytest.approx((0 + 1 + 2) / 3)
     assert scalars["hd_mm"] == 2
     assert scalars["hd95_mm"] == pytest.approx(max(np.percentile([0, 1], 95), 2))
+    assert FrameScore.of(comparison([0, 4], [16])).weights == {"assd_pooled_mm": 3}
     assert np.isnan([FrameScore.of(comparison([], [4])).scalars[key] for key in ("assd_mm", "hd_mm", "hd95_mm")]).all()
+
+
+def test_dice_is_explained_only_where_the_outlines_agree_much_better() -> None:
+    thin, thick = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
+    thin[20], thick[16:24] = True, True
+    scalars = FrameScore.of(FrameComparison(thick, thin, 0.1, [None] * 3, True)).scalars
+    assert scalars["dice"] == scalars["dice_limit"] == pytest.approx(2 / 9)
+    assert scalars["surface_dice_1mm"] == 1
+    assert "at most 0.222 wherever they lie" in metrics.notes_of(scalars)[0]
+    assert metrics.notes_of({**scalars, "surface_dice_1mm": 0.3}) == metrics.notes_of({"dice": 0.1}) == []

@@ -27,6 +27,7 @@ from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS
 from medcli.ultrabones.labelling import label_record
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
+from medcli.ultrabones.labelling.label_rules import partial_label
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refine_record import write_optimized_poses
 from tests.conftest import REPOSITORY
@@ -122,6 +123,7 @@ def test_a_dry_run_writes_nothing(root: Path) -> None:
     assert contents(root) == before
 
 
+@pytest.mark.deep
 def test_a_dry_run_agrees_with_the_run(root: Path, medcli: Callable) -> None:
     planned = LabelSettings(refine=True, refine_settings=QUICK, overlay=True, dry_run=True)
     real = dataclasses.replace(planned, dry_run=False)
@@ -257,6 +259,29 @@ def test_overlays_of_other_labels_are_not_kept_unseen(root: Path, caplog: pytest
     caplog.clear()
     label_ultrabones(root, records=[1])
     assert caplog.messages == []
+
+
+def test_labels_by_another_visible_rule_are_told_apart(root: Path, medcli: Callable) -> None:
+    """The default writes what it always wrote; the echo rule a part of it, and says so."""
+    usual = label_ultrabones(root)
+    labels, stamps = contents(root), json.loads(next(root.rglob("labels.json")).read_text())
+    assert "visible_rule" not in stamps["Labels"]
+    refused = medcli("label", "ultrabones", "--root", root, "--visible-rule", "echo")
+    assert (refused.code, contents(root)) == (3, labels)
+    assert "visible_rule was first-run, is echo" in refused.err
+    assert medcli("label", "ultrabones", "--root", root, "--visible-rule", "echo", "--kind", "full").code == 0
+    done = label_ultrabones(root, settings=LabelSettings(visible_rule="echo", overwrite=True, overlay=True))
+    now = json.loads(next(root.rglob("labels.json")).read_text())
+    assert (now["Labels"]["visible_rule"], now["Overlays"]["visible_rule"]) == ("echo", "echo")
+    assert now["Labels_full"] == stamps["Labels_full"]
+    assert 0.05 < done.records[0].visible_share <= usual.records[0].visible_share
+    for path in root.rglob("Labels/*.png"):
+        first_run = partial_label(read_grey(path.parents[1] / "Labels_full" / path.name.replace("_partial", "")))
+        assert not (read_grey(path) & ~first_run).any()
+    label_ultrabones(root, settings=LabelSettings(overwrite=True, overlay=True))
+    assert {name: content for name, content in contents(root).items() if "Labels/" in name} == {
+        name: content for name, content in labels.items() if "Labels/" in name
+    }
 
 
 def test_other_refine_settings_are_refused(refined: Path) -> None:

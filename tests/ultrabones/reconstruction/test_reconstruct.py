@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.core.image_io import read_rgb, write_image
+from medcli.core.image_io import read_grey, read_rgb, write_image
+from medcli.core.mesh import read_stl
 from medcli.core.run_provenance import NAME as RUN_NOTE
+from medcli.report.labels_and_bones import made_of_points
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
@@ -308,3 +310,61 @@ def test_full_labels_of_the_example(real_data: Path, tmp_path: Path) -> None:
     assert record.distance_mm.maximum <= 0.1 + 1e-6
     assert record.distance_mm.mean == pytest.approx(0.050, abs=0.002)
     assert record.published_mm == pytest.approx(0.093, abs=0.002)
+
+
+def test_cleaning_normals_surface_and_the_authors_path(root: Path, tmp_path: Path, medcli: Callable) -> None:
+    """A stray group of pixels is cleaned away; the files say what they hold; a second run repeats nothing."""
+    out = tmp_path / "out"
+    mask = next((root / RECORD / "Labels_full").glob("*.png"))
+    image = read_grey(mask).copy()
+    image[3:5, 3:5] = 255
+    write_image(mask, image)
+    options = ("--outlier-sd", 3, "--radius-mm", 8, "--normals", "--surface", "open", "--layout", "authors")
+    words = ("reconstruct", "ultrabones", "--root", root, "--mask", "Labels_full", "--out", out, *options)
+    ran = medcli(*words)
+    assert ran.code == 0, ran.err
+    assert "open surface, " in ran.out
+    stem = f"{STEM}_outliers3_radius8mm"
+    saved = json.loads((out / f"{stem}.json").read_text())["reconstruction"]
+    cloud_file = "specimen01/3D_reconstructions/fibula/record01/reconstruction_pcd_filtered_optimizedPose.xyz"
+    assert saved["files"] == [f"{stem}.ply", cloud_file, f"{stem}.png", f"{stem}_open.stl"]
+    assert saved["points_written"] < saved["points"]
+    assert saved["distance_mm"]["maximum"] > 1 > saved["cleaned_mm"]["maximum"]
+    cloud, text = read_ply(out / f"{stem}.ply"), np.loadtxt(out / cloud_file)
+    assert len(cloud) == len(text) == saved["points_written"]
+    normals = np.stack([cloud[name] for name in ("nx", "ny", "nz")], axis=1)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
+    mesh = read_stl(out / f"{stem}_open.stl")
+    assert len(mesh.faces) == saved["surface"]["faces"]
+    assert saved["surface"]["to_ct"]["mean"] < 0.5
+    titles = [table.header[1] for table in made_of_points([saved])]
+    assert (titles, made_of_points([{"name": "of an earlier version"}])) == (["points left", "surface"], [])
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
+    again = medcli(*words, "--json")
+    assert json.loads(again.out)["records"][0]["surface"] == saved["surface"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items() if stem in path.name)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--radius-mm", "0.002"), 2, "millimetres, usually 2 to 5"),
+        (("--voxel-mm", "0.0001"), 2, "far below the size of a pixel"),
+        (("--radius-mm", "0.6", "--voxel-mm", "5"), 3, "cleaning leaves none of"),
+    ],
+)
+def test_cleaning_that_cannot_be_meant(
+    root: Path, tmp_path: Path, medcli: Callable, options: tuple[str, ...], code: int, words: str
+) -> None:
+    ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out", *options)
+    assert (ran.code, words in ran.err) == (code, True), ran.err
+    assert not list((tmp_path / "out").glob("*.ply")) if (tmp_path / "out").exists() else True
+
+
+def test_empty_masks_make_no_surface(root: Path, tmp_path: Path, medcli: Callable) -> None:
+    for mask in (root / RECORD / "Labels_full").glob("*.png"):
+        write_image(mask, np.zeros_like(read_grey(mask)))
+    words = ("reconstruct", "ultrabones", "--root", root, "--mask", "Labels_full", "--out", tmp_path / "out")
+    ran = medcli(*words, "--surface", "watertight", "--normals", "--outlier-sd", 2)
+    assert ran.code == 0
+    assert "no point cloud was written" in ran.out

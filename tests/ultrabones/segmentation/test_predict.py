@@ -96,6 +96,7 @@ def test_masks_are_those_of_the_plain_pipeline(scans: Path, weights: Path, netwo
         assert_mask(scans / "predictions" / f"{file.stem}_label_pred.png", network, image_io.read_grey(file))
 
 
+@pytest.mark.deep
 def test_batches_and_workers_change_nothing(scans: Path, weights: Path, tmp_path: Path) -> None:
     for number in (3, 4):
         image_io.write_image(scans / f"scan{number}.png", made_image(number))

@@ -127,6 +127,7 @@ def darken(planes: Any, target: Any, random: np.random.Generator) -> tuple[Any, 
     return planes, target + 1
 
 
+@pytest.mark.deep
 def test_augmented_and_transformed_training_resumes_with_the_same_numbers(
     whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Figure of a fitted calibration: the beads used, and the residual of each."""
+"""Figure of a fitted calibration: the beads used, the residual of each, and the pattern of those held out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from medcli.core.files import write_bytes
 from medcli.veriserum.calibration.grid_fit.fit_plane import GridFit
+from medcli.veriserum.calibration.grid_fit.held_out import Points
 from medcli.veriserum.calibration.grid_fit.phantom import ORIENTATION_BEAD, bead_presence, nodes_to_mm
 from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 
@@ -21,12 +23,13 @@ _ARROW_PX = 70
 
 
 def write_fit_figure(path: Path, fits: Mapping[str, GridFit]) -> None:
-    """Write a PNG file: for each plane the beads on the image above, the residual vectors below."""
-    figure = Figure(figsize=(_INCHES * len(fits), 1.95 * _INCHES), dpi=_DPI, layout="constrained")
-    axes = figure.subplots(2, len(fits), squeeze=False)
+    """Write a PNG file: for each plane the beads on the image, the residual vectors, and their pattern in space."""
+    figure = Figure(figsize=(_INCHES * len(fits), 2.95 * _INCHES), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(3, len(fits), squeeze=False)
     for column, (plane, found) in enumerate(fits.items()):
         _draw_beads(axes[0, column], plane, found)
         _draw_residuals(axes[1, column], plane, found)
+        _draw_pattern(axes[2, column], plane, found)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     write_bytes(path, content.getvalue())
@@ -62,14 +65,35 @@ def _draw_beads(axis: Any, plane: str, found: GridFit) -> None:
 
 
 def _draw_residuals(axis: Any, plane: str, found: GridFit) -> None:
-    fit, centres = found.fit, found.centres_px
-    lengths = np.linalg.norm(fit.residuals_mm[fit.used], axis=1)
+    used, residuals = found.fit.used, found.fit.residuals_mm
+    lengths = np.linalg.norm(residuals[used], axis=1)
+    title = f"plane {plane}: residuals, mean {lengths.mean():.4f} mm, largest {lengths.max():.4f} mm"
+    _draw_arrows(axis, found, used, residuals, title)
+    axis.plot(*found.centres_px[~used].T, "o", markersize=4, color="tab:red")
+
+
+def _draw_pattern(axis: Any, plane: str, found: GridFit) -> None:
+    apart = found.held_out
+    title = (
+        f"plane {plane}: held-out residuals, median of 3 x 3 beads\n"
+        f"autocorrelation {apart.autocorrelation:.2f}, systematic {apart.systematic_mm:.4f} mm, "
+        f"largest {apart.largest_mm:.4f} mm"
+    )
+    _draw_arrows(axis, found, np.asarray(np.isfinite(apart.local_mm).all(axis=1)), apart.local_mm, title)
+
+
+def _draw_arrows(axis: Any, found: GridFit, shown: NDArray[np.bool_], vectors_mm: Points, title: str) -> None:
+    """Vectors (N, 2) of the beads as arrows at their places in the image."""
+    centres = found.centres_px
+    jacobian = found.fit.distortion.jacobian(centres)
+    vectors_px = np.linalg.solve(jacobian[shown], vectors_mm[shown][..., None])[..., 0]
+    lengths = np.linalg.norm(vectors_mm[shown], axis=1)
     key_mm = _round_up(float(np.percentile(lengths, 95)))
-    mm_per_px = np.sqrt(np.abs(np.linalg.det(fit.distortion.jacobian(centres)))).mean()
+    mm_per_px = np.sqrt(np.abs(np.linalg.det(jacobian))).mean()
     scale = key_mm / mm_per_px / _ARROW_PX
     arrows = axis.quiver(
-        *centres[fit.used].T,
-        *fit.residuals_px[fit.used].T,
+        *centres[shown].T,
+        *vectors_px.T,
         *(lengths,),
         angles="xy",
         scale_units="xy",
@@ -78,9 +102,8 @@ def _draw_residuals(axis: Any, plane: str, found: GridFit) -> None:
         cmap="viridis",
     )
     axis.quiverkey(arrows, 0.82, 0.05, key_mm / mm_per_px, f"{key_mm:g} mm", labelpos="E", angle=0)
-    axis.plot(*centres[~fit.used].T, "o", markersize=4, color="tab:red")
     axis.set(
-        title=f"plane {plane}: residuals, mean {lengths.mean():.4f} mm, largest {lengths.max():.4f} mm",
+        title=title,
         xlim=(-0.5, NATIVE_WIDTH - 0.5),
         ylim=(NATIVE_HEIGHT - 0.5, -0.5),
         aspect="equal",

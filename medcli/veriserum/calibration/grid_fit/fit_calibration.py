@@ -38,6 +38,12 @@ class PlaneReport:
         outliers: recognised, but rejected for their residual.
         view: orientation of the image; ``rotation_deg`` is its rotation, counter-clockwise.
         mean_mm, max_mm, mean_px, max_px: residuals of the beads used.
+        held_out_mean_mm, held_out_95_mm: residuals of the same beads, each by a fit without it: mean and 95th
+            percentile.
+        autocorrelation: Moran's I of these residuals over neighbouring beads; near 0 where the model fits.
+        systematic_mm: root mean square of the part that neighbours share: what the model cannot follow.
+        largest_systematic_mm: the largest median of 3 x 3 beads; ``largest_place_mm`` is where.
+        misfit: what a warning says where the model does not follow the distortion, otherwise empty.
     """
 
     plane: str
@@ -52,6 +58,13 @@ class PlaneReport:
     max_mm: float
     mean_px: float
     max_px: float
+    held_out_mean_mm: float
+    held_out_95_mm: float
+    autocorrelation: float
+    systematic_mm: float
+    largest_systematic_mm: float
+    largest_place_mm: tuple[float, float]
+    misfit: str
 
 
 @dataclass(frozen=True)
@@ -171,7 +184,8 @@ def _has(row: Mapping[str, str] | None, cells: Mapping[str, str]) -> bool:
 
 
 def _report(plane: str, path: Path, found: GridFit) -> PlaneReport:
-    fit, match = found.fit, found.match
+    fit, match, apart = found.fit, found.match, found.held_out
+    held_out = np.linalg.norm(apart.residuals_mm[fit.used], axis=1)
     mm, px = (np.linalg.norm(part[fit.used], axis=1) for part in (fit.residuals_mm, fit.residuals_px))
     report = PlaneReport(
         plane=plane,
@@ -186,10 +200,19 @@ def _report(plane: str, path: Path, found: GridFit) -> PlaneReport:
         max_mm=round(float(mm.max()), 5),
         mean_px=round(float(px.mean()), 4),
         max_px=round(float(px.max()), 4),
+        held_out_mean_mm=round(float(held_out.mean()), 5),
+        held_out_95_mm=round(float(np.percentile(held_out, 95)), 5),
+        autocorrelation=round(apart.autocorrelation, 3),
+        systematic_mm=round(apart.systematic_mm, 5),
+        largest_systematic_mm=round(apart.largest_mm, 5),
+        largest_place_mm=apart.largest_place_mm,
+        misfit=apart.misfit,
     )
     if report.missing + report.outliers > _MUCH_MISSING * (report.beads + report.missing):
         lost = report.missing + report.outliers
         _LOG.warning("%s: %d of %d beads are not used; check the figure", path, lost, report.beads + report.missing)
     if report.mean_mm > _LARGE_RESIDUAL_MM:
         _LOG.warning("%s: the mean residual is %.2f mm; expected below 0.03 mm", path, report.mean_mm)
+    if report.misfit:
+        _LOG.warning("%s: %s; see the lowest row of the figure", path, report.misfit)
     return report

@@ -15,6 +15,7 @@ from medcli.core.errors import DataError
 from medcli.veriserum.calibration.distortion_model import DistortionModel, PolynomialDistortion
 from medcli.veriserum.calibration.grid_fit.bead_detection import Beads, find_beads
 from medcli.veriserum.calibration.grid_fit.bead_matching import GridMatch, View, match_grid
+from medcli.veriserum.calibration.grid_fit.held_out import HeldOut, held_out_residuals
 from medcli.veriserum.calibration.grid_fit.phantom import nodes_to_mm
 from medcli.veriserum.calibration.grid_fit.robust_fit import RobustFit, fit_distortion
 from medcli.veriserum.calibration.undistorted_pairs import to_native_size
@@ -32,12 +33,14 @@ class GridFit:
         beads: every spot that was found.
         match: which of them are beads of the phantom.
         fit: the calibration.
+        held_out: its residuals on beads that it was not fitted to.
     """
 
     image: NDArray[Any]
     beads: Beads
     match: GridMatch
     fit: RobustFit
+    held_out: HeldOut
 
     @property
     def centres_px(self) -> NDArray[np.float64]:
@@ -77,8 +80,9 @@ def fit_grid(image: NDArray[Any], model: type[DistortionModel] = PolynomialDisto
     """
     beads = find_beads(image)
     match = match_grid(beads.centres_px)
-    fit = fit_distortion(model, beads.centres_px[match.spots], nodes_to_mm(match.nodes))
-    return GridFit(image, beads, match, fit)
+    centres = beads.centres_px[match.spots]
+    fit = fit_distortion(model, centres, nodes_to_mm(match.nodes))
+    return GridFit(image, beads, match, fit, held_out_residuals(fit, centres, match.nodes))
 
 
 def _check_view(view: View, name: str, mirrored: bool) -> None:

@@ -47,9 +47,7 @@ def fit_distortion(model: type[DistortionModel], centres_px: Points, beads_mm: P
         distortion = model.from_estimate(centres_px[used], beads_mm[used])
         residuals = distortion.residuals(centres_px, beads_mm)
         lengths = np.linalg.norm(residuals, axis=1)
-        # The median length of a two-dimensional normal deviation is 1.1774 standard deviations of one axis.
-        limit = max(_REJECTION * float(np.median(lengths[used])) / 1.1774, _LEAST_LIMIT_MM)
-        kept = lengths <= limit
+        kept = lengths <= rejection_limit_mm(residuals[used])
         if np.array_equal(kept, used):
             break
         used = kept
@@ -58,3 +56,14 @@ def fit_distortion(model: type[DistortionModel], centres_px: Points, beads_mm: P
     distortion.check_plausible("the fitted calibration")
     residuals_px = np.linalg.solve(distortion.jacobian(centres_px), residuals[..., None])[..., 0]
     return RobustFit(distortion, used, residuals, np.asarray(residuals_px, np.float64))
+
+
+def rejection_limit_mm(residuals_mm: Points) -> float:
+    """Length beyond which a residual is an outlier beside these (N, 2)."""
+    return max(_REJECTION * robust_spread_mm(residuals_mm), _LEAST_LIMIT_MM)
+
+
+def robust_spread_mm(residuals_mm: Points) -> float:
+    """Standard deviation along one axis of residuals (N, 2), from their median length."""
+    # The median length of a two-dimensional normal deviation is 1.1774 standard deviations of one axis.
+    return float(np.median(np.linalg.norm(residuals_mm, axis=1))) / 1.1774

@@ -45,6 +45,7 @@ def test_planes_are_recognised_by_word_or_name() -> None:
         images_by_plane(["bs=a.png", "bs_2.png"])
 
 
+@pytest.mark.deep
 def test_from_grid_images_to_calibrated_images(
     medcli: Callable[..., Ran], grids: dict[str, Path], veriserum: Path, tmp_path: Path
 ) -> None:
