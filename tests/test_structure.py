@@ -116,7 +116,7 @@ TESTED_IN = {
         "ultrabones/pose_refinement/refine_record"
     ),
     "ultrabones/pose_refinement/test_refine_together.py": (
-        "report/refined_poses ultrabones/pose_refinement/fit_curve ultrabones/pose_refinement/refinement_report "
+        "report/bones/refined_poses ultrabones/pose_refinement/fit_curve ultrabones/pose_refinement/refinement_report "
         "ultrabones/pose_refinement/refinement_summary"
     ),
     "ultrabones/reconstruction/test_reconstruct.py": (

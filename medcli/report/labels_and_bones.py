@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError, quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
+from medcli.report.bones.refined_poses import echo_blocks, refinement_sections
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.point_cloud_view import point_cloud, read_ply
-from medcli.report.refined_poses import echo_blocks, refinement_sections
 from medcli.report.run_files import Json, ProvenanceRecord, RunReport, failures_note, find, read_json, to_float
 from medcli.workspace.runs import LABELS
 

@@ -201,7 +201,7 @@ def with_values(words: Sequence[str], optional: Mapping[str, str]) -> list[str]:
         optional: flag -> the value that it means alone.
     """
     given: list[str] = []
-    for word, after in zip(words, [*words[1:], "-"], strict=True):
+    for word, after in zip(words, [*words[1:], "-"], strict=False):
         given += [word, optional[word]] if word in optional and after.startswith("-") else [word]
     return given
 

@@ -80,7 +80,7 @@ class Validation:
         return self.gains[self.stiffness_s]
 
 
-def cross_validate(
+def choose_stiffness(
     problem: CurveProblem,
     frames: NDArray[np.bool_],
     folds: int = FOLDS,

@@ -51,7 +51,7 @@ from medcli.ultrabones.pose_refinement.refinement_report import (
     poses_by_row,
     read_report,
     refuse_other_settings,
-    write_report,
+    write_rows,
 )
 from medcli.ultrabones.pose_refinement.refinement_summary import (
     SweepRefinement,
@@ -120,7 +120,7 @@ def refine_sweep(
     made_from = fingerprint(way, *(plan.keys[frame] for frame in range(len(plan.keys))), predictions_mark(sweep))
     earlier = read_summary(sweep.folder, made_from)
     if todo and not (way == SWEEP and failures and not done):
-        write_report(sweep.folder / REPORT, done)
+        write_rows(sweep.folder / REPORT, done)
     write_optimized_poses(sweep.folder, poses_by_row(sweep, done))
     if earlier and not todo:
         kept = earlier.get("curve")
@@ -165,7 +165,7 @@ def _refine_each(
             plan.done[int(outcome["timestamp"])] = outcome
         advance(1)
         if time.monotonic() - saved_at > _SAVE_EVERY_S:
-            write_report(sweep.folder / REPORT, plan.done)
+            write_rows(sweep.folder / REPORT, plan.done)
             saved_at = time.monotonic()
     return failures
 

@@ -28,7 +28,7 @@ from medcli.ultrabones.pose_refinement.fit_curve import (
     USUAL_STIFFNESS_S,
     CurveProblem,
     Validation,
-    cross_validate,
+    choose_stiffness,
     fit_curve,
 )
 from medcli.ultrabones.pose_refinement.pose_optimizer import NEAR_MM
@@ -105,7 +105,7 @@ def refine_together(
     problem = _problem(sweep, poses, seen, shown, field, settings, workers)
     validation, curve = None, None
     if shown.any():
-        validation = cross_validate(problem, shown, advance=lambda share: advance(0.5 * share * len(frames)))
+        validation = choose_stiffness(problem, shown, advance=lambda share: advance(0.5 * share * len(frames)))
         stiffness = validation.stiffness_s if validation else USUAL_STIFFNESS_S
         with activity(f"{sweep.name}: fitting the curve"):
             delta = problem.basis.curve(fit_curve(problem, shown, stiffness))

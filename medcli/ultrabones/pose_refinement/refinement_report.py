@@ -117,7 +117,7 @@ def _checked(row: Row) -> Row:
     return {name: row.get(name, "") for name in REPORT_COLUMNS}
 
 
-def write_report(path: Path, rows: Mapping[int, Row]) -> None:
+def write_rows(path: Path, rows: Mapping[int, Row]) -> None:
     """Write the rows, sorted by timestamp."""
     write_text(path, csv_text([rows[timestamp] for timestamp in sorted(rows)], REPORT_COLUMNS))
 
@@ -136,6 +136,6 @@ def poses_by_row(sweep: Sweep, done: Mapping[int, Row]) -> dict[int, NDArray[np.
     }
 
 
-def number(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
+def column_numbers(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
     """A column as numbers, NaN where a row has none."""
     return np.array([float(row[name]) if row[name] else math.nan for row in rows])

@@ -27,7 +27,7 @@ from medcli.ultrabones.pose_refinement.refinement_report import (
     REFINED,
     SWEEP,
     Row,
-    number,
+    column_numbers,
     pose_of,
 )
 
@@ -103,16 +103,16 @@ def summarise(
     refined = [row for row in done.values() if row["status"] == REFINED]
     validation = curve.get("validation")
     gains = dict(validation) if isinstance(validation, Mapping) else {}
-    before, gain = -number(refined, "j_before"), number(refined, "gain")
+    before, gain = -column_numbers(refined, "j_before"), column_numbers(refined, "gain")
     jitter_mm, jitter_deg = _jitter(sweep, tracked, done)
     constant = curve.get("constant")
     return SweepRefinement(
         refined=len(refined),
         kept=sum(row["status"] not in MOVED for row in done.values()),
         computed=computed,
-        displacement_mm=float(np.median(number(refined, "displacement_mm"))) if refined else 0.0,
-        objective_before=float(sum(number(refined, "j_before"))),
-        objective_after=float(sum(number(refined, "j_after"))),
+        displacement_mm=float(np.median(column_numbers(refined, "displacement_mm"))) if refined else 0.0,
+        objective_before=float(sum(column_numbers(refined, "j_before"))),
+        objective_after=float(sum(column_numbers(refined, "j_after"))),
         failures=tuple(failures),
         way=way,
         gain=float((before * gain).sum() / before.sum()) if before.sum() > 0 else math.nan,
