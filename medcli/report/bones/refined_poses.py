@@ -120,8 +120,9 @@ def _curves(curve: Mapping[str, Any], refinement: Mapping[str, Any]) -> Iterator
     if len(constant) == 6:
         parts = [f"{name} {value:+.2f}" for name, value in zip(_COMPONENTS, constant, strict=True)]
         yield Text(
-            f"Part that is constant over the record (mm, degrees): {', '.join(parts)}. It can be an error of "
-            f"calibration or of the CT's registration rather than of tracking. Stiffness of the curve: {curve['stiffness_s']:g} s."
+            f"Part that is constant over the record (mm, degrees): {', '.join(parts)}. "
+            "It can be an error of calibration or of the CT's registration rather than of tracking. "
+            f"Stiffness of the curve: {curve['stiffness_s']:g} s."
         )
 
 

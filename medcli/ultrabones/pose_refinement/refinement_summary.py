@@ -200,7 +200,7 @@ def remarks_on(found: SweepRefinement, rows: Sequence[Row] = ()) -> list[str]:
         lines += _curve_remarks(found)
     if found.refined:
         flags = [f"{found.at_bound} at a bound", f"{found.little_gain} gained little", f"{found.darker} darker"]
-        lines.append(f"weight on the bone {found.gain:.3f} times; of {found.refined} frames {', '.join(flags)}")
+        lines.append(f"weight on bone {found.gain:.3f} times; frames: {', '.join(flags)}")
     if math.isfinite(found.jitter_mm):
         lines.append(f"correction changes from frame to frame by {found.jitter_mm:.3f} mm, {found.jitter_deg:.3f} deg")
     return lines
@@ -226,12 +226,12 @@ def _curve_remarks(found: SweepRefinement) -> list[str]:
 
 
 def describe_check(check: SurfaceCheck) -> str:
-    """``echoes to the mesh: median 0.43 to 0.22 mm, 77 to 88 % within 1 mm (1,655 points)``."""
+    """``echoes to mesh: median 0.43 to 0.22 mm, 77 to 88 % within 1 mm``."""
     if not check.points:
-        return f"{check.source} to the mesh: none of {check.found:,} lies within {REACH_MM:g} mm of it"
+        return f"{check.source} to mesh: none of {check.found:,} lies within {REACH_MM:g} mm of it"
     median = " to ".join(f"{value:.2f}" for value in check.median_mm)
     within = " to ".join(f"{100 * value:.0f}" for value in check.within_1_mm)
-    return f"{check.source} to the mesh: median {median} mm, {within} % within 1 mm ({check.points:,} points)"
+    return f"{check.source} to mesh: median {median} mm, {within} % within 1 mm"
 
 
 def doubt(check: SurfaceCheck) -> str:

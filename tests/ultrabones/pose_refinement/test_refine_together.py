@@ -187,7 +187,7 @@ def test_the_command_says_what_was_found(root: Path, medcli) -> None:  # type: i
     assert [len(block.panels) for block in correction.blocks if isinstance(block, Chart)] == [6]
     ran: Ran = medcli("label", "ultrabones", "--root", root, "--kind", "partial", "--refine", "sweep", "--bound", "1")
     assert ran.code == 0, ran.err
-    for words in ("echoes to the mesh: median", "held-out frames gain", "constant part", "gained little", "mm, "):
+    for words in ("echoes to mesh: median", "held-out frames gain", "constant part", "gained little", "mm, "):
         assert words in ran.out
     ran = medcli("label", "ultrabones", "--root", root, "--kind", "partial", "--refine", "--dry-run")
     assert ran.code == 3  # --refine alone is frame by frame, and the record was refined as a sweep
