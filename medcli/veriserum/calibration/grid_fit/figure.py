@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from medcli.core.files import write_bytes
@@ -110,7 +111,9 @@ def _draw_arrows(axis: Any, found: GridFit, shown: NDArray[np.bool_], vectors_mm
         xlabel="column (pixels)",
         ylabel="row (pixels)",
     )
-    axis.figure.colorbar(arrows, ax=axis, location="bottom", shrink=0.7, aspect=40, label="length (mm)")
+    bar = axis.figure.colorbar(arrows, ax=axis, location="bottom", shrink=0.7, aspect=40, label="length (mm)")
+    bar.locator = MaxNLocator(5)
+    bar.update_ticks()
 
 
 def _round_up(value: float) -> float:
