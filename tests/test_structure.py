@@ -125,6 +125,10 @@ TESTED_IN = {
         "cli/calibrate_probe ultrabones/probe_calibration/least_squares "
         "ultrabones/probe_calibration/observations ultrabones/probe_calibration/table_headers"
     ),
+    "ultrabones/pose_refinement/test_refine_together.py": (
+        "report/bones/refined_poses ultrabones/pose_refinement/fit_curve ultrabones/pose_refinement/refinement_report "
+        "ultrabones/pose_refinement/refinement_summary"
+    ),
     "ultrabones/reconstruction/test_reconstruct.py": (
         "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
         "ultrabones/reconstruction/settings"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult
     from medcli.veriserum.labelling.implant_masks import ImplantMaskResult
 
+RefineWay = Literal["frames", "sweep"]
 app = App()
 
 
@@ -40,8 +41,18 @@ def ultrabones(
         ),
     ] = None,
     refine: Annotated[
-        bool, typer.Option("--refine", help="First refine the poses so that bright pixels coincide with the bone.")
-    ] = False,
+        RefineWay | None,
+        typer.Option(
+            "--refine",
+            metavar="[frames|sweep]",
+            help="First refine the poses so that bright pixels coincide with the bone: each frame by itself, as "
+            "published (frames, and --refine alone), or the record as one smooth motion (sweep).",
+        ),
+    ] = None,
+    bound: Annotated[
+        float,
+        typer.Option("--bound", min=0.01, max=10, help="Largest correction of each component, in mm and in degrees."),
+    ] = 1.0,
     kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
     visible_rule: Annotated[
         Literal["first-run", "echo"],
@@ -61,8 +72,8 @@ def ultrabones(
 
     Bone is the surface of the CT mesh within 0.1 mm of the image plane.
 
-    Writes Labels_full/ and Labels/ in each record. With --refine also refinement.csv and the _optimized
-    columns of the tracking table, whose original is kept.
+    Writes Labels_full/ and Labels/ in each record. With --refine also refinement.csv, refinement.json and
+    the _optimized columns of the tracking table, whose original is kept.
 
     \b
     Look first at what would be written:
@@ -70,7 +81,7 @@ def ultrabones(
       medcli label ultrabones --specimens 2 --overlay
     """
     with refusals() as check:
-        check(refuse_initial_poses, refine, poses)
+        check(refuse_initial_poses, bool(refine), poses)
         calibration = check(find_probe, probe)
         check(check_records, root, specimens, records, meshes, merged)
     from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
@@ -82,8 +93,8 @@ def ultrabones(
         meshes=meshes,
         merged=merged,
         visible_rule=visible_rule,
-        refine=refine,
-        refine_settings=RefineSettings(seed=seed),
+        refine=refine or False,
+        refine_settings=RefineSettings(seed=seed, bound=bound),
         overlay=overlay,
         probe=calibration,
         overwrite=overwrite,
@@ -112,12 +123,16 @@ def _show(output: Output, result: LabelResult) -> None:
     for record in result.records:
         for line in _remarks(record, result.dry_run):
             output.line(f"{record.name}: {line}")
+    for line in result.shared_corrections:
+        output.line(line)
     verb = "would write" if result.dry_run else "wrote"
     kept = f"; {result.present:,} label files existed" if result.present else ""
     output.line(f"{verb} {quantity(result.written, 'file')} for {quantity(result.frames, 'frame')}{kept}")
 
 
 def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
+    from medcli.ultrabones.pose_refinement.refinement_summary import remarks_on
+
     lines = [] if record.probe == ULTRABONES100K.name else [f"probe: {record.probe}"]
     moved = record.refinement
     if moved is not None and dry_run and moved.computed:
@@ -128,6 +143,7 @@ def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
             f"{quantity(moved.refined, 'pose')} refined (median {moved.displacement_mm:.2f} mm{gain}), "
             f"{moved.kept} kept"
         )
+        lines += remarks_on(moved)
     if len(record.bones) > 1 and any(record.missed.values()):
         lines.append("frames missed by " + ", ".join(f"{bone}: {n}" for bone, n in record.missed.items()))
     if record.untracked:

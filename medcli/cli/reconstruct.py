@@ -126,6 +126,8 @@ def ultrabones(
 
 
 def _show(output: Output, result: ReconstructResult) -> None:
+    from medcli.ultrabones.pose_refinement.refinement_summary import describe_check
+
     header = ("record", "frames", "points", "mean", "median", "95 %", "max", "publ.")
     output.table(header, [_row(record) for record in result.records])
     output.line()
@@ -136,6 +138,8 @@ def _show(output: Output, result: ReconstructResult) -> None:
         output.line(
             f"{record.name}: {record.poses} poses{probe}{empty}" + (f"; seen within 1 mm: {seen}" if seen else "")
         )
+        if record.echoes is not None and record.echoes.points:
+            output.line(f"{record.name}: {describe_check(record.echoes)}")
         for line in _made(record):
             output.line(f"{record.name}: {line}")
     if result.dry_run:

@@ -24,6 +24,7 @@ from medcli.veriserum.dataset.detector import PLANES
 
 ANATOMIES = ("fibula", "tibia")
 FRAMES_PER_TRIAL = 3
+DRIFTING_FRAMES = 30
 IMPLANT = 1
 _STUDY: dict[str, Any] = {"frames_per_trial": FRAMES_PER_TRIAL, "calibrations": 2, "anatomies": (IMPLANT,)}
 _START_ERROR = np.repeat([4.0, 4.0], 3)
@@ -45,6 +46,7 @@ def make_data(plan: DemoPlan) -> DemoTask:
         writes=(
             *("ultrabones/specimen*/**/UltrasoundImages/*", "ultrabones/specimen*/**/*.stl"),
             *(f"veriserum/{name}/*" for name in (IMAGE_FOLDER, GRID_FOLDER, "csv_files", "veriserum_anatomies")),
+            *("drifting/specimen*/**/UltrasoundImages/*", "drifting/specimen*/**/*.stl"),
             *(f"knee/{name}/*" for name in (IMAGE_FOLDER, "csv_files", "veriserum_anatomies")),
         ),
         free=plan.parallel,
@@ -59,6 +61,7 @@ def study_of(plan: DemoPlan) -> Study:
 def _make(plan: DemoPlan) -> int:
     """Make what is missing; returns the number of specimens."""
     specimens, size = _make_sweeps(plan), plan.size
+    _make_drifting(plan)
     made = make_veriserum(plan.veriserum, size.pairs, plan.seed, workers=plan.workers, progress=plan.progress, **_STUDY)
     make_knee(plan)
     _write_start_poses(plan, made.study, registered_pairs(made.study, size.registered))
@@ -104,6 +107,18 @@ def _make_sweeps(plan: DemoPlan) -> int:
             advance(1)
     shutil.rmtree(partial, ignore_errors=True)
     return len(sizes)
+
+
+def _make_drifting(plan: DemoPlan) -> None:
+    """Make the sweep that is refined as one motion, complete or not at all."""
+    if not plan.size.motion_frames or plan.drifting.is_dir():
+        return
+    partial = plan.out / ".making"
+    shutil.rmtree(partial, ignore_errors=True)
+    errors: dict[str, Any] = {"pose_error_mm": 0.1, "pose_error_deg": 0.05, "drift_mm": 0.5, "drift_deg": 0.5}
+    settings = SweepSettings(DRIFTING_FRAMES, plan.size.frame_scale, optimized_columns=False, labels=False, **errors)
+    make_ultrabones(partial, TEST_SPECIMENS[:1], seed=plan.seed, settings=settings)
+    partial.rename(plan.drifting)
 
 
 def _folder(specimen: int) -> str:

@@ -90,6 +90,11 @@ class DemoPlan:
         return self.out / "knee"
 
     @property
+    def drifting(self) -> Path:
+        """A sweep whose tracking drifts."""
+        return self.out / "drifting"
+
+    @property
     def runs(self) -> Path:
         return self.out / "runs"
 

@@ -37,6 +37,7 @@ def ultrasound_tasks(plan: DemoPlan) -> list[DemoTask]:
     return [
         _label(plan),
         _label_refined(plan),
+        *([_refine_sweep(plan)] if plan.size.motion_frames else []),
         _train(plan),
         _make_untrained(plan),
         _evaluate(plan, trained=False),
@@ -84,6 +85,31 @@ def _label_refined(plan: DemoPlan) -> DemoTask:
         outcome,
         reads=_FRAMES,
         writes=_labels_of(TEST_SPECIMENS),
+        needs=("data",),
+        free=plan.parallel,
+    )
+
+
+def _refine_sweep(plan: DemoPlan) -> DemoTask:
+    def outcome(done: Any) -> StepOutcome:
+        moved = done.records[0].refinement
+        echoes = moved.checks[0]
+        numbers = {
+            "held-out gain": f"{moved.held_out_gain:.2f} times, {100 * moved.held_out_better:.0f} % of frames better",
+            "echoes to the CT surface": f"{echoes.median_mm[1]:.2f} mm; at the tracked poses {echoes.median_mm[0]:.2f}",
+            "change from frame to frame": f"{moved.jitter_mm:.3f} mm, {moved.jitter_deg:.3f} degrees",
+        }
+        return StepOutcome(numbers, plan.drifting)
+
+    return DemoTask(
+        "refine-sweep",
+        "Refine a sweep with drifting tracking as one motion",
+        "One smooth correction of the whole sweep, as stiff as frames ask for that it was fitted without. Echoes, found"
+        " in the images without the mesh, check it.",
+        command_words("label ultrabones --root", plan.drifting, "--refine sweep --kind partial"),
+        outcome,
+        reads=("drifting/*/**/UltrasoundImages/*",),
+        writes=("drifting/*/**/Labels/*", "drifting/*/**/refinement.csv"),
         needs=("data",),
         free=plan.parallel,
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError, quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
+from medcli.report.bones.refined_poses import echo_blocks, refinement_sections
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.point_cloud_view import point_cloud, read_ply
@@ -55,7 +56,10 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
         },
         notes=failures_note(result, "frames or records"),
         sections=[
-            Section("Distances to the CT bone", [_distances(records), *made_of_points(records), _rebuilt(records)]),
+            Section(
+                "Distances to the CT bone",
+                [_distances(records), *echo_blocks(records), *made_of_points(records), _rebuilt(records)],
+            ),
             *(Section(record["name"], list(_record(folder, stem, record, provenance))) for stem, record in shown),
             *([Section("Further records", more)] if more else []),
         ],
@@ -211,6 +215,7 @@ def read_labels(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
         sections=[
             Section("Records", [_labelled(records) if records else _stamps(stamps)]),
             *([Section("Refined poses", [_refined(records)])] if refined else []),
+            *refinement_sections(folder, records),
             Section("Labels over frames", _overlays(folder, records)),
         ],
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from medcli.cli.shared.option_values import OptionKind
+from medcli.cli.shared.option_values import OptionKind, takes_optional_value
 from medcli.core.errors import MedcliError, SeveralProblems, UsageError
 from medcli.core.run_records.options import parse_toml
 from medcli.core.secrets import holds_credential
@@ -238,6 +238,8 @@ def _as_typed(value: Any, target: _Target, where: str) -> Any:
         if not isinstance(value, bool):
             raise UsageError(f"{where} is {_kind(value)}, expected true or false")
         return value
+    if isinstance(value, bool) and takes_optional_value(target.param):  # true is the option alone
+        return target.kind.choices[0] if value else None
     if isinstance(value, list) and not target.kind.several:
         raise UsageError(f"{where} is a list, expected one value")
     values = [_single(one, target, where) for one in (value if isinstance(value, list) else [value])]

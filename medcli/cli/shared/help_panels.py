@@ -24,7 +24,7 @@ PANELS = {
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
-        "--protocol --visible-threshold --fail-under --refine --kind --visible-rule --voxel-mm --outlier-sd "
+        "--protocol --visible-threshold --fail-under --refine --bound --kind --visible-rule --voxel-mm --outlier-sd "
         "--radius-mm --spacing-mm --rows --columns --least-similarity --search --smooth --model --mirrored "
         "--starts --success-mm --success-deg "
         "--to --resample --size --sample --all --quick --data-only --seed"

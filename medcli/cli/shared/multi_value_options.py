@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typer.core import CompletionItem, TyperCommand  # type: ignore[attr-defined
 from medcli.cli.shared.command_group import CommandGroup
 from medcli.cli.shared.completion import offered
 from medcli.cli.shared.help_page import HelpPage
-from medcli.cli.shared.option_values import OptionKind, describe, option_kinds
+from medcli.cli.shared.option_values import OptionKind, describe, option_kinds, takes_optional_value
 from medcli.cli.shared.options import with_output
 from medcli.cli.shared.output import say
 from medcli.cli.shared.usage_errors import errors_of, misuse, with_remedies
@@ -45,11 +45,14 @@ class WordsCommand(HelpPage, TyperCommand):
         kinds = option_kinds(self.callback)
         self._several: dict[str, Any] = {}
         self._spellings: list[tuple[list[str], OptionKind]] = []
+        self._optional: dict[str, str] = {}
         param: Any
         for param in self.params:
             kind = kinds[param.name]
             describe(param, kind)
             param.shell_complete = self._offering(param)
+            if takes_optional_value(param):
+                self._optional |= dict.fromkeys(param.opts, kind.choices[0])
             if param.multiple:
                 self._several |= dict.fromkeys(param.opts, kind.element)
             elif not getattr(param, "is_flag", False) and len(param.opts) > 1:
@@ -109,7 +112,7 @@ class WordsCommand(HelpPage, TyperCommand):
 
     def _spread(self, words: list[str]) -> list[str]:
         takes_arguments = any(param.param_type_name == "argument" for param in self.params)
-        return spread_values(words, self._several, takes_arguments)
+        return spread_values(with_values(words, self._optional), self._several, takes_arguments)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         return super().shell_complete(ctx, incomplete) or self._more_values(ctx, incomplete)
@@ -189,6 +192,18 @@ class App(typer.Typer):
         settings.setdefault("cls", WordsCommand)
         register = super().command(name, **settings)
         return lambda function: register(with_output(function))
+
+
+def with_values(words: Sequence[str], optional: Mapping[str, str]) -> list[str]:
+    """Give flags whose value may be left out the one that is meant then: ``--refine`` is ``--refine frames``.
+
+    Args:
+        optional: flag -> the value that it means alone.
+    """
+    given: list[str] = []
+    for word, after in zip(words, [*words[1:], "-"], strict=False):
+        given += [word, optional[word]] if word in optional and after.startswith("-") else [word]
+    return given
 
 
 def spread_values(words: Sequence[str], kinds: dict[str, Any], takes_arguments: bool) -> list[str]:

@@ -138,6 +138,11 @@ def option_kinds(callback: Any) -> dict[str, OptionKind]:
     return {name: OptionKind.of(hint) for name, hint in hints.items() if name != "return"}
 
 
+def takes_optional_value(param: Any) -> bool:
+    """Whether an option may stand alone, which means the first of its choices: its values are in brackets."""
+    return param.param_type_name == "option" and str(param.metavar or "").startswith("[")
+
+
 def describe(param: Any, kind: OptionKind) -> None:
     """Name the values of a parameter for the help, and let its words become values of its kind."""
     if not getattr(param, "is_flag", False):

@@ -46,6 +46,8 @@ class SweepSettings:
         optimized_columns: write the true poses as ``…_optimized``, as refined tables have them.
         pose_error_mm: each component of an initial position is wrong by up to this.
         pose_error_deg: each component of an initial rotation is wrong by up to this.
+        drift_mm: and each component of a position by up to this, smoothly over seconds, as a tracker drifts.
+        drift_deg: likewise of a rotation.
         predictions: also write ``Labels_pred``: the partial label, shifted a little and with parts missing.
         labels: write ``Labels``, and ``Labels_full`` in the current layout; without, it is a sweep to be labelled.
     """
@@ -55,6 +57,8 @@ class SweepSettings:
     optimized_columns: bool = True
     pose_error_mm: float = 0.4
     pose_error_deg: float = 0.3
+    drift_mm: float = 0.0
+    drift_deg: float = 0.0
     predictions: bool = False
     labels: bool = True
 
@@ -235,6 +239,9 @@ def tracking_table(sweep: SyntheticSweep, settings: SweepSettings, generator: np
     true = np.concatenate([sweep.poses[:, :3, 3], angles_deg], axis=1)
     bound = np.repeat([settings.pose_error_mm, settings.pose_error_deg], 3)
     initial = true + generator.uniform(-1, 1, true.shape) * bound
+    if settings.drift_mm or settings.drift_deg:
+        limit = np.repeat([settings.drift_mm, settings.drift_deg], 3)
+        initial += smooth_drift(sweep.timestamps / 1000.0, generator) * limit
     names = ["x", "y", "z", "euler_x", "euler_y", "euler_z"]
     header = ["timestamp", "space_factor", *names]
     columns = [initial]
@@ -245,6 +252,14 @@ def tracking_table(sweep: SyntheticSweep, settings: SweepSettings, generator: np
     for stamp, row in zip(sweep.timestamps, np.concatenate(columns, axis=1), strict=True):
         lines.append(",".join([str(stamp), repr(settings.spacing_mm), *(repr(float(value)) for value in row)]))
     return "\n".join(lines) + "\n"
+
+
+def smooth_drift(times_s: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Six smooth curves of time within -1 to 1, (frames, 6): a constant part and waves of 4 to 20 seconds."""
+    phase = generator.uniform(0, 2 * np.pi, (3, 6))
+    period_s = generator.uniform([[4.0], [7.0], [12.0]], [[7.0], [12.0], [20.0]], (3, 6))
+    waves = np.sin(2 * np.pi * times_s[:, None, None] / period_s + phase).mean(axis=1)
+    return np.asarray(0.75 * waves + 0.25 * generator.uniform(-1, 1, 6))
 
 
 def _imperfect(label: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:

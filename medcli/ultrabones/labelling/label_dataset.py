@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress, record_part
@@ -32,7 +32,9 @@ from medcli.ultrabones.labelling.label_record import (
 )
 from medcli.ultrabones.labelling.label_rules import BOTH, FIRST_RUN, refuse_initial_poses, rules_of, visible_rule
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
-from medcli.ultrabones.pose_refinement.refine_record import SweepRefinement, plan_refinement, refine_sweep
+from medcli.ultrabones.pose_refinement.refine_record import plan_refinement, refine_sweep
+from medcli.ultrabones.pose_refinement.refinement_report import FRAMES, SWEEP
+from medcli.ultrabones.pose_refinement.refinement_summary import SweepRefinement, shared_constant
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class LabelSettings:
         meshes: folder of meshes, None for the specimen's own.
         merged: use the merged mesh of all bones.
         visible_rule: what counts as visible, one of :data:`medcli.ultrabones.labelling.label_rules.VISIBLE_RULES`.
-        refine: refine the poses first.
+        refine: refine the poses first: ``frames`` (or True) each by itself, ``sweep`` as one motion; False: do not.
         refine_settings: how.
         overlay: also draw labels over frames.
         overwrite: replace what is there.
@@ -58,12 +60,17 @@ class LabelSettings:
     meshes: Path | None = None
     merged: bool = False
     visible_rule: str = FIRST_RUN
-    refine: bool = False
+    refine: bool | str = False
     refine_settings: RefineSettings = field(default_factory=RefineSettings)
     overlay: bool = False
     overwrite: bool = False
     dry_run: bool = False
     probe: Probe | None = None
+
+    @property
+    def way(self) -> str:
+        """How poses are refined, empty if they are not."""
+        return FRAMES if self.refine is True else self.refine or ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,16 @@ class LabelResult:
     failures: tuple[str, ...] = ()
     schema: str = "medcli.label.v1"
 
+    @property
+    def shared_corrections(self) -> list[str]:
+        """A sentence for each specimen in whose records the constant part of the corrections is alike."""
+        constants: dict[str, list[tuple[float, ...]]] = {}
+        for record in self.records:
+            if record.refinement:
+                constants.setdefault(record.name.split()[0], []).append(record.refinement.constant)
+        sentences = [(specimen, shared_constant(found)) for specimen, found in constants.items()]
+        return [f"{specimen}: {sentence}" for specimen, sentence in sentences if sentence]
+
 
 def label_ultrabones(
     root: Path | str,
@@ -135,7 +152,9 @@ def label_ultrabones(
         DataError: no frames, or no record at all could be labelled (the first reason).
         UsageError: settings that contradict each other.
     """
-    refuse_initial_poses(settings.refine, settings.poses)
+    refuse_initial_poses(bool(settings.refine), settings.poses)
+    if settings.way not in ("", FRAMES, SWEEP):
+        raise UsageError(f"refine is {FRAMES} or {SWEEP}, not {settings.way}")
     rules_of(settings.kind, settings.visible_rule)  # refuses an unknown one before any work is done
     use_single_threaded_codecs()
     sweeps = find_sweeps(root, specimens, records, settings.probe)
@@ -177,7 +196,9 @@ def _label_record(
         if not settings.overwrite:
             refuse_unrefined(sweep, folders_of(rules))
         refuse_unless_near(sweep, read_poses(sweep, INITIAL), surfaces)
-        refinement = refine_sweep(sweep, surfaces, settings.refine_settings, workers, settings.overwrite, progress)
+        refinement = refine_sweep(
+            sweep, surfaces, settings.refine_settings, workers, settings.overwrite, progress, settings.way
+        )
     poses = read_poses(sweep, OPTIMIZED if settings.refine else settings.poses)
     visible = visible_rule(settings.visible_rule)
     drawn, replaced = settings.overlay, settings.overwrite
@@ -207,7 +228,7 @@ def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) ->
     written = folders_of(rules_of(settings.kind), settings.overlay)
     known = True
     if settings.refine:
-        plan = plan_refinement(sweep, surfaces, settings.refine_settings, settings.overwrite)
+        plan = plan_refinement(sweep, surfaces, settings.refine_settings, settings.overwrite, settings.way)
         refinement = SweepRefinement(foreign=True) if plan is None else SweepRefinement(computed=len(plan.todo))
         known = refinement.computed == 0 and has_optimized_poses(sweep.folder)
         poses = read_poses(sweep, OPTIMIZED) if known else poses

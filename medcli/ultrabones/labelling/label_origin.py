@@ -20,7 +20,8 @@ from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep, read_poses
 from medcli.ultrabones.dataset.tracking_table import has_optimized_poses, tracking_file
-from medcli.ultrabones.pose_refinement.refine_record import ORIGINAL_ENDING, REPORT
+from medcli.ultrabones.pose_refinement.refine_record import ORIGINAL_ENDING
+from medcli.ultrabones.pose_refinement.refinement_report import REPORT
 
 STAMP = "labels.json"
 UNFINISHED = "unfinished"

@@ -154,7 +154,8 @@ def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) 
         raise DataError(
             f"no frame of {sweep.name} meets a mesh ({names}): "
             f"the nearest is {_nearest(usable, sweep, poses, surfaces):.1f} mm away",
-            "are these the meshes of this specimen, in millimetres and in the CT's coordinates?",
+            "are these the meshes of this specimen and leg (not of the other one), in millimetres and in the CT's "
+            "coordinates?",
         )
 
 

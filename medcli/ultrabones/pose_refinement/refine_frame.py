@@ -24,6 +24,8 @@ from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 
 _STEP = 2  # every second row and column, the odd ones
 _BONE_REACH_MM = 3.0
+LABEL_BAND_MM = 0.1
+"""Half the thickness of the bone in a label, see ``labelling.mesh_section``."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ class Refinement:
         rotation_deg: angle of the rotation between the two poses.
         j_before: J of the tracked pose by exact distances, NaN where it was not computed.
         j_after: J of ``pose``, likewise.
+        gain: weight of the pixels on the bone (J without the marker's way) at ``pose`` over that at the tracked pose.
+        grey_before: mean grey value, 0 to 255, of the odd pixels on the label at the tracked pose.
+        grey_after: the same at ``pose``.
     """
 
     timestamp: int
@@ -71,6 +76,9 @@ class Refinement:
     rotation_deg: float = 0.0
     j_before: float = float("nan")
     j_after: float = float("nan")
+    gain: float = float("nan")
+    grey_before: float = float("nan")
+    grey_after: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -82,12 +90,14 @@ class BonePixels:
         grey: (N,), 0 to 1.
         distance: (N,), to the nearest bone at the tracked pose, millimetres.
         share: area of a pixel over that of a native one of UltraBones100k, so that J is of areas for every probe.
+        positions: their row and column among the odd pixels.
     """
 
     points: NDArray[np.float64]
     grey: NDArray[np.float64]
     distance: NDArray[np.float64]
     share: float = 1.0
+    positions: tuple[NDArray[np.int64], NDArray[np.int64]] = (np.empty(0, np.int64), np.empty(0, np.int64))
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -112,15 +122,10 @@ def refine_frame(
         field: their distance field, which the search uses.
         timestamp: together with the seed it picks the random numbers, so that no frame depends on another.
     """
-    grey = image[1::_STEP, 1::_STEP].astype(np.float64) / 255.0
-    distances = [_grid_distances(surface, pose, spacing_mm, grey.shape, probe) for surface in surfaces]
-    if not any(_shows_bone(grey, distance) for distance in distances):
-        return Refinement(timestamp, False, _why_hidden(distances), pose)
-    pixels = select_pixels(grey, np.min(distances, axis=0), spacing_mm, settings, probe)
-    if len(pixels.grey) == 0 or _mean_of_brightest(pixels.grey) < 0.45:
-        return Refinement(timestamp, False, "bone not bright enough", pose)
-    if pixels.distance.min() > 0.9:
-        return Refinement(timestamp, False, "no bright pixel near the bone", pose)
+    grey = odd_pixels(image)
+    pixels = usable_pixels(grey, pose, spacing_mm, surfaces, settings, probe)
+    if isinstance(pixels, str):
+        return Refinement(timestamp, False, pixels, pose)
     rng = np.random.default_rng([settings.seed, timestamp])
     draws = rng.standard_normal((settings.generations, settings.offspring, 6))
     found, _ = pose_optimizer.search(
@@ -129,9 +134,50 @@ def refine_frame(
     before, after = (exact_objective(x, pose, pixels, surfaces) for x in (pose, found))
     if not after < before:
         return Refinement(timestamp, False, "no better pose found", pose, j_before=before, j_after=before)
+    return judge_change(timestamp, grey, pose, found, spacing_mm, surfaces, before, after, probe)
+
+
+def judge_change(
+    timestamp: int,
+    grey: NDArray[np.float64],
+    pose: NDArray[np.float64],
+    found: NDArray[np.float64],
+    spacing_mm: float,
+    surfaces: Sequence[Surface],
+    before: float,
+    after: float,
+    probe: Probe = ULTRABONES100K,
+) -> Refinement:
+    """A refinement from ``pose`` (6,) to ``found`` (6,) with its sizes; ``grey`` as of :func:`odd_pixels`."""
     turned = probe_to_ct(pose)[:3, :3].T @ probe_to_ct(found)[:3, :3]
-    displacement_mm = float(np.linalg.norm(found[:3] - pose[:3]))
-    return Refinement(timestamp, True, "", found, displacement_mm, float(rotation_angle_deg(turned)), before, after)
+    way_mm, angle_deg = float(np.linalg.norm(found[:3] - pose[:3])), float(rotation_angle_deg(turned))
+    weight = pose_optimizer.marker_cost(found, pose) - after if after else 0.0
+    greys = [_label_grey(grey, one, spacing_mm, surfaces, probe) for one in (pose, found)]
+    gain = float(weight / -before) if before else float("nan")
+    return Refinement(timestamp, True, "", found, way_mm, angle_deg, before, after, gain, *greys)
+
+
+def odd_pixels(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The pixels with odd row and odd column, 0 to 1."""
+    return np.asarray(image[1::_STEP, 1::_STEP].astype(np.float64) / 255.0)
+
+
+def usable_pixels(
+    grey: NDArray[np.float64],
+    pose: NDArray[np.float64],
+    spacing_mm: float,
+    surfaces: Sequence[Surface],
+    settings: RefineSettings,
+    probe: Probe = ULTRABONES100K,
+) -> BonePixels | str:
+    """The pixels of a frame that take part, or, by the published rules, why it is left alone."""
+    distances = [_grid_distances(surface, pose, spacing_mm, grey.shape, probe) for surface in surfaces]
+    if not any(_shows_bone(grey, distance) for distance in distances):
+        return _why_hidden(distances)
+    pixels = select_pixels(grey, np.min(distances, axis=0), spacing_mm, settings, probe)
+    if len(pixels.grey) == 0 or _mean_of_brightest(pixels.grey) < 0.45:
+        return "bone not bright enough"
+    return "no bright pixel near the bone" if pixels.distance.min() > 0.9 else pixels
 
 
 def exact_objective(
@@ -157,16 +203,31 @@ def select_pixels(
     rows, columns = np.nonzero((distance <= settings.reach_mm) & (grey >= settings.darkest))
     in_image = pixels_to_image(_STEP * columns + 1, _STEP * rows + 1, spacing_mm)
     points = np.ascontiguousarray(transform_points(corner_to_probe(probe), in_image))
-    return BonePixels(points, grey[rows, columns], distance[rows, columns], (spacing_mm / PIXEL_SPACING_MM) ** 2)
+    share = (spacing_mm / PIXEL_SPACING_MM) ** 2
+    return BonePixels(points, grey[rows, columns], distance[rows, columns], share, (rows, columns))
+
+
+def _label_grey(
+    grey: NDArray[np.float64], pose: NDArray[np.float64], spacing_mm: float, surfaces: Sequence[Surface], probe: Probe
+) -> float:
+    """Mean grey value, 0 to 255, of the odd pixels nearer than :data:`LABEL_BAND_MM` to the bone; NaN without any."""
+    near = [_grid_distances(surface, pose, spacing_mm, grey.shape, probe, LABEL_BAND_MM) for surface in surfaces]
+    on_label = np.isfinite(near).any(axis=0)
+    return float(255.0 * grey[on_label].mean()) if on_label.any() else float("nan")
 
 
 def _grid_distances(
-    surface: Surface, pose: NDArray[np.float64], spacing_mm: float, shape: tuple[int, ...], probe: Probe
+    surface: Surface,
+    pose: NDArray[np.float64],
+    spacing_mm: float,
+    shape: tuple[int, ...],
+    probe: Probe,
+    limit_mm: float = _BONE_REACH_MM,
 ) -> NDArray[np.float64]:
-    """Distances of the centres of the odd pixels to a surface, ``inf`` from 3 mm on."""
+    """Distances of the centres of the odd pixels to a surface, ``inf`` from ``limit_mm`` on."""
     plane = image_to_ct(pose, probe)
     plane[:3, 3] += (plane[:3, 0] + plane[:3, 1]) * 1.5 * spacing_mm  # centre of pixel (1, 1)
-    return surface.plane_distances(plane, (shape[0], shape[1]), _STEP * spacing_mm, _BONE_REACH_MM)
+    return surface.plane_distances(plane, (shape[0], shape[1]), _STEP * spacing_mm, limit_mm)
 
 
 def _shows_bone(grey: NDArray[np.float64], distance: NDArray[np.float64]) -> bool:

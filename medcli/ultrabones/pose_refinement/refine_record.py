@@ -1,33 +1,31 @@
 """Refine all poses of a record: a report for each frame, and optimised poses in its tracking table.
 
-The report is also the journal: it is written whenever some seconds of work are done, each row with a key of all that
-its pose depends on. A killed run resumes from it and ends with the same files as one complete run.
+Frame by frame, the report is also the journal: it is written whenever some seconds of work are done, each row with a
+key of all that its pose depends on. A killed run resumes from it and ends with the same files as one complete run. A
+sweep that is refined as one is done completely or not at all; records that are done are not done again.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import time
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, quantity
-from medcli.core.files import open_regular, read_whole, write_bytes, write_text
+from medcli.core.errors import DataError
+from medcli.core.files import read_whole, write_bytes
 from medcli.core.image_io import read_grey
-from medcli.core.made_with import fingerprint, reject_other_options
-from medcli.core.plausibility import pose_bounds, problem_of
-from medcli.core.progress import SILENT, Progress, activity
+from medcli.core.made_with import fingerprint
+from medcli.core.progress import SILENT, Advance, Progress, activity
 from medcli.core.rigid_transforms import transform_points
-from medcli.core.tables import csv_text, read_dicts
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.probe import Probe
-from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, read_poses
+from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep, read_poses
 from medcli.ultrabones.dataset.tracking_table import (
     OPTIMIZED_POSE_COLUMNS,
     POSE_COLUMNS,
@@ -40,45 +38,38 @@ from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, corner_to_probe, image_to_ct
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
+from medcli.ultrabones.pose_refinement.echo_distance import check_echoes, check_predictions, predictions_mark
 from medcli.ultrabones.pose_refinement.refine_frame import Refinement, RefineSettings, refine_frame
+from medcli.ultrabones.pose_refinement.refine_together import refine_together
+from medcli.ultrabones.pose_refinement.refinement_report import (
+    FRAMES,
+    REPORT,
+    SWEEP,
+    Row,
+    as_row,
+    frame_key,
+    poses_by_row,
+    read_report,
+    refuse_other_settings,
+    write_rows,
+)
+from medcli.ultrabones.pose_refinement.refinement_summary import (
+    SweepRefinement,
+    curve_entries,
+    read_checks,
+    read_summary,
+    summarise,
+    write_summary,
+)
+from medcli.ultrabones.pose_refinement.sweep_objective import BAND_MM
 
-REPORT = "refinement.csv"
 ORIGINAL_ENDING = "_original"
 """Of the name of the tracking table as it was."""
-REPORT_COLUMNS = (
-    "timestamp", "status", "reason", "displacement_mm", "rotation_deg", "j_before", "j_after", *POSE_COLUMNS, "key",
-)  # fmt: skip
+_GRIDS = {FRAMES: (0.5, 0.2), SWEEP: (BAND_MM, 0.3)}
+"""Band and step of the distance field, millimetres; the curve is judged by exact distances in the end."""
 _SAVE_EVERY_S = 10.0
-_TAIL = 32  # Adler-32 and CRC of the pixels, and the end chunk
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, str]
-
-
-@dataclass(frozen=True)
-class SweepRefinement:
-    """What became of a record's poses.
-
-    Attributes:
-        refined: frames whose pose was changed.
-        kept: frames whose pose stays as tracked; the report says why.
-        computed: frames refined or looked at by this run; the others were done before.
-        displacement_mm: median distance that refined poses moved.
-        objective_before: sum of J over refined frames, as tracked.
-        objective_after: the same at the refined poses.
-        foreign: the table already had optimised poses that this command did not make; they were left alone.
-        failures: frames that could not be looked at.
-    """
-
-    refined: int = 0
-    kept: int = 0
-    computed: int = 0
-    displacement_mm: float = 0.0
-    objective_before: float = 0.0
-    objective_after: float = 0.0
-    foreign: bool = False
-    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,61 +88,109 @@ def refine_sweep(
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    way: str = FRAMES,
 ) -> SweepRefinement:
-    """Refine the poses of a sweep; writes ``refinement.csv`` and the ``_optimized`` columns of its tracking table.
+    """Refine the poses of a sweep; writes ``refinement.csv``, ``refinement.json`` and the ``_optimized`` columns.
 
     Frames that are not refined get their tracked pose. The table as it was is kept once, as ``…_original.csv``.
+
+    Args:
+        way: ``frames``, each by itself as published, or ``sweep``, one smooth correction of all.
 
     Raises:
         DataError: no table, or a report made with other settings, poses, images or meshes and ``overwrite`` is off.
     """
-    plan = plan_refinement(sweep, surfaces, settings, overwrite)
+    plan = plan_refinement(sweep, surfaces, settings, overwrite, way)
     if plan is None:
         return SweepRefinement(foreign=True)
-    poses, report = read_poses(sweep, INITIAL), sweep.folder / REPORT
-    done, keys, todo = plan.done, plan.keys, plan.todo
-    with activity(f"{sweep.name}: computing distances to the meshes"):
-        field = _field_for(todo, poses, surfaces, settings, workers, sweep.probe)
+    poses, done, todo = read_poses(sweep, INITIAL), plan.done, plan.todo
+    curve: Mapping[str, object] = {}
+    failures: Sequence[str] = ()
+    if todo:
+        with activity(f"{sweep.name}: computing distances to the meshes"):
+            field = _field_for(todo, poses, surfaces, settings, workers, sweep.probe, *_GRIDS[way])
+        with progress.task(f"refine {sweep.name}", len(todo), "frames") as advance:
+            if way == SWEEP:
+                known = (sweep, poses, todo, plan.keys, surfaces, field, settings, workers)
+                rows, found, failures = refine_together(*known, advance)
+                done, curve = {int(row["timestamp"]): row for row in rows}, curve_entries(found)
+            else:
+                failures = _refine_each(sweep, poses, plan, surfaces, field, settings, workers, advance)
+    made_from = fingerprint(way, *(plan.keys[frame] for frame in range(len(plan.keys))), predictions_mark(sweep))
+    earlier = read_summary(sweep.folder, made_from)
+    if todo and not (way == SWEEP and failures and not done):
+        write_rows(sweep.folder / REPORT, done)
+    write_optimized_poses(sweep.folder, poses_by_row(sweep, done))
+    if earlier and not todo:
+        kept = earlier.get("curve")
+        curve, checks = kept if isinstance(kept, dict) else {}, read_checks(earlier)
+    else:
+        compared = [poses, read_poses(sweep, OPTIMIZED)]
+        kept = read_summary(sweep.folder).get("curve") if way == SWEEP and not todo else None
+        curve = kept if isinstance(kept, dict) else curve
+        with activity(f"{sweep.name}: measuring echoes"):
+            found_checks = [check(sweep, compared, surfaces, workers) for check in (check_echoes, check_predictions)]
+        checks = tuple(check for check in found_checks if check is not None)
+    result = summarise(sweep, poses, done, len(todo), failures, way, curve, checks)
+    if not earlier or todo:
+        write_summary(sweep.folder, made_from, result, curve)
+    return result
+
+
+def _refine_each(
+    sweep: Sweep,
+    poses: Poses,
+    plan: RefinementPlan,
+    surfaces: Sequence[Surface],
+    field: DistanceField,
+    settings: RefineSettings,
+    workers: int,
+    advance: Advance,
+) -> list[str]:
+    """Refine the frames of a plan one by one into its rows; returns what failed."""
 
     def refine(frame: int) -> Row | str:
         try:
             found = _refine_one(sweep, poses, frame, surfaces, field, settings)
         except DataError as error:
             return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
-        return _as_row(found, keys[frame])
+        return as_row(found, poses.pose[frame], settings.bound, plan.keys[frame])
 
     failures, saved_at = [], time.monotonic()
-    with progress.task(f"refine {sweep.name}", len(todo), "frames") as advance:
-        for outcome in map_in_threads(refine, todo, workers):
-            if isinstance(outcome, str):
-                failures.append(outcome)
-            else:
-                done[int(outcome["timestamp"])] = outcome
-            advance(1)
-            if time.monotonic() - saved_at > _SAVE_EVERY_S:
-                _write_report(report, done)
-                saved_at = time.monotonic()
-    if todo:
-        _write_report(report, done)
-    write_optimized_poses(sweep.folder, _poses_by_row(sweep, done))
-    return _summary(done, len(todo), failures)
+    for outcome in map_in_threads(refine, plan.todo, workers):
+        if isinstance(outcome, str):
+            failures.append(outcome)
+        else:
+            plan.done[int(outcome["timestamp"])] = outcome
+        advance(1)
+        if time.monotonic() - saved_at > _SAVE_EVERY_S:
+            write_rows(sweep.folder / REPORT, plan.done)
+            saved_at = time.monotonic()
+    return failures
 
 
 def plan_refinement(
-    sweep: Sweep, surfaces: Sequence[Surface], settings: RefineSettings, overwrite: bool = False
+    sweep: Sweep,
+    surfaces: Sequence[Surface],
+    settings: RefineSettings,
+    overwrite: bool = False,
+    way: str = FRAMES,
 ) -> RefinementPlan | None:
     """What refining a sweep would do, with the errors of :func:`refine_sweep`; None when foreign poses are kept."""
     poses = read_poses(sweep, INITIAL)
     report = sweep.folder / REPORT
-    done = {} if overwrite else _read_report(report)
+    done = {} if overwrite else read_report(report)
     if is_foreign(sweep) and not overwrite:
         logger.warning("%s has optimised poses of another origin; kept (--overwrite replaces them)", sweep.folder)
         return None
     mesh = digest(surfaces)
-    keys = [_key(settings, mesh, sweep, poses, frame) for frame in range(len(sweep.timestamps))]
-    _refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
+    keys = [frame_key(settings, mesh, sweep, poses, frame) for frame in range(len(sweep.timestamps))]
+    if way == SWEEP:  # every pose depends on every frame
+        keys = [fingerprint(SWEEP, *keys)] * len(keys)
+    refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
     usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
-    return RefinementPlan(done, keys, [frame for frame in usable if sweep.timestamps[frame] not in done])
+    todo = [frame for frame in usable if sweep.timestamps[frame] not in done]
+    return RefinementPlan(done, keys, usable if way == SWEEP and todo and not done else todo)
 
 
 def write_optimized_poses(record_dir: Path, poses: dict[int, NDArray[np.float64]]) -> bool:
@@ -201,6 +240,8 @@ def _field_for(
     settings: RefineSettings,
     workers: int,
     probe: Probe,
+    band_mm: float,
+    step_mm: float,
 ) -> DistanceField:
     """The distance field where the refinement of these frames can look: a sweep rarely sees the whole of each bone."""
     step = 1.0
@@ -220,7 +261,9 @@ def _field_for(
     corners = np.array([[x * probe.columns, y * probe.rows, 0] for x in (0, 1) for y in (0, 1)]) * probe.spacing_mm
     lever_mm = max(np.linalg.norm(to_probe[:3, :3] @ corner + to_probe[:3, 3]) for corner in corners)
     reach = math.sqrt(3) * settings.bound * (1 + math.radians(1) * float(lever_mm)) + step
-    return DistanceField.around(surfaces, workers=workers, places=np.concatenate(places), reach_mm=reach)
+    return DistanceField.around(
+        surfaces, band_mm, step_mm, workers=workers, places=np.concatenate(places), reach_mm=reach
+    )
 
 
 def _refine_one(
@@ -239,83 +282,3 @@ def _refine_one(
     check_frame_size(image.shape, spacing, sweep.images[frame], sweep.probe)
     pose, timestamp = poses.pose[frame], sweep.timestamps[frame]
     return refine_frame(image, pose, spacing, surfaces, field, timestamp, settings, sweep.probe)
-
-
-def _key(settings: RefineSettings, mesh: str, sweep: Sweep, poses: Poses, frame: int) -> str:
-    pose = poses.pose[frame].tolist()
-    text = repr((astuple(settings), mesh, pose, float(poses.spacing_mm[frame]), _image_mark(sweep.images[frame])))
-    return fingerprint(text, *([] if sweep.probe.is_published else [sweep.probe.digest]))
-
-
-def _image_mark(path: str) -> tuple[int, bytes]:
-    """Size and last bytes of a PNG file: the checksum of all its pixels is among them, and copying keeps them."""
-    try:
-        with open_regular(path) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
-            return size, file.read()
-    except OSError:
-        return 0, b""  # the frame fails by itself when it is read
-
-
-def _refuse_other_settings(done: dict[int, Row], keys: dict[int, str], report: Path) -> None:
-    changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
-    differing = [f"settings, poses, images or meshes of {quantity(len(changed), 'frame')} differ"] if changed else []
-    reject_other_options(report, differing, "give --overwrite to refine again", DataError)
-
-
-def _as_row(found: Refinement, key: str) -> Row:
-    numbers = {
-        "displacement_mm": found.displacement_mm,
-        "rotation_deg": found.rotation_deg,
-        "j_before": found.j_before,
-        "j_after": found.j_after,
-        **dict(zip(POSE_COLUMNS, found.pose.tolist(), strict=True)),
-    }
-    texts = {name: "" if np.isnan(value) else repr(float(value)) for name, value in numbers.items()}
-    status = "refined" if found.refined else "kept"
-    return {"timestamp": str(found.timestamp), "status": status, "reason": found.reason, **texts, "key": key}
-
-
-def _read_report(path: Path) -> dict[int, Row]:
-    if not path.exists():
-        return {}
-    try:
-        _, rows = read_dicts(path, "report of this command", REPORT_COLUMNS)
-        return {int(row["timestamp"]): _checked(row) for row in rows}
-    except (DataError, ValueError) as error:
-        raise DataError(f"{path} is not a report of this command: {error}", "move it away, or --overwrite") from error
-
-
-def _checked(row: Row) -> Row:
-    """A row of the report; ValueError when the numbers of a refined pose are none, or not plausible."""
-    if row["status"] == "refined":
-        problem = problem_of({name: float(row[name]) for name in POSE_COLUMNS}, pose_bounds(POSE_COLUMNS))
-        if problem or not all(math.isfinite(float(row[name])) for name in ("displacement_mm", "j_before", "j_after")):
-            raise ValueError(problem or "a number that is not finite")
-    return {name: row[name] for name in REPORT_COLUMNS}
-
-
-def _write_report(path: Path, rows: dict[int, Row]) -> None:
-    write_text(path, csv_text([rows[timestamp] for timestamp in sorted(rows)], REPORT_COLUMNS))
-
-
-def _poses_by_row(sweep: Sweep, done: dict[int, Row]) -> dict[int, NDArray[np.float64]]:
-    return {
-        int(row): np.array([float(done[timestamp][name]) for name in POSE_COLUMNS])
-        for timestamp, row in zip(sweep.timestamps, sweep.rows, strict=True)
-        if timestamp in done and row >= 0 and done[timestamp]["status"] == "refined"
-    }
-
-
-def _summary(done: dict[int, Row], computed: int, failures: Sequence[str]) -> SweepRefinement:
-    refined = [row for row in done.values() if row["status"] == "refined"]
-    return SweepRefinement(
-        refined=len(refined),
-        kept=len(done) - len(refined),
-        computed=computed,
-        displacement_mm=float(np.median([float(row["displacement_mm"]) for row in refined])) if refined else 0.0,
-        objective_before=sum(float(row["j_before"]) for row in refined),
-        objective_after=sum(float(row["j_after"]) for row in refined),
-        failures=tuple(failures),
-    )

@@ -24,12 +24,14 @@ from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.publication import about_records
-from medcli.ultrabones.dataset.records import Poses, Sweep, find_sweeps
+from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
 from medcli.ultrabones.labelling.label_origin import poses_of_masks, stamp_of_probe
 from medcli.ultrabones.labelling.mesh_section import LABEL
+from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck, check_echoes
+from medcli.ultrabones.pose_refinement.refinement_summary import read_checks
 from medcli.ultrabones.reconstruction.bone_shell import ShellFit
 from medcli.ultrabones.reconstruction.cleaning_options import check_cleaning, check_surface_extra
 from medcli.ultrabones.reconstruction.cloud_files import Cloud, record_stem, refuse_equal_names, write_record
@@ -137,6 +139,7 @@ def _rebuild(
         seen={surface.name: seen_share(surface, points, seed=settings.seed, workers=workers) for surface in surfaces},
         files=(),
         probe=sweep.probe.name,
+        echoes=_check_echoes(sweep, poses, surfaces, workers),
     )
     if len(points):
         cloud = Cloud(points, distances, np.array(towards), frames)
@@ -145,6 +148,11 @@ def _rebuild(
         text = json.dumps({"made_from": made_from, "reconstruction": asdict(record)}, indent=2)
         write_text(out / f"{stem}.json", text + "\n")
     return record, failures
+
+
+def _check_echoes(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], workers: int) -> SurfaceCheck | None:
+    compared = [poses] if poses.kind == INITIAL else [read_poses(sweep, INITIAL), poses]
+    return check_echoes(sweep, compared, surfaces, workers)
 
 
 def _find_masks(sweep: Sweep, folder: str) -> dict[int, Path]:
@@ -234,7 +242,9 @@ def _read_earlier(out: Path, stem: str, made_from: str) -> Reconstruction | None
         if shell:
             fits = {name: _summary(shell[name]) for name in ("to_ct", "from_ct")}
             shell = ShellFit(**{**shell, **fits})
-        record = Reconstruction(**{**values, **read, "surface": shell, "files": tuple(values["files"])})
+        echoes = next(iter(read_checks({"checks": [values["echoes"]] if values.get("echoes") else []})), None)
+        changed = {**read, "surface": shell, "files": tuple(values["files"]), "echoes": echoes}
+        record = Reconstruction(**{**values, **changed})
     except (KeyError, TypeError):
         return None
     return record if all((out / name).is_file() for name in record.files) else None

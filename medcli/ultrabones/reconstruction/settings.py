@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
+from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck
 from medcli.ultrabones.reconstruction.bone_shell import ShellFit
 from medcli.ultrabones.reconstruction.cleaning_options import Cleaning
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary
@@ -71,6 +72,8 @@ class Reconstruction:
         cleaned_mm: the same distances of the points that cleaning leaves; None without cleaning.
         surface: the surface through them, if one was asked for and made.
         probe: whose calibration was used: the name of a preset, or a file.
+        echoes: distances of the images' echoes to the meshes, which need no label: at the tracked poses, and at those
+            used if they are others.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Reconstruction:
     cleaned_mm: DistanceSummary | None = None
     surface: ShellFit | None = None
     probe: str = ULTRABONES100K.name
+    echoes: SurfaceCheck | None = None
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from medcli.ultrabones.registration.random_starts import (
     SUCCESS_MM,
     Recovery,
     StartOutcome,
+    recovery_of,
     run_starts,
-    summarise,
 )
 from medcli.ultrabones.registration.record_clouds import cloud_of
 from medcli.ultrabones.registration.surface_samples import BoneTarget
@@ -200,7 +200,7 @@ def _evaluate_case(
 
 
 def _summary(starts: Sequence[StartOutcome], settings: RegistrationSettings) -> Recovery:
-    return summarise(starts, settings.success_mm, settings.success_deg)
+    return recovery_of(starts, settings.success_mm, settings.success_deg)
 
 
 def _together(

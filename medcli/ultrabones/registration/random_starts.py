@@ -100,7 +100,7 @@ def run_starts(
     return [outcome for outcome, _ in done], done[0][1]
 
 
-def summarise(outcomes: Sequence[StartOutcome], success_mm: float, success_deg: float) -> Recovery:
+def recovery_of(outcomes: Sequence[StartOutcome], success_mm: float, success_deg: float) -> Recovery:
     """Recall and errors of one or more starts."""
     rte, rre = (np.array([getattr(one, name) for one in outcomes]) for name in ("rte_mm", "rre_deg"))
     right = (rte <= success_mm) & (rre <= success_deg)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from medcli.core.rigid_transforms import invert_rigid, transform_points
-from medcli.ultrabones.registration.random_starts import StartOutcome, outcome_of, random_motion, summarise
+from medcli.ultrabones.registration.random_starts import StartOutcome, outcome_of, random_motion, recovery_of
 
 
 def test_errors_are_those_at_the_cloud_s_centre() -> None:
@@ -26,8 +26,8 @@ def test_errors_are_those_at_the_cloud_s_centre() -> None:
 
 def test_recall_counts_both_limits_and_wrong_starts_called_good() -> None:
     rows = [(1.0, 1.0, "good"), (6.0, 1.0, "good"), (1.0, 6.0, "doubtful"), (3.0, 2.0, "doubtful")]
-    one = summarise([StartOutcome(k, *row) for k, row in enumerate(rows)], 5.0, 5.0)
+    one = recovery_of([StartOutcome(k, *row) for k, row in enumerate(rows)], 5.0, 5.0)
     assert (one.starts, one.recall, one.good, one.wrong_good) == (4, 0.5, 2, 1)
     assert one.rte_mm[0] == 2.75
     assert one.recovered_rte_mm == (2.0, 1.0)
-    assert summarise([StartOutcome(0, 90.0, 9.0, "failed")], 5.0, 5.0).recovered_rte_mm is None
+    assert recovery_of([StartOutcome(0, 90.0, 9.0, "failed")], 5.0, 5.0).recovered_rte_mm is None
