@@ -1,6 +1,6 @@
 """Poses found without a start, and trials, on images of a ray-casting simulator that shares no code with the package.
 
-python tests/benchmarks/bench_register.py [--full] [--pairs N] [--trials N] [--frames N] [--seed N]
+python tests/benchmarks/bench_register.py [--full] [--first N] [--pairs N] [--trials N] [--frames N] [--seed N]
 python tests/benchmarks/bench_register.py --starts [PAIRS]
 
 Summaries of what is done so far are printed on the way, so that a run that is stopped has its figures. By default 20
@@ -65,9 +65,9 @@ def off(mesh: Mesh, true: np.ndarray, pose: np.ndarray) -> tuple[float, float]:
     return distance, float(rotation_angle_deg(pose[:3, :3] @ true[:3, :3].T))
 
 
-def search_pairs(seed: int, count: int) -> list[Row]:
+def search_pairs(seed: int, first: int, count: int) -> list[Row]:
     rows: list[Row] = []
-    for number in range(count):
+    for number in range(first, count):
         seen = ray_cast_knees.knee(seed, number)
         cameras, beside = DualPlane.from_calibration(SourceIntensifier.from_row(seen.source)), None
         for kind, anatomy in (("femur", seen.femur_id), ("tibia", seen.tibia_id)):
@@ -93,7 +93,7 @@ def search_pairs(seed: int, count: int) -> list[Row]:
                 flush=True,
             )
         if number % 10 == 9 and number + 1 < count:
-            summary(f"{number + 1} pairs", rows)
+            summary(f"pairs {first} to {number}", rows)
     return rows
 
 
@@ -195,6 +195,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--pairs", type=int)
+    parser.add_argument("--first", type=int, default=0, help="number of the first pair: a stopped run goes on")
     parser.add_argument("--trials", type=int)
     parser.add_argument("--frames", type=int, default=25)
     parser.add_argument("--seed", type=int, default=2001)
@@ -212,8 +213,8 @@ def main() -> int:
         shares.append(summary(f"{trials} trials of {chosen.frames} frames", tracked))
         print(f"  median first frame {np.median(first):.1f} s, further frame {np.median(further):.2f} s, both implants")
     if pairs:
-        found = search_pairs(chosen.seed, pairs)
-        shares.insert(0, summary(f"{pairs} pairs", found))
+        found = search_pairs(chosen.seed, chosen.first, pairs)
+        shares.insert(0, summary(f"pairs {chosen.first} to {pairs - 1}", found))
         print(f"  median time {np.median([row[4] for row in found]):.1f} s for an implant")
     return int(max(shares, default=0.0) > 0.005)
 

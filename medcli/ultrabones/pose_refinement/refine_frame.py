@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from medcli.core.rigid_transforms import rotation_angle_deg, transform_points
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE, image_to_ct, pixels_to_image, probe_to_ct
+from medcli.ultrabones.geometry.image_to_ct import corner_to_probe, image_to_ct, pixels_to_image, probe_to_ct
 from medcli.ultrabones.pose_refinement import pose_optimizer
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 
@@ -80,7 +81,7 @@ class BonePixels:
         points: (N, 3), their centres in probe millimetres.
         grey: (N,), 0 to 1.
         distance: (N,), to the nearest bone at the tracked pose, millimetres.
-        share: area of a pixel over that of a native one; 1 unless the frames were resized.
+        share: area of a pixel over that of a native one of UltraBones100k, so that J is of areas for every probe.
     """
 
     points: NDArray[np.float64]
@@ -102,6 +103,7 @@ def refine_frame(
     field: DistanceField,
     timestamp: int = 0,
     settings: RefineSettings = RefineSettings(),
+    probe: Probe = ULTRABONES100K,
 ) -> Refinement:
     """Refine the pose (6,) of a frame (rows, columns) of 8-bit grey.
 
@@ -111,10 +113,10 @@ def refine_frame(
         timestamp: together with the seed it picks the random numbers, so that no frame depends on another.
     """
     grey = image[1::_STEP, 1::_STEP].astype(np.float64) / 255.0
-    distances = [_grid_distances(surface, pose, spacing_mm, grey.shape) for surface in surfaces]
+    distances = [_grid_distances(surface, pose, spacing_mm, grey.shape, probe) for surface in surfaces]
     if not any(_shows_bone(grey, distance) for distance in distances):
         return Refinement(timestamp, False, _why_hidden(distances), pose)
-    pixels = select_pixels(grey, np.min(distances, axis=0), spacing_mm, settings)
+    pixels = select_pixels(grey, np.min(distances, axis=0), spacing_mm, settings, probe)
     if len(pixels.grey) == 0 or _mean_of_brightest(pixels.grey) < 0.45:
         return Refinement(timestamp, False, "bone not bright enough", pose)
     if pixels.distance.min() > 0.9:
@@ -145,20 +147,24 @@ def exact_objective(
 
 
 def select_pixels(
-    grey: NDArray[np.float64], distance: NDArray[np.float64], spacing_mm: float, settings: RefineSettings
+    grey: NDArray[np.float64],
+    distance: NDArray[np.float64],
+    spacing_mm: float,
+    settings: RefineSettings,
+    probe: Probe = ULTRABONES100K,
 ) -> BonePixels:
     """The pixels near the bone that are not black, from the grid of odd rows and columns."""
     rows, columns = np.nonzero((distance <= settings.reach_mm) & (grey >= settings.darkest))
     in_image = pixels_to_image(_STEP * columns + 1, _STEP * rows + 1, spacing_mm)
-    points = np.ascontiguousarray(transform_points(PROBE_FROM_IMAGE, in_image))
+    points = np.ascontiguousarray(transform_points(corner_to_probe(probe), in_image))
     return BonePixels(points, grey[rows, columns], distance[rows, columns], (spacing_mm / PIXEL_SPACING_MM) ** 2)
 
 
 def _grid_distances(
-    surface: Surface, pose: NDArray[np.float64], spacing_mm: float, shape: tuple[int, ...]
+    surface: Surface, pose: NDArray[np.float64], spacing_mm: float, shape: tuple[int, ...], probe: Probe
 ) -> NDArray[np.float64]:
     """Distances of the centres of the odd pixels to a surface, ``inf`` from 3 mm on."""
-    plane = image_to_ct(pose)
+    plane = image_to_ct(pose, probe)
     plane[:3, 3] += (plane[:3, 0] + plane[:3, 1]) * 1.5 * spacing_mm  # centre of pixel (1, 1)
     return surface.plane_distances(plane, (shape[0], shape[1]), _STEP * spacing_mm, _BONE_REACH_MM)
 

@@ -26,7 +26,7 @@ from medcli.core.progress import SILENT, Progress, activity
 from medcli.core.rigid_transforms import transform_points
 from medcli.core.tables import csv_text, read_dicts
 from medcli.core.threads import map_in_threads
-from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
+from medcli.ultrabones.dataset.probe import Probe
 from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, read_poses
 from medcli.ultrabones.dataset.tracking_table import (
     OPTIMIZED_POSE_COLUMNS,
@@ -38,7 +38,7 @@ from medcli.ultrabones.dataset.tracking_table import (
 )
 from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE, check_frame_size, image_to_ct
+from medcli.ultrabones.geometry.image_to_ct import check_frame_size, corner_to_probe, image_to_ct
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.refine_frame import Refinement, RefineSettings, refine_frame
 
@@ -50,7 +50,6 @@ REPORT_COLUMNS = (
 )  # fmt: skip
 _SAVE_EVERY_S = 10.0
 _TAIL = 32  # Adler-32 and CRC of the pixels, and the end chunk
-_CORNERS_MM = np.array([[x * FRAME_WIDTH, y * FRAME_HEIGHT, 0] for x in (0, 1) for y in (0, 1)]) * PIXEL_SPACING_MM
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ def refine_sweep(
     poses, report = read_poses(sweep, INITIAL), sweep.folder / REPORT
     done, keys, todo = plan.done, plan.keys, plan.todo
     with activity(f"{sweep.name}: computing distances to the meshes"):
-        field = _field_for(todo, poses, surfaces, settings, workers)
+        field = _field_for(todo, poses, surfaces, settings, workers, sweep.probe)
 
     def refine(frame: int) -> Row | str:
         try:
@@ -196,27 +195,30 @@ def is_foreign(sweep: Sweep) -> bool:
 
 
 def _field_for(
-    frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface], settings: RefineSettings, workers: int
+    frames: Sequence[int],
+    poses: Poses,
+    surfaces: Sequence[Surface],
+    settings: RefineSettings,
+    workers: int,
+    probe: Probe,
 ) -> DistanceField:
     """The distance field where the refinement of these frames can look: a sweep rarely sees the whole of each bone."""
     step = 1.0
-    shape = (
-        math.ceil(FRAME_HEIGHT * PIXEL_SPACING_MM / step) + 1,
-        math.ceil(FRAME_WIDTH * PIXEL_SPACING_MM / step) + 1,
-    )
+    height_mm, width_mm = probe.rows * probe.spacing_mm, probe.columns * probe.spacing_mm
+    shape = (math.ceil(height_mm / step) + 1, math.ceil(width_mm / step) + 1)
     limit = settings.reach_mm + step
     places = [np.empty((0, 3))]
     for frame in frames:
         if poses.problem(frame):
             continue
-        plane = image_to_ct(poses.pose[frame])
+        plane = image_to_ct(poses.pose[frame], probe)
         distances = [surface.plane_distances(plane, shape, step, limit) for surface in surfaces]
         rows, columns = np.nonzero(np.min(distances, axis=0) < limit)
         places.append(transform_points(plane, np.stack([columns * step, rows * step, 0.0 * rows], axis=1)))
     # how far a pixel can move: three axes of translation, and a rotation about the marker, which is far away
-    lever_mm = max(
-        np.linalg.norm(PROBE_FROM_IMAGE[:3, :3] @ corner + PROBE_FROM_IMAGE[:3, 3]) for corner in _CORNERS_MM
-    )
+    to_probe = corner_to_probe(probe)
+    corners = np.array([[x * probe.columns, y * probe.rows, 0] for x in (0, 1) for y in (0, 1)]) * probe.spacing_mm
+    lever_mm = max(np.linalg.norm(to_probe[:3, :3] @ corner + to_probe[:3, 3]) for corner in corners)
     reach = math.sqrt(3) * settings.bound * (1 + math.radians(1) * float(lever_mm)) + step
     return DistanceField.around(surfaces, workers=workers, places=np.concatenate(places), reach_mm=reach)
 
@@ -234,14 +236,15 @@ def _refine_one(
         raise DataError(problem)
     image = read_grey(sweep.images[frame])
     spacing = float(poses.spacing_mm[frame])
-    check_frame_size(image.shape, spacing, sweep.images[frame])
-    return refine_frame(image, poses.pose[frame], spacing, surfaces, field, sweep.timestamps[frame], settings)
+    check_frame_size(image.shape, spacing, sweep.images[frame], sweep.probe)
+    pose, timestamp = poses.pose[frame], sweep.timestamps[frame]
+    return refine_frame(image, pose, spacing, surfaces, field, timestamp, settings, sweep.probe)
 
 
 def _key(settings: RefineSettings, mesh: str, sweep: Sweep, poses: Poses, frame: int) -> str:
     pose = poses.pose[frame].tolist()
     text = repr((astuple(settings), mesh, pose, float(poses.spacing_mm[frame]), _image_mark(sweep.images[frame])))
-    return fingerprint(text)
+    return fingerprint(text, *([] if sweep.probe.is_published else [sweep.probe.digest]))
 
 
 def _image_mark(path: str) -> tuple[int, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.reconstruction.bone_shell import ShellFit
 from medcli.ultrabones.reconstruction.cleaning_options import Cleaning
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary
@@ -28,6 +29,7 @@ class ReconstructSettings:
         seed: of the random points on the mesh in the published metric.
         overwrite: rebuild what is there.
         dry_run: only say what would be done.
+        probe: the calibration of the probe, None for each record's own.
     """
 
     mask: str = "Labels"
@@ -43,6 +45,7 @@ class ReconstructSettings:
     normals: bool = False
     layout: str | None = None
     surface: str | None = None
+    probe: Probe | None = None
 
     @property
     def cleaning(self) -> Cleaning:
@@ -67,6 +70,7 @@ class Reconstruction:
         files: what was written.
         cleaned_mm: the same distances of the points that cleaning leaves; None without cleaning.
         surface: the surface through them, if one was asked for and made.
+        probe: whose calibration was used: the name of a preset, or a file.
     """
 
     name: str
@@ -82,6 +86,7 @@ class Reconstruction:
     files: tuple[str, ...]
     cleaned_mm: DistanceSummary | None = None
     surface: ShellFit | None = None
+    probe: str = ULTRABONES100K.name
 
 
 @dataclass(frozen=True)
