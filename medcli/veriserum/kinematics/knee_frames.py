@@ -81,7 +81,7 @@ def pair_frames(
             "choose how poses are paired: --pair id, measurement or order",
         )
     frames["trial"], words = _trials(frames, rows, rule, contents)
-    table, alone = _complete(frames)
+    table, alone = _complete(frames.drop(columns="at"))
     return KneeFrames(table, rows, rule, words, alone)
 
 
@@ -109,7 +109,7 @@ def _keys(rows: pd.DataFrame, rule: str) -> NDArray[np.int64]:
 
 
 def _frames(rows: pd.DataFrame, keys: NDArray[np.int64]) -> pd.DataFrame:
-    """One row a frame: key, places of both poses in ``rows``, reason."""
+    """One row a frame: key, its first place in ``rows``, places of both poses there, reason."""
     kinds, anatomies = rows["kind"].tolist(), rows["anatomy_id"].tolist()
     found: dict[int, dict[str, list[int]]] = {}
     for place, key in enumerate(keys.tolist()):
@@ -124,15 +124,16 @@ def _frames(rows: pd.DataFrame, keys: NDArray[np.int64]) -> pd.DataFrame:
         ]
         lacking = [f"no pose of the {kind}" for kind, some in places.items() if not some]
         one = {kind: some[0] if len(some) == 1 else -1 for kind, some in places.items()}
-        lines.append({"key": key, **one, "reason": "; ".join(several or lacking)})
-    return pd.DataFrame(lines, columns=["key", *KINDS, "reason"])
+        at = min(min(some) for some in places.values() if some)
+        lines.append({"key": key, "at": at, **one, "reason": "; ".join(several or lacking)})
+    return pd.DataFrame(lines, columns=["key", "at", *KINDS, "reason"])
 
 
 def _trials(
     frames: pd.DataFrame, rows: pd.DataFrame, rule: str, contents: folder_index.Contents
 ) -> tuple[pd.Series, str]:
     """The trial of each frame as text, and how they were told apart."""
-    first = frames[list(KINDS)].max(axis=1).clip(lower=0).to_numpy()
+    first = frames["at"].to_numpy()  # also where several poses of a component leave none
     for name in ("measurement_id", *TRIAL_COLUMNS):
         if name in rows.columns:
             groups = pd.Series(rows[name].to_numpy()[first], index=frames.index)

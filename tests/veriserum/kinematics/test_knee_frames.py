@@ -119,3 +119,10 @@ def test_a_table_of_another_origin_is_completed_and_bad_poses_keep_their_reason(
     problems = [text for text in found.rows["problem"] if text]
     assert problems[:2] == ["its registration failed", "its pose is not six numbers"]
     assert problems[2].startswith("ty is 1e+09 mm")
+
+
+def test_poses_given_twice_stay_in_their_own_trial(tmp_path: Path, rows: pd.DataFrame) -> None:
+    twice = pd.concat([rows, rows[rows["id"] == 8]])
+    found = paired(tmp_path, twice)
+    assert summary(found) == [("1", 6, 6), ("2", 6, 5)]
+    assert "several poses of the femur" in found.table.set_index("key")["reason"][8]
