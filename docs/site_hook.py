@@ -47,6 +47,11 @@ API = {
             "Reconstruction": [
                 "ultrabones.reconstruction.reconstruct: reconstruct_ultrabones ReconstructSettings ReconstructResult"
             ],
+            "Registration to CT": [
+                "ultrabones.registration.register_cloud: register_cloud BoneRegistration RunnerUp",
+                "ultrabones.registration.surface_samples: BoneTarget",
+                "ultrabones.registration.evaluate_registration: evaluate_registration RegistrationSettings",
+            ],
         },
     ),
     "veriserum": (

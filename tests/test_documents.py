@@ -25,6 +25,8 @@ from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.conftest import REPOSITORY, Ran
 from tests.support import knees
 from tests.support.download_fixtures import example_server, set_github
+from tests.support.own_recording import write_own_recording
+from tests.support.servers import FakeHub
 from tests.ultrabones.segmentation.test_predict import write_dicom
 
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))))
@@ -168,6 +170,35 @@ def test_labelling_commands_run_as_printed(
         shutil.copytree(folder / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     run_all("docs/label-and-reconstruct.md", "Label and reconstruct", medcli)
+
+
+def test_commands_for_an_own_probe_run_as_printed(
+    medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_own_recording(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/own-probe.md", "Your own probe", medcli)
+
+
+def test_commands_on_ultraboneship_run_as_printed(
+    hip_hub: FakeHub, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/own-probe.md", "UltraBonesHip", medcli)
+
+
+@pytest.mark.deep
+def test_registration_commands_run_as_printed(
+    medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On short sweeps of three specimens, from one start each."""
+    settings = SweepSettings(frames=20, scale=0.25, predictions=True)
+    make_ultrabones(tmp_path / "data/ultrabones", (2, 7, 8), settings=settings)
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/registration.md", "Register a cloud", medcli)
+    for words in printed_commands("docs/registration.md", "Evaluate with random starts"):
+        ran = medcli(*words, "--starts", "1")
+        assert ran.code == 0, ran.err
 
 
 @pytest.mark.deep

@@ -49,6 +49,8 @@ MAY_IMPORT_INSIDE = {
         "segmentation": {"dataset"},
         "evaluation": {"dataset", "segmentation"},
         "checks": {"dataset", "geometry", "labelling"},
+        "plus": {"dataset"},
+        "probe_calibration": {"dataset", "geometry"},
     },
     "veriserum": {
         "dataset": set(),
@@ -68,6 +70,7 @@ TESTED_IN = {
     "cli/shared/test_command_group.py": "cli/shared/verbs",
     "cli/shared/test_help_page.py": "cli/shared/help_panels",
     "cli/test_app.py": "__main__",
+    "cli/test_download.py": "cli/shared/download_output",
     "core/image_formats/test_damage.py": "core/image_formats/bmp",
     "core/image_formats/test_jpeg_scans.py": "core/image_formats/jpeg_kernels",
     "core/image_formats/test_png.py": "core/image_formats/png_kernels",
@@ -119,9 +122,28 @@ TESTED_IN = {
         "report/bones/refined_poses ultrabones/pose_refinement/fit_curve ultrabones/pose_refinement/refinement_report "
         "ultrabones/pose_refinement/refinement_summary"
     ),
+    "ultrabones/plus/test_import_plus.py": (
+        "cli/import_files ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
+    ),
+    "ultrabones/probe_calibration/test_calibrate_probe.py": (
+        "cli/calibrate_probe ultrabones/probe_calibration/least_squares "
+        "ultrabones/probe_calibration/observations ultrabones/probe_calibration/table_headers"
+    ),
     "ultrabones/reconstruction/test_reconstruct.py": (
         "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
         "ultrabones/reconstruction/settings"
+    ),
+    "ultrabones/registration/test_evaluate_registration.py": (
+        "cli/evaluate/registration ultrabones/registration/record_clouds"
+    ),
+    "ultrabones/registration/test_register_bone.py": (
+        "cli/register/bone report/bones/registration ultrabones/registration/mesh_folder workspace/bone_figures"
+    ),
+    "ultrabones/registration/test_register_cloud.py": (
+        "ultrabones/registration/clean_cloud ultrabones/registration/determined_directions "
+        "ultrabones/registration/global_start ultrabones/registration/grid_refinement "
+        "ultrabones/registration/hypotheses ultrabones/registration/surface_fit "
+        "ultrabones/registration/surface_samples ultrabones/registration/verdict"
     ),
     "ultrabones/segmentation/test_checkpoint.py": "cli/checkpoint",
     "ultrabones/segmentation/onnx_graph/test_export.py": "cli/export",

@@ -1,4 +1,4 @@
-"""``medcli calibrate``: correct the distortion of X-ray images."""
+"""``medcli calibrate``: correct the distortion of X-ray images; measure that of your own, and your own probe."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from medcli.cli.calibrate_probe import probe
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
@@ -253,3 +254,6 @@ def _show_fit(output: Output, result: FitResult) -> None:
     mirrored = [f"{report.plane} {report.view}" for report in result.planes if report.view != "upright"]
     rows = {"calibration": f"{result.id}, {result.row}", "table": str(result.out), "figure": str(result.figure)}
     output.pairs(rows | ({"view": ", ".join(mirrored)} if mirrored else {}) | {"time": f"{result.seconds:.1f} s"})
+
+
+app.command("probe")(probe)

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from medcli.cli.shared import options
+from medcli.cli.shared.download_output import (
+    AcceptLicense,
+    Retries,
+    Revision,
+    Timeout,
+    Verify,
+    Workers,
+    ask_for_licence,
+    finish_download,
+    show_downloaded,
+    transfer_options,
+    verify_download,
+)
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.errors import quantity
 from medcli.ultrabones.dataset.publication import Anatomy, ExamplePart, FileKind, Place
 from medcli.ultrabones.dataset.published_networks import DEFAULT_NETWORK, PUBLISHED_NETWORKS, UNKNOWN_TRAINING
 from medcli.veriserum.dataset.publication import Part
 
-if TYPE_CHECKING:
-    from medcli.transfer.request import TransferOptions
-    from medcli.transfer.results import Downloaded, Planned, Verified
-
 app = App()
 
-Workers = Annotated[
-    int, typer.Option("--workers", min=1, max=64, help="Parallel connections.", envvar="MEDCLI_DOWNLOAD_WORKERS")
-]
-Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds without a byte after which a connection is given up.")
-]
-Retries = Annotated[
-    int,
-    typer.Option(
-        "--retries",
-        min=0,
-        max=100,
-        help="Further tries in a row that bring nothing or under 6,000 bytes a minute.",
-    ),
-]
-Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against its manifest; uses no network.")]
-Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
 ExampleParts = Annotated[
     list[ExamplePart] | None, typer.Option("--only", metavar="PART", help="Only the record, or only the images.")
 ]
@@ -99,7 +89,7 @@ def ultrabones(
       medcli download ultrabones --specimens 2 7 8
     """
     if verify:
-        _verify(output, dest, workers)
+        verify_download(output, dest, workers)
         return
     from medcli.ultrabones.download.connection import UltrabonesOrigin, check_download
 
@@ -108,8 +98,55 @@ def ultrabones(
     from medcli.ultrabones.download.download import UltrabonesSelection, download_ultrabones
 
     selection = UltrabonesSelection(specimens or (), anatomies or (), records or (), only or ())
-    transfer = _transfer_options(workers, timeout, retries)
-    _finish(output, download_ultrabones(dest, selection, origin, transfer, dry_run, output.progress()))
+    transfer = transfer_options(workers, timeout, retries)
+    finish_download(output, download_ultrabones(dest, selection, origin, transfer, dry_run, output.progress()))
+
+
+@app.command("ultrabones-hip")
+def ultrabones_hip(
+    output: Output,
+    dest: Annotated[
+        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_ULTRABONES_HIP_ROOT")
+    ] = options.ULTRABONES_HIP_ROOT,
+    specimens: options.Specimens = None,
+    records: options.Records = None,
+    only: Kinds = None,
+    revision: Revision = "main",
+    accept_license: AcceptLicense = False,
+    workers: Workers = 8,
+    timeout: Timeout = 30.0,
+    retries: Retries = 5,
+    dry_run: options.DryRun = False,
+    verify: Verify = False,
+) -> None:
+    """Download UltraBonesHip (femurs and pelves), or a part of it.
+
+    About 34 GB in all; licence CC BY-NC 4.0: it must be accepted once. Files are taken out of the published archive one
+    by one. label, reconstruct and predict read them with --root data/ultrabones-hip.
+
+    \b
+    See how much it is, then bring one specimen:
+      medcli download ultrabones-hip --dry-run
+      medcli download ultrabones-hip --specimens 2 --accept-license
+    """
+    if verify:
+        verify_download(output, dest, workers)
+        return
+    from medcli.transfer.destination import is_licence_accepted
+    from medcli.ultrabones.dataset.publication import ABOUT_HIP
+    from medcli.ultrabones.download.connection import check_hip_download
+
+    accepted = accept_license or dry_run or is_licence_accepted(dest)
+    accepted = accepted or ask_for_licence(ABOUT_HIP.dataset, ABOUT_HIP.licence)
+    check_hip_download(dest, accepted, dry_run)
+    from medcli.ultrabones.download.download import UltrabonesSelection
+    from medcli.ultrabones.download.hip import download_ultrabones_hip
+
+    selection = UltrabonesSelection(specimens or (), (), records or (), only or ())
+    transfer = transfer_options(workers, timeout, retries)
+    finish_download(
+        output, download_ultrabones_hip(dest, selection, accepted, revision, transfer, dry_run, output.progress())
+    )
 
 
 @app.command("weights")
@@ -138,14 +175,14 @@ def weights(
       medcli benchmark seg --checkpoint data/weights/epoch_100.safetensors
     """
     if verify:
-        _verify(output, dest, 1)
+        verify_download(output, dest, 1)
         return
     from medcli.ultrabones.download.published_weights import Weights, download_weights
 
-    transfer = _transfer_options(1, timeout, retries)
+    transfer = transfer_options(1, timeout, retries)
     done = download_weights(dest, name, revision, transfer, dry_run, output.progress())
     if not isinstance(done, Weights):
-        _finish(output, done)
+        finish_download(output, done)
         return
     output.finish(done, lambda result: _show_weights(output, result))
 
@@ -173,12 +210,12 @@ def examples(
       medcli label ultrabones --root data/examples
     """
     if verify:
-        _verify(output, dest, workers)
+        verify_download(output, dest, workers)
         return
     from medcli.ultrabones.download.examples import download_examples
 
-    transfer = _transfer_options(workers, timeout, retries)
-    _finish(output, download_examples(dest, only or (), transfer, dry_run, output.progress()))
+    transfer = transfer_options(workers, timeout, retries)
+    finish_download(output, download_examples(dest, only or (), transfer, dry_run, output.progress()))
 
 
 @app.command("veriserum")
@@ -203,9 +240,7 @@ def veriserum(
             "--item", help="Its item: UUID, handle or DOI.  [default: Veriserum's]", envvar="MEDCLI_VERISERUM_ITEM"
         ),
     ] = None,
-    accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="Accept the licence: non-commercial use only.")
-    ] = False,
+    accept_license: AcceptLicense = False,
     workers: Workers = 8,
     timeout: Timeout = 30.0,
     retries: Retries = 5,
@@ -222,114 +257,30 @@ def veriserum(
       medcli download veriserum --only images --ids 1-1000
     """
     if verify:
-        _verify(output, dest, workers)
+        verify_download(output, dest, workers)
         return
+    from medcli.transfer.destination import is_licence_accepted
     from medcli.veriserum.dataset.download_selection import (
         VeriserumOrigin,
         VeriserumSelection,
         check_veriserum_download,
-        is_licence_accepted,
     )
     from medcli.veriserum.dataset.publication import ABOUT, BASE_URL, ITEM
 
-    accepted = accept_license or dry_run or is_licence_accepted(dest) or _ask_for_licence(ABOUT.licence)
+    accepted = accept_license or dry_run or is_licence_accepted(dest) or ask_for_licence(ABOUT.dataset, ABOUT.licence)
     selection = VeriserumSelection(only or (), options.id_filter(ids) or ())
     origin = VeriserumOrigin(base_url or BASE_URL, item or ITEM)
     check_veriserum_download(dest, selection, origin, accepted, dry_run)
     from medcli.veriserum.download import download_veriserum
 
-    transfer = _transfer_options(workers, timeout, retries)
-    _finish(output, download_veriserum(dest, selection, origin, accepted, transfer, dry_run, output.progress()))
-
-
-def _transfer_options(workers: int, timeout: float, retries: int) -> TransferOptions:
-    from medcli.transfer.request import TransferOptions
-    from medcli.transfer.retry_policy import RetryPolicy
-
-    return TransferOptions(workers, RetryPolicy(tries=retries + 1, stall_s=timeout, connect_s=min(15.0, timeout)))
-
-
-def _ask_for_licence(licence: str) -> bool:
-    """Ask at a terminal; elsewhere the answer is no, and the error explains how to accept."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    typer.echo(f"Licence of Veriserum: {licence}", err=True)
-    return typer.confirm("Do you accept it?", err=True)
-
-
-def _verify(output: Output, dest: Path, workers: int) -> None:
-    from medcli.transfer.verification import verify_folder
-
-    output.finish(verify_folder(dest, workers, output.progress()), lambda result: _show_verified(output, result))
-
-
-def _finish(output: Output, result: Any) -> None:
-    from medcli.transfer.results import Planned
-
-    show = _show_planned if isinstance(result, Planned) else _show_downloaded
-    output.finish(result, lambda shown: show(output, shown))
-
-
-def _show_planned(output: Output, plan: Planned) -> None:
-    from medcli.transfer.plan import gigabytes
-
-    rows = [
-        (row.group, row.kind, row.files, gigabytes(row.bytes), row.missing_files, gigabytes(row.missing_bytes))
-        for row in plan.rows
-    ]
-    header = ("", "kind", "files", "size", "missing", "size")
-    if not any(row.group for row in plan.rows):
-        rows, header = [row[1:] for row in rows], header[1:]  # type: ignore[misc,assignment]
-    output.table(header, rows)
-    output.line()
-    output.pairs(
-        {
-            "from": ", ".join(plan.sources),
-            "to": plan.dest,
-            "files": f"{plan.files:,} ({gigabytes(plan.bytes)}), of these missing {plan.missing_files:,}",
-            "to fetch": gigabytes(plan.network_bytes),
-            "disk": f"{gigabytes(plan.disk_bytes)} needed and {gigabytes(plan.reserve_bytes)} left free, "
-            f"{gigabytes(plan.free_bytes)} free now",
-            "licence": plan.licence,
-        }
-    )
-
-
-def _show_downloaded(output: Output, done: Downloaded) -> None:
-    from medcli.transfer.plan import gigabytes
-
-    here = done.files - sum(failure.files for failure in done.failures)
-    verified = f"{here - done.size_only_files:,} by checksum"
-    if done.size_only_files:
-        verified += f", {done.size_only_files:,} by size only (the source gives no checksum)"
-    output.pairs(
-        {
-            "from": ", ".join(done.sources),
-            "to": done.dest,
-            "files": f"{here:,} of {done.files:,} ({gigabytes(done.bytes)})",
-            "reused": f"{done.reused_files:,} ({gigabytes(done.reused_bytes)})",
-            "fetched": f"{done.fetched_files:,} ({gigabytes(done.moved_bytes)} moved)",
-            "verified": verified,
-            "licence": done.licence,
-            "cite": done.citation,
-        }
-    )
+    transfer = transfer_options(workers, timeout, retries)
+    finish_download(output, download_veriserum(dest, selection, origin, accepted, transfer, dry_run, output.progress()))
 
 
 def _show_weights(output: Output, result: Any) -> None:
-    _show_downloaded(output, result.download)
+    show_downloaded(output, result.download)
     for network in result.networks:
         output.line()
         train = network.train_specimens
         trained = f"specimens {' '.join(map(str, train))}" if train else UNKNOWN_TRAINING
         output.pairs({"checkpoint": network.checkpoint, "trained on": trained})
-
-
-def _show_verified(output: Output, found: Verified) -> None:
-    from medcli.transfer.plan import gigabytes
-
-    output.line(
-        f"{found.dest}: {found.files - len(found.failures):,} of {quantity(found.files, 'file')} "
-        f"({gigabytes(found.bytes)}) "
-        "are as recorded"
-    )

@@ -14,6 +14,7 @@ from medcli.core.errors import quantity
 from medcli.core.files import check_figure_path, check_output_folder
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_records
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, find_probe
 from medcli.ultrabones.labelling.label_rules import BOTH, LABEL_RULES, refuse_initial_poses
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def ultrabones(
     records: options.Records = None,
     meshes: options.Meshes = None,
     merged: options.Merged = False,
+    probe: options.ProbeChoice = None,
     poses: Annotated[
         options.PoseChoice | None,
         typer.Option(
@@ -80,6 +82,7 @@ def ultrabones(
     """
     with refusals() as check:
         check(refuse_initial_poses, bool(refine), poses)
+        calibration = check(find_probe, probe)
         check(check_records, root, specimens, records, meshes, merged)
     from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
@@ -93,6 +96,7 @@ def ultrabones(
         refine=refine or False,
         refine_settings=RefineSettings(seed=seed, bound=bound),
         overlay=overlay,
+        probe=calibration,
         overwrite=overwrite,
         dry_run=dry_run,
     )
@@ -129,7 +133,7 @@ def _show(output: Output, result: LabelResult) -> None:
 def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
     from medcli.ultrabones.pose_refinement.refinement_summary import remarks_on
 
-    lines = []
+    lines = [] if record.probe == ULTRABONES100K.name else [f"probe: {record.probe}"]
     moved = record.refinement
     if moved is not None and dry_run and moved.computed:
         lines.append(f"would refine {quantity(moved.computed, 'pose')}, into refinement.csv and the tracking table")

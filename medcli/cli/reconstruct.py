@@ -15,6 +15,7 @@ from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.ultrabones.dataset.presence import check_record_masks, check_records
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, find_probe
 from medcli.ultrabones.reconstruction.cleaning_options import Cleaning, check_cleaning, check_surface_extra
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def ultrabones(
     ] = None,
     meshes: options.Meshes = None,
     merged: options.Merged = False,
+    probe: options.ProbeChoice = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of point clouds, figures and measures.")] = options.RUNS
     / "reconstruct-ultrabones",
     workers: options.Workers = None,
@@ -93,6 +95,7 @@ def ultrabones(
       medcli reconstruct ultrabones --specimens 2 --mask Labels_pred
     """
     with refusals() as check:
+        calibration = check(find_probe, probe)
         check(check_records, root, specimens, records, meshes, merged)
         check(check_record_masks, root, specimens, records, mask)
         check(check_cleaning, Cleaning(voxel_mm, outlier_sd, radius_mm))
@@ -106,6 +109,7 @@ def ultrabones(
         mask=mask,
         poses=poses,
         voxel_mm=voxel_mm,
+        probe=calibration,
         meshes=meshes,
         merged=merged,
         seed=seed,
@@ -130,7 +134,10 @@ def _show(output: Output, result: ReconstructResult) -> None:
     for record in result.records:
         seen = ", ".join(f"{bone} {100 * share:.1f} %" for bone, share in record.seen.items())
         empty = f", {quantity(record.empty, 'mask')} empty" if record.empty else ""
-        output.line(f"{record.name}: {record.poses} poses{empty}" + (f"; seen within 1 mm: {seen}" if seen else ""))
+        probe = "" if record.probe == ULTRABONES100K.name else f", probe: {record.probe}"
+        output.line(
+            f"{record.name}: {record.poses} poses{probe}{empty}" + (f"; seen within 1 mm: {seen}" if seen else "")
+        )
         if record.echoes is not None and record.echoes.points:
             output.line(f"{record.name}: {describe_check(record.echoes)}")
         for line in _made(record):

@@ -17,6 +17,7 @@ from medcli.report import (
     tracked_trials,
     training,
 )
+from medcli.report.bones import registration as bone_reports
 from medcli.report.run_files import NO_PROVENANCE, ProvenanceRecord, RunReport, read_provenance
 from medcli.workspace import runs
 
@@ -37,6 +38,8 @@ READERS: Mapping[str, tuple[Reader, str]] = {
     runs.EVALUATE_KINEMATICS: (motion_comparison.read_motion_comparison, _VERISERUM),
     runs.REGISTER: (pose.read_registered, _VERISERUM),
     runs.REGISTER_TRIAL: (tracked_trials.read_tracked, _VERISERUM),
+    runs.REGISTER_BONE: (bone_reports.read_bone_registration, _ULTRABONES),
+    runs.EVALUATE_REGISTRATION: (bone_reports.read_registration_evaluation, _ULTRABONES),
 }
 """The reader and the dataset of each command, in the order of the report."""
 _BY_PROVENANCE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_POSE, runs.REGISTER, runs.REGISTER_TRIAL)

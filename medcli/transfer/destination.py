@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from medcli.core import files
-from medcli.core.errors import DISK_FULL, DataError, MedcliError, quantity
+from medcli.core.errors import DISK_FULL, DataError, MedcliError, UsageError, quantity
 from medcli.core.locks import locked
 from medcli.core.run_provenance import DatasetCitation
 from medcli.core.secrets import redact
@@ -153,6 +153,24 @@ def read_manifest(root: Path, about: DatasetCitation | None = None) -> DownloadM
     for record in _journalled(journal):
         manifest.records[record.path] = record
     return manifest
+
+
+def is_licence_accepted(root: Path) -> bool:
+    """Whether an earlier download into ``root`` recorded that the licence was accepted."""
+    files.check_output_folder(root, "--dest", may_write=False)
+    return (root / MANIFEST).is_file() and read_manifest(root).about.licence_accepted
+
+
+def check_licence(root: Path, about: DatasetCitation) -> None:
+    """Make sure that an earlier download into ``root`` recorded that.
+
+    Raises:
+        UsageError: none did; says how to accept it.
+    """
+    if not is_licence_accepted(root):
+        raise UsageError(
+            f"{about.dataset}'s licence is not accepted yet: {about.licence}", "accept it with --accept-license"
+        )
 
 
 def write_manifest(root: Path, manifest: DownloadManifest) -> None:

@@ -13,6 +13,7 @@ from medcli.core.json_text import read_object
 from medcli.training.run_folder import METRICS, RESULT
 from medcli.training.settings import read_settings
 from medcli.workspace import runs
+from medcli.workspace.bone_figures import reconstructions, recovery_figures, registration_figures
 from medcli.workspace.motion_figures import agreement_figures, motion_figures
 from medcli.workspace.resume import monitor_of
 from medcli.workspace.run_listing import read_note
@@ -116,7 +117,7 @@ def _evaluate_pose(run: Run) -> Mapping[str, Any]:
 
 
 def _reconstruct(run: Run) -> Mapping[str, Any]:
-    records = [content["reconstruction"] for content in runs.reconstructions(run.path)]
+    records = [content["reconstruction"] for content in reconstructions(run.path)]
     known = [record["distance_mm"] for record in records if record["distance_mm"]]
     shown = {"mean": "mean", "median": "median", "percentile_95": "95 %", "maximum": "largest"}
     figures = {
@@ -169,4 +170,6 @@ _READERS: Mapping[str, Callable[[Run], Mapping[str, Any]]] = {
     runs.EVALUATE_KINEMATICS: lambda run: agreement_figures(read_object(run.path / runs.EVALUATION)),
     runs.PREDICT_POSE: _table,
     runs.REGISTER: _table,
+    runs.REGISTER_BONE: lambda run: registration_figures(run.path),
+    runs.EVALUATE_REGISTRATION: lambda run: recovery_figures(read_object(run.path / runs.EVALUATION)),
 }

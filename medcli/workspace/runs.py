@@ -24,6 +24,7 @@ from medcli.training.checkpoint_files.stored_zip import is_archive
 from medcli.training.monitors import EARLY_STOP
 from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_early, read_metrics
 from medcli.training.settings import SETTINGS_FILE, read_settings
+from medcli.workspace import bone_figures
 from medcli.workspace.motion_figures import motion_in_words
 from medcli.workspace.resume import monitor_of, resume_command, resume_cross_validation
 from medcli.workspace.run_damage import find_damage
@@ -34,6 +35,7 @@ KINEMATICS, EVALUATE_KINEMATICS = "kinematics veriserum", "evaluate kinematics"
 PREDICT_SEG, PREDICT_POSE = "predict seg", "predict pose"
 RECONSTRUCT, REGISTER, CALIBRATE = "reconstruct ultrabones", "register pose", "calibrate veriserum"
 REGISTER_TRIAL, LABEL = "register trial", "label ultrabones"
+REGISTER_BONE, EVALUATE_REGISTRATION = "register bone", "evaluate registration"
 FINISHED, INTERRUPTED, FAILED, DAMAGED = "finished", "interrupted", "failed", "damaged"
 UNDER_WAY = "under way"
 
@@ -48,7 +50,7 @@ _SCHEMAS = {
 }
 _NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION, KINEMATICS)
 """Commands whose folders contain no other run, but often thousands of files."""
-_EVALUATED = {"pose": EVALUATE_POSE, "kinematics": EVALUATE_KINEMATICS}
+_EVALUATED = {"pose": EVALUATE_POSE, "kinematics": EVALUATE_KINEMATICS, "registration": EVALUATE_REGISTRATION}
 _POSE_COLUMNS = {"id", "tx", "ty", "tz", "rz", "rx", "ry"}
 _DEEPEST, _MOST_FOLDERS = 4, 5000
 
@@ -211,11 +213,9 @@ def _calibrate(folder: Path, kind: str) -> Run:
     return Run(folder, kind, FINISHED, quantity(images, "image"), "", _changed(folder, CALIBRATED))
 
 
-def _reconstruct(folder: Path, kind: str) -> Run:
-    records = [content["reconstruction"] for content in reconstructions(folder)]
-    means = [record["distance_mm"]["mean"] for record in records if record["distance_mm"]]
-    headline = f"mean distance to the CT {_number(sum(means) / len(means), 3)} mm" if means else ""
-    return Run(folder, kind, FINISHED, quantity(len(records), "record"), headline, _changed(folder))
+def _bones(folder: Path, kind: str) -> Run:
+    detail, headline = bone_figures.in_words(folder, kind == RECONSTRUCT)
+    return Run(folder, kind, FINISHED, detail, headline, _changed(folder))
 
 
 def _poses(path: Path, kind: str) -> Run:
@@ -234,8 +234,10 @@ def _poses(path: Path, kind: str) -> Run:
 def _motion(folder: Path, kind: str) -> Run:
     name = MOTION if kind == KINEMATICS else EVALUATION
     found = read_object(folder / name)
-    detail, headline = motion_in_words(found)
-    return Run(folder, kind, FINISHED, detail, headline, _changed(folder, name), source=found["poses"])
+    is_bone = kind == EVALUATE_REGISTRATION
+    detail, headline = (bone_figures.recovery_in_words if is_bone else motion_in_words)(found)
+    source = found["settings"]["mask"] if is_bone else found["poses"]
+    return Run(folder, kind, FINISHED, detail, headline, _changed(folder, name), source=source)
 
 
 _READERS: Mapping[str, Callable[[Path, str], Run]] = {
@@ -248,10 +250,12 @@ _READERS: Mapping[str, Callable[[Path, str], Run]] = {
     PREDICT_POSE: _poses,
     REGISTER: _poses,
     REGISTER_TRIAL: _poses,
-    RECONSTRUCT: _reconstruct,
+    REGISTER_BONE: _bones,
+    RECONSTRUCT: _bones,
     CALIBRATE: _calibrate,
     KINEMATICS: _motion,
     EVALUATE_KINEMATICS: _motion,
+    EVALUATE_REGISTRATION: _motion,
 }
 """What ``medcli info`` lists; labels are stored with the data, and are counted there."""
 
@@ -271,8 +275,10 @@ def _evaluated(folder: Path) -> str | None:
     return next((one for word, one in _EVALUATED.items() if word in made_by), EVALUATE_SEG)
 
 
-def _rebuilt(folder: Path) -> str | None:
-    return RECONSTRUCT if next(reconstructions(folder), None) else None
+def _in_space(folder: Path) -> str | None:
+    if next(bone_figures.registrations(folder), None):
+        return REGISTER_BONE
+    return RECONSTRUCT if next(bone_figures.reconstructions(folder), None) else None
 
 
 def _poses_written(path: Path) -> str | None:
@@ -310,7 +316,7 @@ KINDS = (
     RunKind("calibrate", CALIBRATED, _with_file(CALIBRATED, CALIBRATE)),
     RunKind("label", LABELS, _with_file(LABELS, LABEL)),
     RunKind("kinematics", MOTION, _with_file(MOTION, KINEMATICS)),
-    RunKind("reconstruct", "a record's .json", _rebuilt),
+    RunKind("reconstruct, register bone", "a record's or transform's .json", _in_space),
     RunKind("predict pose, register", "a table of poses", _poses_written),
 )
 """Every kind of run, in the order in which a folder is tested."""
@@ -318,14 +324,6 @@ KINDS = (
 
 def _folds(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"specimen*/{SETTINGS_FILE}"))
-
-
-def reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
-    """What ``medcli reconstruct`` wrote of each record."""
-    for path in sorted(folder.glob("*.json")):
-        content = read_object(path)
-        if {"made_from", "reconstruction"} <= content.keys():
-            yield content
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:

@@ -113,6 +113,44 @@ def training(folder: Path, epochs: int = 3, done: bool = True) -> Path:
     return folder
 
 
+def bone_registration(folder: Path) -> Path:
+    """``register bone``: a doubtful one, points on a tube."""
+    reconstruction(folder)
+    stem = "specimen02_fibula_record01_Labels_optimized"
+    (folder / f"{stem}.json").unlink()
+    for path in folder.glob(f"{stem}.*"):
+        path.rename(folder / f"transform{path.suffix}")
+    distance = {"mean": 0.4, "median": 0.3, "percentile_95": 1.0, "maximum": 1.9}
+    direction = {"name": "sliding", "kind": "shift", "axis": [0, 0, 1], "standard_error": 3.0, "unit": "mm"}
+    directions = [{**direction, "determined": False}, {**direction, "kind": "turn", "determined": True}]
+    registration = {
+        "status": "doubtful",
+        "reasons": ["not determined by the points: sliding"],
+        "transform": np.eye(4).tolist(),
+        "explained": 0.7,
+        "distance_mm": distance,
+        "by_bone": {"fibula": distance},
+        "determination": {"directions": directions},
+        "runner_up": {"lead": 2.0, "displacement_mm": 30.0, "rotation_deg": 170.0},
+        "mirror_lead": 4.0,
+    }
+    content = {"schema": "medcli.register_bone.v1", "cloud": "bone.xyz", "meshes": ["fibula"]}
+    return write(folder / "transform.json", {**content, "registration": registration})
+
+
+def registration_evaluation(folder: Path) -> Path:
+    """``evaluate registration``: one bone, two starts."""
+    counts = {"starts": 2, "recall": 0.5, "median_rte_mm": 3.0, "median_rre_deg": 1.0, "good": 1, "wrong_good": 0}
+    recovery = {**counts, "rte_mm": [3.0, 2.0], "rre_deg": [1.0, 0.5]}
+    case = {"specimen": 2, "anatomy": "fibula", "recovery": recovery, "undetermined": ["sliding"]}
+    table = "specimen,anatomy,start,rte_mm,rre_deg,recovered,status\n2,fibula,0,1,1,1,good\n2,fibula,1,6,1,0,doubtful\n"
+    settings = {"mask": "Labels", "success_mm": 5.0, "success_deg": 5.0}
+    content = {"schema": "medcli.evaluate.registration.v1", "overall": recovery, "settings": settings, "cases": [case]}
+    write(folder / "evaluation.json", {**content, "per_anatomy": {"fibula": recovery}, "failures": ["a"]})
+    (folder / "starts.csv").write_text(table, "utf-8")
+    return folder
+
+
 def reconstruction(folder: Path, points: int = 400) -> Path:
     """``reconstruct``: one record, points on a tube."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -99,6 +99,14 @@ def reconstruction(folder: Path) -> None:
     report_folders.provenance(folder, "reconstruct ultrabones", {"failures": ["a"]})
 
 
+def bone_registration(folder: Path) -> None:
+    report_folders.bone_registration(folder)
+
+
+def registration_evaluation(folder: Path) -> None:
+    report_folders.registration_evaluation(folder)
+
+
 def calibration(folder: Path) -> None:
     manifest = {"options": {"size": 64}, "calibrations": {"1": {"bs": "ab"}}, "made_with": [{"medcli": "1"}]}
     report_folders.write(folder / "calibrated" / "medcli_calibration.json", manifest)
@@ -180,6 +188,8 @@ MADE: dict[str, Callable[[Path], None]] = {
     runs.PREDICT_POSE: estimated,
     runs.REGISTER: registered,
     runs.REGISTER_TRIAL: tracked,
+    runs.REGISTER_BONE: bone_registration,
+    runs.EVALUATE_REGISTRATION: registration_evaluation,
     runs.KINEMATICS: motion,
     runs.EVALUATE_KINEMATICS: compared_motion,
     "demo": demo,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -254,7 +255,7 @@ def _show_trials(output: Output, result: RegisterTrialResult) -> None:
                     one.ids,
                     " ".join(map(str, one.anatomies)),
                     *(one.statuses.get(name, 0) for name in ("good", "doubtful", "ambiguous", "failed")),
-                    f"{one.deepest_mm:.1f}",
+                    "-" if isnan(one.deepest_mm) else f"{one.deepest_mm:.1f}",
                     round(one.seconds, 1),
                 ]
                 for one in result.trials[:_MOST_ROWS]

@@ -98,6 +98,13 @@ def _backbones(_: Any) -> Iterable[str]:
     return BACKBONES
 
 
+def _probes(_: Any) -> list[str]:
+    """The presets, and the calibrations in the working folder."""
+    from medcli.ultrabones.dataset.probe import PRESETS
+
+    return [*PRESETS, *(path.name for path in sorted(Path().glob("*probe*.json")))]
+
+
 VALUES: dict[str, Values] = {
     "--specimens": _specimens,
     "--train-specimens": _specimens,
@@ -105,6 +112,7 @@ VALUES: dict[str, Values] = {
     "--records": _records,
     "--root": _roots,
     "--checkpoint": _checkpoints,
+    "--probe": _probes,
     "--resume": _resumable,
     "--device": _devices,
     "--arch": _architectures,

@@ -11,10 +11,11 @@ COMMANDS = ("Start", "Data", "Ultrasound", "X-ray", "Networks", "Results", "Comm
 PANELS = {
     "Data": (
         "--root --specimens --train-specimens --val-specimens --cv --anatomies --anatomy --records --only --ids --id "
-        "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --poses --start --reference "
+        "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --probe --poses --start --init "
+        "--reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
-        "--implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete --ultrabones-root "
-        "--veriserum-root --weights-root --runs"
+        "--transform --phantom --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
+        "--ultrabones-root --veriserum-root --weights-root --runs"
     ),
     "Source": (
         "--name --source --connection-string-file --container --revision --base-url --item --accept-license --timeout "
@@ -24,7 +25,8 @@ PANELS = {
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
     "Method": (
         "--protocol --visible-threshold --fail-under --refine --bound --kind --visible-rule --voxel-mm --outlier-sd "
-        "--radius-mm --least-similarity --search --smooth --model --mirrored "
+        "--radius-mm --spacing-mm --rows --columns --least-similarity --search --smooth --model --mirrored "
+        "--starts --success-mm --success-deg "
         "--to --resample --size --sample --all --quick --data-only --seed"
     ),
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",

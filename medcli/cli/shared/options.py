@@ -20,6 +20,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError
 
 ULTRABONES_ROOT = Path("data/ultrabones")
+ULTRABONES_HIP_ROOT = Path("data/ultrabones-hip")
 VERISERUM_ROOT = Path("data/veriserum")
 WEIGHTS_ROOT = Path("data/weights")
 EXAMPLES_ROOT = Path("data/examples")
@@ -118,6 +119,14 @@ Records = Annotated[
 Meshes = Annotated[
     Path | None,
     typer.Option("--meshes", help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
+]
+ProbeChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--probe",
+        metavar="FILE|PRESET",
+        help="Calibration of the probe: a probe.json, ultrabones100k or ultrabones-hip.  [default: each record's own]",
+    ),
 ]
 Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
 PoseChoice = Literal["initial", "optimized"]

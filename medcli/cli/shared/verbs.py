@@ -22,12 +22,14 @@ class Verb:
         panel: where the help lists it.
         help: what it does, in a sentence.
         default: the subcommand that is meant where none is named; empty: one has to be.
+        module: its module, where it cannot have the verb's name.
     """
 
     name: str
     panel: str
     help: str
     default: str = ""
+    module: str = ""
 
     @property
     def row(self) -> Row:
@@ -37,7 +39,7 @@ class Verb:
 
     def load(self) -> Any:
         """The command or group itself."""
-        group: Any = typer.main.get_group(import_module(f"medcli.cli.{self.name}").app)
+        group: Any = typer.main.get_group(import_module(f"medcli.cli.{self.module or self.name}").app)
         if list(group.commands) == [self.name]:  # a verb without subcommands
             return group.commands[self.name]
         group.name, group.help, group.default = self.name, self.help, self.default

@@ -18,6 +18,7 @@ from medcli.core.errors import DataError, quantity
 from medcli.core.overlays import overlay_masks
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH
 from medcli.ultrabones.dataset.mesh_files import absent_bones, find_meshes
+from medcli.ultrabones.dataset.probe import probe_of_record
 from medcli.ultrabones.dataset.record_frames import DOWNLOAD_HINT
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, SPACING, read_tracking
@@ -164,11 +165,12 @@ class FrameInspector:
             if Poses(kind, pose[None], np.array([spacing])).problem(0):
                 continue  # the line on poses says so
             try:
-                check_frame_size(shape, spacing, found.name)
+                probe = probe_of_record(record)
+                check_frame_size(shape, spacing, found.name, probe)
             except DataError as error:
                 found.problem = error.message
                 return None
-            full, _ = full_label(self._surfaces[record], pose, spacing, shape)
+            full, _ = full_label(self._surfaces[record], pose, spacing, shape, probe=probe)
             fit = compare_labels(masks, full, spacing)
             if expected is None or sum(one.section_mm for one in fit.values()) < least:
                 found.fit, found.poses, expected = fit, kind, full

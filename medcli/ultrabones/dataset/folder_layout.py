@@ -13,6 +13,12 @@ Current release::
         UltrasoundImages/<ts>.png, Labels/<ts>_label.png, Labels_full/<ts>_label.png,
         Labels_pred/<ts>_label_pred.png, tracking.csv
     UltraBones100k/specimen01/CT_bone_segmentations/<bone>.stl
+
+UltraBonesHip, as its authors' code reads it::
+
+    specimen00/ultrasound_records/<left_femur_axial|…|right_pelvis_coronal>/record01/
+        UltrasoundImages/<ts>.png, poses.csv
+    specimen00/CT_bone_segmentations/<left_femur|right_femur|pelvis>.stl
 """
 
 from __future__ import annotations
@@ -35,7 +41,13 @@ PARTIAL_LABEL_FOLDERS = ("Labels", "Label_partial_gradient", "Labels_partial")
 FULL_LABEL_FOLDERS = ("Labels_full", "Label_full")
 LABEL_COLUMNS = {"partial": "label", "full": "label_full"}
 """Column of the index for each kind of label."""
-TRACKING_FILES = ("tracking.csv", "sweepProcessedAndOptimized.csv", "sweepInitial.csv")
+HIP_TRACKING = "poses.csv"
+"""Tracking table of a record of UltraBonesHip."""
+HIP_SWEEPS = ("_axial", "_coronal")
+"""How the names of its folders of sweeps end."""
+IMPORT_NOTE = "imported.json"
+"""In a record that ``medcli import`` made: from which file, and how."""
+TRACKING_FILES = ("tracking.csv", "sweepProcessedAndOptimized.csv", "sweepInitial.csv", HIP_TRACKING)
 _MASK_ENDINGS = {
     "Label_partial_gradient": "_label_partial_gradient.png",
     "Labels_pred": "_label_pred.png",
@@ -56,7 +68,8 @@ class RecordFolder:
         path: the folder that holds ``UltrasoundImages``.
         specimen: its number, -1 when no folder above is named ``cadaver…`` or ``specimen…``.
         donor: donor code from the folder name or the registry, empty when unknown.
-        anatomy: ``fibula``, ``foot`` or ``tibia`` in the current release, else empty.
+        anatomy: the folder below ``ultrasound_records``: ``fibula``, ``foot`` or ``tibia`` in the current release; else
+            empty.
         record: its number, 0 when the folder's name has none.
         folders: names of the folders in it.
         files: names of the files in it.
@@ -177,4 +190,6 @@ def _describe(folder: str, folders: frozenset[str], files: frozenset[str]) -> Re
     if "ultrasound_records" in lowered:
         below = parts[len(parts) - lowered[::-1].index("ultrasound_records") : -1]
         anatomy = below[0] if below else ""
+    if HIP_TRACKING in files and anatomy.endswith(HIP_SWEEPS):
+        donor = ""  # its specimens are numbered like those of UltraBones100k, and are others
     return RecordFolder(folder, specimen, donor, anatomy, int(record[1]) if record else 0, folders, files)

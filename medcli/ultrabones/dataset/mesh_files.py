@@ -10,6 +10,8 @@ from medcli.ultrabones.dataset.folder_layout import specimen_folder
 
 MESH_FOLDER = "CT_bone_segmentations"
 BONES = ("fibula", "foot", "tibia")
+HIP_BONES = ("left_femur", "right_femur", "pelvis")
+"""Those of UltraBonesHip."""
 MERGED = ("CT_bone_model_merged", "CT_bone_model")
 """Names of the mesh of all bones: current release, first release."""
 
@@ -25,7 +27,8 @@ def find_meshes(record_dir: Path | str, specimen: int, meshes: Path | None = Non
         merged: take the merged mesh of all bones instead of one mesh a bone.
 
     Returns:
-        fibula, foot and tibia where present; else the merged mesh; else, in a folder given as ``meshes``, every STL.
+        fibula, foot and tibia, both femurs and pelvis, where present; else the merged mesh; else, in a folder given as
+        ``meshes``, every STL.
 
     Raises:
         DataError: no mesh; says where it was looked for.
@@ -33,7 +36,7 @@ def find_meshes(record_dir: Path | str, specimen: int, meshes: Path | None = Non
     folders = list(_mesh_folders(record_dir, specimen, meshes))
     for folder in folders:
         files = {path.stem.lower(): path for path in sorted(folder.glob("*")) if path.suffix.lower() == ".stl"}
-        single = [files[bone] for bone in BONES if bone in files]
+        single = [files[bone] for bone in (*BONES, *HIP_BONES) if bone in files]
         whole = [files[name.lower()] for name in MERGED if name.lower() in files][:1]
         others = list(files.values()) if meshes is not None else []
         found = whole if merged else single or whole or others

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from medcli.core.run_provenance import DatasetCitation
+from medcli.ultrabones.dataset.folder_layout import HIP_SWEEPS, HIP_TRACKING, IMPORT_NOTE
 
 HUB_DATASET = "luohwu/UltraBones100k"
 AZURE_FOLDER = "AI_Ultrasound_dataset/"
@@ -19,6 +21,14 @@ ABOUT = DatasetCitation(
     "large-scale dataset for ultrasound-based bone surface extraction. Computers in Biology and Medicine 194 (2025) "
     "110435",
 )
+HUB_HIP_DATASET = "luohwu/UltraBonesHip"
+ABOUT_HIP = DatasetCitation(
+    dataset="UltraBonesHip",
+    licence="CC BY-NC 4.0 (non-commercial use)",
+    citation="Wu L, Seibold M, Cavalcanti N A, et al. NeuralBoneReg: a novel self-supervised method for robust and "
+    "accurate multi-modal bone surface registration. arXiv:2511.14286 (2025)",
+)
+OWN_RECORDINGS = DatasetCitation("own recordings", "", "")
 ABOUT_WEIGHTS = DatasetCitation("UltraBones100k segmentation weights", ABOUT.licence, ABOUT.citation)
 
 _SPECIMEN = re.compile(r"(?:specimen|cadaver)[ _-]?(\d+)(?!\d)", re.IGNORECASE)
@@ -60,6 +70,14 @@ class Anatomy(str, Enum):
 
 
 OTHER = "other"
+
+
+def about_records(folders: Iterable[Path]) -> DatasetCitation:
+    """Whose data some records are: those of UltraBonesHip where one is, else own recordings where one was imported."""
+    records = list(folders)
+    if any(folder.parent.name.endswith(HIP_SWEEPS) and (folder / HIP_TRACKING).exists() for folder in records):
+        return ABOUT_HIP
+    return OWN_RECORDINGS if any((folder / IMPORT_NOTE).exists() for folder in records) else ABOUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, UsageError
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds, problem_of
 from medcli.ultrabones.dataset.presence import refuse_absent
+from medcli.ultrabones.dataset.probe import Probe, probe_of_record
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, SPACING, read_tracking
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Sweep:
         timestamps: of its images, milliseconds, ascending.
         images: their paths.
         rows: (frames,), row of each in the tracking table, -1 where there is none.
+        given_probe: what was named instead of the record's own probe.
     """
 
     specimen: int
@@ -40,6 +43,16 @@ class Sweep:
     timestamps: tuple[int, ...]
     images: tuple[str, ...]
     rows: NDArray[np.int64]
+    given_probe: Probe | None = None
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The probe of its frames.
+
+        Raises:
+            DataError: see :func:`probe_of_record`.
+        """
+        return self.given_probe or probe_of_record(self.folder)
 
     @property
     def name(self) -> str:
@@ -76,9 +89,15 @@ class Poses:
 
 
 def find_sweeps(
-    root: Path | str, specimens: Sequence[int] | None = None, records: Sequence[int] | None = None
+    root: Path | str,
+    specimens: Sequence[int] | None = None,
+    records: Sequence[int] | None = None,
+    probe: Probe | None = None,
 ) -> list[Sweep]:
     """The records at or below ``root``, of some specimens and record numbers or of all, in a fixed order.
+
+    Args:
+        probe: of all of them; None: each record's own, see :func:`probe_of_record`.
 
     Raises:
         DataError: no frame at all, or a specimen or record that is asked for is not there.
@@ -92,7 +111,7 @@ def find_sweeps(
             frames = frames[frames[column].isin(list(wanted))]
     if frames.empty:
         raise DataError(f"no record {', '.join(map(str, records or ()))} of the specimens asked for in {root}")
-    return list(_as_sweeps(frames))
+    return list(_as_sweeps(frames, probe))
 
 
 def read_poses(sweep: Sweep, kind: str | None = None) -> Poses:
@@ -104,7 +123,7 @@ def read_poses(sweep: Sweep, kind: str | None = None) -> Poses:
     """
     if kind not in (None, INITIAL, OPTIMIZED):
         raise UsageError(f"poses are {INITIAL} or {OPTIMIZED}, not {kind}")
-    table = read_tracking(sweep.folder)
+    table = read_tracking(sweep.folder, spacing_mm=sweep.probe.spacing_mm)
     has_optimized = OPTIMIZED_POSE_COLUMNS[0] in table.columns
     if kind == OPTIMIZED and not has_optimized:
         raise DataError(
@@ -118,7 +137,7 @@ def read_poses(sweep: Sweep, kind: str | None = None) -> Poses:
     return Poses(chosen, np.ascontiguousarray(numbers[:, :6]), numbers[:, 6])
 
 
-def _as_sweeps(frames: pd.DataFrame) -> Iterator[Sweep]:
+def _as_sweeps(frames: pd.DataFrame, probe: Probe | None) -> Iterator[Sweep]:
     from medcli.ultrabones.dataset.frame_index import positions_by_record
 
     for folder, positions in positions_by_record(frames).items():
@@ -132,4 +151,5 @@ def _as_sweeps(frames: pd.DataFrame) -> Iterator[Sweep]:
             timestamps=tuple(part["timestamp"].tolist()),
             images=tuple(part["image"].tolist()),
             rows=part["tracking"].to_numpy(np.int64),
+            given_probe=probe,
         )

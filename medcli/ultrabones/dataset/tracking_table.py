@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medcli.core.errors import DataError
 from medcli.core.tables import check_columns, header_of, read_frame, read_table_text
 from medcli.ultrabones.dataset.folder_layout import TRACKING_FILES
+from medcli.ultrabones.dataset.probe import probe_of_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +32,11 @@ def tracking_file(record_dir: str | Path, names: Iterable[str] | None = None) ->
     return next((folder / name for name in TRACKING_FILES if name in present), None)
 
 
-def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFrame:
+def read_tracking(record_dir: str | Path, path: Path | None = None, spacing_mm: float | None = None) -> pd.DataFrame:
     """The tracking table of a record, or the one at ``path``, one row for each row of the file.
+
+    Args:
+        spacing_mm: edge of a pixel, where the table has no ``space_factor``; None: by the record's probe.
 
     Returns:
         columns ``timestamp`` (int, milliseconds, -1 where the file has no number), ``space_factor`` (millimetres per
@@ -40,12 +44,15 @@ def read_tracking(record_dir: str | Path, path: Path | None = None) -> pd.DataFr
         the file has all of them; what is not a number in the file is NaN.
 
     Raises:
-        DataError: no table, or one without rows or the columns of a pose.
+        DataError: no table, or one without rows or the columns of a pose, or see :func:`probe_of_record`.
     """
     path = path or tracking_file(record_dir)
     if path is None:
         raise _no_table(record_dir)
-    table = _tidy(read_tracking_cells(path))
+    table = read_tracking_cells(path)
+    if SPACING not in table.columns:
+        table[SPACING] = spacing_mm or probe_of_record(path.parent).spacing_mm
+    table = _tidy(table)
     if (table["timestamp"] < 0).all():
         raise _no_stamps(path)
     return table
@@ -141,10 +148,6 @@ def _as_timestamp(cells: Sequence[str], column: int) -> int:
 def _tidy(table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
-
-    if SPACING not in table.columns:
-        table[SPACING] = PIXEL_SPACING_MM
     optimized = OPTIMIZED_POSE_COLUMNS if set(OPTIMIZED_POSE_COLUMNS) <= set(table.columns) else ()
     columns = ["timestamp", SPACING, *POSE_COLUMNS, *optimized]
     numbers: pd.DataFrame = table[columns].apply(pd.to_numeric, errors="coerce")

@@ -11,6 +11,7 @@ from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.core.secrets import hide_values, hide_values_in
 from medcli.sources.azure_connection import Connection, parse_connection
+from medcli.transfer.destination import check_licence
 from medcli.ultrabones.dataset import publication
 from medcli.ultrabones.dataset.publication import Place
 
@@ -34,6 +35,19 @@ def check_download(root: Path, origin: UltrabonesOrigin, dry_run: bool) -> Conne
     with refusals() as check:
         check(check_output_folder, root, "--dest", may_write=not dry_run)
         return check(find_connection, origin)
+
+
+def check_hip_download(root: Path, licence_accepted: bool, dry_run: bool) -> None:
+    """What of a download of UltraBonesHip can be checked without the network.
+
+    Raises:
+        UsageError: the licence was not accepted.
+        MedcliError: ``root`` cannot be the destination.
+    """
+    with refusals() as check:
+        if not (dry_run or licence_accepted):
+            check(check_licence, root, publication.ABOUT_HIP)
+        check(check_output_folder, root, "--dest", may_write=not dry_run)
 
 
 def find_connection(origin: UltrabonesOrigin) -> Connection | None:

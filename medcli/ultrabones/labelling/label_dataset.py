@@ -15,7 +15,8 @@ from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.folder_layout import mask_name
-from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
+from medcli.ultrabones.dataset.publication import about_records
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.dataset.tracking_table import has_optimized_poses
 from medcli.ultrabones.geometry.bone_meshes import for_each_record
@@ -51,6 +52,7 @@ class LabelSettings:
         overlay: also draw labels over frames.
         overwrite: replace what is there.
         dry_run: only say what would be done.
+        probe: the calibration of the probe, None for each record's own.
     """
 
     kind: str = BOTH
@@ -63,6 +65,7 @@ class LabelSettings:
     overlay: bool = False
     overwrite: bool = False
     dry_run: bool = False
+    probe: Probe | None = None
 
     @property
     def way(self) -> str:
@@ -87,6 +90,7 @@ class LabelledRecord:
         missed: bone -> frames that its mesh does not meet.
         visible_share: label pixels that the probe can see over all label pixels.
         refinement: None when the poses were not refined.
+        probe: whose calibration was used: the name of a preset, or a file.
     """
 
     name: str
@@ -101,6 +105,7 @@ class LabelledRecord:
     missed: dict[str, int] = field(default_factory=dict)
     visible_share: float = 0.0
     refinement: SweepRefinement | None = None
+    probe: str = ULTRABONES100K.name
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def label_ultrabones(
         raise UsageError(f"refine is {FRAMES} or {SWEEP}, not {settings.way}")
     rules_of(settings.kind, settings.visible_rule)  # refuses an unknown one before any work is done
     use_single_threaded_codecs()
-    sweeps = find_sweeps(root, specimens, records)
+    sweeps = find_sweeps(root, specimens, records, settings.probe)
     label = partial(_label_record, settings=settings, workers=workers or usable_cores())
     tasks = 2 if settings.refine else 1
 
@@ -175,7 +180,8 @@ def label_ultrabones(
         failures=tuple(failures),
     )
     if result.written and not settings.dry_run:
-        note_run(Path(root), "label ultrabones", ABOUT, Path(root), settings, result, "cpu")
+        about = about_records(sweep.folder for sweep in sweeps)
+        note_run(Path(root), "label ultrabones", about, Path(root), settings, result, "cpu")
     return result
 
 
@@ -243,6 +249,7 @@ def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) ->
         written=len(paths) - present + len(overlays) - drawn,
         present=present,
         refinement=refinement,
+        probe=sweep.probe.name,
     )
 
 
@@ -269,4 +276,5 @@ def _summary(
         missed={s.name: int(n) for s, n in zip(surfaces, (pixels == 0).sum(axis=0), strict=True)},
         visible_share=sum(label.seen for label in done) / total if total else 0.0,
         refinement=refinement,
+        probe=sweep.probe.name,
     )

@@ -1,7 +1,8 @@
 """What the masks of a record were made from: ``labels.json`` in its folder, written by ``medcli label``.
 
 One entry for each folder of labels or overlays: ``poses`` (``initial`` or ``optimized``), ``pose_digest`` of their
-numbers, ``meshes``, and a ``fingerprint`` of all that a label depends on.
+numbers, ``meshes``, ``probe`` (a digest of another calibration than the published one), and a ``fingerprint`` of
+all that a label depends on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from medcli.core.files import read_whole, write_text
 from medcli.core.json_text import parse_json
 from medcli.core.made_with import fingerprint
 from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep, read_poses
 from medcli.ultrabones.dataset.tracking_table import has_optimized_poses, tracking_file
 from medcli.ultrabones.pose_refinement.refine_record import ORIGINAL_ENDING
@@ -52,6 +54,13 @@ def write_stamps(path: Path, stamps: Mapping[str, Stamp]) -> None:
     text = json.dumps(stamps, indent=2, sort_keys=True) + "\n"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+
+
+def stamp_of_probe(probe: Probe | None) -> dict[str, str]:
+    """What a stamp says of the probe: nothing for that of UltraBones100k; None: what nothing means."""
+    if probe is None:
+        return {"probe": ULTRABONES100K.digest}
+    return {} if probe.is_published else {"probe": probe.digest}
 
 
 def pose_digest(poses: Poses) -> str:
@@ -96,6 +105,11 @@ def poses_of_masks(sweep: Sweep, folder: str, asked: str | None = None) -> Poses
 
 def _warn_of_stamp(sweep: Sweep, folder: str, stamp: Stamp, poses: Poses) -> None:
     where = f"{sweep.name}: the masks in {folder}"
+    if stamp.get("probe", ULTRABONES100K.digest) != sweep.probe.digest:
+        raise DataError(
+            f"{where} were made with another calibration of the probe than that of {sweep.probe.name}",
+            "name the calibration that they were made with (--probe), or make them again with this one",
+        )
     if stamp["fingerprint"] == UNFINISHED:
         logger.warning("%s are partly of other poses or meshes: medcli label --overwrite was stopped", where)
     elif stamp["poses"] != poses.kind:

@@ -22,13 +22,20 @@ from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
-from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.folder_layout import mask_name
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep
 from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, check_frame_size, frame_shape, pixels_to_ct
-from medcli.ultrabones.labelling.label_origin import STAMP, UNFINISHED, pose_digest, read_stamps, write_stamps
+from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
+from medcli.ultrabones.labelling.label_origin import (
+    STAMP,
+    UNFINISHED,
+    pose_digest,
+    read_stamps,
+    stamp_of_probe,
+    write_stamps,
+)
 from medcli.ultrabones.labelling.label_rules import FIRST_RUN, LabelRule, visible_rule
 from medcli.ultrabones.labelling.mesh_section import BAND_MM, full_label
 
@@ -122,7 +129,7 @@ def refuse_other_labels(
     sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], visible: LabelRule | None = None
 ) -> None:
     """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
-    wanted = _stamps_of(poses, surfaces, folders, visible or visible_rule())
+    wanted = _stamps_of(sweep, poses, surfaces, folders, visible or visible_rule())
     _refuse_other_labels(sweep, read_stamps(sweep.folder / STAMP), wanted, overwrite=False)
 
 
@@ -137,24 +144,26 @@ def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) 
             problem = problem or f"{sweep.timestamps[frame]}: {error.message}"
             continue
         usable.append(frame)
-        if full_label(surfaces, poses.pose[frame], spacing, frame_shape(spacing))[1].any():
+        shape = sweep.probe.frame_shape(spacing)
+        if full_label(surfaces, poses.pose[frame], spacing, shape, probe=sweep.probe)[1].any():
             return
     if problem and not usable:
         raise DataError(f"no frame of {sweep.name} can be labelled; {problem}")
     if usable:
         names = ", ".join(surface.name for surface in surfaces)
         raise DataError(
-            f"no frame of {sweep.name} meets a mesh ({names}): the nearest is {_nearest(usable, poses, surfaces):.1f} "
-            "mm away",
+            f"no frame of {sweep.name} meets a mesh ({names}): "
+            f"the nearest is {_nearest(usable, sweep, poses, surfaces):.1f} mm away",
             "are these the meshes of this specimen and leg (not of the other one), in millimetres and in the CT's "
             "coordinates?",
         )
 
 
-def _nearest(frames: Sequence[int], poses: Poses, surfaces: Sequence[Surface]) -> float:
+def _nearest(frames: Sequence[int], sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> float:
     """Smallest distance in millimetres of a coarse grid of the frames' pixels to the meshes."""
-    rows, columns = (grid.ravel() for grid in np.mgrid[0 : FRAME_SHAPE[0] : 90, 0 : FRAME_SHAPE[1] : 73])
-    points = [pixels_to_ct(poses.pose[frame], columns, rows, PIXEL_SPACING_MM) for frame in frames]
+    probe = sweep.probe
+    rows, columns = (grid.ravel() for grid in np.mgrid[0 : probe.rows : 90, 0 : probe.columns : 73])
+    points = [pixels_to_ct(poses.pose[frame], columns, rows, probe.spacing_mm, probe) for frame in frames]
     return float(min(surface.distances(np.concatenate(points)).min() for surface in surfaces))
 
 
@@ -164,7 +173,7 @@ def _check_frame(sweep: Sweep, poses: Poses, frame: int) -> tuple[int, int]:
     if problem:
         raise DataError(problem)
     shape = read_size(sweep.images[frame])
-    check_frame_size(shape, float(poses.spacing_mm[frame]), sweep.images[frame])
+    check_frame_size(shape, float(poses.spacing_mm[frame]), sweep.images[frame], sweep.probe)
     return shape
 
 
@@ -180,7 +189,7 @@ def _label_frame(
 ) -> FrameLabel:
     shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
-    full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape)
+    full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape, probe=sweep.probe)
     image = read_grey(sweep.images[frame]) if overlay or visible.in_image else None
     labels = {rule.folder: rule.compute(full) for rule in {*rules, visible}}
     if visible.in_image and image is not None:
@@ -212,18 +221,19 @@ def draw_overlay(image: NDArray[np.uint8], full: NDArray[np.uint8], seen: NDArra
     return overlay_masks(image, (full > 0, _HIDDEN_COLOUR), (seen > 0, _SEEN_COLOUR))
 
 
-def label_fingerprint(poses: Poses, surfaces: Sequence[Surface]) -> str:
+def label_fingerprint(poses: Poses, surfaces: Sequence[Surface], probe: Probe = ULTRABONES100K) -> str:
     """A short text that changes when any label could."""
     numbers = (poses.pose.astype("<f8").tobytes(), poses.spacing_mm.astype("<f8").tobytes())
-    return fingerprint(f"{digest(surfaces)} {BAND_MM}", *numbers)
+    return fingerprint(f"{digest(surfaces)} {BAND_MM}", *numbers, *stamp_of_probe(probe).values())
 
 
 def _stamps_of(
-    poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], visible: LabelRule
+    sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], visible: LabelRule
 ) -> dict[str, dict[str, object]]:
     """What each folder's files are made from; the rule of what is seen only where it matters and is not the default."""
-    known = label_fingerprint(poses, surfaces)
+    known = label_fingerprint(poses, surfaces, sweep.probe)
     stamp: dict[str, object] = {
+        **stamp_of_probe(sweep.probe),
         "poses": poses.kind,
         "meshes": [surface.name for surface in surfaces],
         "pose_digest": pose_digest(poses),
@@ -245,7 +255,7 @@ def _stamped(
 ) -> Iterator[None]:
     """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
     path = sweep.folder / STAMP
-    stamps, wanted = read_stamps(path), _stamps_of(poses, surfaces, (*folders, OVERLAY_FOLDER), visible)
+    stamps, wanted = read_stamps(path), _stamps_of(sweep, poses, surfaces, (*folders, OVERLAY_FOLDER), visible)
     ours = _refuse_other_labels(sweep, stamps, {name: wanted[name] for name in folders}, overwrite)
     for name in ours:
         replaced = overwrite and _holds_labels(sweep, name)
@@ -279,8 +289,9 @@ def _refuse_other_labels(
 
 
 def _changes(stamp: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
-    """The keys in which a stamp differs, the default rule of what is seen named too."""
-    return differences({"visible_rule": FIRST_RUN, **stamp}, {"visible_rule": FIRST_RUN, **wanted})
+    """The keys in which a stamp differs, the default rule of what is seen and the default probe named too."""
+    default = {"visible_rule": FIRST_RUN, **stamp_of_probe(None)}
+    return differences({**default, **stamp}, {**default, **wanted})
 
 
 def _holds_labels(sweep: Sweep, name: str) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medcli.core.compiled import njit
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import FRAME_SHAPE, ct_to_image
 from medcli.ultrabones.geometry.triangle_tree import triangle_squared
@@ -28,6 +29,7 @@ def full_label(
     spacing_mm: float = PIXEL_SPACING_MM,
     shape: tuple[int, int] = FRAME_SHAPE,
     band_mm: float = BAND_MM,
+    probe: Probe = ULTRABONES100K,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The full label of a frame at a pose (6,).
 
@@ -36,7 +38,7 @@ def full_label(
         (surfaces,), 0 for one that misses the plane.
     """
     image = np.zeros(shape, np.uint8)
-    matrix = np.ascontiguousarray(ct_to_image(pose)[:3])
+    matrix = np.ascontiguousarray(ct_to_image(pose, probe)[:3])
     added = [_draw_section(image, matrix, *surface.tree, spacing_mm, band_mm) for surface in surfaces]
     return image, np.array(added, dtype=np.int64)
 

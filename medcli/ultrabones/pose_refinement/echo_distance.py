@@ -111,7 +111,7 @@ def check_echoes(
 
     def echoes(frame: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         image, spacing = read_grey(sweep.images[frame]), float(poses[0].spacing_mm[frame])
-        check_frame_size(image.shape, spacing, sweep.images[frame])
+        check_frame_size(image.shape, spacing, sweep.images[frame], sweep.probe)
         return find_echoes(image, spacing)
 
     return _check("echoes", sweep, poses, surfaces, _usable(sweep, poses), echoes, workers)
@@ -160,7 +160,7 @@ def _check(
         except DataError:
             return None  # said where the frame itself is used
         spacing = float(poses[0].spacing_mm[frame])
-        places = [pixels_to_ct(one.pose[frame], columns, rows, spacing) for one in poses]
+        places = [pixels_to_ct(one.pose[frame], columns, rows, spacing, sweep.probe) for one in poses]
         return [np.min([surface.distances(place, 50.0) for surface in surfaces], axis=0) for place in places]
 
     measured = [one for one in map_in_threads(measure, chosen, workers) if one is not None]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from medcli.core.rigid_transforms import rotation_angle_deg, transform_points
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE, image_to_ct, pixels_to_image, probe_to_ct
+from medcli.ultrabones.geometry.image_to_ct import corner_to_probe, image_to_ct, pixels_to_image, probe_to_ct
 from medcli.ultrabones.pose_refinement import pose_optimizer
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 
@@ -88,7 +89,7 @@ class BonePixels:
         points: (N, 3), their centres in probe millimetres.
         grey: (N,), 0 to 1.
         distance: (N,), to the nearest bone at the tracked pose, millimetres.
-        share: area of a pixel over that of a native one; 1 unless the frames were resized.
+        share: area of a pixel over that of a native one of UltraBones100k, so that J is of areas for every probe.
         positions: their row and column among the odd pixels.
     """
 
@@ -112,6 +113,7 @@ def refine_frame(
     field: DistanceField,
     timestamp: int = 0,
     settings: RefineSettings = RefineSettings(),
+    probe: Probe = ULTRABONES100K,
 ) -> Refinement:
     """Refine the pose (6,) of a frame (rows, columns) of 8-bit grey.
 
@@ -121,7 +123,7 @@ def refine_frame(
         timestamp: together with the seed it picks the random numbers, so that no frame depends on another.
     """
     grey = odd_pixels(image)
-    pixels = usable_pixels(grey, pose, spacing_mm, surfaces, settings)
+    pixels = usable_pixels(grey, pose, spacing_mm, surfaces, settings, probe)
     if isinstance(pixels, str):
         return Refinement(timestamp, False, pixels, pose)
     rng = np.random.default_rng([settings.seed, timestamp])
@@ -132,7 +134,7 @@ def refine_frame(
     before, after = (exact_objective(x, pose, pixels, surfaces) for x in (pose, found))
     if not after < before:
         return Refinement(timestamp, False, "no better pose found", pose, j_before=before, j_after=before)
-    return judge_change(timestamp, grey, pose, found, spacing_mm, surfaces, before, after)
+    return judge_change(timestamp, grey, pose, found, spacing_mm, surfaces, before, after, probe)
 
 
 def judge_change(
@@ -144,12 +146,13 @@ def judge_change(
     surfaces: Sequence[Surface],
     before: float,
     after: float,
+    probe: Probe = ULTRABONES100K,
 ) -> Refinement:
     """A refinement from ``pose`` (6,) to ``found`` (6,) with its sizes; ``grey`` as of :func:`odd_pixels`."""
     turned = probe_to_ct(pose)[:3, :3].T @ probe_to_ct(found)[:3, :3]
     way_mm, angle_deg = float(np.linalg.norm(found[:3] - pose[:3])), float(rotation_angle_deg(turned))
     weight = pose_optimizer.marker_cost(found, pose) - after if after else 0.0
-    greys = [_label_grey(grey, one, spacing_mm, surfaces) for one in (pose, found)]
+    greys = [_label_grey(grey, one, spacing_mm, surfaces, probe) for one in (pose, found)]
     gain = float(weight / -before) if before else float("nan")
     return Refinement(timestamp, True, "", found, way_mm, angle_deg, before, after, gain, *greys)
 
@@ -165,12 +168,13 @@ def usable_pixels(
     spacing_mm: float,
     surfaces: Sequence[Surface],
     settings: RefineSettings,
+    probe: Probe = ULTRABONES100K,
 ) -> BonePixels | str:
     """The pixels of a frame that take part, or, by the published rules, why it is left alone."""
-    distances = [_grid_distances(surface, pose, spacing_mm, grey.shape) for surface in surfaces]
+    distances = [_grid_distances(surface, pose, spacing_mm, grey.shape, probe) for surface in surfaces]
     if not any(_shows_bone(grey, distance) for distance in distances):
         return _why_hidden(distances)
-    pixels = select_pixels(grey, np.min(distances, axis=0), spacing_mm, settings)
+    pixels = select_pixels(grey, np.min(distances, axis=0), spacing_mm, settings, probe)
     if len(pixels.grey) == 0 or _mean_of_brightest(pixels.grey) < 0.45:
         return "bone not bright enough"
     return "no bright pixel near the bone" if pixels.distance.min() > 0.9 else pixels
@@ -189,21 +193,25 @@ def exact_objective(
 
 
 def select_pixels(
-    grey: NDArray[np.float64], distance: NDArray[np.float64], spacing_mm: float, settings: RefineSettings
+    grey: NDArray[np.float64],
+    distance: NDArray[np.float64],
+    spacing_mm: float,
+    settings: RefineSettings,
+    probe: Probe = ULTRABONES100K,
 ) -> BonePixels:
     """The pixels near the bone that are not black, from the grid of odd rows and columns."""
     rows, columns = np.nonzero((distance <= settings.reach_mm) & (grey >= settings.darkest))
     in_image = pixels_to_image(_STEP * columns + 1, _STEP * rows + 1, spacing_mm)
-    points = np.ascontiguousarray(transform_points(PROBE_FROM_IMAGE, in_image))
+    points = np.ascontiguousarray(transform_points(corner_to_probe(probe), in_image))
     share = (spacing_mm / PIXEL_SPACING_MM) ** 2
     return BonePixels(points, grey[rows, columns], distance[rows, columns], share, (rows, columns))
 
 
 def _label_grey(
-    grey: NDArray[np.float64], pose: NDArray[np.float64], spacing_mm: float, surfaces: Sequence[Surface]
+    grey: NDArray[np.float64], pose: NDArray[np.float64], spacing_mm: float, surfaces: Sequence[Surface], probe: Probe
 ) -> float:
     """Mean grey value, 0 to 255, of the odd pixels nearer than :data:`LABEL_BAND_MM` to the bone; NaN without any."""
-    near = [_grid_distances(surface, pose, spacing_mm, grey.shape, LABEL_BAND_MM) for surface in surfaces]
+    near = [_grid_distances(surface, pose, spacing_mm, grey.shape, probe, LABEL_BAND_MM) for surface in surfaces]
     on_label = np.isfinite(near).any(axis=0)
     return float(255.0 * grey[on_label].mean()) if on_label.any() else float("nan")
 
@@ -213,10 +221,11 @@ def _grid_distances(
     pose: NDArray[np.float64],
     spacing_mm: float,
     shape: tuple[int, ...],
+    probe: Probe,
     limit_mm: float = _BONE_REACH_MM,
 ) -> NDArray[np.float64]:
     """Distances of the centres of the odd pixels to a surface, ``inf`` from ``limit_mm`` on."""
-    plane = image_to_ct(pose)
+    plane = image_to_ct(pose, probe)
     plane[:3, 3] += (plane[:3, 0] + plane[:3, 1]) * 1.5 * spacing_mm  # centre of pixel (1, 1)
     return surface.plane_distances(plane, (shape[0], shape[1]), _STEP * spacing_mm, limit_mm)
 

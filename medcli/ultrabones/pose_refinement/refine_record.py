@@ -24,7 +24,7 @@ from medcli.core.made_with import fingerprint
 from medcli.core.progress import SILENT, Advance, Progress, activity
 from medcli.core.rigid_transforms import transform_points
 from medcli.core.threads import map_in_threads
-from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
+from medcli.ultrabones.dataset.probe import Probe
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Poses, Sweep, read_poses
 from medcli.ultrabones.dataset.tracking_table import (
     OPTIMIZED_POSE_COLUMNS,
@@ -36,7 +36,7 @@ from medcli.ultrabones.dataset.tracking_table import (
 )
 from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE, check_frame_size, image_to_ct
+from medcli.ultrabones.geometry.image_to_ct import check_frame_size, corner_to_probe, image_to_ct
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.echo_distance import check_echoes, check_predictions, predictions_mark
 from medcli.ultrabones.pose_refinement.refine_frame import Refinement, RefineSettings, refine_frame
@@ -68,7 +68,6 @@ ORIGINAL_ENDING = "_original"
 _GRIDS = {FRAMES: (0.5, 0.2), SWEEP: (BAND_MM, 0.3)}
 """Band and step of the distance field, millimetres; the curve is judged by exact distances in the end."""
 _SAVE_EVERY_S = 10.0
-_CORNERS_MM = np.array([[x * FRAME_WIDTH, y * FRAME_HEIGHT, 0] for x in (0, 1) for y in (0, 1)]) * PIXEL_SPACING_MM
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ def refine_sweep(
     failures: Sequence[str] = ()
     if todo:
         with activity(f"{sweep.name}: computing distances to the meshes"):
-            field = _field_for(todo, poses, surfaces, settings, workers, *_GRIDS[way])
+            field = _field_for(todo, poses, surfaces, settings, workers, *_GRIDS[way], sweep.probe)
         with progress.task(f"refine {sweep.name}", len(todo), "frames") as advance:
             if way == SWEEP:
                 known = (sweep, poses, todo, plan.keys, surfaces, field, settings, workers)
@@ -242,26 +241,25 @@ def _field_for(
     workers: int,
     band_mm: float,
     step_mm: float,
+    probe: Probe,
 ) -> DistanceField:
     """The distance field where the refinement of these frames can look: a sweep rarely sees the whole of each bone."""
     step = 1.0
-    shape = (
-        math.ceil(FRAME_HEIGHT * PIXEL_SPACING_MM / step) + 1,
-        math.ceil(FRAME_WIDTH * PIXEL_SPACING_MM / step) + 1,
-    )
+    height_mm, width_mm = probe.rows * probe.spacing_mm, probe.columns * probe.spacing_mm
+    shape = (math.ceil(height_mm / step) + 1, math.ceil(width_mm / step) + 1)
     limit = settings.reach_mm + step
     places = [np.empty((0, 3))]
     for frame in frames:
         if poses.problem(frame):
             continue
-        plane = image_to_ct(poses.pose[frame])
+        plane = image_to_ct(poses.pose[frame], probe)
         distances = [surface.plane_distances(plane, shape, step, limit) for surface in surfaces]
         rows, columns = np.nonzero(np.min(distances, axis=0) < limit)
         places.append(transform_points(plane, np.stack([columns * step, rows * step, 0.0 * rows], axis=1)))
     # how far a pixel can move: three axes of translation, and a rotation about the marker, which is far away
-    lever_mm = max(
-        np.linalg.norm(PROBE_FROM_IMAGE[:3, :3] @ corner + PROBE_FROM_IMAGE[:3, 3]) for corner in _CORNERS_MM
-    )
+    to_probe = corner_to_probe(probe)
+    corners = np.array([[x * probe.columns, y * probe.rows, 0] for x in (0, 1) for y in (0, 1)]) * probe.spacing_mm
+    lever_mm = max(np.linalg.norm(to_probe[:3, :3] @ corner + to_probe[:3, 3]) for corner in corners)
     reach = math.sqrt(3) * settings.bound * (1 + math.radians(1) * float(lever_mm)) + step
     return DistanceField.around(
         surfaces, band_mm, step_mm, workers=workers, places=np.concatenate(places), reach_mm=reach
@@ -281,5 +279,6 @@ def _refine_one(
         raise DataError(problem)
     image = read_grey(sweep.images[frame])
     spacing = float(poses.spacing_mm[frame])
-    check_frame_size(image.shape, spacing, sweep.images[frame])
-    return refine_frame(image, poses.pose[frame], spacing, surfaces, field, sweep.timestamps[frame], settings)
+    check_frame_size(image.shape, spacing, sweep.images[frame], sweep.probe)
+    pose, timestamp = poses.pose[frame], sweep.timestamps[frame]
+    return refine_frame(image, pose, spacing, surfaces, field, timestamp, settings, sweep.probe)

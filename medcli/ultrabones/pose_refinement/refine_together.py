@@ -20,7 +20,7 @@ from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.records import Poses, Sweep
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE, check_frame_size, pixels_to_image
+from medcli.ultrabones.geometry.image_to_ct import check_frame_size, corner_to_probe, pixels_to_image
 from medcli.ultrabones.pose_refinement import refine_frame as frame_wise
 from medcli.ultrabones.pose_refinement.correction_curve import CurveBasis
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
@@ -153,7 +153,9 @@ def _look(
         except DataError as error:
             return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
         grey = frame_wise.odd_pixels(image)
-        used = frame_wise.usable_pixels(grey, poses.pose[frame], float(poses.spacing_mm[frame]), surfaces, settings)
+        used = frame_wise.usable_pixels(
+            grey, poses.pose[frame], float(poses.spacing_mm[frame]), surfaces, settings, sweep.probe
+        )
         if isinstance(used, str):
             return _Seen(frame, used, *none)
         rows, columns = (2 * positions + 1 for positions in used.positions)
@@ -175,7 +177,7 @@ def _read(sweep: Sweep, poses: Poses, frame: int) -> NDArray[np.uint8]:
     if problem:
         raise DataError(problem)
     image = read_grey(sweep.images[frame])
-    check_frame_size(image.shape, float(poses.spacing_mm[frame]), sweep.images[frame])
+    check_frame_size(image.shape, float(poses.spacing_mm[frame]), sweep.images[frame], sweep.probe)
     return image
 
 
@@ -194,7 +196,9 @@ def _problem(
     columns, rows, greys = (
         np.concatenate([getattr(one, name) for one in seen]) for name in ("columns", "rows", "greys")
     )
-    pixels = SweepPixels(starts, columns, rows, greys, spacing, (spacing / PIXEL_SPACING_MM) ** 2)
+    pixels = SweepPixels(
+        starts, columns, rows, greys, spacing, (spacing / PIXEL_SPACING_MM) ** 2, corner_to_probe(sweep.probe)
+    )
     tracked = np.ascontiguousarray(poses.pose[frames])
     weight = published_terms(pixels, tracked, shown, field, workers)
     scale = max(float(weight.sum()) / max(int(shown.sum()), 1), 1.0)
@@ -231,11 +235,11 @@ def _judged(
     grey = frame_wise.odd_pixels(read_grey(sweep.images[frame]))
     after = float("nan")
     if not reason:
-        points = transform_points(PROBE_FROM_IMAGE, pixels_to_image(seen.columns, seen.rows, spacing))
+        points = transform_points(corner_to_probe(sweep.probe), pixels_to_image(seen.columns, seen.rows, spacing))
         share = (spacing / PIXEL_SPACING_MM) ** 2
         pixels = frame_wise.BonePixels(points, seen.greys / 255.0, np.empty(0), share)
         after = frame_wise.exact_objective(moved, tracked, pixels, surfaces)
-    found = frame_wise.judge_change(timestamp, grey, tracked, moved, spacing, surfaces, seen.before, after)
+    found = frame_wise.judge_change(timestamp, grey, tracked, moved, spacing, surfaces, seen.before, after, sweep.probe)
     return replace(found, refined=not reason, reason=reason)
 
 
@@ -255,7 +259,9 @@ def _own_optima(
     def refine(frame: int) -> tuple[float, ...]:
         image, timestamp = read_grey(sweep.images[frame]), sweep.timestamps[frame]
         spacing = float(poses.spacing_mm[frame])
-        found = frame_wise.refine_frame(image, poses.pose[frame], spacing, surfaces, field, timestamp, settings)
+        found = frame_wise.refine_frame(
+            image, poses.pose[frame], spacing, surfaces, field, timestamp, settings, sweep.probe
+        )
         return (float(timestamp), *(found.pose - poses.pose[frame]).tolist())
 
     with activity(f"{sweep.name}: refining some frames by themselves"):

@@ -45,7 +45,7 @@ def frame_key(settings: RefineSettings, mesh: str, sweep: Sweep, poses: Poses, f
     """A text that changes when anything that the refinement of a frame depends on does."""
     pose = poses.pose[frame].tolist()
     text = repr((astuple(settings), mesh, pose, float(poses.spacing_mm[frame]), _image_mark(sweep.images[frame])))
-    return fingerprint(text)
+    return fingerprint(text, *([] if sweep.probe.is_published else [sweep.probe.digest]))
 
 
 def _image_mark(path: str) -> tuple[int, bytes]:

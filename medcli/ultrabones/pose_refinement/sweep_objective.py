@@ -35,6 +35,7 @@ class SweepPixels:
         greys: (pixels,) uint8.
         spacing_mm: (frames,).
         share: (frames,), area of a pixel over that of a native one.
+        from_corner: (4, 4), millimetres from the image's top-left corner to the probe's marker.
     """
 
     starts: NDArray[np.int64]
@@ -43,11 +44,12 @@ class SweepPixels:
     greys: NDArray[np.uint8]
     spacing_mm: NDArray[np.float64]
     share: NDArray[np.float64]
+    from_corner: NDArray[np.float64] = PROBE_FROM_IMAGE
 
     @property
     def to_probe(self) -> NDArray[np.float64]:
         """(frames, 3, 3): column, row and 1 of a pixel to the probe's millimetres."""
-        rotation, offset = PROBE_FROM_IMAGE[:3, :3], PROBE_FROM_IMAGE[:3, 3]
+        rotation, offset = self.from_corner[:3, :3], self.from_corner[:3, 3]
         spacing = self.spacing_mm[:, None]
         across, down = rotation[:, 0] * spacing, rotation[:, 1] * spacing
         return np.ascontiguousarray(np.stack([across, down, offset + 0.5 * (across + down)], axis=2))
@@ -57,7 +59,7 @@ class SweepPixels:
         kept = ((self.columns >> 1) % 2 == 0) & ((self.rows >> 1) % 2 == 0)
         starts = np.concatenate([[0], np.cumsum(kept)])[self.starts]
         columns, rows, greys = (one[kept] for one in (self.columns, self.rows, self.greys))
-        return SweepPixels(starts, columns, rows, greys, self.spacing_mm, 4.0 * self.share)
+        return SweepPixels(starts, columns, rows, greys, self.spacing_mm, 4.0 * self.share, self.from_corner)
 
 
 @dataclass(frozen=True)

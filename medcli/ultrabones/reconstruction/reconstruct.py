@@ -22,12 +22,13 @@ from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import list_timestamps
-from medcli.ultrabones.dataset.publication import ABOUT
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
+from medcli.ultrabones.dataset.publication import about_records
 from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
-from medcli.ultrabones.labelling.label_origin import poses_of_masks
+from medcli.ultrabones.labelling.label_origin import poses_of_masks, stamp_of_probe
 from medcli.ultrabones.labelling.mesh_section import LABEL
 from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck, check_echoes
 from medcli.ultrabones.pose_refinement.refinement_summary import read_checks
@@ -69,7 +70,7 @@ def reconstruct_ultrabones(
     """
     check_cleaning(settings.cleaning)
     check_surface_extra(settings.surface)
-    sweeps = find_sweeps(root, specimens, records)
+    sweeps = find_sweeps(root, specimens, records, settings.probe)
     refuse_equal_names(sweeps)
     use_single_threaded_codecs()
     out = Path(out)
@@ -92,14 +93,17 @@ def reconstruct_ultrabones(
                 out.rmdir()  # no record left anything in it
     result = ReconstructResult(Path(root), out, settings.dry_run, tuple(rebuilt), tuple(failures))
     if not settings.dry_run and out.is_dir():
-        note_run(out, "reconstruct ultrabones", ABOUT, Path(root), settings, result, "cpu")
+        about = about_records(sweep.folder for sweep in sweeps)
+        note_run(out, "reconstruct ultrabones", about, Path(root), settings, result, "cpu")
     return result
 
 
-def back_project(mask: NDArray[np.uint8], pose: NDArray[np.float64], spacing_mm: float) -> NDArray[np.float64]:
+def back_project(
+    mask: NDArray[np.uint8], pose: NDArray[np.float64], spacing_mm: float, probe: Probe = ULTRABONES100K
+) -> NDArray[np.float64]:
     """Pixels of value 255 of a mask (rows, columns) in CT millimetres, (N, 3), row by row."""
     rows, columns = np.nonzero(mask == LABEL)
-    return pixels_to_ct(pose, columns, rows, spacing_mm)
+    return pixels_to_ct(pose, columns, rows, spacing_mm, probe)
 
 
 def _rebuild(
@@ -109,9 +113,11 @@ def _rebuild(
     poses = poses_of_masks(sweep, settings.mask, settings.poses)
     stem = record_stem(sweep, poses.kind, settings)
     if settings.dry_run:
-        plan = Reconstruction(sweep.name, settings.mask, poses.kind, len(masks), 0, 0, 0, None, None, {}, ())
+        plan = Reconstruction(
+            sweep.name, settings.mask, poses.kind, len(masks), 0, 0, 0, None, None, {}, (), probe=sweep.probe.name
+        )
         return plan, []
-    made_from = _fingerprint(masks, poses, surfaces, settings)
+    made_from = _fingerprint(masks, poses, surfaces, settings, sweep.probe)
     earlier = None if settings.overwrite else _read_earlier(out, stem, made_from)
     if earlier is not None:
         logger.info("%s is up to date in %s", sweep.name, out)
@@ -133,6 +139,7 @@ def _rebuild(
         seen={surface.name: seen_share(surface, points, seed=settings.seed, workers=workers) for surface in surfaces},
         files=(),
         echoes=_check_echoes(sweep, poses, surfaces, workers),
+        probe=sweep.probe.name,
     )
     if len(points):
         cloud = Cloud(points, distances, np.array(towards), frames)
@@ -180,11 +187,11 @@ def _back_project_all(
             if poses.problem(frame):
                 raise DataError(poses.problem(frame))
             mask = read_grey(masks[frame])
-            check_frame_size(mask.shape, float(poses.spacing_mm[frame]), str(masks[frame]))
+            check_frame_size(mask.shape, float(poses.spacing_mm[frame]), str(masks[frame]), sweep.probe)
         except DataError as error:
             return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
-        points = back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]))
-        upper, lower = pixels_to_ct(poses.pose[frame], [0, 0], [0, 1], float(poses.spacing_mm[frame]))
+        points = back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]), sweep.probe)
+        upper, lower = pixels_to_ct(poses.pose[frame], [0, 0], [0, 1], float(poses.spacing_mm[frame]), sweep.probe)
         return points, (upper - lower) / np.linalg.norm(upper - lower), bool(len(points) == 0 and mask.any())
 
     clouds, towards, failures, unmarked = [], [], [], 0
@@ -212,13 +219,14 @@ def _back_project_all(
 
 
 def _fingerprint(
-    masks: dict[int, Path], poses: Poses, surfaces: Sequence[Surface], settings: ReconstructSettings
+    masks: dict[int, Path], poses: Poses, surfaces: Sequence[Surface], settings: ReconstructSettings, probe: Probe
 ) -> str:
     chosen = repr((digest(surfaces), settings.mask, settings.voxel_mm, settings.seed))
     more = settings.outlier_sd, settings.radius_mm, settings.normals, settings.layout, settings.surface
     chosen += repr(more) if any(more) else ""
     states = [(frame, path.name, path.stat()) for frame, path in masks.items()]
     files = [repr((frame, name, state.st_size, state.st_mtime_ns)) for frame, name, state in states]
+    files += stamp_of_probe(probe).values()
     return fingerprint(chosen, poses.pose.tobytes(), poses.spacing_mm.tobytes(), *files)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck
 from medcli.ultrabones.reconstruction.bone_shell import ShellFit
 from medcli.ultrabones.reconstruction.cleaning_options import Cleaning
@@ -29,6 +30,7 @@ class ReconstructSettings:
         seed: of the random points on the mesh in the published metric.
         overwrite: rebuild what is there.
         dry_run: only say what would be done.
+        probe: the calibration of the probe, None for each record's own.
     """
 
     mask: str = "Labels"
@@ -44,6 +46,7 @@ class ReconstructSettings:
     normals: bool = False
     layout: str | None = None
     surface: str | None = None
+    probe: Probe | None = None
 
     @property
     def cleaning(self) -> Cleaning:
@@ -70,6 +73,7 @@ class Reconstruction:
         surface: the surface through them, if one was asked for and made.
         echoes: distances of the images' echoes to the meshes, which need no label: at the tracked poses, and at those
             used if they are others.
+        probe: whose calibration was used: the name of a preset, or a file.
     """
 
     name: str
@@ -86,6 +90,7 @@ class Reconstruction:
     cleaned_mm: DistanceSummary | None = None
     surface: ShellFit | None = None
     echoes: SurfaceCheck | None = None
+    probe: str = ULTRABONES100K.name
 
 
 @dataclass(frozen=True)

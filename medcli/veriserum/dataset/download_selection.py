@@ -10,7 +10,7 @@ from medcli.core.errors import UsageError
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 from medcli.transfer.addresses import checked_address
-from medcli.transfer.destination import MANIFEST, read_manifest
+from medcli.transfer.destination import check_licence
 from medcli.veriserum.dataset import publication
 from medcli.veriserum.dataset.publication import Part
 
@@ -44,12 +44,6 @@ class VeriserumOrigin:
     item: str = publication.ITEM
 
 
-def is_licence_accepted(root: Path) -> bool:
-    """Whether an earlier download into ``root`` recorded that the licence was accepted."""
-    check_output_folder(root, "--dest", may_write=False)
-    return (root / MANIFEST).is_file() and read_manifest(root).about.licence_accepted
-
-
 def check_veriserum_download(
     root: Path, selection: VeriserumSelection, origin: VeriserumOrigin, licence_accepted: bool, dry_run: bool
 ) -> None:
@@ -61,17 +55,10 @@ def check_veriserum_download(
     """
     with refusals() as check:
         if not (dry_run or licence_accepted):
-            check(_check_licence, root)
+            check(check_licence, root, publication.ABOUT)
         check(_check_selection, selection)
         check(checked_address, origin.base_url, "--base-url", warn=False)
         check(check_output_folder, root, "--dest", may_write=not dry_run)
-
-
-def _check_licence(root: Path) -> None:
-    if not is_licence_accepted(root):
-        raise UsageError(
-            f"Veriserum's licence is not accepted yet: {publication.ABOUT.licence}", "accept it with --accept-license"
-        )
 
 
 def _check_selection(selection: VeriserumSelection) -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_json
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
@@ -56,8 +56,11 @@ def find_axes(
         side: of the knee, stated in all entries that state none.
 
     Raises:
+        UsageError: ``out`` is no JSON file.
         DataError: no mesh, or none whose axes can be guessed; or ``axes`` is broken or of another mesh.
     """
+    if out.suffix.lower() != ".json":
+        raise UsageError(f"{out} is not a JSON file", "name a file with --out axes.json")
     started = time.perf_counter()
     surfaces = VeriserumStudy(Path(root), implants=implants).surfaces
     if not surfaces.files:

@@ -2,7 +2,8 @@
 
 Proximal: normal of the tray's underside, away from stem, keel or pegs. Medio-lateral: normal of the plane of symmetry,
 along the longer extent of the tray. Posterior: the side of the notch for the cruciate ligament, else that to which the
-keel's fins point. Origin: the middle of the tray's outline, in the plane of its underside.
+keel's fins point. Origin: midway between the middles of the medial and the lateral half of the tray, in the plane of
+its underside. The middle of a half is that of its depth beside the notch, whose depth does not move the origin.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _SURELY_PLATE = 0.45
 _SAME_PLANE_MM = 0.4
 _NOTCH_MM, _FIN_MM = 1.0, 1.0
 _ROUND = 1.05
+_HALF, _STRIP = (0.5, 0.8), 0.02
+"""Share of the tray's half width, in strips, in which the middle of a half is measured: beside notch and corners."""
 _SYMMETRIC_MM = 0.4
 
 
@@ -63,10 +66,9 @@ def guess_tray_axes(mesh: Mesh) -> ImplantAxes:
     plate = samples.where(np.abs(samples.points @ proximal - height) < 0.1 * np.ptp(samples.points @ proximal) + 2)
     plane, width, depth = _symmetry(samples, plate, proximal)
     anterior, back, remarks = _front(samples, plate, plane, proximal, height)
-    along = plate.points @ anterior
     matrix = np.eye(4)
     matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = np.cross(anterior, proximal), anterior, proximal
-    middle = (along.max() + along.min()) / 2
+    middle = _middle(plate.points @ plane.normal - plane.offset_mm, plate.points @ anterior)
     matrix[:3, 3] = plane.offset_mm * plane.normal + middle * anterior + height * proximal
     if plane.residual_mm > _SYMMETRIC_MM:
         remarks.append(f"not symmetric: the mirrored surface is {plane.residual_mm:.2f} mm away, check medio-lateral")
@@ -107,6 +109,21 @@ def _symmetry(samples: SurfaceSamples, plate: SurfaceSamples, proximal: Array) -
     if wide < _ROUND * deep and other.residual_mm < one.residual_mm:  # hardly longer: by symmetry alone
         (one, wide), (other, deep) = (other, deep), (one, wide)
     return one, wide, deep
+
+
+def _middle(across: Array, along: Array) -> float:
+    """Where the origin lies from back to front: the mean of the middles of both halves of the tray, in mm.
+
+    Args:
+        across: (N,) distances from the plane of symmetry, with sign.
+        along: (N,) positions from back to front.
+    """
+    middles = []
+    for sign in (1, -1):
+        out = sign * across / (sign * across).max()
+        strips = [along[(out > low) & (out <= low + _STRIP)] for low in np.arange(*_HALF, _STRIP)]
+        middles.append(np.mean([(strip.max() + strip.min()) / 2 for strip in strips if len(strip)]))
+    return float(np.mean(middles))
 
 
 def _front(

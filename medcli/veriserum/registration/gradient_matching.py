@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
@@ -100,6 +99,11 @@ class Refined:
     rotation_deg: float
     per_mm: float
     evaluations: int
+
+    def since(self, start: Matrix, before: float, mesh: Mesh) -> Refined:
+        """The same result with displacement and rotation from another start, whose similarity was ``before``."""
+        distance, angle = _motion_between(start, self.pose, mesh)
+        return replace(self, before=before, displacement_mm=distance, rotation_deg=angle)
 
 
 class Matcher:
@@ -190,9 +194,12 @@ class _PlaneMatcher:
         seen = np.zeros((self.grid.rows, self.grid.columns), dtype=bool)
         for pose in around:
             seen |= self.camera.silhouette(self.mesh, pose, self.grid)
+        from medcli.veriserum.registration.distance_kernel import bounded_squared_distances  # loads Numba
+
         # Not OpenCV's distance transform, which occasionally gives other numbers when called from several threads.
-        distance = ndimage.distance_transform_edt(~seen)
-        return np.sqrt(np.clip(2 - 2 * distance / reach, 0, 1)).astype(np.float32)
+        along, squares = np.empty(seen.shape, np.int64), np.empty(seen.shape, np.int64)
+        bounded_squared_distances(seen, int(np.ceil(reach)), along, squares)
+        return np.sqrt(np.clip(2 - 2 * np.sqrt(squares) / reach, 0, 1)).astype(np.float32)
 
     def moving(self, pose: Matrix, per_mm: float) -> NDArray[np.float32]:
         """Weighted gradients of the rendering, of norm 1, (N,)."""
@@ -207,8 +214,10 @@ class _PlaneMatcher:
     def _hardened(self, length: Image) -> Image:
         if self.hardening == 1:
             return length
-        scaled: Image = cv2.pow(np.maximum(length, 0) / np.float32(_THICK_MM), self.hardening)
-        return scaled * np.float32(_THICK_MM)
+        # A power by exponential and logarithm: cv2.pow takes five times as long on an image with zeros.
+        logarithm: Image = cv2.log(np.maximum(length, np.float32(_TINY)))
+        shift = np.float32((1 - self.hardening) * np.log(_THICK_MM))
+        return cv2.exp(logarithm * np.float32(self.hardening) + shift)
 
     def _gradients(self, image: Image) -> NDArray[np.float32]:
         smooth = cv2.GaussianBlur(image, (0, 0), self.blur, borderType=cv2.BORDER_REPLICATE)
@@ -264,17 +273,24 @@ def refine(
     # Each in a window about itself alone, so that a pose's similarity does not depend on where the search began.
     before, _ = similarity(images, cameras, mesh, start, per_mm, settings.levels[-1], beside)
     after, by_plane = similarity(images, cameras, mesh, pose, per_mm, settings.levels[-1], beside)
-    middle = np.append(mesh.bounds.mean(axis=0), 1.0)
+    distance, angle = _motion_between(start, pose, mesh)
     return Refined(
         pose=pose,
         before=before,
         after=after,
         after_planes=by_plane,
-        displacement_mm=float(np.linalg.norm((pose - start) @ middle)),
-        rotation_deg=float(rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)),
+        displacement_mm=distance,
+        rotation_deg=angle,
         per_mm=per_mm,
         evaluations=evaluations,
     )
+
+
+def _motion_between(start: Matrix, pose: Matrix, mesh: Mesh) -> tuple[float, float]:
+    """Displacement of the implant's centre in mm, and rotation in degrees."""
+    middle = np.append(mesh.bounds.mean(axis=0), 1.0)
+    angle = rotation_angle_deg(pose[:3, :3] @ start[:3, :3].T)
+    return float(np.linalg.norm((pose - start) @ middle)), float(angle)
 
 
 def similarity(

@@ -77,10 +77,8 @@ def _rankings(
         share: Image = cv2.resize(np.exp(-_SHADOW_PER_MM * lengths), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         share = cv2.GaussianBlur(share, (0, 0), 1.0)
         x, y = image_features(image)
-        scores = _window_scores((share * x, share * y), library, plane)
-        visible[plane] = scores / np.sqrt(
-            _visible_energy(share**2, library.energies[plane], scores.shape[1]) + _LEAST_VISIBLE
-        )
+        visible[plane] = _window_scores((share * x, share * y), library, plane)
+        visible[plane] *= _gain_of_hidden(share**2, library.energies[plane], visible[plane].shape[1])
     yield subtracted
     yield visible
 
@@ -89,7 +87,7 @@ def _ranked_windows(
     scores: dict[str, Scores], library: OrientationLibrary, cameras: DualPlane, centre: NDArray[np.float64], count: int
 ) -> list[NDArray[np.float64]]:
     columns = {plane: one.argmax(axis=2) for plane, one in scores.items()}
-    rows = {plane: one.max(axis=2) for plane, one in scores.items()}
+    rows = {plane: np.take_along_axis(one, columns[plane][..., None], axis=2)[..., 0] for plane, one in scores.items()}
     first, *rest = scores
     total, shifted = rows[first], np.zeros_like(columns[first])
     for plane in rest:
@@ -131,12 +129,12 @@ def _window_scores(features: tuple[Image, Image], library: OrientationLibrary, p
     bell = np.exp(-(along**2) / 2 / (WINDOW / 4.5) ** 2).astype(np.float32)
     energy = view(features[0] ** 2 + features[1] ** 2, (WINDOW, WINDOW))[inner, inner]
     norm = np.sqrt(np.einsum("rcij,i,j->rc", energy, bell, bell, optimize=True)).ravel()
-    scores = library.entries[plane] @ (windows @ library.basis[plane].T).T
-    return np.asarray((scores / (norm + 0.5 * norm.max() + 1e-9)).reshape(-1, count, count))
+    components = windows @ library.basis[plane].T / (norm + 0.5 * norm.max() + 1e-9)[:, None]
+    return np.asarray((library.entries[plane] @ components.T).reshape(-1, count, count))
 
 
-def _visible_energy(share: Image, energies: NDArray[np.float16], count: int) -> Scores:
-    """(N, R, C): share of the energy of each rendering that a known component in front of it leaves visible."""
+def _gain_of_hidden(share: Image, energies: NDArray[np.float16], count: int) -> Scores:
+    """(N, R, C): 1 over the square root of the energy of each rendering that a known component leaves visible."""
     half = WINDOW // 2
     small = cv2.resize(share, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA)
     inner = slice(_MARGIN_PIXELS // 2, -(_MARGIN_PIXELS // 2))
@@ -144,7 +142,8 @@ def _visible_energy(share: Image, energies: NDArray[np.float16], count: int) -> 
     side = windows.shape[0]
     energy = (energies.astype(np.float32) @ windows.reshape(side * side, -1).T).reshape(-1, side, side)
     nearest = np.minimum(np.arange(count) // 2, side - 1)
-    return np.asarray(np.clip(energy, 0, 1)[:, nearest[:, None], nearest])
+    gain = 1 / np.sqrt(np.clip(energy, 0, 1) + np.float32(_LEAST_VISIBLE))
+    return np.asarray(gain[:, nearest[:, None], nearest])
 
 
 def _triangulated(cameras: DualPlane, at: Mapping[str, tuple[Any, Any]]) -> NDArray[np.float64]:

@@ -3,9 +3,9 @@
 1. Coarse poses from a library of orientations (:mod:`medcli.veriserum.registration.orientation_matching`).
 2. The best distinct ones are refined on a coarse level; to the best of them their near-symmetric twins are added: half
    turns about the implant's axes, and mirror images in the planes of the detectors.
-3. The best few are refined on finer levels and compared by the same measure, the gradient correlation about each
-   result alone. The margin over the runner-up is reported with the result, and decides on its status with the
-   similarity of the worse plane.
+3. The best few are refined on finer levels, unless they are clearly worse, and compared by the same measure, the
+   gradient correlation about each result alone. The margin over the runner-up is reported with the result, and decides
+   on its status with the similarity of the worse plane.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from medcli.veriserum.registration.gradient_matching import (
     logarithms,
     refine,
 )
+from medcli.veriserum.registration.image_windows import resized_image
 from medcli.veriserum.registration.orientation_library import load_or_build_library, simplified
 from medcli.veriserum.registration.orientation_matching import APART_DEG, coarse_poses
 from medcli.veriserum.registration.resolution_levels import LOG_LEVELS, Level
@@ -54,8 +55,13 @@ class _Stage:
 
 _FIRST = _Stage(Level(128, 3.0, 12.0, 1.0), 4.0, 64, 2)
 _COARSE = _Stage(_FIRST.level, 4.0, 24, 5)
-_FINER = _Stage(Level(256, 1.6, 8.0, 0.5), 2.5, 10, 8)
+_FINER_LEVEL = Level(256, 1.6, 8.0, 0.5)
+_FINER = _Stage(_FINER_LEVEL, 2.5, 10, 3)
+_CONVERGED = _Stage(_FINER_LEVEL, 2.5, 4, 6)
 _FINE = _Stage(LOG_LEVELS[2], 1.0, 3, 10)
+_CLEARLY_WORSE = 0.15
+"""Gradient correlation below the best, from which a hypothesis is not refined on the finest levels."""
+_MOST_OF_FINEST = 5
 _APART_MM = 4.0
 _RUNNER_UP_DEG = 15.0  # nearer ones are the same hypothesis, less well converged
 _NOTHING = 0.5  # finer similarity of femoral components: none in the image 0.43, the worst right one 0.74
@@ -70,7 +76,7 @@ class FoundPose:
     Attributes:
         refined: the best hypothesis; its ``before`` is that of the coarse pose.
         margin: gradient correlation of the result over that of the second-best distinct hypothesis (of 0 if there is
-            none), both measured on the last level but one.
+            none), both measured on the last level but one, or on a coarser one if the other was clearly worse there.
         runner_up_pose: (4, 4) pose of that hypothesis.
         start: (4, 4) the pose before the finest level.
     """
@@ -107,18 +113,22 @@ def search_pose(
     ranked = ladder.refined([(0.0, start, settings.per_mm) for start in starts], _FIRST)
     ranked = ladder.best(ranked, _COARSE)
     ranked += ladder.refined(ladder.twins(ranked[:2]), _COARSE)
-    ranked = ladder.best(ranked, _FINER)
+    many = ladder.best(ranked, _FINER)
+    ranked = ladder.best(many, _CONVERGED)
     if ranked and ranked[0][0] < _NOTHING:
         raise DataError("nothing in the images matches the implant: is it in them, and is it this one?")
-    ranked = ladder.best(ranked, _FINE)
-    ranked = _distinct(ranked, ladder.middle_mm)
     if not ranked:
         raise DataError("the implant is in no place at which all planes see it")
+    rivals = [one for one in ranked if one[0] > ranked[0][0] - _CLEARLY_WORSE]
+    measured = [ladder.best(rivals, _FINE) or rivals, ranked, many]
+    ranked = measured[0]
     score, pose, per_mm = ranked[0]
-    finest = refine(ladder.images, cameras, mesh, pose, replace(settings, levels=LOG_LEVELS[2:], per_mm=per_mm), beside)
-    others = [one for one in ranked if _apart(one[1], pose, ladder.middle_mm, _RUNNER_UP_DEG)]
-    if others:
-        return FoundPose(finest, score - others[0][0], others[0][1], pose)
+    finest = refine(ladder.images, cameras, mesh, pose, _finest(settings, per_mm), beside)
+    # Where all others were clearly worse, the margin is that of the coarser level.
+    for level in measured:
+        others = [one for one in level if _apart(one[1], pose, ladder.middle_mm, _RUNNER_UP_DEG)]
+        if others:
+            return FoundPose(finest, level[0][0] - others[0][0], others[0][1], pose)
     return FoundPose(finest, score, None, pose)
 
 
@@ -134,8 +144,12 @@ def compare_with_twins(
     settings, ladder = settings or MatchingSettings(), _Ladder(images, cameras, mesh, beside)
     ranked = ladder.refined(ladder.twins([(0.0, refined.pose, refined.per_mm)]), _COARSE)
     ranked = ladder.best(ranked, replace(_FINER, count=_FINE.count))
+    others = [one for one in ranked if _apart(one[1], refined.pose, ladder.middle_mm, _RUNNER_UP_DEG)]
+    own = ladder.score(refined.pose, refined.per_mm, _FINER)
+    if others and others[0][0] < own - _CLEARLY_WORSE:
+        return FoundPose(refined, own - others[0][0], others[0][1], refined.pose)
     ranked = [one for one in ranked if _apart(one[1], refined.pose, ladder.middle_mm)]
-    best = ladder.best(ranked, replace(_FINE, count=_FINE.count - 1))
+    best = ladder.best(ladder.best(ranked, _CONVERGED), replace(_FINE, count=_FINE.count - 1))
     own = ladder.score(refined.pose, refined.per_mm, _FINE)
     others = [one for one in best if _apart(one[1], refined.pose, ladder.middle_mm, _RUNNER_UP_DEG)]
     if not others:
@@ -143,8 +157,14 @@ def compare_with_twins(
     score, pose, per_mm = others[0]
     if score <= own:
         return FoundPose(refined, own - score, pose, refined.pose)
-    finest = refine(ladder.images, cameras, mesh, pose, replace(settings, levels=LOG_LEVELS[2:], per_mm=per_mm), beside)
+    finest = refine(ladder.images, cameras, mesh, pose, _finest(settings, per_mm), beside)
     return FoundPose(finest, score - own, refined.pose, pose)
+
+
+def _finest(settings: MatchingSettings, per_mm: float) -> MatchingSettings:
+    """The last level on the whole mesh, from where the stages have converged."""
+    most = min(settings.most_evaluations, _MOST_OF_FINEST)
+    return replace(settings, levels=LOG_LEVELS[3:], per_mm=per_mm, most_evaluations=most)
 
 
 class _Ladder:
@@ -156,6 +176,7 @@ class _Ladder:
         self.images = logarithms(images)
         self.cameras, self.beside, self.mesh = cameras, beside, mesh
         self.middle_mm = mesh.bounds.mean(axis=0)
+        self._resized: dict[int, dict[str, Image]] = {}
 
     def refined(self, starts: Sequence[Hypothesis], stage: _Stage) -> list[Hypothesis]:
         """Each start refined in one stage, measured about the result alone; best first."""
@@ -200,7 +221,15 @@ class _Ladder:
         return found
 
     def _matcher(self, pose: Matrix, mesh: Mesh, stage: _Stage) -> Matcher:
-        return Matcher(self.images, self.cameras, mesh, [pose], stage.level, self.beside)
+        size = stage.level.size
+        if size not in self._resized:
+            self._resized[size] = {plane: resized_image(image, size) for plane, image in self.images.items()}
+        beside = self._coarser_beside(stage.cell_mm)
+        return Matcher(self._resized[size], self.cameras, mesh, [pose], stage.level, beside)
+
+    def _coarser_beside(self, cell_mm: float) -> Beside | None:
+        known = self.beside
+        return None if known is None else replace(known, mesh=_simplified(_Key(known.mesh), cell_mm))
 
 
 class _Key:

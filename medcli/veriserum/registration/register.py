@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,7 @@ class _Run:
                     raise
             else:
                 found = compare_with_twins(images, cameras, mesh, refined, self.settings)
+                found = replace(found, refined=found.refined.since(start, refined.before, mesh))
                 from_start = "start", start, found
                 is_good = status_of(found.refined.after_planes, found.margin, self.least_similarity) == "good"
                 if is_good or not self.fall_back:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, usable_cores, write_text
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
@@ -28,7 +28,7 @@ from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.trial_splits import as_ranges, find_trials
 from medcli.veriserum.registration.pose_quality import PoseQuality, pose_covariance, status_of
-from medcli.veriserum.registration.register import measured_quality
+from medcli.veriserum.registration.register import PairFailure, measured_quality
 from medcli.veriserum.registration.start_poses import Sources, StartPoses, select
 from medcli.veriserum.registration.trial_motion import Intersection, smoothed
 from medcli.veriserum.registration.trial_overlays import draw_frame, write_strip, write_video
@@ -69,6 +69,7 @@ class RegisterTrialResult:
 
     Attributes:
         trials: tracked by this run; ``skipped`` were in the file already.
+        failures: trials without any pose, by their first id, and why.
         rule: the column that defines the trials.
     """
 
@@ -82,6 +83,7 @@ class RegisterTrialResult:
     inter_plane: str
     seconds: float
     trials: list[TrackedTrial]
+    failures: list[PairFailure]
     schema: str = "medcli.register-trial.v1"
 
 
@@ -146,11 +148,29 @@ def register_trials(
         inter_plane=str(sources.inter_plane or "published"),
         seconds=round(time.perf_counter() - began, 3),
         trials=sorted(done, key=lambda trial: trial.first_id),
+        failures=_without_poses(done),
     )
     if waiting:
         options = {**asdict(sources), "anatomies": anatomies, "least_similarity": least_similarity, "smooth": smooth}
         note_run(out, "register trial", ABOUT, sources.root, options, result, "cpu")
     return result
+
+
+def _without_poses(trials: Sequence[TrackedTrial]) -> list[PairFailure]:
+    """Trials without any pose; of the others, warn of frames that lack one."""
+    failed = []
+    for trial in sorted(trials, key=lambda one: one.first_id):
+        if not trial.failures:
+            continue
+        number, reason = next(iter(trial.failures.items()))
+        if set(trial.statuses) <= {"failed"}:
+            failed.append(PairFailure(trial.first_id, f"no pose in this trial: {reason}"))
+        else:
+            count = quantity(len(trial.failures), "frame")
+            _LOG.warning(
+                "trial of id %d: %s without a pose of each component; id %d: %s", trial.first_id, count, number, reason
+            )
+    return failed
 
 
 class _TrialRun:

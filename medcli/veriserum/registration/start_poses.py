@@ -97,7 +97,8 @@ class StartPoses:
         """
         row = self.table.loc[[number], list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce")
         if not np.isfinite(row.to_numpy(np.float64)).all():
-            raise DataError(f"its start pose is not six numbers: {row.to_numpy()[0].tolist()}")
+            values = ", ".join(f"{value:g}" for value in row.to_numpy(np.float64)[0])
+            raise DataError(f"its start pose is not six numbers: {values}")
         if problem := pose_problem(row):
             raise DataError(f"its start pose cannot be right: {problem}")
         return np.asarray(self.geometry.to_world(np.array([number]), pose_matrices(row))[0])

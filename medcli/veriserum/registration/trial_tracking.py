@@ -24,9 +24,9 @@ from medcli.veriserum.registration.gradient_matching import (
     Beside,
     Matcher,
     MatchingSettings,
+    Refined,
     improve,
     logarithms,
-    refine,
     similarity,
 )
 from medcli.veriserum.registration.orientation_library import simplified
@@ -246,10 +246,9 @@ class TrialTracker:
 
     def _twin(self, place: int, anatomy: int) -> FoundPose:
         images, known = self.trial.images(self.trial.frames[place]), self.found[anatomy][place]
-        mesh, cameras = self.trial.meshes[anatomy], self.trial.cameras
-        finest = replace(self.settings, levels=LOG_LEVELS[-1:], per_mm=known.per_mm, most_evaluations=3)
-        refined = refine(logarithms(images), cameras, mesh, known.pose, finest, known.beside)
-        return compare_with_twins(images, cameras, mesh, refined, self.settings, known.beside)
+        mesh, value = self.trial.meshes[anatomy], known.similarity
+        refined = Refined(known.pose, value, value, known.by_plane, 0.0, 0.0, known.per_mm, 0)
+        return compare_with_twins(images, self.trial.cameras, mesh, refined, self.settings, known.beside)
 
     def _again(self, anatomy: int, place: int, twin: FoundPose) -> None:
         """Track a component anew, in both directions from one frame."""

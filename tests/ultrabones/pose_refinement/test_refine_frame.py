@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 from medcli.core.image_io import read_grey
 from medcli.ultrabones.dataset.mesh_files import find_meshes
+from medcli.ultrabones.dataset.probe import ULTRABONES100K
 from medcli.ultrabones.dataset.records import find_sweeps, read_poses
 from medcli.ultrabones.dataset.tracking_table import POSE_COLUMNS
 from medcli.ultrabones.geometry.bone_meshes import load_surfaces
@@ -117,6 +119,13 @@ def test_the_same_seed_gives_the_same_pose(scene: tuple[np.ndarray, list[Surface
     image, surfaces, field = scene
     settings = RefineSettings(generations=4)
     one, again = (refine_frame(image, TRUE + OFF, S, surfaces, field, 5, settings) for _ in range(2))
+    shift = np.eye(4)
+    shift[:2, 3] = 400 * S, 200 * S  # the same calibration, its origin elsewhere in the image
+    matrix = tuple(map(tuple, (PROBE_FROM_IMAGE @ shift).tolist()))
+    probe = replace(ULTRABONES100K, image_to_probe=matrix, origin_px=(400, 200))
+    assert np.allclose(
+        refine_frame(image, TRUE + OFF, S, surfaces, field, 5, settings, probe).pose, one.pose, atol=1e-6
+    )
     assert one.pose.tobytes() == again.pose.tobytes()
     others = [
         refine_frame(image, TRUE + OFF, S, surfaces, field, 6, settings),

@@ -17,7 +17,7 @@ from medcli.veriserum.kinematics.axes_guess import guess_axes, known_axes
 from medcli.veriserum.kinematics.implant_axes import ImplantAxes
 from tests.support import knees
 
-ANGLE_DEG, FEMUR_MM, TRAY_MM = 0.4, 0.5, 1.0
+ANGLE_DEG, FEMUR_MM, TRAY_MM = 0.4, 0.5, 0.1
 """Promised: the largest angle of an axis, and distance of the origin, on synthetic components with 0.05 mm of noise."""
 
 
@@ -71,6 +71,11 @@ def test_the_cylinder_is_that_of_the_curve_the_condyles_were_made_from(number: i
     found = guess_axes(knees.implants()[number].mesh, "femur", number)
     y, z = cylinder_centre(number)
     np.testing.assert_allclose(found.origin_mm, [0, y, z], atol=0.4)
+
+
+def test_the_depth_of_the_notch_does_not_move_the_origin() -> None:
+    deep = guess_axes(tibial_component(TibialShape(notch=12)), "tibia", 3)
+    np.testing.assert_allclose(deep.origin_mm, [0, 0, 0], atol=0.1)
 
 
 def test_without_a_notch_the_fins_tell_front_from_back_and_a_person_is_asked() -> None:

@@ -37,6 +37,8 @@ def test_axes_then_motion_and_all_of_their_files(study: Path, tmp_path: Path, me
     assert figure.shape[1] > 900
     assert len(np.unique(figure.reshape(-1, 3), axis=0)) > 100, "drawn"
     assert medcli("kinematics", "axes", "--root", study, "--out", axes).code == 2, "a corrected file is not replaced"
+    folder = medcli("kinematics", "axes", "--root", study, "--out", axes.with_suffix(""))
+    assert (folder.code, "is not a JSON file" in folder.err) == (2, True)
 
     ran = medcli("kinematics", "--root", study, "--axes", axes, "--out", out, "--frame-rate", 50, "--trials", 2, 7)
     assert ran.code == 4

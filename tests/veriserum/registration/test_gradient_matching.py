@@ -8,8 +8,9 @@ import pytest
 from medcli.core.errors import DataError
 from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings as StudySettings
 from medcli.synthetic.fluoroscopy.dataset import Study, SyntheticVeriserum
+from medcli.synthetic.fluoroscopy.implants import make_implants
 from medcli.veriserum.geometry.biplane import ImageGrid
-from medcli.veriserum.registration.gradient_matching import Matcher, refine
+from medcli.veriserum.registration.gradient_matching import Matcher, Refined, refine
 from medcli.veriserum.registration.resolution_levels import LEVELS
 from medcli.veriserum.registration.rigid_motion import moved
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
@@ -75,3 +76,13 @@ def test_an_implant_outside_the_image_is_reported(study: SyntheticVeriserum) -> 
     images = {plane: np.zeros((256, 256), np.float32) for plane in ("bs", "fs")}
     with pytest.raises(DataError, match="the implant is not in the image at its start pose"):
         refine(images, made.cameras(1), made.implants[frame.anatomy_id].mesh, pose)
+
+
+def test_a_result_can_be_told_from_another_start() -> None:
+    mesh, start = make_implants()[0].mesh, np.diag([-1.0, 1, -1, 1])
+    twin = Refined(np.eye(4), 0.9, 0.95, {"bs": 0.95}, 0.1, 0.2, 0.3, 7)
+    seen = twin.since(start, 0.4, mesh)
+    assert seen.rotation_deg == pytest.approx(180)
+    x, _, z = mesh.bounds.mean(axis=0)
+    assert seen.displacement_mm == pytest.approx(2 * np.hypot(x, z))
+    assert (seen.before, seen.after, seen.evaluations) == (0.4, 0.95, 7)

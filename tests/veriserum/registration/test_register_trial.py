@@ -36,6 +36,8 @@ def test_both_components_are_tracked_drawn_and_not_tracked_twice(medcli: Callabl
     assert done["anatomies"] == [femur, tibia]
     assert done["statuses"]["failed"] == 2
     assert "plane fs is uniform" in done["failures"][str(FIRST_ID + 2)]
+    assert result["failures"] == []
+    assert f"1 frame without a pose of each component; id {FIRST_ID + 2}" in ran.err
     table = pd.read_csv(out)
     assert list(table.columns) == list(COLUMNS)
     assert len(table) == 2 * FRAMES
@@ -70,3 +72,14 @@ def test_invalid_inputs_are_reported(medcli: Callable[..., Ran], tmp_path: Path)
     assert old.code == 3
     assert "contains no tracked trials" in old.err
     assert medcli(*words[:-1], tmp_path / "x.db").code == 2
+
+
+def test_a_trial_without_any_pose_says_why_and_ends_with_4(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    knees = trial(61, 0, 1)
+    knees[0].images["fs"][:] = 0
+    root, out = write_trial(tmp_path / "study", knees), tmp_path / "trials.csv"
+    ran = medcli("register", "trial", "--root", root, "--out", out, "--anatomies", "1", "3")
+    assert ran.code == 4
+    assert f"failed: id {FIRST_ID}: no pose in this trial" in ran.err
+    assert "plane fs is uniform" in ran.err
+    assert pd.read_csv(out)["status"].tolist() == ["failed", "failed"]

@@ -1,0 +1,1 @@
+"""Tracked ultrasound in one file, as the PLUS toolkit records it."""

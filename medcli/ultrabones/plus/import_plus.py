@@ -1,0 +1,206 @@
+"""Make a record folder from a sequence file of the PLUS toolkit (``medcli import plus``)."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.files import check_output_folder, write_json, write_text
+from medcli.core.image_io import write_image
+from medcli.core.progress import SILENT, Progress
+from medcli.core.tables import csv_text
+from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, IMPORT_NOTE, TRACKING_FILES, specimen_folder
+from medcli.ultrabones.dataset.probe import PROBE_FILE, Probe
+from medcli.ultrabones.dataset.tracking_table import POSE_COLUMNS, SPACING
+from medcli.ultrabones.plus.meta_image import MetaImage, read_meta_image
+from medcli.ultrabones.plus.tracked_frames import TrackedFrames, probe_in_file, read_tracked_frames
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImportedRecord:
+    """What became of a sequence file.
+
+    Attributes:
+        source: the file.
+        out: the record's folder.
+        transform: which transforms of the file are its poses.
+        probe: where the calibration comes from; empty: there is none.
+        frames: in the file; ``written`` of them have an image and a pose.
+        invalid, not_rigid, without_image: frames that were skipped: no valid transform, no rigid one, no valid image.
+        shifted: timestamps that were moved by a millisecond or more, since two frames had the same one.
+        numbered: the file has no timestamps: frames are numbered.
+        orientation: of the images in the file; they are written as MF.
+        rows, columns: of the images as written.
+    """
+
+    source: Path
+    out: Path
+    transform: str
+    probe: str
+    frames: int
+    written: int
+    invalid: int
+    not_rigid: int
+    without_image: int
+    shifted: int
+    numbered: bool
+    orientation: str
+    rows: int
+    columns: int
+    schema: str = "medcli.import-plus.v1"
+
+
+def check_import_target(out: Path, overwrite: bool) -> None:
+    """Make sure that a record can be made in a folder.
+
+    Raises:
+        UsageError: no other command would find it there, or it holds something that may not be replaced.
+        MedcliError: it cannot be written to.
+    """
+    if specimen_folder(out.absolute()) is None:
+        raise UsageError(
+            f"no folder above {out} is named specimen…, so other commands would not find the record",
+            f"such as --out {(out / 'specimen01/ultrasound_records/tibia/record01').as_posix()}",
+        )
+    check_output_folder(out)
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise UsageError(f"{out} exists", "use --overwrite to replace it, with all labels and predictions in it")
+    if not (out / IMPORT_NOTE).is_file():
+        raise UsageError(
+            f"{out} was not made by medcli import, so it is not replaced", "choose another folder with --out"
+        )
+
+
+def import_plus(
+    source: Path,
+    out: Path,
+    probe: Probe | None = None,
+    transform: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> ImportedRecord:
+    """Make ``out`` a record, whole or not at all: frames, ``tracking.csv``, ``probe.json``, ``imported.json``.
+
+    Args:
+        probe: its calibration; None: the ``ImageToProbe`` of the file, if it has one.
+        transform: see :func:`read_tracked_frames`.
+
+    Raises:
+        DataError: the file cannot be read, no frame of it can be used, or the calibration is of frames of another size.
+        UsageError: see :func:`check_import_target`, or there is no such transform.
+    """
+    check_import_target(out, overwrite)
+    image = read_meta_image(source)
+    frames = read_tracked_frames(image, transform)
+    rows, columns = frames.upright(np.empty((image.rows, image.columns), np.uint8)).shape
+    calibration = probe.as_json() if probe else probe_in_file(image, rows, columns)
+    if probe and (rows, columns) != (probe.rows, probe.columns):
+        raise DataError(
+            f"the frames of {source} have {columns} x {rows} pixels, those of the probe {probe.name} "
+            f"{probe.columns} x {probe.rows}",
+            "the calibration must be of frames as they are recorded",
+        )
+    if calibration is None:
+        logger.warning(
+            "%s has no ImageToProbe and no --probe is given: label and reconstruct will need %s in %s",
+            source,
+            PROBE_FILE,
+            out,
+        )
+    spacing_mm = None if calibration is None else float(str(calibration["spacing_mm"]))
+    result = ImportedRecord(
+        source=source,
+        out=out,
+        transform=frames.transform,
+        probe="" if calibration is None else probe.name if probe else f"ImageToProbe of {source.name}",
+        frames=image.frames,
+        written=int(frames.usable.sum()),
+        invalid=frames.invalid,
+        not_rigid=frames.not_rigid,
+        without_image=frames.without_image,
+        shifted=frames.shifted,
+        numbered=frames.numbered,
+        orientation=frames.orientation,
+        rows=rows,
+        columns=columns,
+    )
+    with _replacing_folder(out) as part:
+        _write_frames(image, frames, part / IMAGE_FOLDER, progress)
+        write_text(part / TRACKING_FILES[0], _tracking_text(frames, spacing_mm))
+        if calibration is not None:
+            write_json(part / PROBE_FILE, calibration)
+        write_json(part / IMPORT_NOTE, result)
+    return result
+
+
+def _write_frames(image: MetaImage, frames: TrackedFrames, folder: Path, progress: Progress) -> None:
+    folder.mkdir()
+    usable = frames.usable
+    with progress.task(f"import {image.path.name}", image.frames, "frames") as advance:
+        for number, pixels in enumerate(image.read_frames()):
+            if usable[number]:
+                write_image(folder / f"{frames.timestamps[number]}.png", frames.upright(pixels))
+            advance(1)
+
+
+def _tracking_text(frames: TrackedFrames, spacing_mm: float | None) -> str:
+    poses = frames.poses[frames.usable]
+    numbers = np.concatenate([poses[:, :3, 3], _angles_deg(poses[:, :3, :3])], axis=1)
+    size = {} if spacing_mm is None else {SPACING: repr(spacing_mm)}
+    rows = [
+        {"timestamp": int(stamp), **size, **dict(zip(POSE_COLUMNS, map(repr, pose), strict=True))}
+        for stamp, pose in zip(frames.timestamps[frames.usable], numbers.tolist(), strict=True)
+    ]
+    return csv_text(rows, ["timestamp", *size, *POSE_COLUMNS])
+
+
+def _angles_deg(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.spatial.transform import Rotation
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # at 90 degrees several triples say the same rotation
+        return np.asarray(Rotation.from_matrix(rotations).as_euler("xyz", degrees=True))
+
+
+@contextmanager
+def _replacing_folder(out: Path) -> Iterator[Path]:
+    """A new folder beside ``out`` that takes its place when the block succeeds; of a killed run, nothing is found."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for left in out.parent.glob(f".{glob.escape(out.name)}.*importing-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        part = out.with_name(f".{out.name}.importing-{os.getpid()}")
+        part.mkdir()
+    except OSError as error:
+        raise MedcliError(
+            f"cannot write to {out}: {error.strerror or error}", "choose another folder with --out"
+        ) from error
+    old = out.with_name(f".{out.name}.replaced.importing-{os.getpid()}")
+    try:
+        yield part
+        if out.exists():
+            out.rename(old)
+        try:
+            part.rename(out)
+        except OSError:
+            with suppress(OSError):
+                old.rename(out)
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""The cloud of one bone from the masks of its records, as the published registration takes them: merged by anatomy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError
+from medcli.core.image_io import read_grey
+from medcli.ultrabones.dataset.folder_layout import list_timestamps
+from medcli.ultrabones.dataset.presence import no_masks
+from medcli.ultrabones.dataset.records import Sweep
+from medcli.ultrabones.geometry.image_to_ct import check_frame_size
+from medcli.ultrabones.labelling.label_origin import poses_of_masks
+from medcli.ultrabones.reconstruction.reconstruct import MASKS, back_project
+
+
+@dataclass(frozen=True)
+class RecordCloud:
+    """Points (N, 3) of some records in CT millimetres, the frames they come from, and what could not be used."""
+
+    points: NDArray[np.float64]
+    frames: int
+    failures: tuple[str, ...]
+
+
+def cloud_of(
+    sweeps: Sequence[Sweep],
+    mask: str,
+    poses: str | None = None,
+    change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+) -> RecordCloud:
+    """Put the mask pixels of records into CT.
+
+    Args:
+        mask: folder of masks in each record.
+        poses: ``initial`` or ``optimized``; None takes those the masks were made from.
+        change: applied to each mask first.
+
+    Raises:
+        DataError: no record has a usable mask.
+    """
+    clouds: list[NDArray[np.float64]] = []
+    failures: list[str] = []
+    for sweep in sweeps:
+        names, _ = list_timestamps(str(sweep.folder / mask))
+        if not names:
+            continue
+        chosen = poses_of_masks(sweep, mask, poses)
+        for frame, timestamp in enumerate(sweep.timestamps):
+            if timestamp not in names or sweep.rows[frame] < 0:
+                continue
+            path = sweep.folder / mask / names[timestamp]
+            try:
+                if problem := chosen.problem(frame):
+                    raise DataError(problem)
+                image = read_grey(path)
+                check_frame_size(image.shape, float(chosen.spacing_mm[frame]), str(path), sweep.probe)
+            except DataError as error:
+                failures.append(f"{sweep.name} {timestamp}: {error.message}")
+                continue
+            image = change(image) if change else image
+            clouds.append(back_project(image, chosen.pose[frame], float(chosen.spacing_mm[frame]), sweep.probe))
+    if not clouds:
+        if failures:
+            raise DataError(f"no mask of {sweeps[0].name} can be used; {failures[0]}")
+        raise no_masks(mask, len(sweeps), {name for one in sweeps for name in MASKS if (one.folder / name).is_dir()})
+    return RecordCloud(np.concatenate(clouds), len(clouds), tuple(failures))

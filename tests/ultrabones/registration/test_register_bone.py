@@ -1,0 +1,80 @@
+"""``medcli register bone``: files, words, the run in lists and reports, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcli.core.rigid_transforms import transform_points
+from medcli.report.runs import runs_in
+from medcli.synthetic.ultrasound.clouds import CloudSettings, scan_leg
+from medcli.synthetic.ultrasound.dataset import Leg
+from medcli.ultrabones.reconstruction.point_cloud import write_xyz
+from medcli.ultrabones.registration import register_bone as module
+from medcli.workspace.run_figures import run_figures
+from medcli.workspace.runs import find_run
+from tests.conftest import Ran
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fibula's cloud, meshes, and a start near the truth."""
+    place = tmp_path_factory.mktemp("register-bone")
+    leg = Leg.make(44, 6)
+    leg.write_meshes(place / "meshes", "current")
+    cloud = scan_leg(leg, ("fibula",), 3, CloudSettings(frames=25))
+    motion = np.eye(4)
+    motion[:3, 3] = [30, -20, 10]
+    write_xyz(place / "cloud.xyz", transform_points(motion, cloud))
+    motion[:3, 3] = [-28, 21, -11]
+    np.savetxt(place / "init.txt", motion)
+    return place
+
+
+def test_files_report_and_a_second_run(
+    scanned: Path, tmp_path: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out" / "transform.json"
+    words = ["register", "bone", scanned / "cloud.xyz", "--meshes", scanned / "meshes", "--init", scanned / "init.txt"]
+    ran = medcli(*words, "--out", out)
+    assert ran.code == 0, ran.err
+    assert "sliding along the long axis" in ran.out
+    stored = json.loads(out.read_text())
+    matrix = np.loadtxt(out.with_suffix(".txt"))
+    assert np.allclose(matrix, stored["registration"]["transform"])
+    middle = np.loadtxt(scanned / "cloud.xyz").mean(axis=0)
+    assert np.linalg.norm(transform_points(matrix, middle[None])[0] - (middle - [30, -20, 10])) < 4
+    assert out.with_suffix(".png").read_bytes()[1:4] == b"PNG"
+    assert stored["schema"] == "medcli.register_bone.v1"
+    assert stored["meshes"] == ["fibula", "foot", "tibia"]  # and not the merged mesh on top
+    run = find_run(out.parent)
+    assert run is not None
+    assert (run.kind, run.state) == ("register bone", "finished")
+    assert run_figures(run)["points within 2 mm, share"] > 0.5
+    (report,) = runs_in(out.parent)
+    assert report.title == "Registration of bone to CT"
+    assert report.sections[0].title == "Residuals"
+    monkeypatch.setattr(module, "register_cloud", None)  # the second run must not compute
+    again = medcli(*words, "--out", out, "--json")
+    assert json.loads(again.out)["registration"] == stored["registration"]
+
+
+def test_refusals_come_together_and_first(scanned: Path, tmp_path: Path, medcli: Callable[..., Ran]) -> None:
+    (tmp_path / "none").mkdir()
+    words = ["register", "bone", tmp_path / "no.ply", "--meshes", tmp_path / "none", "--out", tmp_path / "a.txt"]
+    ran = medcli(*words)
+    assert ran.code in (2, 3)
+    assert "no.ply" in ran.err
+    assert "no mesh in" in ran.err
+    assert "--out is a JSON file" in ran.err
+    write_xyz(tmp_path / "metres.xyz", np.loadtxt(scanned / "cloud.xyz") / 1000)
+    ran = medcli(
+        "register", "bone", tmp_path / "metres.xyz", "--meshes", scanned / "meshes", "--out", tmp_path / "a.json"
+    )
+    assert ran.code == 3
+    assert "metres" in ran.err
+    assert not (tmp_path / "a.json").exists()
