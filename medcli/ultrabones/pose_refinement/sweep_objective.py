@@ -8,7 +8,7 @@ published term.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -44,7 +44,7 @@ class SweepPixels:
     greys: NDArray[np.uint8]
     spacing_mm: NDArray[np.float64]
     share: NDArray[np.float64]
-    from_corner: NDArray[np.float64] = PROBE_FROM_IMAGE
+    from_corner: NDArray[np.float64] = field(default_factory=lambda: PROBE_FROM_IMAGE)
 
     @property
     def to_probe(self) -> NDArray[np.float64]:
