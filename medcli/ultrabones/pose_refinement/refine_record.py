@@ -58,7 +58,7 @@ from medcli.ultrabones.pose_refinement.refinement_summary import (
     curve_entries,
     read_checks,
     read_summary,
-    summarise,
+    summarise_refinement,
     write_summary,
 )
 from medcli.ultrabones.pose_refinement.sweep_objective import BAND_MM
@@ -131,7 +131,7 @@ def refine_sweep(
         with activity(f"{sweep.name}: measuring echoes"):
             found_checks = [check(sweep, compared, surfaces, workers) for check in (check_echoes, check_predictions)]
         checks = tuple(check for check in found_checks if check is not None)
-    result = summarise(sweep, poses, done, len(todo), failures, way, curve, checks)
+    result = summarise_refinement(sweep, poses, done, len(todo), failures, way, curve, checks)
     if not earlier or todo:
         write_summary(sweep.folder, made_from, result, curve)
     return result

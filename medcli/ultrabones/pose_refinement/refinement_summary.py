@@ -85,7 +85,7 @@ class SweepRefinement:
     checks: tuple[SurfaceCheck, ...] = ()
 
 
-def summarise(
+def summarise_refinement(
     sweep: Sweep,
     tracked: Poses,
     done: Mapping[int, Row],
