@@ -5,9 +5,9 @@
   and on synthetic sweeps with known truth: smooth drift of 0.5 mm and 0.5 degrees, tracking noise of 0.1 mm and 0.05
   degrees, speckle.
 
-Exits with 1 if a frame takes over 0.35 s frame by frame or, of a record of 500, 0.1 s as a sweep, if the search ends
-higher in J than differential evolution on more than a fifth of the frames, or if the sweep's pose error on known truth
-is more than half that of the frame-wise way.
+Exits with 1 if a frame takes over 0.35 s frame by frame or, in a record of 500 frames, 0.1 s as a sweep, if the search
+ends higher in J than differential evolution on more than a fifth of the frames, or if the sweep's pose error on known
+truth is more than half that of the frame-wise way.
 """
 
 from __future__ import annotations
