@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def run_figures(run: Run) -> Figures:
         DataError: a file of the run is damaged.
     """
     try:
-        figures = _READERS[run.kind](run)
+        figures = _READERS.get(run.kind, _noted)(run)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(
             f"a file in {run.path} is damaged, or of another version of medcli: {type(error).__name__} {error}",
@@ -141,6 +142,22 @@ def _table(run: Run) -> Mapping[str, Any]:
     return {"poses": len(rows), **{title: value for title, value in means.items() if value is not None}}
 
 
+def _tracked(run: Run) -> Mapping[str, Any]:
+    """Poses by status, and the means of their quality, of ``medcli register trial``."""
+    with run.path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = {
+        "similarity_bs": "similarity bs, mean",
+        "similarity_fs": "similarity fs, mean",
+        "margin": "margin over the runner-up, mean",
+        "se_mm": "standard error, mm, mean",
+        "se_deg": "standard error, degrees, mean",
+    }
+    counts = Counter(row["status"] for row in rows)
+    means = {title: _mean([float(row[name]) for row in rows if row.get(name)]) for name, title in names.items()}
+    return {"poses": len(rows), **counts, **{title: value for title, value in means.items() if value is not None}}
+
+
 def _noted(run: Run) -> Mapping[str, Any]:
     """The numbers of a result that is in the provenance record only."""
     result = read_note(run).get("result") or {}
@@ -170,6 +187,7 @@ _READERS: Mapping[str, Callable[[Run], Mapping[str, Any]]] = {
     runs.EVALUATE_KINEMATICS: lambda run: agreement_figures(read_object(run.path / runs.EVALUATION)),
     runs.PREDICT_POSE: _table,
     runs.REGISTER: _table,
+    runs.REGISTER_TRIAL: _tracked,
     runs.REGISTER_BONE: lambda run: registration_figures(run.path),
     runs.EVALUATE_REGISTRATION: lambda run: recovery_figures(read_object(run.path / runs.EVALUATION)),
 }

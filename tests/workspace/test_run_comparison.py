@@ -208,3 +208,19 @@ def test_figures_of_the_repetition_that_differ_are_listed(runs: Path) -> None:
     (differing,), count = compare_repeated(run, runs / "seg/two-repeat")
     assert (differing.name, differing.values) == ("validation Dice, best", (0.75, 0.76))
     assert count > 4
+
+
+def test_tracked_trials_are_set_side_by_side(tmp_path: Path, medcli: Callable[..., Ran]) -> None:
+    """Frames without a pose have empty cells."""
+    from medcli.veriserum.registration.register_trial import COLUMNS
+
+    for name, similarity in (("one", 0.8), ("two", 0.9)):
+        numbers = {"tx": 1, "similarity_bs": similarity, "similarity_fs": 0.7, "se_mm": 0.05, "status": "good"}
+        rows = [numbers, {"status": "failed"}]
+        lines = [",".join(COLUMNS), *(",".join(str(row.get(column, "")) for column in COLUMNS) for row in rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    ran = medcli("runs", "compare", tmp_path / "one.csv", tmp_path / "two.csv")
+    assert ran.code == 0, ran.err
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert ["similarity", "bs,", "mean", "0.8", "0.9"] in [line[:5] for line in lines], ran.out
+    assert ["failed", "1", "1"] in [line[:3] for line in lines], ran.out
