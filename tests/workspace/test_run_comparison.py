@@ -221,6 +221,6 @@ def test_tracked_trials_are_set_side_by_side(tmp_path: Path, medcli: Callable[..
         (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n", "utf-8")
     ran = medcli("runs", "compare", tmp_path / "one.csv", tmp_path / "two.csv")
     assert ran.code == 0, ran.err
-    lines = [line.split() for line in ran.out.splitlines()]
+    lines = [line.removeprefix("*").split() for line in ran.out.splitlines()]
     assert ["similarity", "bs,", "mean", "0.8", "0.9"] in [line[:5] for line in lines], ran.out
     assert ["failed", "1", "1"] in [line[:3] for line in lines], ran.out
