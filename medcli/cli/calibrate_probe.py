@@ -90,7 +90,7 @@ def _show(output: Output, done: ProbeCalibration) -> None:
     targets = quantity(done.targets, done.kind.removesuffix("s"))
     output.pairs(
         {
-            "frames": f"{done.frames:,}, {done.points:,} points seen of {targets}",
+            "frames": f"{done.frames:,}, {quantity(done.points, 'point')} seen of {targets}",
             "spacing": f"{done.spacing_mm:.5f}{given} mm",
             "translation": f"{shifts} mm",
             "rotation": f"standard errors {turns} degrees",

@@ -155,9 +155,9 @@ def _show(output: Output, result: ReconstructResult) -> None:
 def _made(record: Reconstruction) -> Iterator[str]:
     """What was made of the points beside the files of them all."""
     if record.cleaned_mm is not None:
-        left, all_of_them = record.points_written, record.points
+        left, given = record.points_written, quantity(record.points, "point")
         yield (
-            f"cleaned: {left:,} of {all_of_them:,} points, mean {record.cleaned_mm.mean:.3f}, "
+            f"cleaned: {left:,} of {given}, mean {record.cleaned_mm.mean:.3f}, "
             f"95 % {record.cleaned_mm.percentile_95:.3f} mm"
         )
     if (shell := record.surface) is not None:

@@ -89,7 +89,7 @@ def read_tracked_frames(image: MetaImage, transform: str | None = None) -> Track
     shown = np.array([fields.get("ImageStatus", "OK").upper() == "OK" for fields in frames])
     if not rigid.any():
         raise DataError(
-            f"{image.path}: none of {image.frames:,} frames has a valid {name}"
+            f"{image.path}: none of {quantity(image.frames, 'frame')} has a valid {name}"
             + (f" ({int(found.sum()):,} are no rigid motions)" if found.any() else ""),
             f"another can be chosen with --transform: {', '.join(_names_in(frames)) or 'there is none'}",
         )

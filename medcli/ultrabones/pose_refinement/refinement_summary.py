@@ -258,6 +258,6 @@ def shared_constant(constants: Sequence[Sequence[float]]) -> str:
         f"{name} {value:+.2f} {unit}" for name, value, unit, same in zip(names, mean, units, alike, strict=True) if same
     ]
     return (
-        f"the constant part is alike in {len(known)} records ({', '.join(parts)}): an error of calibration or of the "
-        "CT's registration rather than of tracking"
+        f"the constant part is alike in {quantity(len(known), 'record')} ({', '.join(parts)}): an error of calibration "
+        "or of the CT's registration rather than of tracking"
     )

@@ -199,8 +199,8 @@ def _refuse_too_little(seen: Observations, problem: _Problem) -> None:
     if frames < LEAST_FRAMES or given < 2 * unknown:
         raise _undetermined(
             f"{quantity(len(seen.frames), 'point')} in {quantity(frames, 'frame')} are too few for {unknown} unknowns: "
-            f"at least {LEAST_FRAMES} frames and {-(-2 * unknown // problem.per_point)} points are needed, "
-            "50 frames are usual"
+            f"at least {quantity(LEAST_FRAMES, 'frame')} and "
+            f"{quantity(-(-2 * unknown // problem.per_point), 'point')} are needed, 50 frames are usual"
         )
     _, first = np.unique(seen.frames, return_index=True)
     turns = problem.turn[first]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.core.mesh import Mesh
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.reconstruction.point_cloud import (
@@ -76,7 +76,7 @@ def make_shell(points: Vectors, normals: Vectors, kind: str, workers: int = 1) -
     sample, rows = thin(points, STEP_MM)
     if len(sample) < _LEAST_POINTS:
         raise DataError(
-            f"a surface needs {_LEAST_POINTS} points at least {STEP_MM:g} mm apart, there are {len(sample)}"
+            f"a surface needs {quantity(_LEAST_POINTS, 'point')} at least {STEP_MM:g} mm apart, there are {len(sample)}"
         )
     margin = _PAD_MM if kind == WATERTIGHT else REACH_MM + 2 * STEP_MM
     low = sample.min(axis=0) - margin

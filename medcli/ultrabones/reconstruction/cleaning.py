@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.ultrabones.reconstruction.cleaning_options import COMPANY_VOXEL_MM, Cleaning
 from medcli.ultrabones.reconstruction.point_cloud import thin
 
@@ -28,7 +28,8 @@ def clean(points: NDArray[np.float64], cleaning: Cleaning, workers: int = 1) -> 
         DataError: a coordinate is not finite, or nothing is left.
     """
     if not np.isfinite(points).all():
-        raise DataError(f"{np.count_nonzero(~np.isfinite(points).all(axis=1)):,} points of the cloud are not finite")
+        wrong = int(np.count_nonzero(~np.isfinite(points).all(axis=1)))
+        raise DataError(f"{quantity(wrong, 'point of the cloud is', 'points of the cloud are')} not finite")
     kept = thin(points, cleaning.voxel_mm)[1]
     if len(kept) and cleaning.outlier_sd > 0:
         mean = _distances(points, kept, NEIGHBOURS, cleaning, workers).mean(axis=1)
@@ -38,7 +39,7 @@ def clean(points: NDArray[np.float64], cleaning: Cleaning, workers: int = 1) -> 
         kept = kept[farthest <= cleaning.radius_mm]
     if len(points) and not len(kept):
         raise DataError(
-            f"cleaning leaves none of {len(points):,} points",
+            f"cleaning leaves none of {quantity(len(points), 'point')}",
             "a larger --radius-mm (millimetres) or --outlier-sd keeps more",
         )
     return kept

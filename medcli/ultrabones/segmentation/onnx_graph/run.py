@@ -114,9 +114,9 @@ def check_graph_device(path: Path, device: str, precision: str = "32") -> None:
     Raises:
         UsageError: says what came.
     """
-    wrong = f"--device {device}" if device not in ("auto", "cpu") else f"--precision {precision}"
+    asked = f"--device {device}" if device not in ("auto", "cpu") else f"--precision {precision}"
     if device not in ("auto", "cpu") or precision != "32":
         raise UsageError(
-            f"{path} runs on the CPU in single precision, not with {wrong}",
+            f"{path} is computed on the CPU in single precision, not with {asked}",
             "name the checkpoint that it was exported from",
         )

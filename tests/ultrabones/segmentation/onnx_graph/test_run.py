@@ -164,7 +164,7 @@ def test_damaged_files_and_files_that_are_none(graph: Path) -> None:
 
 def test_what_a_graph_cannot_do(graph: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     for device, precision in (("cuda", "32"), ("cpu", "bf16")):
-        with pytest.raises(UsageError, match="runs on the CPU in single precision"):
+        with pytest.raises(UsageError, match="computed on the CPU in single precision"):
             GraphSegmenter(graph, device, precision)
     ran = medcli("export", "seg", "--checkpoint", graph, "--out", graph.with_name("again.onnx"))
     assert (ran.code, "for predict seg and evaluate seg alone" in ran.err) == (3, True)
