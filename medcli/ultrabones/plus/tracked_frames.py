@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, UsageError, printable
+from medcli.core.errors import DataError, UsageError, printable, quantity
 from medcli.core.plausibility import POSITION_MM
 from medcli.core.rigid_transforms import invert_rigid
 from medcli.ultrabones.dataset.probe import ORIGINS, SCHEMA, UNITS, probe_problems
