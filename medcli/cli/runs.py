@@ -85,7 +85,7 @@ def compare(
     A run is named by its folder or table, or by the end of its path below the folder of the runs. An asterisk marks
     figures that differ.
 
-    \\b
+    \b
     Two trainings, with a page that shows both:
       medcli runs compare fpn-resnet34 unet-resnet34 --report compared.html
     """
@@ -172,7 +172,7 @@ def repeat(
     Into a new folder, from the settings that the run has stored; environment variables and medcli.toml do not change
     them. Says which versions and data are not those of that time, and afterwards which figures differ.
 
-    \\b
+    \b
     Look first at the command:
       medcli runs repeat fpn-resnet34 --dry-run
     """

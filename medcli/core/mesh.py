@@ -50,6 +50,13 @@ class Mesh:
         forward, backward = np.sort(start * count + end), np.sort(end * count + start)
         return bool(len(forward) > 0 and np.array_equal(forward, backward) and np.all(np.diff(forward) > 0))
 
+    def open_edges(self) -> float:
+        """Share of the directed edges that no edge in the other direction meets, 0 for a closed mesh."""
+        start, end = self.faces.ravel(), np.roll(self.faces, -1, axis=1).ravel()
+        count = np.int64(len(self.vertices))
+        forward, backward = start * count + end, end * count + start
+        return float(np.mean(~np.isin(forward, backward))) if len(forward) else 1.0
+
     def transformed(self, matrix: NDArray[np.float64]) -> Mesh:
         """The mesh transformed by a 4 x 4 matrix."""
         from medcli.core.rigid_transforms import transform_points

@@ -66,6 +66,8 @@ _APART_MM = 4.0
 _RUNNER_UP_DEG = 15.0  # nearer ones are the same hypothesis, less well converged
 _NOTHING = 0.5  # finer similarity of femoral components: none in the image 0.43, the worst right one 0.74
 _LEAST_CONTRAST = 3.0
+_MOST_OPEN = 0.02
+"""Share of the edges of a surface that may be open: small defects hardly change a projection."""
 _ALLOWED_MM = (10.0, 250.0)
 
 
@@ -115,7 +117,7 @@ def search_pose(
     ranked += ladder.refined(ladder.twins(ranked[:2]), _COARSE)
     many = ladder.best(ranked, _FINER)
     ranked = ladder.best(many, _CONVERGED)
-    if ranked and ranked[0][0] < _NOTHING:
+    if ranked and not ranked[0][0] >= _NOTHING:  # a damaged surface may give NaN
         raise DataError("nothing in the images matches the implant: is it in them, and is it this one?")
     if not ranked:
         raise DataError("the implant is in no place at which all planes see it")
@@ -274,6 +276,25 @@ def _apart(pose: Matrix, other: Matrix, middle_mm: NDArray[np.float64], most_deg
     return angle > most_deg or float(np.linalg.norm((pose - other) @ middle)) > _APART_MM
 
 
+def check_closed(mesh: Mesh) -> None:
+    """Make sure that X-rays have a path through a surface: few open edges, faces that point outwards.
+
+    Raises:
+        DataError: says which does not hold.
+    """
+    open_share = mesh.open_edges()
+    if open_share > _MOST_OPEN:
+        raise DataError(
+            f"the implant's surface is not closed: {100 * open_share:.0f} % of its edges have no neighbour",
+            "triangles are missing or turned over: repair the STL file (MeshLab, 3D Slicer), or download it again",
+        )
+    if mesh.volume <= 0:
+        raise DataError(
+            "the implant's surface is inside out: its triangles point inwards",
+            "turn all triangles over (MeshLab, 3D Slicer)",
+        )
+
+
 def check_searchable(images: Mapping[str, Image], mesh: Mesh) -> None:
     """Check images and surface before anything is rendered.
 
@@ -285,6 +306,7 @@ def check_searchable(images: Mapping[str, Image], mesh: Mesh) -> None:
             raise DataError(f"the image of plane {plane} is uniform: nothing can be found in it")
     if not images:
         raise DataError("there is no image")
+    check_closed(mesh)
     size, (low, high) = float(np.ptp(mesh.bounds, axis=0).max()), _ALLOWED_MM
     if not low <= size <= high:
         raise DataError(

@@ -145,10 +145,14 @@ def register_poses(
     """
     if out.suffix.lower() != ".csv":
         raise UsageError(f"{out} is not a CSV file", "name a file with --out poses.csv")
+    if not fall_back and sources.start is None:
+        raise UsageError("--no-search refines start poses, and none are given", "name them: --start FILE, or table")
     starts = StartPoses(sources, None if anatomy is None else {anatomy})
     chosen, without_images = select(starts, ids, anatomy)
     make_output_folder(out.parent)
     rows = {} if overwrite or not out.exists() else _read_rows(out)
+    there = {number: rows[number]["anatomy_id"] for number in chosen if rows.get(number, {}).get("anatomy_id")}
+    starts.refuse_other_anatomies(there, out)
     waiting = [number for number in chosen if number not in rows]
     run = _Run(starts, settings or MatchingSettings(levels=LOG_LEVELS), least_similarity, overlays, fall_back)
     started = time.perf_counter()

@@ -126,7 +126,10 @@ def register_trials(
         groups.setdefault(int(trials.of[number]), []).append(number)
     rows = {} if overwrite or not out.exists() else _read_rows(out)
     waiting = [group for group in groups.values() if not {*group} <= {number for number, _ in rows}]
-    for folder in (out.parent, *([overlays] if overlays else [])):
+    if len(waiting) < len(groups) and (smooth or overlays):
+        kept = quantity(len(groups) - len(waiting), "trial")
+        _LOG.warning("%s in %s kept as made: no smoothing, no overlays (--overwrite tracks again)", kept, out)
+    for folder in (out.parent, *([overlays] if overlays and waiting else [])):
         make_output_folder(folder)
     run = _TrialRun(starts, given, least_similarity, smooth, overlays)
     image_io.use_single_threaded_codecs()
@@ -139,11 +142,11 @@ def register_trials(
             _write_rows(out, rows)
     result = RegisterTrialResult(
         out=out,
-        overlays=overlays,
+        overlays=overlays if waiting else None,
         skipped=len(groups) - len(waiting),
         rule=trials.rule,
         planes=list(sources.planes),
-        smooth=smooth,
+        smooth=smooth and bool(waiting),
         frame=sources.frame.value,
         inter_plane=str(sources.inter_plane or "published"),
         seconds=round(time.perf_counter() - began, 3),

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError, printable
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.dataset import folder_index
@@ -88,6 +88,20 @@ class StartPoses:
     def has_images(self, number: int) -> bool:
         """Whether there is any image of an id."""
         return number in self.study.contents.images or number in self.study.calibrated_images
+
+    def refuse_other_anatomies(self, there: Mapping[int, Any], out: Path) -> None:
+        """Raise :class:`UsageError` where ``out`` has the other component of an id, which would pass for this one.
+
+        Args:
+            there: anatomies in the file, by id.
+        """
+        for number, cell in there.items():
+            found, wanted = (str(one).removesuffix(".0") for one in (cell, self.table.at[number, "anatomy_id"]))
+            if found != wanted:
+                raise UsageError(
+                    f"{out} has a pose of anatomy {printable(found)} for id {number}, not of {wanted}",
+                    "write each component into a table of its own (--out), or track both: medcli register trial",
+                )
 
     def pose(self, number: int) -> NDArray[np.float64]:
         """The start pose, (4, 4) implant to world.

@@ -15,6 +15,9 @@ from medcli.core.mesh import Mesh
 Matrix = NDArray[np.float64]
 _LEAST_FRAMES = 5
 """Frames that a smoothing spline needs."""
+_MOST_ERRORS = 2.0
+"""Standard errors that smoothing may move the poses by, root mean square."""
+_NO_SMOOTHING = 1e-12
 _POINTS_PER_MM2, _MOST_POINTS = 4.0, 200_000
 
 
@@ -24,8 +27,9 @@ def smoothed(
     """Poses (4, 4) on a cubic smoothing spline through a trial, each weighted by its standard errors.
 
     The path of the implant's centre and the rotation vector about the mean rotation are smoothed, each number by
-    itself; generalised cross-validation chooses how much (Craven and Wahba 1979). Fewer than five poses are returned
-    as they are.
+    itself; generalised cross-validation chooses how much (Craven and Wahba 1979), but not so much that the poses move
+    by more than two standard errors (root mean square), which it does to short, fast motions. Fewer than five poses
+    are returned as they are.
 
     Args:
         times: of the frames, increasing, in any unit.
@@ -43,8 +47,7 @@ def smoothed(
     for column in range(6):
         known = variances[:, column][np.isfinite(variances[:, column])]
         weights = 1 / np.nan_to_num(variances[:, column], nan=float(known.max()) if known.size else 1.0)
-        spline = make_smoothing_spline(np.asarray(times, float), numbers[:, column], weights / weights.mean())
-        numbers[:, column] = spline(np.asarray(times, float))
+        numbers[:, column] = _smoothed_column(np.asarray(times, float), numbers[:, column], weights, bool(known.size))
     turned = (Rotation.from_rotvec(numbers[:, 3:], degrees=True) * mean).as_matrix()
     found = []
     for rotation, centre in zip(turned, numbers[:, :3], strict=True):
@@ -52,6 +55,20 @@ def smoothed(
         pose[:3, :3], pose[:3, 3] = rotation, centre - rotation @ middle_mm
         found.append(pose)
     return found
+
+
+def _smoothed_column(
+    times: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64], is_limited: bool
+) -> NDArray[np.float64]:
+    """Values (N,) on a smoothing spline; ``weights`` are one over the variances, where ``is_limited``."""
+    found = make_smoothing_spline(times, values, weights / weights.mean())(times)
+    strength = float(np.ptp(times)) ** 3
+    while is_limited and np.sqrt((weights * (found - values) ** 2).mean()) > _MOST_ERRORS:
+        strength /= 4
+        found = make_smoothing_spline(times, values, weights / weights.mean(), lam=strength)(times)
+        if strength < _NO_SMOOTHING:
+            return values
+    return np.asarray(found)
 
 
 class Intersection:

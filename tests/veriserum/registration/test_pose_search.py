@@ -77,6 +77,15 @@ def test_images_without_an_implant_and_surfaces_in_metres_are_reported(seen: Kne
         search_pose({}, planes, mesh)
     with pytest.raises(DataError, match=r"not 10 to 250"):
         search_pose(seen.images, planes, Mesh(mesh.vertices / 1000, mesh.faces))
+    turned = mesh.faces.copy()
+    turned[::7] = turned[::7, ::-1]
+    for faces, words in (
+        (turned, "is not closed"),
+        (mesh.faces[: len(mesh.faces) * 2 // 3], "is not closed"),
+        (mesh.faces[:, ::-1], "is inside out"),
+    ):
+        with pytest.raises(DataError, match=words):
+            search_pose(seen.images, planes, Mesh(mesh.vertices, np.ascontiguousarray(faces)))
 
 
 @pytest.mark.deep

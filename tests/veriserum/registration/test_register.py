@@ -13,7 +13,7 @@ import pytest
 
 from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum
 from medcli.veriserum.registration.gradient_matching import refine
-from medcli.veriserum.registration.register import register_poses
+from medcli.veriserum.registration.register import _REPORT_COLUMNS, register_poses
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
 from tests.conftest import Ran
 from tests.support.known_poses import errors, shaken
@@ -115,6 +115,21 @@ def test_invalid_inputs_are_reported(
     assert wrong.code == 3
     assert "contains no registered poses" in wrong.err
     assert medcli("register", "pose", "--root", study.root, "--out", tmp_path / "x.db").code == 2
+    alone = medcli("register", "pose", "--root", study.root, "--no-search", "--out", tmp_path / "new.csv")
+    assert (alone.code, "none are given" in alone.err) == (2, True)
+
+
+def test_a_table_with_the_other_component_of_a_pair_is_refused(
+    medcli: Callable[..., Ran], study: SyntheticVeriserum, start: Path, tmp_path: Path
+) -> None:
+    """Else its rows pass for poses that are there."""
+    rows = pd.read_csv(study.root / "csv_files" / "veriserum_pose_reloaded_refined_all.csv")
+    other = rows.assign(anatomy_id=rows["anatomy_id"].iloc[0] % 7 + 1, **dict.fromkeys(_REPORT_COLUMNS, 1))
+    out = tmp_path / "poses.csv"
+    other.to_csv(out, index=False)
+    ran = medcli("register", "pose", "--root", study.root, "--start", start, "--out", out)
+    assert (ran.code, "has a pose of anatomy" in ran.err) == (2, True), ran.err
+    pd.testing.assert_frame_equal(pd.read_csv(out), other, check_dtype=False)
 
 
 def test_a_pose_behind_a_source_is_reported(study: SyntheticVeriserum, tmp_path: Path) -> None:

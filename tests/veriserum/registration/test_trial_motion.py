@@ -36,6 +36,16 @@ def test_smoothing_weighs_by_the_standard_errors() -> None:
     assert smoothed([0, 1], noisy[:2], [np.eye(6)] * 2, middle) == noisy[:2]
 
 
+def test_a_short_fast_motion_is_not_smoothed_away() -> None:
+    """Generalised cross-validation takes this motion for a straight line: it moves the poses by 36 standard errors."""
+    middle, error = np.zeros(3), 0.1
+    path = np.array([0.0, 5.0, 20.0, 31.0, 28.0])  # degrees and millimetres
+    poses = [moved(np.eye(4), np.full(6, one), middle) for one in path]
+    made = smoothed([0, 1, 2, 3, 4], poses, [np.eye(6) * error**2] * 5, middle)
+    away = [np.linalg.norm((a - b)[:3, 3]) for a, b in zip(made, poses, strict=True)]
+    assert np.sqrt(np.mean(np.square(away)) / 3) <= 2.01 * error
+
+
 def test_the_depth_of_an_intersection() -> None:
     mesh = MESHES[1]
     low, high = mesh.bounds
