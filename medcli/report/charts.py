@@ -123,15 +123,18 @@ def _frame(plot: _Plot, axes: Axes) -> list[Markup]:
 def _band(plot: _Plot, curve: Curve) -> list[Markup]:
     if curve.low is None or curve.high is None:
         return []
-    known = [
-        (x, low, high)
-        for x, low, high in zip(curve.x, curve.low, curve.high, strict=True)
-        if math.isfinite(low) and math.isfinite(high)
+    pieces: list[list[tuple[float, float, float]]] = [[]]
+    for x, low, high in zip(curve.x, curve.low, curve.high, strict=True):
+        if math.isfinite(low) and math.isfinite(high):
+            pieces[-1].append((x, low, high))
+        elif pieces[-1]:
+            pieces.append([])
+    outlines = [
+        plot.path([(x, high) for x, _, high in piece] + [(x, low) for x, low, _ in reversed(piece)])
+        for piece in pieces
+        if len(piece) > 1
     ]
-    if len(known) < 2:
-        return []
-    outline = plot.path([(x, high) for x, _, high in known] + [(x, low) for x, low, _ in reversed(known)])
-    return [Markup('<path class="band s{}" d="{}Z"/>').format(curve.style, outline)]
+    return [Markup('<path class="band s{}" d="{}Z"/>').format(curve.style, outline) for outline in outlines]
 
 
 def _line(plot: _Plot, curve: Curve) -> list[Markup]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -192,10 +193,11 @@ def read_registered(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     displacement, rotation = column(rows, "displacement_mm"), column(rows, "rotation_deg")
     return RunReport(
         title="Registration of implant poses",
-        lead=f"Poses of {quantity(len(rows), 'pair')} refined by matching the rendered implant to both planes "
+        lead=f"Poses of {quantity(len(rows), 'pair')} found by matching the rendered implant to the images "
         f"({provenance.table.name}).",
         figures={
             "pairs": number(len(rows)),
+            **{status: number(count) for status, count in Counter(r.get("status") for r in rows).items() if status},
             "similarity at the start, median": number(_median(before)),
             "similarity after, median": number(_median(after)),
             "displacement, median": number(_median(displacement), 2, "mm"),
@@ -225,15 +227,18 @@ def _matches(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
         "Gradient correlation", "pair, from the worst match to the best", y_range=(min(0.0, *before), 1.0), whole_x=True
     )
     keys = [Key(2, "at the start", True), Key(3, "after registration")]
-    yield Chart([draw(axes, curves, words)], keys, "Mean over both planes; 1 is a perfect match.")
+    yield Chart([draw(axes, curves, words)], keys, "Mean over the planes; 1 is a perfect match.")
     names = {"similarity_before": 3, "similarity_after": 3, "displacement_mm": 2, "rotation_deg": 2}
     shown = [
-        [r.get("id", ""), r.get("anatomy_id", ""), *(number(to_float(r.get(n)), d) for n, d in names.items())]
+        [
+            *(r.get(name, "") for name in ("id", "anatomy_id", "status")),
+            *(number(to_float(r.get(n)), d) for n, d in names.items()),
+        ]
         for r in ranked[:_MOST_ROWS]
     ]
     more = f", the {_MOST_ROWS} worst of {len(rows):,}" if len(rows) > _MOST_ROWS else ""
     yield Table(
-        ["id", "anatomy", "start", "after", "displacement mm", "rotation °"],
+        ["id", "anatomy", "status", "start", "after", "displacement mm", "rotation °"],
         shown,
         f"Pairs from the worst match to the best{more}",
     )

@@ -40,6 +40,13 @@ def test_curves_use_the_colours_of_the_page() -> None:
     assert not re.search(r"#[0-9a-f]{3}|rgb|style=", drawn), "a fixed colour would not follow dark mode"
 
 
+def test_a_band_does_not_bridge_missing_values() -> None:
+    low, high = [0.0, 0.1, math.nan, 0.3, 0.2], [0.5, 0.6, math.nan, 0.9, 0.7]
+    middle = [0.2, 0.3, math.nan, 0.6, 0.5]
+    drawn = draw(Axes("a", "b"), [Curve("c", [0, 1, 2, 3, 4], middle, low, high, style=1)], "d")
+    assert drawn.count('class="band s1"') == 2
+
+
 def test_a_curve_without_values_leaves_empty_axes() -> None:
     drawn = draw(Axes("a", "b"), [Curve("c", [0.0, 1.0], [math.nan, math.nan])], "d")
     assert "line s0" not in drawn
