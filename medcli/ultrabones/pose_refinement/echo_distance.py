@@ -132,12 +132,6 @@ def check_predictions(
     return _check("predictions", sweep, poses, surfaces, frames, pixels, workers)
 
 
-def predictions_mark(sweep: Sweep) -> str:
-    """A text that changes when the record's predictions do."""
-    states = [path.stat() for path in sorted((sweep.folder / PREDICTIONS).glob("*.png"))]
-    return repr([state.st_size for state in states])
-
-
 def _usable(sweep: Sweep, poses: Sequence[Poses]) -> list[int]:
     return [frame for frame in np.flatnonzero(sweep.rows >= 0).tolist() if not any(one.problem(frame) for one in poses)]
 

@@ -38,7 +38,7 @@ from medcli.ultrabones.geometry.bone_meshes import digest
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, corner_to_probe, image_to_ct
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
-from medcli.ultrabones.pose_refinement.echo_distance import check_echoes, check_predictions, predictions_mark
+from medcli.ultrabones.pose_refinement.echo_distance import check_echoes, check_predictions
 from medcli.ultrabones.pose_refinement.refine_frame import Refinement, RefineSettings, refine_frame
 from medcli.ultrabones.pose_refinement.refine_together import refine_together
 from medcli.ultrabones.pose_refinement.refinement_report import (
@@ -116,7 +116,7 @@ def refine_sweep(
                 done, curve = {int(row["timestamp"]): row for row in rows}, curve_entries(found)
             else:
                 failures = _refine_each(sweep, poses, plan, surfaces, field, settings, workers, advance)
-    made_from = fingerprint(way, *(plan.keys[frame] for frame in range(len(plan.keys))), predictions_mark(sweep))
+    made_from = fingerprint(way, *(plan.keys[frame] for frame in range(len(plan.keys))))
     earlier = read_summary(sweep.folder, made_from)
     if todo and not (way == SWEEP and failures and not done):
         write_rows(sweep.folder / REPORT, done)
