@@ -45,17 +45,19 @@ class Mesh:
 
     def is_watertight(self) -> bool:
         """Whether every directed edge is met by exactly one edge in the other direction."""
-        start, end = self.faces.ravel(), np.roll(self.faces, -1, axis=1).ravel()
-        count = np.int64(len(self.vertices))
-        forward, backward = np.sort(start * count + end), np.sort(end * count + start)
+        forward, backward = map(np.sort, self._edges())
         return bool(len(forward) > 0 and np.array_equal(forward, backward) and np.all(np.diff(forward) > 0))
 
     def open_edges(self) -> float:
         """Share of the directed edges that no edge in the other direction meets, 0 for a closed mesh."""
+        forward, backward = self._edges()
+        return float(np.mean(~np.isin(forward, backward))) if len(forward) else 1.0
+
+    def _edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(3 F,) a number of each directed edge, and of the same edge the other way round."""
         start, end = self.faces.ravel(), np.roll(self.faces, -1, axis=1).ravel()
         count = np.int64(len(self.vertices))
-        forward, backward = start * count + end, end * count + start
-        return float(np.mean(~np.isin(forward, backward))) if len(forward) else 1.0
+        return start * count + end, end * count + start
 
     def transformed(self, matrix: NDArray[np.float64]) -> Mesh:
         """The mesh transformed by a 4 x 4 matrix."""

@@ -138,8 +138,7 @@ def _table(run: Run) -> Mapping[str, Any]:
         "displacement_mm": "displacement, mm, mean",
         "rotation_deg": "rotation, degrees, mean",
     }
-    means = {title: _mean([float(row[name]) for row in rows if row.get(name)]) for name, title in names.items()}
-    return {"poses": len(rows), **{title: value for title, value in means.items() if value is not None}}
+    return {"poses": len(rows), **_means(rows, names)}
 
 
 def _tracked(run: Run) -> Mapping[str, Any]:
@@ -153,9 +152,7 @@ def _tracked(run: Run) -> Mapping[str, Any]:
         "se_mm": "standard error, mm, mean",
         "se_deg": "standard error, degrees, mean",
     }
-    counts = Counter(row["status"] for row in rows)
-    means = {title: _mean([float(row[name]) for row in rows if row.get(name)]) for name, title in names.items()}
-    return {"poses": len(rows), **counts, **{title: value for title, value in means.items() if value is not None}}
+    return {"poses": len(rows), **Counter(row["status"] for row in rows), **_means(rows, names)}
 
 
 def _noted(run: Run) -> Mapping[str, Any]:
@@ -163,6 +160,12 @@ def _noted(run: Run) -> Mapping[str, Any]:
     result = read_note(run).get("result") or {}
     names = {name: value for name, value in result.items() if isinstance(value, (int, float)) and name != "schema"}
     return {name.replace("_", " "): value for name, value in names.items() if not isinstance(value, bool)}
+
+
+def _means(rows: Sequence[Mapping[str, str]], names: Mapping[str, str]) -> dict[str, float]:
+    """The mean of each column that has a value, by its title."""
+    means = {title: _mean([float(row[name]) for row in rows if row.get(name)]) for name, title in names.items()}
+    return {title: value for title, value in means.items() if value is not None}
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -19,14 +19,28 @@ if TYPE_CHECKING:
     from medcli.veriserum.registration.register_trial import RegisterTrialResult
 
 _MOST_ROWS = 20
+OutTable = Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")]
+SourceCalibration = Annotated[
+    Path | None,
+    typer.Option(
+        "--source-calibration", help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"
+    ),
+]
+ImplantFolder = Annotated[
+    Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
+]
+LeastSimilarity = Annotated[
+    float,
+    typer.Option(
+        "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
+    ),
+]
 
 
 def pose(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    out: Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")] = Path(
-        "poses_registered.csv"
-    ),
+    out: OutTable = Path("poses_registered.csv"),
     start: Annotated[
         Path | None,
         typer.Option(
@@ -42,26 +56,13 @@ def pose(
     anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only the implant of this anatomy_id.")] = None,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
-    source_calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--source-calibration",
-            help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]",
-        ),
-    ] = None,
+    source_calibration: SourceCalibration = None,
     calibrated: options.Calibrated = None,
-    implants: Annotated[
-        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-    ] = None,
+    implants: ImplantFolder = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     planes: options.MatchedPlanes = "both",
-    least_similarity: Annotated[
-        float,
-        typer.Option(
-            "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
-        ),
-    ] = 0.5,
+    least_similarity: LeastSimilarity = 0.5,
     overlays: Annotated[
         Path | None,
         typer.Option("--overlays", help="Folder for images of the outlines before and after.  [default: not drawn]"),
@@ -158,9 +159,7 @@ def _show(output: Output, result: RegisterResult) -> None:
 def trial(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    out: Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")] = Path(
-        "trials_registered.csv"
-    ),
+    out: OutTable = Path("trials_registered.csv"),
     ids: options.Ids = None,
     anatomies: Annotated[
         list[int] | None,
@@ -175,26 +174,13 @@ def trial(
     ] = False,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
-    source_calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--source-calibration",
-            help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]",
-        ),
-    ] = None,
+    source_calibration: SourceCalibration = None,
     calibrated: options.Calibrated = None,
-    implants: Annotated[
-        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-    ] = None,
+    implants: ImplantFolder = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     planes: options.MatchedPlanes = "both",
-    least_similarity: Annotated[
-        float,
-        typer.Option(
-            "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
-        ),
-    ] = 0.5,
+    least_similarity: LeastSimilarity = 0.5,
     overlays: Annotated[
         Path | None,
         typer.Option("--overlays", help="Folder for a strip and a video of each trial.  [default: not drawn]"),

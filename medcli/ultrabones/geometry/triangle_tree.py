@@ -58,7 +58,7 @@ def triangle_squared(px, py, pz, t):
 
 
 @njit(inline="always")
-def _box_squared(px, py, pz, boxes, node):
+def box_squared(px, py, pz, boxes, node):
     dx = max(boxes[node, 0] - px, 0.0, px - boxes[node, 3])
     dy = max(boxes[node, 1] - py, 0.0, py - boxes[node, 4])
     dz = max(boxes[node, 2] - pz, 0.0, pz - boxes[node, 5])
@@ -74,13 +74,13 @@ def nearest_squared(px, py, pz, triangles, boxes, starts, limit_squared, stack_n
     first_leaf = (len(boxes) - 1) // 2
     best = limit_squared
     node, size = 0, 0
-    squared = _box_squared(px, py, pz, boxes, 0)
+    squared = box_squared(px, py, pz, boxes, 0)
     while True:
         if squared < best:
             if node < first_leaf:
                 left = 2 * node + 1
-                near = _box_squared(px, py, pz, boxes, left)
-                far = _box_squared(px, py, pz, boxes, left + 1)
+                near = box_squared(px, py, pz, boxes, left)
+                far = box_squared(px, py, pz, boxes, left + 1)
                 node = left
                 if far < near:
                     near, far = far, near

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medcli.core.compiled import njit
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.triangle_tree import triangle_squared
+from medcli.ultrabones.geometry.triangle_tree import box_squared, triangle_squared
 
 _STACK = 64
 
@@ -39,7 +39,7 @@ def _update(points, triangles, boxes, starts, number, nearest, normals, squared,
     for i in range(len(points)):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         best, found = squared[i], -1
-        nodes[0], far[0], size = 0, _box_squared(x, y, z, boxes, 0), 1
+        nodes[0], far[0], size = 0, box_squared(x, y, z, boxes, 0), 1
         while size > 0:
             size -= 1
             node = nodes[size]
@@ -51,8 +51,8 @@ def _update(points, triangles, boxes, starts, number, nearest, normals, squared,
                     if value < best:
                         best, found = value, k
                 continue
-            left = _box_squared(x, y, z, boxes, 2 * node + 1)
-            right = _box_squared(x, y, z, boxes, 2 * node + 2)
+            left = box_squared(x, y, z, boxes, 2 * node + 1)
+            right = box_squared(x, y, z, boxes, 2 * node + 2)
             nearer = 1 if left <= right else 2
             nodes[size], far[size] = 2 * node + 3 - nearer, max(left, right)
             nodes[size + 1], far[size + 1] = 2 * node + nearer, min(left, right)
@@ -60,14 +60,6 @@ def _update(points, triangles, boxes, starts, number, nearest, normals, squared,
         if found >= 0:
             squared[i], owner[i] = best, number
             _foot(points[i], triangles[found], nearest[i], normals[i])
-
-
-@njit(inline="always")
-def _box_squared(x, y, z, boxes, node):
-    dx = max(boxes[node, 0] - x, 0.0, x - boxes[node, 3])
-    dy = max(boxes[node, 1] - y, 0.0, y - boxes[node, 4])
-    dz = max(boxes[node, 2] - z, 0.0, z - boxes[node, 5])
-    return dx * dx + dy * dy + dz * dz
 
 
 @njit()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.compiled import njit
+from medcli.ultrabones.registration.grid_refinement import nearest_sample
 from medcli.ultrabones.registration.surface_samples import BoneTarget
 
 PAIRS = 28
@@ -36,7 +37,8 @@ def start_poses(
     for i, j in zip(first, second, strict=True):
         pair = np.stack([points[i], points[j], normals[i], normals[j]])
         poses, scores = _poses_of_pair(
-            pair, np.ascontiguousarray(coarse), np.ascontiguousarray(coarse_normals), probes, *target.search,
+            pair, np.ascontiguousarray(coarse), np.ascontiguousarray(coarse_normals), probes,
+            target.points, target.grid, target.origin, target.cell_mm,
             _LENGTH_MM, _ANGLE_COSINE, _CAP_MM, _KEPT,
         )  # fmt: skip
         found.append(poses[scores < _CAP_MM])
@@ -61,7 +63,7 @@ def _draw_pairs(
 
 @njit()
 def _poses_of_pair(
-    pair, coarse, coarse_normals, probes, samples, normals, grid, origin, cell,
+    pair, coarse, coarse_normals, probes, samples, grid, origin, cell,
     length_mm, cosine, cap, kept,
 ):  # fmt: skip
     """The ``kept`` best poses (kept, 4, 4) that lay a pair of points (4, 3: two points, two normals) on the surface."""
@@ -94,7 +96,7 @@ def _poses_of_pair(
                 _lay(pose, frame, pair, sign, middle, coarse[i], coarse[j], n, m)
                 score = 0.0
                 for k in range(len(probes)):
-                    score += _probe(pose, probes[k], samples, normals, grid, origin, cell, cap)
+                    score += _probe(pose, probes[k], samples, grid, origin, cell, cap)
                     if score >= scores[worst] * len(probes):
                         break
                 score /= len(probes)
@@ -128,22 +130,11 @@ def _place_for(pose, score, poses, scores, pair, worst):
 
 
 @njit(inline="always")
-def _probe(pose, point, samples, normals, grid, origin, cell, cap):
-    """Distance of a moved point to the plane of the nearest sample, at most ``cap``."""
-    x = pose[0, 0] * point[0] + pose[0, 1] * point[1] + pose[0, 2] * point[2] + pose[0, 3]
-    y = pose[1, 0] * point[0] + pose[1, 1] * point[1] + pose[1, 2] * point[2] + pose[1, 3]
-    z = pose[2, 0] * point[0] + pose[2, 1] * point[1] + pose[2, 2] * point[2] + pose[2, 3]
-    i, j, k = int((x - origin[0]) / cell), int((y - origin[1]) / cell), int((z - origin[2]) / cell)
-    if (
-        x < origin[0]
-        or y < origin[1]
-        or z < origin[2]
-        or i >= grid.shape[0]
-        or j >= grid.shape[1]
-        or k >= grid.shape[2]
-    ):
+def _probe(pose, point, samples, grid, origin, cell, cap):
+    """Distance of a moved point to the sample that the grid names, millimetres, at most ``cap``."""
+    x, y, z, s = nearest_sample(pose, point, grid, origin, cell)
+    if s < 0:
         return cap
-    s = grid[i, j, k]
     dx, dy, dz = x - samples[s, 0], y - samples[s, 1], z - samples[s, 2]
     return min(np.sqrt(dx * dx + dy * dy + dz * dz), cap)
 

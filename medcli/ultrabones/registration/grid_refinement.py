@@ -41,7 +41,7 @@ def _refine_all(poses, points, samples, normals, grid, origin, cell, widths, cap
             _step(pose, points, centre, samples, normals, grid, origin, cell, width)
         total = 0.0
         for i in range(len(points)):
-            x, y, z, s = _nearest(pose, points[i], grid, origin, cell)
+            x, y, z, s = nearest_sample(pose, points[i], grid, origin, cell)
             value = cap
             if s >= 0:
                 dx, dy, dz = x - samples[s, 0], y - samples[s, 1], z - samples[s, 2]
@@ -53,8 +53,9 @@ def _refine_all(poses, points, samples, normals, grid, origin, cell, widths, cap
     return costs
 
 
-@njit()
-def _nearest(pose, point, grid, origin, cell):
+@njit(inline="always")
+def nearest_sample(pose, point, grid, origin, cell):
+    """A point moved by a pose (4, 4), and the row of the sample that the grid names there; -1 outside the grid."""
     x = pose[0, 0] * point[0] + pose[0, 1] * point[1] + pose[0, 2] * point[2] + pose[0, 3]
     y = pose[1, 0] * point[0] + pose[1, 1] * point[1] + pose[1, 2] * point[2] + pose[1, 3]
     z = pose[2, 0] * point[0] + pose[2, 1] * point[1] + pose[2, 2] * point[2] + pose[2, 3]
@@ -80,7 +81,7 @@ def _step(pose, points, centre, samples, normals, grid, origin, cell, width):
         turned[row] = pose[row, 0] * centre[0] + pose[row, 1] * centre[1] + pose[row, 2] * centre[2] + pose[row, 3]
     jacobian = np.empty(6)
     for i in range(len(points)):
-        x, y, z, s = _nearest(pose, points[i], grid, origin, cell)
+        x, y, z, s = nearest_sample(pose, points[i], grid, origin, cell)
         if s < 0:
             continue
         dx, dy, dz = x - samples[s, 0], y - samples[s, 1], z - samples[s, 2]
