@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from medcli.core.errors import UsageError
 from medcli.training.gpus import count_gpus, has_mps, torch_build
+from medcli.training.processes.launcher import find_launch
 from medcli.training.settings import FitSettings
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
@@ -25,7 +26,7 @@ class Devices:
 
     Attributes:
         accelerator: ``gpu``, ``mps`` or ``cpu``.
-        count: devices on each node.
+        count: devices on each node; on the CPU the processes there, of which a launcher starts several.
         nodes: machines.
         precision: ``32-true`` or ``bf16-mixed``.
         index: the GPU that is used, where one is named.
@@ -74,11 +75,12 @@ def check_devices(settings: FitSettings) -> None:
     _check_present(plain_device(settings.gpus), count_gpus(), has_mps())
     if settings.nodes < 1:
         raise UsageError(f"--nodes {settings.nodes} is not a number of machines", "give 1 or more")
-    if settings.nodes > 1 and not started_by_cluster():
+    if settings.nodes > 1 and find_launch() is None:
         raise UsageError(
             f"--nodes {settings.nodes} asked for, but this process was not started by SLURM or torchrun",
             "start the same command on every node with srun or torchrun, or leave --nodes out",
         )
+    _devices_per_node(plain_device(settings.gpus), settings.nodes)
     if settings.precision != "auto" and settings.precision not in PRECISIONS:
         raise UsageError(f"--precision '{settings.precision}' is not auto, 32 or bf16")
 
@@ -94,11 +96,12 @@ def resolve_devices(settings: FitSettings) -> Devices:
     check_devices(settings)
     word, present = plain_device(settings.gpus), torch.cuda.device_count()
     _check_present(word, present, has_mps())
+    count = _devices_per_node(word, settings.nodes)
     if word == "auto":
         word = _best(present)
+        _check_present(str(count) if word == "cuda" else word, present, has_mps())
     accelerator = word if word in ("mps", "cpu") else "gpu"
     index = int(word.partition(":")[2]) if ":" in word else None
-    count = int(word) if word.isdecimal() else 1
     return Devices(accelerator, count, settings.nodes, _precision(settings.precision, accelerator), index)
 
 
@@ -124,6 +127,13 @@ def choose_device(name: str = "auto") -> str:
     if word == "auto":
         word = _best(present)
     return "cuda:0" if word == "cuda" else word
+
+
+def _devices_per_node(word: str, nodes: int) -> int:
+    """As many as asked for; on the CPU and with ``auto`` as many as a launcher started processes."""
+    wanted = int(word) if word.isdecimal() else None if word in ("auto", "cpu") else 1
+    launch = find_launch()
+    return launch.per_node(wanted, nodes) if launch else wanted or 1
 
 
 def _best(gpus: int) -> str:
@@ -159,11 +169,6 @@ def is_first_process() -> bool:
         return getattr(lightning.rank_zero_only, "rank", None) in (0, None)
     rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
     return not rank.strip().strip("0")
-
-
-def started_by_cluster() -> bool:
-    """Whether SLURM or torchrun started this process."""
-    return "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _in_words(present: int) -> str:
