@@ -39,7 +39,8 @@ class Launch:
         asked = f"--nodes {nodes}" + (f" with {wanted} on each" if wanted else "")
         option = "--ntasks-per-node" if self.launcher == "srun" else "--nproc-per-node"
         raise UsageError(
-            f"{self.launcher} started {self.processes} processes, {self.on_this_node} of them here; {asked} does not fit",
+            f"{self.launcher} started {self.processes} processes, {self.on_this_node} of them here; "
+            f"{asked} does not fit",
             f"give --nodes as {self.launcher} has it, and {option} as many processes as --gpus",
         )
 
@@ -60,12 +61,16 @@ def find_launch() -> Launch | None:
 
 def launch_plugins() -> list[Any]:
     """What Lightning needs to be told of the launcher, where it would conclude otherwise from SLURM's variables."""
-    from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
     launch = find_launch()
     if launch is None:
         return [LightningEnvironment()] if "SLURM_NTASKS" in os.environ else []  # it starts its processes itself
-    return [SLURMEnvironment(auto_requeue=False)] if launch.launcher == "srun" else []
+    if launch.launcher != "srun":
+        return []
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(launch.on_this_node))  # or Lightning refuses srun --ntasks
+    return [SLURMEnvironment(auto_requeue=False)]
 
 
 def _number(name: str, default: int) -> int:

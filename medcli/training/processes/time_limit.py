@@ -1,4 +1,4 @@
-"""A cluster's time limit: SIGUSR1 comes some time before it, so that a training stops between epochs and is resubmitted.
+"""A cluster's time limit: SIGUSR1 comes some time before it; a training stops after its epoch and is resubmitted.
 
 ``sbatch --signal=USR1@SECONDS`` sends it to every task of a job. The epoch that runs is finished and saved, the job is
 put back into SLURM's queue, and its next run resumes there. Where the epoch takes longer than the time that is left,

@@ -27,6 +27,8 @@ _BATCH_SIZE_GPU = 32
 class Segmenter(FrameSegmenter):
     """A network of torch, on any device of torch."""
 
+    engine = "torch"
+
     def __init__(
         self,
         model: torch.nn.Module,
