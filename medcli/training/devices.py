@@ -5,19 +5,29 @@ Both spellings take the same words: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sys
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import UsageError
 from medcli.training.gpus import count_gpus, has_mps, torch_build
 from medcli.training.processes.launcher import find_launch
 from medcli.training.settings import FitSettings
 
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Variables in which launchers number the processes; the first that is set counts, as in Lightning."""
+_FALLBACK = re.compile(r"operator '(\S+)' is not currently supported on the MPS backend")
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,17 @@ def check_devices(settings: FitSettings) -> None:
     _devices_per_node(plain_device(settings.gpus), settings.nodes)
     if settings.precision != "auto" and settings.precision not in PRECISIONS:
         raise UsageError(f"--precision '{settings.precision}' is not auto, 32 or bf16")
+    check_precision(settings.gpus, settings.precision)
+
+
+def check_precision(device: str, precision: str) -> None:
+    """Make sure that a device is asked for what it can: Apple's GPU computes in single precision here.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if plain_device(device) == "mps" and precision == "bf16":
+        raise UsageError("--precision bf16 is not for --device mps", "leave --precision out")
 
 
 def resolve_devices(settings: FitSettings) -> Devices:
@@ -100,6 +121,9 @@ def resolve_devices(settings: FitSettings) -> Devices:
     if word == "auto":
         word = _best(present)
         _check_present(str(count) if word == "cuda" else word, present, has_mps())
+    if word == "mps":
+        check_precision(word, settings.precision)
+        name_fallbacks()
     accelerator = word if word in ("mps", "cpu") else "gpu"
     index = int(word.partition(":")[2]) if ":" in word else None
     return Devices(accelerator, count, settings.nodes, _precision(settings.precision, accelerator), index)
@@ -126,7 +150,36 @@ def choose_device(name: str = "auto") -> str:
     _check_one(word, present)
     if word == "auto":
         word = _best(present)
+    if word == "mps":
+        name_fallbacks()
     return "cuda:0" if word == "cuda" else word
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """The type for sums that must not round: double precision, which Apple's GPU does not have."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def name_fallbacks() -> None:
+    """From here on, an operation that torch computes on the CPU because Apple's GPU lacks it is one line, once.
+
+    That it does so, instead of failing, ``medcli/__init__.py`` asks for; torch reads it when it is imported.
+    """
+    if getattr(warnings.showwarning, "names_fallbacks", False):
+        return
+    show: Any = warnings.showwarning
+
+    def shown(message: Warning | str, *place: Any, **more: Any) -> None:
+        found = _FALLBACK.search(str(message))
+        if found is None:
+            show(message, *place, **more)
+        else:
+            logger.warning("%s is computed on the CPU: Apple's GPU lacks it in this PyTorch", found[1])
+
+    shown.names_fallbacks = True  # type: ignore[attr-defined]
+    warnings.showwarning = shown
 
 
 def _devices_per_node(word: str, nodes: int) -> int:

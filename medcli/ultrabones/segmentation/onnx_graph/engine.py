@@ -7,9 +7,11 @@ checkpoint, and beside it how far it is from torch (see ``export.export_seg``), 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.files import cache_folder, write_json
@@ -21,7 +23,9 @@ from medcli.training.devices import check_device, plain_device
 from medcli.training.gpus import count_gpus, has_mps
 from medcli.transfer.checksum import of_file
 from medcli.ultrabones.segmentation.checkpoint_metadata import GRAPH_SUFFIX
-from medcli.ultrabones.segmentation.frame_segmenter import FrameSegmenter
+
+if TYPE_CHECKING:
+    from medcli.ultrabones.segmentation.frame_segmenter import FrameSegmenter
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +34,8 @@ _MADE_BY = ("torch", "onnx", "onnxscript", "onnxruntime")
 _VERSION = "1"
 """Raised when graphs are exported in another way, so that they are made anew."""
 _REASON = "unusable"
+_KEPT = 8
+"""Graphs in the cache, of 93 MB each for the published network; those used longest ago are removed."""
 
 
 def load_segmenter(
@@ -60,8 +66,9 @@ def load_segmenter(
         return _by_graph(path, batch_size, threads, device, precision)
     if engine != "torch" and precision == "32" and _means_cpu(device):
         graph = find_graph(path, engine)
-        if graph is not None:
-            return _by_graph(graph, batch_size, threads)
+        found = graph and _by_cached_graph(graph, batch_size, threads)
+        if found:
+            return found
     from medcli.ultrabones.segmentation.inference import Segmenter
 
     return Segmenter.load(path, device, precision, batch_size)
@@ -112,7 +119,7 @@ def find_graph(checkpoint: Path, engine: str) -> Path | None:
             _say_missing(", ".join(missing), engine)
             return None
         if engine == "auto" and ("torch" in sys.modules or _reason(graph)):
-            return None
+            return None  # who waited for torch already gains nothing by an export
         with locked(graph.with_suffix(".lock")):
             if not _is_ready(graph):
                 _make(checkpoint, graph)
@@ -128,6 +135,18 @@ def _by_graph(
     from medcli.ultrabones.segmentation.onnx_graph.run import GraphSegmenter
 
     return GraphSegmenter(path, device, precision, batch_size, threads)
+
+
+def _by_cached_graph(graph: Path, batch_size: int | None, threads: int | None) -> FrameSegmenter | None:
+    try:
+        segmenter = _by_graph(graph, batch_size, threads)
+        os.utime(_note(graph))  # it was used
+    except (DataError, OSError) as error:  # the cache is damaged, or another process removed it
+        logger.warning("%s: the graph is removed from the cache, torch computes this time", error)
+        _note(graph).unlink(missing_ok=True)
+        graph.unlink(missing_ok=True)
+        return None
+    return segmenter
 
 
 def _means_cpu(device: str) -> bool:
@@ -170,3 +189,12 @@ def _make(checkpoint: Path, graph: Path) -> None:
         write_json(_note(graph), {"checkpoint": checkpoint, _REASON: reason})
         return
     write_json(_note(graph), done)
+    _remove_oldest(graph.parent)
+
+
+def _remove_oldest(folder: Path) -> None:
+    """Keep the graphs used last; the notes of networks that are not exported are small and stay."""
+    notes = [_note(graph) for graph in folder.glob(f"*{GRAPH_SUFFIX}") if _note(graph).is_file()]
+    for note in sorted(notes, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        note.unlink(missing_ok=True)
+        note.with_suffix(GRAPH_SUFFIX).unlink(missing_ok=True)
