@@ -143,7 +143,8 @@ def test_what_apples_gpu_lacks_is_one_line(
 
 def test_a_mac_allows_the_cpu_for_what_its_gpu_lacks() -> None:
     """Before torch is imported, which reads the variable then."""
-    code = "import os; os.environ.pop('PYTORCH_ENABLE_MPS_FALLBACK', None); import medcli; print(os.environ['PYTORCH_ENABLE_MPS_FALLBACK'])"
+    name = "PYTORCH_ENABLE_MPS_FALLBACK"
+    code = f"import os; os.environ.pop('{name}', None); import medcli; print(os.environ['{name}'])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert ran.stdout == "1\n"
 

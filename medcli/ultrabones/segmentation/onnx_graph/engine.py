@@ -21,8 +21,9 @@ from medcli.core.progress import activity
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.devices import check_device, plain_device
 from medcli.training.gpus import count_gpus, has_mps
+from medcli.training.weights import SUFFIX
 from medcli.transfer.checksum import of_file
-from medcli.ultrabones.segmentation.checkpoint_metadata import GRAPH_SUFFIX
+from medcli.ultrabones.segmentation.checkpoint_metadata import GRAPH_SUFFIX, pickled_metadata
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.frame_segmenter import FrameSegmenter
@@ -64,9 +65,9 @@ def load_segmenter(
     check_engine(path, device, precision, engine)
     if path.suffix == GRAPH_SUFFIX:
         return _by_graph(path, batch_size, threads, device, precision)
-    if engine != "torch" and precision == "32" and _means_cpu(device):
+    if engine == "onnx" or (engine == "auto" and precision == "32" and _means_cpu(device)):
         graph = find_graph(path, engine)
-        found = graph and _by_cached_graph(graph, batch_size, threads)
+        found = graph and _by_cached_graph(path, graph, batch_size, threads)
         if found:
             return found
     from medcli.ultrabones.segmentation.inference import Segmenter
@@ -120,9 +121,13 @@ def find_graph(checkpoint: Path, engine: str) -> Path | None:
             return None
         if engine == "auto" and ("torch" in sys.modules or _reason(graph)):
             return None  # who waited for torch already gains nothing by an export
-        with locked(graph.with_suffix(".lock")):
-            if not _is_ready(graph):
-                _make(checkpoint, graph)
+        try:
+            with locked(graph.with_suffix(".lock")):
+                if not _is_ready(graph):
+                    _make(checkpoint, graph)
+        except OSError as error:
+            logger.warning("the graph cannot be kept in %s: %s; torch computes", graph.parent, error.strerror or error)
+            return None
     reason = _reason(graph)
     if reason and engine == "onnx":
         raise MedcliError(f"{checkpoint} cannot be computed by ONNX Runtime: {reason}", "use --engine torch")
@@ -137,9 +142,14 @@ def _by_graph(
     return GraphSegmenter(path, device, precision, batch_size, threads)
 
 
-def _by_cached_graph(graph: Path, batch_size: int | None, threads: int | None) -> FrameSegmenter | None:
+def _by_cached_graph(
+    checkpoint: Path, graph: Path, batch_size: int | None, threads: int | None
+) -> FrameSegmenter | None:
     try:
         segmenter = _by_graph(graph, batch_size, threads)
+        if checkpoint.suffix != SUFFIX:  # the same bytes may lie in a folder that says more of them
+            known = segmenter.metadata
+            segmenter.metadata = pickled_metadata(checkpoint, known.arch, known.encoder)
         os.utime(_note(graph))  # it was used
     except (DataError, OSError) as error:  # the cache is damaged, or another process removed it
         logger.warning("%s: the graph is removed from the cache, torch computes this time", error)
@@ -181,7 +191,7 @@ def _make(checkpoint: Path, graph: Path) -> None:
     try:
         with activity("exporting the network"):
             done = export_seg(checkpoint, graph, overwrite=True)
-    except DataError:
+    except (DataError, OSError):
         raise
     except Exception as error:  # the exporter raises what its passes raise
         logger.debug("the network is not exported", exc_info=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -72,6 +73,17 @@ def test_a_cached_graph_is_taken_and_a_missing_one_is_not_worth_an_export(weight
     assert load_segmenter(weights, "cpu", "bf16").engine == "torch"
 
 
+def test_what_a_folder_says_of_a_pickled_network_is_asked_each_time(weights: Path, tmp_path: Path) -> None:
+    for folder, train in (
+        ("any", None),
+        ("train_on_1_3_4_5_6_9_10_11_12_13_14", (1, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14)),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "epoch_100.pth").write_bytes(b"of the authors")
+        put_into_cache(tmp_path / folder / "epoch_100.pth")
+        assert load_segmenter(tmp_path / folder / "epoch_100.pth", "cpu").metadata.train_specimens == train
+
+
 def test_a_damaged_graph_leaves_the_cache(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
     graph = put_into_cache(weights)
     graph.write_bytes(b"no graph")
@@ -107,6 +119,18 @@ def test_a_network_that_cannot_be_exported_is_not_tried_again(weights: Path, mon
     monkeypatch.delitem(sys.modules, "torch")
     assert find_graph(weights, "auto") is None
     assert len(calls) == 2  # where it is named, it is tried
+
+
+def test_a_full_cache_is_no_reason_to_stop(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*given: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(export, "export_seg", fail)
+    assert find_graph(weights, "onnx") is None
+    assert "No space left on device; torch computes" in caplog.text
+    assert not list(cached(weights).parent.glob("*.json"))
 
 
 def test_old_graphs_leave_the_cache(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
