@@ -221,7 +221,7 @@ def train(
     goes_on = start.checkpoint is None or (is_own_checkpoint(out, start.checkpoint) and (out / BEST).is_file())
     table = EpochTable(task.columns, settings.epochs, _rows_on_screen())
     files = RunFiles(out, task.write_weights, task.monitor, table, settings.early_stop, goes_on)
-    shown = ShowProgress(progress, len(task.data.train), settings.epochs, settings.compile)
+    shown = ShowProgress(progress, len(task.data.train), settings.epochs)
     limit = limit or TimeLimit()
     callbacks = [StopAtNonFiniteLoss(), files, limit, SeedEachStep(settings.seed), shown]
     trainer = make_trainer(settings, devices, out, callbacks)
