@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,7 @@ def launch_plugins() -> list[Any]:
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # on login nodes as well
     launch = find_launch()
     if launch is None:
         return [LightningEnvironment()] if "SLURM_NTASKS" in os.environ else []  # it starts its processes itself

@@ -100,9 +100,9 @@ def test_a_missing_package_is_said_only_where_the_engine_was_named(
     assert load_segmenter(weights, "cpu").engine == "torch"
     assert not caplog.records
     assert load_segmenter(weights, "cpu", engine="onnx").engine == "torch"
-    assert [record.message for record in caplog.records] == [
+    assert {record.message for record in caplog.records} == {
         "--engine onnx needs onnxruntime: torch computes instead; pip install onnxruntime"
-    ]
+    }
 
 
 def test_a_network_that_cannot_be_exported_is_not_tried_again(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
