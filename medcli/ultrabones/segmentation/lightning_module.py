@@ -55,10 +55,14 @@ class SegmentationModule(RecordedModule):
             plan = draw_plan(len(images), random_stream(self.settings.seed, *place))
             inputs, bones = augment(images, labels, plan)
         else:
-            inputs, bones = to_unit(images), as_bone(labels)
+            inputs, bones = self.plain_inputs(images, labels)
         loss = self.step(inputs, bones)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
+
+    def plain_inputs(self, *batch: Tensor) -> tuple[Tensor, ...]:
+        images, labels = batch
+        return to_unit(images), as_bone(labels)
 
     def step_loss(self, *inputs: Tensor) -> Tensor:
         images, bones = inputs
