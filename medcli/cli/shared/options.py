@@ -60,6 +60,14 @@ Device = Annotated[
         parser=device_word,
     ),
 ]
+Engine = Annotated[
+    Literal["auto", "torch", "onnx"],
+    typer.Option(
+        "--engine",
+        help="What computes the network. onnx: ONNX Runtime on the CPU, exported once; auto: onnx where possible.",
+        envvar="MEDCLI_ENGINE",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]

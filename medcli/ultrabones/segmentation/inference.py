@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import UsageError
-from medcli.training.devices import choose_device
+from medcli.training.devices import check_precision, choose_device
 from medcli.ultrabones.segmentation.checkpoint import load_model
 from medcli.ultrabones.segmentation.checkpoint_metadata import GRAPH_SUFFIX, Metadata
 from medcli.ultrabones.segmentation.frame_segmenter import BATCH_SIZE_CPU, FrameSegmenter
@@ -27,6 +27,8 @@ _BATCH_SIZE_GPU = 32
 class Segmenter(FrameSegmenter):
     """A network of torch, on any device of torch."""
 
+    engine = "torch"
+
     def __init__(
         self,
         model: torch.nn.Module,
@@ -41,6 +43,7 @@ class Segmenter(FrameSegmenter):
         if precision not in PRECISIONS:
             raise UsageError(f"no precision '{precision}'", f"one of {', '.join(PRECISIONS)}")
         self.device = choose_device(device)
+        check_precision(self.device, precision)
         self.precision = precision
         self.batch_size = batch_size or (BATCH_SIZE_CPU if self.device == "cpu" else _BATCH_SIZE_GPU)
         network: Any = model.eval().requires_grad_(False)
