@@ -1,6 +1,6 @@
 """Poses found without a start, and trials, on images of a ray-casting simulator that shares no code with the package.
 
-python tests/benchmarks/bench_register.py [--full] [--first N] [--pairs N] [--trials N] [--frames N] [--seed N]
+python tests/benchmarks/bench_register.py [--full] [--first N] [--pairs N] [--first-trial N] [--trials N] [--frames N] [--seed N]
 python tests/benchmarks/bench_register.py --starts [PAIRS]
 
 Summaries of what is done so far are printed on the way, so that a run that is stopped has its figures. By default 20
@@ -97,12 +97,12 @@ def search_pairs(seed: int, first: int, count: int) -> list[Row]:
     return rows
 
 
-def track_trials(seed: int, count: int, frames: int) -> tuple[list[Row], list[float], list[float]]:
+def track_trials(seed: int, begin: int, count: int, frames: int) -> tuple[list[Row], list[float], list[float]]:
     """Rows of all frames, seconds of first frames (both components), and of further ones (both, both passes)."""
     rows: list[Row] = []
     first: list[float] = []
     further: list[float] = []
-    for number in range(count):
+    for number in range(begin, count):
         knees = ray_cast_knees.trial(seed, number, frames)
         cameras = DualPlane.from_calibration(SourceIntensifier.from_row(knees[0].source))
         meshes = {a: ray_cast_knees.MESHES[a] for a in (knees[0].femur_id, knees[0].tibia_id)}
@@ -130,7 +130,7 @@ def track_trials(seed: int, count: int, frames: int) -> tuple[list[Row], list[fl
         rows += mine
         print(f"trial {number}: first frame {first[-1]:.1f} s, further {further[-1]:.2f} s each; ", end="")
         print(f"{dict(Counter(row[3] for row in mine))}, worst {max(row[2] for row in mine):.2f} deg", flush=True)
-        summary(f"{number + 1} trials of {frames} frames", rows)
+        summary(f"{number + 1 - begin} trials of {frames} frames", rows)
     return rows, first, further
 
 
@@ -197,6 +197,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--first", type=int, default=0, help="number of the first pair: a stopped run goes on")
     parser.add_argument("--trials", type=int)
+    parser.add_argument("--first-trial", type=int, default=0, help="number of the first trial")
     parser.add_argument("--frames", type=int, default=25)
     parser.add_argument("--seed", type=int, default=2001)
     parser.add_argument("--starts", type=int, nargs="?", const=28)
@@ -209,8 +210,8 @@ def main() -> int:
     ray_cast_knees.MESHES.update(stretched(chosen.seed))
     shares = []
     if trials:
-        tracked, first, further = track_trials(chosen.seed, trials, chosen.frames)
-        shares.append(summary(f"{trials} trials of {chosen.frames} frames", tracked))
+        tracked, first, further = track_trials(chosen.seed, chosen.first_trial, trials, chosen.frames)
+        shares.append(summary(f"{trials - chosen.first_trial} trials of {chosen.frames} frames", tracked))
         print(f"  median first frame {np.median(first):.1f} s, further frame {np.median(further):.2f} s, both implants")
     if pairs:
         found = search_pairs(chosen.seed, chosen.first, pairs)
