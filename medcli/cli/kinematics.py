@@ -10,7 +10,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.files import check_figure_path, check_output_folder, check_replaceable
+from medcli.core.files import check_figure_path, check_output_folder
 from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = App()
 _MOST_ROWS = 20
+_MOST_REASONS = 5
 Side = Annotated[
     Literal["right", "left"] | None,
     typer.Option("--side", help="Side of the knee.  [default: as stated by the table or the axes, else right]"),
@@ -135,10 +136,9 @@ def axes(
         check(check_axes_file, axes)
         check(check_figure_path, target)
         check(check_output_folder, out.parent)
-        check(check_replaceable, out, overwrite)
     from medcli.veriserum.kinematics.study_axes import find_axes
 
-    result = find_axes(root, out, target, implants, axes, side, output.progress())
+    result = find_axes(root, out, target, implants, axes, side, output.progress(), overwrite)
     output.finish(result, lambda done: _show_axes(output, done))
 
 
@@ -164,6 +164,13 @@ def _show(output: Output, result: KinematicsResult) -> None:
     if len(result.trials) > _MOST_ROWS:
         output.line(f"… {len(result.trials) - _MOST_ROWS:,} more in {result.out / 'kinematics.json'}")
     output.line()
+    for status, reasons in (("missing", result.missing_reasons), ("doubtful", result.doubtful_reasons)):
+        if reasons:
+            shown = [f"{count:,} {reason}" for reason, count in list(reasons.items())[:_MOST_REASONS]]
+            more = (
+                [f"{len(reasons) - _MOST_REASONS} further reasons in the table"] if len(reasons) > _MOST_REASONS else []
+            )
+            output.pairs({f"{status} frames": "; ".join(shown + more)})
     if not result.has_errors:
         output.line("no standard errors: the table of poses has none")
     output.line(f"table, figures and .mot files in {result.out}")
@@ -185,6 +192,7 @@ def _show_axes(output: Output, result: AxesResult) -> None:
     for number, one in result.implants.items():
         output.pairs({f"{number} {one.kind}": f"{one.found_by}{'; ' if one.remarks else ''}{'; '.join(one.remarks)}"})
     output.line()
-    output.pairs({"axes": str(result.out), "figure": str(result.figure)})
+    kept = ", which has these axes already" if result.existing else ""
+    output.pairs({"axes": f"{result.out}{kept}", "figure": str(result.figure)})
     output.line("confirm them in the figure, and correct the file where an arrow is wrong; then")
     output.line(f"  medcli kinematics veriserum --axes {result.out}")

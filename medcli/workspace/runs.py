@@ -293,7 +293,10 @@ def _poses_written(path: Path) -> str | None:
         return None
     if "intersection_mm" in columns:
         return REGISTER_TRIAL
-    return REGISTER if "similarity_after" in columns else PREDICT_POSE
+    if "similarity_after" in columns:
+        return REGISTER
+    note = read_object(path.with_name(f"{path.stem}.{PROVENANCE}"))  # tables of data and starts have these columns, too
+    return PREDICT_POSE if note.get("verb") == PREDICT_POSE else None
 
 
 def _with_file(name: str, command: str) -> Callable[[Path], str | None]:
