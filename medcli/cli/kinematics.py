@@ -10,6 +10,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
+from medcli.core.errors import quantity
 from medcli.core.files import check_figure_path, check_output_folder
 from medcli.core.refusals import refusals
 
@@ -166,14 +167,17 @@ def _show(output: Output, result: KinematicsResult) -> None:
     output.line()
     for status, reasons in (("missing", result.missing_reasons), ("doubtful", result.doubtful_reasons)):
         if reasons:
-            shown = [f"{count:,} {reason}" for reason, count in list(reasons.items())[:_MOST_REASONS]]
-            more = (
-                [f"{len(reasons) - _MOST_REASONS} further reasons in the table"] if len(reasons) > _MOST_REASONS else []
-            )
-            output.pairs({f"{status} frames": "; ".join(shown + more)})
+            output.pairs({f"{status} frames": _counted(reasons)})
     if not result.has_errors:
         output.line("no standard errors: the table of poses has none")
     output.line(f"table, figures and .mot files in {result.out}")
+
+
+def _counted(reasons: dict[str, int]) -> str:
+    """``3 no pose of the tibia; 1 …``."""
+    parts = [f"{count:,} {reason}" for reason, count in list(reasons.items())[:_MOST_REASONS]]
+    more = len(reasons) - _MOST_REASONS
+    return "; ".join([*parts, *([f"{quantity(more, 'more reason')} in the table"] if more > 0 else [])])
 
 
 def _table(

@@ -50,7 +50,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
 
     Args:
         folder: of a run, finished or not, or of ``medcli demo``; or the table that a run wrote.
-        out: the file to write; default ``folder/report.html``, or ``table.report.html``. An existing report is replaced.
+        out: the file to write; default ``folder/report.html``, or ``table.report.html``; a report is replaced.
         overwrite: also replace a file that is not a report.
 
     Raises:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medcli.core.errors import DataError
 from medcli.core.files import write_json
 from medcli.core.image_io import write_image
 from medcli.core.rigid_transforms import invert_rigid
@@ -161,6 +162,21 @@ def test_the_page_of_tracked_trials(tmp_path: Path) -> None:
     assert run.headline == "3 of 4 poses good"
     page, _ = page_of(tmp_path)
     assert page.figures.figures["good poses"] == "3"
+    other = table.with_name("other.csv")
+    other.write_bytes(table.read_bytes())
+    with pytest.raises(DataError, match=r"no other.medcli-run.json beside it"):
+        page_of(other)
+    note_run(other, "register trial", ABOUT, tmp_path, {}, result, "cpu")
+    assert [run.title for run in page_of(tmp_path)[1]] == [
+        f"Registration of trials: {n}.csv" for n in ("other", "poses")
+    ]
+    assert write_report(table).out == tmp_path / "poses.report.html"
+    assert [run.title for run in page_of(table)[1]] == ["Registration of trials"]
+    place, lonely = tmp_path / "alone", tmp_path / "alone/poses.csv"
+    place.mkdir()
+    lonely.write_bytes(table.read_bytes())
+    with pytest.raises(DataError, match=r"has tables of poses \(poses.csv\), but none has its note"):
+        page_of(place)
     blocks = blocks_in(page.sections)
     assert [type(block) for block in blocks[:3]] == [Table, Chart, ImageBlock]
     assert page.notes[0].items == ["id 2: anatomy 3: it is hidden"]

@@ -273,7 +273,7 @@ def _add_mirrored(checks: Checklist, pairs: Sequence[PairFindings]) -> bool:
         "mirrored images",
         f"{some_of(len(ids), quantity(len(pairs), 'pair'))}" + (f": {ways}" if ways else ""),
         places,
-        advice="reverse these files before anything else: a mirrored knee looks like a knee, and its poses would be wrong",
+        advice="reverse these files first: a mirrored knee looks like a knee, and its poses would be wrong",
     )
     return 2 * len(ids) > len(pairs)
 

@@ -42,7 +42,7 @@ def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | Non
             checks.unknown(kind.title, "not here", "get it: medcli download veriserum --only csv")
             continue
         try:
-            rows, repeated = folder_index.read_rows(study.table_file(kind), kind)
+            rows, repeated = folder_index.read_rows_once(study.table_file(kind), kind)
             tables[kind] = study.table(kind)
         except DataError as error:
             checks.add(kind.title, error.message, [error.message], advice=error.hint or _GET_TABLES)

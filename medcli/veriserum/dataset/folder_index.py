@@ -175,7 +175,7 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     Raises:
         DataError: the file cannot be read, has no rows, or is not this table; lists the missing columns.
     """
-    table, repeated = read_rows(path, kind)
+    table, repeated = read_rows_once(path, kind)
     for note in repeated.notes(str(path), "the first of each is used"):
         _LOG.warning("%s", note)
     return table[~table.index.duplicated()]
@@ -183,10 +183,10 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
 
 def read_every_row(path: Path, kind: TableKind) -> pd.DataFrame:
     """As :func:`read_table`, with every row of an id but those that say the same twice, without warnings of them."""
-    return read_rows(path, kind)[0]
+    return read_rows_once(path, kind)[0]
 
 
-def read_rows(path: Path, kind: TableKind) -> tuple[pd.DataFrame, RepeatedRows]:
+def read_rows_once(path: Path, kind: TableKind) -> tuple[pd.DataFrame, RepeatedRows]:
     """As :func:`read_every_row`, and which rows are repeated."""
     import pandas as pd
 

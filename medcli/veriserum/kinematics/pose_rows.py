@@ -50,7 +50,7 @@ def read_pose_rows(study: VeriserumStudy, file: Path | None, kinds: Mapping[int,
     if path is None:
         raise folder_index.no_table(study.root, POSES)
     own = _own_table(own_file) if file and own_file else None
-    rows, repeated = folder_index.read_rows(path, MOTION_POSES)
+    rows, repeated = folder_index.read_rows_once(path, MOTION_POSES)
     for note in repeated.notes(str(path), "such frames are left out"):
         _LOG.warning("%s", note)
     if own is not None:

@@ -103,6 +103,6 @@ def find_axes(
 def _holds(path: Path, axes: Mapping[int, ImplantAxes]) -> bool:
     """Whether a file of axes has just these."""
     try:
-        return parse_json(path.read_bytes()).get("implants") == to_plain({str(n): one for n, one in axes.items()})
-    except (OSError, ValueError, AttributeError):
+        return bool(parse_json(path.read_bytes())["implants"] == to_plain(axes))
+    except (OSError, ValueError, LookupError, TypeError):
         return False

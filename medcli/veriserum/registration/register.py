@@ -71,7 +71,7 @@ class PoseReport:
         method: ``start`` or ``search``.
         similarity_before, similarity_after: gradient correlation, mean over both planes, -1 to 1, each about its pose.
         displacement_mm, rotation_deg: displacement of the implant's centre, and rotation of the implant.
-        matches_mirrored: whether it matches better when both images are mirrored left to right; such a pose is doubtful.
+        matches_mirrored: whether it matches better when both images are mirrored; such a pose is doubtful.
     """
 
     id: int
@@ -279,7 +279,7 @@ class _Run:
     def _found(
         self, number: int, images: dict[str, NDArray[np.uint8]], cameras: DualPlane, mesh: Mesh
     ) -> tuple[str, NDArray[np.float64], FoundPose, Beside | None]:
-        """How the pose was found, where the refinement began, the pose, and the other component if it was looked for."""
+        """How the pose was found, where the refinement began, the pose, and the other component if looked for."""
         from_start: tuple[str, NDArray[np.float64], FoundPose, Beside | None] | None = None
         before, start = math.nan, None
         if self.starts.has_starts:
