@@ -17,11 +17,13 @@ from medcli.core.rigid_transforms import invert_rigid
 from medcli.core.run_provenance import note_run
 from medcli.report import write_report
 from medcli.report.blocks import Chart, ImageBlock, MovingBodies, Note, Table
+from medcli.report.comparison import comparison_page
 from medcli.report.moving_bodies_view import moving_bodies
 from medcli.report.write import page_of
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.kinematics.compare_motion import compare_motion
 from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_kinematics
+from medcli.workspace.run_comparison import compare_runs
 from medcli.workspace.run_figures import run_figures
 from medcli.workspace.runs import find_run, find_runs
 from tests.conftest import Ran
@@ -110,6 +112,14 @@ def test_the_page_of_a_comparison_and_the_lists_of_runs(runs: Path, medcli: Call
     assert run_figures(found["kinematics veriserum"])["missing"] == 1
     assert run_figures(found["evaluate kinematics"])["frames"] == 3
     assert "evaluate kinematics" in medcli("runs", "list", "--runs", runs).out
+    for name, captions in (
+        ("kinematics", ["Trial 1: joint coordinates of each run over time."]),
+        ("evaluate", ["Share of the frames with a difference, of either sign, below a value."]),
+    ):
+        page = comparison_page(compare_runs([runs / name, runs / name], runs))
+        charts = [block for block in blocks_in(page.sections) if isinstance(block, Chart)]
+        assert [chart.caption for chart in charts] == captions
+        assert [(len(chart.panels), len(chart.keys)) for chart in charts] == [(6, 2)]
 
 
 def test_long_trials_are_thinned() -> None:

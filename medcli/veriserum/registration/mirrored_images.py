@@ -87,7 +87,7 @@ def warn_of_mirrored(ids: Sequence[int], what: str) -> int:
         count = quantity(len(ids), f"{what} matches", f"{what}s match")
         _LOG.warning(
             "%s better when both images are mirrored left to right, first id %d, and so %s doubtful: are the files "
-            "mirrored? look with: medcli check veriserum --figure sheet.png",
+            "mirrored, or the planes exchanged? look with: medcli check veriserum --figure sheet.png",
             *(count, min(ids), "is" if len(ids) == 1 else "are"),
         )
     return len(ids)

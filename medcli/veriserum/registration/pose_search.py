@@ -60,8 +60,8 @@ FINER = SearchStage(_FINER_LEVEL, 2.5, 10, 3)
 CONVERGED = SearchStage(_FINER_LEVEL, 2.5, 4, 6)
 _PROBE = SearchStage(_FINER_LEVEL, 2.5, 3, 3)
 _SURELY_NOTHING = 0.47
-"""Finer similarity of the first hypotheses, below which the search ends after half of its time: of femora that are in
-none of 18 pairs 0.42 to 0.48, of femora that are there 0.64 and more, of tibiae beside a femur 0.78, of tibiae alone 0.51."""
+"""Finer similarity of the first hypotheses, below which the search ends after half of its time: 0.42 to 0.48 of femora
+that are in none of 18 pairs; where they are, of femora 0.64 and more, of tibiae 0.51, beside a known femur 0.78."""
 FINE = SearchStage(LOG_LEVELS[2], 1.0, 3, 10)
 _CLEARLY_WORSE = 0.15
 """Gradient correlation below the best, from which a hypothesis is not refined on the finest levels."""
