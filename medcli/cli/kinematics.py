@@ -165,19 +165,20 @@ def _show(output: Output, result: KinematicsResult) -> None:
     if len(result.trials) > _MOST_ROWS:
         output.line(f"… {len(result.trials) - _MOST_ROWS:,} more in {result.out / 'kinematics.json'}")
     output.line()
-    for status, reasons in (("missing", result.missing_reasons), ("doubtful", result.doubtful_reasons)):
-        if reasons:
-            output.pairs({f"{status} frames": _counted(reasons)})
+    reasons = [*_counted("missing", result.missing_reasons), *_counted("doubtful", result.doubtful_reasons)]
+    if reasons:
+        output.table(["frames", "status", "reason"], reasons)
+        output.line()
     if not result.has_errors:
         output.line("no standard errors: the table of poses has none")
     output.line(f"table, figures and .mot files in {result.out}")
 
 
-def _counted(reasons: dict[str, int]) -> str:
-    """``3 no pose of the tibia; 1 …``."""
-    parts = [f"{count:,} {reason}" for reason, count in list(reasons.items())[:_MOST_REASONS]]
-    more = len(reasons) - _MOST_REASONS
-    return "; ".join([*parts, *([f"{quantity(more, 'more reason')} in the table"] if more > 0 else [])])
+def _counted(status: str, reasons: dict[str, int]) -> list[list[Any]]:
+    """How many frames have each of the most frequent reasons."""
+    rows: list[list[Any]] = [[count, status, reason] for reason, count in list(reasons.items())[:_MOST_REASONS]]
+    others = list(reasons.values())[_MOST_REASONS:]
+    return [*rows, *([[sum(others), status, quantity(len(others), "further reason")]] if others else [])]
 
 
 def _table(

@@ -146,7 +146,7 @@ def _show(output: Output, result: RegisterResult) -> None:
         output.line()
     rows = {
         "done": f"{quantity(result.done, 'pair')}, {result.seconds:,.1f} s",
-        "searched": f"{result.searched:,} of these: their start did not lead to a good match",
+        "searched": f"{result.searched:,}{' of these: their start led to no good match' if result.searched else ''}",
         "existing": f"{result.skipped:,}",
         "failed": f"{len(result.failures):,}",
         "status": ", ".join(f"{count} {name}" for name, count in sorted(result.statuses.items())) or "-",

@@ -158,7 +158,7 @@ def _check_side(checks: Checklist, poses: pd.DataFrame) -> None:
         checks.unknown("side", "no column names left or right", "state the side where signs depend on it")
         return
     stated = stated_sides(poses)
-    odd = np.flatnonzero((stated == "").to_numpy())
+    odd = np.flatnonzero((stated == "").to_numpy()).tolist()
     strange = [f"id {poses.index[place]}: {side} is {poses[side].iloc[place]!r}" for place in odd]
     counts = f"left {int((stated == 'left').sum()):,}, right {int((stated == 'right').sum()):,}, from column {side}"
     mixed = side_conflicts(poses)

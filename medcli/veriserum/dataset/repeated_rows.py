@@ -39,8 +39,9 @@ class RepeatedRows:
             count = quantity(len(self.same), "row is repeated and counts", "rows are repeated and count")
             lines.append(f"{what}: {count} once: {_some(self.same)}")
         if self.contradicting:
-            count = quantity(len(self.contradicting), "row contradicts", "rows contradict")
-            lines.append(f"{what}: {count} another one of its id; {consequence}: {_some(self.contradicting)}")
+            several = "rows contradict others of their id"
+            count = quantity(len(self.contradicting), "row contradicts another one of its id", several)
+            lines.append(f"{what}: {count}; {consequence}: {_some(self.contradicting)}")
         return lines
 
 

@@ -59,7 +59,7 @@ def test_axes_then_motion_and_all_of_their_files(study: Path, tmp_path: Path, me
     assert result["failures"] == ["trial 7: there is none of this name"]
     assert result["trials"][0]["reasons"] == result["missing_reasons"] == {"no pose of the tibia": 1}
     assert result["doubtful_reasons"] == {}
-    assert "missing frames  1 no pose of the tibia\n" in ran.out
+    assert ["1", "missing", "no", "pose", "of", "the", "tibia"] in [line.split() for line in ran.out.splitlines()]
     with (out / "kinematics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["good", "good", "missing", "good", "good"]
