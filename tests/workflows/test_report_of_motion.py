@@ -164,7 +164,7 @@ def test_the_page_of_tracked_trials(tmp_path: Path) -> None:
     rows[-1] = "2,3,,,,,,,,,,,,failed,"
     table.write_text("\n".join([header, *rows]) + "\n")
     trial = {"first_id": 1, "ids": "1-2", "anatomies": [1, 3], "statuses": {"good": 3, "failed": 1}}
-    trial |= {"failures": {"2": "anatomy 3: it is hidden"}, "deepest_mm": 0.5, "seconds": 1.0}
+    trial |= {"failures": {"2": "anatomy 3: it is hidden"}, "deepest_mm": 0.5, "seconds": 1.0, "matches_mirrored": True}
     result = {"trials": [trial], "overlays": "looks"}
     note_run(table, "register trial", ABOUT, tmp_path, {}, result, "cpu")
     run = find_run(table)
@@ -189,4 +189,5 @@ def test_the_page_of_tracked_trials(tmp_path: Path) -> None:
         page_of(place)
     blocks = blocks_in(page.sections)
     assert [type(block) for block in blocks[:3]] == [Table, Chart, ImageBlock]
-    assert page.notes[0].items == ["id 2: anatomy 3: it is hidden"]
+    assert page.notes[0].text.startswith("1 trial matches better when both images are mirrored")
+    assert page.notes[1].items == ["id 2: anatomy 3: it is hidden"]
