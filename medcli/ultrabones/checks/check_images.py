@@ -36,6 +36,7 @@ OUTLIER_MM = 1.0
 """Beyond it a label is of another frame where most of its record are near: poses and meshes are the right ones."""
 _LEAST_PIXELS = 200
 _FOUND, _EXPECTED = (255, 176, 0), (64, 156, 255)
+_PUBLISHED_SIZES = (f"{FRAME_WIDTH} x {FRAME_HEIGHT}", "884 x 829")
 LABELS = {"partial": "label", "full": "label_full"}
 
 
@@ -251,20 +252,25 @@ def check_frames(
 
 
 def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
-    published = {f"{FRAME_WIDTH} x {FRAME_HEIGHT}", "884 x 829"}
     sizes: dict[str, set[str]] = {}
     for frame in frames:
         sizes.setdefault(str(Path(frame.name).parent), set()).add(frame.image.size)
+    expected = {folder: _expected_sizes(Path(folder).parent) for folder in sizes}
+    named = sorted({own[0] for own in expected.values()}) or [_PUBLISHED_SIZES[0]]
     checks.add(
         "image size",
         count_of([frame.image.size for frame in frames]) or "none opened",
         [
             f"{folder}: {', '.join(sorted(found))}"
             for folder, found in sizes.items()
-            if len(found) > 1 and found - published
+            if len(found) > 1 and found - set(expected[folder])
         ],
-        [f"{frame.name}: {frame.image.size}" for frame in frames if frame.image.size not in published],
-        f"published: {FRAME_WIDTH} x {FRAME_HEIGHT}; resized frames need a space_factor to match",
+        [
+            f"{frame.name}: {frame.image.size}"
+            for frame in frames
+            if frame.image.size not in expected[str(Path(frame.name).parent)]
+        ],
+        f"expected by the probe: {', '.join(named)}; resized frames need a space_factor to match",
     )
     checks.add(
         "image depth",
@@ -272,6 +278,15 @@ def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
         warn=[f"{frame.name}: {frame.image.kind}" for frame in frames if frame.image.kind != GREY],
         advice=f"published: {GREY}; others are converted when they are read",
     )
+
+
+def _expected_sizes(record: Path) -> tuple[str, ...]:
+    """Sizes of a record's frames by its probe, the usual one first."""
+    try:
+        probe = probe_of_record(record)
+    except DataError:
+        return _PUBLISHED_SIZES
+    return _PUBLISHED_SIZES if probe.is_published else (f"{probe.columns} x {probe.rows}",)
 
 
 def _check_fits(
