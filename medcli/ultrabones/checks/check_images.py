@@ -31,7 +31,7 @@ from medcli.ultrabones.labelling.mesh_section import full_label
 NEAR_MM = 0.2
 """Mean distance of label pixels to the section: a few pixels, since meshes are simplified and masks are rounded."""
 FAR_MM = 3.0
-"""Beyond it no refinement within 1 mm and 1 degree explains the distance: another mesh, pose or frame."""
+"""Beyond it no refinement within 1 mm and 1 degree explains the distance."""
 OUTLIER_MM = 1.0
 """Beyond it a label is of another frame where most of its record are near: poses and meshes are the right ones."""
 _LEAST_PIXELS = 200
@@ -173,9 +173,9 @@ class FrameInspector:
                 return None
             full, _ = full_label(self._surfaces[record], pose, spacing, shape, probe=probe)
             fit = compare_labels(masks, full, spacing)
-            if expected is None or sum(one.section_mm for one in fit.values()) < least:
-                found.fit, found.poses, expected = fit, kind, full
-                least = sum(one.section_mm for one in fit.values())
+            total = sum(one.section_mm for one in fit.values())
+            if expected is None or total < least:
+                found.fit, found.poses, expected, least = fit, kind, full, total
         return expected
 
 
@@ -252,25 +252,19 @@ def check_frames(
 
 
 def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
-    sizes: dict[str, set[str]] = {}
+    folders = defaultdict(list)
     for frame in frames:
-        sizes.setdefault(str(Path(frame.name).parent), set()).add(frame.image.size)
-    expected = {folder: _expected_sizes(Path(folder).parent) for folder in sizes}
-    named = sorted({own[0] for own in expected.values()}) or [_PUBLISHED_SIZES[0]]
+        folders[Path(frame.name).parent].append(frame)
+    expected = {folder: _expected_sizes(folder.parent) for folder in folders}
+    sizes = {folder: {frame.image.size for frame in own} for folder, own in folders.items()}
+    named = ", ".join(sorted({own[0] for own in expected.values()}))
+    odd = [frame for folder, own in folders.items() for frame in own if frame.image.size not in expected[folder]]
     checks.add(
         "image size",
         count_of([frame.image.size for frame in frames]) or "none opened",
-        [
-            f"{folder}: {', '.join(sorted(found))}"
-            for folder, found in sizes.items()
-            if len(found) > 1 and found - set(expected[folder])
-        ],
-        [
-            f"{frame.name}: {frame.image.size}"
-            for frame in frames
-            if frame.image.size not in expected[str(Path(frame.name).parent)]
-        ],
-        f"expected by the probe: {', '.join(named)}; resized frames need a space_factor to match",
+        [f"{one}: {', '.join(sorted(own))}" for one, own in sizes.items() if len(own) > 1 and own - {*expected[one]}],
+        [f"{frame.name}: {frame.image.size}" for frame in odd],
+        f"expected by the probe: {named}; resized frames need a space_factor to match",
     )
     checks.add(
         "image depth",
@@ -280,8 +274,7 @@ def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
     )
 
 
-def _expected_sizes(record: Path) -> tuple[str, ...]:
-    """Sizes of a record's frames by its probe, the usual one first."""
+def _expected_sizes(record: Path) -> tuple[str, ...]:  # the usual one first
     try:
         probe = probe_of_record(record)
     except DataError:

@@ -116,7 +116,7 @@ def refine_sweep(
                 done, curve = {int(row["timestamp"]): row for row in rows}, curve_entries(found)
             else:
                 failures = _refine_each(sweep, poses, plan, surfaces, field, settings, workers, advance)
-    made_from = fingerprint(way, *(plan.keys[frame] for frame in range(len(plan.keys))))
+    made_from = fingerprint(way, *plan.keys)
     earlier = read_summary(sweep.folder, made_from)
     if todo and not (way == SWEEP and failures and not done):
         write_rows(sweep.folder / REPORT, done)
@@ -126,8 +126,6 @@ def refine_sweep(
         curve, checks = kept if isinstance(kept, dict) else {}, read_checks(earlier)
     else:
         compared = [poses, read_poses(sweep, OPTIMIZED)]
-        kept = read_summary(sweep.folder).get("curve") if way == SWEEP and not todo else None
-        curve = kept if isinstance(kept, dict) else curve
         with activity(f"{sweep.name}: measuring echoes"):
             found_checks = [check(sweep, compared, surfaces, workers) for check in (check_echoes, check_predictions)]
         checks = tuple(check for check in found_checks if check is not None)
@@ -189,6 +187,8 @@ def plan_refinement(
         keys = [fingerprint(SWEEP, *keys)] * len(keys)
     refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
     usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
+    if way == SWEEP and not read_summary(sweep.folder, fingerprint(way, *keys)):
+        done = {}  # killed between report and summary, which alone holds the curve
     todo = [frame for frame in usable if sweep.timestamps[frame] not in done]
     return RefinementPlan(done, keys, usable if way == SWEEP and todo and not done else todo)
 

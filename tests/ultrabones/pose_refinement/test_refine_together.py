@@ -142,6 +142,10 @@ def test_three_frames_and_a_gap(root: Path) -> None:
     assert np.isnan(found.held_out_gain)
     assert any("too few frames for cross-validation" in line for line in remarks_on(found))
     assert found.jitter_mm == 0  # one constant correction
+    before = outputs(root)
+    (root / RECORD / "refinement.json").unlink()  # as where a run was killed before its last file
+    assert refine(root, overwrite=False).computed == 3
+    assert outputs(root) == before
 
 
 def test_unordered_and_repeated_rows_of_the_table_change_nothing(root: Path) -> None:
