@@ -87,16 +87,8 @@ def check_ultrabones(
     if figure:
         _write_sheet(figure, found)
     is_hip = all(part.record.is_hip for part in parts)
-    return DataCheck(
-        dataset=(ABOUT_HIP if is_hip else ABOUT).dataset,
-        root=Path(root),
-        items=len(frames),
-        looked_into=len(found),
-        seed=seed,
-        lines=tuple(_advise_hip(line) if is_hip else line for line in checks.lines),
-        figure=figure,
-        failures=checks.failures(),
-    )
+    name, lines = (ABOUT_HIP if is_hip else ABOUT).dataset, map(_advise_hip, checks.lines) if is_hip else checks.lines
+    return DataCheck(name, Path(root), len(frames), len(found), seed, tuple(lines), figure, checks.failures())
 
 
 def _advise_hip(line: CheckLine) -> CheckLine:

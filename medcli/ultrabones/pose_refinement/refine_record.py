@@ -40,7 +40,7 @@ from medcli.ultrabones.geometry.image_to_ct import check_frame_size, corner_to_p
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.echo_distance import check_echoes, check_predictions
 from medcli.ultrabones.pose_refinement.refine_frame import Refinement, RefineSettings, refine_frame
-from medcli.ultrabones.pose_refinement.refine_together import refine_together
+from medcli.ultrabones.pose_refinement.refine_together import refine_together, unreadable
 from medcli.ultrabones.pose_refinement.refinement_report import (
     FRAMES,
     REPORT,
@@ -103,9 +103,9 @@ def refine_sweep(
     plan = plan_refinement(sweep, surfaces, settings, overwrite, way)
     if plan is None:
         return SweepRefinement(foreign=True)
-    poses, done, todo = read_poses(sweep, INITIAL), plan.done, plan.todo
+    poses = read_poses(sweep, INITIAL)
+    done, todo, failures = _retry_failed(sweep, poses, plan) if way == SWEEP else (plan.done, plan.todo, [])
     curve: Mapping[str, object] = {}
-    failures: Sequence[str] = ()
     if todo:
         with activity(f"{sweep.name}: computing distances to the meshes"):
             field = _field_for(todo, poses, surfaces, settings, workers, sweep.probe, *_GRIDS[way])
@@ -133,6 +133,17 @@ def refine_sweep(
     if not earlier or todo:
         write_summary(sweep.folder, made_from, result, curve)
     return result
+
+
+def _retry_failed(sweep: Sweep, poses: Poses, plan: RefinementPlan) -> tuple[dict[int, Row], list[int], list[str]]:
+    """Rows that count, frames to refine and failures of a sweep that is refined as one: all of it again if a frame that
+    failed can be read by now, else nothing."""
+    if not (plan.done and plan.todo):
+        return plan.done, plan.todo, []
+    failures = unreadable(sweep, poses, plan.todo)
+    if len(failures) == len(plan.todo):
+        return plan.done, [], failures
+    return {}, np.flatnonzero(sweep.rows >= 0).tolist(), []
 
 
 def _refine_each(

@@ -151,7 +151,7 @@ def _look(
         try:
             image = _read(sweep, poses, frame)
         except DataError as error:
-            return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
+            return _failed(sweep, frame, error)
         grey = frame_wise.odd_pixels(image)
         spacing = float(poses.spacing_mm[frame])
         used = frame_wise.usable_pixels(grey, poses.pose[frame], spacing, surfaces, settings, sweep.probe)
@@ -169,6 +169,21 @@ def _look(
             seen.append(one)
         advance(0.5)
     return seen, failures
+
+
+def unreadable(sweep: Sweep, poses: Poses, frames: Sequence[int]) -> list[str]:
+    """Why some of the frames cannot be refined, one line for each that cannot."""
+    failures = []
+    for frame in frames:
+        try:
+            _read(sweep, poses, frame)
+        except DataError as error:
+            failures.append(_failed(sweep, frame, error))
+    return failures
+
+
+def _failed(sweep: Sweep, frame: int, error: DataError) -> str:
+    return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
 
 
 def _read(sweep: Sweep, poses: Poses, frame: int) -> NDArray[np.uint8]:

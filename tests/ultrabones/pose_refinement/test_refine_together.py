@@ -148,6 +148,19 @@ def test_three_frames_and_a_gap(root: Path) -> None:
     assert outputs(root) == before
 
 
+def test_a_rerun_keeps_what_was_refined_beside_a_frame_that_fails(root: Path) -> None:
+    images = find_sweeps(root)[0].images
+    for image in images[5:]:
+        Path(image).unlink()
+    Path(images[2]).write_bytes(Path(images[2]).read_bytes()[:200])
+    found = refine(root)
+    assert (found.refined, len(found.failures)) == (4, 1)
+    before = outputs(root)
+    again = refine(root, overwrite=False)
+    assert (again.computed, again.refined, again.failures) == (0, 4, found.failures)
+    assert outputs(root) == before
+
+
 def test_unordered_and_repeated_rows_of_the_table_change_nothing(root: Path) -> None:
     for image in find_sweeps(root)[0].images[6:]:
         Path(image).unlink()
