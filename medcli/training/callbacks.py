@@ -211,7 +211,7 @@ class ShowProgress(pl.Callback):
         if trainer.is_global_zero:
             left = (self.epochs - trainer.current_epoch) * self.frames_per_epoch
             self._advance = self._open.enter_context(self.progress.task("training", left, "frames"))
-            compiles = isinstance(pl_module, RecordedModule) and pl_module.compiles()
+            compiles = isinstance(pl_module, RecordedModule) and pl_module.choice == "on"
             self._waits.enter_context(activity("compiling the network" if compiles else "starting"))
 
     def on_train_batch_end(

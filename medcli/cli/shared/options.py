@@ -165,7 +165,10 @@ Precision = Annotated[
 ]
 Compile = Annotated[
     Literal["auto", "on", "off"],
-    typer.Option("--compile", help="Compile the network (torch.compile); auto: on a GPU, for long runs."),
+    typer.Option(
+        "--compile",
+        help="auto: record the steps on a GPU as a CUDA graph; on: compile the network as well; off: neither.",
+    ),
 ]
 Resume = Annotated[
     str,

@@ -44,9 +44,12 @@ class Segmenter(FrameSegmenter):
         self.precision = precision
         self.batch_size = batch_size or (BATCH_SIZE_CPU if self.device == "cpu" else _BATCH_SIZE_GPU)
         network: Any = model.eval().requires_grad_(False)
-        if self.precision == "bf16":
+        is_on_cpu = self.device == "cpu"
+        if self.precision == "bf16" and is_on_cpu:
             _convolve_in_bf16(network)
-        self._type = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._type = torch.bfloat16 if self.precision == "bf16" and is_on_cpu else torch.float32
+        # A GPU normalises in one type alone, so that there torch converts between the layers.
+        self._converts = self.precision == "bf16" and not is_on_cpu
         self._model = network.to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
@@ -88,7 +91,8 @@ class Segmenter(FrameSegmenter):
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
 
-        with torch.inference_mode():
+        kind = torch.device(self.device).type
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self._converts):
             grey = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
             inputs = normalise(grey, self.metadata.mean, self.metadata.std).to(self._type)
             logits = self._model(inputs.contiguous(memory_format=torch.channels_last))
