@@ -133,7 +133,7 @@ TESTED_IN = {
     ),
     "ultrabones/reconstruction/test_reconstruct.py": (
         "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
-        "ultrabones/reconstruction/settings"
+        "ultrabones/reconstruction/mask_points ultrabones/reconstruction/settings"
     ),
     "ultrabones/registration/test_evaluate_registration.py": (
         "cli/evaluate/registration ultrabones/registration/record_clouds"

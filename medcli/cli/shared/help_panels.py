@@ -15,7 +15,7 @@ PANELS = {
         "--reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
         "--transform --phantom --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
-        "--ultrabones-root --veriserum-root --weights-root --runs"
+        "--ultrabones-root --ultrabones-hip-root --veriserum-root --weights-root --runs"
     ),
     "Source": (
         "--name --source --connection-string-file --container --revision --base-url --item --accept-license --timeout "
