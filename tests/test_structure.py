@@ -30,9 +30,10 @@ MAY_IMPORT = {
     "veriserum": _SHARED,
     "synthetic": _SHARED | _DATASETS,
     "workspace": _SHARED | _DATASETS,
+    "interchange": _SHARED | _DATASETS,
     "report": _SHARED | _DATASETS | {"workspace"},
     "demo": _SHARED | _DATASETS | {"workspace", "report", "synthetic"},
-    "cli": _SHARED | _DATASETS | {"workspace", "report", "synthetic", "demo"},
+    "cli": _SHARED | _DATASETS | {"workspace", "interchange", "report", "synthetic", "demo"},
     "__main__": {"cli"},
 }
 """What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all, which
@@ -133,6 +134,7 @@ TESTED_IN = {
         "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
         "ultrabones/reconstruction/settings"
     ),
+    "interchange/test_nnunet.py": "cli/convert/labelled interchange/notes",
     "ultrabones/registration/test_evaluate_registration.py": (
         "cli/evaluate/registration ultrabones/registration/record_clouds"
     ),

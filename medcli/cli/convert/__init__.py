@@ -1,0 +1,8 @@
+"""``medcli convert``: write data for other programs."""
+
+from medcli.cli.convert.labelled import coco, nnunet, yolo
+from medcli.cli.shared.multi_value_options import App
+
+app = App()
+for command in (nnunet, coco, yolo):
+    app.command(command.__name__.replace("_", "-"))(command)
