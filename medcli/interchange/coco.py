@@ -146,7 +146,8 @@ def annotation_of(mask: NDArray[np.bool_], polygons: bool) -> dict[str, Any]:
 
 
 def _content(done: Sequence[tuple[Any, dict[str, Any]]], about: DatasetCitation) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (row, found) in enumerate(done, start=1):
         images.append(
             {

@@ -51,6 +51,6 @@ def _column_of_hole(part: NDArray[np.bool_]) -> int | None:
 
 
 def _outline(part: NDArray[np.bool_]) -> NDArray[np.float64]:
-    fine = np.kron(part.astype(np.uint8), np.ones((_PARTS, _PARTS), np.uint8))
+    fine = part.astype(np.uint8).repeat(_PARTS, axis=0).repeat(_PARTS, axis=1)
     contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return np.asarray((contours[0][:, 0].astype(np.float64) + 0.5) / _PARTS)

@@ -1,8 +1,8 @@
 """Ultrasound frames and labels as a segmentation dataset of YOLO (``medcli convert yolo``).
 
 Source: the page *Instance segmentation datasets* of the documentation of Ultralytics. ``labels/train/NAME.txt`` has a
-line for each piece of bone: the class, then x y of a polygon's corners, as shares of width and height. The format has no
-holes and no run lengths: a closed outline is written in pieces (:mod:`medcli.interchange.mask_polygons`).
+line for each piece of bone: the class, then x y of a polygon's corners, as shares of width and height. The format has
+no holes and no run lengths: a closed outline is written in pieces (:mod:`medcli.interchange.mask_polygons`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """``medcli convert``: write data for other programs."""
 
 from medcli.cli.convert.labelled import coco, nnunet, yolo
+from medcli.cli.convert.tracked import plus, slicer_ultrabones
 from medcli.cli.shared.multi_value_options import App
 
 app = App()
-for command in (nnunet, coco, yolo):
+for command in (nnunet, coco, yolo, plus, slicer_ultrabones):
     app.command(command.__name__.replace("_", "-"))(command)

@@ -10,7 +10,8 @@ COMMANDS = ("Start", "Data", "Ultrasound", "X-ray", "Networks", "Results", "Comm
 """The panels of commands, in the order of a study; those of a group without panels are in the last."""
 PANELS = {
     "Data": (
-        "--root --specimens --train-specimens --val-specimens --test-specimens --cv --anatomies --anatomy --records --only --ids --id "
+        "--root --specimens --train-specimens --val-specimens --test-specimens --cv --anatomies "
+        "--anatomy --records --only --ids --id "
         "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --probe --poses --start --init "
         "--reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
@@ -32,7 +33,7 @@ PANELS = {
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
     "Output": (
         "--out --report --dest --format --quality --overlay --overlays --figure --normals --surface --layout "
-        "--single-file --polygons --dataset-id --skip-existing --overwrite --dry-run"
+        "--single-file --polygons --points --compress --dataset-id --skip-existing --overwrite --dry-run"
     ),
     "Every command": "--config --json --quiet --verbose --help",
 }

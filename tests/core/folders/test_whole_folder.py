@@ -14,9 +14,14 @@ def test_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path: Path) -> No
     out = tmp_path / "a b/ö"
     with replacing_folder(out) as part:
         (part / "old").touch()
-    with pytest.raises(ValueError), replacing_folder(out) as part:
-        (part / "new").touch()
-        raise ValueError
+
+    def fail() -> None:
+        with replacing_folder(out) as part:
+            (part / "new").touch()
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        fail()
     assert [path.name for path in out.iterdir()] == ["old"]
     with replacing_folder(out) as part:
         (part / "new").touch()
