@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from medcli.core.rigid_transforms import invert_rigid
+from medcli.interchange.implant_trials import ImplantSources, ImplantTrial, read_implant_trials
+from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.conftest import MadeOnce
 
@@ -18,3 +22,33 @@ def ultrasound(made_once: MadeOnce) -> Path:
     """Sweeps of five legs of three donors, with thin labels and closed outlines. Not to be changed."""
     settings = SweepSettings(frames=3, scale=0.25)
     return made_once("interchange-ultrasound", lambda root: make_ultrabones(root, SPECIMENS, settings=settings))
+
+
+@pytest.fixture(scope="session")
+def implants(made_once: MadeOnce) -> Path:
+    """Two trials of two pairs with the poses of femur 1 or 2 and a tibia. Not to be changed."""
+
+    def make(root: Path) -> None:
+        settings = {"frames_per_trial": 2, "calibrations": 2, "anatomies": (3, 6)}
+        make_veriserum(root, 4, both_poses=True, obsolete_every=0, **settings)
+
+    return made_once("interchange-implants", make)
+
+
+@pytest.fixture(scope="session")
+def trial(implants: Path) -> ImplantTrial:
+    """The first trial."""
+    return read_implant_trials(ImplantSources(implants), ["1"]).trials[0]
+
+
+@pytest.fixture(scope="session")
+def outlines(implants: Path, trial: ImplantTrial) -> dict[tuple[str, str, int], np.ndarray]:
+    """Plane, kind and frame -> points of the implant's outline in its own coordinates, (N, 3)."""
+    surfaces = read_implant_trials(ImplantSources(implants), ["1"]).study.surfaces
+    found = {}
+    for plane in ("bs", "fs"):
+        for kind, poses in trial.poses.items():
+            for frame, pose in enumerate(poses):
+                source = invert_rigid(pose) @ [*trial.cameras.camera(plane).source_mm, 1]
+                found[plane, kind, frame] = surfaces.implant(trial.anatomies[kind]).outline(source[:3])
+    return found

@@ -15,7 +15,7 @@ PANELS = {
         "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --probe --poses --start --init "
         "--reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
-        "--transform --phantom --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
+        "--transform --frames --phantom --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
         "--ultrabones-root --veriserum-root --weights-root --runs"
     ),
     "Source": (
