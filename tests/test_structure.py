@@ -120,7 +120,7 @@ TESTED_IN = {
         "ultrabones/pose_refinement/refine_record"
     ),
     "ultrabones/plus/test_import_plus.py": (
-        "cli/import_files ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
+        "cli/import_files/plus ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
     ),
     "ultrabones/probe_calibration/test_calibrate_probe.py": (
         "cli/calibrate_probe ultrabones/probe_calibration/least_squares "
@@ -134,7 +134,15 @@ TESTED_IN = {
         "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
         "ultrabones/reconstruction/settings"
     ),
+    "interchange/test_autoscoper_files.py": (
+        "cli/convert/implants cli/import_files/implant_poses interchange/implant_files interchange/implant_trials "
+        "interchange/imported_poses"
+    ),
     "interchange/test_nnunet.py": "cli/convert/labelled interchange/notes",
+    "interchange/test_opensim.py": "cli/convert/tables",
+    "interchange/test_plus_sequence.py": "cli/convert/tracked interchange/tracked_poses",
+    "interchange/test_publish_checkpoint.py": "cli/publish interchange/model_card",
+    "interchange/test_slicer_files.py": "interchange/slicer_sweep",
     "ultrabones/registration/test_evaluate_registration.py": (
         "cli/evaluate/registration ultrabones/registration/record_clouds"
     ),

@@ -48,6 +48,7 @@ class Root(VerbGroup):
         Verb("convert", "Results", "Write data and poses for other programs: nnU-Net, COCO, PLUS, 3D Slicer, …"),
         Verb("report", "Results", "Write one HTML page that shows a run to others."),
         Verb("export", "Results", "Write trained networks for other runtimes (ONNX).", "seg"),
+        Verb("publish", "Results", "Publish a checkpoint with its model card (Hugging Face Hub)."),
         Verb("checkpoint", "Results", "Inspect, convert and create checkpoints."),
     )
 

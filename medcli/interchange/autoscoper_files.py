@@ -1,7 +1,7 @@
 """Poses and cameras in the form of Autoscoper and XMALab: ``.tra`` and MayaCam 2.0.
 
 A ``.tra`` file has one line a frame: the 16 numbers of the matrix from the body to the world, row by row, separated by
-commas, in millimetres; 16 times ``NaN`` is a frame without a pose (Autoscoper's export: *matrix*, *row*, *comma*, *mm*).
+commas, in millimetres; 16 times ``NaN`` is a frame without a pose (Autoscoper's export as matrix, row, comma, mm).
 
 A MayaCam 2.0 file is a pinhole camera as OpenCV has it: ``image size`` (width, height), ``camera matrix`` K,
 ``rotation`` R and ``translation`` t: x = K (R p + t), with pixels counted from the centre of the top-left one, x to the
@@ -146,7 +146,9 @@ def read_tra(path: Path) -> NDArray[np.float64]:
         except ValueError:
             values = np.empty(0)
         if len(values) != 16:
-            hint = "export from Autoscoper as matrix, row, mm; six numbers (xyzypr) are not read" if len(values) else None
+            hint = (
+                "export from Autoscoper as matrix, row, mm; six numbers (xyzypr) are not read" if len(values) else None
+            )
             raise DataError(f"{path}, line {place}: expected 16 numbers, got {printable(line.strip())}", hint)
         pose = values.reshape(4, 4)
         if not np.isnan(values).any():

@@ -1,4 +1,4 @@
-"""``croissant.json`` of a data folder (``medcli convert croissant``): what is in it, in the form that data catalogues read.
+"""``croissant.json`` of a data folder (``medcli convert croissant``): what is in it, as data catalogues read it.
 
 Source: the Croissant format specification 1.0 (MLCommons). Files that a program reads by their columns are listed with
 their SHA-256; images are sets of files by pattern. ``croissant_frames.csv`` beside it is the index of the frames of
@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medcli import __version__
 from medcli.core.errors import DataError
-from medcli.core.files import check_output_folder, check_replaceable, make_output_folder, open_regular, write_json, write_text
+from medcli.core.files import (
+    check_output_folder,
+    check_replaceable,
+    make_output_folder,
+    open_regular,
+    write_json,
+    write_text,
+)
 from medcli.core.run_provenance import DatasetCitation, is_synthetic
 from medcli.core.secrets import redact
 from medcli.core.tables import csv_text, header_of, read_table_text
@@ -24,14 +31,11 @@ from medcli.core.tables import csv_text, header_of, read_table_text
 FILE = "croissant.json"
 FRAMES = "croissant_frames.csv"
 _CONFORMS = "http://mlcommons.org/croissant/1.0"
-_TERMS = {
-    **{name: f"cr:{name}" for name in (
-        "citeAs", "column", "extract", "field", "fileProperty", "fileObject", "fileSet", "format", "includes",
-        "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex", "repeated",
-        "replace", "samplingRate", "separator", "source", "subField", "transform", "equivalentProperty",
-    )},
-    "conformsTo": "dct:conformsTo",
-}  # fmt: skip
+_TERMS = (
+    *("citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty", "fileSet", "format"),
+    *("includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex"),
+    *("repeated", "replace", "samplingRate", "separator", "source", "subField", "transform"),
+)
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -39,7 +43,8 @@ _CONTEXT = {
     "rai": "http://mlcommons.org/croissant/RAI/",
     "dct": "http://purl.org/dc/terms/",
     "sc": "https://schema.org/",
-    **_TERMS,
+    **{name: f"cr:{name}" for name in _TERMS},
+    "conformsTo": "dct:conformsTo",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "examples": {"@id": "cr:examples", "@type": "@json"},
@@ -162,10 +167,10 @@ def _ultrasound(root: Path, path: Path) -> _Found:
     frames = index_frames(root)
     records = [Path(one) for one in dict.fromkeys(frames["record_dir"].tolist())]
     rows = []
-    for row in frames.itertuples(index=False):
-        cells = {name: getattr(row, name) for name in _INDEX[:5]}
-        paths = {name: _below(value, path) for name in ("image", "label", "label_full") if (value := getattr(row, name))}
-        rows.append({**dict.fromkeys(_INDEX, ""), **cells, **paths, "tracked": int(row.tracking >= 0)})
+    for row in frames.to_dict("records"):
+        paths = {name: _below(row[name], path) for name in ("image", "label", "label_full") if row[name]}
+        cells = {name: row[name] for name in _INDEX[:5]}
+        rows.append({**dict.fromkeys(_INDEX, ""), **cells, **paths, "tracked": int(row["tracking"] >= 0)})
     index = path.with_name(FRAMES)
     text = redact(csv_text(rows, _INDEX))
     folders = sorted({Path(one).parent.name for one in (*frames["label"], *frames["label_full"]) if one})
@@ -213,9 +218,7 @@ def _fluoroscopy(root: Path, path: Path) -> _Found:
             f"{root} is no data folder: neither records of UltraBones100k nor images or tables of Veriserum in it",
             "name the data folder",
         )
-    distribution = [
-        _file(name, _below(str(file), path), "text/csv", _sha256(file)) for name, file in tables.items()
-    ]
+    distribution = [_file(name, _below(str(file), path), "text/csv", _sha256(file)) for name, file in tables.items()]
     distribution += [
         _file(file.stem, _below(str(file), path), "model/stl", _sha256(file)) for file in contents.surfaces.values()
     ]
@@ -272,7 +275,7 @@ def _set(identity: str, pattern: str, kind: str) -> dict[str, Any]:
     }
 
 
-def _records(name: str, file: str, columns: Sequence[str], description: str) -> Mapping[str, Any]:
+def _records(name: str, file: str, columns: Sequence[str], description: str) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": f"{name}-records",

@@ -15,7 +15,7 @@ from medcli.core.mesh import write_stl
 from medcli.core.progress import SILENT, Progress
 from medcli.interchange.autoscoper_files import write_maya_cam, write_tra
 from medcli.interchange.implant_trials import FRAMES, ImplantSources, ImplantTrial, read_implant_trials, write_frames
-from medcli.interchange.jtml_files import HEADERS, write_calibration, write_jts
+from medcli.interchange.jtml_files import HEADERS, write_jointtrack_calibration, write_jts
 from medcli.interchange.notes import CONVERT_NOTE, check_convert_target
 from medcli.interchange.slicer_files import (
     TRANSFORM_SUFFIXES,
@@ -119,9 +119,7 @@ def convert_implants(
     done = []
     with progress.task(f"for {program}", len(found.trials), "trials") as advance:
         for trial in found.trials:
-            result = ConvertedTrial(
-                trial.name, out / trial.stem, len(trial.ids), trial.missing, dict(trial.anatomies)
-            )
+            result = ConvertedTrial(trial.name, out / trial.stem, len(trial.ids), trial.missing, dict(trial.anatomies))
             with replacing_folder(out / trial.stem) as part:
                 _WRITERS[program](part, trial, found.study, suffix, settings)
                 write_frames(part / FRAMES, trial)
@@ -146,7 +144,7 @@ def _for_jtml(
     for plane in PLANES:
         (part / plane).mkdir()
         camera = trial.cameras.camera(plane)
-        write_calibration(part / plane / "calibration.txt", camera, ImageGrid.calibrated(settings.size))
+        write_jointtrack_calibration(part / plane / "calibration.txt", camera, ImageGrid.calibrated(settings.size))
         for kind, poses in trial.poses.items():
             write_jts(part / plane / f"{kind}.{suffix}", poses, camera)
 

@@ -167,7 +167,9 @@ def _names(table: pd.DataFrame, study: VeriserumStudy) -> tuple[NDArray[np.objec
     trials = find_trials(table, study.contents)
     if trials.rule in table.columns:
         values = folder_index.whole_numbers(table[trials.rule])
-        return np.array([f"unnamed{row}" if pd.isna(v) else str(v) for row, v in enumerate(values)], object), trials.rule
+        return np.array(
+            [f"unnamed{row}" if pd.isna(v) else str(v) for row, v in enumerate(values)], object
+        ), trials.rule
     return np.array([str(number + 1) for number in trials.of.loc[table.index].tolist()], object), trials.rule
 
 

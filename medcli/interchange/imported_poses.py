@@ -18,7 +18,7 @@ from medcli.core.rigid_transforms import invert_rigid
 from medcli.core.tables import csv_text, read_dicts
 from medcli.interchange.autoscoper_files import camera_of, read_maya_cam, read_tra
 from medcli.interchange.implant_trials import FRAMES
-from medcli.interchange.jtml_files import JointTrackCamera, read_calibration, read_jts
+from medcli.interchange.jtml_files import JointTrackCamera, read_jointtrack_calibration, read_jts
 from medcli.veriserum.dataset.detector import PIXEL_MM, PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, SOURCES
 from medcli.veriserum.dataset.pose_tables import pose_numbers
@@ -93,7 +93,7 @@ def import_jtml(
         UsageError: see :func:`check_pose_files`.
     """
     check_pose_files(files, anatomies, out, overwrite)
-    camera = _camera_in(read_calibration(calibration), getattr(read_inter_plane(inter_plane), plane))
+    camera = _camera_in(read_jointtrack_calibration(calibration), getattr(read_inter_plane(inter_plane), plane))
     poses = [read_jts(path, camera) for path in files]
     return _write(files, anatomies, poses, out, frames, None)
 
@@ -125,8 +125,8 @@ def import_autoscoper(
 
 
 def _camera_in(found: JointTrackCamera, plane: Plane) -> Camera:
-    centre = np.array([-PIXEL_MM / 2, PIXEL_MM / 2])  # of a calibrated image of any size
-    return Camera(plane, centre + [found.right_mm, found.up_mm], found.distance_mm)
+    principal_point = np.array([found.right_mm - PIXEL_MM / 2, found.up_mm + PIXEL_MM / 2])  # for images of any size
+    return Camera(plane, principal_point, found.distance_mm)
 
 
 def _moved(camera: Camera, matrix: NDArray[np.float64]) -> Camera:

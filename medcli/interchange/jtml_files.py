@@ -1,8 +1,8 @@
 """Poses and cameras in the form of JointTrack and JointTrack Machine Learning (JTML): ``.jts``, ``.jtak``, calibration.
 
-A text file of poses begins with ``JT_EULER_312`` (``.jts``, JointTrack) or ``JTA_EULER_KINEMATICS`` (``.jtak``, JTML; it
-reads both); the second line names the columns; then one line an image: x, y, z in millimetres and the angles about z,
-x and y in degrees, R = Rz Rx Ry, separated by commas. ``NOT_OPTIMIZED`` in place of x is an image without a pose.
+A text file of poses begins with ``JT_EULER_312`` (``.jts``, JointTrack) or ``JTA_EULER_KINEMATICS`` (``.jtak``, JTML,
+which reads both); the second line names the columns; then one line an image: x, y, z in millimetres and the angles
+about z, x and y in degrees, R = Rz Rx Ry, separated by commas. ``NOT_OPTIMIZED`` in place of x: no pose.
 
 A calibration is ``JT_INTCALIB`` and four lines: distance of source and image, offset of the principal point from the
 centre of the image to the right and up, and size of a pixel, all in millimetres.
@@ -120,14 +120,14 @@ def joint_track_camera(camera: Camera, grid: ImageGrid) -> JointTrackCamera:
     return JointTrackCamera(camera.distance_mm, float(right), float(up), grid.pixel_mm)
 
 
-def write_calibration(path: Path, camera: Camera, grid: ImageGrid) -> None:
+def write_jointtrack_calibration(path: Path, camera: Camera, grid: ImageGrid) -> None:
     """Write the calibration of a plane for images on ``grid``."""
     found = joint_track_camera(camera, grid)
     numbers = (found.distance_mm, found.right_mm, found.up_mm, found.pixel_mm)
     write_text(path, "\n".join([_CALIBRATIONS[0], *(f"{value:.9g}" for value in numbers)]) + "\n")
 
 
-def read_calibration(path: Path) -> JointTrackCamera:
+def read_jointtrack_calibration(path: Path) -> JointTrackCamera:
     """A calibration of one plane.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A record as a sequence file of the PLUS toolkit, ``.igs.mha`` (``medcli convert plus``); ``medcli import plus`` reads it.
+"""A record as a sequence file of the PLUS toolkit, ``.igs.mha`` (``medcli convert plus``).
 
 Source: the pages *Sequence file* and *Ultrasound image orientation* of the PLUS toolkit's user manual, and the MetaIO
 format. Each frame has ``ProbeToReference``, the pose of the probe's marker (Reference is CT, for UltraBones100k), and
@@ -136,7 +136,7 @@ def image_to_probe_of(record: TrackedRecord) -> NDArray[np.float64]:
 
 
 def _common_size(record: TrackedRecord) -> tuple[int, int]:
-    sizes = {}
+    sizes: dict[tuple[int, int], str] = {}
     for image in record.images:
         sizes.setdefault(read_size(image), image)
     if len(sizes) > 1:

@@ -64,9 +64,7 @@ def write_transform(path: Path, pose: NDArray[np.float64]) -> None:
     sitk.WriteTransform(transform, str(path))
 
 
-def write_transform_sequence(
-    path: Path, name: str, poses: NDArray[np.float64], times_s: Sequence[float]
-) -> None:
+def write_transform_sequence(path: Path, name: str, poses: NDArray[np.float64], times_s: Sequence[float]) -> None:
     """Write poses over time, ``.seq.mha``; frames without a pose are left out.
 
     Args:

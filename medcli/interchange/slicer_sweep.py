@@ -1,4 +1,4 @@
-"""Tracked ultrasound for 3D Slicer: poses of the probe, points of bone, meshes (``medcli convert slicer-ultrabones``)."""
+"""Tracked ultrasound for 3D Slicer (``medcli convert slicer-ultrabones``): poses, points of bone, meshes."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _points(found: TrackedRecords, sweep: Sweep, settings: SlicerSweepSettings) 
         return np.empty((0, 3))
     cloud = cloud_of([sweep], settings.mask, found.poses).points
     chosen = np.linspace(0, len(cloud) - 1, min(settings.points, len(cloud))).round().astype(int)
-    return cloud[chosen]
+    return np.asarray(cloud[chosen])
 
 
 def _meshes(sweep: Sweep, settings: SlicerSweepSettings) -> list[Path]:

@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcli.core.errors import DataError
+from medcli.cli.import_files import implant_poses
+from medcli.cli.shared.verbs import Verb
+from medcli.core.errors import DataError, UsageError
 from medcli.core.rigid_transforms import rigid_transform
 from medcli.interchange.autoscoper_files import read_maya_cam, read_tra
 from medcli.interchange.implant_trials import ImplantTrial
+from medcli.interchange.imported_poses import import_autoscoper
 from medcli.veriserum.geometry.biplane import ImageGrid
 from tests.conftest import Ran
 from tests.support.knees import POSE_TABLE
@@ -95,6 +98,8 @@ def test_poses_and_cameras_come_back_from_another_world(
     ran = medcli(*words[:-1], *cameras, "--out", tmp_path / "in2")
     assert ran.code == 2
     assert "2 files and 1 implant" in ran.err
+    with pytest.raises(UsageError, match="1 camera, expected two"):
+        import_autoscoper([folder / "femur.tra"], [2], [folder / "mayacam_bs.txt"], tmp_path / "in2")
 
 
 IDENTITY = "1,0,0,10,0,1,0,20,0,0,1,30,0,0,0,1\n"
@@ -117,6 +122,12 @@ def test_bad_poses_are_refused(line: str, said: str, tmp_path: Path) -> None:
         read_tra(path)
     assert said in f"{caught.value.message} {caught.value.hint}"
     assert "Öl.tra" in caught.value.message
+
+
+def test_both_are_verbs_of_import() -> None:
+    assert {implant_poses.jtml.__name__, implant_poses.autoscoper.__name__} <= Verb(
+        "import", "Data", "", module="import_files"
+    ).load().commands.keys()
 
 
 def test_bad_cameras_are_refused(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:

@@ -10,10 +10,16 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import DataError
+from medcli.interchange.autoscoper_files import write_maya_cam, write_tra
 from medcli.interchange.implant_trials import ImplantTrial
-from medcli.interchange.jtml_files import read_calibration, read_jts, write_jts
-from medcli.veriserum.geometry.biplane import ImageGrid
-from tests.conftest import Ran
+from medcli.interchange.jtml_files import (
+    read_jointtrack_calibration,
+    read_jts,
+    write_jointtrack_calibration,
+    write_jts,
+)
+from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, SourceIntensifier
+from tests.conftest import REPOSITORY, Ran
 from tests.support.knees import POSE_TABLE
 
 POSE_COLUMNS = ["tx", "ty", "tz", "rz", "rx", "ry"]
@@ -77,10 +83,29 @@ def test_the_numbers_of_plane_bs_are_the_table_s_but_for_the_origin(
     assert np.allclose(rows, mine[POSE_COLUMNS], atol=1e-6)
 
 
+def test_the_worked_example_of_the_documentation(tmp_path: Path) -> None:
+    """Its numbers are printed in docs/convert.md; the check there is by hand."""
+    page = (REPOSITORY / "docs/convert.md").read_text("utf-8")
+    cameras = DualPlane.from_calibration(SourceIntensifier(4, -5, 1850, -10, 0, 1860))
+    pose = cameras.pose_matrix([-20, -10, 350], [10, 5, -90])
+    write_jts(tmp_path / "a.jts", pose[None], cameras.bs)
+    write_jointtrack_calibration(tmp_path / "c.txt", cameras.bs, ImageGrid.calibrated(512))
+    write_maya_cam(tmp_path / "m.txt", cameras.bs, ImageGrid.calibrated(512))
+    write_tra(tmp_path / "a.tra", pose[None])
+    for name in ("a.jts", "c.txt", "m.txt"):
+        assert f"```text\n{(tmp_path / name).read_text()}```" in page
+    assert (tmp_path / "a.tra").read_text()[:100] in page
+    world = pose @ [30, 0, 0, 1]
+    (pixel,) = ImageGrid.calibrated(512).to_pixels(cameras.bs.project(world[None, :3]))
+    assert np.allclose(world[:3], [-19.546, -12.575, 379.886], atol=5e-4)
+    assert np.allclose(pixel, [219.208, 276.328], atol=5e-4)
+    assert np.allclose(world[:3] - cameras.bs.source_mm, [-23.546, -7.575, -1470.114], atol=5e-4)
+    assert (4.1125 + 1850 * 23.546 / -1470.114) / 0.703125 + 255.5 == pytest.approx(219.208, abs=1e-3)
+    assert 2631.111 * -23.546 / 1470.114 + 261.349 == pytest.approx(219.208, abs=1e-3)
+
+
 @pytest.mark.parametrize("plane", ["bs", "fs"])
-def test_both_components_come_back(
-    plane: str, implants: Path, medcli: Callable[..., Ran], tmp_path: Path
-) -> None:
+def test_both_components_come_back(plane: str, implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
     assert medcli("convert", "jtml", "--root", implants, "--out", tmp_path / "Kniegelenk ö").code == 0
     folder = tmp_path / f"Kniegelenk ö/trial_000001/{plane}"
     text = (folder / "femur.jts").read_text().splitlines()
@@ -127,8 +152,12 @@ def test_separators_of_other_programs_and_bad_calibrations(trial: ImplantTrial, 
     tabs = path.read_text().replace(",", ",\t").replace("\n", ",\r\n").replace("KINEMATICS,", "KINEMATICS")
     path.write_text(tabs)  # as JTML writes them
     assert np.allclose(read_jts(path, trial.cameras.bs), trial.poses["femur"], atol=1e-6)
-    for text, said in (("JT_INTCALIB 1000 0 0 0", "size of a pixel"), ("JT_INTCALIB 1000 0", "two offsets"),
-                       ("image size", "expected JT_INTCALIB"), ("JT_INTCALIB 1 0 0 0.3", "distance is 1 mm")):  # fmt: skip
+    for text, said in (
+        ("JT_INTCALIB 1000 0 0 0", "size of a pixel"),
+        ("JT_INTCALIB 1000 0", "two offsets"),
+        ("image size", "expected JT_INTCALIB"),
+        ("JT_INTCALIB 1 0 0 0.3", "distance is 1 mm"),
+    ):
         path.write_text(text)
         with pytest.raises(DataError, match=said):
-            read_calibration(path)
+            read_jointtrack_calibration(path)

@@ -12,7 +12,6 @@ import pandas as pd
 from tests.conftest import Ran
 
 
-
 def read_mot(path: Path) -> tuple[dict[str, str], pd.DataFrame]:
     """Name; lines key=value; anything; endheader; then a table separated by tabs, beginning with time."""
     head, _, body = path.read_text().partition("\nendheader\n")

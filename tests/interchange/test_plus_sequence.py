@@ -59,7 +59,7 @@ def test_others_read_the_frames_and_poses(
     calibration = Rotation.from_euler("xyz", [92.48865621, -0.46874914, 179.2277322], degrees=True)
     there = calibration.apply([10.5 * row.space_factor, 20.5 * row.space_factor, 0])
     at_marker = matrix(fields["Seq_Frame0000_ImageToProbeTransform"]) @ [10, 20, 0, 1]
-    assert np.allclose(at_marker[:3], there + [26.44694442, -0.52572229, 128.00100047], atol=1e-6)
+    assert np.allclose(at_marker[:3] - there, [26.44694442, -0.52572229, 128.00100047], atol=1e-6)
     sitk = pytest.importorskip("SimpleITK")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(tmp_path / "out" / NAME))

@@ -180,7 +180,12 @@ def _show(output: Output, result: ConvertedTrials) -> None:
     output.table(
         ["trial", "frames", "missing poses", "implants"],
         [
-            [one.trial, one.frames, one.missing, ", ".join(f"{kind} {number}" for kind, number in one.anatomies.items())]
+            [
+                one.trial,
+                one.frames,
+                one.missing,
+                ", ".join(f"{kind} {number}" for kind, number in one.anatomies.items()),
+            ]
             for one in result.trials[:_MOST_ROWS]
         ],
     )

@@ -61,7 +61,8 @@ def nnunet(
     \b
     All labelled frames; then with the published test specimens put aside:
       medcli convert nnunet --out nnUNet_raw
-      medcli convert nnunet --out nnUNet_raw --dataset-id 101 --test-specimens 2 7 8
+      medcli convert nnunet --out nnUNet_raw --dataset-id 101 \\
+        --test-specimens 2 7 8
     """
     from medcli.interchange.nnunet import nnunet_folder
 

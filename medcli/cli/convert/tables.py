@@ -22,10 +22,11 @@ def opensim(
     output: Output,
     run: Annotated[
         Path,
-        typer.Argument(metavar="[RUN]", help="Folder of medcli kinematics veriserum, or a table like its kinematics.csv."),
+        typer.Argument(metavar="[RUN]", help="Folder of medcli kinematics, or a table like its kinematics.csv."),
     ] = options.RUNS / "kinematics",
     trials: Annotated[
-        list[str] | None, typer.Option("--trials", metavar="NAME", help="Only these trials: 3 7, as the table names them.")
+        list[str] | None,
+        typer.Option("--trials", metavar="NAME", help="Only these trials, as the table names them: 3 7."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the files, one a trial.")] = Path("opensim"),
     overwrite: options.Overwrite = False,

@@ -51,9 +51,7 @@ def plus(
         check(check_output_folder, out)
     from medcli.interchange.plus_sequence import convert_to_plus
 
-    result = convert_to_plus(
-        root, out, specimens, records, poses, probe, compress, overwrite, output.progress()
-    )
+    result = convert_to_plus(root, out, specimens, records, poses, probe, compress, overwrite, output.progress())
     output.finish(result, lambda done: _show_plus(output, done))
 
 

@@ -44,9 +44,9 @@ def jtml(
     Poses are taken from the frame of their plane, at its source, to the world. Frames without a pose are left out.
 
     \b
-    Both components of a trial that medcli convert jtml wrote, after a correction; then their motion:
-      medcli import jtml jtml/trial_000001/bs/femur.jts jtml/trial_000001/bs/tibia.jts \\
-        --anatomies 1 3 --calibration jtml/trial_000001/bs/calibration.txt
+    A trial that medcli convert jtml wrote, after a correction; then its motion:
+      medcli import jtml bs/femur.jts bs/tibia.jts --anatomies 1 3 \\
+        --calibration bs/calibration.txt
       medcli kinematics veriserum --poses imported/poses.csv
     """
     with refusals() as check:
@@ -78,9 +78,9 @@ def autoscoper(
     inter_plane.json, which other commands read.
 
     \b
-    A trial that medcli convert autoscoper wrote, after a correction; then its motion:
-      medcli import autoscoper autoscoper/trial_000001/femur.tra autoscoper/trial_000001/tibia.tra \\
-        --anatomies 1 3 --calibration autoscoper/trial_000001/mayacam_bs.txt autoscoper/trial_000001/mayacam_fs.txt
+    A trial that medcli convert autoscoper wrote, after a correction:
+      medcli import autoscoper femur.tra tibia.tra --anatomies 1 3 \\
+        --calibration mayacam_bs.txt mayacam_fs.txt
       medcli kinematics veriserum --poses imported/poses.csv
     """
     with refusals() as check:

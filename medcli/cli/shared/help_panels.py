@@ -15,12 +15,13 @@ PANELS = {
         "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --probe --poses --start --init "
         "--reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
-        "--transform --frames --phantom --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
+        "--transform --frames --phantom --implants --axes --trials --side --frame-rate --pair "
+        "--plane --planes --skip-obsolete "
         "--ultrabones-root --veriserum-root --weights-root --runs"
     ),
     "Source": (
-        "--name --source --connection-string-file --container --revision --base-url --item --accept-license --timeout "
-        "--retries --verify"
+        "--name --repository --source --connection-string-file --container --revision --base-url --item "
+        "--accept-license --timeout --retries --verify"
     ),
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
     "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
@@ -33,7 +34,8 @@ PANELS = {
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
     "Output": (
         "--out --report --dest --format --quality --overlay --overlays --figure --normals --surface --layout "
-        "--single-file --polygons --points --compress --dataset-id --skip-existing --overwrite --dry-run"
+        "--single-file --polygons --points --compress --dataset-id --evaluation "
+        "--private --push --yes --skip-existing --overwrite --dry-run"
     ),
     "Every command": "--config --json --quiet --verbose --help",
 }
