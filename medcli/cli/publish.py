@@ -46,9 +46,9 @@ def checkpoint(
 
     \b
     Look at the card first; then send it:
-      medcli publish checkpoint runs/seg/fpn-resnet34/best.safetensors --repository me/bone \\
+      medcli publish checkpoint best.safetensors --repository me/bone \\
         --evaluation runs/evaluate/seg
-      medcli publish checkpoint runs/seg/fpn-resnet34/best.safetensors --repository me/bone --push
+      medcli publish checkpoint best.safetensors --repository me/bone --push
     """
     from medcli.interchange.model_card import read_carded
     from medcli.interchange.publish_checkpoint import check_repository, token_of_environment

@@ -48,10 +48,10 @@ def jtml(
     out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each trial.")] = Path("jtml"),
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write poses of implants and cameras for JointTrack and JTML.
+    """Write poses of implants and cameras for JTML.
 
-    For each plane a calibration and the poses of each component, a line for each image; frames.csv has their ids.
-    medcli import jtml makes a table of them again.
+    For JointTrack as well. For each plane a calibration and the poses of each component, a line for each image;
+    frames.csv has their ids. medcli import jtml makes a table of them again.
 
     \b
     Every trial; and calibrated images that JTML reads:
@@ -77,10 +77,10 @@ def autoscoper(
     ),
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write poses of implants and cameras for Autoscoper and XMALab.
+    """Write poses of implants and cameras for Autoscoper.
 
-    A .tra file of each component, and a MayaCam 2.0 file of each plane. medcli import autoscoper makes a table of them
-    again.
+    A .tra file of each component, and a MayaCam 2.0 file of each plane, which XMALab reads too. medcli import
+    autoscoper makes a table of them again.
 
     \b
     Every trial, for calibrated images of 1024 pixels:
@@ -116,10 +116,10 @@ def slicer_veriserum(
     ),
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write poses of implants for 3D Slicer: sequences, transforms, meshes, planes.
+    """Write poses and meshes of implants for 3D Slicer.
 
-    FemurToWorld and TibiaToWorld, the meshes in their own coordinates, and markups of both sources and image planes.
-    The world is plane bs, taken as LPS.
+    FemurToWorld and TibiaToWorld as sequences and single transforms, the meshes in their own coordinates, and markups
+    of both sources and image planes. The world is plane bs, taken as LPS.
 
     \b
     A trial; drag its folder into Slicer, and put each mesh under its transform:

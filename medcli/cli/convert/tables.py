@@ -58,7 +58,7 @@ def croissant(
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Describe a data folder in Croissant, the form of data catalogues.
+    """Describe a data folder for data catalogues (Croissant).
 
     Tables and meshes with their SHA-256, images as sets of files, the columns of tables as records. Paths are relative
     to the file.

@@ -36,14 +36,14 @@ def plus(
     out: Annotated[Path, typer.Option("--out", help="Folder of the files, one a record.")] = Path("plus"),
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write records as sequence files of the PLUS toolkit (.igs.mha).
+    """Write records as sequence files of PLUS (.igs.mha).
 
     Every frame with ProbeToReference, its pose in CT, and ImageToProbe. medcli import plus makes records of them again.
 
     \b
     The records of a specimen; then one, with the poses as tracked:
       medcli convert plus --specimens 2
-      medcli convert plus --specimens 2 --records 1 --poses initial --out plus-initial
+      medcli convert plus --specimens 2 --records 1 --poses initial --out one
     """
     with refusals() as check:
         check(find_probe, probe)
@@ -75,7 +75,7 @@ def slicer_ultrabones(
     ),
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write records for 3D Slicer: poses, points of bone, meshes.
+    """Write records for 3D Slicer: poses, points, meshes.
 
     ProbeToReference as a sequence and as single transforms, ImageToProbe, points as markups, and the CT meshes. CT
     coordinates are taken as LPS, as Slicer takes those of a mesh.

@@ -72,7 +72,7 @@ def autoscoper(
     out: OutFolder = Path("imported"),
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Make a table of poses, with both cameras, of files of Autoscoper.
+    """Make a table of poses of files of Autoscoper, with cameras.
 
     The world may be any: it becomes that of plane bs. Beside poses.csv are source_int_calibration.csv and
     inter_plane.json, which other commands read.
