@@ -5,16 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from medcli.core.rigid_transforms import invert_rigid
 from medcli.interchange.implant_trials import ImplantSources, ImplantTrial, read_implant_trials
-from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.conftest import MadeOnce
+from tests.support import knees
 
 SPECIMENS = (2, 5, 7, 8, 9)
 """5 and 7 are two legs of one donor, and so are 8 and 9."""
+SOURCE = {
+    "principalp_h_bs": 3.66892,
+    "principalp_v_bs": -4.88717,
+    "sid_bs": 1855.72,
+    "principalp_h_fs": -9.8319,
+    "principalp_v_fs": 0.22845,
+    "sid_fs": 1852.25,
+}
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +35,12 @@ def ultrasound(made_once: MadeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def implants(made_once: MadeOnce) -> Path:
-    """Two trials of two pairs with the poses of femur 1 or 2 and a tibia. Not to be changed."""
+    """Two trials of two moments with the poses of femur 1 and tibia 3, without images. Not to be changed."""
 
     def make(root: Path) -> None:
-        settings = {"frames_per_trial": 2, "calibrations": 2, "anatomies": (3, 6)}
-        make_veriserum(root, 4, both_poses=True, obsolete_every=0, **settings)
+        rows = knees.pose_rows(knees.draw_knees(2, 2)).round(5).assign(source_int_calibration_id=1)
+        knees.write_knees(root, rows)
+        pd.DataFrame([{"id": 1, **SOURCE}]).to_csv(root / "csv_files/source_int_calibration_reloaded.csv", index=False)
 
     return made_once("interchange-implants", make)
 

@@ -74,7 +74,7 @@ def test_poses_and_cameras_come_back_from_another_world(
         lines[9:12] = [",".join(map(repr, row)) for row in moved.tolist()]
         lines[14:17] = map(repr, place.tolist())
         path.write_text("\r\n".join(lines))
-    words = ["import", "autoscoper", folder / "femur.tra", folder / "tibia.tra", "--anatomies", "2", "3"]
+    words = ["import", "autoscoper", folder / "femur.tra", folder / "tibia.tra", "--anatomies", "1", "3"]
     cameras = ["--calibration", folder / "mayacam_bs.txt", folder / "mayacam_fs.txt"]
     ran = medcli(*words, *cameras, "--out", tmp_path / "in", "--json")
     assert ran.code == 0, ran.err
@@ -99,7 +99,7 @@ def test_poses_and_cameras_come_back_from_another_world(
     assert ran.code == 2
     assert "2 files and 1 implant" in ran.err
     with pytest.raises(UsageError, match="1 camera, expected two"):
-        import_autoscoper([folder / "femur.tra"], [2], [folder / "mayacam_bs.txt"], tmp_path / "in2")
+        import_autoscoper([folder / "femur.tra"], [1], [folder / "mayacam_bs.txt"], tmp_path / "in2")
 
 
 IDENTITY = "1,0,0,10,0,1,0,20,0,0,1,30,0,0,0,1\n"

@@ -111,7 +111,7 @@ def test_both_components_come_back(plane: str, implants: Path, medcli: Callable[
     text = (folder / "femur.jts").read_text().splitlines()
     text[2] = ",".join(["NOT_OPTIMIZED", *["0"] * 5])  # a frame that was not matched
     (folder / "femur.jts").write_text("\n".join(text))
-    anatomies = ["--anatomies", "2", "3", "--calibration", folder / "calibration.txt", "--plane", plane]
+    anatomies = ["--anatomies", "1", "3", "--calibration", folder / "calibration.txt", "--plane", plane]
     words = ["import", "jtml", folder / "femur.jts", folder / "tibia.jts", *anatomies, "--out", tmp_path / "in"]
     ran = medcli(*words)
     assert ran.code == 0, ran.err

@@ -6,12 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from medcli.core.json_text import read_object
+from medcli.core.json_text import read_object, to_json
+from medcli.training.weights import HEADER_KEY
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
 from tests.conftest import Ran
 from tests.support.report_folders import evaluation, write
-from tests.support.run_folders import write_checkpoint
 from tests.support.servers import Trouble, UploadHub
 
 REPOSITORY = "someone/bone-1"
@@ -31,7 +35,14 @@ def upload_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Uplo
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("run") / "best.safetensors", split={"train": [1, 3], "val": [5]})
+    path = tmp_path_factory.mktemp("run") / "best.safetensors"
+    return save(path, Metadata(splits={"train": [1, 3], "val": [5]}))
+
+
+def save(path: Path, metadata: Metadata | PoseMetadata) -> Path:
+    """A checkpoint that says what it is, with weights of no network, and without loading torch."""
+    save_file({"weight": np.zeros(2, np.float32)}, path, {HEADER_KEY: to_json(metadata)})
+    return path
 
 
 def evaluated(folder: Path, train: list[int]) -> Path:
@@ -119,14 +130,8 @@ def test_what_cannot_be_published(checkpoint: Path, medcli: Callable[..., Ran], 
 def test_a_pose_network_says_its_data_are_not_for_commerce(
     medcli: Callable[..., Ran], upload_hub: UploadHub, tmp_path: Path
 ) -> None:
-    from medcli.training.weights import save_weights
-    from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
-
-    torch = pytest.importorskip("torch")
-    from medcli.core.json_text import to_json
-
     metadata = PoseMetadata("resnet18", 64, (1,), (0.0,) * 6, splits={"train": "1-10", "val": "11-12"})
-    path = save_weights(tmp_path / "best.safetensors", torch.nn.Linear(2, 1), to_json(metadata))
+    path = save(tmp_path / "best.safetensors", metadata)
     errors = {"in_plane_bs_mm": {"median": 5.45}}
     found = write(tmp_path / "e/evaluation.json", {"pairs": 70, "errors": errors, "schema": "medcli.evaluate.pose.v1"})
     ran = medcli("publish", "checkpoint", path, "--repository", REPOSITORY, "--evaluation", found.parent)

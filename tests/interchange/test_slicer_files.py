@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from medcli.core.errors import DataError
+from medcli.interchange.implant_trials import ImplantTrial
 from medcli.interchange.slicer_files import write_markups, write_transform, write_transform_sequence
 from tests.conftest import Ran
 from tests.interchange.test_plus_sequence import fields_of, matrix
@@ -86,3 +87,28 @@ def test_a_record_in_slicer_s_scene(ultrasound: Path, medcli: Callable[..., Ran]
     gaps = np.linalg.norm(points[:, None] - corners["c"].reshape(-1, 3)[None], axis=2).min(axis=1)
     assert np.median(gaps) < 3  # to the nearest corner of a triangle
     assert medcli(*words, "--out", tmp_path).code == 2
+
+
+def test_implants_in_slicer_s_scene(
+    implants: Path, trial: ImplantTrial, medcli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    """Sequence and single transforms are one pose, which puts the mesh where the cameras see it."""
+    sitk = pytest.importorskip("SimpleITK")
+    words = ("convert", "slicer-veriserum", "--root", implants, "--trials", "1", "--frame-rate", "10")
+    ran = medcli(*words, "--format", "h5", "--out", tmp_path)
+    assert ran.code == 0, ran.err
+    out = tmp_path / "trial_000001"
+    fields, _ = fields_of(out / "TibiaToWorld.seq.mha")
+    point = np.array([3.0, -4.0, 5.0])
+    for frame, number in enumerate(trial.ids):
+        world = trial.poses["tibia"][frame] @ [*point, 1]
+        single = sitk.ReadTransform(str(out / f"transforms/TibiaToWorld_{number:06d}.h5")).GetInverse()
+        assert np.allclose(single.TransformPoint(point.tolist()), world[:3], atol=1e-9)
+        in_scene = matrix(fields[f"Seq_Frame000{frame}_TibiaToWorldTransform"])
+        assert np.allclose(in_scene @ [-3, 4, 5, 1], [-world[0], -world[1], world[2], 1], atol=1e-9)
+        assert float(fields[f"Seq_Frame000{frame}_Timestamp"]) == pytest.approx(0.1 * frame)
+    (markups,) = json.loads((out / "planes.mrk.json").read_text())["markups"]
+    places = {one["label"]: one["position"] for one in markups["controlPoints"]}
+    assert np.allclose(places["source fs"], trial.cameras.fs.source_mm)
+    assert np.allclose(places["bs top left"], [-180, 180, 0])
+    assert (out / "femur.stl").stat().st_size > 1000
