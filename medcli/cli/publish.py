@@ -11,6 +11,7 @@ from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.refusals import refusals
+from medcli.interchange.notes import check_repository, token_of_environment
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ def checkpoint(
       medcli publish checkpoint best.safetensors --repository me/bone --push
     """
     from medcli.interchange.model_card import read_carded
-    from medcli.interchange.publish_checkpoint import check_repository, token_of_environment
 
     with refusals() as check:
         check(check_repository, repository)

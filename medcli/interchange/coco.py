@@ -20,7 +20,7 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import DatasetCitation
 from medcli.interchange.labelled_frames import convert_each, copy_frame, find_labelled, one_fold, read_label_of
 from medcli.interchange.mask_polygons import mask_polygons
-from medcli.interchange.notes import CONVERT_NOTE, check_convert_target, check_converter
+from medcli.interchange.notes import CONVERT_NOTE, check_coco_packages, check_convert_target
 
 _BONE = 1
 
@@ -50,15 +50,6 @@ class CocoDataset:
     unknown_donors: tuple[int, ...]
     failures: tuple[str, ...] = ()
     schema: str = "medcli.convert-coco.v1"
-
-
-def check_coco_packages() -> None:
-    """Make sure that pycocotools is installed.
-
-    Raises:
-        MedcliError: it is not.
-    """
-    check_converter("pycocotools", "pycocotools")
 
 
 def convert_to_coco(

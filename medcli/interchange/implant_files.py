@@ -16,10 +16,9 @@ from medcli.core.progress import SILENT, Progress
 from medcli.interchange.autoscoper_files import write_maya_cam, write_tra
 from medcli.interchange.implant_trials import FRAMES, ImplantSources, ImplantTrial, read_implant_trials, write_frames
 from medcli.interchange.jtml_files import HEADERS, write_jointtrack_calibration, write_jts
-from medcli.interchange.notes import CONVERT_NOTE, check_convert_target
+from medcli.interchange.notes import CONVERT_NOTE, check_convert_target, check_slicer_packages
 from medcli.interchange.slicer_files import (
     TRANSFORM_SUFFIXES,
-    check_slicer_packages,
     write_markups,
     write_transform,
     write_transform_sequence,

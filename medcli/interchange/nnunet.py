@@ -8,7 +8,6 @@ from the folder of the same name below ``nnUNet_preprocessed``, once the dataset
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from medcli.core.errors import UsageError
 from medcli.core.files import usable_cores, write_json
 from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.image_io import write_image
@@ -32,9 +30,8 @@ from medcli.interchange.labelled_frames import (
     read_label_of,
     specimen_in,
 )
-from medcli.interchange.notes import CONVERT_NOTE, check_convert_target, check_plain_name
+from medcli.interchange.notes import CONVERT_NOTE, check_convert_target
 
-RAW_VARIABLE = "nnUNet_raw"
 SPLITS = "splits_final.json"
 _SIDES = {"train": "Tr", "test": "Ts"}
 
@@ -64,23 +61,6 @@ class NnunetDataset:
     unknown_donors: tuple[int, ...]
     failures: tuple[str, ...] = ()
     schema: str = "medcli.convert-nnunet.v1"
-
-
-def nnunet_folder(out: Path | None, number: int, name: str) -> Path:
-    """The dataset's folder in ``out``; None: in the folder of the variable ``nnUNet_raw``.
-
-    Raises:
-        UsageError: neither is given, or the name or number is none that nnU-Net takes.
-    """
-    check_plain_name(name, "--name")
-    if not 1 <= number <= 999:
-        raise UsageError(f"--dataset-id is {number}, nnU-Net numbers datasets from 1 to 999")
-    base = out or (Path(os.environ[RAW_VARIABLE]) if os.environ.get(RAW_VARIABLE) else None)
-    if base is None:
-        raise UsageError(
-            f"no folder for the dataset: neither --out nor the variable {RAW_VARIABLE} is given", "--out nnUNet_raw"
-        )
-    return base / f"Dataset{number:03d}_{name}"
 
 
 def convert_to_nnunet(

@@ -7,7 +7,6 @@ by huggingface_hub; what is there already is listed by :mod:`medcli.sources.hub`
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +14,16 @@ from typing import Any
 
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import read_whole
-from medcli.core.secrets import hide_values, redact
+from medcli.core.secrets import redact
 from medcli.interchange.model_card import EVALUATION, CardedCheckpoint, read_carded, read_evaluations, write_card
+from medcli.interchange.notes import TOKEN_VARIABLE, check_repository, token_of_environment
 from medcli.sources.hub import HubRepository
 from medcli.transfer.http import Http
 from medcli.transfer.protocol import Fault, Missing
 from medcli.transfer.retry_policy import RetryPolicy
 
-TOKEN_VARIABLE = "HF_TOKEN"
 CARD = "README.md"
 FILE = "model.safetensors"
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
 @dataclass(frozen=True)
@@ -54,35 +52,6 @@ class PublishedCheckpoint:
     commit: str = ""
     warnings: tuple[str, ...] = field(default=())
     schema: str = "medcli.publish-checkpoint.v1"
-
-
-def check_repository(name: str) -> None:
-    """Make sure that a name is ``owner/name``.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if not _NAME.fullmatch(name) or ".." in name or "--" in name:
-        raise UsageError(
-            f"{name!r} is no name of a repository on the Hub: expected owner/name of letters, digits, -, _ and .",
-            "--repository my-name/bone-segmentation",
-        )
-
-
-def token_of_environment() -> str:
-    """The token to send with.
-
-    Raises:
-        UsageError: the variable is not set.
-    """
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if not token:
-        raise UsageError(
-            f"{TOKEN_VARIABLE} is not set: a token that may write to the repository is needed to send",
-            "make one at https://huggingface.co/settings/tokens; without --push nothing is sent",
-        )
-    hide_values(token)
-    return token
 
 
 def publish_checkpoint(

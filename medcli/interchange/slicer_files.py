@@ -23,7 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.files import write_json, write_text
-from medcli.interchange.notes import check_converter
 
 LPS_RAS: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From LPS to RAS, and back: x and y change their signs."""
@@ -32,15 +31,6 @@ _MARKUPS = (
     "https://raw.githubusercontent.com/Slicer/Slicer/main/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
-
-
-def check_slicer_packages() -> None:
-    """Make sure that SimpleITK is installed.
-
-    Raises:
-        MedcliError: it is not.
-    """
-    check_converter("SimpleITK", "SimpleITK")
 
 
 def pose_in_scene(pose: ArrayLike) -> NDArray[np.float64]:

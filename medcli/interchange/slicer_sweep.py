@@ -14,11 +14,10 @@ from medcli.core.files import write_json
 from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.mesh import read_stl, write_stl
 from medcli.core.progress import SILENT, Progress
-from medcli.interchange.notes import CONVERT_NOTE, check_convert_target
+from medcli.interchange.notes import CONVERT_NOTE, check_convert_target, check_slicer_packages
 from medcli.interchange.plus_sequence import image_to_probe_of
 from medcli.interchange.slicer_files import (
     TRANSFORM_SUFFIXES,
-    check_slicer_packages,
     write_markups,
     write_transform,
     write_transform_sequence,

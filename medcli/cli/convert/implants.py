@@ -12,6 +12,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
+from medcli.interchange.notes import check_slicer_packages
 
 if TYPE_CHECKING:
     from medcli.interchange.implant_files import ConvertedTrials
@@ -125,8 +126,6 @@ def slicer_veriserum(
     A trial; drag its folder into Slicer, and put each mesh under its transform:
       medcli convert slicer-veriserum --trials 1
     """
-    from medcli.interchange.slicer_files import check_slicer_packages
-
     with refusals() as check:
         check(check_slicer_packages)
     result = _convert("slicer", output, _sources(root, poses, source_calibration, inter_plane, pose_frame, implants),

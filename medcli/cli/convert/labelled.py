@@ -11,7 +11,7 @@ from medcli.cli.shared import options
 from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
 from medcli.core.refusals import refusals
-from medcli.interchange.notes import check_convert_target
+from medcli.interchange.notes import check_coco_packages, check_convert_target, nnunet_folder
 from medcli.ultrabones.dataset.presence import check_frames_present
 
 if TYPE_CHECKING:
@@ -64,8 +64,6 @@ def nnunet(
       medcli convert nnunet --out nnUNet_raw --dataset-id 101 \\
         --test-specimens 2 7 8
     """
-    from medcli.interchange.nnunet import nnunet_folder
-
     with refusals() as check:
         if target := check(nnunet_folder, out, dataset_id, name):
             check(check_convert_target, target, overwrite)
@@ -99,8 +97,6 @@ def coco(
       medcli convert coco
       medcli convert coco --polygons --out coco-polygons
     """
-    from medcli.interchange.coco import check_coco_packages
-
     with refusals() as check:
         check(check_coco_packages)
         check(check_convert_target, out, overwrite)

@@ -12,6 +12,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
+from medcli.interchange.notes import check_motion_run
 
 if TYPE_CHECKING:
     from medcli.interchange.croissant import CroissantResult
@@ -40,10 +41,8 @@ def opensim(
       medcli convert opensim runs/kinematics
       medcli convert opensim corrected.csv --out corrected
     """
-    from medcli.interchange.opensim import motion_table
-
     with refusals() as check:
-        check(motion_table, run)
+        check(check_motion_run, run)
         check(check_output_folder, out)
     from medcli.interchange.opensim import convert_to_opensim
 

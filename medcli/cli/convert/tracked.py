@@ -12,6 +12,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
+from medcli.interchange.notes import check_slicer_packages
 from medcli.ultrabones.dataset.presence import check_frames_present
 from medcli.ultrabones.dataset.probe import find_probe
 
@@ -84,8 +85,6 @@ def slicer_ultrabones(
     A record; drag its folder into Slicer:
       medcli convert slicer-ultrabones --specimens 2 --records 1
     """
-    from medcli.interchange.slicer_files import check_slicer_packages
-
     with refusals() as check:
         check(check_slicer_packages)
         check(find_probe, probe)
