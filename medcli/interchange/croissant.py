@@ -153,8 +153,7 @@ def _content(root: Path, found: _Found) -> dict[str, Any]:
         "conformsTo": _CONFORMS,
         **({"license": licence} if licence else {}),
         **({"citeAs": about.citation} if about.citation else {}),
-        "url": _PAGES.get(about.dataset, "https://github.com/medcli/medcli"),
-        **({"datePublished": _PUBLISHED} if about.dataset in _PAGES else {}),
+        **({"url": _PAGES[about.dataset], "datePublished": _PUBLISHED} if about.dataset in _PAGES else {}),
         "distribution": found.distribution,
         "recordSet": found.records,
     }
