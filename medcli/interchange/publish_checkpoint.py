@@ -88,8 +88,8 @@ def publish_checkpoint(
     address, commit = f"{_endpoint()}/{repository}", ""
     if push:
         token = token_of_environment()
-        _refuse_other(repository, overwrite)
-        commit = _send(repository, files, private, token, _message(carded), quiet)
+        is_there = _check_content(repository, overwrite)
+        commit = _send(repository, files, None if is_there else private, token, _message(carded), quiet)
     return PublishedCheckpoint(
         checkpoint=checkpoint,
         repository=repository,
@@ -127,24 +127,29 @@ def _message(carded: CardedCheckpoint) -> str:
     return f"{carded.kind} network, trained on {carded.trained_on}"[:200]
 
 
-def _refuse_other(repository: str, overwrite: bool) -> None:
-    """Refuse to replace a checkpoint; a repository that is not there yet has none."""
+def _check_content(repository: str, overwrite: bool) -> bool:
+    """Whether a repository is there; one with a checkpoint is refused."""
     try:
         there = {entry.name for entry in HubRepository(repository, "model", "main", Http(RetryPolicy(tries=2))).list()}
     except Missing:
-        return
+        return False
     except Fault as error:
         raise MedcliError(f"cannot see what is in {repository}: {error}", "check the name, and HF_TOKEN") from None
     if FILE in there and not overwrite:
         raise UsageError(
             f"{repository} has a {FILE} already", "use --overwrite to replace it: the Hub keeps the old one"
         )
+    return True
 
 
 def _send(
-    repository: str, files: Mapping[str, Path | bytes], private: bool, token: str, message: str, quiet: bool
+    repository: str, files: Mapping[str, Path | bytes], private: bool | None, token: str, message: str, quiet: bool
 ) -> str:
-    """The commit that was made: all files in one, so that no reader finds half of them."""
+    """The commit that was made: all files in one, so that no reader finds half of them.
+
+    Args:
+        private: of the repository, which is made; None: it is there.
+    """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import disable_progress_bars
@@ -153,7 +158,8 @@ def _send(
         disable_progress_bars()
     api = HfApi(endpoint=_endpoint(), token=token)
     try:
-        api.create_repo(repository, private=private, exist_ok=True)
+        if private is not None:
+            api.create_repo(repository, private=private)
         operations = [
             CommitOperationAdd(name, str(one) if isinstance(one, Path) else one) for name, one in files.items()
         ]

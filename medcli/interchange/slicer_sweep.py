@@ -123,7 +123,7 @@ def convert_sweeps_to_slicer(
 
 def _write_sweep(found: TrackedRecords, sweep: Sweep, out: Path, settings: SlicerSweepSettings) -> SlicerSweep:
     record = found.read(sweep)
-    points = _points(found, sweep, settings)
+    points = _points(record, sweep, settings)
     meshes = {path.stem: read_stl(path) for path in _meshes(sweep, settings)}
     with replacing_folder(out) as part:
         times = [stamp / 1000 for stamp in record.timestamps]
@@ -147,11 +147,11 @@ def _write_transforms(record: TrackedRecord, folder: Path, suffix: str) -> None:
         write_transform(folder / name, record.probe_to_reference[number])
 
 
-def _points(found: TrackedRecords, sweep: Sweep, settings: SlicerSweepSettings) -> NDArray[np.float64]:
-    """(N, 3) in CT millimetres, evenly chosen; none where the record has no masks."""
+def _points(record: TrackedRecord, sweep: Sweep, settings: SlicerSweepSettings) -> NDArray[np.float64]:
+    """(N, 3) in CT millimetres, by the poses that are written, evenly chosen; none where the record has no masks."""
     if not settings.mask or not settings.points or not list_timestamps(str(sweep.folder / settings.mask))[0]:
         return np.empty((0, 3))
-    cloud = cloud_of([sweep], settings.mask, found.poses).points
+    cloud = cloud_of([sweep], settings.mask, record.poses_kind).points
     chosen = np.linspace(0, len(cloud) - 1, min(settings.points, len(cloud))).round().astype(int)
     return np.asarray(cloud[chosen])
 
