@@ -6,10 +6,14 @@ What a script needs is importable from here, see ``docs/python.md``; each name l
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# On a Mac, operations that its GPU lacks run on the CPU; torch reads this when it is imported.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:  # the same names as in the table below, for type checkers and editors
     from medcli.core.errors import DataError as DataError

@@ -15,6 +15,11 @@ from filelock import FileLock
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each worker: more would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+if not Path(
+    "/dev/nvidiactl"
+).exists():  # kernels for a GPU are tested by Triton's interpreter, chosen before its import
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # The same cases in every run: a run fails because of what was changed, not because of what was drawn.
 hypothesis.settings.register_profile("same-cases", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same-cases")

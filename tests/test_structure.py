@@ -67,6 +67,8 @@ MAY_IMPORT_INSIDE = {
 }
 """The order inside a dataset's package."""
 TESTED_IN = {
+    "ultrabones/segmentation/augmentation/test_trivial.py": "ultrabones/segmentation/augmentation/plan",
+    "ultrabones/segmentation/augmentation/test_kernels.py": "ultrabones/segmentation/augmentation/table",
     "training/checkpoint_files/test_safe_unpickler.py": "training/checkpoint_files/inert_values",
     "cli/shared/test_command_group.py": "cli/shared/verbs",
     "cli/shared/test_help_page.py": "cli/shared/help_panels",
@@ -416,8 +418,8 @@ def test_every_module_is_tested_somewhere() -> None:
 
 
 def test_every_test_lies_where_its_module_lies() -> None:
-    """What tests several modules lies in `tests/workflows`, what tests the repository directly in `tests`."""
+    """What tests several modules lies in `tests/workflows` or needs a GPU, what tests the repository in `tests`."""
     tests = [path.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests").rglob("test_*.py")]
-    elsewhere = [path for path in tests if path.parent != Path() and path.parts[0] != "workflows"]
+    elsewhere = [path for path in tests if path.parent != Path() and path.parts[0] not in ("workflows", "gpu")]
     modules = {path: REPOSITORY / "medcli" / path.parent / path.name.removeprefix("test_") for path in elsewhere}
     check_none(f"tests/{path.as_posix()}: {file} does not exist" for path, file in modules.items() if not file.exists())

@@ -21,7 +21,8 @@ from medcli.core.image_io import write_image
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
-from medcli.ultrabones.segmentation.augmentation.trivial import OPERATIONS, augment, draw_plan
+from medcli.ultrabones.segmentation.augmentation.plan import OPERATIONS, draw_plan
+from medcli.ultrabones.segmentation.augmentation.trivial import augment
 from medcli.ultrabones.segmentation.frame_cache import FrameCache
 
 IMAGES = Path(__file__).parents[1] / "images"

@@ -13,7 +13,7 @@ from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder
-from medcli.core.refusals import refusals
+from medcli.core.refusals import Refusals, refusals
 from medcli.training.devices import check_device
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def seg(
         typer.Option("--overwrite", help="Also replace masks that another program wrote, such as the published ones."),
     ] = False,
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     precision: Annotated[
         Literal["32", "bf16"], typer.Option(help="bf16 is faster where the hardware has it, but moves edges a little.")
     ] = "32",
@@ -66,7 +67,11 @@ def seg(
     A folder of your own images, with the newest network:
       medcli predict seg scans/ --out masks --overlay
     """
-    _check_seg(inputs or [], checkpoint, out, specimens or (), root, threshold, device)
+    from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
+
+    with refusals() as check:
+        _check_seg(check, inputs or [], checkpoint, out, specimens or (), root, threshold)
+        check(check_engine, checkpoint, device, precision, engine)
     from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
     settings = PredictSettings(
@@ -79,34 +84,33 @@ def seg(
         skip_existing=skip_existing,
         overwrite=overwrite,
         workers=workers,
+        engine=engine,
     )
     result = predict_seg(inputs or [], checkpoint, settings, root, specimens or (), output.progress())
     output.finish(result, lambda done: _show(output, done))
 
 
 def _check_seg(
+    check: Refusals,
     inputs: Sequence[Path],
     checkpoint: Path | None,
     out: Path | None,
     specimens: Sequence[int],
     root: Path,
     threshold: float | None,
-    device: str,
 ) -> None:
     from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint, check_threshold
     from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of
 
-    with refusals() as check:
-        check(_check_given, inputs, specimens)
-        check(check_threshold, threshold)
-        check(check_device, device)
-        for given in inputs:
-            check(check_input, given)
-        if specimens:
-            check(records_of, root, specimens)
-        check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
-        if out:
-            check(check_output_folder, out)
+    check(_check_given, inputs, specimens)
+    check(check_threshold, threshold)
+    for given in inputs:
+        check(check_input, given)
+    if specimens:
+        check(records_of, root, specimens)
+    check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
+    if out:
+        check(check_output_folder, out)
 
 
 def _check_given(inputs: Sequence[Path], specimens: Sequence[int]) -> None:
@@ -124,7 +128,7 @@ def _show(output: Output, done: SegPrediction) -> None:
     )
     rows = {
         "checkpoint": done.checkpoint,
-        "device": f"{done.device}, precision {done.precision}",
+        "device": f"{done.device}, precision {done.precision}, {done.engine}",
         "masks": f"{done.frames:,} written{kept}{rate}; {done.frames_without_bone:,} without bone",
         "in": folders,
     }

@@ -72,6 +72,18 @@ def folder_in_use(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def taking_turns(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for ``folder``; processes without a common cache do not wait."""
+    try:
+        path = _lock_of(folder)
+    except OSError:
+        yield
+        return
+    with locked(path.with_name(f"{path.name}-turn")):
+        yield
+
+
 def is_in_use(folder: Path) -> bool:
     """Whether a process holds ``folder`` by :func:`folder_in_use`."""
     try:

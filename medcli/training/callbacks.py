@@ -15,7 +15,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DataError, MedcliError, quantity
 from medcli.core.files import replacing, write_text
 from medcli.core.progress import Progress, activity
 from medcli.core.tables import csv_text
@@ -64,6 +64,7 @@ class RunFiles(pl.Callback):
         self.goes_on = goes_on
         self.history: list[Row] = []
         self._best_from = 0
+        self._processes = 0
         self._frames = 0
         self._started = 0.0
         self._trained = 0.0
@@ -82,14 +83,23 @@ class RunFiles(pl.Callback):
         return self.monitor.reason_to_stop(self.history[self._best_from :], self.early_stop)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "best_from": self._best_from}
+        return {"history": self.history, "best_from": self._best_from, "processes": self._processes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = [dict(row) for row in state_dict["history"]]
         self._best_from = int(state_dict.get("best_from", 0)) if self.goes_on else len(self.history)
+        self._processes = int(state_dict.get("processes", 0))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._ends = [time.perf_counter()]
+        before, self._processes = self._processes, trainer.world_size
+        if before not in (0, trainer.world_size) and trainer.is_global_zero:
+            logger.warning(
+                "%s trained until here, now %s: other frames make a step, unless --batch-size times processes stays "
+                "the same, and the numbers are not those of a run without interruption",
+                quantity(before, "process", "processes"),
+                quantity(trainer.world_size, "process", "processes"),
+            )
         if trainer.is_global_zero and self.goes_on:
             for name in ("best", "last"):
                 with contextlib.suppress(DataError):  # which who reads them will say
@@ -211,7 +221,7 @@ class ShowProgress(pl.Callback):
         if trainer.is_global_zero:
             left = (self.epochs - trainer.current_epoch) * self.frames_per_epoch
             self._advance = self._open.enter_context(self.progress.task("training", left, "frames"))
-            compiles = isinstance(pl_module, RecordedModule) and pl_module.compiles()
+            compiles = isinstance(pl_module, RecordedModule) and pl_module.choice == "on"
             self._waits.enter_context(activity("compiling the network" if compiles else "starting"))
 
     def on_train_batch_end(

@@ -5,18 +5,29 @@ Both spellings take the same words: ``auto``, ``cpu``, ``mps``, ``cuda``, ``cuda
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sys
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import UsageError
 from medcli.training.gpus import count_gpus, has_mps, torch_build
+from medcli.training.processes.launcher import find_launch
 from medcli.training.settings import FitSettings
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Variables in which launchers number the processes; the first that is set counts, as in Lightning."""
+_FALLBACK = re.compile(r"operator '(\S+)' is not currently supported on the MPS backend")
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Devices:
 
     Attributes:
         accelerator: ``gpu``, ``mps`` or ``cpu``.
-        count: devices on each node.
+        count: devices on each node; on the CPU the processes there, of which a launcher starts several.
         nodes: machines.
         precision: ``32-true`` or ``bf16-mixed``.
         index: the GPU that is used, where one is named.
@@ -74,13 +85,25 @@ def check_devices(settings: FitSettings) -> None:
     _check_present(plain_device(settings.gpus), count_gpus(), has_mps())
     if settings.nodes < 1:
         raise UsageError(f"--nodes {settings.nodes} is not a number of machines", "give 1 or more")
-    if settings.nodes > 1 and not started_by_cluster():
+    if settings.nodes > 1 and find_launch() is None:
         raise UsageError(
             f"--nodes {settings.nodes} asked for, but this process was not started by SLURM or torchrun",
             "start the same command on every node with srun or torchrun, or leave --nodes out",
         )
+    _devices_per_node(plain_device(settings.gpus), settings.nodes)
     if settings.precision != "auto" and settings.precision not in PRECISIONS:
         raise UsageError(f"--precision '{settings.precision}' is not auto, 32 or bf16")
+    check_precision(settings.gpus, settings.precision)
+
+
+def check_precision(device: str, precision: str) -> None:
+    """Make sure that a device is asked for what it can: Apple's GPU computes in single precision here.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if plain_device(device) == "mps" and precision == "bf16":
+        raise UsageError("--precision bf16 is not for --device mps", "leave --precision out")
 
 
 def resolve_devices(settings: FitSettings) -> Devices:
@@ -94,11 +117,15 @@ def resolve_devices(settings: FitSettings) -> Devices:
     check_devices(settings)
     word, present = plain_device(settings.gpus), torch.cuda.device_count()
     _check_present(word, present, has_mps())
+    count = _devices_per_node(word, settings.nodes)
     if word == "auto":
         word = _best(present)
+        _check_present(str(count) if word == "cuda" else word, present, has_mps())
+    if word == "mps":
+        check_precision(word, settings.precision)
+        name_fallbacks()
     accelerator = word if word in ("mps", "cpu") else "gpu"
     index = int(word.partition(":")[2]) if ":" in word else None
-    count = int(word) if word.isdecimal() else 1
     return Devices(accelerator, count, settings.nodes, _precision(settings.precision, accelerator), index)
 
 
@@ -123,7 +150,43 @@ def choose_device(name: str = "auto") -> str:
     _check_one(word, present)
     if word == "auto":
         word = _best(present)
+    if word == "mps":
+        name_fallbacks()
     return "cuda:0" if word == "cuda" else word
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """The type for sums that must not round: double precision, which Apple's GPU does not have."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def name_fallbacks() -> None:
+    """From here on, an operation that torch computes on the CPU because Apple's GPU lacks it is one line, once.
+
+    That it does so, instead of failing, ``medcli/__init__.py`` asks for; torch reads it when it is imported.
+    """
+    if getattr(warnings.showwarning, "names_fallbacks", False):
+        return
+    show: Any = warnings.showwarning
+
+    def shown(message: Warning | str, *place: Any, **more: Any) -> None:
+        found = _FALLBACK.search(str(message))
+        if found is None:
+            show(message, *place, **more)
+        else:
+            logger.warning("%s is computed on the CPU: Apple's GPU lacks it in this PyTorch", found[1])
+
+    shown.names_fallbacks = True  # type: ignore[attr-defined]
+    warnings.showwarning = shown
+
+
+def _devices_per_node(word: str, nodes: int) -> int:
+    """As many as asked for; on the CPU and with ``auto`` as many as a launcher started processes."""
+    wanted = int(word) if word.isdecimal() else None if word in ("auto", "cpu") else 1
+    launch = find_launch()
+    return launch.per_node(wanted, nodes) if launch else wanted or 1
 
 
 def _best(gpus: int) -> str:
@@ -159,11 +222,6 @@ def is_first_process() -> bool:
         return getattr(lightning.rank_zero_only, "rank", None) in (0, None)
     rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
     return not rank.strip().strip("0")
-
-
-def started_by_cluster() -> bool:
-    """Whether SLURM or torchrun started this process."""
-    return "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _in_words(present: int) -> str:

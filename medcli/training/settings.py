@@ -26,11 +26,12 @@ class FitSettings:
         epochs: passes over the training frames.
         batch_size: frames in one step, on each device.
         lr: learning rate of the first epochs.
-        gpus: ``auto`` (one GPU if there is one), ``0`` (CPU), a number of GPUs on each node, ``cuda:N`` or ``mps``.
+        gpus: ``auto`` (a GPU if there is one; under a launcher one for each process), ``0`` (CPU), a number of GPUs on
+            each node, ``cuda:N`` or ``mps``.
         nodes: machines, started by SLURM or torchrun.
         precision: ``auto`` (bf16 on a GPU that has it, otherwise 32), ``32`` or ``bf16``.
-        compile: compile the network with ``torch.compile``: ``on``, ``off``, or ``auto``: on a GPU, for runs that
-            are long enough to make up for the minutes that it takes.
+        compile: ``auto``: the steps on a GPU are recorded as a CUDA graph; ``on``: the network is compiled before, with
+            ``torch.compile``; ``off``: neither.
         monitor: the figure of the validation that chooses the best epoch, by its name for ``--monitor``.
         early_stop: epochs without a better one after which a run ends; None: all epochs are trained.
         seed: every random draw follows from it, the epoch and the step.

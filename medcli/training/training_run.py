@@ -27,6 +27,8 @@ from medcli.training.devices import Devices, is_first_process
 from medcli.training.epoch_table import Column, EpochTable
 from medcli.training.loggers import close_loggers
 from medcli.training.monitors import Monitor
+from medcli.training.processes.lost_process import lost_process_named
+from medcli.training.processes.time_limit import TimeLimit
 from medcli.training.results import RunResult, finite, from_json
 from medcli.training.run_folder import (
     BEST,
@@ -149,10 +151,13 @@ class Training(ABC, Generic[Result]):
             MedcliError: another process trains in ``out``.
             UsageError, DataError, KeyboardInterrupt: see :func:`begin`, :meth:`prepare` and :func:`train`.
         """
-        with folder_in_use(out, "training") if is_first_process() else nullcontext():
-            return self._run(devices, out, resume, overwrite, progress)
+        held = folder_in_use(out, "training") if is_first_process() else nullcontext()
+        with held, TimeLimit().receiving() as limit:
+            return self._run(devices, out, resume, overwrite, progress, limit)
 
-    def _run(self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress) -> Result:
+    def _run(
+        self, devices: Devices, out: Path, resume: str, overwrite: bool, progress: Progress, limit: TimeLimit
+    ) -> Result:
         start = begin(out, self.settings, resume, overwrite, self.fingerprint())
         if start.result is not None:
             finished: Result = _read_back(out, self.result_type, start.result)
@@ -162,7 +167,7 @@ class Training(ABC, Generic[Result]):
         goes_on = start.checkpoint is not None and is_own_checkpoint(out, start.checkpoint)
         note(self.verb, out, self.about, self.settings, goes_on=goes_on)
         task = self.prepare(out, start.checkpoint is None, progress)
-        trained = train(task, self.settings, devices, out, start, progress)
+        trained = train(task, self.settings, devices, out, start, progress, limit)
         result = self.report(out, trained)
         finish(out, result)
         note(self.verb, out, self.about, self.settings, trained.device, goes_on)
@@ -193,11 +198,21 @@ def begin(out: Path, settings: FitSettings, resume: str, overwrite: bool, data: 
 
 
 def train(
-    task: TrainingTask, settings: FitSettings, devices: Devices, out: Path, start: Start, progress: Progress
+    task: TrainingTask,
+    settings: FitSettings,
+    devices: Devices,
+    out: Path,
+    start: Start,
+    progress: Progress,
+    limit: TimeLimit | None = None,
 ) -> Trained:
     """Fit from ``start``, and draw the curves of the run into its folder.
 
+    Args:
+        limit: ends the training before a cluster does, with a KeyboardInterrupt.
+
     Raises:
+        MedcliError: another process of the training ended.
         UsageError: a logger is unknown or not installed.
         DataError: the checkpoint does not fit.
         KeyboardInterrupt: interrupted; the epochs done are on disk.
@@ -207,11 +222,16 @@ def train(
     table = EpochTable(task.columns, settings.epochs, _rows_on_screen())
     files = RunFiles(out, task.write_weights, task.monitor, table, settings.early_stop, goes_on)
     shown = ShowProgress(progress, len(task.data.train), settings.epochs)
-    trainer = make_trainer(settings, devices, out, [StopAtNonFiniteLoss(), files, SeedEachStep(settings.seed), shown])
+    limit = limit or TimeLimit()
+    callbacks = [StopAtNonFiniteLoss(), files, limit, SeedEachStep(settings.seed), shown]
+    trainer = make_trainer(settings, devices, out, callbacks)
     try:
-        run_fit(trainer, task.module, task.data, start.checkpoint)
+        with lost_process_named(devices.processes, out):
+            run_fit(trainer, task.module, task.data, start.checkpoint)
     finally:
         close_loggers(trainer.loggers)
+    if limit.stopped:
+        raise KeyboardInterrupt
     best = files.best
     if best is None:  # the run was over, but the weights of its best epoch are gone
         raise DataError(f"{out / BEST} is missing, and no epoch is left to train", "train again with --overwrite")

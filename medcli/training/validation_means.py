@@ -6,6 +6,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from medcli.training.devices import widest_float
+
 
 class Totals:
     """Sums and counts of metrics that some frames do not have (NaN)."""
@@ -15,7 +17,7 @@ class Totals:
 
     def add(self, name: str, values: Tensor) -> None:
         """Add the values of a batch, one a frame."""
-        values = values.detach().double()
+        values = values.detach().to(widest_float(values.device))
         total, count = self.sums.get(name, (values.new_zeros(()), values.new_zeros(())))
         self.sums[name] = (total + values.nansum(), count + (~values.isnan()).sum())
 

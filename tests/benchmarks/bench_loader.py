@@ -36,13 +36,8 @@ from medcli.training.batches import HostFrames
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
-from medcli.ultrabones.segmentation.augmentation.trivial import (
-    GEOMETRIC,
-    OPERATIONS,
-    AugmentationPlan,
-    augment,
-    draw_plan,
-)
+from medcli.ultrabones.segmentation.augmentation.plan import GEOMETRIC, OPERATIONS, AugmentationPlan, draw_plan
+from medcli.ultrabones.segmentation.augmentation.trivial import augment
 from medcli.ultrabones.segmentation.frame_cache import FrameCache
 from medcli.ultrabones.segmentation.preprocessing import normalise_unit
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from medcli.core.errors import UsageError
-from medcli.training.devices import Devices, check_device, check_devices, choose_device, gpus_setting, resolve_devices
+from medcli.training import devices
+from medcli.training.devices import (
+    Devices,
+    check_device,
+    check_devices,
+    choose_device,
+    gpus_setting,
+    resolve_devices,
+    widest_float,
+)
 from medcli.training.settings import FitSettings
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
+from medcli.ultrabones.segmentation.inference import Segmenter
+from tests.conftest import REPOSITORY
 
 Gpus = Callable[..., None]
 
@@ -93,6 +108,42 @@ def test_gpus_that_are_not_there_say_what_to_do(gpus: Gpus) -> None:
         choose_device("cuda:2")
     with pytest.raises(UsageError, match=r"^2 GPUs requested, but this command uses one"):
         check_device("2")
+
+
+def test_apples_gpu_computes_in_single_precision(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert (widest_float(torch.device("mps")), widest_float(torch.device("cpu"))) == (torch.float32, torch.float64)
+    for asked in ("mps", "auto"):
+        assert resolve_devices(FitSettings(gpus=asked, precision="32")).precision == "32-true"
+        with pytest.raises(UsageError, match="bf16 is not for --device mps"):
+            resolve_devices(FitSettings(gpus=asked, precision="bf16"))
+    with pytest.raises(UsageError, match="bf16 is not for --device mps"):
+        Segmenter(torch.nn.Identity(), Metadata(), "auto", "bf16")
+
+
+def test_what_apples_gpu_lacks_is_one_line(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    said: list[str] = []
+    seen: list[str] = []
+    monkeypatch.setattr(devices.logger, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *place, **more: seen.append(str(message)))
+    for _ in range(2):
+        assert choose_device("auto") == "mps"
+    words = "The operator 'aten::cummax.out' is not currently supported on the MPS backend and will fall back to run on"
+    warnings.showwarning(UserWarning(f"{words} the CPU. (Triggered internally)"), UserWarning, "MPSFallback.mm", 15)
+    warnings.showwarning(UserWarning("another"), UserWarning, "file.py", 1)
+    assert said == ["aten::cummax.out is computed on the CPU: Apple's GPU lacks it in this PyTorch"]
+    assert seen == ["another"]
+
+
+def test_a_mac_allows_the_cpu_for_what_its_gpu_lacks() -> None:
+    """Before torch is imported, which reads the variable then."""
+    name = "PYTORCH_ENABLE_MPS_FALLBACK"
+    code = f"import os; os.environ.pop('{name}', None); import medcli; print(os.environ['{name}'])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert ran.stdout == "1\n"
 
 
 @pytest.mark.parametrize("word", ["many", "-1", "1.5", "", "cuda:", "cuda:x", "cpu:1", "gpu"])

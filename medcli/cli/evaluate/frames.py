@@ -13,7 +13,6 @@ from medcli.cli.shared.output import Output
 from medcli.core.errors import MedcliError, numbered, quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import Refusals
-from medcli.training.devices import check_device
 from medcli.ultrabones.evaluation.thresholds import PassThreshold
 
 if TYPE_CHECKING:
@@ -63,7 +62,11 @@ def seg(
             help="Exit with status 1 if a measure is worse: f1@0.5=0.6 dice=0.7 assd_mm=1.5 (distances: at most).",
         ),
     ] = None,
+    no_figures: Annotated[
+        bool, typer.Option("--no-figures", help="Write tables only: no curves and no images of frames.")
+    ] = False,
     device: options.Device = "auto",
+    engine: options.Engine = "auto",
     workers: options.Workers = None,
     dry_run: options.DryRun = False,
 ) -> None:
@@ -81,7 +84,7 @@ def seg(
     chosen = tuple(specimens or TEST_SPECIMENS)
     options.refuse_both_sources(checkpoint, predictions)
     found = Refusals()
-    made_by = _check_seg(found, (root, chosen, labels), checkpoint, predictions, device, out)
+    made_by = _check_seg(found, (root, chosen, labels), checkpoint, predictions, (device, engine), out)
     if not dry_run:
         found.raise_found()
     from medcli.ultrabones.evaluation.settings import PROTOCOLS, EvaluationSettings
@@ -92,6 +95,7 @@ def seg(
         protocols=PROTOCOLS if protocol == "both" else (protocol,),
         visible_grey=visible_threshold,
         train=tuple(train_specimens) if train_specimens else None,
+        figures=not no_figures,
     )
     if dry_run:
         from medcli.ultrabones.evaluation.evaluation_plan import plan_evaluation
@@ -103,7 +107,9 @@ def seg(
     from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation
     from medcli.ultrabones.evaluation.prediction_sources import Model, PredictionSource, StoredMasks
 
-    source: PredictionSource = StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device)
+    source: PredictionSource = (
+        StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device, engine=engine)
+    )
     evaluation = evaluate_segmentation(root, source, settings, out, workers, output.progress())
     answer = evaluation.answer()
     try:
@@ -119,15 +125,22 @@ def _check_seg(
     frames: tuple[Path, tuple[int, ...], str],
     checkpoint: Path | None,
     predictions: str | None,
-    device: str,
+    computed: tuple[str, str],
     out: Path,
 ) -> Path | None:
-    """The checkpoint that would be evaluated; ``frames``: the data folder, specimens and labels."""
+    """The checkpoint that would be evaluated.
+
+    Args:
+        frames: the data folder, specimens and labels.
+        computed: device and engine.
+    """
     from medcli.ultrabones.dataset.presence import check_labelled_frames, check_predicted_masks
     from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
+    from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
 
     root, specimens, _ = frames
-    check(check_device, device)
+    device, engine = computed
+    check(check_engine, checkpoint, device, "32", engine)
     if predictions:
         check(check_predicted_masks, root, specimens, predictions)
     newest = None if predictions else check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)

@@ -31,11 +31,11 @@ PANELS = {
         "--starts --success-mm --success-deg "
         "--to --resample --size --sample --all --quick --data-only --seed"
     ),
-    "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
+    "Hardware": "--device --gpus --engine --nodes --precision --compile --workers --no-cache",
     "Output": (
         "--out --report --dest --format --quality --overlay --overlays --figure --normals --surface --layout "
         "--single-file --polygons --points --compress --dataset-id --evaluation "
-        "--private --push --yes --skip-existing --overwrite --dry-run"
+        "--private --push --yes --skip-existing --no-figures --overwrite --dry-run"
     ),
     "Every command": "--config --json --quiet --verbose --help",
 }

@@ -70,7 +70,7 @@ class WordsCommand(HelpPage, TyperCommand):
                 _refuse_contradiction(words, flags, kind, ctx)
         rest = super().parse_args(ctx, words)
         names = [name for name in ctx.meta.pop(_SETTINGS_TAKEN, []) if _is_from_file(ctx, name)]
-        if names and not ctx.params.get("quiet"):
+        if names and not ctx.params.get("quiet") and _is_first():
             say("", f"settings from {CONFIG}: {', '.join(names).replace('_', '-')}")
         for param in self.params:
             given = ctx.params.get(param.name or "")
@@ -295,3 +295,10 @@ def _integers(part: str, flag: str) -> list[str]:
     if last < first or last - first >= _MOST_VALUES:
         raise typer.BadParameter(f"'{part}' is not a range from a smaller to a larger number", param_hint=[flag])
     return [str(number) for number in range(first, last + 1)]
+
+
+def _is_first() -> bool:
+    """Whether this is the process that prints, of those that a launcher started to train together."""
+    from medcli.training.devices import is_first_process
+
+    return is_first_process()

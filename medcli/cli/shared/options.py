@@ -60,6 +60,14 @@ Device = Annotated[
         parser=device_word,
     ),
 ]
+Engine = Annotated[
+    Literal["auto", "torch", "onnx"],
+    typer.Option(
+        "--engine",
+        help="What computes the network. onnx: ONNX Runtime on the CPU, exported once; auto: onnx where possible.",
+        envvar="MEDCLI_ENGINE",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
@@ -165,7 +173,10 @@ Precision = Annotated[
 ]
 Compile = Annotated[
     Literal["auto", "on", "off"],
-    typer.Option("--compile", help="Compile the network (torch.compile); auto: on a GPU, for long runs."),
+    typer.Option(
+        "--compile",
+        help="auto: record the steps on a GPU as a CUDA graph; on: compile the network as well; off: neither.",
+    ),
 ]
 Resume = Annotated[
     str,

@@ -18,10 +18,7 @@ import torch
 from torch import Tensor
 
 from medcli.core.errors import printable
-from medcli.training.device_step.triton_present import can_compile
 
-STEPS_WORTH_COMPILING = 60_000
-"""Compiling takes one to two minutes and saves a few milliseconds a step."""
 _WARM_UP = 3
 """Steps before the recording, in which libraries choose their kernels and allocate their memory."""
 
@@ -32,8 +29,8 @@ class RecordedModule(pl.LightningModule):
     """Subclasses set ``model``, define :meth:`step_loss` and call :meth:`step` from their ``training_step``.
 
     Args:
-        choice: ``auto``: record on a GPU, and compile the network before for a long run; ``on``: compile it always;
-            ``off``: launch kernel by kernel.
+        choice: ``auto``: record the steps on a GPU; ``on``: compile the network before; ``off``: launch kernel by
+            kernel.
     """
 
     model: torch.nn.Module
@@ -51,19 +48,11 @@ class RecordedModule(pl.LightningModule):
 
     @property
     def network(self) -> Callable[..., Any]:
-        """The model; the compiled one in a whole batch of a training, as each other shape would be compiled again."""
+        """The model; the compiled one in whole batches of a training, as each other shape would be compiled again."""
         return self._compiled[0] if self._compiled and self._is_whole else self.model
 
-    def compiles(self) -> bool:
-        """Whether this training compiles the network; known once it has begun."""
-        if self.choice != "auto":
-            return self.choice == "on"
-        epochs = (self.trainer.max_epochs or 0) - self.current_epoch
-        steps = int(self.trainer.num_training_batches) * epochs
-        return self.device.type == "cuda" and can_compile() and steps >= STEPS_WORTH_COMPILING
-
     def on_train_start(self) -> None:
-        if self.compiles():
+        if self.choice == "on":
             self._compiled = [torch.compile(self.model)]
 
     def step_loss(self, *inputs: Tensor) -> Tensor:
@@ -103,7 +92,8 @@ class RecordedModule(pl.LightningModule):
             torch.cuda.synchronize()
             self.zero_grad(set_to_none=True)
             way = "compiling" if self._compiled else "a CUDA graph"
-            logger.warning("this network is trained without %s: %s", way, printable(str(error).partition("\n")[0]))
+            reason = printable(" ".join(str(error).split("\n")[:2]))  # of a compiler, the first line names it alone
+            logger.warning("this network is trained without %s: %s", way, reason)
             if not self._compiled:
                 self._recordable = False
                 return

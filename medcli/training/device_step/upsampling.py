@@ -60,7 +60,8 @@ def _matrix(source: int, target: int, dtype: torch.dtype, device: torch.device) 
     """Made once: a copy from main memory can be neither compiled nor recorded."""
     key = (source, target, dtype, device)
     if key not in _matrices:
-        _matrices[key] = torch.from_numpy(weights(source, target)).to(device, dtype)
+        with torch.inference_mode(False):  # or no training could use what a prediction has made
+            _matrices[key] = torch.from_numpy(weights(source, target)).to(device, dtype)
     return _matrices[key]
 
 

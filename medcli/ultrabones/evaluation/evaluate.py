@@ -242,12 +242,28 @@ def _write(
     results: dict[str, SegmentationResult],
     settings: EvaluationSettings,
 ) -> None:
-    from medcli.ultrabones.evaluation.figures import draw_curves, draw_segmentation_examples, write_examples
-
     only = next(iter(results.values()))
     write_json(out / "evaluation.json", results if len(results) > 1 else only)
-    for name, result in results.items():
+    for name in results:
         write_text(out / f"frames_{name}.csv", frame_table(frames, scores[name]).to_csv(index=False))
+    for name in ("curves_paper.png", "curves_strict.png", "examples.png", "examples/examples.json"):
+        (out / name).unlink(missing_ok=True)  # of an earlier evaluation in this folder
+    if settings.figures:
+        _draw(out, frames, source, scores, results, settings)
+
+
+def _draw(
+    out: Path,
+    frames: pd.DataFrame,
+    source: PredictionSource,
+    scores: dict[str, list[FrameScore | None]],
+    results: dict[str, SegmentationResult],
+    settings: EvaluationSettings,
+) -> None:
+    """Last, since matplotlib takes as long to import as some evaluations do."""
+    from medcli.ultrabones.evaluation.figures import draw_curves, draw_segmentation_examples, write_examples
+
+    for name, result in results.items():
         draw_curves(result, out / f"curves_{name}.png")
     ranked = rank_frames(next(iter(scores.values())))
     chosen = frames.iloc[[row for _, row, _ in ranked]].reset_index(drop=True)

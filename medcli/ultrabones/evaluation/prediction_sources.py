@@ -127,19 +127,21 @@ class Model:
         self.is_network = True
 
     @staticmethod
-    def from_checkpoint(path: Path | None, device: str = "auto", runs: Path = Path("runs")) -> Model:
-        """Load ``path``, or the newest best checkpoint under ``runs/seg``.
+    def from_checkpoint(
+        path: Path | None, device: str = "auto", runs: Path = Path("runs"), engine: str = "auto"
+    ) -> Model:
+        """Load ``path``, or the newest best checkpoint under ``runs/seg``, for ``onnx_graph.engine.load_segmenter``.
 
         Raises:
             DataError: there is none, or it cannot be read.
         """
         from medcli.ultrabones.segmentation.checkpoint_metadata import find_newest_best
-        from medcli.ultrabones.segmentation.inference import Segmenter
+        from medcli.ultrabones.segmentation.onnx_graph.engine import load_segmenter
 
         if path is None:
             path = find_newest_best(runs)
             logger.info("evaluating %s", path)
-        return Model(Segmenter.load(path, device), str(path))
+        return Model(load_segmenter(path, device, engine=engine), str(path))
 
     def attach(self, frames: pd.DataFrame) -> None:
         pass

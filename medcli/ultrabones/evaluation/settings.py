@@ -19,6 +19,7 @@ class EvaluationSettings:
         protocols: ``paper``, ``strict`` or both.
         visible_grey: grey value, 0 to 255, from which a pixel is visible (published: 107).
         train: specimens that the model was trained on, if it does not say itself.
+        figures: also draw the curves and examples of frames.
     """
 
     specimens: tuple[int, ...] | None = None
@@ -26,3 +27,4 @@ class EvaluationSettings:
     protocols: tuple[str, ...] = ("paper",)
     visible_grey: float = VISIBLE_GREY
     train: tuple[int, ...] | None = None
+    figures: bool = True

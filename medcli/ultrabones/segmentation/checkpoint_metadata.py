@@ -134,6 +134,14 @@ def splits_of_training(train: Sequence[int] | None) -> dict[str, Any]:
     return {"train": sorted(set(train))} if train else {"warnings": [UNKNOWN_TRAINING]}
 
 
+def pickled_metadata(path: Path, arch: str, encoder: str) -> Metadata:
+    """The description of a pickled network, which has none: what is known of it from where the file lies."""
+    origin = training_origin(path)
+    source = f"{path.name} (pickled network)" + (f", {origin.evidence}" if origin else "")
+    splits = splits_of_training(origin.train if origin else None)
+    return Metadata(arch=arch, encoder=encoder, source=source, splits=splits)
+
+
 def training_specimens_of(path: Path) -> tuple[int, ...] | None:
     """Specimens that the network of a checkpoint was trained on, without reading its weights; None if unknown.
 

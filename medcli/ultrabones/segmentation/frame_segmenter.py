@@ -20,12 +20,14 @@ class FrameSegmenter(ABC):
 
     Attributes:
         metadata: the network's description.
+        engine: the program that computes it, ``torch`` or ``onnx`` (ONNX Runtime).
         device: where the network runs, as ``cpu`` or ``cuda:0``.
         precision: ``32`` or ``bf16``, the type in which convolutions are computed.
         batch_size: frames in one forward pass.
     """
 
     metadata: Metadata
+    engine: str
     device: str
     precision: str
     batch_size: int

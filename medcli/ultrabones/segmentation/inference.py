@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import UsageError
-from medcli.training.devices import choose_device
+from medcli.training.devices import check_precision, choose_device
 from medcli.ultrabones.segmentation.checkpoint import load_model
 from medcli.ultrabones.segmentation.checkpoint_metadata import GRAPH_SUFFIX, Metadata
 from medcli.ultrabones.segmentation.frame_segmenter import BATCH_SIZE_CPU, FrameSegmenter
@@ -27,6 +27,8 @@ _BATCH_SIZE_GPU = 32
 class Segmenter(FrameSegmenter):
     """A network of torch, on any device of torch."""
 
+    engine = "torch"
+
     def __init__(
         self,
         model: torch.nn.Module,
@@ -41,12 +43,16 @@ class Segmenter(FrameSegmenter):
         if precision not in PRECISIONS:
             raise UsageError(f"no precision '{precision}'", f"one of {', '.join(PRECISIONS)}")
         self.device = choose_device(device)
+        check_precision(self.device, precision)
         self.precision = precision
         self.batch_size = batch_size or (BATCH_SIZE_CPU if self.device == "cpu" else _BATCH_SIZE_GPU)
         network: Any = model.eval().requires_grad_(False)
-        if self.precision == "bf16":
+        is_on_cpu = self.device == "cpu"
+        if self.precision == "bf16" and is_on_cpu:
             _convolve_in_bf16(network)
-        self._type = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self._type = torch.bfloat16 if self.precision == "bf16" and is_on_cpu else torch.float32
+        # A GPU normalises in one type alone, so that there torch converts between the layers.
+        self._converts = self.precision == "bf16" and not is_on_cpu
         self._model = network.to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
@@ -88,7 +94,8 @@ class Segmenter(FrameSegmenter):
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
 
-        with torch.inference_mode():
+        kind = torch.device(self.device).type
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=self._converts):
             grey = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
             inputs = normalise(grey, self.metadata.mean, self.metadata.std).to(self._type)
             logits = self._model(inputs.contiguous(memory_format=torch.channels_last))

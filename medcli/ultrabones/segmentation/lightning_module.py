@@ -11,7 +11,8 @@ from medcli.training.seeds import random_stream
 from medcli.training.validation_means import Totals
 from medcli.ultrabones.dataset.constants import LABEL_RADIUS_PX
 from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch
-from medcli.ultrabones.segmentation.augmentation.trivial import as_bone, augment, draw_plan, to_unit
+from medcli.ultrabones.segmentation.augmentation.plan import draw_plan
+from medcli.ultrabones.segmentation.augmentation.trivial import as_bone, augment, to_unit
 from medcli.ultrabones.segmentation.losses import LOSSES
 from medcli.ultrabones.segmentation.preprocessing import normalise_unit
 from medcli.ultrabones.segmentation.settings import SegmentationSettings

@@ -35,8 +35,8 @@ from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.checkpoint_metadata import check_threshold, find_newest_best
 from medcli.ultrabones.segmentation.frame_reader import FrameReader, InputFrame
-from medcli.ultrabones.segmentation.frame_segmenter import FrameSegmenter
-from medcli.ultrabones.segmentation.inference import Segmenter
+from medcli.ultrabones.segmentation.frame_segmenter import BATCH_SIZE_CPU, FrameSegmenter
+from medcli.ultrabones.segmentation.onnx_graph.engine import load_segmenter
 from medcli.ultrabones.segmentation.prediction_folders import prediction_manifest, prepare_folders
 from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING, InputSource, find_sources, records_of
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
@@ -58,7 +58,9 @@ class PredictSettings:
     Attributes:
         out: folder of all masks; None puts them beside the inputs.
         overlay: also write each frame with its mask laid over it.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+        engine: ``auto``, ``torch`` or ``onnx``; see
+            :func:`medcli.ultrabones.segmentation.onnx_graph.engine.load_segmenter`.
         precision: ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmentation.inference.Segmenter.load`.
         batch_size: frames in one forward pass; None chooses for the device.
         threshold: a pixel is bone where its probability is above it; None takes the checkpoint's.
@@ -76,6 +78,7 @@ class PredictSettings:
     skip_existing: bool = False
     overwrite: bool = False
     workers: int | None = None
+    engine: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class SegPrediction:
         contact_sheet: an image of some of them, None when nothing was predicted.
         seconds: for reading, predicting and writing, without loading the network.
         failures: what could not be predicted on, one line each.
+        engine: what computed the network: ``torch`` or ``onnx``.
     """
 
     checkpoint: Path
@@ -106,6 +110,7 @@ class SegPrediction:
     contact_sheet: Path | None
     seconds: float
     failures: list[str]
+    engine: str = "torch"
     schema: str = "medcli.predict.seg.v1"
 
 
@@ -142,7 +147,9 @@ def predict_seg(
     if checkpoint is None:
         checkpoint = find_newest_best()
         logger.info("checkpoint: %s (the newest)", checkpoint)
-    segmenter = Segmenter.load(checkpoint, settings.device, settings.precision, settings.batch_size)
+    threads = max(1, usable_cores() // _workers(sources, settings, settings.batch_size or BATCH_SIZE_CPU))
+    how = (settings.device, settings.precision, settings.batch_size, settings.engine, threads)
+    segmenter = load_segmenter(checkpoint, *how)
     run = _Run(segmenter, settings, sources, progress)
     note = prediction_manifest(checkpoint, segmenter, run.threshold)
     prepare_folders(folders, note, settings.skip_existing, settings.overwrite)
@@ -194,15 +201,13 @@ class _Run:
             contact_sheet=sheet,
             seconds=time.perf_counter() - started,
             failures=sorted(self.reader.failures + self.failures),
+            engine=self.segmenter.engine,
         )
 
     def _work(self) -> None:
         use_single_threaded_codecs()
-        cores = usable_cores()
-        movies = any(source.kind != "still" for source in self.sources)
-        batches = math.ceil(len(self.sources) / self.segmenter.batch_size)
-        workers = self.settings.workers or (cores if movies else max(1, min(cores, batches)))
-        total = None if movies else len(self.sources)
+        cores, workers = usable_cores(), _workers(self.sources, self.settings, self.segmenter.batch_size)
+        total = None if _holds_movies(self.sources) else len(self.sources)
         with (
             self.segmenter.on_workers(workers, cores),
             self.progress.task("predicting", total, "frames") as advance,
@@ -285,6 +290,19 @@ class _Run:
         path = (self.settings.out or _common_folder(folders)) / CONTACT_SHEET
         write_image(path, tile_sheet([self.tiles[name] for name in sorted(self.tiles)]))
         return path
+
+
+def _holds_movies(sources: Sequence[InputSource]) -> bool:
+    """Whether the number of frames is not known in advance."""
+    return any(source.kind != "still" for source in sources)
+
+
+def _workers(sources: Sequence[InputSource], settings: PredictSettings, batch_size: int) -> int:
+    """Batches under way at once: as many as there are cores, or batches."""
+    if settings.workers:
+        return settings.workers
+    cores = usable_cores()
+    return cores if _holds_movies(sources) else max(1, min(cores, math.ceil(len(sources) / batch_size)))
 
 
 def _make_tile(grey: NDArray[np.uint8], mask: NDArray[np.uint8], caption: str) -> Tile:

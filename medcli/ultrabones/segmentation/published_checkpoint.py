@@ -15,8 +15,7 @@ from medcli.core.errors import DataError, printable, quantity
 from medcli.training.checkpoint_files.inert_values import StandIn
 from medcli.training.checkpoint_files.safe_unpickler import PickledModel, TensorRecord, read_pickled_model
 from medcli.training.weights import load_state
-from medcli.ultrabones.dataset.published_networks import training_origin
-from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, splits_of_training
+from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, pickled_metadata
 from medcli.ultrabones.segmentation.network import ARCH, ENCODER, build_model
 
 if TYPE_CHECKING:
@@ -47,10 +46,7 @@ def load_upstream(path: Path) -> tuple[torch.nn.Module, Metadata]:
     arch, encoder = recognise({name: record.size for name, record in records.items()}, path)  # before numbers are read
     model = build_model(arch, encoder)
     load_state(model, pickled.tensors(records), path, f"{arch} on {encoder}")
-    origin = training_origin(path)
-    source = f"{path.name} (pickled network)" + (f", {origin.evidence}" if origin else "")
-    splits = splits_of_training(origin.train if origin else None)
-    return model.eval(), Metadata(arch=arch, encoder=encoder, source=source, splits=splits)
+    return model.eval(), pickled_metadata(path, arch, encoder)
 
 
 def recognise(shapes: Shapes, path: Path) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from medcli.core import image_io
 from medcli.core.errors import DISK_FULL, DataError, MedcliError, UsageError, system_failure
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_formats.jpeg import jpeg_header
+from medcli.core.locks import taking_turns
 from medcli.core.made_with import reject_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_path, note_run
@@ -105,13 +106,17 @@ def calibrate(
     settings, selection = settings or CalibrationSettings(), selection or ImageSelection()
     out = out or root / "calibrated"
     plan = make_plan(root, out, settings, selection, overwrite)
-    manifest, outdated = _agree(out, plan, settings, overwrite)
     run = _Run(out, settings, plan, workers or usable_cores())
+    with taking_turns(out):  # jobs of a cluster write into one folder at once
+        manifest, outdated = _agree(out, plan, settings, overwrite)
+        if not dry_run:
+            run.begin(manifest, outdated)
     started = time.perf_counter()
     if not dry_run:
-        run.prepare(manifest, outdated, progress)
+        run.prepare(progress)
         started = time.perf_counter()
         run.work(progress)
+        run.end()
     result = _result(root, run, dry_run, time.perf_counter() - started)
     if not dry_run and (result.done or not note_path(out, "calibrate veriserum").exists()):
         note_run(out, "calibrate veriserum", ABOUT, root, settings, result, "cpu")
@@ -160,6 +165,8 @@ def _agree(
             raise
         present = None
     differing = present.differing(options, fingerprints) if present else []
+    if not staying and not replaced and present and not differing:
+        return present.joined(fingerprints), set()  # another process is about to write the images of its part
     if not staying:
         # An interruption must not leave images made with other options under the new manifest.
         outdated = replaced if differing or not present else set()
@@ -183,12 +190,22 @@ class _Run:
         self.done = 0
         self.colour = 0
 
-    def prepare(self, manifest: OutputManifest, outdated: set[str], progress: Progress) -> None:
-        """Prepare folder, manifest and maps before the first image."""
+    def begin(self, manifest: OutputManifest, outdated: set[str]) -> None:
+        """Prepare folder and manifest."""
         make_output_folder(self.out)
         for name in outdated:
             (self.out / name).unlink()
         output_manifest.write(self.out, manifest)
+
+    def end(self) -> None:
+        """Name the calibrations of these images again, where a process on another machine replaced the manifest."""
+        with taking_turns(self.out):
+            present = output_manifest.read(self.out)
+            if present is not None:
+                output_manifest.write(self.out, present.joined(self.plan.fingerprints()))
+
+    def prepare(self, progress: Progress) -> None:
+        """Prepare maps before the first image."""
         image_io.use_single_threaded_codecs()
         needed = {(job.calibration, plane) for job in self.plan.jobs for plane in job.planes}
         if self.settings.mask:

@@ -6,8 +6,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -337,19 +335,6 @@ def test_newest_best_checkpoint_is_taken_and_named(
     assert "runs/seg/new/best.safetensors" in ran.err.replace(os.sep, "/")
     assert result["donor_overlap"] == [{"donor": "S232132", "train": [5], "test": [7]}]
     assert result["frames"] == 4
-
-
-def test_masks_on_disk_need_no_torch(data: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "from medcli.cli.app import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit as leaving:\n    assert not leaving.code, leaving.code\n"
-        "print([name for name in ('torch', 'lightning', 'torchvision') if name in sys.modules])\n"
-    )
-    words = ["evaluate", "--root", str(data), "--predictions", "Labels_pred", "--out", str(tmp_path), "--quiet"]
-    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=REPOSITORY)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines()[-1] == "[]"
 
 
 def test_real_labels_against_themselves(real_data: Path) -> None:

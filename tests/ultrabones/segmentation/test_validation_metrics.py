@@ -16,6 +16,7 @@ from medcli.ultrabones.segmentation.validation_metrics import (
     distance_maps,
     distance_maps_by_rows,
     one_sided_distances,
+    one_sided_distances_at_once,
 )
 
 
@@ -77,3 +78,13 @@ def test_dice() -> None:
     assert scores[0].item() == pytest.approx(2 * both.item())
     assert torch.isnan(scores[1])
     assert scores[2:].tolist() == [0.0, 1.0]
+
+
+def test_all_frames_at_once_are_frame_by_frame() -> None:
+    """The way taken on a GPU, where nothing may wait for a single frame."""
+    labels, predictions = torch.rand((2, 6, 1, 40, 30)) < 0.03
+    labels[4], predictions[5] = False, False
+    predictions[3] = False
+    predictions[3, 0, 2, 2] = True  # one pixel: mean, maximum and quantile are the same
+    found, expected = one_sided_distances_at_once(predictions, labels), one_sided_distances(predictions, labels)
+    torch.testing.assert_close(found, expected, equal_nan=True)

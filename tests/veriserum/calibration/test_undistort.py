@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -82,6 +84,26 @@ def test_parts_give_the_same_folder_as_the_whole(veriserum: Path, tmp_path: Path
     for selection in (ImageSelection(ids=[(3, 4)]), ImageSelection(planes=["fs"]), ImageSelection()):
         calibrate(veriserum, tmp_path / "parts", selection=selection, workers=1)
     assert contents_of(tmp_path / "parts") == contents_of(tmp_path / "whole")
+
+
+def test_jobs_that_begin_together_name_all_calibrations(veriserum: Path, tmp_path: Path) -> None:
+    """The second begins when the first wrote the manifest and no image yet; then that of another machine is lost."""
+    manifest = tmp_path / "out" / "medcli_calibration.json"
+    calibrate(veriserum, tmp_path / "out", selection=ImageSelection(ids=[(1, 1)]))
+    for image in (tmp_path / "out").glob("calibrated_*"):
+        image.unlink()
+    replaced = manifest.read_text()
+
+    class Replacing:
+        @contextmanager
+        def task(self, label: str, total: float | None, unit: str = "") -> Iterator[Any]:
+            if label == "calibrating":
+                assert set(json.loads(manifest.read_text())["calibrations"]) == {"4", "9"}
+                manifest.write_text(replaced)
+            yield lambda amount: None
+
+    calibrate(veriserum, tmp_path / "out", selection=ImageSelection(ids=[(2, 2)]), progress=Replacing())
+    assert set(json.loads(manifest.read_text())["calibrations"]) == {"4", "9"}
 
 
 def test_ids_and_planes_are_chosen(veriserum: Path, medcli: Run) -> None:

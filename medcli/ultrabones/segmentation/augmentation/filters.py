@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medcli.training.device_step.triton_present import can_compile
+from medcli.training.devices import widest_float
 
 MEDIAN_SIDE = 7
 """Side of the median's window: radius 3."""
@@ -23,7 +24,7 @@ _MEDIAN_CHUNK = 16
 
 def gaussian_blur_3x3(images: Tensor, sigmas: Tensor) -> Tensor:
     """Blur with a 3 x 3 Gaussian of each frame's own standard deviation (B,) in pixels; the edge is mirrored."""
-    neighbour = torch.exp(-0.5 / sigmas.double() ** 2)
+    neighbour = torch.exp(-0.5 / sigmas.to(widest_float(sigmas.device)) ** 2)
     side = (neighbour / (1 + 2 * neighbour)).float().view(-1, 1, 1, 1)
     padded = functional.pad(images, (1, 1, 1, 1), mode="reflect")
     across = torch.lerp(padded[..., 1:-1], (padded[..., :-2] + padded[..., 2:]) / 2, 2 * side)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.ultrabones.segmentation.augmentation.trivial import (
+from medcli.ultrabones.segmentation.augmentation.plan import (
     CODES,
     DRAWN,
     IDENTITY,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError, printable
+from medcli.core.files import usable_cores
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, check_graph_runtime
 from medcli.ultrabones.segmentation.frame_segmenter import BATCH_SIZE_CPU, FrameSegmenter
@@ -30,12 +31,22 @@ class GraphSegmenter(FrameSegmenter):
     exported with.
     """
 
-    def __init__(self, path: Path, device: str = "auto", precision: str = "32", batch_size: int | None = None) -> None:
+    engine = "onnx"
+
+    def __init__(
+        self,
+        path: Path,
+        device: str = "auto",
+        precision: str = "32",
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> None:
         """Open the graph.
 
         Args:
             device: ``auto`` or ``cpu``.
             precision: ``32``.
+            threads: of one forward pass; None: as many as there are cores.
 
         Raises:
             DataError: the file is missing, damaged, or not a graph that :func:`export_seg` wrote.
@@ -52,12 +63,17 @@ class GraphSegmenter(FrameSegmenter):
             self._graph = path.read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-        self._session = self._open(0)
+        self._threads = threads or usable_cores()
+        self._session = self._open(self._threads)
         self.metadata = self._described()
 
     @contextmanager
     def on_workers(self, workers: int, cores: int) -> Iterator[None]:
-        before, self._session = self._session, self._open(max(1, cores // workers))
+        threads = max(1, cores // workers)
+        if threads == self._threads:  # opening takes 50 ms
+            yield
+            return
+        before, self._session = self._session, self._open(threads)
         try:
             yield
         finally:
@@ -74,7 +90,6 @@ class GraphSegmenter(FrameSegmenter):
         return probability.astype(np.float32, copy=False)
 
     def _open(self, threads: int) -> onnxruntime.InferenceSession:
-        """With as many threads as there are cores where ``threads`` is 0."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

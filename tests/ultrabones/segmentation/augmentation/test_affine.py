@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medcli.ultrabones.segmentation.augmentation.affine import warp, warp_by_torch
-from medcli.ultrabones.segmentation.augmentation.trivial import compose, draw_plan, first_geometric
+from medcli.ultrabones.segmentation.augmentation.plan import compose, draw_plan, first_geometric
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (40, 70), (1, 5)])

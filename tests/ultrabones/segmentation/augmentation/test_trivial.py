@@ -13,16 +13,16 @@ from scipy.ndimage import distance_transform_edt, median_filter
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference_v2
 
-from medcli.ultrabones.segmentation.augmentation import trivial as module
-from medcli.ultrabones.segmentation.augmentation.trivial import (
+from medcli.ultrabones.segmentation.augmentation.plan import (
     CODES,
     DRAWN,
+    GEOMETRIC,
     MAGNITUDES,
     OPERATIONS,
     AugmentationPlan,
-    augment,
     draw_plan,
 )
+from medcli.ultrabones.segmentation.augmentation.trivial import augment
 
 SIDE = 256
 
@@ -52,7 +52,7 @@ def one_by_one(image: torch.Tensor, label: torch.Tensor, plan: AugmentationPlan)
     for code, magnitude in zip(plan.operations[0], plan.magnitudes[0], strict=True):
         name = OPERATIONS[code]
         image = _reference(name, float(magnitude), image, InterpolationMode.BILINEAR)
-        if module.GEOMETRIC[code]:
+        if GEOMETRIC[code]:
             label = _reference(name, float(magnitude), label, InterpolationMode.NEAREST)
     return image, label
 
@@ -128,7 +128,7 @@ def test_sequence_with_neighbouring_geometry_is_the_published_sequence(
     plan = plan_of(*steps)
     augmented, bones = augment(images[:1], labels[:1], plan)
     expected, bone = one_by_one(images[:1].float() / 255, (labels[:1] == 255).float(), plan)
-    geometric = sum(module.GEOMETRIC[CODES[name]] for name, _ in steps)
+    geometric = sum(GEOMETRIC[CODES[name]] for name, _ in steps)
     difference = (augmented[0] - expected).abs()
     assert difference.mean() < (0.02 if geometric > 1 else 0.003)
     # Repeated nearest sampling moves edges by up to a pixel; the thickened lines must lie on each other.
@@ -156,7 +156,7 @@ def test_label_stays_on_the_image(seed: int) -> None:
     disk = (((rows - 110) ** 2 + (columns - 150) ** 2) < 45**2) | ((abs(rows - 60) < 20) & (columns < 90))
     labels = torch.from_numpy(np.where(disk, 255, 0).astype(np.uint8)).expand(16, -1, -1)
     plan = draw_plan(16, np.random.default_rng(seed))
-    only_geometry = AugmentationPlan(np.where(module.GEOMETRIC[plan.operations], plan.operations, 0), plan.magnitudes)
+    only_geometry = AugmentationPlan(np.where(GEOMETRIC[plan.operations], plan.operations, 0), plan.magnitudes)
     augmented, bones = augment(labels, labels, only_geometry)
     edge = (augmented > 0.02) & (augmented < 0.98)
     assert bool(edge.any())
