@@ -30,9 +30,10 @@ MAY_IMPORT = {
     "veriserum": _SHARED,
     "synthetic": _SHARED | _DATASETS,
     "workspace": _SHARED | _DATASETS,
+    "interchange": _SHARED | _DATASETS,
     "report": _SHARED | _DATASETS | {"workspace"},
     "demo": _SHARED | _DATASETS | {"workspace", "report", "synthetic"},
-    "cli": _SHARED | _DATASETS | {"workspace", "report", "synthetic", "demo"},
+    "cli": _SHARED | _DATASETS | {"workspace", "interchange", "report", "synthetic", "demo"},
     "__main__": {"cli"},
 }
 """What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all, which
@@ -121,7 +122,7 @@ TESTED_IN = {
         "ultrabones/pose_refinement/refine_record"
     ),
     "ultrabones/plus/test_import_plus.py": (
-        "cli/import_files ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
+        "cli/import_files/plus ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
     ),
     "ultrabones/probe_calibration/test_calibrate_probe.py": (
         "cli/calibrate_probe ultrabones/probe_calibration/least_squares "
@@ -135,6 +136,15 @@ TESTED_IN = {
         "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
         "ultrabones/reconstruction/mask_points ultrabones/reconstruction/settings"
     ),
+    "interchange/test_autoscoper_files.py": (
+        "cli/convert/implants cli/import_files/implant_poses interchange/implant_files interchange/implant_trials "
+        "interchange/imported_poses"
+    ),
+    "interchange/test_nnunet.py": "cli/convert/labelled interchange/notes",
+    "interchange/test_opensim.py": "cli/convert/tables",
+    "interchange/test_plus_sequence.py": "cli/convert/tracked interchange/tracked_poses",
+    "interchange/test_publish_checkpoint.py": "cli/publish interchange/model_card",
+    "interchange/test_slicer_files.py": "interchange/slicer_sweep",
     "ultrabones/registration/test_evaluate_registration.py": (
         "cli/evaluate/registration ultrabones/registration/record_clouds"
     ),
