@@ -45,6 +45,7 @@ class Root(VerbGroup):
         Verb("benchmark", "Networks", "Check a network against a published result (seg).", "seg"),
         Verb("predict", "Networks", "Apply a network: bone masks (seg, default), poses (pose).", "seg"),
         Verb("runs", "Results", "List, compare and repeat runs.", "list"),
+        Verb("view", "Results", "See a record, pair, trial or run in space and time."),
         Verb("report", "Results", "Write one HTML page that shows a run to others."),
         Verb("export", "Results", "Write trained networks for other runtimes (ONNX).", "seg"),
         Verb("checkpoint", "Results", "Inspect, convert and create checkpoints."),

@@ -32,7 +32,7 @@ PANELS = {
     "Hardware": "--device --gpus --nodes --precision --compile --workers --no-cache",
     "Output": (
         "--out --report --dest --format --quality --overlay --overlays --figure --normals --surface --layout "
-        "--single-file --skip-existing --overwrite --dry-run"
+        "--single-file --save --web --every --skip-existing --overwrite --dry-run"
     ),
     "Every command": "--config --json --quiet --verbose --help",
 }
