@@ -26,7 +26,7 @@ from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, image_to_ct
 from medcli.ultrabones.labelling.label_origin import poses_of_masks
 from medcli.ultrabones.reconstruction.figure import colour_scale_mm, distance_colours
-from medcli.ultrabones.reconstruction.point_cloud import surface_distances, thin
+from medcli.ultrabones.reconstruction.point_cloud import thin
 from medcli.ultrabones.reconstruction.reconstruct import back_project
 from medcli.viewing import layouts
 from medcli.viewing.rerun_file import RerunFile
@@ -42,9 +42,9 @@ _BEHIND_MM, _FIELD_MM = 1.0, 45.0
 _POINT_MM, _CLOUD_MM, _PATH_MM = 0.3, 0.25, 0.4
 """Radii of the points of the frame that is shown, of those of all frames, and of the path."""
 LEAST_SCALE_MM = 0.5
-_APART_MM = 0.1
-"""Of the points of a frame that is shown, one in each cube of this edge is kept: two pixels or so."""
-MOST_CLOUD_POINTS = 300_000
+_APART_MM = 0.25
+"""Of the points of a frame, one in each cube of this edge is kept, and measured: of every fourth or fifth pixel."""
+MOST_CLOUD_POINTS = 200_000
 """Points of all frames together that are drawn at once, for each folder of masks."""
 
 
@@ -54,7 +54,7 @@ class _Seen:
 
     jpeg: bytes
     shape: tuple[int, int]
-    masks: Mapping[str, tuple[int, NDArray[np.float32], NDArray[np.float64], float]]
+    masks: Mapping[str, tuple[int, NDArray[np.float32], NDArray[np.float64]]]
 
 
 @dataclass
@@ -65,15 +65,13 @@ class _Points:
     frames: list[int] = field(default_factory=list)
     points: list[NDArray[np.float32]] = field(default_factory=list)
     distances: list[NDArray[np.float64]] = field(default_factory=list)
-    medians: list[float] = field(default_factory=list)
 
-    def add(self, frame: int, seen: tuple[int, NDArray[np.float32], NDArray[np.float64], float]) -> None:
+    def add(self, frame: int, seen: tuple[int, NDArray[np.float32], NDArray[np.float64]]) -> None:
         """What was seen of these masks in a frame."""
         self.count += seen[0]
         self.frames.append(frame)
         self.points.append(seen[1])
         self.distances.append(seen[2])
-        self.medians.append(seen[3])
 
 
 def read_bones(folder: Path, specimen: int, settings: ViewSettings, scene: Scene) -> tuple[list[Mesh], list[Surface]]:
@@ -154,6 +152,25 @@ def write_record(
     scene.eye = eye_of(np.array(path), matrices)
     file.static(f"{layouts.CT}/probe_path", file.rr.LineStrips3D([np.array(path)], colors=[PATH], radii=_PATH_MM))
     _write_points(file, sweep, clouds, scene, scale_mm if bones else 0.0, has_cloud)
+
+
+def nearest_distances(points: NDArray[np.float64], surfaces: Sequence[Surface]) -> NDArray[np.float64]:
+    """Exact distance of each point (N, 3) to the nearest triangle of any surface, (N,).
+
+    A bone is passed over where its box is farther away than the points are from the bones before it.
+    """
+    if not len(points):
+        return np.empty(0)
+    low, high = points.min(axis=0), points.max(axis=0)
+    gaps = [
+        float(np.linalg.norm(np.maximum(0, np.maximum(one.bounds[0] - high, low - one.bounds[1])))) for one in surfaces
+    ]
+    distances = np.full(len(points), np.inf)
+    for place in np.argsort(gaps):
+        limit = float(distances.max())
+        if gaps[place] < limit:
+            distances = np.minimum(distances, surfaces[place].distances(points, limit))
+    return distances
 
 
 def eye_of(path: NDArray[np.float64], matrices: Sequence[NDArray[np.float64]]) -> Eye:
@@ -248,10 +265,9 @@ def _see(
             mask = read_grey(paths[frame])
             check_frame_size(mask.shape, spacing, str(paths[frame]), sweep.probe)
             points = back_project(mask, poses.pose[frame], spacing, sweep.probe)
-            distances = surface_distances(points, bones) if bones else np.empty(0)
-            kept, which = thin(points, _APART_MM)
-            median = float(np.median(distances)) if len(distances) else np.nan
-            found[name] = len(points), kept.astype(np.float32), distances[which] if bones else distances, median
+            kept, _ = thin(points, _APART_MM)
+            distances = nearest_distances(kept, bones) if bones else np.empty(0)
+            found[name] = len(points), kept.astype(np.float32), distances
     rows, columns = image.shape
     return _Seen(encode(image, ".jpg", quality).tobytes(), (rows, columns), found)
 
@@ -290,13 +306,12 @@ def _write_points(
     file.curves({f"{layouts.DISTANCE}/{name}": name for name in distances if scale_mm})
     for number, (name, cloud) in enumerate(clouds.items()):
         plain = np.array([MASK_COLOURS[number % len(MASK_COLOURS)]], np.uint8)
-        columns = cloud.frames, cloud.points, cloud.distances, cloud.medians
-        for frame, points, away, median in zip(*columns, strict=True):
+        for frame, points, away in zip(cloud.frames, cloud.points, cloud.distances, strict=True):
             file.at(frame + 1, _seconds(sweep, frame))
             colours = distance_colours(away, scale_mm) if scale_mm else plain
             file.log(f"{layouts.POINTS}/{name}", file.rr.Points3D(points, colors=colours, radii=_POINT_MM))
-            if scale_mm:
-                file.number(f"{layouts.DISTANCE}/{name}", median)
+            if scale_mm and len(away):
+                file.number(f"{layouts.DISTANCE}/{name}", float(np.median(away)))
         scene.contents[name] = cloud.count
         if has_cloud and cloud.count:
             points = np.concatenate(cloud.points)

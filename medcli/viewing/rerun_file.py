@@ -6,7 +6,6 @@ or trial) and ``time`` (from the first frame), for X-ray also ``id``.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.files import replacing
+from medcli.core.files import write_bytes
 from medcli.core.mesh import Mesh
 
 FRAME, TIME, ID = "frame", "time", "id"
 CURVES = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
 """Colours of curves (red, green, blue), which everyone can tell apart: the palette of Okabe and Ito (2008)."""
 _APPLICATION = "medcli"
-_LOG = logging.getLogger(__name__)
 
 
 class RerunFile:
@@ -32,15 +30,15 @@ class RerunFile:
         rr, blueprint: the modules ``rerun`` and ``rerun.blueprint``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self) -> None:
         import rerun
         import rerun.blueprint
 
         self.rr: Any = rerun
         self.blueprint: Any = rerun.blueprint
-        self._stream: Any = rerun.RecordingStream(_APPLICATION)
+        self._stream: Any = self.rr.RecordingStream(_APPLICATION)
         self._stream.set_log_time_enabled(False)  # when it was written is no timeline of the data
-        self._stream.save(path)
+        self._bytes: Any = self._stream.binary_stream()
 
     def name(self, title: str) -> None:
         """The title that the viewer shows."""
@@ -101,33 +99,28 @@ class RerunFile:
         """How the viewer arranges it."""
         self._stream.send_blueprint(blueprint, make_active=True, make_default=True)
 
-    def close(self) -> None:
-        """Write what is left.
+    def content(self) -> bytes:
+        """The file as it is to be written; the last call.
 
-        Raises:
-            RuntimeError: it could not be written.
+        Read once: of several parts, each ends as a whole file does, and what follows it is not found.
         """
+        found = self._bytes.read()
         self._stream.disconnect()
+        return bytes(found or b"")
 
 
 @contextmanager
 def writing(target: Path) -> Iterator[RerunFile]:
     """A recording that is at ``target`` once the block has ended, complete; or not at all.
 
+    It is kept in memory until then: rerun itself only logs what goes wrong while it writes, such as a full disk.
+
     Raises:
         UnwrittenFileError: the disk is full, or refuses it.
     """
-    with replacing(target) as part:
-        file = RerunFile(part)
-        try:
-            yield file
-        except BaseException:
-            try:
-                file.close()  # lets go of the file, which is removed
-            except RuntimeError as error:
-                _LOG.debug("%s", error)
-            raise
-        file.close()
+    file = RerunFile()
+    yield file
+    write_bytes(target, file.content())
 
 
 def vertex_normals(mesh: Mesh) -> NDArray[np.float32]:

@@ -41,10 +41,9 @@ def save_view(
     make_output_folder(file.parent)
     began = time.perf_counter()
     scene = Scene("")
+    write = _write_xray if target.kind in ("pair", "trial", "poses", "motion") else _write_ultrasound
     with writing(file) as recording:
-        (_write_xray if target.kind in ("pair", "trial", "poses", "motion") else _write_ultrasound)(
-            recording, target, settings, scene, progress
-        )
+        write(recording, target, settings, scene, progress)
         recording.name(scene.title)
     for warning in scene.warnings:
         _LOG.warning("%s", warning)

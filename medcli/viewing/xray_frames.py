@@ -148,7 +148,7 @@ def _poses(starts: StartPoses, table: pd.DataFrame, ids: Sequence[int]) -> dict[
 
 def _stored_motion(folder: Path, trials: Sequence[str] | None, scene: Scene) -> pd.DataFrame:
     """The rows of some trials of a run of ``medcli kinematics``, or of its first one."""
-    columns = ("trial", "frame", "key", "time_s", *COORDINATE_NAMES)
+    columns = ("trial", "frame", "femur_id", "tibia_id", "time_s", *COORDINATE_NAMES)
     table = read_frame(folder / TABLE, "table of knee motion", columns, columns, dtype={"trial": str})
     there = list(dict.fromkeys(table["trial"]))
     wanted = list(trials or there[:1])
@@ -159,7 +159,15 @@ def _stored_motion(folder: Path, trials: Sequence[str] | None, scene: Scene) -> 
         scene.warnings.append(f"{folder} has {len(there)} trials; trial {wanted[0]} is shown (--trials chooses)")
     scene.title = f"trial {', '.join(wanted)} of {folder.name}"
     chosen = table[table["trial"].isin(wanted)]
-    return pd.DataFrame(chosen.assign(id=chosen["key"].astype("int64")))
+    return _by_id(chosen)
+
+
+def _by_id(motion: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of motion with a pose of either component, and the id of the pair as ``id``."""
+    femur, tibia = (folder_index.whole_numbers(motion[name]) for name in ("femur_id", "tibia_id"))
+    numbers = femur.where(femur.notna(), tibia)
+    there = motion[numbers.notna()]
+    return there.assign(id=numbers[numbers.notna()].astype("int64"))
 
 
 def _computed_motion(
@@ -182,10 +190,8 @@ def _computed_motion(
         scene.warnings.append(f"no joint angles: {error.message}")
         return None
     scene.warnings += computed.warnings
-    places = computed.frames.table[list(KINDS)].max(axis=1).to_numpy()
-    numbers = np.where(places >= 0, computed.frames.rows.index.to_numpy()[np.maximum(places, 0)], -1)
-    table = computed.motion.table.assign(id=numbers)
-    return pd.DataFrame(table[table["id"].isin(ids)])
+    table = _by_id(computed.motion.table)
+    return table[table["id"].isin(ids)]
 
 
 def _place_in_time(frames: XrayFrames, motion: pd.DataFrame | None, scene: Scene) -> None:
