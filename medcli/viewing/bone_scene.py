@@ -20,16 +20,16 @@ from medcli.ultrabones.reconstruction.point_cloud import surface_distances
 from medcli.ultrabones.registration.cloud_files import read_cloud
 from medcli.ultrabones.registration.mesh_folder import meshes_in
 from medcli.viewing import layouts
-from medcli.viewing.record_scene import BONE, MASK_COLOURS, MOST_CLOUD_POINTS, read_bones, scale_of, write_record
+from medcli.viewing.record_scene import BONE, MASK_COLOURS, MOST_CLOUD_POINTS, read_bones, scale_of, log_record
 from medcli.viewing.rerun_file import RerunFile
-from medcli.viewing.settings import Scene, ViewSettings, ViewTarget
+from medcli.viewing.settings import ViewedScene, ViewSettings, ViewTarget
 from medcli.viewing.targets import named_in_note, note_of
 
 _RADIUS_MM = 0.15
 _SHELL = (120, 170, 210)
 
 
-def write_bones(file: RerunFile, meshes: Sequence[Mesh], surfaces: Sequence[Surface], scene: Scene) -> None:
+def write_bones(file: RerunFile, meshes: Sequence[Mesh], surfaces: Sequence[Surface], scene: ViewedScene) -> None:
     """Log the bones, and how space is oriented."""
     file.static(layouts.CT, file.rr.ViewCoordinates.RIGHT_HAND_Z_UP)
     for mesh, surface in zip(meshes, surfaces, strict=True):
@@ -37,7 +37,9 @@ def write_bones(file: RerunFile, meshes: Sequence[Mesh], surfaces: Sequence[Surf
     scene.contents["bones"] = len(meshes)
 
 
-def write_result(file: RerunFile, target: ViewTarget, settings: ViewSettings, scene: Scene, progress: Progress) -> bool:
+def write_result(
+    file: RerunFile, target: ViewTarget, settings: ViewSettings, scene: ViewedScene, progress: Progress
+) -> bool:
     """Log what a result of ``medcli reconstruct`` or ``medcli register bone`` holds; whether there are distances.
 
     The frames of the record are shown as well, where the run's data folder is still found.
@@ -65,7 +67,7 @@ def _reconstruction(
     record: Mapping[str, Any],
     options: Mapping[str, Any],
     settings: ViewSettings,
-    scene: Scene,
+    scene: ViewedScene,
     progress: Progress,
 ) -> bool:
     if not record.get("files"):
@@ -89,11 +91,11 @@ def _reconstruction(
     _write_cloud(file, target.path.with_name(str(record["files"][0])), surfaces, scene)
     scale = scene.scale_mm
     if sweep is not None:
-        write_record(file, sweep, settings, scene, surfaces, progress, has_cloud=False, scale_mm=scale)
+        log_record(file, sweep, settings, scene, surfaces, progress, has_cloud=False, scale_mm=scale)
     return bool(surfaces)
 
 
-def _sweep_of(target: ViewTarget, name: str, settings: ViewSettings, scene: Scene) -> Sweep | None:
+def _sweep_of(target: ViewTarget, name: str, settings: ViewSettings, scene: ViewedScene) -> Sweep | None:
     """The record that a result was made from; None, with a warning, where it is no longer found."""
     if target.root is not None:
         try:
@@ -106,7 +108,7 @@ def _sweep_of(target: ViewTarget, name: str, settings: ViewSettings, scene: Scen
     return None
 
 
-def _bones_in(folder: Path | None, scene: Scene) -> tuple[list[Mesh], list[Surface]]:
+def _bones_in(folder: Path | None, scene: ViewedScene) -> tuple[list[Mesh], list[Surface]]:
     if folder is None:
         scene.warnings.append("the meshes are not found: shown without bones and distances (name them with --meshes)")
         return [], []
@@ -117,7 +119,7 @@ def _bones_in(folder: Path | None, scene: Scene) -> tuple[list[Mesh], list[Surfa
     return meshes, [Surface.from_mesh(mesh, path.stem) for mesh, path in zip(meshes, paths, strict=True)]
 
 
-def _write_cloud(file: RerunFile, path: Path, surfaces: Sequence[Surface], scene: Scene) -> None:
+def _write_cloud(file: RerunFile, path: Path, surfaces: Sequence[Surface], scene: ViewedScene) -> None:
     points = read_cloud(path).points
     scene.contents["cloud"] = len(points)
     points = points[:: -(-len(points) // MOST_CLOUD_POINTS)]

@@ -30,7 +30,7 @@ from medcli.ultrabones.reconstruction.point_cloud import thin
 from medcli.ultrabones.reconstruction.reconstruct import back_project
 from medcli.viewing import layouts
 from medcli.viewing.rerun_file import RerunFile
-from medcli.viewing.settings import Eye, Scene, ViewSettings
+from medcli.viewing.settings import Eye, ViewedScene, ViewSettings
 
 BONE = (214, 205, 188)
 """Red, green, blue."""
@@ -74,7 +74,9 @@ class _Points:
         self.distances.append(seen[2])
 
 
-def read_bones(folder: Path, specimen: int, settings: ViewSettings, scene: Scene) -> tuple[list[Mesh], list[Surface]]:
+def read_bones(
+    folder: Path, specimen: int, settings: ViewSettings, scene: ViewedScene
+) -> tuple[list[Mesh], list[Surface]]:
     """The bones of a specimen, and their surfaces to measure distances from; none, with a warning, without meshes.
 
     Raises:
@@ -94,11 +96,11 @@ def read_bones(folder: Path, specimen: int, settings: ViewSettings, scene: Scene
         return meshes, [Surface.from_mesh(mesh, path.stem) for mesh, path in zip(meshes, paths, strict=True)]
 
 
-def write_record(
+def log_record(
     file: RerunFile,
     sweep: Sweep,
     settings: ViewSettings,
-    scene: Scene,
+    scene: ViewedScene,
     bones: Sequence[Surface],
     progress: Progress,
     has_cloud: bool = True,
@@ -149,7 +151,7 @@ def write_record(
                 clouds[name].add(frame, mask_seen)
     if not path:
         raise DataError(f"no frame of {sweep.name} can be shown; {scene.failures[0]}")
-    scene.eye = eye_of(np.array(path), matrices)
+    scene.eye = eye_of_sweep(np.array(path), matrices)
     file.static(f"{layouts.CT}/probe_path", file.rr.LineStrips3D([np.array(path)], colors=[PATH], radii=_PATH_MM))
     _write_points(file, sweep, clouds, scene, scale_mm if bones else 0.0, has_cloud)
 
@@ -173,7 +175,7 @@ def nearest_distances(points: NDArray[np.float64], surfaces: Sequence[Surface]) 
     return distances
 
 
-def eye_of(path: NDArray[np.float64], matrices: Sequence[NDArray[np.float64]]) -> Eye:
+def eye_of_sweep(path: NDArray[np.float64], matrices: Sequence[NDArray[np.float64]]) -> Eye:
     """A place beside the sweep, from where the probe is above the bone and the first image is seen at a slant.
 
     Args:
@@ -227,7 +229,7 @@ def _choose_poses(sweep: Sweep, masks: Sequence[str], asked: str | None) -> Pose
     return first
 
 
-def _usable(sweep: Sweep, poses: Poses, scene: Scene) -> list[int]:
+def _usable(sweep: Sweep, poses: Poses, scene: ViewedScene) -> list[int]:
     """Frames with a pose.
 
     Raises:
@@ -294,7 +296,7 @@ def _write_points(
     file: RerunFile,
     sweep: Sweep,
     clouds: Mapping[str, _Points],
-    scene: Scene,
+    scene: ViewedScene,
     scale_mm: float | None,
     has_cloud: bool,
 ) -> None:

@@ -73,7 +73,7 @@ class Eye:
 
 
 @dataclass
-class Scene:
+class ViewedScene:
     """What a scene came to hold.
 
     Attributes:
@@ -105,7 +105,7 @@ class ViewResult:
         file: that was written; None: it was shown only.
         bytes: its size.
         seconds: of reading and writing, without the time for which it was shown.
-        title, frames, frames_there, contents, scale_mm, warnings, failures: see :class:`Scene`.
+        title, frames, frames_there, contents, scale_mm, warnings, failures: see :class:`ViewedScene`.
     """
 
     kind: str

@@ -13,7 +13,7 @@ from medcli.core.files import make_output_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.viewing import layouts
 from medcli.viewing.rerun_file import FRAME, RerunFile, writing
-from medcli.viewing.settings import Scene, ViewResult, ViewSettings, ViewTarget
+from medcli.viewing.settings import ViewedScene, ViewResult, ViewSettings, ViewTarget
 from medcli.viewing.viewer import SUFFIX, check_rerun, check_save_path, show_file
 
 _LOG = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def save_view(
         raise UsageError(f"{target.path} is saved already", "leave --save out to see it")
     make_output_folder(file.parent)
     began = time.perf_counter()
-    scene = Scene("")
+    scene = ViewedScene("")
     write = _write_xray if target.kind in ("pair", "trial", "poses", "motion") else _write_ultrasound
     with writing(file) as recording:
         write(recording, target, settings, scene, progress)
@@ -65,7 +65,7 @@ def show_view(
     check_rerun()
     if target.kind == "file":
         show_file(target.path, in_browser, announce)
-        return _result(target, Scene(target.path.name), target.path, 0.0)
+        return _result(target, ViewedScene(target.path.name), target.path, 0.0)
     with tempfile.TemporaryDirectory(prefix="medcli-view-") as folder:
         file = Path(folder, f"view{SUFFIX}")
         result = save_view(target, file, settings, progress=progress)
@@ -74,7 +74,7 @@ def show_view(
 
 
 def _write_ultrasound(
-    file: RerunFile, target: ViewTarget, settings: ViewSettings, scene: Scene, progress: Progress
+    file: RerunFile, target: ViewTarget, settings: ViewSettings, scene: ViewedScene, progress: Progress
 ) -> None:
     from medcli.ultrabones.dataset.records import find_sweeps
     from medcli.viewing import bone_scene, record_scene
@@ -88,7 +88,7 @@ def _write_ultrasound(
         bone_scene.write_bones(file, meshes, surfaces, scene)
         if target.mask and not settings.masks:
             settings = ViewSettings(**{**settings.__dict__, "masks": (target.mask,)})
-        record_scene.write_record(file, sweep, settings, scene, surfaces, progress)
+        record_scene.log_record(file, sweep, settings, scene, surfaces, progress)
         has_distances = scene.scale_mm is not None
     file.text(layouts.ABOUT, _about(scene))
     layout = layouts.record_layout(
@@ -97,7 +97,7 @@ def _write_ultrasound(
     file.arrange(layout)
 
 
-def _about(scene: Scene) -> str:
+def _about(scene: ViewedScene) -> str:
     lines = [f"# {scene.title}"]
     if scene.frames:
         shown = f"{scene.frames:,} of {quantity(scene.frames_there, 'frame')}"
@@ -107,7 +107,9 @@ def _about(scene: Scene) -> str:
     return "\n\n".join([*lines, *(f"*{warning}*" for warning in scene.warnings)])
 
 
-def _write_xray(file: RerunFile, target: ViewTarget, settings: ViewSettings, scene: Scene, progress: Progress) -> None:
+def _write_xray(
+    file: RerunFile, target: ViewTarget, settings: ViewSettings, scene: ViewedScene, progress: Progress
+) -> None:
     from medcli.viewing import xray_scene
     from medcli.viewing.xray_frames import find_frames
 
@@ -117,7 +119,7 @@ def _write_xray(file: RerunFile, target: ViewTarget, settings: ViewSettings, sce
     file.arrange(layouts.xray_layout(file.blueprint, FRAME, scene.eye, bool(frames.motion)))
 
 
-def _result(target: ViewTarget, scene: Scene, file: Path, seconds: float) -> ViewResult:
+def _result(target: ViewTarget, scene: ViewedScene, file: Path, seconds: float) -> ViewResult:
     return ViewResult(
         kind=target.kind,
         file=file,

@@ -27,7 +27,7 @@ from medcli.veriserum.kinematics.knee_frames import pair_frames
 from medcli.veriserum.kinematics.motion import ASSUMED_RATE
 from medcli.veriserum.kinematics.pose_rows import read_pose_rows
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
-from medcli.viewing.settings import Scene, ViewSettings, ViewTarget
+from medcli.viewing.settings import ViewedScene, ViewSettings, ViewTarget
 from medcli.viewing.targets import named_in_note, note_of
 
 _LOG = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class XrayFrames:
     motion: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def find_frames(target: ViewTarget, settings: ViewSettings, scene: Scene) -> XrayFrames:
+def find_frames(target: ViewTarget, settings: ViewSettings, scene: ViewedScene) -> XrayFrames:
     """The pairs that a target names.
 
     Raises:
@@ -96,7 +96,7 @@ def find_frames(target: ViewTarget, settings: ViewSettings, scene: Scene) -> Xra
     return frames
 
 
-def _ids(target: ViewTarget, starts: StartPoses, table: pd.DataFrame, scene: Scene) -> list[int]:
+def _ids(target: ViewTarget, starts: StartPoses, table: pd.DataFrame, scene: ViewedScene) -> list[int]:
     there = sorted(set(table.index.tolist()))
     if target.kind == "pair":
         number = int(target.name)
@@ -146,7 +146,7 @@ def _poses(starts: StartPoses, table: pd.DataFrame, ids: Sequence[int]) -> dict[
     return found
 
 
-def _stored_motion(folder: Path, trials: Sequence[str] | None, scene: Scene) -> pd.DataFrame:
+def _stored_motion(folder: Path, trials: Sequence[str] | None, scene: ViewedScene) -> pd.DataFrame:
     """The rows of some trials of a run of ``medcli kinematics``, or of its first one."""
     columns = ("trial", "frame", "femur_id", "tibia_id", "time_s", *COORDINATE_NAMES)
     table = read_frame(folder / TABLE, "table of knee motion", columns, columns, dtype={"trial": str})
@@ -171,7 +171,7 @@ def _by_id(motion: pd.DataFrame) -> pd.DataFrame:
 
 
 def _computed_motion(
-    starts: StartPoses, file: Path | None, ids: Sequence[int], settings: ViewSettings, scene: Scene
+    starts: StartPoses, file: Path | None, ids: Sequence[int], settings: ViewSettings, scene: ViewedScene
 ) -> pd.DataFrame | None:
     """Joint coordinates of the pairs by id; None, with a warning, where they cannot be computed."""
     try:
@@ -194,7 +194,7 @@ def _computed_motion(
     return table[table["id"].isin(ids)]
 
 
-def _place_in_time(frames: XrayFrames, motion: pd.DataFrame | None, scene: Scene) -> None:
+def _place_in_time(frames: XrayFrames, motion: pd.DataFrame | None, scene: ViewedScene) -> None:
     """Numbers, times and joint coordinates: of the motion where there is one, else by the order of ids."""
     frames.numbers = list(range(1, len(frames.ids) + 1))
     frames.seconds = [(number - 1) / ASSUMED_RATE for number in frames.numbers]

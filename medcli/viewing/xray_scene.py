@@ -25,7 +25,7 @@ from medcli.veriserum.geometry.biplane import Camera, DualPlane, ImageGrid
 from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
 from medcli.viewing import layouts
 from medcli.viewing.rerun_file import RerunFile
-from medcli.viewing.settings import Eye, Scene, ViewSettings
+from medcli.viewing.settings import Eye, ViewedScene, ViewSettings
 from medcli.viewing.xray_frames import XrayFrames
 
 COLOURS = {"femur": (0, 220, 90), "tibia": (0, 190, 255)}
@@ -47,7 +47,9 @@ class _SeenPair:
     failures: tuple[str, ...]
 
 
-def write_pairs(file: RerunFile, frames: XrayFrames, settings: ViewSettings, scene: Scene, progress: Progress) -> None:
+def write_pairs(
+    file: RerunFile, frames: XrayFrames, settings: ViewSettings, scene: ViewedScene, progress: Progress
+) -> None:
     """Log the pairs, every n-th of them.
 
     Raises:
@@ -82,12 +84,12 @@ def write_pairs(file: RerunFile, frames: XrayFrames, settings: ViewSettings, sce
             images += len(seen.jpegs)
             scene.frames += 1
     scene.contents["images"] = images
-    scene.eye = eye_of(frames)
+    scene.eye = eye_of_pairs(frames)
     if not images and not meshes:
         raise DataError(f"nothing of {scene.title} can be shown; {next(iter(scene.failures), 'no image, no surface')}")
 
 
-def eye_of(frames: XrayFrames) -> Eye:
+def eye_of_pairs(frames: XrayFrames) -> Eye:
     """A place between both sources, from where the implants are in front of both detectors."""
     cameras = frames.starts.geometry.cameras(frames.ids[0])
     centre = np.mean([pose[:3, 3] for pose in frames.poses[frames.ids[0]].values()], axis=0)
@@ -101,7 +103,7 @@ def implant_name(anatomy: int) -> str:
     return f"{KIND_OF.get(anatomy, 'implant')}_{anatomy}"
 
 
-def _write_implants(file: RerunFile, frames: XrayFrames, scene: Scene) -> dict[int, Mesh]:
+def _write_implants(file: RerunFile, frames: XrayFrames, scene: ViewedScene) -> dict[int, Mesh]:
     file.static(layouts.WORLD, file.rr.ViewCoordinates.RIGHT_HAND_Y_UP)
     meshes = {}
     for anatomy in sorted({anatomy for number in frames.ids for anatomy in frames.poses[number]}):
@@ -199,7 +201,7 @@ def _write_pair(file: RerunFile, frames: XrayFrames, number: int, meshes: Mappin
         file.number(_curve(index), float(value))
 
 
-def about_pairs(scene: Scene, frames: XrayFrames) -> str:
+def about_pairs(scene: ViewedScene, frames: XrayFrames) -> str:
     """What is shown, in words."""
     colours = "femur green, tibia blue; others orange"
     ids = f"ids {frames.ids[0]} to {frames.ids[-1]}" if len(frames.ids) > 1 else f"id {frames.ids[0]}"
