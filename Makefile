@@ -14,7 +14,7 @@ MAKEFLAGS += --jobs=2
 # Python keeps what it compiled: the tests start many processes, and importing torch from its sources takes long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test tests test-deep lint docs wheel benchmark clean
+.PHONY: demo test tests test-deep test-gpu benchmark-gpu lint docs wheel benchmark clean
 
 demo: $(READY)
 	$(BIN)/medcli demo
@@ -28,6 +28,13 @@ tests: $(READY)
 test-deep: $(READY)
 	$(PYTEST) -m "deep or not deep" --cov --cov-report= $(ARGS)
 	$(BIN)/python tests/print_coverage.py
+
+# What needs a GPU: its tests, and its speed in numbers (device.json, device.md). Both say so where there is none.
+test-gpu: $(READY)
+	$(BIN)/python -m pytest tests/gpu -ra $(ARGS)
+
+benchmark-gpu: $(READY)
+	$(BIN)/python tests/benchmarks/gpu/bench_gpu.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -80,7 +80,7 @@ def seg(
     device: options.Device = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
-    compiled: options.Compile = False,
+    compiled: options.Compile = "auto",
     seed: options.Seed = 42,
     resume: options.Resume = "auto",
     limit_frames: Annotated[
@@ -205,7 +205,7 @@ def pose(
     device: options.Device = "auto",
     nodes: options.Nodes = 1,
     precision: options.Precision = "auto",
-    compiled: options.Compile = False,
+    compiled: options.Compile = "auto",
     seed: options.Seed = 42,
     resume: options.Resume = "auto",
     limit_pairs: Annotated[

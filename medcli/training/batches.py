@@ -79,7 +79,9 @@ class DeviceFrames:
         return len(self.parts[0])
 
     def take(self, positions: Order) -> tuple[Tensor, ...]:
-        index = torch.from_numpy(positions).to(self.parts[0].device, non_blocking=True)
+        index = torch.from_numpy(positions)
+        if self.parts[0].is_cuda:  # from pinned memory the copy does not wait
+            index = index.pin_memory().to(self.parts[0].device, non_blocking=True)
         return tuple(part[index] for part in self.parts)
 
 

@@ -6,17 +6,20 @@ import contextlib
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor
 
 from medcli.core.errors import DataError, MedcliError
 from medcli.core.files import replacing, write_text
 from medcli.core.progress import Progress, activity
 from medcli.core.tables import csv_text
+from medcli.training.device_step.recorded_module import RecordedModule
 from medcli.training.epoch_table import EpochTable
 from medcli.training.monitors import Monitor
 from medcli.training.run_folder import METRICS, RESUMABLE
@@ -144,17 +147,22 @@ class RunFiles(pl.Callback):
 class StopAtNonFiniteLoss(pl.Callback):
     """Stops a run whose training loss is no longer finite, before a checkpoint of its weights is written.
 
-    The loss of a step is checked after the next step was started, so that a GPU does not wait for it.
+    The losses cross from a GPU beside its work: each is checked once it has come, at the latest at the epoch's end.
     """
 
     def __init__(self) -> None:
-        self._pending: tuple[Tensor, int, int] | None = None
+        self._pending: deque[tuple[Tensor, torch.cuda.Event | None, int, int]] = deque()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._check()
-        self._pending = (outputs["loss"].detach(), trainer.current_epoch + 1, batch_idx + 1)
+        loss, arrived = outputs["loss"].detach(), None
+        if loss.is_cuda:
+            loss = torch.empty((), dtype=loss.dtype, pin_memory=True).copy_(loss, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record()
+        self._check(wait=False)
+        self._pending.append((loss, arrived, trainer.current_epoch + 1, batch_idx + 1))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._check()
@@ -162,17 +170,20 @@ class StopAtNonFiniteLoss(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._check()
 
-    def _check(self) -> None:
-        if self._pending is None:
-            return
-        loss, epoch, step = self._pending
-        self._pending = None
-        value = float(loss)
-        if not math.isfinite(value):
-            raise MedcliError(
-                f"the training loss is {value} in step {step} of epoch {epoch}: the training has diverged",
-                "lower --lr, or use --precision 32; the epochs before are in the run's folder",
-            )
+    def _check(self, wait: bool = True) -> None:
+        while self._pending:
+            loss, arrived, epoch, step = self._pending[0]
+            if arrived is not None and not arrived.query():  # type: ignore[no-untyped-call]
+                if not wait:
+                    return
+                arrived.synchronize()
+            self._pending.popleft()
+            value = float(loss)
+            if not math.isfinite(value):
+                raise MedcliError(
+                    f"the training loss is {value} in step {step} of epoch {epoch}: the training has diverged",
+                    "lower --lr, or use --precision 32; the epochs before are in the run's folder",
+                )
 
 
 class SeedEachStep(pl.Callback):
@@ -190,8 +201,8 @@ class SeedEachStep(pl.Callback):
 class ShowProgress(pl.Callback):
     """Reports the training frames of the complete run to a :class:`medcli.core.progress.Progress`."""
 
-    def __init__(self, progress: Progress, frames_per_epoch: int, epochs: int, compiles: bool = False) -> None:
-        self.progress, self.compiles = progress, compiles
+    def __init__(self, progress: Progress, frames_per_epoch: int, epochs: int) -> None:
+        self.progress = progress
         self.frames_per_epoch = frames_per_epoch
         self.epochs = epochs
         self._open, self._waits = contextlib.ExitStack(), contextlib.ExitStack()
@@ -200,7 +211,8 @@ class ShowProgress(pl.Callback):
         if trainer.is_global_zero:
             left = (self.epochs - trainer.current_epoch) * self.frames_per_epoch
             self._advance = self._open.enter_context(self.progress.task("training", left, "frames"))
-            self._waits.enter_context(activity("compiling the network" if self.compiles else "starting"))
+            compiles = isinstance(pl_module, RecordedModule) and pl_module.compiles()
+            self._waits.enter_context(activity("compiling the network" if compiles else "starting"))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

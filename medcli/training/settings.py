@@ -29,7 +29,8 @@ class FitSettings:
         gpus: ``auto`` (one GPU if there is one), ``0`` (CPU), a number of GPUs on each node, ``cuda:N`` or ``mps``.
         nodes: machines, started by SLURM or torchrun.
         precision: ``auto`` (bf16 on a GPU that has it, otherwise 32), ``32`` or ``bf16``.
-        compile: compile the network with ``torch.compile``.
+        compile: compile the network with ``torch.compile``: ``on``, ``off``, or ``auto``: on a GPU, for runs that
+            are long enough to make up for the minutes that it takes.
         monitor: the figure of the validation that chooses the best epoch, by its name for ``--monitor``.
         early_stop: epochs without a better one after which a run ends; None: all epochs are trained.
         seed: every random draw follows from it, the epoch and the step.
@@ -43,7 +44,7 @@ class FitSettings:
     gpus: str = "auto"
     nodes: int = 1
     precision: str = "auto"
-    compile: bool = False
+    compile: str = "auto"
     monitor: str = "loss"
     early_stop: int | None = None
     seed: int = 42

@@ -206,7 +206,7 @@ def train(
     goes_on = start.checkpoint is None or (is_own_checkpoint(out, start.checkpoint) and (out / BEST).is_file())
     table = EpochTable(task.columns, settings.epochs, _rows_on_screen())
     files = RunFiles(out, task.write_weights, task.monitor, table, settings.early_stop, goes_on)
-    shown = ShowProgress(progress, len(task.data.train), settings.epochs, settings.compile)
+    shown = ShowProgress(progress, len(task.data.train), settings.epochs)
     trainer = make_trainer(settings, devices, out, [StopAtNonFiniteLoss(), files, SeedEachStep(settings.seed), shown])
     try:
         run_fit(trainer, task.module, task.data, start.checkpoint)

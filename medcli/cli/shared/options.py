@@ -163,7 +163,10 @@ Precision = Annotated[
     Literal["auto", "32", "bf16"],
     typer.Option("--precision", help="auto: bf16 on a GPU that supports it, otherwise 32."),
 ]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the network (torch.compile).")]
+Compile = Annotated[
+    Literal["auto", "on", "off"],
+    typer.Option("--compile", help="Compile the network (torch.compile); auto: on a GPU, for long runs."),
+]
 Resume = Annotated[
     str,
     typer.Option("--resume", help="auto: resume the run in --out; or a last.ckpt file.", metavar="auto|FILE"),

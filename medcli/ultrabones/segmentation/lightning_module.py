@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from medcli.training.device_step.recorded_module import RecordedModule
+from medcli.training.device_step.upsampling import UpsamplingByProducts
 from medcli.training.seeds import random_stream
 from medcli.training.validation_means import Totals
 from medcli.ultrabones.dataset.constants import LABEL_RADIUS_PX
@@ -27,7 +26,7 @@ Batch = tuple[Tensor, Tensor]
 """Images and labels, (B, H, W) uint8 each."""
 
 
-class SegmentationModule(pl.LightningModule):
+class SegmentationModule(RecordedModule):
     """Trains a network as published (Wu et al., Comput. Biol. Med. 194 (2025) 110435).
 
     Args:
@@ -36,18 +35,16 @@ class SegmentationModule(pl.LightningModule):
     """
 
     def __init__(self, model: torch.nn.Module, settings: SegmentationSettings) -> None:
-        super().__init__()
+        super().__init__(settings.compile)
         # Half the time of the other memory format on a CPU, and what tensor cores want.
         self.model = model.to(memory_format=torch.channels_last)
         self.settings = settings
         self.loss = LOSSES[settings.loss]
-        # Outside of the module's own children, so that the state dict keeps its plain names.
-        self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
         self._totals = Totals()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        network = self._compiled[0] if self._compiled else self.model
-        logits: Tensor = network(inputs.contiguous(memory_format=torch.channels_last))
+        with UpsamplingByProducts():
+            logits: Tensor = self.network(inputs.contiguous(memory_format=torch.channels_last))
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -58,9 +55,13 @@ class SegmentationModule(pl.LightningModule):
             inputs, bones = augment(images, labels, plan)
         else:
             inputs, bones = to_unit(images), as_bone(labels)
-        loss = self._loss(self(normalise_unit(inputs)), bones)
+        loss = self.step(inputs, bones)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
+
+    def step_loss(self, *inputs: Tensor) -> Tensor:
+        images, bones = inputs
+        return self._loss(self(normalise_unit(images)), bones)
 
     def on_validation_epoch_start(self) -> None:
         self._totals = Totals()
@@ -84,7 +85,7 @@ class SegmentationModule(pl.LightningModule):
             group["lr"] = self.settings.lr * LR_FACTOR ** (self.current_epoch // LR_STEP_EPOCHS)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=self.settings.lr)
+        return torch.optim.AdamW(self.parameters(), lr=self.settings.lr, fused=self.device.type == "cuda" or None)
 
     def _loss(self, logits: Tensor, bones: Tensor) -> Tensor:
         label, skeleton = thicken_batch(bones, LABEL_RADIUS_PX), thicken_batch(bones, SKELETON_RADIUS_PX)

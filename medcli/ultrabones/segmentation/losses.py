@@ -22,14 +22,14 @@ def published_loss(
 
     loss = dice * Dice + bce * BCE - skeleton * mean over frames of sum(p * skeleton) / sum(skeleton)
     """
-    return dice_bce_loss(logits, labels, skeletons, dice, bce) - skeleton * skeleton_recall(logits, skeletons)
+    probabilities = logits.sigmoid()
+    loss = _dice_and_bce(logits, probabilities, labels, dice, bce)
+    return loss - skeleton * skeleton_recall(probabilities, skeletons)
 
 
 def dice_bce_loss(logits: Tensor, labels: Tensor, skeletons: Tensor, dice: float, bce: float) -> Tensor:
     """Dice and binary cross-entropy: the published loss without its skeleton term."""
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
-    return dice * dice_loss(logits, labels) + bce * binary_cross_entropy_with_logits(logits, labels)
+    return _dice_and_bce(logits, logits.sigmoid(), labels, dice, bce)
 
 
 def dice_focal_loss(logits: Tensor, labels: Tensor, skeletons: Tensor, dice: float, focal: float) -> Tensor:
@@ -37,7 +37,7 @@ def dice_focal_loss(logits: Tensor, labels: Tensor, skeletons: Tensor, dice: flo
     from segmentation_models_pytorch.losses import BINARY_MODE, FocalLoss
 
     focal_loss: Tensor = FocalLoss(BINARY_MODE)(logits, labels)
-    return dice * dice_loss(logits, labels) + focal * focal_loss
+    return dice * dice_loss(logits.sigmoid(), labels) + focal * focal_loss
 
 
 LOSSES: dict[str, TrainingLoss] = {
@@ -50,21 +50,26 @@ LOSSES: dict[str, TrainingLoss] = {
 PUBLISHED = "published"
 
 
-def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def dice_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
     """1 - 2 sum(p g) / (sum(p) + sum(g)) with one sum over the whole batch; 0 for a batch without any bone.
 
     The binary Dice loss of segmentation-models-pytorch, which the published code uses.
     """
-    probabilities = logits.sigmoid()
-    total = probabilities.sum() + labels.sum()
-    score = 2 * (probabilities * labels).sum() / total.clamp(min=1e-7)
-    return (1 - score) * (labels.sum() > 0)
+    bone = labels.sum()
+    score = 2 * (probabilities * labels).sum() / (probabilities.sum() + (bone + 1e-7))
+    return (1 - score) * (bone > 0)
 
 
-def skeleton_recall(logits: Tensor, skeletons: Tensor) -> Tensor:
+def skeleton_recall(probabilities: Tensor, skeletons: Tensor) -> Tensor:
     """Mean over frames of the mean probability on the skeleton; a frame without skeleton contributes 0.
 
     The published code divides 0 by 0 there, which turns every weight into NaN.
     """
-    on_skeleton = (logits.sigmoid() * skeletons).flatten(1).sum(1)
-    return (on_skeleton / skeletons.flatten(1).sum(1).clamp(min=1)).mean()
+    pixels = skeletons.sum((1, 2, 3), keepdim=True).clamp(min=1)
+    return (probabilities * (skeletons / (pixels * len(skeletons)))).sum()
+
+
+def _dice_and_bce(logits: Tensor, probabilities: Tensor, labels: Tensor, dice: float, bce: float) -> Tensor:
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    return dice * dice_loss(probabilities, labels) + bce * binary_cross_entropy_with_logits(logits, labels)

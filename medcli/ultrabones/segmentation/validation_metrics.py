@@ -14,6 +14,8 @@ from torch import Tensor
 from medcli.ultrabones.dataset.constants import PAPER_SCALE_MM
 
 DISTANCES = ("chamfer_mm", "hausdorff_mm", "hausdorff_95_mm")
+_FRAMES_AT_ONCE = 4
+"""Frames of which every pixel is compared with every column at once: 4 x 256 x 256 x 256 x 4 bytes = 268 MB."""
 
 
 def dice_scores(predictions: Tensor, labels: Tensor) -> Tensor:
@@ -32,6 +34,8 @@ def one_sided_distances(predictions: Tensor, labels: Tensor) -> Tensor:
     Returns:
         (B, 3) in the order of :data:`DISTANCES`; NaN where prediction or label is empty.
     """
+    if labels.device.type != "cpu":
+        return one_sided_distances_at_once(predictions, labels)
     found = labels.new_full((len(labels), 3), torch.nan, dtype=torch.float32)
     usable = torch.nonzero(predictions.flatten(1).any(1) & labels.flatten(1).any(1)).flatten()
     if len(usable):
@@ -40,6 +44,23 @@ def one_sided_distances(predictions: Tensor, labels: Tensor) -> Tensor:
             distances = maps[row][predictions[frame, 0]]
             found[frame] = torch.stack([distances.mean(), distances.max(), torch.quantile(distances, 0.95)])
     return found
+
+
+def one_sided_distances_at_once(predictions: Tensor, labels: Tensor) -> Tensor:
+    """:func:`one_sided_distances` for a GPU: all frames at once, nothing that waits for the device."""
+    maps = (distance_maps_by_rows(labels[:, 0]) * PAPER_SCALE_MM).flatten(1)
+    inside = predictions.flatten(1)
+    counts = inside.sum(1)
+    mean = torch.where(inside, maps, 0).sum(1) / counts
+    ordered = torch.where(inside, maps, torch.inf).sort(1).values
+    place = 0.95 * (counts - 1).clamp(min=0).double()
+    before = place.long()[:, None]
+    after = torch.minimum(before + 1, (counts - 1).clamp(min=0)[:, None])
+    low, high = ordered.gather(1, before)[:, 0], ordered.gather(1, after)[:, 0]
+    quantile = torch.lerp(low, high, (place - before[:, 0]).float())
+    largest = ordered.gather(1, (counts - 1).clamp(min=0)[:, None])[:, 0]
+    usable = (counts > 0) & labels.flatten(1).any(1)
+    return torch.where(usable[:, None], torch.stack([mean, largest, quantile], 1), torch.nan)
 
 
 def distance_maps(labels: Tensor) -> Tensor:
@@ -61,7 +82,6 @@ def distance_maps_by_rows(labels: Tensor) -> Tensor:
     below = torch.cummin(torch.where(labels, rows, far).flip(1), dim=1).values.flip(1)
     squared = torch.minimum(rows - above, below - rows) ** 2
     columns = torch.arange(width, device=labels.device, dtype=torch.float32)
-    nearest = torch.full_like(squared, torch.inf)
-    for column in range(width):
-        nearest = torch.minimum(nearest, squared[:, :, column, None] + (columns - column) ** 2)
-    return nearest.sqrt_()
+    apart = (columns[:, None] - columns) ** 2
+    nearest = [(rows_of[:, :, None, :] + apart).amin(-1) for rows_of in torch.split(squared, _FRAMES_AT_ONCE)]
+    return torch.cat(nearest).sqrt_()

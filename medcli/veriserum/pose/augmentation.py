@@ -131,7 +131,8 @@ def augment_pairs(planes: Tensor, targets: Tensor, numbers: Tensor, plan: PoseAu
     mean = grey.mean(dim=(2, 3), keepdim=True)
     grey = mean + (grey - mean) * _by_plane(plan.contrast, planes) + _by_plane(plan.brightness, planes)
     grey = _blur(grey, _as(plan.blur_px, planes))
-    noise = torch.randn(grey.shape, generator=torch.Generator().manual_seed(plan.noise_seed)).to(grey.device)
+    generator = torch.Generator(grey.device).manual_seed(plan.noise_seed)
+    noise = torch.randn(grey.shape, generator=generator, device=grey.device)
     return (grey + noise * _by_plane(plan.noise, planes)).clamp(0, 1) * 255, targets
 
 
@@ -142,7 +143,7 @@ def shift_pairs(planes: Tensor, targets: Tensor, numbers: Tensor, shift_mm: Tens
     world = (shift_mm[:, :, None] * axes[:, 0, :2]).sum(dim=1)
     by_plane = torch.einsum("bpij,bj->bpi", axes, world)
     scale = (depth - by_plane[:, :, 2]) / depth
-    centre = point.new_tensor([_CENTRE_MM, -_CENTRE_MM])
+    centre = _as(np.array([_CENTRE_MM, -_CENTRE_MM]), point)
     # From a position of the result to that in the image: u = p + scale (u' - p) - f / w t_hv; here from the centre.
     offset = (scale[..., None] - 1) * (centre - point) - (distance / depth)[..., None] * by_plane[:, :, :2]
     maps = planes.new_zeros((*scale.shape, 2, 3), dtype=torch.float32)
@@ -170,7 +171,10 @@ def _blur(grey: Tensor, sigmas_px: Tensor) -> Tensor:
 
 
 def _as(values: NDArray[np.float64], like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like.device, torch.float32)
+    numbers = torch.from_numpy(values).float()
+    if like.is_cuda:  # from pinned memory the copy does not wait
+        numbers = numbers.pin_memory()
+    return numbers.to(like.device, non_blocking=True)
 
 
 def _by_plane(values: NDArray[np.float64], like: Tensor) -> Tensor:

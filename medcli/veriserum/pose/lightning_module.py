@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from medcli.training.device_step.recorded_module import RecordedModule
 from medcli.training.validation_means import Totals
 from medcli.veriserum.pose.augmentation import augment_pairs, draw_augmentation
 from medcli.veriserum.pose.losses import POSE_LOSSES, rotation_errors_deg
@@ -18,7 +16,7 @@ Batch = tuple[Tensor, ...]
 """Planes (B, 2, S, S) uint8 and targets (B, 9); in training with augmentation also the pairs' geometry (B, 2, 13)."""
 
 
-class PoseModule(pl.LightningModule):
+class PoseModule(RecordedModule):
     """Trains a pose network with Adam at a constant rate, as published (Wang et al., MICCAI 2025).
 
     Args:
@@ -27,16 +25,13 @@ class PoseModule(pl.LightningModule):
     """
 
     def __init__(self, model: PoseNetwork, settings: PoseSettings) -> None:
-        super().__init__()
-        self.model = model.to(memory_format=torch.channels_last)
+        super().__init__(settings.compile)
+        self.model: PoseNetwork = model.to(memory_format=torch.channels_last)
         self.settings, self._loss = settings, POSE_LOSSES[settings.loss]
-        # Not registered as a child module, so that the names in the state dict stay plain.
-        self._compiled: list[Any] = [torch.compile(model)] if settings.compile else []
         self._totals = Totals()
 
     def forward(self, planes: Tensor) -> Tensor:
-        network = self._compiled[0] if self._compiled else self.model
-        output: Tensor = network(as_input(planes).contiguous(memory_format=torch.channels_last))
+        output: Tensor = self.network(as_input(planes).contiguous(memory_format=torch.channels_last))
         return output
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -45,9 +40,13 @@ class PoseModule(pl.LightningModule):
             place = (self.current_epoch, batch_idx, self.global_rank)
             plan = draw_augmentation(len(planes), self.settings.seed, *place)
             planes, targets = augment_pairs(planes, targets, numbers[0], plan)
-        loss = self._loss(self(planes), targets, self.settings.loss_weights).mean()
+        loss = self.step(planes, targets)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(planes), sync_dist=True)
         return loss
+
+    def step_loss(self, *inputs: Tensor) -> Tensor:
+        planes, targets = inputs
+        return self._loss(self(planes), targets, self.settings.loss_weights).mean()
 
     def on_train_epoch_start(self) -> None:
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
@@ -69,4 +68,4 @@ class PoseModule(pl.LightningModule):
         self._totals.log(self)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.settings.lr)
+        return torch.optim.Adam(self.parameters(), lr=self.settings.lr, fused=self.device.type == "cuda" or None)

@@ -23,9 +23,11 @@ def test_dice_term_is_the_one_of_segmentation_models_pytorch() -> None:
 
     logits, labels, _ = _batch()
     reference = smp.losses.DiceLoss(smp.losses.BINARY_MODE, from_logits=True)
-    assert dice_loss(logits, labels.float()).item() == pytest.approx(reference(logits, labels.float()).item(), abs=1e-6)
+    assert dice_loss(logits.sigmoid(), labels.float()).item() == pytest.approx(
+        reference(logits, labels.float()).item(), abs=1e-6
+    )
     nothing = torch.zeros_like(logits)
-    assert dice_loss(logits, nothing).item() == reference(logits, nothing).item() == 0.0
+    assert dice_loss(logits.sigmoid(), nothing).item() == reference(logits, nothing).item() == 0.0
 
 
 def test_published_loss_is_its_formula() -> None:
@@ -56,15 +58,15 @@ def test_dice_and_focal_loss_is_its_formula() -> None:
     probability = torch.sigmoid(logits.double())
     of_truth = torch.where(labels, probability, 1 - probability)
     focal = (-((1 - of_truth) ** 2) * of_truth.log()).mean()
-    expected = 2 * dice_loss(logits, labels.float()).item() + 3 * focal.item()
+    expected = 2 * dice_loss(logits.sigmoid(), labels.float()).item() + 3 * focal.item()
     assert LOSSES["dice-focal"](logits, labels, skeletons, (2.0, 3.0)).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_frame_without_bone_contributes_nothing_to_the_skeleton_term() -> None:
     logits, _, skeletons = _batch(2)
-    with_bone = skeleton_recall(logits[:1], skeletons[:1].float())
+    with_bone = skeleton_recall(logits[:1].sigmoid(), skeletons[:1].float())
     skeletons[1] = False
-    assert skeleton_recall(logits, skeletons.float()).item() == pytest.approx(with_bone.item() / 2)
+    assert skeleton_recall(logits.sigmoid(), skeletons.float()).item() == pytest.approx(with_bone.item() / 2)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4, -1e4])

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from medcli.training.device_step.triton_present import can_compile
+
 MEDIAN_SIDE = 7
 """Side of the median's window: radius 3."""
 _MEDIAN_CHUNK = 16
@@ -72,6 +74,15 @@ def thicken_batch(labels: Tensor, radius_px: int) -> Tensor:
     Args:
         labels: (B, 1, H, W) bool.
     """
+    if labels.device.type == "cuda" and can_compile():
+        from medcli.ultrabones.segmentation.augmentation.kernels import thicken_by_kernel
+
+        return thicken_by_kernel(labels, radius_px)
+    return thicken_by_shifts(labels, radius_px)
+
+
+def thicken_by_shifts(labels: Tensor, radius_px: int) -> Tensor:
+    """:func:`thicken_batch` in torch operations alone."""
     thick = labels.clone()
     half_widths = [math.isqrt(radius_px**2 - dy**2) for dy in range(radius_px + 1)]
     widened = labels

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medcli.training.device_step.triton_present import can_compile
 from medcli.ultrabones.segmentation.augmentation.affine import warp
 from medcli.ultrabones.segmentation.augmentation.filters import equalize, gaussian_blur_3x3, median_7x7
 
@@ -98,6 +99,24 @@ def augment(images: Tensor, labels: Tensor, plan: AugmentationPlan) -> tuple[Ten
     Returns:
         Images (B, 1, H, W) float32 in [0, 1] and labels (B, 1, H, W) bool.
     """
+    if images.device.type == "cuda" and images.dtype == labels.dtype == torch.uint8 and can_compile():
+        return augment_on_gpu(images, labels, plan)
+    return augment_by_operations(images, labels, plan)
+
+
+def augment_on_gpu(images: Tensor, labels: Tensor, plan: AugmentationPlan) -> tuple[Tensor, Tensor]:
+    """:func:`augment` for uint8 frames by one copy to the GPU and eleven kernels, whatever was drawn."""
+    from medcli.ultrabones.segmentation.augmentation.kernels import augment_by_kernels
+    from medcli.ultrabones.segmentation.augmentation.table import plan_table
+
+    table = torch.from_numpy(plan_table(plan, (images.shape[-1], images.shape[-2])))
+    if images.is_cuda:  # from pinned memory the copy does not wait
+        table = table.pin_memory().to(images.device, non_blocking=True)
+    return augment_by_kernels(images.contiguous(), labels.contiguous(), table)
+
+
+def augment_by_operations(images: Tensor, labels: Tensor, plan: AugmentationPlan) -> tuple[Tensor, Tensor]:
+    """:func:`augment` in torch operations and, on the CPU, compiled sampling: each on the frames that drew it."""
     inputs, bones = to_unit(images), as_bone(labels)
     maps, crops = compose(plan, (inputs.shape[-1], inputs.shape[-2]))
     first = first_geometric(plan.operations)
@@ -179,16 +198,16 @@ def compose(plan: AugmentationPlan, size: tuple[int, int]) -> tuple[NDArray[np.f
     single = sampling_maps(plan, size)
     slots = np.arange(plan.operations.shape[1])
     cuts = _LOSES_PIXELS[plan.operations] & (slots > first_geometric(plan.operations)[:, None])
-    chain = np.broadcast_to(_IDENTITY, (len(single), 2, 3))
+    chain = np.broadcast_to(IDENTITY, (len(single), 2, 3))
     places = np.empty_like(single)
     for slot in reversed(slots):
         chain = _after(single[:, slot], chain)
-        places[:, slot] = np.where(cuts[:, slot, None, None], chain, _IDENTITY)
+        places[:, slot] = np.where(cuts[:, slot, None, None], chain, IDENTITY)
     order = np.argsort(~cuts, axis=1, kind="stable")[:, : int(cuts.sum(1).max(initial=0))]
     return chain, np.take_along_axis(places, order[:, :, None, None], axis=1)
 
 
-_IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 def _after(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[np.float64]:
