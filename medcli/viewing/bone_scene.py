@@ -20,7 +20,7 @@ from medcli.ultrabones.reconstruction.point_cloud import surface_distances
 from medcli.ultrabones.registration.cloud_files import read_cloud
 from medcli.ultrabones.registration.mesh_folder import meshes_in
 from medcli.viewing import layouts
-from medcli.viewing.record_scene import BONE, MASK_COLOURS, MOST_CLOUD_POINTS, read_bones, scale_of, log_record
+from medcli.viewing.record_scene import BONE, MASK_COLOURS, MOST_CLOUD_POINTS, log_record, read_bones, scale_of
 from medcli.viewing.rerun_file import RerunFile
 from medcli.viewing.settings import ViewedScene, ViewSettings, ViewTarget
 from medcli.viewing.targets import named_in_note, note_of

@@ -12,7 +12,7 @@ DISTANCE, ABOUT = "distance", "about"
 WORLD, MOTION = "world", "motion"
 PLANES: Mapping[str, str] = {"bs": f"{WORLD}/bs", "fs": f"{WORLD}/fs"}
 ANGLES, SHIFTS = f"{MOTION}/angles", f"{MOTION}/shifts"
-_BACKGROUND = (20, 22, 26)
+BACKGROUND = (20, 22, 26)
 
 
 def record_layout(blueprint: Any, timeline: str, eye: Eye | None, has_frames: bool, has_distances: bool) -> Any:
@@ -47,7 +47,7 @@ def _space(blueprint: Any, origin: str, name: str, eye: Eye | None) -> Any:
     if eye is not None:
         controls = blueprint.EyeControls3D(position=eye.position, look_target=eye.target, eye_up=eye.up)
         seen["eye_controls"] = controls
-    return blueprint.Spatial3DView(origin=origin, name=name, line_grid=grid, background=_BACKGROUND, **seen)
+    return blueprint.Spatial3DView(origin=origin, name=name, line_grid=grid, background=BACKGROUND, **seen)
 
 
 def _curves(blueprint: Any, origin: str, name: str) -> Any:

@@ -1,6 +1,6 @@
 """A record of ultrasound in CT space: bones, the image plane along the sweep, masks as points, the probe's path.
 
-The image is the image plane of a camera that looks at it from 1 mm behind, with a focal length that makes one pixel as
+The image is the image plane of a camera that looks at it from 200 mm behind, with a focal length that makes one pixel as
 large there as it is: so the viewer shows the JPEG file itself, in its place and at its size.
 """
 
@@ -38,7 +38,7 @@ MASK_COLOURS = ((255, 170, 0), (0, 160, 255), (0, 220, 90), (230, 80, 200))
 """Of points without a distance, by folder of masks."""
 PATH = (255, 255, 255)
 PREDICTED = ("Labels_pred",)
-_BEHIND_MM, _FIELD_MM = 1.0, 45.0
+_BEHIND_MM, _FIELD_MM = 200.0, 45.0
 _POINT_MM, _CLOUD_MM, _PATH_MM = 0.3, 0.25, 0.4
 """Radii of the points of the frame that is shown, of those of all frames, and of the path."""
 LEAST_SCALE_MM = 0.5
@@ -279,7 +279,7 @@ def _seconds(sweep: Sweep, frame: int) -> float:
 
 
 def _write_camera(file: RerunFile, shape: tuple[int, int], spacing: float) -> None:
-    """The camera whose image plane at 1 mm is the image; its pixels are counted from their corners, as those here."""
+    """The camera whose image plane is the image; its pixels are counted from their corners, as those here."""
     rows, columns = shape
     middle = [columns * spacing / 2, rows * spacing / 2, -_BEHIND_MM]
     camera = file.rr.Pinhole(
@@ -288,6 +288,7 @@ def _write_camera(file: RerunFile, shape: tuple[int, int], spacing: float) -> No
         resolution=[columns, rows],
         image_plane_distance=_BEHIND_MM,
         line_width=0.0,
+        color=layouts.BACKGROUND,  # its rays are not to be seen
     )
     file.log(layouts.IMAGE, file.rr.Transform3D(translation=middle), camera)
 
