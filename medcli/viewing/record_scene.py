@@ -1,6 +1,6 @@
 """A record of ultrasound in CT space: bones, the image plane along the sweep, masks as points, the probe's path.
 
-The image is the image plane of a camera that looks at it from 200 mm behind, with a focal length that makes one pixel as
+The image is the image plane of a camera that looks at it from 200 mm behind, whose focal length makes one pixel as
 large there as it is: so the viewer shows the JPEG file itself, in its place and at its size.
 """
 
