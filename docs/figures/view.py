@@ -13,14 +13,17 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from medcli.core.errors import MedcliError
 from medcli.core.image_io import write_image
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
@@ -48,7 +51,12 @@ def main() -> None:
 def shoot(file: Path, target: Path) -> None:
     """Write what the viewer shows of a file."""
     said: list[str] = []
-    server = threading.Thread(target=viewer.show_file, args=(file, True, said.append), daemon=True)
+
+    def serve() -> None:
+        with suppress(MedcliError):  # it is terminated
+            viewer.show_file(file, True, said.append)
+
+    server = threading.Thread(target=serve)
     server.start()
     while not said:
         time.sleep(0.1)
@@ -62,6 +70,9 @@ def shoot(file: Path, target: Path) -> None:
         page.goto(address[0])
         image = drawn(page)
         browser.close()
+    for child in psutil.Process().children():  # the server
+        child.terminate()
+    server.join()
     write_image(target, image[TOP:], 80)
     print(target, f"{target.stat().st_size / 1000:.0f} kB")
 
