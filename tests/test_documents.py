@@ -393,6 +393,17 @@ def test_every_named_file_is_there(page: str) -> None:
         assert (REPOSITORY / path).exists(), path
 
 
+def test_view_commands_run_as_printed(
+    folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("rerun", reason="rerun is not installed")
+    shutil.copytree(folder / "data/ultrabones/specimen02", tmp_path / "data/ultrabones/specimen02")
+    shutil.copytree(folder / "data/veriserum", tmp_path / "data/veriserum")
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/view.md", "A file instead of a window", medcli)
+    assert {path.name for path in tmp_path.glob("*.rrd")} == {"record.rrd", "trial.rrd", "pair.rrd"}
+
+
 @pytest.mark.deep
 @pytest.mark.timeout(900)
 def test_trial_commands_run_as_printed(

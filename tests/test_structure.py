@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "workspace": _SHARED | _DATASETS,
     "interchange": _SHARED | _DATASETS,
     "report": _SHARED | _DATASETS | {"workspace"},
+    "viewing": _SHARED | _DATASETS | {"workspace"},
     "demo": _SHARED | _DATASETS | {"workspace", "report", "synthetic"},
-    "cli": _SHARED | _DATASETS | {"workspace", "interchange", "report", "synthetic", "demo"},
+    "cli": _SHARED | _DATASETS | {"workspace", "interchange", "report", "viewing", "synthetic", "demo"},
     "__main__": {"cli"},
 }
 """What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all, which
@@ -191,6 +192,10 @@ TESTED_IN = {
     "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",
     "veriserum/registration/test_register_trial.py": (
         "veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
+    ),
+    "viewing/test_view.py": (
+        "cli/view viewing/bone_scene viewing/layouts viewing/record_scene viewing/rerun_file viewing/settings "
+        "viewing/xray_frames viewing/xray_scene"
     ),
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "

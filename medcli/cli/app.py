@@ -46,6 +46,7 @@ class Root(VerbGroup):
         Verb("predict", "Networks", "Apply a network: bone masks (seg, default), poses (pose).", "seg"),
         Verb("runs", "Results", "List, compare and repeat runs.", "list"),
         Verb("convert", "Results", "Write data and poses for other programs: nnU-Net, COCO, PLUS, 3D Slicer, …"),
+        Verb("view", "Results", "See a record, pair, trial or run in space and time."),
         Verb("report", "Results", "Write one HTML page that shows a run to others."),
         Verb("export", "Results", "Write trained networks for other runtimes (ONNX).", "seg"),
         Verb("publish", "Results", "Publish a checkpoint with its model card (Hugging Face Hub)."),

@@ -34,7 +34,7 @@ PANELS = {
     "Hardware": "--device --gpus --engine --nodes --precision --compile --workers --no-cache",
     "Output": (
         "--out --report --dest --format --quality --overlay --overlays --figure --normals --surface --layout "
-        "--single-file --polygons --points --compress --dataset-id --evaluation "
+        "--single-file --save --web --every --polygons --points --compress --dataset-id --evaluation "
         "--private --push --yes --skip-existing --no-figures --overwrite --dry-run"
     ),
     "Every command": "--config --json --quiet --verbose --help",

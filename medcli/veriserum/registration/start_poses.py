@@ -152,9 +152,10 @@ class StartPoses:
         Raises:
             DataError: one is missing or unreadable, or there are two different files of it.
         """
-        return {plane: self._image(number, plane) for plane in self.planes}
+        return {plane: self.image(number, plane) for plane in self.planes}
 
-    def _image(self, number: int, plane: str) -> NDArray[np.uint8]:
+    def image(self, number: int, plane: str) -> NDArray[np.uint8]:
+        """Calibrated image of a plane, (S, S); raises as :meth:`images`."""
         if path := self.study.calibrated_images.get(number, {}).get(plane):
             check_single(path, self.study.doubles.get(path, ()))
             image = image_io.read_grey(path)
