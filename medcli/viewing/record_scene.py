@@ -26,8 +26,8 @@ from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, image_to_ct
 from medcli.ultrabones.labelling.label_origin import poses_of_masks
 from medcli.ultrabones.reconstruction.figure import colour_scale_mm, distance_colours
+from medcli.ultrabones.reconstruction.mask_points import back_project
 from medcli.ultrabones.reconstruction.point_cloud import thin
-from medcli.ultrabones.reconstruction.reconstruct import back_project
 from medcli.viewing import layouts
 from medcli.viewing.rerun_file import RerunFile
 from medcli.viewing.settings import Eye, ViewedScene, ViewSettings
