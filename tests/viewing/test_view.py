@@ -24,8 +24,8 @@ from medcli.ultrabones.dataset.records import find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import load_surfaces
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.reconstruction.figure import distance_colours
+from medcli.ultrabones.reconstruction.mask_points import back_project
 from medcli.ultrabones.reconstruction.point_cloud import surface_distances
-from medcli.ultrabones.reconstruction.reconstruct import back_project
 from medcli.veriserum.geometry.biplane import ImageGrid
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
 from tests.conftest import MadeOnce, Ran
