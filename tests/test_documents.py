@@ -187,6 +187,25 @@ def test_commands_on_ultraboneship_run_as_printed(
     run_all("docs/own-probe.md", "UltraBonesHip", medcli)
 
 
+def test_conversions_for_other_programs_run_as_printed(
+    study: Path, networks: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On all specimens, a trial with both components, and motion that was computed before."""
+    shutil.copytree(networks / "data/ultrabones", tmp_path / "data/ultrabones")
+    shutil.copytree(networks / "runs/seg", tmp_path / "runs/seg")
+    options: dict[str, Any] = {"frames_per_trial": 3, "anatomies": (3,), "both_poses": True, "obsolete_every": 0}
+    make_veriserum(tmp_path / "data/veriserum", 3, 4, calibrations=1, **options)
+    names = ["flexion_deg", "adduction_deg", "internal_rotation_deg", "lateral_mm", "anterior_mm", "distal_mm"]
+    motion = {"trial": 1, "side": "left", "status": "good", "time_s": [0.0, 0.04], **dict.fromkeys(names, 1.0)}
+    (tmp_path / "runs/kinematics").mkdir(parents=True)
+    for name in ("runs/kinematics/kinematics.csv", "corrected.csv"):
+        pd.DataFrame(motion).to_csv(tmp_path / name, index=False)
+    monkeypatch.chdir(tmp_path)
+    for title in ("Labelled frames", "Tracked ultrasound", "Implants", "Knee motion", "Describe a data folder"):
+        run_all("docs/convert.md", title, medcli)
+    run_all("docs/convert.md", "Publish a checkpoint", medcli)
+
+
 @pytest.mark.deep
 def test_registration_commands_run_as_printed(
     medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -372,6 +391,17 @@ def _anchor(title: str) -> str:
 def test_every_named_file_is_there(page: str) -> None:
     for path in re.findall(r"`(?:python )?((?:tests|docs|medcli)/[\w/.]+\.py)", text_of(page)):
         assert (REPOSITORY / path).exists(), path
+
+
+def test_view_commands_run_as_printed(
+    folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("rerun", reason="rerun is not installed")
+    shutil.copytree(folder / "data/ultrabones/specimen02", tmp_path / "data/ultrabones/specimen02")
+    shutil.copytree(folder / "data/veriserum", tmp_path / "data/veriserum")
+    monkeypatch.chdir(tmp_path)
+    run_all("docs/view.md", "A file instead of a window", medcli)
+    assert {path.name for path in tmp_path.glob("*.rrd")} == {"record.rrd", "trial.rrd", "pair.rrd"}
 
 
 @pytest.mark.deep

@@ -30,9 +30,11 @@ MAY_IMPORT = {
     "veriserum": _SHARED,
     "synthetic": _SHARED | _DATASETS,
     "workspace": _SHARED | _DATASETS,
+    "interchange": _SHARED | _DATASETS,
     "report": _SHARED | _DATASETS | {"workspace"},
+    "viewing": _SHARED | _DATASETS | {"workspace"},
     "demo": _SHARED | _DATASETS | {"workspace", "report", "synthetic"},
-    "cli": _SHARED | _DATASETS | {"workspace", "report", "synthetic", "demo"},
+    "cli": _SHARED | _DATASETS | {"workspace", "interchange", "report", "viewing", "synthetic", "demo"},
     "__main__": {"cli"},
 }
 """What each package of ``medcli`` may import beside itself; the version in ``medcli/__init__.py`` is for all, which
@@ -121,7 +123,7 @@ TESTED_IN = {
         "ultrabones/pose_refinement/refine_record"
     ),
     "ultrabones/plus/test_import_plus.py": (
-        "cli/import_files ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
+        "cli/import_files/plus ultrabones/plus/meta_image ultrabones/plus/tracked_frames"
     ),
     "ultrabones/probe_calibration/test_calibrate_probe.py": (
         "cli/calibrate_probe ultrabones/probe_calibration/least_squares "
@@ -133,8 +135,17 @@ TESTED_IN = {
     ),
     "ultrabones/reconstruction/test_reconstruct.py": (
         "cli/reconstruct ultrabones/reconstruction/cloud_files ultrabones/reconstruction/figure "
-        "ultrabones/reconstruction/settings"
+        "ultrabones/reconstruction/mask_points ultrabones/reconstruction/settings"
     ),
+    "interchange/test_autoscoper_files.py": (
+        "cli/convert/implants cli/import_files/implant_poses interchange/implant_files interchange/implant_trials "
+        "interchange/imported_poses"
+    ),
+    "interchange/test_nnunet.py": "cli/convert/labelled interchange/notes",
+    "interchange/test_opensim.py": "cli/convert/tables",
+    "interchange/test_plus_sequence.py": "cli/convert/tracked interchange/tracked_poses",
+    "interchange/test_publish_checkpoint.py": "cli/publish interchange/model_card",
+    "interchange/test_slicer_files.py": "interchange/slicer_sweep",
     "ultrabones/registration/test_evaluate_registration.py": (
         "cli/evaluate/registration ultrabones/registration/record_clouds"
     ),
@@ -181,6 +192,10 @@ TESTED_IN = {
     "veriserum/registration/test_trial_motion.py": "veriserum/registration/inside_kernel",
     "veriserum/registration/test_register_trial.py": (
         "veriserum/registration/trial_overlays veriserum/registration/trial_tracking"
+    ),
+    "viewing/test_view.py": (
+        "cli/view viewing/bone_scene viewing/layouts viewing/record_scene viewing/rerun_file viewing/settings "
+        "viewing/xray_frames viewing/xray_scene"
     ),
     "workflows/test_demo.py": (
         "cli/demo cli/shared/command_runner "

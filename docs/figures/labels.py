@@ -30,8 +30,8 @@ from medcli.ultrabones.labelling.mesh_section import full_label
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.refine_frame import refine_frame
 from medcli.ultrabones.reconstruction.figure import draw_cloud
+from medcli.ultrabones.reconstruction.mask_points import back_project
 from medcli.ultrabones.reconstruction.point_cloud import surface_distances
-from medcli.ultrabones.reconstruction.reconstruct import back_project
 
 IMAGES = Path(__file__).parents[1] / "images"
 SYNTHETIC = SweepSettings(frames=60, optimized_columns=False, pose_error_mm=0.8, pose_error_deg=0.6)

@@ -29,7 +29,7 @@ class Root(VerbGroup):
         Verb("info", "Start", "List data, checkpoints and runs, and the next command."),
         Verb("download", "Start", "Download data: verified, resumable, only what is missing."),
         Verb("check", "Data", "Check that a data folder is complete and sound."),
-        Verb("import", "Data", "Make records of tracked ultrasound that PLUS recorded.", module="import_files"),
+        Verb("import", "Data", "Read recordings of PLUS, poses of JTML and Autoscoper.", module="import_files"),
         Verb("label", "Data", "Make labels from meshes: of bones, of implants.", "ultrabones"),
         Verb("calibrate", "Data", "Correct the distortion of X-ray images; calibrate your own devices."),
         Verb("reconstruct", "Ultrasound", "Rebuild bone in 3D, and measure it against the CT.", "ultrabones"),
@@ -45,8 +45,11 @@ class Root(VerbGroup):
         Verb("benchmark", "Networks", "Check a network against a published result (seg).", "seg"),
         Verb("predict", "Networks", "Apply a network: bone masks (seg, default), poses (pose).", "seg"),
         Verb("runs", "Results", "List, compare and repeat runs.", "list"),
+        Verb("convert", "Results", "Write data and poses for other programs: nnU-Net, COCO, PLUS, 3D Slicer, …"),
+        Verb("view", "Results", "See a record, pair, trial or run in space and time."),
         Verb("report", "Results", "Write one HTML page that shows a run to others."),
         Verb("export", "Results", "Write trained networks for other runtimes (ONNX).", "seg"),
+        Verb("publish", "Results", "Publish a checkpoint with its model card (Hugging Face Hub)."),
         Verb("checkpoint", "Results", "Inspect, convert and create checkpoints."),
     )
 

@@ -27,6 +27,10 @@ def info(
     weights_root: Annotated[
         Path, typer.Option("--weights-root", help="Folder of published weights.", envvar="MEDCLI_WEIGHTS_ROOT")
     ] = options.WEIGHTS_ROOT,
+    ultrabones_hip_root: Annotated[
+        Path,
+        typer.Option("--ultrabones-hip-root", help="Folder of UltraBonesHip.", envvar="MEDCLI_ULTRABONES_HIP_ROOT"),
+    ] = options.ULTRABONES_HIP_ROOT,
     runs: Annotated[Path, typer.Option("--runs", help="Folder of runs: trainings, evaluations.")] = options.RUNS,
 ) -> None:
     """List data, checkpoints and runs, and the next command.
@@ -40,5 +44,5 @@ def info(
     """
     from medcli.workspace.inventory import take_inventory
 
-    inventory = take_inventory(ultrabones_root, veriserum_root, runs, weights_root)
+    inventory = take_inventory(ultrabones_root, veriserum_root, runs, weights_root, ultrabones_hip_root)
     output.finish(inventory, lambda found: output.line(found.as_text()))

@@ -10,7 +10,8 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
-from medcli.core.files import check_figure_path, check_output_folder, check_replaceable
+from medcli.core.errors import quantity
+from medcli.core.files import check_figure_path, check_output_folder
 from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 app = App()
 _MOST_ROWS = 20
+_MOST_REASONS = 5
 Side = Annotated[
     Literal["right", "left"] | None,
     typer.Option("--side", help="Side of the knee.  [default: as stated by the table or the axes, else right]"),
@@ -135,10 +137,9 @@ def axes(
         check(check_axes_file, axes)
         check(check_figure_path, target)
         check(check_output_folder, out.parent)
-        check(check_replaceable, out, overwrite)
     from medcli.veriserum.kinematics.study_axes import find_axes
 
-    result = find_axes(root, out, target, implants, axes, side, output.progress())
+    result = find_axes(root, out, target, implants, axes, side, output.progress(), overwrite)
     output.finish(result, lambda done: _show_axes(output, done))
 
 
@@ -164,9 +165,20 @@ def _show(output: Output, result: KinematicsResult) -> None:
     if len(result.trials) > _MOST_ROWS:
         output.line(f"… {len(result.trials) - _MOST_ROWS:,} more in {result.out / 'kinematics.json'}")
     output.line()
+    reasons = [*_counted("missing", result.missing_reasons), *_counted("doubtful", result.doubtful_reasons)]
+    if reasons:
+        output.table(["frames", "status", "reason"], reasons)
+        output.line()
     if not result.has_errors:
         output.line("no standard errors: the table of poses has none")
     output.line(f"table, figures and .mot files in {result.out}")
+
+
+def _counted(status: str, reasons: dict[str, int]) -> list[list[Any]]:
+    """How many frames have each of the most frequent reasons."""
+    rows: list[list[Any]] = [[count, status, reason] for reason, count in list(reasons.items())[:_MOST_REASONS]]
+    others = list(reasons.values())[_MOST_REASONS:]
+    return [*rows, *([[sum(others), status, quantity(len(others), "further reason")]] if others else [])]
 
 
 def _table(
@@ -185,6 +197,7 @@ def _show_axes(output: Output, result: AxesResult) -> None:
     for number, one in result.implants.items():
         output.pairs({f"{number} {one.kind}": f"{one.found_by}{'; ' if one.remarks else ''}{'; '.join(one.remarks)}"})
     output.line()
-    output.pairs({"axes": str(result.out), "figure": str(result.figure)})
+    kept = ", which has these axes already" if result.existing else ""
+    output.pairs({"axes": f"{result.out}{kept}", "figure": str(result.figure)})
     output.line("confirm them in the figure, and correct the file where an arrow is wrong; then")
     output.line(f"  medcli kinematics veriserum --axes {result.out}")

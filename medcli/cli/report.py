@@ -22,9 +22,15 @@ app = App()
 @app.command("report")
 def report(
     output: Output,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of medcli demo.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Folder of a run or of medcli demo, or a run's table.", show_default=False),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write.  [default: report.html in RUN]", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", help="File to write.  [default: report.html in RUN, or RUN.report.html]", show_default=False
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT even if it is not a medcli report.")
@@ -35,7 +41,7 @@ def report(
     Command, versions, results, curves, images and 3D views of the run.
 
     The page is complete in itself: it needs no network and can be sent by mail. RUN is a folder that train, evaluate,
-    predict, calibrate, label, reconstruct, register or demo wrote to.
+    predict, calibrate, label, reconstruct, register, kinematics or demo wrote to, or the table that one of them wrote.
     """
     from medcli.workspace.report_folder import check_run_folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from medcli.report.segmentation import results_of
 from medcli.report.training import panels_of
 from medcli.training.run_folder import METRICS
 from medcli.workspace.run_comparison import ComparedValue, RunComparison
-from medcli.workspace.runs import EVALUATION
+from medcli.workspace.runs import EVALUATE_KINEMATICS, EVALUATION, KINEMATICS
 
+_MOST_TRIALS = 4
 _STYLES = 5
 """Colours of the page that are not that of its text; a sixth run has the first colour again, dashed."""
 
@@ -100,12 +101,16 @@ def _cell(value: Any) -> str:
 
 
 def _curves(kind: str, names: Sequence[str], folders: Sequence[Path]) -> Iterator[Block]:
-    if kind.startswith("train"):
+    if kind == KINEMATICS:
+        yield from _motions(names, folders)
+    elif kind.startswith("train"):
         yield from _training(kind, names, [read_rows(folder / METRICS) for folder in folders])
     elif kind.startswith("evaluate"):
         found = [read_object(folder / EVALUATION) for folder in folders]
         if all(one.get("schema") == EVALUATED_POSE for one in found):
             yield from _pose_errors(names, folders)
+        elif kind == EVALUATE_KINEMATICS:
+            yield from _motion_differences(names, folders)
         else:
             yield from _evaluations(names, [results_of(one) for one in found])
 
@@ -157,11 +162,52 @@ def _evaluations(names: Sequence[str], results: Sequence[Mapping[str, Mapping[st
 
 def _pose_errors(names: Sequence[str], folders: Sequence[Path]) -> Iterator[Block]:
     tables = [read_rows(folder / "pairs.csv") for folder in folders]
-    panels = []
-    for title, unit, name in error_panels():
-        sorted_values = [sorted(v for v in column(rows, name) if math.isfinite(v)) for rows in tables]
-        if all(sorted_values):
-            lines = [([0.0, *v], [100 * k / len(v) for k in range(len(v) + 1)]) for v in sorted_values]
-            panels.append(_overlaid(Axes(f"{title}, % of pairs below", unit, y_range=(0, 100)), names, lines))
+    panels = _shares_below(names, tables, error_panels(), "pairs")
     if panels:
         yield Chart(panels, _keys(names), "Share of the pairs with an error below a value.")
+
+
+def _motion_differences(names: Sequence[str], folders: Sequence[Path]) -> Iterator[Block]:
+    from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
+
+    tables = [read_rows(folder / "differences.csv") for folder in folders]
+    titles = [(one.title, "°" if one.unit == "deg" else one.unit, one.name) for one in COORDINATES]
+    panels = _shares_below(names, tables, titles, "frames")
+    if panels:
+        yield Chart(panels, _keys(names), "Share of the frames with a difference, of either sign, below a value.")
+
+
+def _shares_below(
+    names: Sequence[str],
+    tables: Sequence[Sequence[Mapping[str, str]]],
+    quantities: Iterable[tuple[str, str, str]],
+    items: str,
+) -> list[Any]:
+    """A panel for each quantity, (title, unit, column): how many items of each run have less of it."""
+    panels = []
+    for title, unit, name in quantities:
+        values = [sorted(abs(v) for v in column(rows, name) if math.isfinite(v)) for rows in tables]
+        if all(values):
+            lines = [([0.0, *v], [100 * k / len(v) for k in range(len(v) + 1)]) for v in values]
+            panels.append(_overlaid(Axes(f"{title}, % of {items} below", unit, y_range=(0, 100)), names, lines))
+    return panels
+
+
+def _motions(names: Sequence[str], folders: Sequence[Path]) -> Iterator[Block]:
+    """Joint coordinates of the first trials that all runs have."""
+    from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
+
+    tables = [read_rows(folder / "kinematics.csv") for folder in folders]
+    trials = dict.fromkeys(row.get("trial", "") for row in tables[0])
+    shared = [name for name in trials if all(any(row.get("trial") == name for row in rows) for rows in tables)]
+    for trial in shared[:_MOST_TRIALS]:
+        mine = [[row for row in rows if row.get("trial") == trial] for rows in tables]
+        panels = [
+            _overlaid(
+                Axes(f"{one.title}, {'°' if one.unit == 'deg' else one.unit}", "s"),
+                names,
+                [(column(rows, "time_s"), column(rows, one.name)) for rows in mine],
+            )
+            for one in COORDINATES
+        ]
+        yield Chart(panels, _keys(names), f"Trial {trial}: joint coordinates of each run over time.")

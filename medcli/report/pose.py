@@ -203,12 +203,24 @@ def read_registered(folder: Path, provenance: ProvenanceRecord) -> RunReport:
             "displacement, median": number(_median(displacement), 2, "mm"),
             "rotation, median": number(_median(rotation), 2, "°"),
         },
-        notes=failures_note(result, "pairs"),
+        notes=[*mirrored_note(int(result.get("mirrored") or 0), "pose"), *failures_note(result, "pairs")],
         sections=[
             Section("Matches", list(_matches(rows))),
             Section("Outlines before and after", _outlines(folder, result)),
         ],
     )
+
+
+def mirrored_note(count: int, what: str) -> list[Note]:
+    """A remark on poses or trials that match better when both images are mirrored; none if there are none."""
+    if not count:
+        return []
+    match = quantity(count, f"{what} matches", f"{what}s match")
+    return [
+        Note(
+            f"{match} better when both images are mirrored: are the files mirrored, or the planes exchanged?", "warning"
+        )
+    ]
 
 
 def _matches(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:

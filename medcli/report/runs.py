@@ -46,16 +46,20 @@ _BY_PROVENANCE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_P
 """Commands reported from the provenance record alone: their files may be elsewhere, or be several tables."""
 
 
-def runs_in(folder: Path) -> list[RunReport]:
-    """The runs with files in ``folder`` itself or in its ``calibrated``.
+def runs_in(folder: Path, table: Path | None = None) -> list[RunReport]:
+    """The runs with files in ``folder`` itself or in its ``calibrated``, or only the one that left ``table`` in it.
 
     Raises:
         DataError: a file of a run is damaged, or has unexpected contents.
     """
     try:
-        found = list(_runs_in(folder))
+        found = list(_runs_in(folder, table))
         calibrated = folder / "calibrated"
-        if runs.CALIBRATE not in runs.commands_of(folder) and runs.CALIBRATE in runs.commands_of(calibrated):
+        if (
+            table is None
+            and runs.CALIBRATE not in runs.commands_of(folder)
+            and runs.CALIBRATE in runs.commands_of(calibrated)
+        ):
             found += _runs_in(calibrated)
         return found
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -65,8 +69,10 @@ def runs_in(folder: Path) -> list[RunReport]:
         ) from error
 
 
-def _runs_in(folder: Path) -> Iterator[RunReport]:
+def _runs_in(folder: Path, table: Path | None = None) -> Iterator[RunReport]:
     records, commands = read_provenance(folder), set(runs.commands_of(folder))
+    if table is not None:
+        records, commands = [record for record in records if record.table.name == table.name], set()
     for command, (read, dataset) in READERS.items():
         own = [record for record in records if command.startswith(record.verb)]
         if command not in commands and not (own and command in _BY_PROVENANCE):
@@ -74,5 +80,7 @@ def _runs_in(folder: Path) -> Iterator[RunReport]:
         for provenance in own or [NO_PROVENANCE]:
             run = read(folder, provenance)
             if run is not None:
+                if len(own) > 1:
+                    run = dataclasses.replace(run, title=f"{run.title}: {provenance.table.name}")
                 seconds = provenance.result.get("seconds") if run.seconds is None else run.seconds
                 yield dataclasses.replace(run, dataset=dataset, origin=provenance.content, seconds=seconds)

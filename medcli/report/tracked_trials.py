@@ -12,6 +12,7 @@ from medcli.core.errors import quantity
 from medcli.report.blocks import Block, Chart, ImageBlock, Key, Note, Section, Table, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import WIDE, embed_image
+from medcli.report.pose import mirrored_note
 from medcli.report.run_files import Json, ProvenanceRecord, RunReport, column, find, read_rows, to_float
 
 _MOST_TRIALS = 6
@@ -34,7 +35,7 @@ def read_tracked(folder: Path, provenance: ProvenanceRecord) -> RunReport:
             "standard error, median": number(_median(errors["se_mm"]), 2, "mm"),
             "standard error of rotation, median": number(_median(errors["se_deg"]), 2, "°"),
         },
-        notes=list(_failures(trials)),
+        notes=[*mirrored_note(sum(bool(one.get("matches_mirrored")) for one in trials), "trial"), *_failures(trials)],
         sections=[
             Section("Trials", [_table(trials)]),
             Section("Quality over time", list(_similarities(rows, trials))),

@@ -49,8 +49,8 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     """Write one self-contained HTML page on the run in ``folder``.
 
     Args:
-        folder: of a run, finished or not, or of ``medcli demo``.
-        out: the file to write; default ``folder/report.html``. An existing report is replaced.
+        folder: of a run, finished or not, or of ``medcli demo``; or the table that a run wrote.
+        out: the file to write; default ``folder/report.html``, or ``table.report.html``; a report is replaced.
         overwrite: also replace a file that is not a report.
 
     Raises:
@@ -61,7 +61,7 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     """
     started = time.perf_counter()
     page, runs = page_of(folder)
-    out = out or folder / REPORT
+    out = out or (folder.with_suffix(f".{REPORT}") if folder.is_file() else folder / REPORT)
     if out.is_file() and not overwrite and not is_report(out):
         raise UsageError(
             f"{out} exists and is not a medcli report", "choose another --out, or replace it with --overwrite"
@@ -91,7 +91,7 @@ def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
     if is_demo(folder):
         demo, runs = _read_demo(folder)
         return _page(demo, [*demo.sections, how_section(demo), data_section(runs, synthetic=True)]), [demo, *runs]
-    runs = runs_in(folder)
+    runs = runs_in(folder.parent, folder) if folder.is_file() else runs_in(folder)
     if not runs:
         raise no_run(folder)
     if len(runs) == 1:

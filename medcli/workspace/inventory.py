@@ -7,10 +7,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
-from medcli.core.errors import quantity
+from medcli.core.errors import answers, quantity
 from medcli.core.files import usable_cores
 from medcli.core.run_provenance import installed_versions
 from medcli.core.shell import Proposal
@@ -47,7 +48,7 @@ class Inventory:
     """The result of ``medcli info``.
 
     Attributes:
-        data: both data folders.
+        data: the data folders; that of UltraBonesHip only where it is there.
         checkpoints: published ones, then the best of each run, then those converted into a folder beside them.
         runs: newest first.
         demo: the demonstration's folder; None if there is none.
@@ -93,6 +94,7 @@ def take_inventory(
     veriserum_root: Path,
     runs_root: Path = Path("runs"),
     weights_root: Path = Path("data/weights"),
+    ultrabones_hip_root: Path | None = None,
 ) -> Inventory:
     """Inspect this machine, data folders, weights and runs; missing or damaged items are reported, not raised."""
     from medcli.ultrabones.dataset import status as ultrabones
@@ -104,6 +106,7 @@ def take_inventory(
     checkpoints = find_checkpoints(weights_root, dict.fromkeys(best))
     demo = find_demo(DEMO)
     data = [ultrabones.survey_ultrabones(ultrabones_root), veriserum.survey_veriserum(veriserum_root)]
+    more = [ultrabones.survey_ultrabones(ultrabones_hip_root)] if _is_folder(ultrabones_hip_root) else []
     return Inventory(
         version=__version__,
         python=platform.python_version(),
@@ -111,12 +114,16 @@ def take_inventory(
         cores=usable_cores(),
         devices=find_devices(),
         packages=installed_versions(PACKAGES),
-        data=data,
+        data=[*data, *more],
         checkpoints=checkpoints,
         runs=runs,
         demo=demo,
-        next=next_steps(Workspace(data[0], data[1], runs_root, runs, checkpoints, demo)),
+        next=next_steps(Workspace(data[0], data[1], runs_root, runs, checkpoints, demo, more)),
     )
+
+
+def _is_folder(path: Path | None) -> TypeGuard[Path]:
+    return path is not None and answers(path.is_dir)
 
 
 def find_devices() -> list[str]:

@@ -39,6 +39,7 @@ class Workspace:
         runs: the runs in it, newest first.
         checkpoints: published ones and those of the runs.
         demo: the demonstration; None if there is none.
+        more: further data folders.
     """
 
     ultrabones: DataFolder
@@ -47,6 +48,7 @@ class Workspace:
     runs: Sequence[Run]
     checkpoints: Sequence[FoundCheckpoint]
     demo: Demo | None
+    more: Sequence[DataFolder] = ()
 
 
 def next_steps(workspace: Workspace) -> list[Proposal]:
@@ -56,7 +58,7 @@ def next_steps(workspace: Workspace) -> list[Proposal]:
         for run in workspace.runs
         if run.resume and run.state == INTERRUPTED
     ]
-    data = (workspace.ultrabones, workspace.veriserum)
+    data = (workspace.ultrabones, workspace.veriserum, *workspace.more)
     steps = [
         *_segmentation(workspace),
         *_poses(workspace),
@@ -72,7 +74,7 @@ def next_steps(workspace: Workspace) -> list[Proposal]:
 
 def _is_empty(workspace: Workspace) -> bool:
     made = workspace.demo and workspace.demo.finished
-    return not (made or workspace.runs or workspace.ultrabones.found or workspace.veriserum.found)
+    return not (made or workspace.runs or workspace.ultrabones.found or workspace.veriserum.found or workspace.more)
 
 
 def _of_data(folder: DataFolder, workspace: Workspace) -> Iterator[Proposal]:

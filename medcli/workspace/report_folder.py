@@ -1,4 +1,4 @@
-"""Whether a folder is one that ``medcli report`` can show."""
+"""Whether a folder, or a table in it, is one that ``medcli report`` can show."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ _MOST_NAMED = 8
 
 
 def check_run_folder(folder: Path) -> None:
-    """Make sure that a folder contains files of a run or of a demonstration.
+    """Make sure that a folder contains files of a run or of a demonstration, or that a table is that of a run.
 
     Raises:
         DataError: it does not exist or contains none; names the runs below it.
     """
+    if folder.is_file() and folder.suffix.lower() == ".csv":
+        note = folder.with_name(f"{folder.stem}.{PROVENANCE}")
+        if not note.is_file():
+            raise DataError(
+                f"{folder} is no run's table: there is no {note.name} beside it",
+                "copy that file to it, or run the command that wrote the table again",
+            )
+        return
     if not folder.is_dir():
         reason = "is a file" if folder.exists() else "does not exist"
         raise DataError(f"no folder {folder}: it {reason}", "name the folder of a run, such as runs/seg/fpn-resnet34")
@@ -35,6 +43,13 @@ def no_run(folder: Path) -> DataError:
     if below:
         commands = "; ".join(spell("medcli", "report", place) for place in below)
         return DataError(f"{folder} is not a run, but these folders below it are: use one of", commands)
+    tables = [path.name for path in sorted(folder.glob("*.csv")) if any(commands_of(path))][:_MOST_NAMED]
+    if tables:
+        notes = f"{Path(tables[0]).stem}.{PROVENANCE}"
+        return DataError(
+            f"{folder} has tables of poses ({', '.join(tables)}), but none has its note beside it, such as {notes}",
+            "copy the notes to them, or run the commands that wrote the tables again",
+        )
     return DataError(
         f"{folder} contains no run of medcli: looked for {LOOKED_FOR}", "name the folder that a command wrote to"
     )

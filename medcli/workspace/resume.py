@@ -61,6 +61,8 @@ def _options(task: str, saved: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for name, default in _defaults(task).items():
         value = saved.get(name) if name != _FROM_PYTHON else None
+        if name == "compile" and isinstance(value, bool):  # as version 0.1.0 wrote it
+            value = "on" if value else None
         is_default = value == default and name not in _FIRST and f"MEDCLI_{name.upper()}" not in os.environ
         if value is not None and not is_default:
             words += _option(name, value)

@@ -291,9 +291,10 @@ def _poses_written(path: Path) -> str | None:
         return None
     if not columns >= _POSE_COLUMNS:
         return None
-    if "intersection_mm" in columns:
-        return REGISTER_TRIAL
-    return REGISTER if "similarity_after" in columns else PREDICT_POSE
+    if {"intersection_mm", "similarity_after"} & columns:
+        return REGISTER_TRIAL if "intersection_mm" in columns else REGISTER
+    made_by = read_object(path.with_name(f"{path.stem}.{PROVENANCE}")).get("verb")  # the data's own tables have none
+    return PREDICT_POSE if made_by == PREDICT_POSE else None
 
 
 def _with_file(name: str, command: str) -> Callable[[Path], str | None]:

@@ -1,6 +1,7 @@
 """Poses found without a start, and trials, on images of a ray-casting simulator that shares no code with the package.
 
-python tests/benchmarks/bench_register.py [--full] [--first N] [--pairs N] [--trials N] [--frames N] [--seed N]
+python tests/benchmarks/bench_register.py [--full] [--first N] [--pairs N] [--first-trial N] [--trials N] [--frames N]
+                                           [--seed N]
 python tests/benchmarks/bench_register.py --starts [PAIRS]
 
 Summaries of what is done so far are printed on the way, so that a run that is stopped has its figures. By default 20
@@ -36,6 +37,7 @@ from medcli.veriserum.calibration.undistortion_map import load_or_build
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import DualPlane, SourceIntensifier
 from medcli.veriserum.registration.gradient_matching import Beside, refine
+from medcli.veriserum.registration.mirrored_images import gain_by_mirroring
 from medcli.veriserum.registration.orientation_library import load_or_build_library
 from medcli.veriserum.registration.pose_quality import status_of
 from medcli.veriserum.registration.pose_search import search_pose
@@ -80,8 +82,11 @@ def search_pairs(seed: int, first: int, count: int) -> list[Row]:
                 rows.append((kind, np.inf, np.inf, "failed", time.process_time() - began))
                 print(f"{number:>4} {kind} {anatomy} failed: {error.message}", flush=True)
                 continue
-            seconds, refined = time.process_time() - began, found.refined
+            refined = found.refined
             status = status_of(refined.after_planes, found.margin, LEAST)
+            gain = gain_by_mirroring(seen.images, cameras, mesh, refined.pose, refined.per_mm, beside)
+            status = "doubtful" if status == "good" and gain > 0 else status
+            seconds = time.process_time() - began
             rows.append((kind, *off(mesh, true, refined.pose), status, seconds))
             if status != "failed":
                 beside = Beside(mesh, refined.pose, refined.per_mm)
@@ -89,7 +94,7 @@ def search_pairs(seed: int, first: int, count: int) -> list[Row]:
             _, distance, angle, *_ = rows[-1]
             print(
                 f"{number:>4} {kind} {anatomy} {distance:7.3f} mm {angle:7.2f} deg  {planes}  {found.margin:6.3f} "
-                f"{status:9} {seconds:5.1f} s",
+                f"{gain:+.3f} {status:9} {seconds:5.1f} s",
                 flush=True,
             )
         if number % 10 == 9 and number + 1 < count:
@@ -97,12 +102,12 @@ def search_pairs(seed: int, first: int, count: int) -> list[Row]:
     return rows
 
 
-def track_trials(seed: int, count: int, frames: int) -> tuple[list[Row], list[float], list[float]]:
+def track_trials(seed: int, begin: int, count: int, frames: int) -> tuple[list[Row], list[float], list[float]]:
     """Rows of all frames, seconds of first frames (both components), and of further ones (both, both passes)."""
     rows: list[Row] = []
     first: list[float] = []
     further: list[float] = []
-    for number in range(count):
+    for number in range(begin, count):
         knees = ray_cast_knees.trial(seed, number, frames)
         cameras = DualPlane.from_calibration(SourceIntensifier.from_row(knees[0].source))
         meshes = {a: ray_cast_knees.MESHES[a] for a in (knees[0].femur_id, knees[0].tibia_id)}
@@ -126,11 +131,12 @@ def track_trials(seed: int, count: int, frames: int) -> tuple[list[Row], list[fl
                     continue
                 pose = found[anatomy][place]
                 status = status_of(pose.by_plane, pose.margin, LEAST)
+                status = "doubtful" if status == "good" and tracker.matches_mirrored else status
                 mine.append((kind, *off(mesh, knees[place].pose(anatomy), pose.pose), status, 0.0))
         rows += mine
         print(f"trial {number}: first frame {first[-1]:.1f} s, further {further[-1]:.2f} s each; ", end="")
         print(f"{dict(Counter(row[3] for row in mine))}, worst {max(row[2] for row in mine):.2f} deg", flush=True)
-        summary(f"{number + 1} trials of {frames} frames", rows)
+        summary(f"{number + 1 - begin} trials of {frames} frames", rows)
     return rows, first, further
 
 
@@ -197,6 +203,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--first", type=int, default=0, help="number of the first pair: a stopped run goes on")
     parser.add_argument("--trials", type=int)
+    parser.add_argument("--first-trial", type=int, default=0, help="number of the first trial")
     parser.add_argument("--frames", type=int, default=25)
     parser.add_argument("--seed", type=int, default=2001)
     parser.add_argument("--starts", type=int, nargs="?", const=28)
@@ -209,8 +216,8 @@ def main() -> int:
     ray_cast_knees.MESHES.update(stretched(chosen.seed))
     shares = []
     if trials:
-        tracked, first, further = track_trials(chosen.seed, trials, chosen.frames)
-        shares.append(summary(f"{trials} trials of {chosen.frames} frames", tracked))
+        tracked, first, further = track_trials(chosen.seed, chosen.first_trial, trials, chosen.frames)
+        shares.append(summary(f"{trials - chosen.first_trial} trials of {chosen.frames} frames", tracked))
         print(f"  median first frame {np.median(first):.1f} s, further frame {np.median(further):.2f} s, both implants")
     if pairs:
         found = search_pairs(chosen.seed, chosen.first, pairs)

@@ -57,6 +57,8 @@ class Row(NamedTuple):
     determined: np.ndarray
     standard_errors: np.ndarray
     reasons: tuple[str, ...]
+    explained: float
+    close: float
 
 
 def stretched_leg(number: int) -> Leg:
@@ -95,11 +97,13 @@ def off(found: BoneRegistration, start: np.ndarray, vertices: np.ndarray) -> tup
     return float(apart), float(rotation_angle_deg(error[:3, :3])), np.array(each)
 
 
-def run(name: str, anatomies: tuple[str, ...], starts: int, mirror: bool = False) -> list[Row]:
+def run(name: str, anatomies: tuple[str, ...], starts: int, mirror: bool = False, other: int = 0) -> list[Row]:
+    """Rows of starts on the leg's own meshes, their mirror image, or those of the leg ``other`` numbers on."""
     rows: list[Row] = []
     for number in range(starts):
         meshes, cloud = scanned(FIRST + number % LEGS, anatomies)
         start = start_of(np.random.default_rng([FIRST, number]), cloud.mean(axis=0))
+        meshes = stretched_leg(FIRST + number % LEGS + other).meshes_in_ct() if other else meshes
         if mirror:
             meshes = {one: Mesh(mesh.vertices * [-1, 1, 1], mesh.faces[:, ::-1]) for one, mesh in meshes.items()}
         surfaces = [Surface.from_mesh(mesh, one) for one, mesh in meshes.items()]
@@ -111,9 +115,19 @@ def run(name: str, anatomies: tuple[str, ...], starts: int, mirror: bool = False
         directions = found.determination.directions
         marked = np.array([one.determined for one in directions])
         errors = np.array([one.standard_error for one in directions])
-        rows.append(Row(distance, angle, found.status, seconds, each, marked, errors, found.reasons))
+        status, shares = found.status, (found.explained, found.close)
+        rows.append(Row(distance, angle, status, seconds, each, marked, errors, found.reasons, *shares))
         print(f"  {name} {number:>3} {distance:8.2f} mm {angle:7.2f} deg {found.status:8} {seconds:5.1f} s", flush=True)
     return rows
+
+
+def shares_of(rows: list[Row]) -> str:
+    """Smallest and largest share of points within 2 mm, and of these within 1 mm."""
+    explained, close = ([100 * getattr(row, kind) for row in rows] for kind in ("explained", "close"))
+    return (
+        f"{min(explained):.0f} to {max(explained):.0f} % of the points within 2 mm, "
+        f"{min(close):.0f} to {max(close):.0f} % of these within 1 mm"
+    )
 
 
 def show(name: str, rows: list[Row]) -> tuple[float, float, int]:
@@ -136,6 +150,7 @@ def show(name: str, rows: list[Row]) -> tuple[float, float, int]:
         f"of these within 1 mm or 1 degree {inside.mean() if len(inside) else np.nan:.1%}; "
         f"error over standard error, root mean square {np.sqrt(((each / errors)[near] ** 2).mean()):.2f}"
     )
+    print(f"  {shares_of(rows)}")
     return right.mean(), seconds, called_good
 
 
@@ -188,6 +203,8 @@ def main() -> int:
     if chosen.single:
         rows = run("mirror", ("tibia", "fibula", "foot"), min(chosen.single, 10), mirror=True)
         print(f"mesh of the other leg: {dict(Counter(row[2] for row in rows))}; {rows[0].reasons[0]}")
+        rows = run("person", ("tibia", "fibula", "foot"), min(chosen.single, 10), other=1)
+        print(f"mesh of another person: {dict(Counter(row[2] for row in rows))}; {shares_of(rows)}")
     if chosen.data:
         real(chosen.data)
     return int(bool(wrong) or (bool(chosen.starts) and (recall < RECALL or seconds > SECONDS)))

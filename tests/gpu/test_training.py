@@ -83,19 +83,9 @@ def test_recorded_steps_are_those_launched_one_by_one(settings: SegmentationSett
         assert float(one["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=0.05)
 
 
-@pytest.mark.parametrize("fixed", [False, True])
-def test_resumes_exactly(
-    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fixed: bool
-) -> None:
-    if fixed:
-        make = pl.Trainer
-
-        def trainer(**k: Any) -> pl.Trainer:
-            t = make(**{**k, "benchmark": False})
-            torch.backends.cudnn.deterministic = True
-            return t
-
-        monkeypatch.setattr("medcli.training.trainer.pl.Trainer", trainer)
+@pytest.mark.parametrize("choice", ["auto", "off"])
+def test_resumes_exactly(settings: SegmentationSettings, tmp_path: Path, choice: str) -> None:
+    settings = dataclasses.replace(settings, compile=choice)
     whole = train_segmentation(settings, tmp_path / "whole")
     train_segmentation(dataclasses.replace(settings, epochs=1), tmp_path / "parts")
     parts = train_segmentation(settings, tmp_path / "parts")

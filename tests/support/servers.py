@@ -6,6 +6,7 @@ a request. What was asked and how many bytes were sent is kept for the tests to 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -56,6 +57,7 @@ class Request:
     query: dict[str, list[str]]
     headers: dict[str, str]
     sent: int = 0
+    body: bytes = b""
 
 
 @dataclass
@@ -133,11 +135,27 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._serve(with_body=False)
 
-    do_POST = do_DELETE = do_PUT
+    def do_POST(self) -> None:
+        self._serve(with_body=True)
+
+    do_DELETE = do_PUT
+
+    def _body(self) -> bytes:
+        if self.command not in ("POST", "PUT"):
+            return b""
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
 
     def _serve(self, with_body: bool) -> None:
         address = urlsplit(self.path)
-        request = Request(self.command, address.path, parse_qs(address.query), dict(self.headers.items()))
+        headers = dict(self.headers.items())
+        request = Request(self.command, address.path, parse_qs(address.query), headers, body=self._body())
         with self.server.lock:
             self.server.requests.append(request)
         trouble = self.server.next_trouble(request)
@@ -242,6 +260,61 @@ class FakeHub(Server):
         if request.path.startswith("/store/") and request.query.get("sig") != [self.signature]:
             return 403, {}, b""
         return None if request.path.startswith("/store/") else (404, {}, b"")
+
+
+class UploadHub(FakeHub):
+    """A Hub that takes uploads of models: small files in the commit, large ones (LFS) in a store beforehand."""
+
+    def __init__(self, repository: str) -> None:
+        self.is_made = False
+        self.stored: dict[str, bytes] = {}
+        super().__init__(repository, "model")
+
+    def answer(self, request: Request) -> tuple[int, dict[str, str], Any] | None:
+        api = f"/api/models/{self.repository}"
+        given = json.loads(request.body) if request.body[:1] == b"{" and request.body.count(b"\n") < 2 else {}
+        if request.method == "POST" and request.headers.get("authorization") != "Bearer hf_" + "w" * 20:
+            return 401, {}, {"error": "no"}
+        if request.path == "/api/repos/create":
+            self.is_made = True
+            return 200, {}, {"url": f"{self.url}/{self.repository}"}
+        if request.path == "/api/validate-yaml":
+            return 200, {}, {"errors": [], "warnings": []}
+        if request.path == f"{api}/preupload/main":
+            modes = {
+                one["path"]: "lfs" if one["path"].endswith(".safetensors") else "regular" for one in given["files"]
+            }
+            files = [{"path": name, "uploadMode": mode, "shouldIgnore": False} for name, mode in modes.items()]
+            return 200, {}, {"files": files}
+        if request.path == f"/{self.repository}.git/info/lfs/objects/batch":
+            objects = [
+                {**one, "actions": {"upload": {"href": f"http://localhost:{self.server_port}/put/{one['oid']}"}}}
+                for one in given["objects"]
+            ]
+            return 200, {}, {"transfer": "basic", "objects": objects}
+        if request.method == "PUT":
+            self.stored[request.path.rpartition("/")[2]] = request.body
+            return 200, {}, b""
+        if request.path == f"{api}/commit/main":
+            self._commit([json.loads(line) for line in request.body.splitlines()])
+            return (
+                200,
+                {},
+                {
+                    "success": True,
+                    "commitOid": self.COMMIT,
+                    "commitUrl": f"{self.url}/{self.repository}/commit/{self.COMMIT}",
+                },
+            )
+        return super().answer(request) if self.is_made else (404, {}, {"error": "Repository not found"})
+
+    def _commit(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                self.add(value["path"], base64.b64decode(value["content"]))
+            elif line["key"] == "lfsFile":
+                self.add(value["path"], self.stored[value["oid"]])
 
 
 def _tree_item(name: str, content: bytes) -> dict[str, Any]:

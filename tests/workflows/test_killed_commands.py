@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from tests.conftest import REPOSITORY
 
 pytestmark = [
@@ -96,8 +97,12 @@ def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 @pytest.fixture(scope="module")
 def outcomes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return _kill(COMMANDS, data, tmp_path_factory.mktemp("work"), 2)
+
+
+def _kill(commands: dict[str, tuple[str, ...]], data: Path, work: Path, most: int) -> dict[str, Any]:
     """What happened at each place where each command was killed."""
-    given = {"commands": COMMANDS, "data": str(data), "work": str(tmp_path_factory.mktemp("work")), "most": 2}
+    given = {"commands": commands, "data": str(data), "work": str(work), "most": most}
     ran = subprocess.run(
         [sys.executable, "-m", "tests.support.kill_points"],
         input=json.dumps(given),
@@ -119,7 +124,21 @@ def test_a_demonstration_killed_twice_ends_as_a_complete_one(demonstration: Path
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_at_a_write_it_ends_in_the_same_bytes(name: str, outcomes: dict[str, Any]) -> None:
     assert outcomes[name], "the command wrote nothing"
-    for outcome in outcomes[name]:
+    _check_all(outcomes[name])
+
+
+def test_a_joint_refinement_killed_within_a_record_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    settings = SweepSettings(6, 0.3, labels=False, optimized_columns=False, drift_mm=0.5, drift_deg=0.5)
+    make_ultrabones(tmp_path / "data", (1,), anatomies=("fibula", "tibia"), settings=settings)
+    words = ("label", "ultrabones", "--root", ".", "--refine", "sweep", "--kind", "partial")
+    found = _kill({"refine": words}, tmp_path / "data", tmp_path / "work", 6)["refine"]
+    assert found[0]["renames"] >= 2 * (4 + 6)  # report, both tables, summary and labels of each record
+    assert len(found) == 11
+    _check_all(found)
+
+
+def _check_all(outcomes: list[dict[str, Any]]) -> None:
+    for outcome in outcomes:
         assert outcome["killed"], outcome
         assert outcome["code"] == 0, outcome
         assert not outcome["missing"] + outcome["different"] + outcome["left_over"], outcome

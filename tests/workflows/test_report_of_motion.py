@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medcli.core.errors import DataError
 from medcli.core.files import write_json
 from medcli.core.image_io import write_image
 from medcli.core.rigid_transforms import invert_rigid
 from medcli.core.run_provenance import note_run
 from medcli.report import write_report
 from medcli.report.blocks import Chart, ImageBlock, MovingBodies, Note, Table
+from medcli.report.comparison import comparison_page
 from medcli.report.moving_bodies_view import moving_bodies
 from medcli.report.write import page_of
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.kinematics.compare_motion import compare_motion
 from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_kinematics
+from medcli.workspace.run_comparison import compare_runs
 from medcli.workspace.run_figures import run_figures
 from medcli.workspace.runs import find_run, find_runs
 from tests.conftest import Ran
@@ -109,6 +112,14 @@ def test_the_page_of_a_comparison_and_the_lists_of_runs(runs: Path, medcli: Call
     assert run_figures(found["kinematics veriserum"])["missing"] == 1
     assert run_figures(found["evaluate kinematics"])["frames"] == 3
     assert "evaluate kinematics" in medcli("runs", "list", "--runs", runs).out
+    for name, captions in (
+        ("kinematics", ["Trial 1: joint coordinates of each run over time."]),
+        ("evaluate", ["Share of the frames with a difference, of either sign, below a value."]),
+    ):
+        page = comparison_page(compare_runs([runs / name, runs / name], runs))
+        charts = [block for block in blocks_in(page.sections) if isinstance(block, Chart)]
+        assert [chart.caption for chart in charts] == captions
+        assert [(len(chart.panels), len(chart.keys)) for chart in charts] == [(6, 2)]
 
 
 def test_long_trials_are_thinned() -> None:
@@ -153,7 +164,7 @@ def test_the_page_of_tracked_trials(tmp_path: Path) -> None:
     rows[-1] = "2,3,,,,,,,,,,,,failed,"
     table.write_text("\n".join([header, *rows]) + "\n")
     trial = {"first_id": 1, "ids": "1-2", "anatomies": [1, 3], "statuses": {"good": 3, "failed": 1}}
-    trial |= {"failures": {"2": "anatomy 3: it is hidden"}, "deepest_mm": 0.5, "seconds": 1.0}
+    trial |= {"failures": {"2": "anatomy 3: it is hidden"}, "deepest_mm": 0.5, "seconds": 1.0, "matches_mirrored": True}
     result = {"trials": [trial], "overlays": "looks"}
     note_run(table, "register trial", ABOUT, tmp_path, {}, result, "cpu")
     run = find_run(table)
@@ -161,6 +172,22 @@ def test_the_page_of_tracked_trials(tmp_path: Path) -> None:
     assert run.headline == "3 of 4 poses good"
     page, _ = page_of(tmp_path)
     assert page.figures.figures["good poses"] == "3"
+    other = table.with_name("other.csv")
+    other.write_bytes(table.read_bytes())
+    with pytest.raises(DataError, match=r"no other.medcli-run.json beside it"):
+        page_of(other)
+    note_run(other, "register trial", ABOUT, tmp_path, {}, result, "cpu")
+    assert [run.title for run in page_of(tmp_path)[1]] == [
+        f"Registration of trials: {n}.csv" for n in ("other", "poses")
+    ]
+    assert write_report(table).out == tmp_path / "poses.report.html"
+    assert [run.title for run in page_of(table)[1]] == ["Registration of trials"]
+    place, lonely = tmp_path / "alone", tmp_path / "alone/poses.csv"
+    place.mkdir()
+    lonely.write_bytes(table.read_bytes())
+    with pytest.raises(DataError, match=r"has tables of poses \(poses.csv\), but none has its note"):
+        page_of(place)
     blocks = blocks_in(page.sections)
     assert [type(block) for block in blocks[:3]] == [Table, Chart, ImageBlock]
-    assert page.notes[0].items == ["id 2: anatomy 3: it is hidden"]
+    assert page.notes[0].text.startswith("1 trial matches better when both images are mirrored")
+    assert page.notes[1].items == ["id 2: anatomy 3: it is hidden"]

@@ -40,7 +40,7 @@ SEG = SegmentationSettings(
     labels="full",
     encoder_weights="none",
     loss_weights=(1.0, 0.5, 0.0),
-    compile=True,
+    compile="on",
     limit_frames=20,
     use_cache=False,
     loggers=("csv", "tensorboard"),
@@ -169,7 +169,9 @@ def test_runs_of_the_other_commands(tmp_path: Path) -> None:
     write_text(
         tmp_path / "refined.csv", "id,tx,ty,tz,rz,rx,ry,similarity_after\n1,0,0,0,0,0,0,0.9\n2,0,0,0,0,0,0,0.8\n"
     )
-    write_text(tmp_path / "poses.csv", "id,tx,ty,tz,rz,rx,ry\n1,0,0,0,0,0,0\n")
+    for name in ("poses.csv", "start.csv", "veriserum_pose_reloaded_refined_all.csv"):  # only the first is a run's
+        write_text(tmp_path / name, "id,tx,ty,tz,rz,rx,ry\n1,0,0,0,0,0,0\n")
+    write_json(tmp_path / "poses.medcli-run.json", {"verb": "predict pose"})
     write_text(tmp_path / "other.csv", "a,b\n1,2\n")
     found = {
         run.path.relative_to(tmp_path).as_posix(): (run.kind, run.headline or run.detail) for run in find_runs(tmp_path)

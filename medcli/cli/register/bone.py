@@ -92,7 +92,7 @@ def _show(output: Output, result: RegisterBoneResult, out: Path) -> None:
         "status": found.status,
         **{("because" if not place else f"{'':7}"): text for place, text in enumerate(found.reasons)},
         "points": f"{found.points:,}, {found.points_used:,} after thinning{left_out}; "
-        f"{100 * found.explained:.0f} % of these within 2 mm of a bone",
+        f"{100 * found.explained:.0f} % of these within 2 mm of a bone, of which {100 * found.close:.0f} % within 1 mm",
     }
     if found.runner_up:
         other = found.runner_up

@@ -146,13 +146,16 @@ def _show(output: Output, result: RegisterResult) -> None:
         output.line()
     rows = {
         "done": f"{quantity(result.done, 'pair')}, {result.seconds:,.1f} s",
+        "searched": f"{result.searched:,}{' of these: their start led to no good match' if result.searched else ''}",
         "existing": f"{result.skipped:,}",
         "failed": f"{len(result.failures):,}",
         "status": ", ".join(f"{count} {name}" for name, count in sorted(result.statuses.items())) or "-",
         "start": "the pose table, that is, the reference" if result.start == "table" else result.start,
         "frame": f"{result.frame}; planes: {result.inter_plane}",
-        "poses": str(result.out),
+        "poses": str(result.out or "none: no file was written"),
     }
+    if result.start == "search":
+        rows.pop("searched")
     output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))
 
 

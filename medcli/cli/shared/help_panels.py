@@ -10,16 +10,18 @@ COMMANDS = ("Start", "Data", "Ultrasound", "X-ray", "Networks", "Results", "Comm
 """The panels of commands, in the order of a study; those of a group without panels are in the last."""
 PANELS = {
     "Data": (
-        "--root --specimens --train-specimens --val-specimens --cv --anatomies --anatomy --records --only --ids --id "
+        "--root --specimens --train-specimens --val-specimens --test-specimens --cv --anatomies "
+        "--anatomy --records --only --ids --id "
         "--split --labels --limit-frames --limit-pairs --mask --meshes --merged --probe --poses --start --init "
         "--reference "
         "--predictions --calibrated --calibration --distortion --source-calibration --inter-plane --pose-frame "
-        "--transform --phantom --implants --axes --trials --side --frame-rate --pair --plane --planes --skip-obsolete "
-        "--ultrabones-root --veriserum-root --weights-root --runs"
+        "--transform --frames --phantom --implants --axes --trials --side --frame-rate --pair "
+        "--plane --planes --skip-obsolete "
+        "--ultrabones-root --ultrabones-hip-root --veriserum-root --weights-root --runs"
     ),
     "Source": (
-        "--name --source --connection-string-file --container --revision --base-url --item --accept-license --timeout "
-        "--retries --verify"
+        "--name --repository --source --connection-string-file --container --revision --base-url --item "
+        "--accept-license --timeout --retries --verify"
     ),
     "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold --tta",
     "Training": (
@@ -34,7 +36,8 @@ PANELS = {
     "Hardware": "--device --gpus --engine --nodes --precision --compile --workers --no-cache",
     "Output": (
         "--out --report --dest --format --quality --overlay --overlays --figure --normals --surface --layout "
-        "--single-file --skip-existing --no-figures --overwrite --dry-run"
+        "--single-file --save --web --every --polygons --points --compress --dataset-id --evaluation "
+        "--private --push --yes --skip-existing --no-figures --overwrite --dry-run"
     ),
     "Every command": "--config --json --quiet --verbose --help",
 }
@@ -42,6 +45,7 @@ PANELS = {
 ELSEWHERE = {
     "calibrate --mask": "Output",
     "calibrate --size": "Output",
+    "convert --name": "Output",
     "train --size": "Network",
     "train --seed": "Training",
     "predict --batch-size": "Hardware",

@@ -51,6 +51,7 @@ def read_bone_registration(folder: Path, provenance: ProvenanceRecord) -> RunRep
         figures={
             "median distance": number(to_float(distance.get("median")), 2, "mm"),
             "points within 2 mm": number(100 * to_float(first["explained"]), 0, "%"),
+            "of these within 1 mm": number(100 * to_float(first.get("close")), 0, "%"),
             "largest standard error, shift": number(errors["shift"], 2, "mm"),
             "largest standard error, turn": number(errors["turn"], 2, "°"),
         },

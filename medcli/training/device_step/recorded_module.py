@@ -142,13 +142,13 @@ class _Recording:
 
 @contextmanager
 def _unchanged(module: torch.nn.Module) -> Iterator[None]:
-    """Whatever runs inside, running statistics and the random generator of the GPU are afterwards as before."""
+    """Whatever runs inside, running statistics are afterwards as before, and the GPU draws as from the step's start."""
     before = [buffer.clone() for buffer in module.buffers()]
-    state = torch.cuda.get_rng_state()
+    seed = torch.cuda.initial_seed()  # set for every step, see :class:`medcli.training.callbacks.SeedEachStep`
     try:
         yield
     finally:
-        torch.cuda.set_rng_state(state)
+        torch.cuda.manual_seed(seed)
         with torch.no_grad():
             for buffer, values in zip(module.buffers(), before, strict=True):
                 buffer.copy_(values)

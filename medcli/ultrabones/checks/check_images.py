@@ -31,11 +31,12 @@ from medcli.ultrabones.labelling.mesh_section import full_label
 NEAR_MM = 0.2
 """Mean distance of label pixels to the section: a few pixels, since meshes are simplified and masks are rounded."""
 FAR_MM = 3.0
-"""Beyond it no refinement within 1 mm and 1 degree explains the distance: another mesh, pose or frame."""
+"""Beyond it no refinement within 1 mm and 1 degree explains the distance."""
 OUTLIER_MM = 1.0
 """Beyond it a label is of another frame where most of its record are near: poses and meshes are the right ones."""
 _LEAST_PIXELS = 200
 _FOUND, _EXPECTED = (255, 176, 0), (64, 156, 255)
+_PUBLISHED_SIZES = (f"{FRAME_WIDTH} x {FRAME_HEIGHT}", "884 x 829")
 LABELS = {"partial": "label", "full": "label_full"}
 
 
@@ -172,9 +173,9 @@ class FrameInspector:
                 return None
             full, _ = full_label(self._surfaces[record], pose, spacing, shape, probe=probe)
             fit = compare_labels(masks, full, spacing)
-            if expected is None or sum(one.section_mm for one in fit.values()) < least:
-                found.fit, found.poses, expected = fit, kind, full
-                least = sum(one.section_mm for one in fit.values())
+            total = sum(one.section_mm for one in fit.values())
+            if expected is None or total < least:
+                found.fit, found.poses, expected, least = fit, kind, full, total
         return expected
 
 
@@ -251,20 +252,19 @@ def check_frames(
 
 
 def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
-    published = {f"{FRAME_WIDTH} x {FRAME_HEIGHT}", "884 x 829"}
-    sizes: dict[str, set[str]] = {}
+    folders = defaultdict(list)
     for frame in frames:
-        sizes.setdefault(str(Path(frame.name).parent), set()).add(frame.image.size)
+        folders[Path(frame.name).parent].append(frame)
+    expected = {folder: _expected_sizes(folder.parent) for folder in folders}
+    sizes = {folder: {frame.image.size for frame in own} for folder, own in folders.items()}
+    named = ", ".join(sorted({own[0] for own in expected.values()}))
+    odd = [frame for folder, own in folders.items() for frame in own if frame.image.size not in expected[folder]]
     checks.add(
         "image size",
         count_of([frame.image.size for frame in frames]) or "none opened",
-        [
-            f"{folder}: {', '.join(sorted(found))}"
-            for folder, found in sizes.items()
-            if len(found) > 1 and found - published
-        ],
-        [f"{frame.name}: {frame.image.size}" for frame in frames if frame.image.size not in published],
-        f"published: {FRAME_WIDTH} x {FRAME_HEIGHT}; resized frames need a space_factor to match",
+        [f"{one}: {', '.join(sorted(own))}" for one, own in sizes.items() if len(own) > 1 and own - {*expected[one]}],
+        [f"{frame.name}: {frame.image.size}" for frame in odd],
+        f"expected by the probe: {named}; resized frames need a space_factor to match",
     )
     checks.add(
         "image depth",
@@ -272,6 +272,14 @@ def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
         warn=[f"{frame.name}: {frame.image.kind}" for frame in frames if frame.image.kind != GREY],
         advice=f"published: {GREY}; others are converted when they are read",
     )
+
+
+def _expected_sizes(record: Path) -> tuple[str, ...]:  # the usual one first
+    try:
+        probe = probe_of_record(record)
+    except DataError:
+        return _PUBLISHED_SIZES
+    return _PUBLISHED_SIZES if probe.is_published else (f"{probe.columns} x {probe.rows}",)
 
 
 def _check_fits(

@@ -49,6 +49,12 @@ class _Findings:
 
 def check_specimens(checks: Checklist, records: Sequence[RecordFrames]) -> None:
     """Which specimens are there, against the published ones, and whose legs they are."""
+    hip = sorted({part.record.specimen for part in records if part.record.is_hip})
+    if hip:
+        checks.add("specimens", f"{len(hip)} of UltraBonesHip: {' '.join(map(str, hip))}")
+        records = [part for part in records if not part.record.is_hip]
+        if not records:
+            return
     numbers = sorted({part.record.specimen for part in records})
     known = [number for number in numbers if number in PUBLISHED_SPECIMENS]
     others = [f"specimen {number} is none of the published 1 to 14" for number in numbers if number not in known]
@@ -76,6 +82,7 @@ def check_specimens(checks: Checklist, records: Sequence[RecordFrames]) -> None:
 
 def check_published_records(checks: Checklist, records: Sequence[RecordFrames]) -> None:
     """The records of the published specimens that are there, against the published ones."""
+    records = [part for part in records if not part.record.is_hip]
     there = sorted({part.record.specimen for part in records} & set(PUBLISHED_RECORDS))
     published = sum(len(numbers) for number in there for numbers in PUBLISHED_RECORDS[number].values())
     lacking = list(missing_records([part.record for part in records], there))

@@ -1,15 +1,16 @@
-"""Whether an UltraBones100k folder is sound (``medcli check ultrabones``)."""
+"""Whether a folder of UltraBones100k or UltraBonesHip is sound (``medcli check ultrabones``)."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample, some_of
+from medcli.core.checking.check_lines import SAMPLE, CheckLine, Checklist, DataCheck, draw_sample, some_of
 from medcli.core.checking.duplicate_files import duplicate_files
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs, write_image
@@ -29,6 +30,7 @@ from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS
 from medcli.ultrabones.dataset.folder_layout import specimen_folder
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.presence import refuse_absent
+from medcli.ultrabones.dataset.publication import ABOUT, ABOUT_HIP
 from medcli.ultrabones.dataset.record_frames import Findings, scan_records, sorted_records
 
 ON_SHEET = 12
@@ -69,7 +71,8 @@ def check_ultrabones(
         records, names = [record for record in records if record.specimen in specimens], Findings()
     parts = list(scan_records(records, names))
     check_specimens(checks, parts)
-    if not is_synthetic(Path(root)) and any(part.record.specimen in PUBLISHED_RECORDS for part in parts):
+    published = (part.record for part in parts if not part.record.is_hip)
+    if not is_synthetic(Path(root)) and any(record.specimen in PUBLISHED_RECORDS for record in published):
         check_published_records(checks, parts)
     check_names(checks, [(one.what, one.count, one.examples) for one in names.problems()])
     check_label_kinds(checks, parts)
@@ -83,9 +86,14 @@ def check_ultrabones(
     check_frames(checks, found, inspector.missing, inspector.incomplete)
     if figure:
         _write_sheet(figure, found)
-    return DataCheck(
-        "UltraBones100k", Path(root), len(frames), len(found), seed, tuple(checks.lines), figure, checks.failures()
-    )
+    is_hip = all(part.record.is_hip for part in parts)
+    name, lines = (ABOUT_HIP if is_hip else ABOUT).dataset, map(_advise_hip, checks.lines) if is_hip else checks.lines
+    return DataCheck(name, Path(root), len(frames), len(found), seed, tuple(lines), figure, checks.failures())
+
+
+def _advise_hip(line: CheckLine) -> CheckLine:
+    """A line whose advice names the download of UltraBonesHip."""
+    return replace(line, advice=line.advice.replace("medcli download ultrabones", "medcli download ultrabones-hip"))
 
 
 def _look_into(

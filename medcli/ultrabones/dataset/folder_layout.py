@@ -28,7 +28,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -82,6 +82,11 @@ class RecordFolder:
     record: int
     folders: frozenset[str]
     files: frozenset[str]
+
+    @property
+    def is_hip(self) -> bool:
+        """Whether it has the layout of UltraBonesHip, whose specimens are others than those of UltraBones100k."""
+        return HIP_TRACKING in self.files and self.anatomy.endswith(HIP_SWEEPS)
 
 
 def mask_name(timestamp: int, kind: str) -> str:
@@ -190,6 +195,5 @@ def _describe(folder: str, folders: frozenset[str], files: frozenset[str]) -> Re
     if "ultrasound_records" in lowered:
         below = parts[len(parts) - lowered[::-1].index("ultrasound_records") : -1]
         anatomy = below[0] if below else ""
-    if HIP_TRACKING in files and anatomy.endswith(HIP_SWEEPS):
-        donor = ""  # its specimens are numbered like those of UltraBones100k, and are others
-    return RecordFolder(folder, specimen, donor, anatomy, int(record[1]) if record else 0, folders, files)
+    found = RecordFolder(folder, specimen, donor, anatomy, int(record[1]) if record else 0, folders, files)
+    return replace(found, donor="") if found.is_hip else found

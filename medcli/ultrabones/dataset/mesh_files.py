@@ -55,8 +55,9 @@ def absent_bones(names: Iterable[str]) -> list[str]:
     Args:
         names: of the meshes, without ``.stl``.
     """
-    there = {name.lower() for name in names} & set(BONES)
-    return [bone for bone in BONES if bone not in there] if there else []
+    given = {name.lower() for name in names}
+    sets = [bones for bones in (BONES, HIP_BONES) if given & set(bones)]
+    return [bone for bone in sets[0] if bone not in given] if sets else []
 
 
 def _mesh_folders(record_dir: Path | str, specimen: int, meshes: Path | None) -> Iterator[Path]:

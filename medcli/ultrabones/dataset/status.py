@@ -13,6 +13,7 @@ from medcli.core.files import open_regular
 from medcli.core.run_provenance import is_synthetic
 from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, LABEL_COLUMNS, list_timestamps, specimen_folder
+from medcli.ultrabones.dataset.publication import ABOUT_HIP
 from medcli.ultrabones.dataset.record_frames import (
     Findings,
     FrameTally,
@@ -46,6 +47,7 @@ class _Contents:
     sample: dict[str, list[str]] = field(default_factory=lambda: {"image": [], "label": [], "label_full": []})
     specimens: dict[int, Path] = field(default_factory=dict)
     has_label_folder: bool = False
+    hip_records: int = 0
     _next: int = 0
 
     def add(self, frames: RecordFrames) -> None:
@@ -54,6 +56,7 @@ class _Contents:
         self.tally.add(frames)
         if not frames.images:
             return
+        self.hip_records += record.is_hip
         self.specimens.setdefault(record.specimen, Path(record.path))
         self.has_label_folder |= "Labels" in record.folders
         if record.anatomy:
@@ -85,6 +88,8 @@ def survey_ultrabones(root: Path) -> DataFolder:
         contents.add(frames)
     report = contents.tally.report(root, findings)
     if report.images:
+        if contents.hip_records == report.records:
+            folder.name = ABOUT_HIP.dataset
         _describe(folder, contents, report)
     folder.problems.extend(str(problem) for problem in report.problems)
     damaged, checked = find_damaged(contents.sample)
@@ -154,6 +159,8 @@ def _propose(folder: DataFolder, root: Path, contents: _Contents, report: IndexR
     elif report.tracked and _has_meshes(contents):
         folder.propose("label", "make labels from the CT", "ultrabones", "--root", root)
     absent = sorted(set(PUBLISHED_SPECIMENS) - set(report.specimens))
+    if contents.hip_records:
+        return  # its specimens are numbered like those of UltraBones100k, and are others
     if absent and set(report.specimens) & set(PUBLISHED_SPECIMENS) and not is_synthetic(root):
         folder.problems.append(f"specimens not here: {' '.join(map(str, absent))}")
         words = ("ultrabones", *_to(root), "--specimens", *absent)

@@ -14,6 +14,7 @@ from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
+from medcli.core.run_records.options import note_path
 from medcli.ultrabones.dataset.folder_layout import mask_name
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.publication import about_records
@@ -21,6 +22,7 @@ from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Sweep, find_sw
 from medcli.ultrabones.dataset.tracking_table import has_optimized_poses
 from medcli.ultrabones.geometry.bone_meshes import for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
+from medcli.ultrabones.labelling.label_origin import STAMP
 from medcli.ultrabones.labelling.label_record import (
     FrameLabel,
     folders_of,
@@ -179,7 +181,9 @@ def label_ultrabones(
         records=tuple(labelled),
         failures=tuple(failures),
     )
-    if result.written and not settings.dry_run:
+    made_here = any((sweep.folder / STAMP).exists() for sweep in sweeps)
+    was_killed = made_here and not note_path(Path(root), "label ultrabones").exists()  # after the last label
+    if (result.written or was_killed) and not settings.dry_run:
         about = about_records(sweep.folder for sweep in sweeps)
         note_run(Path(root), "label ultrabones", about, Path(root), settings, result, "cpu")
     return result

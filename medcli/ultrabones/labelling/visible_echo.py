@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.compiled import njit
+from medcli.ultrabones.pose_refinement.echo_distance import smooth_columns
 
 SMOOTHING_MM = 0.15
 SEARCH_MM = 0.8
@@ -35,14 +36,9 @@ LEAST_WIDTH_MM = 1.0
 
 def echo_part(seen: NDArray[np.uint8], grey: NDArray[np.uint8], spacing_mm: float) -> NDArray[np.uint8]:
     """Those pixels of a label (rows, columns) of 0 and 255 that return an echo in the frame ``grey`` of its size."""
-    import cv2
-
-    smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), SMOOTHING_MM / spacing_mm)
-    sums = np.vstack([np.zeros((1, grey.shape[1]), np.float64), smooth.cumsum(axis=0, dtype=np.float64)])
+    smooth, sums = smooth_columns(grey, SMOOTHING_MM / spacing_mm)
     lengths = (SEARCH_MM, SHADOW_FROM_MM, SHADOW_TO_MM, LEAST_SHADOW_MM)
-    found = _echoes(
-        seen, np.asarray(smooth), sums, *(round(length / spacing_mm) for length in lengths), LEAST_GREY, MOST_SHADOW
-    )
+    found = _echoes(seen, smooth, sums, *(round(length / spacing_mm) for length in lengths), LEAST_GREY, MOST_SHADOW)
     passed, there = np.asarray(found.any(axis=0)), np.asarray(seen.any(axis=0))
     columns = _joined(passed, there, max(round(LEAST_WIDTH_MM / spacing_mm), 1))
     filled = columns & ~passed

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import logging
-import os
-import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, MedcliError, UsageError
-from medcli.core.files import check_output_folder, write_json, write_text
+from medcli.core.errors import DataError, UsageError
+from medcli.core.files import write_json, write_text
+from medcli.core.folders.whole_folder import check_folder_target, replacing_folder
 from medcli.core.image_io import write_image
 from medcli.core.progress import SILENT, Progress
 from medcli.core.tables import csv_text
@@ -75,15 +71,7 @@ def check_import_target(out: Path, overwrite: bool) -> None:
             f"no folder above {out} is named specimen…, so other commands would not find the record",
             f"such as --out {(out / 'specimen01/ultrasound_records/tibia/record01').as_posix()}",
         )
-    check_output_folder(out)
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not overwrite:
-        raise UsageError(f"{out} exists", "use --overwrite to replace it, with all labels and predictions in it")
-    if not (out / IMPORT_NOTE).is_file():
-        raise UsageError(
-            f"{out} was not made by medcli import, so it is not replaced", "choose another folder with --out"
-        )
+    check_folder_target(out, overwrite, "medcli import", IMPORT_NOTE, ", with all labels and predictions in it")
 
 
 def import_plus(
@@ -139,7 +127,7 @@ def import_plus(
         rows=rows,
         columns=columns,
     )
-    with _replacing_folder(out) as part:
+    with replacing_folder(out) as part:
         _write_frames(image, frames, part / IMAGE_FOLDER, progress)
         write_text(part / TRACKING_FILES[0], _tracking_text(frames, spacing_mm))
         if calibration is not None:
@@ -175,32 +163,3 @@ def _angles_deg(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # at 90 degrees several triples say the same rotation
         return np.asarray(Rotation.from_matrix(rotations).as_euler("xyz", degrees=True))
-
-
-@contextmanager
-def _replacing_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside ``out`` that takes its place when the block succeeds; of a killed run, nothing is found."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(f".{glob.escape(out.name)}.*importing-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        part = out.with_name(f".{out.name}.importing-{os.getpid()}")
-        part.mkdir()
-    except OSError as error:
-        raise MedcliError(
-            f"cannot write to {out}: {error.strerror or error}", "choose another folder with --out"
-        ) from error
-    old = out.with_name(f".{out.name}.replaced.importing-{os.getpid()}")
-    try:
-        yield part
-        if out.exists():
-            out.rename(old)
-        try:
-            part.rename(out)
-        except OSError:
-            with suppress(OSError):
-                old.rename(out)
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

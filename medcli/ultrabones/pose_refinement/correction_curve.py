@@ -19,6 +19,8 @@ KNOT_SPACING_S = 0.25
 GAP_S = 1.0
 """Pauses from this length on end a piece of the curve, if they are also :data:`GAP_STEPS` median steps long."""
 GAP_STEPS = 6.0
+SHORTEST_STEP_MS = 4.0
+USUAL_STEP_S = 0.05
 FEWEST_FRAMES = 5
 """A piece with fewer has one constant correction."""
 ORDER = 4  # basis functions that are not zero at a time
@@ -47,10 +49,15 @@ class CurveBasis:
 
     @staticmethod
     def of(timestamps_ms: Sequence[int], knot_spacing_s: float = KNOT_SPACING_S) -> CurveBasis:
-        """The basis for frames at these times, milliseconds, ascending; equal ones are allowed."""
+        """The basis for frames at these times, milliseconds, ascending; equal ones are allowed.
+
+        Where they are mere numbers (:func:`are_numbers`), frames count as 0.05 s apart.
+        """
         from scipy.interpolate import BSpline
 
         times = (np.asarray(timestamps_ms, np.float64) - timestamps_ms[0]) / 1000.0
+        if are_numbers(timestamps_ms):
+            times *= USUAL_STEP_S / float(np.median(np.diff(times)))
         pieces = split_at_gaps(times)
         step = _step_of(times, pieces)
         first, values, parts, count = np.zeros(len(times), np.int64), np.zeros((len(times), ORDER)), [], 0
@@ -92,6 +99,12 @@ class CurveBasis:
             product[:-k] += self.penalty[:-k, k : k + 1] * coefficients[k:]
             product[k:] += self.penalty[:-k, k : k + 1] * coefficients[:-k]
         return product
+
+
+def are_numbers(timestamps_ms: Sequence[int]) -> bool:
+    """Whether timestamps number the frames: they are less apart than a probe can record, in the median."""
+    step_ms = float(np.median(np.diff(timestamps_ms))) if len(timestamps_ms) > 1 else 0.0
+    return 0.0 < step_ms < SHORTEST_STEP_MS
 
 
 def split_at_gaps(times_s: NDArray[np.float64]) -> tuple[tuple[int, int], ...]:

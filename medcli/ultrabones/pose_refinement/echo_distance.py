@@ -72,17 +72,14 @@ def find_echoes(image: NDArray[np.uint8], spacing_mm: float) -> tuple[NDArray[np
     In each column the pixel that stands out most over what lies 1 to 6 mm below it; kept if it is bright, twice as
     bright as its shadow, and at the depth of most of its neighbours.
     """
-    import cv2
-
-    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), _SMOOTH_MM / spacing_mm)
     step = max(1, round(_ACROSS_MM / spacing_mm))
     columns = np.arange(step // 2, image.shape[1], step)
-    lines = smooth[:, columns].astype(np.float64)
+    smooth, total = smooth_columns(image, _SMOOTH_MM / spacing_mm, columns)
+    lines = smooth.astype(np.float64)
     near, far = (max(1, round(length / spacing_mm)) for length in _SHADOW_MM)
     skin, last = round(_SKIN_MM / spacing_mm), len(lines) - near - 1
     if last <= skin:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    total = np.concatenate([np.zeros((1, lines.shape[1])), np.cumsum(lines, axis=0)])
     depth = np.arange(skin, last)
     end = np.minimum(depth + far, len(lines))
     shadow = (total[end] - total[depth + near]) / (end - depth - near)[:, None]
@@ -102,6 +99,19 @@ def find_echoes(image: NDArray[np.uint8], spacing_mm: float) -> tuple[NDArray[np
     )
     kept = found & (np.asarray(alike) >= len(offsets) / 2)
     return rows[kept], columns[kept]
+
+
+def smooth_columns(
+    image: NDArray[np.uint8], sigma_px: float, columns: NDArray[np.int64] | slice = slice(None)
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """A frame smoothed by a Gaussian, (rows, columns chosen), and the sums down its columns, (rows + 1, columns
+    chosen): the mean of rows a to b, such as the shadow below an echo, is (sums[b] - sums[a]) / (b - a)."""
+    import cv2
+
+    smooth = np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_px), np.float32)[:, columns]
+    sums = np.zeros((len(smooth) + 1, smooth.shape[1]))
+    np.cumsum(smooth, axis=0, dtype=np.float64, out=sums[1:])
+    return smooth, sums
 
 
 def check_echoes(

@@ -190,8 +190,8 @@ def _step(
     gradients = terms.gradient / problem.scale - REST * delta * frames[:, None]
     curvatures = terms.curvature / problem.scale + REST * frames[:, None, None] * np.eye(6)
     add_to_band(band, right, basis.first, basis.values, gradients, curvatures)
+    band[:, 0] += damping * band[:, 0] + 1e-9  # of the data alone: a stiff curve moves as freely as a soft one
     for k in range(ORDER):
         band[:, 6 * k] += strength * np.repeat(basis.penalty[:, k], 6)
-    band[:, 0] = band[:, 0] * (1 + damping) + 1e-9
     out = ((coefficients >= problem.bound) & (right > 0)) | ((coefficients <= -problem.bound) & (right < 0))
     return np.asarray(solve_band(band, right.ravel(), ~out.ravel())).reshape(count, 6)

@@ -40,7 +40,7 @@ from medcli.ultrabones.geometry.image_to_ct import check_frame_size, corner_to_p
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.echo_distance import check_echoes, check_predictions
 from medcli.ultrabones.pose_refinement.refine_frame import Refinement, RefineSettings, refine_frame
-from medcli.ultrabones.pose_refinement.refine_together import refine_together
+from medcli.ultrabones.pose_refinement.refine_together import refine_together, unreadable
 from medcli.ultrabones.pose_refinement.refinement_report import (
     FRAMES,
     REPORT,
@@ -103,9 +103,9 @@ def refine_sweep(
     plan = plan_refinement(sweep, surfaces, settings, overwrite, way)
     if plan is None:
         return SweepRefinement(foreign=True)
-    poses, done, todo = read_poses(sweep, INITIAL), plan.done, plan.todo
+    poses = read_poses(sweep, INITIAL)
+    done, todo, failures = _retry_failed(sweep, poses, plan) if way == SWEEP else (plan.done, plan.todo, [])
     curve: Mapping[str, object] = {}
-    failures: Sequence[str] = ()
     if todo:
         with activity(f"{sweep.name}: computing distances to the meshes"):
             field = _field_for(todo, poses, surfaces, settings, workers, sweep.probe, *_GRIDS[way])
@@ -116,7 +116,7 @@ def refine_sweep(
                 done, curve = {int(row["timestamp"]): row for row in rows}, curve_entries(found)
             else:
                 failures = _refine_each(sweep, poses, plan, surfaces, field, settings, workers, advance)
-    made_from = fingerprint(way, *(plan.keys[frame] for frame in range(len(plan.keys))))
+    made_from = fingerprint(way, *plan.keys)
     earlier = read_summary(sweep.folder, made_from)
     if todo and not (way == SWEEP and failures and not done):
         write_rows(sweep.folder / REPORT, done)
@@ -126,8 +126,6 @@ def refine_sweep(
         curve, checks = kept if isinstance(kept, dict) else {}, read_checks(earlier)
     else:
         compared = [poses, read_poses(sweep, OPTIMIZED)]
-        kept = read_summary(sweep.folder).get("curve") if way == SWEEP and not todo else None
-        curve = kept if isinstance(kept, dict) else curve
         with activity(f"{sweep.name}: measuring echoes"):
             found_checks = [check(sweep, compared, surfaces, workers) for check in (check_echoes, check_predictions)]
         checks = tuple(check for check in found_checks if check is not None)
@@ -135,6 +133,17 @@ def refine_sweep(
     if not earlier or todo:
         write_summary(sweep.folder, made_from, result, curve)
     return result
+
+
+def _retry_failed(sweep: Sweep, poses: Poses, plan: RefinementPlan) -> tuple[dict[int, Row], list[int], list[str]]:
+    """Rows that count, frames to refine and failures of a sweep that is refined as one: all of it again if a frame that
+    failed can be read by now, else nothing."""
+    if not (plan.done and plan.todo):
+        return plan.done, plan.todo, []
+    failures = unreadable(sweep, poses, plan.todo)
+    if len(failures) == len(plan.todo):
+        return plan.done, [], failures
+    return {}, np.flatnonzero(sweep.rows >= 0).tolist(), []
 
 
 def _refine_each(
@@ -189,6 +198,8 @@ def plan_refinement(
         keys = [fingerprint(SWEEP, *keys)] * len(keys)
     refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
     usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
+    if way == SWEEP and not read_summary(sweep.folder, fingerprint(way, *keys)):
+        done = {}  # killed between report and summary, which alone holds the curve
     todo = [frame for frame in usable if sweep.timestamps[frame] not in done]
     return RefinementPlan(done, keys, usable if way == SWEEP and todo and not done else todo)
 

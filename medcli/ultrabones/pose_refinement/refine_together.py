@@ -6,6 +6,7 @@ from the neighbours alone. The same pixels, weights and bounds as in the publish
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ from medcli.ultrabones.dataset.records import Poses, Sweep
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, corner_to_probe, pixels_to_image
 from medcli.ultrabones.pose_refinement import refine_frame as frame_wise
-from medcli.ultrabones.pose_refinement.correction_curve import CurveBasis
+from medcli.ultrabones.pose_refinement.correction_curve import USUAL_STEP_S, CurveBasis, are_numbers
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.fit_curve import (
     USUAL_STIFFNESS_S,
@@ -36,6 +37,7 @@ from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refinement_report import FILLED, KEPT, REFINED, Row, as_row
 from medcli.ultrabones.pose_refinement.sweep_objective import SweepPixels, published_terms
 
+logger = logging.getLogger(__name__)
 SUPPORT_S = 0.5
 """A frame that is left alone takes the curve's value if refined ones lie this near before and after it."""
 NO_GAIN = "no gain in held-out frames"
@@ -151,7 +153,7 @@ def _look(
         try:
             image = _read(sweep, poses, frame)
         except DataError as error:
-            return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
+            return _failed(sweep, frame, error)
         grey = frame_wise.odd_pixels(image)
         spacing = float(poses.spacing_mm[frame])
         used = frame_wise.usable_pixels(grey, poses.pose[frame], spacing, surfaces, settings, sweep.probe)
@@ -169,6 +171,21 @@ def _look(
             seen.append(one)
         advance(0.5)
     return seen, failures
+
+
+def unreadable(sweep: Sweep, poses: Poses, frames: Sequence[int]) -> list[str]:
+    """Why some of the frames cannot be refined, one line for each that cannot."""
+    failures = []
+    for frame in frames:
+        try:
+            _read(sweep, poses, frame)
+        except DataError as error:
+            failures.append(_failed(sweep, frame, error))
+    return failures
+
+
+def _failed(sweep: Sweep, frame: int, error: DataError) -> str:
+    return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
 
 
 def _read(sweep: Sweep, poses: Poses, frame: int) -> NDArray[np.uint8]:
@@ -201,7 +218,10 @@ def _problem(
     tracked = np.ascontiguousarray(poses.pose[frames])
     weight = published_terms(pixels, tracked, shown, field, workers)
     scale = max(float(weight.sum()) / max(int(shown.sum()), 1), 1.0)
-    basis = CurveBasis.of([sweep.timestamps[frame] for frame in frames])
+    timestamps = [sweep.timestamps[frame] for frame in frames]
+    if are_numbers(timestamps):
+        logger.warning("%s: timestamps number the frames; they are taken to be %g s apart", sweep.name, USUAL_STEP_S)
+    basis = CurveBasis.of(timestamps)
     return CurveProblem(basis, tracked, pixels, field, scale, settings.bound, workers)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, quantity
 from medcli.ultrabones.reconstruction.cleaning_options import COMPANY_VOXEL_MM, Cleaning
-from medcli.ultrabones.reconstruction.point_cloud import thin
+from medcli.ultrabones.reconstruction.point_cloud import thin, without_outliers
 
 NEIGHBOURS = 20
 """Cubes that a statistical outlier is judged by."""
@@ -33,7 +33,7 @@ def clean(points: NDArray[np.float64], cleaning: Cleaning, workers: int = 1) -> 
     kept = thin(points, cleaning.voxel_mm)[1]
     if len(kept) and cleaning.outlier_sd > 0:
         mean = _distances(points, kept, NEIGHBOURS, cleaning, workers).mean(axis=1)
-        kept = kept[mean <= mean.mean() + cleaning.outlier_sd * mean.std()]
+        kept = kept[without_outliers(mean, cleaning.outlier_sd)]
     if len(kept) and cleaning.radius_mm > 0:
         farthest = _distances(points, kept, LEAST_COMPANY + 1, cleaning, workers)[:, -1]  # the nearest is its own cube
         kept = kept[farthest <= cleaning.radius_mm]

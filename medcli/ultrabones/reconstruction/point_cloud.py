@@ -94,12 +94,25 @@ def thin(points: NDArray[np.float64], voxel_mm: float) -> tuple[NDArray[np.float
     """One point a voxel, the first that falls into it; and the rows kept, ascending."""
     if len(points) == 0 or voxel_mm <= 0:
         return points, np.arange(len(points))
-    cells = np.floor((points - points.min(axis=0)) / voxel_mm).astype(np.int64)
-    shape = cells.max(axis=0) + 1
-    flat = (cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2]
-    _, first = np.unique(flat, return_index=True)
+    _, first = np.unique(cube_numbers(points, voxel_mm), return_index=True)
     kept = np.sort(first)
     return points[kept], kept
+
+
+def cube_numbers(points: NDArray[np.float64], edge_mm: float) -> NDArray[np.int64]:
+    """The cube that each point (N, 3) falls into, (N,): a number that grows with x, then y, then z."""
+    cells = np.floor((points - points.min(axis=0)) / edge_mm).astype(np.int64)
+    shape = cells.max(axis=0) + 1
+    return np.asarray((cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2])
+
+
+def without_outliers(mean_distance: NDArray[np.float64], deviations: float) -> NDArray[np.bool_]:
+    """Which points are kept by the mean distance of each to its neighbours, (N,): statistical outliers are not.
+
+    A point is one where that mean exceeds the mean over all points by more than so many standard deviations (Rusu et
+    al. 2008, as in the Point Cloud Library).
+    """
+    return np.asarray(mean_distance <= mean_distance.mean() + deviations * mean_distance.std())
 
 
 def write_xyz(path: Path, points: NDArray[np.float64]) -> None:

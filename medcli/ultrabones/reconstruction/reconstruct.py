@@ -11,30 +11,26 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, usable_cores, write_text
-from medcli.core.image_io import read_grey, use_single_threaded_codecs
+from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.json_text import read_object
 from medcli.core.made_with import fingerprint
 from medcli.core.progress import SILENT, Progress, record_part
 from medcli.core.run_provenance import note_run
-from medcli.core.threads import map_in_threads
-from medcli.ultrabones.dataset.folder_layout import list_timestamps
-from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
+from medcli.ultrabones.dataset.probe import Probe
 from medcli.ultrabones.dataset.publication import about_records
 from medcli.ultrabones.dataset.records import INITIAL, Poses, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
-from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
 from medcli.ultrabones.labelling.label_origin import poses_of_masks, stamp_of_probe
-from medcli.ultrabones.labelling.mesh_section import LABEL
 from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck, check_echoes
 from medcli.ultrabones.pose_refinement.refinement_summary import read_checks
 from medcli.ultrabones.reconstruction.bone_shell import ShellFit
 from medcli.ultrabones.reconstruction.cleaning_options import check_cleaning, check_surface_extra
 from medcli.ultrabones.reconstruction.cloud_files import Cloud, record_stem, refuse_equal_names, write_record
+from medcli.ultrabones.reconstruction.mask_points import MASKS, masks_of, project_masks
 from medcli.ultrabones.reconstruction.point_cloud import (
     DistanceSummary,
     published_distance,
@@ -42,8 +38,6 @@ from medcli.ultrabones.reconstruction.point_cloud import (
     surface_distances,
 )
 from medcli.ultrabones.reconstruction.settings import Reconstruction, ReconstructResult, ReconstructSettings
-
-MASKS = ("Labels", "Labels_full", "Labels_pred")
 
 logger = logging.getLogger(__name__)
 _DEFAULTS = ReconstructSettings()
@@ -98,14 +92,6 @@ def reconstruct_ultrabones(
     return result
 
 
-def back_project(
-    mask: NDArray[np.uint8], pose: NDArray[np.float64], spacing_mm: float, probe: Probe = ULTRABONES100K
-) -> NDArray[np.float64]:
-    """Pixels of value 255 of a mask (rows, columns) in CT millimetres, (N, 3), row by row."""
-    rows, columns = np.nonzero(mask == LABEL)
-    return pixels_to_ct(pose, columns, rows, spacing_mm, probe)
-
-
 def _rebuild(
     sweep: Sweep, surfaces: list[Surface], out: Path, settings: ReconstructSettings, workers: int, progress: Progress
 ) -> tuple[Reconstruction, list[str]]:
@@ -122,7 +108,9 @@ def _rebuild(
     if earlier is not None:
         logger.info("%s is up to date in %s", sweep.name, out)
         return earlier, []
-    clouds, towards, failures = _back_project_all(sweep, poses, masks, workers, progress)
+    clouds, towards, failures = project_masks(sweep, poses, masks, workers, progress)
+    if not clouds:
+        raise DataError(f"no mask of {sweep.name} can be used; {failures[0]}")
     points = np.concatenate([np.empty((0, 3)), *clouds])
     frames = np.repeat(np.arange(len(clouds), dtype=np.int32), [len(cloud) for cloud in clouds])
     distances = surface_distances(points, surfaces, workers)
@@ -156,66 +144,14 @@ def _check_echoes(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], worke
 
 
 def _find_masks(sweep: Sweep, folder: str) -> dict[int, Path]:
-    """Mask by frame number, for frames that have both a mask and a row in the tracking table."""
-    names, _ = list_timestamps(str(sweep.folder / folder))
-    found = {
-        frame: sweep.folder / folder / names[timestamp]
-        for frame, timestamp in enumerate(sweep.timestamps)
-        if timestamp in names and sweep.rows[frame] >= 0
-    }
+    """:func:`masks_of` a sweep that has some."""
+    found = masks_of(sweep, folder)
     if not found:
         others = [name for name in MASKS if (sweep.folder / name).is_dir()]
         have = f"; there is {', '.join(others)} (--mask)" if others else ""
         make = "medcli predict" if folder == "Labels_pred" else "medcli label"
         raise DataError(f"no tracked frame of {sweep.folder} has a mask in {folder}{have}", f"make masks with: {make}")
     return found
-
-
-def _back_project_all(
-    sweep: Sweep, poses: Poses, masks: dict[int, Path], workers: int, progress: Progress
-) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]], list[str]]:
-    """Points of each usable mask, the direction to the probe, and why other masks are not used.
-
-    Warns of masks with pixels of other values only.
-
-    Raises:
-        DataError: not one mask can be used.
-    """
-
-    def project(frame: int) -> tuple[NDArray[np.float64], NDArray[np.float64], bool] | str:
-        try:
-            if poses.problem(frame):
-                raise DataError(poses.problem(frame))
-            mask = read_grey(masks[frame])
-            check_frame_size(mask.shape, float(poses.spacing_mm[frame]), str(masks[frame]), sweep.probe)
-        except DataError as error:
-            return f"{sweep.name} {sweep.timestamps[frame]}: {error.message}"
-        points = back_project(mask, poses.pose[frame], float(poses.spacing_mm[frame]), sweep.probe)
-        upper, lower = pixels_to_ct(poses.pose[frame], [0, 0], [0, 1], float(poses.spacing_mm[frame]), sweep.probe)
-        return points, (upper - lower) / np.linalg.norm(upper - lower), bool(len(points) == 0 and mask.any())
-
-    clouds, towards, failures, unmarked = [], [], [], 0
-    with progress.task(f"rebuild {sweep.name}", len(masks), "frames") as advance:
-        for outcome in map_in_threads(project, masks, workers):
-            if isinstance(outcome, str):
-                failures.append(outcome)
-            else:
-                clouds.append(outcome[0])
-                towards.append(outcome[1])
-                unmarked += outcome[2]
-            advance(1)
-    if failures and not clouds:
-        raise DataError(f"no mask of {sweep.name} can be used; {failures[0]}")
-    if unmarked:
-        folder = next(iter(masks.values())).parent.name
-        of_value = f"none of value {LABEL}, the only one that counts as bone"
-        logger.warning(
-            "%s: %s pixels but %s",
-            sweep.name,
-            quantity(unmarked, f"mask in {folder} has", f"masks in {folder} have"),
-            of_value,
-        )
-    return clouds, towards, failures
 
 
 def _fingerprint(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.ultrabones.reconstruction.point_cloud import cube_numbers, without_outliers
+
 VOXEL_MM = 1.5
 MOST_POINTS = 4_000
 """Points that a registration works on; larger clouds are thinned with larger cubes."""
@@ -38,8 +40,7 @@ class CleanCloud:
 def clean_cloud(points: NDArray[np.float64]) -> CleanCloud:
     """Thin points (N, 3) to their means in cubes, leave sparse cubes and outliers out, and estimate normals.
 
-    A point is an outlier when the mean distance to its 16 nearest neighbours exceeds the mean over all by two standard
-    deviations (Rusu et al. 2008, as in the Point Cloud Library).
+    Statistical outliers are judged by the mean distance to the 16 nearest neighbours and two standard deviations.
     """
     from scipy.spatial import cKDTree
 
@@ -50,7 +51,7 @@ def clean_cloud(points: NDArray[np.float64]) -> CleanCloud:
         thinned, sparse = _cube_means(points, voxel)
     count = min(NEIGHBOURS, len(thinned) - 1)
     apart = np.asarray(cKDTree(thinned).query(thinned, count + 1)[0])[:, 1:].mean(axis=1)
-    keep = apart <= apart.mean() + OUTLIER_DEVIATIONS * apart.std()
+    keep = without_outliers(apart, OUTLIER_DEVIATIONS)
     kept = np.ascontiguousarray(thinned[keep])
     return CleanCloud(kept, _normals(kept), len(points), int(np.count_nonzero(~keep)) + sparse, voxel)
 
@@ -61,11 +62,7 @@ def _cube_means(points: NDArray[np.float64], edge: float) -> tuple[NDArray[np.fl
     In a dense cloud (every pixel of a mask) a cube that holds less than a tenth of what the cube of the median point
     holds is a stray one; else strays, each in a cube of its own, would outnumber the bone.
     """
-    cells = np.floor((points - points.min(axis=0)) / edge).astype(np.int64)
-    shape = cells.max(axis=0) + 1
-    flat = (cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2]
-    del cells
-    _, index = np.unique(flat, return_inverse=True)
+    _, index = np.unique(cube_numbers(points, edge), return_inverse=True)
     number = np.bincount(index)
     dense = number >= SPARSE * np.median(number[index])
     means = np.stack([np.bincount(index, points[:, axis])[dense] / number[dense] for axis in range(3)], axis=1)

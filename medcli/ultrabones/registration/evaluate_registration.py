@@ -31,6 +31,7 @@ from medcli.ultrabones.registration.random_starts import (
 )
 from medcli.ultrabones.registration.record_clouds import cloud_of
 from medcli.ultrabones.registration.surface_samples import BoneTarget
+from medcli.ultrabones.registration.verdict import LEAD
 
 PUBLISHED_ANATOMIES = ("fibula", "tibia")
 """The bones of the published evaluation; the foot is left out there."""
@@ -65,7 +66,8 @@ class RegistrationSettings:
 
 @dataclass(frozen=True)
 class RegisteredCase:
-    """One bone of one specimen: what its cloud is made of, its starts together, and what it does not determine."""
+    """One bone of one specimen: what its cloud is made of, its starts together, what it does not determine, and its
+    lead over the mirror image of the meshes in standard errors (-3 or less: they are of the other leg)."""
 
     specimen: int
     anatomy: str
@@ -74,6 +76,7 @@ class RegisteredCase:
     points: int
     recovery: Recovery
     undetermined: tuple[str, ...]
+    mirror_lead: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,11 +174,11 @@ def _evaluate_case(
     sweeps: list[Sweep], out: Path, settings: RegistrationSettings, workers: int, overwrite: bool
 ) -> tuple[RegisteredCase, list[StartOutcome], tuple[str, ...]]:
     first = sweeps[0]
-    cloud = cloud_of(sweeps, settings.mask, settings.poses)
+    cloud = cloud_of(sweeps, settings.mask, settings.poses, workers=workers)
     paths = find_meshes(first.folder, first.specimen, settings.meshes)
     own = [path for path in paths if path.stem.lower() == first.anatomy]
     surfaces = load_surfaces(own or paths)
-    chosen = repr((settings.starts, settings.seed))
+    chosen = repr((settings.starts, settings.seed, "close", "mirror"))  # what a start's status rests on
     made_from = fingerprint(chosen, digest(surfaces), cloud.points.tobytes())
     kept = out / CASES / f"specimen{first.specimen:02d}_{first.anatomy or 'all'}_{settings.mask}.json"
     found = {} if overwrite else read_object(kept)
@@ -183,6 +186,7 @@ def _evaluate_case(
         target = BoneTarget.of(surfaces)
         starts, registered = run_starts(cloud.points, target, settings.starts, (settings.seed, first.specimen), workers)
         found = {"made_from": made_from, "undetermined": registered.undetermined, "starts": starts}
+        found["mirror_lead"] = registered.mirror_lead
         kept.parent.mkdir(exist_ok=True)
         write_json(kept, found)
         found = to_plain(found)
@@ -195,8 +199,13 @@ def _evaluate_case(
         points=len(cloud.points),
         recovery=_summary(starts, settings),
         undetermined=tuple(found["undetermined"]),
+        mirror_lead=found["mirror_lead"],
     )
-    return case, starts, cloud.failures
+    failures = cloud.failures
+    if case.mirror_lead is not None and case.mirror_lead <= -LEAD:
+        trails = f"by {-case.mirror_lead:.1f} standard errors"
+        failures += (f"{first.name}: the mirror image fits better {trails}: these are the meshes of the other leg",)
+    return case, starts, failures
 
 
 def _summary(starts: Sequence[StartOutcome], settings: RegistrationSettings) -> Recovery:

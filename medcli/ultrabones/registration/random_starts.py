@@ -87,17 +87,20 @@ def run_starts(
 ) -> tuple[list[StartOutcome], BoneRegistration]:
     """Register a cloud (N, 3) that lies right in CT from random starts; the outcomes and the first registration.
 
-    The result does not depend on ``workers``. The mirror image is not looked at.
+    The result does not depend on ``workers``. The mirror image of the bones is looked at from the first start, and what
+    that shows counts for all: it has nothing to do with the start.
     """
     middle = points.mean(axis=0)
 
-    def one(start: int) -> tuple[StartOutcome, BoneRegistration]:
+    def one(start: int, mirror_lead: float | None = None) -> tuple[StartOutcome, BoneRegistration]:
         motion = random_motion(np.random.default_rng([*seed, start]), middle)
-        found = register_cloud(transform_points(motion, points), target, other_side=False)
+        moved = transform_points(motion, points)
+        found = register_cloud(moved, target, other_side=mirror_lead is None, mirror_lead=mirror_lead)
         return outcome_of(found, motion, middle, start), found
 
-    done = list(map_in_threads(one, range(starts), workers))
-    return [outcome for outcome, _ in done], done[0][1]
+    outcome, first = one(0)
+    others = map_in_threads(lambda start: one(start, first.mirror_lead)[0], range(1, starts), workers)
+    return [outcome, *others], first
 
 
 def recovery_of(outcomes: Sequence[StartOutcome], success_mm: float, success_deg: float) -> Recovery:

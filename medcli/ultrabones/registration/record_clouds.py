@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
-from medcli.core.image_io import read_grey
-from medcli.ultrabones.dataset.folder_layout import list_timestamps
 from medcli.ultrabones.dataset.presence import no_masks
 from medcli.ultrabones.dataset.records import Sweep
-from medcli.ultrabones.geometry.image_to_ct import check_frame_size
 from medcli.ultrabones.labelling.label_origin import poses_of_masks
-from medcli.ultrabones.reconstruction.reconstruct import MASKS, back_project
+from medcli.ultrabones.reconstruction.mask_points import MASKS, masks_of, project_masks
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,7 @@ def cloud_of(
     mask: str,
     poses: str | None = None,
     change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+    workers: int = 1,
 ) -> RecordCloud:
     """Put the mask pixels of records into CT.
 
@@ -46,24 +44,11 @@ def cloud_of(
     clouds: list[NDArray[np.float64]] = []
     failures: list[str] = []
     for sweep in sweeps:
-        names, _ = list_timestamps(str(sweep.folder / mask))
-        if not names:
-            continue
-        chosen = poses_of_masks(sweep, mask, poses)
-        for frame, timestamp in enumerate(sweep.timestamps):
-            if timestamp not in names or sweep.rows[frame] < 0:
-                continue
-            path = sweep.folder / mask / names[timestamp]
-            try:
-                if problem := chosen.problem(frame):
-                    raise DataError(problem)
-                image = read_grey(path)
-                check_frame_size(image.shape, float(chosen.spacing_mm[frame]), str(path), sweep.probe)
-            except DataError as error:
-                failures.append(f"{sweep.name} {timestamp}: {error.message}")
-                continue
-            image = change(image) if change else image
-            clouds.append(back_project(image, chosen.pose[frame], float(chosen.spacing_mm[frame]), sweep.probe))
+        masks = masks_of(sweep, mask)
+        if masks:
+            found, _, lost = project_masks(sweep, poses_of_masks(sweep, mask, poses), masks, workers, change=change)
+            clouds += found
+            failures += lost
     if not clouds:
         if failures:
             raise DataError(f"no mask of {sweeps[0].name} can be used; {failures[0]}")

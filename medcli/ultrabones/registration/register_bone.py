@@ -22,7 +22,7 @@ from medcli.ultrabones.geometry.bone_meshes import digest, load_surfaces
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.reconstruction.figure import distance_colours, draw_cloud
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary, surface_distances, write_ply
-from medcli.ultrabones.registration.cloud_files import read_cloud, read_matrix
+from medcli.ultrabones.registration.cloud_input import read_cloud, read_matrix
 from medcli.ultrabones.registration.determined_directions import Determination, Direction
 from medcli.ultrabones.registration.mesh_folder import meshes_in
 from medcli.ultrabones.registration.register_cloud import BoneRegistration, RunnerUp, measured_part, register_cloud

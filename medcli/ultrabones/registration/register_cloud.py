@@ -12,7 +12,7 @@ from medcli.core.rigid_transforms import rotation_angle_deg, transform_points
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary
 from medcli.ultrabones.registration.clean_cloud import CleanCloud, clean_cloud
 from medcli.ultrabones.registration.closest_points import closest_points
-from medcli.ultrabones.registration.cloud_files import cloud_problem
+from medcli.ultrabones.registration.cloud_input import cloud_problem
 from medcli.ultrabones.registration.determined_directions import Determination, determine
 from medcli.ultrabones.registration.hypotheses import (
     Hypothesis,
@@ -23,7 +23,7 @@ from medcli.ultrabones.registration.hypotheses import (
     refine_exactly,
 )
 from medcli.ultrabones.registration.surface_samples import BoneTarget
-from medcli.ultrabones.registration.verdict import WITHIN_MM, Evidence, judge
+from medcli.ultrabones.registration.verdict import CLOSE_MM, WITHIN_MM, Evidence, judge
 
 MOST_MEASURED = 200_000
 """Points of the cloud as it came whose distances are reported; of a larger one every n-th."""
@@ -58,6 +58,7 @@ class BoneRegistration:
         transform: (4, 4), cloud to CT: p_ct = M p_cloud, millimetres.
         points, points_used: points that came, and points after thinning and without statistical outliers.
         explained: share of the points used that are within 2 mm of a bone.
+        close: share of these that are within 1 mm.
         distance_mm: exact distances of the explained points as they came (at most 200,000 of them) to the nearest
             triangle.
         by_bone: the same for the points nearest to each bone, by bone.
@@ -74,6 +75,7 @@ class BoneRegistration:
     points: int
     points_used: int
     explained: float
+    close: float
     distance_mm: DistanceSummary | None
     by_bone: dict[str, DistanceSummary]
     cost: float
@@ -94,6 +96,7 @@ def register_cloud(
     init: NDArray[np.float64] | None = None,
     seed: int = 0,
     other_side: bool = True,
+    mirror_lead: float | None = None,
 ) -> BoneRegistration:
     """Register points (N, 3) in millimetres to bones.
 
@@ -101,6 +104,7 @@ def register_cloud(
         init: a pose (4, 4) within about 10 mm and 10 degrees; then only this one is refined.
         seed: of every draw; the result depends on it and on the input only.
         other_side: also register to the mirror image of the bones, to find out a mesh of the other leg.
+        mirror_lead: what that gave, where it is known and ``other_side`` is off.
 
     Raises:
         DataError: too few points, or they cannot be bone in millimetres.
@@ -112,7 +116,7 @@ def register_cloud(
     hypotheses = _hypotheses(cloud, target, init, seed)
     best = hypotheses[0]
     mirror = find_hypotheses(mirrored(cloud), target, seed, most=1)[0] if other_side and init is None else None
-    lead = lead_of(best.fit, mirror.fit, cloud.points) if mirror else None
+    lead = lead_of(best.fit, mirror.fit, cloud.points) if mirror else mirror_lead
     runner_up = _runner_up(best, hypotheses[1], cloud) if len(hypotheses) > 1 else None
     return _conclude(points, cloud, target, best, runner_up, lead)
 
@@ -136,9 +140,10 @@ def _conclude(
 ) -> BoneRegistration:
     explained = best.fit.distances < WITHIN_MM
     determination = determine(best.fit, cloud.points, target)
-    median = float(np.median(best.fit.distances[explained])) if explained.any() else WITHIN_MM
-    share = float(explained.mean())
-    status, reasons = judge(Evidence(share, median, runner_up.lead if runner_up else None, mirror_lead, determination))
+    there = best.fit.distances[explained] if explained.any() else np.array([WITHIN_MM])
+    share, close = float(explained.mean()), float((there < CLOSE_MM).mean())
+    lead = runner_up.lead if runner_up else None
+    status, reasons = judge(Evidence(share, float(np.median(there)), lead, mirror_lead, determination, close))
     distance, by_bone = _measured(points, target, best.fit.pose)
     return BoneRegistration(
         status=status,
@@ -147,6 +152,7 @@ def _conclude(
         points=len(points),
         points_used=len(cloud.points),
         explained=round(share, 4),
+        close=round(close, 4),
         distance_mm=distance,
         by_bone=by_bone,
         cost=round(best.cost, 5),

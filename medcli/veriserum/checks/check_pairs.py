@@ -36,6 +36,14 @@ _EDGE = 0.8
 _LEAST_OUTLINE = 0.4
 """Of an implant's outline that lies on such an edge. On 96 synthetic pairs: 0.80 or more in both planes; with a pose of
 another pair at most 0.33 in 95 %, 50 mm beside its place at most 0.33, in the better plane."""
+_FITS = 0.6
+"""Of an outline: by so much on edges, an image shows the implant where its pose says."""
+MIRRORED = {
+    "left to right": (slice(None), slice(None, None, -1)),
+    "upside down": (slice(None, None, -1),),
+    "turned by half": (slice(None, None, -1), slice(None, None, -1)),
+}
+"""Ways in which exported images are reversed -> how to reverse them again."""
 _UNLIT = 5
 """Grey value up to which an image is outside of the field of the intensifier."""
 _LEAST_POINTS = 0.25
@@ -56,6 +64,7 @@ class PairFindings:
         darker: frame of the pose -> plane -> whether the implant's silhouette is darker than what surrounds it.
         swapped: frame of the pose -> whether both silhouettes fit the image of the other plane better.
         outline: plane -> share of the implant's outline that lies on an edge of the image, in the frame asked for.
+        mirrored: plane -> how the image must be mirrored (:data:`MIRRORED`) to fit that outline; empty: as it is.
         sheet: one (H, W, 3) RGB image for each plane; only where asked for.
         problem: why the pose or images cannot be used, else empty.
     """
@@ -66,6 +75,7 @@ class PairFindings:
     darker: dict[str, dict[str, bool]] = field(default_factory=dict)
     swapped: dict[str, bool] = field(default_factory=dict)
     outline: dict[str, float] = field(default_factory=dict)
+    mirrored: dict[str, str] = field(default_factory=dict)
     sheet: list[NDArray[np.uint8]] = field(default_factory=list)
     problem: str = ""
 
@@ -94,7 +104,9 @@ def inspect_pair(number: int, paths: Mapping[str, str], starts: StartPoses | Non
         if found.frames[frame := starts.geometry.frame.value]:
             for plane, image in images.items():
                 grid = ImageGrid.calibrated(image.shape[0])
-                found.outline[plane] = outline_share(image, cameras.camera(plane).silhouette(mesh, poses[frame], grid))
+                silhouette = cameras.camera(plane).silhouette(mesh, poses[frame], grid)
+                found.outline[plane] = outline_share(image, silhouette)
+                found.mirrored[plane] = _mirroring(image, silhouette, found.outline[plane])
         if draw:
             pose = poses[starts.geometry.frame.value]
             is_drawable = found.frames[starts.geometry.frame.value]
@@ -156,6 +168,15 @@ def outline_share(image: NDArray[np.uint8], silhouette: NDArray[np.bool_]) -> fl
     return float(np.mean(inside[lit] < _EDGE * outside[lit])) if lit.mean() >= _LEAST_POINTS else float("nan")
 
 
+def _mirroring(image: NDArray[np.uint8], silhouette: NDArray[np.bool_], as_it_is: float) -> str:
+    """How an image must be mirrored so that an implant's outline lies on its edges; empty: no better than as it is."""
+    if as_it_is >= _FITS:
+        return ""
+    shares = {name: outline_share(np.ascontiguousarray(image[turn]), silhouette) for name, turn in MIRRORED.items()}
+    best = max(shares, key=lambda name: np.nan_to_num(shares[name], nan=-1.0))
+    return best if shares[best] >= max(_FITS, np.nan_to_num(as_it_is) + _LEAST_OUTLINE / 2) else ""
+
+
 def _look_at_grey(
     found: PairFindings, images: Mapping[str, NDArray[np.uint8]], cameras: DualPlane, mesh: Mesh, poses: Poses
 ) -> None:
@@ -214,6 +235,7 @@ def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: st
     else:
         checks.unknown("pose frame", "needs poses, cameras and implants", "get them: medcli download veriserum")
     seen = [pair for pair in usable if pair.darker]
+    mirrored = _add_mirrored(checks, [pair for pair in usable if pair.outline])
     if seen:
         names = seen[0].frames
         shares = {
@@ -225,7 +247,7 @@ def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: st
             for plane, is_dark in pair.darker.get(frame, {}).items()
             if not is_dark
         ]
-        _add_shares(checks, "implant is dark there", shares, frame, brighter)
+        _add_shares(checks, "implant is dark there", shares, frame, brighter, "mirrored images" if mirrored else "")
         if shares[frame] >= _LEAST_SHARE:  # otherwise the line above says that poses and images do not fit
             _add_outlines(checks, [pair for pair in seen if not pair.swapped.get(frame)])
         exchanged = [f"id {pair.id}" for pair in seen if pair.swapped.get(frame)]
@@ -238,6 +260,22 @@ def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: st
     if broken:
         figure = f"{some_of(len(broken), quantity(len(pairs), 'pair'))} cannot be used"
         checks.add("poses and images used", figure, broken, advice="the reason is given for each")
+
+
+def _add_mirrored(checks: Checklist, pairs: Sequence[PairFindings]) -> bool:
+    """A line on images that show the implant where its pose says only when they are mirrored; whether most do."""
+    if not pairs:
+        return False
+    places = [f"id {pair.id}, {plane}: {way}" for pair in pairs for plane, way in sorted(pair.mirrored.items()) if way]
+    ids = {place.split(",")[0] for place in places}
+    ways = ", ".join(f"{plane} {way}" for plane, way in sorted({tuple(p.split(", ")[1].split(": ")) for p in places}))
+    checks.add(
+        "mirrored images",
+        f"{some_of(len(ids), quantity(len(pairs), 'pair'))}" + (f": {ways}" if ways else ""),
+        places,
+        advice="reverse these files first: a mirrored knee looks like a knee, and its poses would be wrong",
+    )
+    return 2 * len(ids) > len(pairs)
 
 
 def _add_outlines(checks: Checklist, pairs: Sequence[PairFindings]) -> None:
@@ -259,11 +297,19 @@ def _add_outlines(checks: Checklist, pairs: Sequence[PairFindings]) -> None:
     )
 
 
-def _add_shares(checks: Checklist, name: str, shares: Mapping[str, float], frame: str, places: list[str]) -> None:
-    """A line on the share of pairs for which each frame of the poses fits; wrong where another one fits better."""
+def _add_shares(
+    checks: Checklist, name: str, shares: Mapping[str, float], frame: str, places: list[str], cause: str = ""
+) -> None:
+    """A line on the share of pairs for which each frame of the poses fits; wrong where another one fits better.
+
+    Args:
+        cause: the line that says why it is wrong, where there is one.
+    """
     best = max(shares, key=lambda one: (shares[one], one == frame))
     other = "another --inter-plane, or another unit? look at --figure"
     advice = f"try --pose-frame {best}" if shares[best] > shares[frame] else other
+    if cause:
+        advice = f"because of what the line '{cause}' says"
     is_wrong = shares[frame] < _LEAST_SHARE
     figure = "in both images: " + ", ".join(f"{one} {100 * share:.0f} %" for one, share in shares.items())
     wrong = places or [f"{frame} fits {100 * shares[frame]:.0f} % of the pairs"]

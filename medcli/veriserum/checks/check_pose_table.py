@@ -18,6 +18,9 @@ from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES, TableKind
 from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
+from medcli.veriserum.dataset.pose_units import unit_problem
+from medcli.veriserum.dataset.repeated_rows import RepeatedRows
+from medcli.veriserum.dataset.stated_sides import side_conflicts, stated_sides
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import RUNS, find_trials
 from medcli.veriserum.geometry.biplane import SourceIntensifier
@@ -39,24 +42,33 @@ def check_tables(checks: Checklist, study: VeriserumStudy) -> pd.DataFrame | Non
             checks.unknown(kind.title, "not here", "get it: medcli download veriserum --only csv")
             continue
         try:
-            rows = folder_index.read_every_row(study.table_file(kind), kind)
+            rows, repeated = folder_index.read_rows_once(study.table_file(kind), kind)
             tables[kind] = study.table(kind)
         except DataError as error:
             checks.add(kind.title, error.message, [error.message], advice=error.hint or _GET_TABLES)
             continue
-        repeated = rows.index[rows.index.duplicated()]
-        file = study.table_file(kind)
-        figure = f"{quantity(len(rows), 'row')} in {file.name}, "
-        figure += f"{quantity(len(repeated), 'row repeats', 'rows repeat')} an id" if len(repeated) else "each id once"
-        expected = (
-            "" if kind is POSES or len(rows) == _CALIBRATIONS else f"; published: {quantity(_CALIBRATIONS, 'row')}"
-        )
-        twice = [f"{file.name}: id {number} twice" for number in dict.fromkeys(repeated.tolist())]
-        wrong, warn = ([], twice) if kind is POSES else (twice, [])  # both components may stand under one id
-        figure += expected
-        checks.add(kind.title, figure, wrong, warn, "the first row of an id counts, by medcli and nobody else")
+        _add_table(checks, kind, study.table_file(kind).name, rows, repeated)
     _check_copies(checks, study)
     return tables.get(POSES)
+
+
+def _add_table(checks: Checklist, kind: TableKind, name: str, rows: pd.DataFrame, repeated: RepeatedRows) -> None:
+    """A line on one table; both components of a knee may have a pose under one id."""
+    components = rows.index.duplicated().sum() - len(repeated.contradicting) if kind is POSES else 0
+    parts = [f"{quantity(len(rows) + len(repeated.same), 'row')} in {name}"]
+    if components:
+        parts.append(f"{quantity(int(components), 'id')} with both components")
+    if repeated.same:
+        parts.append(f"{quantity(len(repeated.same), 'row')} there twice")
+    if repeated.contradicting:
+        parts.append(quantity(len(repeated.contradicting), "row contradicts another", "rows contradict others"))
+    figure = ", ".join(parts if len(parts) > 1 else [*parts, "each id once"])
+    if kind is not POSES and len(rows) != _CALIBRATIONS:
+        figure += f"; published: {quantity(_CALIBRATIONS, 'row')}"
+    wrong = [f"{name}: {text} contradict each other" for text in repeated.contradicting]
+    warn = [f"{name}: {text} say the same" for text in repeated.same]
+    advice = "the first row of an id counts, by medcli and nobody else" if wrong else "they count once: remove one"
+    checks.add(kind.title, figure, [] if kind is POSES else wrong, warn + (wrong if kind is POSES else []), advice)
 
 
 def _check_copies(checks: Checklist, study: VeriserumStudy) -> None:
@@ -100,21 +112,25 @@ def _differences(one: pd.DataFrame, other: pd.DataFrame, kind: TableKind) -> lis
 
 def check_poses(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -> None:
     """Poses in range, ids known to the other tables, trials, components, side and frame rate."""
-    numbers = poses.reindex(columns=list(POSE_COLUMNS)).apply(pd.to_numeric, errors="coerce")
+    every = folder_index.read_every_row(study.table_file(POSES), POSES)
+    numbers = every.reindex(columns=list(POSE_COLUMNS)).apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     bad: dict[int, str] = {}
-    for name, bound in pose_bounds(POSE_COLUMNS).items():
-        for number in numbers.index[~bound.holds(numbers[name])].tolist():
-            bad.setdefault(number, f"id {number}: {bound.problem(float(numbers.at[number, name]), name)}")
-    obsolete = int(folder_index.is_obsolete(poses).sum())
-    figure = some_of(len(poses) - len(bad), len(poses)) + (f"; {obsolete:,} marked obsolete" if obsolete else "")
+    for column, (name, bound) in enumerate(pose_bounds(POSE_COLUMNS).items()):
+        for place in np.flatnonzero(~bound.holds(numbers[:, column])).tolist():
+            bad.setdefault(place, f"id {every.index[place]}: {bound.problem(float(numbers[place, column]), name)}")
+    obsolete = int(folder_index.is_obsolete(every).sum())
+    figure = some_of(len(every) - len(bad), len(every)) + (f"; {obsolete:,} marked obsolete" if obsolete else "")
     checks.add("poses in range", figure, bad.values(), advice=_GET_TABLES)
-    _check_ids(checks, study, poses)
+    units = unit_problem(numbers)
+    checks.add("units of the poses", units or "mm and degrees", [units] if units else [], advice="convert the table")
+    _check_ids(checks, study, every)
     trials = find_trials(poses, study.contents)
     runs = [trials.rule] if trials.rule == RUNS else []
     advice = "no column names the trials: splits follow runs of ids"
     checks.add("trials", f"{quantity(trials.of.nunique(), 'trial')}, by {trials.rule}", warn=runs, advice=advice)
     check_components(checks, study, poses)
-    _check_side_and_rate(checks, poses)
+    _check_side(checks, every)
+    _check_rate(checks, poses)
 
 
 def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -> None:
@@ -136,16 +152,21 @@ def _check_ids(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) ->
     checks.add("ids of the pose table", ", ".join(parts), wrong, advice=_GET_TABLES)
 
 
-def _check_side_and_rate(checks: Checklist, poses: pd.DataFrame) -> None:
+def _check_side(checks: Checklist, poses: pd.DataFrame) -> None:
     side = first_of(SIDE_COLUMNS, poses.columns)
     if side is None:
         checks.unknown("side", "no column names left or right", "state the side where signs depend on it")
-    else:
-        words = poses[side].astype(str).str.strip().str.lower().str[:1]
-        odd = words.index[~words.isin(["l", "r"])].tolist()
-        strange = [f"id {number}: {side} is {poses.at[number, side]!r}" for number in odd]
-        counts = f"left {int((words == 'l').sum()):,}, right {int((words == 'r').sum()):,}, from column {side}"
-        checks.add("side", counts, strange, advice="expected left or right")
+        return
+    stated = stated_sides(poses)
+    odd = np.flatnonzero((stated == "").to_numpy()).tolist()
+    strange = [f"id {poses.index[place]}: {side} is {poses[side].iloc[place]!r}" for place in odd]
+    counts = f"left {int((stated == 'left').sum()):,}, right {int((stated == 'right').sum()):,}, from column {side}"
+    mixed = side_conflicts(poses)
+    advice = "expected left or right" if strange else "one knee has one side: correct the column, or measurement_id"
+    checks.add("side", counts, strange, mixed, advice)
+
+
+def _check_rate(checks: Checklist, poses: pd.DataFrame) -> None:
     rates = _frame_rates(poses)
     if rates is None:
         checks.unknown("frame rate", "no column gives times or a rate", "state it where speeds depend on it")

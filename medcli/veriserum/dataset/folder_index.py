@@ -20,6 +20,7 @@ from medcli.core.errors import DataError, quantity
 from medcli.core.tables import check_columns, header_of, read_frame, read_table_text
 from medcli.veriserum.dataset.database import columns_of, connect, quoted
 from medcli.veriserum.dataset.image_doubles import Doubles
+from medcli.veriserum.dataset.repeated_rows import RepeatedRows, leave_out_repeated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,29 +175,34 @@ def read_table(path: Path, kind: TableKind) -> pd.DataFrame:
     Raises:
         DataError: the file cannot be read, has no rows, or is not this table; lists the missing columns.
     """
-    table = read_every_row(path, kind)
-    keys = table.reset_index()[["id", *(name for name in ("anatomy_id",) if name in table.columns)]]
-    repeated = int(keys.duplicated().sum())
-    if repeated:
-        _LOG.warning("%s: %s an id; the first of each is used", path, quantity(repeated, "row repeats", "rows repeat"))
+    table, repeated = read_rows_once(path, kind)
+    for note in repeated.notes(str(path), "the first of each is used"):
+        _LOG.warning("%s", note)
     return table[~table.index.duplicated()]
 
 
 def read_every_row(path: Path, kind: TableKind) -> pd.DataFrame:
-    """As :func:`read_table`, with every row of an id."""
+    """As :func:`read_table`, with every row of an id but those that say the same twice, without warnings of them."""
+    return read_rows_once(path, kind)[0]
+
+
+def read_rows_once(path: Path, kind: TableKind) -> tuple[pd.DataFrame, RepeatedRows]:
+    """As :func:`read_every_row`, and which rows are repeated."""
     import pandas as pd
 
-    table = _read_database(path, kind) if path.suffix.lower() in _DATABASE_SUFFIXES else _read_csv(path, kind)
+    is_database = path.suffix.lower() in _DATABASE_SUFFIXES
+    table = _read_database(path, kind) if is_database else _read_csv(path, kind)
     if table.empty:
         raise _no_rows(path, kind)
     ids = pd.to_numeric(table["id"], errors="coerce")
     whole = ids.notna() & (ids % 1 == 0) & (ids.abs() < _LARGEST_ID)
     if not whole.all():
         _LOG.warning("%s: omitted %s without a whole number as id", path, quantity(int((~whole).sum()), "row"))
-    table = table[whole].set_index(ids[whole].astype("int64").rename("id")).drop(columns="id")
-    if table.empty:
+    if not whole.any():
         raise DataError(f"{path} has no row with a whole number as id: it is not a {kind.title}")
-    return table
+    table = table[whole].assign(id=ids[whole].astype("int64"))
+    table, repeated = leave_out_repeated(table, "rows" if is_database else "lines")
+    return table.set_index("id"), repeated
 
 
 def _in_lower_case(names: list[str]) -> list[str]:

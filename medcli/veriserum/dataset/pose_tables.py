@@ -14,6 +14,7 @@ from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.pose_units import unit_problem
 from medcli.veriserum.dataset.study import VeriserumStudy
 
 _LOG = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ def with_plausible_poses(poses: pd.DataFrame, what: str) -> pd.DataFrame:
     poses = poses.copy()
     for name in folder_index.POSE_COLUMNS:
         poses[name] = pd.to_numeric(poses[name], errors="coerce").astype("float64")
+    if units := unit_problem(poses[list(folder_index.POSE_COLUMNS)].to_numpy(np.float64)):
+        _LOG.warning("%s: %s", what, units)
     good = np.logical_and.reduce([bound.holds(poses[name]) for name, bound in _BOUNDS.items()])
     if not good.all():
         first = poses.index[~good][0]

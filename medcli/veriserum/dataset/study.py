@@ -125,7 +125,7 @@ class VeriserumStudy:
         Raises:
             DataError: as :meth:`table`.
         """
-        first, every = self.table(POSES), self._every_pose
+        first, every = self.table(POSES), self.every_pose
         if len(every) == len(first) or "anatomy_id" not in every.columns:
             return first
         if anatomies is None:
@@ -146,7 +146,7 @@ class VeriserumStudy:
         Raises:
             DataError: as :meth:`table`.
         """
-        every = self._every_pose
+        every = self.every_pose
         if "anatomy_id" not in every.columns:
             return []
         import pandas as pd
@@ -155,7 +155,8 @@ class VeriserumStudy:
         return sorted({int(number) for number in numbers.dropna()})
 
     @cached_property
-    def _every_pose(self) -> pd.DataFrame:
+    def every_pose(self) -> pd.DataFrame:
+        """The pose table with every row of an id; raises as :meth:`table`."""
         return read_every_row(self.table_file(POSES), POSES)
 
     def _read(self, kind: TableKind) -> tuple[pd.DataFrame, Path]:

@@ -96,6 +96,7 @@ class KinematicsResult:
         frame_rate: per second; ``time_from``: where times are from.
         trials: one summary each.
         frames, missing, doubtful: of all trials.
+        missing_reasons, doubtful_reasons: why, and how many frames each, the most frequent first.
         has_errors: whether the pose table has standard errors.
         warnings: what a reader of the numbers must know.
         failures: trials that could not be computed, one line each.
@@ -113,6 +114,8 @@ class KinematicsResult:
     frames: int
     missing: int
     doubtful: int
+    missing_reasons: dict[str, int]
+    doubtful_reasons: dict[str, int]
     has_errors: bool
     seconds: float
     warnings: tuple[str, ...] = ()
@@ -202,6 +205,8 @@ def compute_kinematics(
         frames=len(table),
         missing=int(statuses.get(MISSING, 0)),
         doubtful=int(statuses.get(DOUBTFUL, 0)),
+        missing_reasons=reasons_of(table, MISSING),
+        doubtful_reasons=reasons_of(table, DOUBTFUL),
         has_errors=bool(table["se_flexion_deg"].notna().any()),
         seconds=round(time.perf_counter() - started, 3),
         warnings=warnings,
@@ -256,7 +261,6 @@ def _write_trials(out: Path, computed: ComputedMotion, progress: Progress) -> li
 
 def summarise_trial(motion: pd.DataFrame, trial: str, side: str) -> TrialMotion:
     """Counts and ranges of a trial's rows."""
-    reasons = motion.loc[motion["reason"] != "", "reason"].value_counts()
     return TrialMotion(
         trial=trial,
         side=side,
@@ -265,8 +269,17 @@ def summarise_trial(motion: pd.DataFrame, trial: str, side: str) -> TrialMotion:
         doubtful=int((motion["status"] == DOUBTFUL).sum()),
         seconds=round(float(motion["time_s"].max() - motion["time_s"].min()), 6),
         ranges=ranges_of(motion),
-        reasons={str(reason): int(count) for reason, count in reasons.items()},
+        reasons=reasons_of(motion),
     )
+
+
+def reasons_of(motion: pd.DataFrame, status: str | None = None) -> dict[str, int]:
+    """Why frames are missing or doubtful, or of this status, and how many; the most frequent reason first."""
+    mine = motion if status is None else motion[motion["status"] == status]
+    counts = (
+        mine.loc[mine["reason"] != "", "reason"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+    )
+    return {str(reason): int(count) for reason, count in counts.items()}
 
 
 def tray_outline(motion: pd.DataFrame, known: KnownAxes) -> NDArray[np.float64] | None:

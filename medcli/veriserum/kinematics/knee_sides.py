@@ -33,7 +33,7 @@ def sides_of(
     contrary = (femur != "") & (tibia != "") & (femur != tibia)
     found = femur.where(femur != "", tibia)
     reasons = pd.Series("", index=found.index)
-    warnings = []
+    warnings = [] if given else _axes_against_table(frames, axes)
     if given:
         others = int((~femur.isin(["", given]) | ~tibia.isin(["", given])).sum())
         if others:
@@ -63,6 +63,23 @@ def sides_of(
             "lateral shift have the other sign on a left knee (--side left)"
         )
     return found.replace("", ASSUMED), reasons, warnings
+
+
+def _axes_against_table(frames: KneeFrames, axes: Mapping[int, ImplantAxes]) -> list[str]:
+    """A warning for each implant whose axes state the other side than the pose table."""
+    places = frames.table[list(KINDS)].to_numpy().ravel()
+    used = frames.rows.iloc[np.unique(places[places >= 0])]
+    warnings = []
+    for number, one in axes.items():
+        said = used["side"][(used["anatomy_id"] == number).to_numpy(bool)]
+        others = int((~said.isin(["", one.side])).sum())
+        if one.side and others:
+            other = next(side for side in said if side not in ("", one.side))
+            warnings.append(
+                f"anatomy {number}: its axes say {one.side}, the pose table {other} in {quantity(others, 'frame')}; "
+                "the axes are used (--side overrides both)"
+            )
+    return warnings
 
 
 def _stated(frames: KneeFrames, kind: str, axes: Mapping[int, ImplantAxes]) -> list[str]:

@@ -14,6 +14,8 @@ from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, TableKind
 from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
+from medcli.veriserum.dataset.pose_units import unit_problem
+from medcli.veriserum.dataset.stated_sides import stated_sides
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS
 from medcli.veriserum.kinematics.error_bars import ERROR_COLUMNS
@@ -48,8 +50,11 @@ def read_pose_rows(study: VeriserumStudy, file: Path | None, kinds: Mapping[int,
     if path is None:
         raise folder_index.no_table(study.root, POSES)
     own = _own_table(own_file) if file and own_file else None
-    rows = folder_index.read_every_row(path, MOTION_POSES)
+    rows, repeated = folder_index.read_rows_once(path, MOTION_POSES)
+    for note in repeated.notes(str(path), "such frames are left out"):
+        _LOG.warning("%s", note)
     if own is not None:
+        _warn_of_sides(path, rows, own)
         rows = _completed(rows, own)
     if "obsolete" in rows.columns:
         rows = rows[~folder_index.is_obsolete(rows)]
@@ -60,6 +65,9 @@ def read_pose_rows(study: VeriserumStudy, file: Path | None, kinds: Mapping[int,
     numbers = rows.reindex(columns=[*POSE_COLUMNS, *ERROR_COLUMNS]).apply(pd.to_numeric, errors="coerce")
     found = pd.concat([found, numbers.astype("float64"), _stated(rows)], axis=1)
     found["problem"] = _problems(found)
+    if units := unit_problem(found[list(POSE_COLUMNS)].to_numpy(np.float64)):
+        _LOG.warning("%s: %s", path, units)
+        found["status"] = found["status"].where(found["status"] == FAILED, units)  # such motion is never good
     known = found["kind"].notna()
     if not known.all():
         others = sorted(set(found.loc[~known, "anatomy_id"].dropna().astype(int)))
@@ -80,6 +88,21 @@ def _own_table(path: Path) -> pd.DataFrame | None:
         return None
 
 
+def _warn_of_sides(path: Path, rows: pd.DataFrame, own: pd.DataFrame) -> None:
+    """A table that states another side than the dataset's own."""
+    given = stated_sides(own[~own.index.duplicated()]).reindex(rows.index).fillna("")
+    said = stated_sides(rows)
+    apart = ((said != "") & (given != "") & (said != given)).to_numpy()
+    if apart.any():
+        first = int(np.flatnonzero(apart)[0])
+        _LOG.warning(
+            "%s: %s another side than the dataset's table, first id %d: %s, not %s; the former is used",
+            path,
+            quantity(int(apart.sum()), "row states", "rows state"),
+            *(rows.index[first], said.iloc[first], given.iloc[first]),
+        )
+
+
 def _completed(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """Rows with the columns and cells that they lack, from the dataset's table."""
     rows = rows.copy()
@@ -97,9 +120,7 @@ def _completed(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
 def _stated(rows: pd.DataFrame) -> pd.DataFrame:
     """Side, time, rate, status and trial columns of rows."""
     stated = pd.DataFrame(index=rows.index)
-    side = first_of(SIDE_COLUMNS, rows.columns)
-    words = rows[side].astype(str).str.strip().str.lower().str[:1] if side else pd.Series("", index=rows.index)
-    stated["side"] = words.map({"r": "right", "l": "left"}).fillna("")
+    stated["side"] = stated_sides(rows)
     time = first_of(TIME_COLUMNS, rows.columns)
     stated["time_s"] = pd.to_numeric(rows[time], errors="coerce") / TIME_COLUMNS[time] if time else np.nan
     rate = first_of(RATE_COLUMNS, rows.columns)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, write_json
+from medcli.core.json_text import parse_json, to_plain
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.veriserum.dataset.publication import ABOUT
@@ -26,6 +28,7 @@ class AxesResult:
         figure: of all implants with their axes.
         implants: ``anatomy_id`` -> axes, with how they were found and what to look at first.
         failures: implants without axes, one line each.
+        existing: the file was there with these axes, and was left as it is.
     """
 
     out: Path
@@ -33,6 +36,7 @@ class AxesResult:
     implants: dict[int, ImplantAxes]
     seconds: float
     failures: tuple[str, ...] = ()
+    existing: bool = False
     schema: str = "medcli.kinematics-axes.v1"
 
 
@@ -44,6 +48,7 @@ def find_axes(
     axes: Path | None = None,
     side: str | None = None,
     progress: Progress = SILENT,
+    overwrite: bool = False,
 ) -> AxesResult:
     """Guess the axes of every mesh of a study, write them to a file, and draw them.
 
@@ -54,9 +59,10 @@ def find_axes(
         implants: folder of ``ana_NNNNNN.stl``; None: below ``root``.
         axes: file of axes that are kept as they are, and only drawn.
         side: of the knee, stated in all entries that state none.
+        overwrite: replace a file with other axes; one with the same is left as it is.
 
     Raises:
-        UsageError: ``out`` is no JSON file.
+        UsageError: ``out`` is no JSON file, or has other axes.
         DataError: no mesh, or none whose axes can be guessed; or ``axes`` is broken or of another mesh.
     """
     if out.suffix.lower() != ".json":
@@ -72,13 +78,31 @@ def find_axes(
     if not known.axes:
         raise DataError(next(iter(known.problems.values())), "state the axes in a file: docs/kinematics.md")
     found = {number: replace(one, side=one.side or side) for number, one in sorted(known.axes.items())}
+    existing = out.exists() and not overwrite
+    if existing and not _holds(out, found):
+        raise UsageError(
+            f"{out} exists with other axes than these, such as corrected ones",
+            "replace it with --overwrite, draw it with --axes FILE, or name another file with --out",
+        )
     for target in (out, figure):
         make_output_folder(target.parent)
-    write_json(out, {"schema": SCHEMA, "implants": found})
-    draw_axes(found, known.meshes, figure)
+    if not existing:
+        write_json(out, {"schema": SCHEMA, "implants": found})
+    if not (existing and figure.is_file()):
+        draw_axes(found, known.meshes, figure)
     others = sorted(surfaces.files.keys() - known.axes.keys() - known.problems.keys())
     problems = dict.fromkeys(others, "it is no published implant: state its kind and axes in a file (--axes)")
     failures = tuple(f"anatomy {number}: {text}" for number, text in sorted({**known.problems, **problems}.items()))
-    result = AxesResult(out, figure, found, round(time.perf_counter() - started, 3), failures)
+    result = AxesResult(out, figure, found, round(time.perf_counter() - started, 3), failures, existing)
+    if existing:
+        return result
     note_run(out, "kinematics axes", ABOUT, Path(root), {"implants": implants, "axes": axes, "side": side}, result)
     return result
+
+
+def _holds(path: Path, axes: Mapping[int, ImplantAxes]) -> bool:
+    """Whether a file of axes has just these."""
+    try:
+        return bool(parse_json(path.read_bytes())["implants"] == to_plain(axes))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False

@@ -7,14 +7,16 @@ on one series of simulated pairs and measured on another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.mesh import Mesh
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.registration.gradient_matching import Beside, Matcher, logarithms
 from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
@@ -155,3 +157,25 @@ def errors_of_numbers(
         slopes.append(change / (2 * _STEP))
     jacobian = np.stack(slopes, axis=1)
     return np.asarray(np.sqrt(np.maximum(np.diag(jacobian @ covariance @ jacobian.T), 0)))
+
+
+def measured_quality(
+    pose: NDArray[np.float64],
+    mesh: Mesh,
+    covariance: NDArray[np.float64],
+    by_plane: dict[str, float],
+    margin: float,
+    status: Status,
+    numbers: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> PoseQuality:
+    """The quality of a pose (4, 4) implant to world.
+
+    Args:
+        numbers: (4, 4) -> (6,), the numbers of a pose in the frame of its table, which the standard errors are of.
+    """
+    middle = mesh.bounds.mean(axis=0)
+    errors = errors_of_numbers(covariance, pose, middle, numbers)
+    planes = (by_plane.get(plane, math.nan) for plane in PLANES)
+    values = (*errors.tolist(), *standard_errors(covariance), *planes, margin)
+    names = [field.name for field in fields(PoseQuality) if field.name != "status"]
+    return PoseQuality(**{name: round(value, 5) for name, value in zip(names, values, strict=True)}, status=status)

@@ -30,13 +30,12 @@ from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_planes
 from medcli.veriserum.registration.companions import other_component
-from medcli.veriserum.registration.gradient_matching import MatchingSettings, logarithms, refine
+from medcli.veriserum.registration.gradient_matching import Beside, MatchingSettings, logarithms, refine
+from medcli.veriserum.registration.mirrored_images import gain_by_mirroring, warn_of_mirrored
 from medcli.veriserum.registration.pose_quality import (
     PoseQuality,
-    Status,
-    errors_of_numbers,
+    measured_quality,
     pose_covariance,
-    standard_errors,
     status_of,
 )
 from medcli.veriserum.registration.pose_search import FoundPose, compare_with_twins, search_pose
@@ -68,10 +67,11 @@ class PoseReport:
     """One registered pair; poses are tx ty tz (mm), rz rx ry (degrees).
 
     Attributes:
-        start: where the refinement began; after a search, the pose that it found before the finest level.
+        start: the start pose that was given; without one, the pose that the search found before the finest level.
         method: ``start`` or ``search``.
         similarity_before, similarity_after: gradient correlation, mean over both planes, -1 to 1, each about its pose.
         displacement_mm, rotation_deg: displacement of the implant's centre, and rotation of the implant.
+        matches_mirrored: whether it matches better when both images are mirrored; such a pose is doubtful.
     """
 
     id: int
@@ -84,6 +84,7 @@ class PoseReport:
     rotation_deg: float
     method: str
     quality: PoseQuality
+    matches_mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,25 @@ class RegisterResult:
     """Result of a run.
 
     Attributes:
+        out: the table; None: nothing was registered, and there is no such file.
         done: registered by this run; ``skipped`` were already in the file; ``without_images`` were omitted.
+        searched: of those done, the ones that were searched for; with start poses, since these did not lead there.
         start: ``search``, ``table`` (the pose table, that is, from the reference) or the file of start poses.
         statuses: number of poses of this run by status.
+        mirrored: number of poses that match better when both images are mirrored.
         frame: of the poses; inter_plane: origin of the inter-plane geometry.
         seconds: wall time of the matching with all workers.
     """
 
-    out: Path
+    out: Path | None
     overlays: Path | None
     done: int
+    searched: int
     skipped: int
     without_images: int
     start: str
     statuses: dict[str, int]
+    mirrored: int
     frame: str
     inter_plane: str
     seconds: float
@@ -158,13 +164,15 @@ def register_poses(
     started = time.perf_counter()
     reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
     result = RegisterResult(
-        out=out,
+        out=out if out.exists() else None,
         overlays=overlays,
         done=len(reports),
+        searched=sum(report.method == "search" for report in reports),
         skipped=len(chosen) - len(waiting),
         without_images=without_images,
         start="search" if sources.start is None else str(sources.start),
         statuses=dict(Counter([*(str(report.quality.status) for report in reports), *["failed"] * len(failures)])),
+        mirrored=warn_of_mirrored([report.id for report in reports if report.matches_mirrored], "pose"),
         frame=sources.frame.value,
         inter_plane=str(sources.inter_plane or "published"),
         seconds=round(time.perf_counter() - started, 3),
@@ -234,7 +242,7 @@ class _Run:
         starts, geometry = self.starts, self.starts.geometry
         cameras, mesh = geometry.cameras(number), geometry.implant(number).mesh
         images = starts.images(number)
-        method, start, found = self._found(number, images, cameras, mesh)
+        method, start, found, beside = self._found(number, images, cameras, mesh)
         refined = found.refined
         if self.overlays:
             outlines = [(start, BEFORE), (refined.pose, AFTER)]
@@ -247,9 +255,12 @@ class _Run:
                 f"the best match has similarity {refined.after:.2f}, less than {self.least_similarity:g}: "
                 f"is it the right implant, calibration, frame{near}?"
             )
+        is_mirrored = gain_by_mirroring(images, cameras, mesh, refined.pose, refined.per_mm, beside) > 0
+        status = "doubtful" if is_mirrored and status == "good" else status
         covariance = pose_covariance(images, cameras, mesh, refined.pose, refined.per_mm)
         quality = measured_quality(
-            starts, number, refined.pose, mesh, covariance, refined.after_planes, found.margin, status
+            *(refined.pose, mesh, covariance, refined.after_planes, found.margin, status),
+            lambda pose: starts.numbers(number, pose),
         )
         return PoseReport(
             id=number,
@@ -262,13 +273,15 @@ class _Run:
             rotation_deg=round(refined.rotation_deg, 5),
             method=method,
             quality=quality,
+            matches_mirrored=is_mirrored,
         )
 
     def _found(
         self, number: int, images: dict[str, NDArray[np.uint8]], cameras: DualPlane, mesh: Mesh
-    ) -> tuple[str, NDArray[np.float64], FoundPose]:
-        """How the pose was found, where the refinement began, and the pose."""
-        from_start: tuple[str, NDArray[np.float64], FoundPose] | None = None
+    ) -> tuple[str, NDArray[np.float64], FoundPose, Beside | None]:
+        """How the pose was found, where the refinement began, the pose, and the other component if looked for."""
+        from_start: tuple[str, NDArray[np.float64], FoundPose, Beside | None] | None = None
+        before, start = math.nan, None
         if self.starts.has_starts:
             start = self.starts.pose(number)
             _check_in_front(cameras, mesh, start)
@@ -278,9 +291,10 @@ class _Run:
                 if not self.fall_back:
                     raise
             else:
+                before = refined.before
                 found = compare_with_twins(images, cameras, mesh, refined, self.settings)
-                found = replace(found, refined=found.refined.since(start, refined.before, mesh))
-                from_start = "start", start, found
+                found = replace(found, refined=found.refined.since(start, before, mesh))
+                from_start = "start", start, found, None
                 is_good = status_of(found.refined.after_planes, found.margin, self.least_similarity) == "good"
                 if is_good or not self.fall_back:
                     return from_start
@@ -288,7 +302,9 @@ class _Run:
         found = search_pose(images, cameras, mesh, self.settings, beside)
         if from_start and from_start[2].refined.after >= found.refined.after:
             return from_start
-        return "search", found.start, found
+        if start is not None:  # of the given start, not of what the search began with
+            return "search", start, replace(found, refined=found.refined.since(start, before, mesh)), beside
+        return "search", found.start, found, beside
 
     def row(self, report: PoseReport) -> dict[str, Any]:
         """The row of the CSV file: the start's row with the new pose and the report."""
@@ -300,25 +316,6 @@ class _Run:
         row |= report.result | {f"start_{name}": value for name, value in report.start.items()}
         row |= {name: asdict(report)[name] for name in _REPORT_COLUMNS}
         return row | {"method": report.method} | asdict(report.quality)
-
-
-def measured_quality(
-    starts: StartPoses,
-    number: int,
-    pose: NDArray[np.float64],
-    mesh: Mesh,
-    covariance: NDArray[np.float64],
-    by_plane: dict[str, float],
-    margin: float,
-    status: Status,
-) -> PoseQuality:
-    """The quality of a pose (4, 4) implant to world, with standard errors of its numbers in the table's frame."""
-    middle = mesh.bounds.mean(axis=0)
-    errors = errors_of_numbers(covariance, pose, middle, lambda one: starts.numbers(number, one))
-    planes = (by_plane.get(plane, math.nan) for plane in PLANES)
-    numbers = (*errors.tolist(), *standard_errors(covariance), *planes, margin)
-    names = [field.name for field in fields(PoseQuality) if field.name != "status"]
-    return PoseQuality(**{name: round(value, 5) for name, value in zip(names, numbers, strict=True)}, status=status)
 
 
 def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -> None:

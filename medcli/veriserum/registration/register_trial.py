@@ -27,8 +27,9 @@ from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.trial_splits import as_ranges, find_trials
-from medcli.veriserum.registration.pose_quality import PoseQuality, pose_covariance, status_of
-from medcli.veriserum.registration.register import PairFailure, measured_quality
+from medcli.veriserum.registration.mirrored_images import warn_of_mirrored
+from medcli.veriserum.registration.pose_quality import PoseQuality, measured_quality, pose_covariance, status_of
+from medcli.veriserum.registration.register import PairFailure
 from medcli.veriserum.registration.start_poses import Sources, StartPoses, select
 from medcli.veriserum.registration.trial_motion import Intersection, smoothed
 from medcli.veriserum.registration.trial_overlays import draw_frame, write_strip, write_video
@@ -50,6 +51,7 @@ class TrackedTrial:
         anatomies: ``anatomy_id`` of its components.
         statuses: number of frames and components by status; ``failed`` ones have no pose.
         failures: id -> why a frame has no pose, or lacks one component.
+        matches_mirrored: whether its images match better when both are mirrored; then no pose of it is good.
         deepest_mm: deepest intersection of the components; NaN: only one.
         seconds: of the tracking, with drawing.
     """
@@ -61,6 +63,7 @@ class TrackedTrial:
     failures: dict[int, str]
     deepest_mm: float
     seconds: float
+    matches_mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def register_trials(
         trials=sorted(done, key=lambda trial: trial.first_id),
         failures=_without_poses(done),
     )
+    warn_of_mirrored([trial.first_id for trial in done if trial.matches_mirrored], "trial")
     if waiting:
         options = {**asdict(sources), "anatomies": anatomies, "least_similarity": least_similarity, "smooth": smooth}
         note_run(out, "register trial", ABOUT, sources.root, options, result, "cpu")
@@ -202,6 +206,8 @@ class _TrialRun:
         tracker = TrialTracker(trial, least_similarity=self.least, advance=self.advance)
         found = tracker.run()
         rows = self._rows(trial, found)
+        for row in rows.values() if tracker.matches_mirrored else ():
+            row["status"] = "doubtful" if row["status"] == "good" else row["status"]
         statuses = Counter(str(row["status"]) for row in rows.values())
         depths = [float(row["intersection_mm"]) for row in rows.values() if row.get("intersection_mm", "") != ""]
         if self.overlays:
@@ -214,6 +220,7 @@ class _TrialRun:
             failures=dict(sorted(tracker.failures.items())),
             deepest_mm=max(depths, default=np.nan),
             seconds=round(time.perf_counter() - began, 3),
+            matches_mirrored=tracker.matches_mirrored,
         )
         return report, rows
 
@@ -275,7 +282,8 @@ class _TrialRun:
         number = trial.frames[place]
         status = status_of(found.by_plane, found.margin, self.least)
         quality = measured_quality(
-            self.starts, number, pose, trial.meshes[anatomy], covariance, found.by_plane, found.margin, status
+            *(pose, trial.meshes[anatomy], covariance, found.by_plane, found.margin, status),
+            lambda one: self.starts.numbers(number, one),
         )
         row = self._known_cells(number, anatomy) | self.starts.pose_cells(number, pose)
         return row | {"method": found.method} | asdict(quality) | {"intersection_mm": depth}

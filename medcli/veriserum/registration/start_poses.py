@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError, UsageError, printable
+from medcli.core.errors import DataError, UsageError, printable, quantity
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.dataset import folder_index
@@ -21,6 +21,8 @@ from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
 from medcli.veriserum.dataset.image_doubles import check_single
 from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices, pose_numbers, pose_problem
+from medcli.veriserum.dataset.pose_units import unit_problem
+from medcli.veriserum.dataset.stated_sides import AXES_FILE, conflicts_with_axes, side_conflicts
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
@@ -89,6 +91,19 @@ class StartPoses:
         """Whether there is any image of an id."""
         return number in self.study.contents.images or number in self.study.calibrated_images
 
+    def side_conflicts(self, ids: Collection[int]) -> list[str]:
+        """What the pose table says of sides, for these ids, against itself and against a file of axes here."""
+        try:
+            every = self.study.every_pose
+        except DataError:
+            return []
+        every = every[~folder_index.is_obsolete(every)] if "obsolete" in every.columns else every
+        mine = every.index.isin(list(ids))
+        if "measurement_id" in every.columns:  # the other component may stand under another id
+            mine |= every["measurement_id"].isin(every["measurement_id"][mine].dropna()).to_numpy()
+        files = dict.fromkeys(folder / AXES_FILE for folder in (self.study.root, Path()))
+        return [*side_conflicts(every[mine]), *conflicts_with_axes(every[mine], list(files))]
+
     def refuse_other_anatomies(self, there: Mapping[int, Any], out: Path) -> None:
         """Raise :class:`UsageError` where ``out`` has the other component of an id, which would pass for this one.
 
@@ -137,9 +152,10 @@ class StartPoses:
         Raises:
             DataError: one is missing or unreadable, or there are two different files of it.
         """
-        return {plane: self._image(number, plane) for plane in self.planes}
+        return {plane: self.image(number, plane) for plane in self.planes}
 
-    def _image(self, number: int, plane: str) -> NDArray[np.uint8]:
+    def image(self, number: int, plane: str) -> NDArray[np.uint8]:
+        """Calibrated image of a plane, (S, S); raises as :meth:`images`."""
         if path := self.study.calibrated_images.get(number, {}).get(plane):
             check_single(path, self.study.doubles.get(path, ()))
             image = image_io.read_grey(path)
@@ -169,12 +185,19 @@ def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: i
         table = table[table["anatomy_id"] == anatomy]
     chosen = folder_index.select_ids(table.index.tolist(), ids)
     present = chosen if ids else [number for number in chosen if starts.has_images(number)]
+    what = "start pose" if starts.has_starts else "row of the pose table"
     if not present:
-        what = f" of anatomy {anatomy}" if anatomy is not None else ""
-        raise DataError(f"no start pose{what} has images in {starts.study.root}", "check --root, --ids, --start")
+        of = f" of anatomy {anatomy}" if anatomy is not None else ""
+        fault = "has images" if table.index.empty or not ids else "has one of these ids"
+        options = "--root, --ids, --start" if starts.has_starts else "--root, --ids, --poses"
+        raise DataError(f"no {what}{of} {fault} in {starts.study.root}", f"check {options}")
     without_images = len(chosen) - len(present)
     if without_images:
-        _LOG.warning("%d start poses have no image and are omitted", without_images)
+        several = "start poses have" if starts.has_starts else "rows of the pose table have"
+        count = quantity(without_images, f"{what} has", several)
+        _LOG.warning("%s no image: left out", count)
+    for line in starts.side_conflicts(present):
+        _LOG.warning("%s; one knee has one side", line)
     return present, without_images
 
 
@@ -184,6 +207,9 @@ def _start_poses(study: VeriserumStudy, file: Path | None, anatomies: Collection
         table, path = study.poses_of(anatomies).copy(), study.table_file(POSES)
     else:
         table, path = _filled(folder_index.read_table(file, folder_index.POSE_FILE), study), file
+        starts = table[list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+        if units := unit_problem(starts):
+            _LOG.warning("%s: %s", path, units)
     missing = [name for name in (*POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}")

@@ -29,6 +29,7 @@ from medcli.veriserum.registration.gradient_matching import (
     logarithms,
     similarity,
 )
+from medcli.veriserum.registration.mirrored_images import gain_by_mirroring
 from medcli.veriserum.registration.orientation_library import simplified
 from medcli.veriserum.registration.pose_quality import GOOD_SIMILARITY
 from medcli.veriserum.registration.pose_search import FoundPose, compare_with_twins, search_pose
@@ -91,6 +92,7 @@ class TrialTracker:
     Attributes:
         found: anatomy -> place in the trial -> pose.
         failures: id -> why a frame has no pose of a component.
+        matches_mirrored: whether its images match better when they are mirrored left to right.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class TrialTracker:
         self.advance = advance
         self.found: dict[int, dict[int, TrackedPose]] = {anatomy: {} for anatomy in trial.meshes}
         self.failures: dict[int, str] = {}
+        self.matches_mirrored = False
         self._simple = {
             (anatomy, cell): simplified(mesh, cell) if cell else mesh
             for anatomy, mesh in trial.meshes.items()
@@ -118,7 +121,17 @@ class TrialTracker:
         for anatomy in self.trial.meshes:
             self._compare_with_twins(anatomy)
             self._backward(anatomy)
+        self.matches_mirrored = self._gain_by_mirroring() > 0
         return self.found
+
+    def _gain_by_mirroring(self) -> float:
+        """Of the component that was found first, where it matches best: a femur, which shows it most clearly."""
+        for found, anatomy in ((self.found[anatomy], anatomy) for anatomy in self.trial.meshes if self.found[anatomy]):
+            place = max(found, key=lambda one: min(found[one].by_plane.values()))
+            images, best = self.trial.images(self.trial.frames[place]), found[place]
+            mesh, cameras = self.trial.meshes[anatomy], self.trial.cameras
+            return gain_by_mirroring(images, cameras, mesh, best.pose, best.per_mm, best.beside)
+        return -1.0
 
     def _frame(self, place: int) -> None:
         """All components of one frame; a first femur once more with the tibia known."""

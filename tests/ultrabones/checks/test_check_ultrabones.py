@@ -245,3 +245,17 @@ def test_without_meshes_labels_are_unknown(legs: Path) -> None:
     for folder in legs.rglob("CT_bone_segmentations"):
         shutil.rmtree(folder)
     assert states(legs, sample=2)["labels on the meshes"] == "unknown"
+
+
+def test_ultraboneship_is_checked_by_its_own_layout(hip_data: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(hip_data / "hip", tmp_path / "hip"))
+    found = check_ultrabones(root, workers=2)
+    lines = {line.check: line for line in found.lines}
+    assert (found.dataset, found.failures) == ("UltraBonesHip", ())  # no donor or record of UltraBones100k is missed
+    assert lines["specimens"].figure == "1 of UltraBonesHip: 2"
+    assert {"donors", "records"}.isdisjoint(lines)
+    assert lines["image size"].state == "ok"  # 638 x 829, by its probe
+    (root / "specimen02/CT_bone_segmentations/pelvis.stl").unlink()
+    (line,) = [line for line in check_ultrabones(root, workers=2).lines if line.check == "bone meshes"]
+    assert line.examples == ("specimen 2 has no pelvis.stl",)
+    assert "medcli download ultrabones-hip --only meshes" in line.advice

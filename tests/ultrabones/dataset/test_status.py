@@ -16,6 +16,7 @@ from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.splits import SpecimenSplit, split_frames
 from medcli.ultrabones.dataset.status import find_damaged, survey_ultrabones
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
+from medcli.workspace.inventory import take_inventory
 
 SMALL = SweepSettings(frames=2, scale=0.2)
 
@@ -117,3 +118,16 @@ def test_real_example(real_data: Path) -> None:
     assert found.found["frames"] == "88 (88 fibula)"
     words = f"--root {real_data / 'ultrabones-example'} --labels full --train-specimens 90 --val-specimens 91"
     assert [step.command for step in found.proposals] == [f"medcli train seg {words}"]
+
+
+def test_ultraboneship_has_specimens_of_its_own(hip_data: Path, tmp_path: Path) -> None:
+    root = hip_data / "hip"
+    found = survey_ultrabones(root)
+    assert (found.name, found.found["frames"]) == ("UltraBonesHip", "2 (2 left_femur_axial)")
+    assert not any("specimens not here" in problem for problem in found.problems)
+    assert [step.command for step in found.proposals] == [f"medcli label ultrabones --root {root}"]
+    nowhere = tmp_path / "nowhere"
+    both = take_inventory(nowhere, nowhere, nowhere, nowhere, root)
+    assert [folder.name for folder in both.data] == ["UltraBones100k", "Veriserum", "UltraBonesHip"]
+    assert f"medcli label ultrabones --root {root}" in [step.command for step in both.next]
+    assert len(take_inventory(nowhere, nowhere, nowhere, nowhere, nowhere).data) == 2

@@ -98,7 +98,7 @@ def test_simpleitk_reads_the_same(compressed: bool, raw: str, tmp_path: Path) ->
 
 def test_the_verb_s_module_has_another_name() -> None:
     """``import.py`` could not be imported."""
-    assert list(Verb("import", "Data", "", module="import_files").load().commands) == ["plus"]
+    assert list(Verb("import", "Data", "", module="import_files").load().commands) == ["plus", "jtml", "autoscoper"]
 
 
 def test_what_cannot_be_used_is_skipped_and_counted(tmp_path: Path) -> None:

@@ -142,6 +142,36 @@ def test_three_frames_and_a_gap(root: Path) -> None:
     assert np.isnan(found.held_out_gain)
     assert any("too few frames for cross-validation" in line for line in remarks_on(found))
     assert found.jitter_mm == 0  # one constant correction
+    before = outputs(root)
+    (root / RECORD / "refinement.json").unlink()  # as where a run was killed before its last file
+    assert refine(root, overwrite=False).computed == 3
+    assert outputs(root) == before
+
+
+def test_a_rerun_keeps_what_was_refined_beside_a_frame_that_fails(root: Path) -> None:
+    images = find_sweeps(root)[0].images
+    for image in images[5:]:
+        Path(image).unlink()
+    Path(images[2]).write_bytes(Path(images[2]).read_bytes()[:200])
+    found = refine(root)
+    assert (found.refined, len(found.failures)) == (4, 1)
+    before = outputs(root)
+    again = refine(root, overwrite=False)
+    assert (again.computed, again.refined, again.failures) == (0, 4, found.failures)
+    assert outputs(root) == before
+
+
+def test_frames_that_are_only_numbered_are_refined_alike(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    true = read_poses(find_sweeps(root)[0], OPTIMIZED).pose
+    before = error_mm(root, INITIAL, true)
+    table = pd.read_csv(root / RECORD / "tracking.csv", dtype=str)
+    for number, stamp in enumerate(table["timestamp"], 1):
+        (root / RECORD / f"UltrasoundImages/{stamp}.png").rename(root / RECORD / f"UltrasoundImages/{number}.png")
+    table["timestamp"] = range(1, len(table) + 1)
+    table.to_csv(root / RECORD / "tracking.csv", index=False)
+    assert refine(root).held_out_gain > 1.02
+    assert "timestamps number the frames; they are taken to be 0.05 s apart" in caplog.text
+    assert error_mm(root, OPTIMIZED, true) < 0.75 * before
 
 
 def test_unordered_and_repeated_rows_of_the_table_change_nothing(root: Path) -> None:

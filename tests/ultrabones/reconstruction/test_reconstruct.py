@@ -22,7 +22,8 @@ from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.reconstruction import point_cloud
-from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, back_project, reconstruct_ultrabones
+from medcli.ultrabones.reconstruction.mask_points import back_project
+from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
 
 RECORD = Path("specimen01/ultrasound_records/fibula/record01")
 STEM = "specimen01_fibula_record01_Labels_full_optimized"

@@ -7,12 +7,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from medcli.report.runs import runs_in
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.registration import evaluate_registration as module
+from medcli.ultrabones.registration.random_starts import StartOutcome
 from medcli.workspace.run_figures import run_figures
 from medcli.workspace.runs import find_run
 from tests.conftest import Ran
@@ -31,6 +33,7 @@ def test_starts_are_counted_kept_and_reported(
     stored = json.loads((out / "evaluation.json").read_text())
     (case,) = stored["cases"]
     assert (case["specimen"], case["anatomy"], case["frames"], case["recovery"]["starts"]) == (1, "fibula", 16, 2)
+    assert isinstance(case["mirror_lead"], float)
     assert stored["overall"]["wrong_good"] == 0
     with (out / "starts.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -46,6 +49,9 @@ def test_starts_are_counted_kept_and_reported(
     limits = medcli(*words, "--success-mm", "0", "--json")
     assert json.loads(limits.out)["overall"]["recall"] == 0
     assert json.loads(limits.out)["cases"][0]["recovery"]["rte_mm"] == case["recovery"]["rte_mm"]
+    registered = SimpleNamespace(undetermined=(), mirror_lead=-5.0)
+    monkeypatch.setattr(module, "run_starts", lambda *_: ([StartOutcome(0, 1.0, 1.0, "failed")], registered))
+    assert "fibula record01: the mirror image fits better by 5.0 standard errors" in medcli(*words, "--overwrite").err
 
 
 def test_no_masks_anywhere_is_refused(tmp_path: Path, medcli: Callable[..., Ran]) -> None:

@@ -6,10 +6,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from medcli.core.rigid_transforms import invert_rigid, transform_points
-from medcli.ultrabones.registration.random_starts import StartOutcome, outcome_of, random_motion, recovery_of
+from medcli.ultrabones.registration import random_starts
+from medcli.ultrabones.registration.random_starts import (
+    StartOutcome,
+    outcome_of,
+    random_motion,
+    recovery_of,
+    run_starts,
+)
 
 
 def test_errors_are_those_at_the_cloud_s_centre() -> None:
@@ -31,3 +39,18 @@ def test_recall_counts_both_limits_and_wrong_starts_called_good() -> None:
     assert one.rte_mm[0] == 2.75
     assert one.recovered_rte_mm == (2.0, 1.0)
     assert recovery_of([StartOutcome(0, 90.0, 9.0, "failed")], 5.0, 5.0).recovered_rte_mm is None
+
+
+def test_the_mirror_image_is_looked_at_once_and_counts_for_all_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def register(points: np.ndarray, target: object, **options: Any) -> Any:
+        asked.append(options)
+        return SimpleNamespace(matrix=np.eye(4), status="failed", mirror_lead=-4.0)
+
+    monkeypatch.setattr(random_starts, "register_cloud", register)
+    target: Any = None
+    outcomes, first = run_starts(np.zeros((9, 3)), target, 3, (0,), 1)
+    assert ([one.start for one in outcomes], first.mirror_lead) == ([0, 1, 2], -4.0)
+    assert asked[0] == {"other_side": True, "mirror_lead": None}
+    assert asked[1:] == [{"other_side": False, "mirror_lead": -4.0}] * 2

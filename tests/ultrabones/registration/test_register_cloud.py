@@ -134,11 +134,12 @@ def test_the_distances_of_a_large_cloud_are_of_a_part(monkeypatch: pytest.Monkey
 
 
 def test_the_verdict_states_each_limit(found: tuple[BoneRegistration, np.ndarray]) -> None:
-    good = Evidence(0.8, 0.4, 5.0, 6.0, found[0].determination)
+    good = Evidence(0.8, 0.4, 5.0, 6.0, found[0].determination, 0.9)
     assert judge(good) == ("good", ())
     cases = {
         "only 20 %": ({"explained": 0.2}, "failed"),
         "only 40 %": ({"explained": 0.4}, "doubtful"),
+        "69 % of the explained points are within 1 mm": ({"close": 0.69}, "doubtful"),
         "1.40 mm": ({"median_mm": 1.4}, "doubtful"),
         "another pose": ({"lead": 2.9}, "doubtful"),
         "cannot be told from its mirror image": ({"mirror_lead": -2.9}, "doubtful"),

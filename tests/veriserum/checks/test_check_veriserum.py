@@ -176,6 +176,15 @@ def test_words_numbers_and_status(medcli: Callable[..., Ran], knees: Path, tmp_p
     assert (found["schema"], found["items"], found["looked_into"]) == ("medcli.check.v1", 4, 1)
 
 
+def test_mirrored_images_are_named_and_not_taken_for_another_frame(knees: Path) -> None:
+    for path in (knees / IMAGES).rglob("*.jpg"):
+        write_image(path, np.ascontiguousarray(read_grey(path)[:, ::-1]))
+    lines = {line.check: line for line in check_veriserum(Sources(knees), workers=2).lines}
+    assert lines["mirrored images"].state == "wrong"
+    assert lines["mirrored images"].figure.startswith("all of 4 pairs: bs left to right, fs left to right")
+    assert lines[DARK].advice in ("", "because of what the line 'mirrored images' says")
+
+
 def disc(x: int, y: int = 120) -> np.ndarray:
     return np.asarray(cv2.circle(np.zeros((256, 256), np.uint8), (x, y), 40, 1, -1), np.uint8) > 0
 
@@ -264,6 +273,21 @@ def test_both_components_of_a_moment_are_near_each_other(tmp_path: Path) -> None
     )
     assert (lines["components together"].state, lines["femur and tibia"].state) == ("ok", "ok")
     assert "1 trial, none of 4 frames without both poses" in lines["components together"].figure
+    assert (lines["pose table"].state, lines["pose table"].figure[-28:]) == ("ok", ", 4 ids with both components")
+    assert (lines["poses in range"].figure, lines["units of the poses"].state) == ("all of 8", "ok")
+    radians = rows.assign(side=["left", "right"] * 4, **{name: np.radians(rows[name]) for name in ("rz", "rx", "ry")})
+    again = pd.concat([radians, radians[:1], radians[:1].assign(tx=1.0)])
+    lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "c", again)), workers=1).lines}
+    assert [lines[name].state for name in ("units of the poses", "pose table", "side")] == [
+        "wrong",
+        "warning",
+        "warning",
+    ]
+    assert "look like radians" in lines["units of the poses"].figure
+    assert [place[-40:] for place in lines["pose table"].places] == [
+        "id 1, anatomy 1: lines 2 and 10 say the same"[-40:],
+        "anatomy 1: lines 2 and 11 contradict each other"[-40:],
+    ]
     rows.loc[rows["anatomy_id"] == 3, "tz"] *= -1
     lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "b", rows)), workers=1).lines}
     assert lines["components together"].state == "wrong"

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from medcli.veriserum.kinematics.agreement import agreement_of
+from medcli.veriserum.kinematics.agreement_figure import _add_legend
 from medcli.veriserum.kinematics.compare_motion import match_frames
 from medcli.veriserum.kinematics.motion import VALUE_COLUMNS
 from tests.conftest import Ran
@@ -52,6 +53,18 @@ def test_a_tibia_that_is_displaced_along_its_own_axis(tmp_path: Path, medcli: Ca
     assert result["overall"]["medial_low_height_mm"]["bias"] == pytest.approx(distal["bias"], abs=1e-4)
     assert (out / "bland_altman.png").stat().st_size > 20_000
     assert len(pd.read_csv(out / "differences.csv")) == 9
+
+
+def test_the_legend_names_the_trials_of_each_colour() -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    _add_legend(figure, [str(number) for number in range(1, 13)])
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert (len(texts), texts[0], texts[1], texts[2]) == (10, "trials 1, 11", "trials 2, 12", "trial 3")
+    colours = {handle.get_color() for handle in legend.legend_handles}
+    assert len(colours) == 10
 
 
 def shift(proximal_mm: float) -> np.ndarray:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from medcli.core.files import write_json
 from medcli.core.mesh import write_stl
 from medcli.veriserum.kinematics.implant_axes import read_axes
 from tests.conftest import Ran
@@ -36,7 +37,12 @@ def test_axes_then_motion_and_all_of_their_files(study: Path, tmp_path: Path, me
     figure = cv2.imread(str(tmp_path / "axes.png"))
     assert figure.shape[1] > 900
     assert len(np.unique(figure.reshape(-1, 3), axis=0)) > 100, "drawn"
-    assert medcli("kinematics", "axes", "--root", study, "--out", axes).code == 2, "a corrected file is not replaced"
+    before = axes.stat().st_mtime_ns
+    again = medcli("kinematics", "axes", "--root", study, "--out", axes, "--side", "left")
+    assert (again.code, "has these axes already" in again.out, axes.stat().st_mtime_ns) == (0, True, before)
+    other = medcli("kinematics", "axes", "--root", study, "--out", axes)
+    assert (other.code, "--overwrite" in other.err) == (2, True), "a corrected file is not replaced"
+    assert medcli("kinematics", "axes", "--root", study, "--out", tmp_path / "new.json", "--overwrite").code == 0
     folder = medcli("kinematics", "axes", "--root", study, "--out", axes.with_suffix(""))
     assert (folder.code, "is not a JSON file" in folder.err) == (2, True)
 
@@ -51,7 +57,9 @@ def test_axes_then_motion_and_all_of_their_files(study: Path, tmp_path: Path, me
     assert (result["frames"], result["missing"], result["has_errors"]) == (5, 1, True)
     assert result["axes"] == f"{axes} (anatomies 1 3)"
     assert result["failures"] == ["trial 7: there is none of this name"]
-    assert result["trials"][0]["reasons"] == {"no pose of the tibia": 1}
+    assert result["trials"][0]["reasons"] == result["missing_reasons"] == {"no pose of the tibia": 1}
+    assert result["doubtful_reasons"] == {}
+    assert ["1", "missing", "no", "pose", "of", "the", "tibia"] in [line.split() for line in ran.out.splitlines()]
     with (out / "kinematics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["good", "good", "missing", "good", "good"]
@@ -87,6 +95,23 @@ def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, medcli: Medc
     assert ran.code == 3
     for text in ("there is no folder", "axes.json is not a file of implant axes", "poses.csv has no column id"):
         assert text in ran.err
+
+
+def test_radians_and_contradicting_sides_are_named(tmp_path: Path, medcli: Medcli) -> None:
+    rows = knees.pose_rows(knees.draw_knees(1, 4))
+    root = knees.write_knees(tmp_path / "data", rows.assign(side="left"))
+    axes = tmp_path / "axes.json"
+    write_json(axes, {"implants": {number: knees.true_axes(number, "right") for number in (1, 3)}})
+    radians = rows.assign(side="right", **{name: np.radians(rows[name]) for name in ("rz", "rx", "ry")})
+    radians.to_csv(tmp_path / "radians.csv", index=False)
+    words = ("kinematics", "--root", root, "--axes", axes, "--out", tmp_path / "out")
+    ran = medcli(*words, "--poses", tmp_path / "radians.csv", "--json")
+    assert "look like radians: rz rx ry must be degrees" in ran.err
+    assert "8 rows state another side than the dataset's table, first id 1: right, not left" in ran.err
+    result = json.loads(ran.out)
+    assert result["doubtful"] + result["missing"] == 4
+    ran = medcli(*words)
+    assert "anatomy 1: its axes say right, the pose table left in 4 frames; the axes are used" in ran.err
 
 
 def test_a_tray_that_is_called_a_femur(tmp_path: Path, medcli: Medcli) -> None:

@@ -122,7 +122,9 @@ def test_a_table_of_another_origin_is_completed_and_bad_poses_keep_their_reason(
 
 
 def test_poses_given_twice_stay_in_their_own_trial(tmp_path: Path, rows: pd.DataFrame) -> None:
-    twice = pd.concat([rows, rows[rows["id"] == 8]])
-    found = paired(tmp_path, twice)
+    again = rows[rows["id"] == 8]
+    found = paired(tmp_path / "same", pd.concat([rows, again]))
+    assert summary(found) == [("1", 6, 6), ("2", 6, 6)], "a row that says the same counts once"
+    found = paired(tmp_path / "other", pd.concat([rows, again.assign(tx=again["tx"] + 1)]))
     assert summary(found) == [("1", 6, 6), ("2", 6, 5)]
     assert "several poses of the femur" in found.table.set_index("key")["reason"][8]

@@ -11,9 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medcli.core.mesh import Mesh
 from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum
-from medcli.veriserum.registration.gradient_matching import refine
+from medcli.veriserum.geometry.biplane import DualPlane
+from medcli.veriserum.registration import register
+from medcli.veriserum.registration.gradient_matching import MatchingSettings, logarithms, refine
+from medcli.veriserum.registration.mirrored_images import Images
+from medcli.veriserum.registration.pose_search import FoundPose
 from medcli.veriserum.registration.register import _REPORT_COLUMNS, register_poses
+from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
 from tests.conftest import Ran
 from tests.support.known_poses import errors, shaken
@@ -110,6 +116,12 @@ def test_invalid_inputs_are_reported(
     none = medcli(*words, "--anatomy", "55")
     assert none.code == 3
     assert "no start pose of anatomy 55 has images" in none.err
+    none = medcli("register", "pose", "--root", study.root, "--ids", "900", "--out", out)
+    assert (none.code, "no row of the pose table has one of these ids" in none.err, "--start" in none.err) == (
+        3,
+        True,
+        False,
+    )
     out.write_text("a,b\n1,2\n")
     wrong = medcli(*words)
     assert wrong.code == 3
@@ -117,6 +129,30 @@ def test_invalid_inputs_are_reported(
     assert medcli("register", "pose", "--root", study.root, "--out", tmp_path / "x.db").code == 2
     alone = medcli("register", "pose", "--root", study.root, "--no-search", "--out", tmp_path / "new.csv")
     assert (alone.code, "none are given" in alone.err) == (2, True)
+
+
+def test_the_search_after_a_poor_start_is_counted_and_measured_from_the_given_start(
+    study: SyntheticVeriserum, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search itself, which takes long, is replaced by one that finds the true pose."""
+    table = pd.read_csv(study.root / "csv_files" / "veriserum_pose_reloaded_refined_all.csv").set_index("id")
+    begin = table.loc[[1], POSE].assign(tx=table.loc[1, "tx"] + 40, rz=table.loc[1, "rz"] + 70)
+    begin.to_csv(tmp_path / "start.csv")
+    true = StartPoses(Sources(study.root)).pose(1)
+
+    def search(images: Images, cameras: DualPlane, mesh: Mesh, *_: object) -> FoundPose:
+        refined = refine(logarithms(images), cameras, mesh, true, MatchingSettings(levels=LOG_LEVELS[2:]))
+        return FoundPose(refined, 0.2, None, true)
+
+    monkeypatch.setattr(register, "search_pose", search)
+    monkeypatch.setattr(register, "other_component", lambda *_: None)
+    result = register_poses(Sources(study.root, tmp_path / "start.csv"), tmp_path / "poses.csv", ids=[(1, 1)])
+    (found,) = result.poses
+    assert (result.searched, found.method, found.matches_mirrored) == (1, "search", False)
+    assert [found.start[name] for name in POSE] == pytest.approx(begin.iloc[0].tolist(), abs=1e-4)
+    assert found.displacement_mm > 10, "not that of the search's own last step"
+    assert found.rotation_deg == pytest.approx(70, abs=3)
+    assert found.similarity_before < 0.5 < found.similarity_after
 
 
 def test_a_table_with_the_other_component_of_a_pair_is_refused(
@@ -136,4 +172,5 @@ def test_a_pose_behind_a_source_is_reported(study: SyntheticVeriserum, tmp_path:
     pd.DataFrame([{"id": 1, "tx": 0, "ty": 0, "tz": 1900, "rz": 0, "rx": 0, "ry": 0}]).to_csv(tmp_path / "s.csv")
     result = register_poses(Sources(study.root, tmp_path / "s.csv"), tmp_path / "poses.csv")
     assert "at or behind the source of plane bs" in result.failures[0].reason
+    assert result.out is None, "no file was written"
     assert not (tmp_path / "poses.csv").exists()

@@ -5,7 +5,9 @@ Images are (B, 1, H, W) float32 in [0, 1].
 
 from __future__ import annotations
 
+import logging
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -13,13 +15,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from medcli.core.errors import printable
 from medcli.training.device_step.triton_present import can_compile
 from medcli.training.devices import widest_float
+
+logger = logging.getLogger(__name__)
 
 MEDIAN_SIDE = 7
 """Side of the median's window: radius 3."""
 _MEDIAN_CHUNK = 16
 """Frames whose 49 shifted copies stand in GPU memory at once: 16 x 49 x 256 x 256 x 1 byte = 51 MB."""
+
+
+@lru_cache(maxsize=1)
+def kernels_work() -> bool:
+    """Whether the GPU here runs the kernels of :mod:`.kernels`: found out with the smallest of them."""
+    if not can_compile():
+        return False
+    from medcli.ultrabones.segmentation.augmentation.kernels import thicken_by_kernel
+
+    try:
+        thicken_by_kernel(torch.zeros((1, 1, 8, 8), dtype=torch.bool, device="cuda"), 1)
+    except Exception as error:  # an older GPU, or another compiler than Triton expects
+        logger.warning("labels and images are augmented without Triton, more slowly: %s", printable(str(error)[:200]))
+        return False
+    return True
 
 
 def gaussian_blur_3x3(images: Tensor, sigmas: Tensor) -> Tensor:
@@ -75,7 +95,7 @@ def thicken_batch(labels: Tensor, radius_px: int) -> Tensor:
     Args:
         labels: (B, 1, H, W) bool.
     """
-    if labels.device.type == "cuda" and can_compile():
+    if labels.device.type == "cuda" and kernels_work():
         from medcli.ultrabones.segmentation.augmentation.kernels import thicken_by_kernel
 
         return thicken_by_kernel(labels, radius_px)

@@ -21,9 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcli.training.device_step.triton_present import can_compile
 from medcli.ultrabones.segmentation.augmentation.affine import warp
-from medcli.ultrabones.segmentation.augmentation.filters import equalize, gaussian_blur_3x3, median_7x7
+from medcli.ultrabones.segmentation.augmentation.filters import equalize, gaussian_blur_3x3, kernels_work, median_7x7
 from medcli.ultrabones.segmentation.augmentation.plan import CODES, AugmentationPlan, compose, first_geometric
 
 
@@ -38,7 +37,7 @@ def augment(images: Tensor, labels: Tensor, plan: AugmentationPlan) -> tuple[Ten
     Returns:
         Images (B, 1, H, W) float32 in [0, 1] and labels (B, 1, H, W) bool.
     """
-    if images.device.type == "cuda" and images.dtype == labels.dtype == torch.uint8 and can_compile():
+    if images.device.type == "cuda" and images.dtype == labels.dtype == torch.uint8 and kernels_work():
         return augment_on_gpu(images, labels, plan)
     return augment_by_operations(images, labels, plan)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -42,3 +44,19 @@ def test_equalizing_a_flat_image_changes_nothing() -> None:
     flat = torch.full((2, 1, 8, 8), 77 / 255)
     flat[1] = 0
     assert torch.equal(filters.equalize(flat), flat)
+
+
+def test_a_gpu_that_cannot_run_the_kernels_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no GPU here that they could run on."""
+    monkeypatch.setattr(filters, "can_compile", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    filters.kernels_work.cache_clear()
+    try:
+        if not Path("/dev/nvidiactl").exists():
+            assert not filters.kernels_work()
+            assert not filters.kernels_work()
+            assert caplog.text.count("augmented without Triton") == 1
+    finally:
+        filters.kernels_work.cache_clear()

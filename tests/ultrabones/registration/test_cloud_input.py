@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.ultrabones.registration.cloud_files import read_cloud, read_matrix
+from medcli.ultrabones.registration.cloud_input import read_cloud, read_matrix
 
 POINTS = np.random.default_rng(0).uniform(0, [200, 30, 20], (300, 3)).round(3)
 

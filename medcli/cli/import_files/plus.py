@@ -1,4 +1,4 @@
-"""``medcli import``: make records of files that other programs wrote."""
+"""``medcli import plus``: make records of sequence files of the PLUS toolkit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medcli.cli.shared import options
-from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
 from medcli.core.files import check_readable
@@ -18,15 +17,7 @@ from medcli.ultrabones.dataset.probe import find_probe
 if TYPE_CHECKING:
     from medcli.ultrabones.plus.import_plus import ImportedRecord
 
-app = App()
 
-
-@app.callback()
-def group() -> None:
-    pass
-
-
-@app.command("plus")
 def plus(
     output: Output,
     source: Annotated[

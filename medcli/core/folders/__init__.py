@@ -1,0 +1,1 @@
+"""Folders as results: complete or absent, as files are."""

@@ -1,0 +1,226 @@
+"""Poses of implants that JTML or Autoscoper wrote, as a table that every command reads (``medcli import jtml``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcli.core.errors import DataError, UsageError, quantity
+from medcli.core.files import write_json, write_text
+from medcli.core.folders.whole_folder import check_folder_target, replacing_folder
+from medcli.core.rigid_transforms import invert_rigid
+from medcli.core.tables import csv_text, read_dicts
+from medcli.interchange.autoscoper_files import camera_of, read_maya_cam, read_tra
+from medcli.interchange.implant_trials import FRAMES
+from medcli.interchange.jtml_files import JointTrackCamera, read_jointtrack_calibration, read_jts
+from medcli.veriserum.dataset.detector import PIXEL_MM, PLANES
+from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, SOURCES
+from medcli.veriserum.dataset.pose_tables import pose_numbers
+from medcli.veriserum.geometry.biplane import Camera, Plane, read_inter_plane
+
+logger = logging.getLogger(__name__)
+TABLE = "poses.csv"
+CAMERAS = "source_int_calibration.csv"
+INTER_PLANE = "inter_plane.json"
+NOTE = "imported.json"
+_COLUMNS = ("id", "measurement_id", "anatomy_id", "source_int_calibration_id", *POSE_COLUMNS)
+_DECIMALS = 9
+
+
+@dataclass(frozen=True)
+class ImportedPoses:
+    """The answer of ``medcli import jtml`` and ``medcli import autoscoper``.
+
+    Attributes:
+        out: folder with ``poses.csv``; of both cameras also ``source_int_calibration.csv`` and ``inter_plane.json``.
+        sources: the files, and ``anatomies``: the implant of each.
+        numbered: nothing says which ids the rows are of: they are numbered from 1.
+        poses: rows of the table; ``missing``: frames without a pose, left out.
+    """
+
+    out: Path
+    sources: tuple[Path, ...]
+    anatomies: tuple[int, ...]
+    poses: int
+    missing: int
+    numbered: bool
+    has_cameras: bool
+    schema: str = "medcli.import-poses.v1"
+
+
+def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path, overwrite: bool) -> None:
+    """Make sure that each file has its implant, and that the folder can be written.
+
+    Raises:
+        UsageError: they do not fit, or the folder may not be replaced.
+    """
+    if len(files) != len(anatomies) or len(set(anatomies)) != len(anatomies):
+        raise UsageError(
+            f"{quantity(len(files), 'file')} and {quantity(len(anatomies), 'implant')} "
+            f"({' '.join(map(str, anatomies)) or 'none'}): each file needs an anatomy_id of its own",
+            "--anatomies 1 3 for the files of a femur and a tibia, in their order",
+        )
+    check_folder_target(out, overwrite, "medcli import", NOTE)
+
+
+def import_jtml(
+    files: Sequence[Path],
+    anatomies: Sequence[int],
+    calibration: Path,
+    out: Path,
+    plane: str = "bs",
+    inter_plane: Path | None = None,
+    frames: Path | None = None,
+    overwrite: bool = False,
+) -> ImportedPoses:
+    """Make a table of ``.jts`` or ``.jtak`` files, in the world of plane bs; whole or not at all.
+
+    Args:
+        anatomies: the implant of each file.
+        calibration: of the plane, as JTML reads it.
+        plane: ``bs`` or ``fs``, that the files belong to.
+        inter_plane: geometry of the planes, JSON; None: the published one.
+        frames: which id each row is of; None: ``frames.csv`` beside the files or above, else rows are numbered.
+
+    Raises:
+        DataError: a file cannot be read, or has another number of rows than ``frames``.
+        UsageError: see :func:`check_pose_files`.
+    """
+    check_pose_files(files, anatomies, out, overwrite)
+    camera = _camera_in(read_jointtrack_calibration(calibration), getattr(read_inter_plane(inter_plane), plane))
+    poses = [read_jts(path, camera) for path in files]
+    return _write(files, anatomies, poses, out, frames, None)
+
+
+def import_autoscoper(
+    files: Sequence[Path],
+    anatomies: Sequence[int],
+    cameras: Sequence[Path],
+    out: Path,
+    frames: Path | None = None,
+    overwrite: bool = False,
+) -> ImportedPoses:
+    """Make a table of ``.tra`` files, with the cameras; the world becomes that of plane bs. Whole or not at all.
+
+    Args:
+        cameras: MayaCam 2.0 files of plane bs and plane fs; in whatever world, it is the same for ``files``.
+
+    Raises:
+        DataError: a file cannot be read, or has another number of rows than ``frames``.
+        UsageError: see :func:`check_pose_files`, or there are not two cameras.
+    """
+    check_pose_files(files, anatomies, out, overwrite)
+    if len(cameras) != len(PLANES):
+        raise UsageError(f"{quantity(len(cameras), 'camera')}, expected two", "--calibration BS_FILE FS_FILE")
+    both = [camera_of(read_maya_cam(path), path) for path in cameras]
+    to_world = invert_rigid(both[0].plane.to_world)
+    poses = [to_world @ read_tra(path) for path in files]
+    return _write(files, anatomies, poses, out, frames, [_moved(camera, to_world) for camera in both])
+
+
+def _camera_in(found: JointTrackCamera, plane: Plane) -> Camera:
+    principal_point = np.array([found.right_mm - PIXEL_MM / 2, found.up_mm + PIXEL_MM / 2])  # for images of any size
+    return Camera(plane, principal_point, found.distance_mm)
+
+
+def _moved(camera: Camera, matrix: NDArray[np.float64]) -> Camera:
+    place = matrix @ camera.plane.to_world
+    # The world is bs's own: the rounding of its file is not carried on.
+    plane = Plane(place[:3, 3].round(9), _unit(place[:3, 2]), _unit(place[:3, 1]))
+    return Camera(plane, camera.principal_point_mm, camera.distance_mm)
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    rounded = vector.round(9)
+    return np.asarray(rounded / np.linalg.norm(rounded))
+
+
+def _write(
+    files: Sequence[Path],
+    anatomies: Sequence[int],
+    poses: Sequence[NDArray[np.float64]],
+    out: Path,
+    frames: Path | None,
+    cameras: Sequence[Camera] | None,
+) -> ImportedPoses:
+    lengths = sorted({len(found) for found in poses})
+    if len(lengths) > 1:
+        raise DataError(f"the files have {' and '.join(map(str, lengths))} rows: they are of different trials")
+    known = _read_frames(frames or _frames_beside(files[0]), lengths[0])
+    numbered = known is None
+    if known is None:
+        logger.warning("no %s says which ids the rows are of: they are numbered from 1", FRAMES)
+        known = [{"id": row + 1} for row in range(lengths[0])]
+    rows: list[dict[str, Any]] = []
+    for anatomy, found in zip(anatomies, poses, strict=True):
+        for frame, pose in zip(known, found, strict=True):
+            if np.isfinite(pose).all():
+                numbers = np.asarray(pose_numbers(pose)).round(_DECIMALS).tolist()
+                cells = dict(zip(POSE_COLUMNS, numbers, strict=True))
+                rows.append({**dict.fromkeys(_COLUMNS, ""), **frame, "anatomy_id": anatomy, **cells})
+    if not rows:
+        raise DataError(f"no frame of {files[0]} has a pose")
+    rows.sort(key=lambda row: (row["id"], row["anatomy_id"]))
+    result = ImportedPoses(
+        out=out,
+        sources=tuple(files),
+        anatomies=tuple(anatomies),
+        poses=len(rows),
+        missing=lengths[0] * len(poses) - len(rows),
+        numbered=numbered,
+        has_cameras=cameras is not None,
+    )
+    calibration = known[0].get("source_int_calibration_id") or 1
+    with replacing_folder(out) as part:
+        write_text(part / TABLE, csv_text(rows, _COLUMNS))
+        if cameras is not None:
+            write_text(part / CAMERAS, _camera_text(cameras, calibration))
+            write_json(part / INTER_PLANE, {"fs": _plane_json(cameras[1].plane)})
+        write_json(part / NOTE, result)
+    return result
+
+
+def _frames_beside(file: Path) -> Path | None:
+    places = (file.parent / FRAMES, file.parent.parent / FRAMES)
+    return next((path for path in places if path.is_file()), None)
+
+
+def _read_frames(path: Path | None, count: int) -> list[dict[str, Any]] | None:
+    """The ids of each row, in the order of rows."""
+    if path is None:
+        return None
+    _, rows = read_dicts(path, "table of frames", ("row", "id"))
+    if len(rows) != count:
+        raise DataError(
+            f"{path} has {quantity(len(rows), 'row')}, the files of poses {count:,}", "name another with --frames"
+        )
+    names = ("row", "id", "measurement_id", "source_int_calibration_id")
+    try:
+        found = [{name: int(row[name]) for name in names if row.get(name) not in (None, "", "-1")} for row in rows]
+    except ValueError as error:
+        raise DataError(f"{path} has a cell that is no whole number: {error}") from error
+    if any(set(one) < {"row", "id"} for one in found):
+        raise DataError(f"{path} has a row without an id")
+    found.sort(key=lambda one: one["row"])
+    return [{name: value for name, value in one.items() if name != "row"} for one in found]
+
+
+def _camera_text(cameras: Sequence[Camera], calibration: int) -> str:
+    row: dict[str, Any] = {"id": calibration}
+    for plane, camera in zip(PLANES, cameras, strict=True):
+        right, up = camera.principal_point_mm.round(_DECIMALS).tolist()
+        row |= {f"principalp_h_{plane}": right, f"principalp_v_{plane}": up}
+        row[f"sid_{plane}"] = round(camera.distance_mm, _DECIMALS)
+    return csv_text([row], list(SOURCES.columns))
+
+
+def _plane_json(plane: Plane) -> dict[str, list[float]]:
+    return {
+        "centre_mm": plane.centre_mm.tolist(), "normal": plane.normal.tolist(), "vertical": plane.vertical.tolist()
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Records, pairs, trials and runs in the viewer rerun (``medcli view``)."""

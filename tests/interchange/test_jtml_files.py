@@ -1,0 +1,163 @@
+"""``medcli convert jtml``: read and projected as JointTrack's documentation says, and made a table again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medcli.core.errors import DataError
+from medcli.interchange.autoscoper_files import write_maya_cam, write_tra
+from medcli.interchange.implant_trials import ImplantTrial
+from medcli.interchange.jtml_files import (
+    read_jointtrack_calibration,
+    read_jts,
+    write_jointtrack_calibration,
+    write_jts,
+)
+from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, SourceIntensifier
+from tests.conftest import REPOSITORY, Ran
+from tests.support.knees import POSE_TABLE
+
+POSE_COLUMNS = ["tx", "ty", "tz", "rz", "rx", "ry"]
+
+
+def turn(axis: int, degrees: float) -> np.ndarray:
+    """An elementary rotation of column vectors, counter-clockwise."""
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    one, other = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.eye(3)
+    matrix[[one, one, other, other], [one, other, one, other]] = c, -s, s, c
+    return matrix
+
+
+def read_as_jointtrack(path: Path) -> list[np.ndarray]:
+    """As JointTrack's ``jts.read`` does: R = Rz Rx Ry, the columns x y z, z x y."""
+    assert path.read_text().splitlines()[0] in ("JT_EULER_312", "JTA_EULER_KINEMATICS")
+    rows = np.loadtxt(path, skiprows=2, delimiter=",", ndmin=2)
+    return [np.column_stack([turn(2, row[3]) @ turn(0, row[4]) @ turn(1, row[5]), row[:3]]) for row in rows]
+
+
+@pytest.mark.parametrize("size", [512, 1600])
+def test_outlines_project_to_the_same_place(
+    size: int,
+    implants: Path,
+    trial: ImplantTrial,
+    outlines: dict[tuple[str, str, int], np.ndarray],
+    medcli: Callable[..., Ran],
+    tmp_path: Path,
+) -> None:
+    ran = medcli("convert", "jtml", "--root", implants, "--trials", "1", "--size", str(size), "--out", tmp_path)
+    assert ran.code == 0, ran.err
+    grid = ImageGrid.calibrated(size)
+    for (plane, kind, frame), points in outlines.items():
+        folder = tmp_path / f"trial_000001/{plane}"
+        code, *numbers = (folder / "calibration.txt").read_text().split()
+        assert code == "JT_INTCALIB"
+        distance, right, up, pixel = map(float, numbers)
+        pose = read_as_jointtrack(folder / f"{kind}.jts")[frame]
+        x, y, z = (points @ pose[:, :3].T + pose[:, 3]).T
+        assert (z < 0).all()  # in front of the source, which is the origin
+        theirs = np.column_stack([right - distance * x / z, up - distance * y / z])  # mm from the image's centre
+        world = points @ trial.poses[kind][frame][:3, :3].T + trial.poses[kind][frame][:3, 3]
+        pixels = grid.to_pixels(trial.cameras.camera(plane).project(world))
+        ours = (pixels - (size - 1) / 2) * [grid.pixel_mm, -grid.pixel_mm]
+        assert np.abs(theirs - ours).max() < 1e-3
+        assert pixel == pytest.approx(360 / size)
+
+
+def test_the_numbers_of_plane_bs_are_the_table_s_but_for_the_origin(
+    implants: Path, trial: ImplantTrial, medcli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    """The worked example of the documentation, on every row."""
+    assert medcli("convert", "jtml", "--root", implants, "--out", tmp_path, "--format", "jtak").code == 0
+    table = pd.read_csv(implants / POSE_TABLE)
+    mine = table[(table["measurement_id"] == 1) & (table["anatomy_id"] == 3)].sort_values("id")
+    path = tmp_path / "trial_000001/bs/tibia.jtak"
+    assert path.read_text().startswith("JTA_EULER_KINEMATICS\n")
+    rows = np.loadtxt(path, skiprows=2, delimiter=",")
+    rows[:, :3] += trial.cameras.bs.source_mm
+    assert np.allclose(rows, mine[POSE_COLUMNS], atol=1e-6)
+
+
+def test_the_worked_example_of_the_documentation(tmp_path: Path) -> None:
+    """Its numbers are printed in docs/convert.md; the check there is by hand."""
+    page = (REPOSITORY / "docs/convert.md").read_text("utf-8")
+    cameras = DualPlane.from_calibration(SourceIntensifier(4, -5, 1850, -10, 0, 1860))
+    pose = cameras.pose_matrix([-20, -10, 350], [10, 5, -90])
+    write_jts(tmp_path / "a.jts", pose[None], cameras.bs)
+    write_jointtrack_calibration(tmp_path / "c.txt", cameras.bs, ImageGrid.calibrated(512))
+    write_maya_cam(tmp_path / "m.txt", cameras.bs, ImageGrid.calibrated(512))
+    write_tra(tmp_path / "a.tra", pose[None])
+    for name in ("a.jts", "c.txt", "m.txt"):
+        assert f"```text\n{(tmp_path / name).read_text()}```" in page
+    assert (tmp_path / "a.tra").read_text()[:100] in page
+    world = pose @ [30, 0, 0, 1]
+    (pixel,) = ImageGrid.calibrated(512).to_pixels(cameras.bs.project(world[None, :3]))
+    assert np.allclose(world[:3], [-19.546, -12.575, 379.886], atol=5e-4)
+    assert np.allclose(pixel, [219.208, 276.328], atol=5e-4)
+    assert np.allclose(world[:3] - cameras.bs.source_mm, [-23.546, -7.575, -1470.114], atol=5e-4)
+    by_hand = [(4.1125 + 1850 * 23.546 / -1470.114) / 0.703125 + 255.5, 2631.111 * -23.546 / 1470.114 + 261.349]
+    assert np.allclose(by_hand, 219.208, atol=1e-3)
+
+
+@pytest.mark.parametrize("plane", ["bs", "fs"])
+def test_both_components_come_back(plane: str, implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    assert medcli("convert", "jtml", "--root", implants, "--out", tmp_path / "Kniegelenk ö").code == 0
+    folder = tmp_path / f"Kniegelenk ö/trial_000001/{plane}"
+    text = (folder / "femur.jts").read_text().splitlines()
+    text[2] = ",".join(["NOT_OPTIMIZED", *["0"] * 5])  # a frame that was not matched
+    (folder / "femur.jts").write_text("\n".join(text))
+    anatomies = ["--anatomies", "1", "3", "--calibration", folder / "calibration.txt", "--plane", plane]
+    words = ["import", "jtml", folder / "femur.jts", folder / "tibia.jts", *anatomies, "--out", tmp_path / "in"]
+    ran = medcli(*words)
+    assert ran.code == 0, ran.err
+    found = pd.read_csv(tmp_path / "in/poses.csv")
+    table = pd.read_csv(implants / POSE_TABLE)
+    mine = table[table["measurement_id"] == 1].sort_values(["id", "anatomy_id"]).iloc[1:]
+    for name in ("id", "measurement_id", "anatomy_id", "source_int_calibration_id"):
+        assert found[name].tolist() == mine[name].tolist()
+    assert np.allclose(found[POSE_COLUMNS], mine[POSE_COLUMNS], atol=1e-6)
+    assert medcli(*words).code == 2  # it is there
+    ran = medcli("convert", "jtml", "--root", implants, "--poses", tmp_path / "in/poses.csv", "--out", tmp_path / "2")
+    assert ran.code == 0, ran.err  # and what was imported is a table like the dataset's own
+    assert "NOT_OPTIMIZED" in (tmp_path / "2/trial_000001/bs/femur.jts").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "begins with nothing"),
+        ("JT_EULER_123\nx\n1,2,3,4,5,6\n", "expected JT_EULER_312"),
+        ("JT_EULER_312\nx\n1,2,3,4,5\n", "line 3: expected six numbers"),
+        ("JT_EULER_312\nx\n1,2,3,4,5,6\n1,2,drei,4,5,6\n", "line 4: expected six numbers"),
+        ("JT_EULER_312\nx\n1,2,1e7,4,5,6\n", "millimetres"),
+        ("JT_EULER_312\nx\n", "has no pose"),
+    ],
+)
+def test_bad_files_of_poses(text: str, said: str, trial: ImplantTrial, tmp_path: Path) -> None:
+    path = tmp_path / "a.jts"
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_jts(path, trial.cameras.bs)
+    assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_separators_of_other_programs_and_bad_calibrations(trial: ImplantTrial, tmp_path: Path) -> None:
+    path = tmp_path / "a.jtak"
+    write_jts(path, trial.poses["femur"], trial.cameras.bs)
+    tabs = path.read_text().replace(",", ",\t").replace("\n", ",\r\n").replace("KINEMATICS,", "KINEMATICS")
+    path.write_text(tabs)  # as JTML writes them
+    assert np.allclose(read_jts(path, trial.cameras.bs), trial.poses["femur"], atol=1e-6)
+    for text, said in (
+        ("JT_INTCALIB 1000 0 0 0", "size of a pixel"),
+        ("JT_INTCALIB 1000 0", "two offsets"),
+        ("image size", "expected JT_INTCALIB"),
+        ("JT_INTCALIB 1 0 0 0.3", "distance is 1 mm"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=said):
+            read_jointtrack_calibration(path)

@@ -1,0 +1,48 @@
+"""``medcli convert opensim``: header and degrees as OpenSim's documentation describes them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tests.conftest import Ran
+
+
+def read_mot(path: Path) -> tuple[dict[str, str], pd.DataFrame]:
+    """Name; lines key=value; anything; endheader; then a table separated by tabs, beginning with time."""
+    head, _, body = path.read_text().partition("\nendheader\n")
+    keys = dict(line.split("=", 1) for line in head.splitlines()[1:] if line.count("=") == 1 and " " not in line)
+    return keys, pd.read_csv(io.StringIO(body), sep="\t")
+
+
+def test_a_corrected_table_becomes_motions(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
+
+    names = [one.name for one in COORDINATES]
+    rows = [
+        {"trial": trial, "side": side, "status": "good", "time_s": 0.04 * frame,
+         **{name: 10.0 * place + frame for place, name in enumerate(names)}}
+        for trial, side in (("7", "left"), ("Gehen ä", "right")) for frame in range(3)
+    ]  # fmt: skip
+    rows[1][names[0]] = np.nan  # and its status is good
+    pd.DataFrame(rows).to_csv(tmp_path / "corrected.csv", index=False)
+    ran = medcli("convert", "opensim", tmp_path / "corrected.csv", "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    keys, table = read_mot(tmp_path / "out/trial_000007.mot")
+    assert keys | {"nRows": "2", "nColumns": "7", "inDegrees": "yes", "version": "1"} == keys
+    assert (len(table), len(table.columns), table.columns[0]) == (2, 7, "time")
+    assert all(name.endswith("_l") for name in table.columns[1:])
+    assert table["time"].tolist() == [0.0, 0.08]
+    for place, (one, name) in enumerate(zip(COORDINATES, table.columns[1:], strict=True)):
+        scale = 1.0 if one.unit == "deg" else 0.001  # degrees, and metres
+        assert np.allclose(table[name], [10.0 * place * scale, (10.0 * place + 2) * scale])
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert medcli("convert", "opensim", tmp_path / "corrected.csv", "--out", tmp_path / "out").code == 2
+    ran = medcli("convert", "opensim", tmp_path / "corrected.csv", "--trials", "8", "--out", tmp_path / "o")
+    assert (ran.code, "has no trial 8" in ran.err) == (3, True)
+    ran = medcli("convert", "opensim", tmp_path / "nothing")
+    assert (ran.code, "medcli kinematics veriserum" in ran.err) == (3, True)

@@ -1,0 +1,77 @@
+"""What the word after ``medcli view`` names, and what is said of what names nothing that can be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.viewing.targets import find_target
+from tests.conftest import Ran
+from tests.support import made_veriserum
+
+NOWHERE = Path("nowhere")
+
+
+def record_at(folder: Path) -> Path:
+    (folder / "UltrasoundImages").mkdir(parents=True)
+    (folder / "UltrasoundImages/7.png").touch()
+    (folder / "tracking.csv").write_text("timestamp,x,y,z,euler_x,euler_y,euler_z\n7,0,0,0,0,0,0\n")
+    return folder
+
+
+def test_records_by_their_folder_their_masks_or_the_only_one_below(tmp_path: Path) -> None:
+    first = record_at(tmp_path / "Daten ö/specimen02/ultrasound_records/fibula/record01")
+    (first / "Labels_pred").mkdir()
+    for path, mask in ((first, ""), (first / "Labels_pred", "Labels_pred"), (tmp_path / "Daten ö", "")):
+        target = find_target(str(path), None, NOWHERE)
+        assert (target.kind, target.path, target.mask) == ("record", first, mask)
+    record_at(tmp_path / "Daten ö/specimen02/ultrasound_records/tibia/record01")
+    with pytest.raises(UsageError, match="holds 2 records") as refused:
+        find_target(str(tmp_path / "Daten ö"), None, NOWHERE)
+    assert f"medcli view '{first}'" in str(refused.value.hint)
+    loose = record_at(tmp_path / "loose/record01")
+    with pytest.raises(DataError, match="no folder of a specimen"):
+        find_target(str(loose), None, NOWHERE)
+
+
+def test_pairs_and_trials(tmp_path: Path) -> None:
+    root = made_veriserum.write_study(tmp_path / "vs", [1, 1], [5, 5]) or tmp_path / "vs"
+    found = [find_target(word, root, NOWHERE) for word in ("17", "trial:5", "trial_000005", "Trial links")]
+    named = [("pair", "17"), ("trial", "5"), ("trial", "5"), ("trial", "links")]
+    assert [(one.kind, one.name) for one in found] == named
+    with pytest.raises(DataError, match="there is no folder nowhere"):
+        find_target("17", None, NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("settings.json", '{"encoder": "x"}', "nothing that lies in space"),
+        ("notes.txt", "", "no record of ultrasound"),
+    ],
+)
+def test_folders_without_space(tmp_path: Path, name: str, content: str, expected: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=expected):
+        find_target(str(tmp_path), None, NOWHERE)
+    with pytest.raises(DataError, match="no table of poses"):
+        find_target(str(tmp_path / name), None, NOWHERE)
+
+
+def test_all_that_is_wrong_is_said_at_once_and_early(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    words = ("view", "absent", "--save", tmp_path / "view.mp4", "--web", "--probe", "none.json")
+    ran = medcli(*words)
+    assert ran.code == 3
+    for text in ("no file or folder absent", "ends in .rrd", "both given", "there is no such file"):
+        assert text in ran.err
+
+
+def test_without_rerun(medcli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = record_at(tmp_path / "specimen02/ultrasound_records/fibula/record01")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ran = medcli("view", record, "--save", tmp_path / "view.rrd")
+    assert ran.code == MedcliError.exit_code
+    assert 'pip install "medcli[view]"' in ran.err
