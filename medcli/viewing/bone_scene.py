@@ -17,7 +17,7 @@ from medcli.ultrabones.dataset.records import Sweep, find_sweeps
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.reconstruction.figure import distance_colours
 from medcli.ultrabones.reconstruction.point_cloud import surface_distances
-from medcli.ultrabones.registration.cloud_files import read_cloud
+from medcli.ultrabones.registration.cloud_input import read_cloud
 from medcli.ultrabones.registration.mesh_folder import meshes_in
 from medcli.viewing import layouts
 from medcli.viewing.record_scene import BONE, MASK_COLOURS, MOST_CLOUD_POINTS, log_record, read_bones, scale_of
