@@ -24,8 +24,8 @@ from medcli.training.batches import FrameData
 from medcli.training.device_step.recorded_module import RecordedModule
 
 _SECONDS = 1.0
-_ROUNDS = range(3, 7)
-"""Of the trial, least and most; each takes every number of threads once, and the first is not counted."""
+_MOST_ROUNDS = 5
+"""Of the trial; each takes every number of threads once. A large network takes one round, however long."""
 _FRAMES = 2
 _GAIN = 0.05
 """More threads must be faster by this share of the time."""
@@ -126,14 +126,15 @@ def measure(
     """Median seconds of ``step`` with each of ``counts`` threads, in turns, so that all meet the same other load."""
     found: dict[int, list[float]] = {count: [] for count in counts}
     started = clock()
-    for number in range(_ROUNDS.stop - 1):
-        if number >= _ROUNDS.start and clock() - started > _SECONDS:
+    step(counts[0])  # what a first step prepares is not counted
+    for number in range(_MOST_ROUNDS):
+        if number and clock() - started > _SECONDS:
             break
         for count in counts:
             before = clock()
             step(count)
             found[count].append(clock() - before)
-    return {count: statistics.median(times[1:]) for count, times in found.items()}
+    return {count: statistics.median(times) for count, times in found.items()}
 
 
 def fastest(seconds: Mapping[int, float]) -> int:
