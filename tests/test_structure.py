@@ -215,7 +215,7 @@ TESTED_IN = {
     "workspace/test_run_comparison.py": (
         "cli/runs report/comparison workspace/run_figures workspace/run_listing workspace/run_repeat"
     ),
-    "workspace/test_runs.py": "workspace/resume workspace/run_damage",
+    "workspace/test_runs.py": "workspace/pose_table_header workspace/resume workspace/run_damage",
 }
 """By test file below `tests`, the modules below `medcli` that are tested there and have no file of the same name."""
 

@@ -17,9 +17,9 @@ from medcli.veriserum.dataset.folder_index import POSES, SOURCES, TableKind
 from medcli.viewing.settings import ViewTarget
 from medcli.viewing.viewer import SUFFIX
 from medcli.workspace import runs
+from medcli.workspace.pose_table_header import columns_of_poses
 
 _TRIAL = re.compile(r"^trial[ :_-]*(?P<name>.+)$", re.IGNORECASE)
-_OF_POSES = (runs.PREDICT_POSE, runs.REGISTER, runs.REGISTER_TRIAL)
 _OF_BONES = (runs.RECONSTRUCT, runs.REGISTER_BONE)
 _WITHOUT_SPACE = "has nothing that lies in space"
 _MOST_NAMED = 8
@@ -70,7 +70,7 @@ def _checked(target: ViewTarget) -> ViewTarget:
 def _file(path: Path, root: Path | None, default_root: Path) -> ViewTarget:
     if path.suffix.lower() == SUFFIX:
         return ViewTarget("file", path)
-    if any(command in _OF_POSES for command in runs.commands_of(path)):
+    if columns_of_poses(path):
         return _checked(ViewTarget("poses", path, root=root or _root_of(path) or default_root))
     described = path.with_suffix(".json")
     content = read_object(described) if described.is_file() else {}
@@ -140,7 +140,7 @@ def _bones(path: Path) -> ViewTarget:
 
 
 def _runs_below(path: Path) -> Iterator[Path]:
-    wanted = (*_OF_POSES, *_OF_BONES, runs.KINEMATICS)
+    wanted = (runs.PREDICT_POSE, runs.REGISTER, runs.REGISTER_TRIAL, *_OF_BONES, runs.KINEMATICS)
     for place in runs.find_run_folders(path):
         if any(command in wanted for command in runs.commands_of(place)):
             yield place

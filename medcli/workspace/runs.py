@@ -26,6 +26,7 @@ from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_earl
 from medcli.training.settings import SETTINGS_FILE, read_settings
 from medcli.workspace import bone_figures
 from medcli.workspace.motion_figures import motion_in_words
+from medcli.workspace.pose_table_header import columns_of_poses
 from medcli.workspace.resume import monitor_of, resume_command, resume_cross_validation
 from medcli.workspace.run_damage import find_damage
 
@@ -51,7 +52,6 @@ _SCHEMAS = {
 _NOTHING_BELOW = (PREDICT_SEG, CALIBRATE, RECONSTRUCT, CROSS_VALIDATION, KINEMATICS)
 """Commands whose folders contain no other run, but often thousands of files."""
 _EVALUATED = {"pose": EVALUATE_POSE, "kinematics": EVALUATE_KINEMATICS, "registration": EVALUATE_REGISTRATION}
-_POSE_COLUMNS = {"id", "tx", "ty", "tz", "rz", "rx", "ry"}
 _DEEPEST, _MOST_FOLDERS = 4, 5000
 
 
@@ -282,14 +282,8 @@ def _in_space(folder: Path) -> str | None:
 
 
 def _poses_written(path: Path) -> str | None:
-    if path.suffix.lower() != ".csv" or not path.is_file():
-        return None
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            columns = set(next(csv.reader(file), []))
-    except (OSError, ValueError, csv.Error):
-        return None
-    if not columns >= _POSE_COLUMNS:
+    columns = columns_of_poses(path)
+    if not columns:
         return None
     if {"intersection_mm", "similarity_after"} & columns:
         return REGISTER_TRIAL if "intersection_mm" in columns else REGISTER
