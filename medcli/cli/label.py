@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from medcli.veriserum.labelling.implant_masks import ImplantMaskResult
 
 RefineWay = Literal["frames", "sweep"]
+_BOUND = 1.0
+logger = logging.getLogger(__name__)
 app = App()
 
 
@@ -52,7 +55,7 @@ def ultrabones(
     bound: Annotated[
         float,
         typer.Option("--bound", min=0.01, max=10, help="Largest correction of each component, in mm and in degrees."),
-    ] = 1.0,
+    ] = _BOUND,
     kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
     visible_rule: Annotated[
         Literal["first-run", "echo"],
@@ -84,6 +87,10 @@ def ultrabones(
         check(refuse_initial_poses, bool(refine), poses)
         calibration = check(find_probe, probe)
         check(check_records, root, specimens, records, meshes, merged)
+    if bound != _BOUND and not refine:
+        logger.warning("--bound has no effect without --refine")
+    if visible_rule == "echo" and kind == "full":
+        logger.warning("--visible-rule has no effect with --kind full: it is about partial labels")
     from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
@@ -143,7 +150,7 @@ def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
             f"{quantity(moved.refined, 'pose')} refined (median {moved.displacement_mm:.2f} mm{gain}), "
             f"{moved.kept} kept"
         )
-        lines += remarks_on(moved)
+        lines += [line for line in remarks_on(moved) if line != moved.doubt]  # which was a warning
     if len(record.bones) > 1 and any(record.missed.values()):
         lines.append("frames missed by " + ", ".join(f"{bone}: {n}" for bone, n in record.missed.items()))
     if record.untracked:

@@ -69,6 +69,7 @@ def _show(output: Output, done: ImportedRecord) -> None:
         "no valid transform": done.invalid,
         "no rigid transform": done.not_rigid,
         "no valid image": done.without_image,
+        "no timestamp": done.without_time,
     }
     reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items() if count)
     rows = {
@@ -82,6 +83,17 @@ def _show(output: Output, done: ImportedRecord) -> None:
         rows["orientation"] = f"{done.orientation}, turned to MF"
     if done.numbered:
         rows["timestamps"] = "none in the file: frames are numbered"
-    elif done.shifted:
-        rows["timestamps"] = f"{quantity(done.shifted, 'frame')} moved by a millisecond or more: two had the same one"
+    elif remarks := _on_times(done):
+        rows["timestamps"] = "; ".join(remarks)
     output.pairs(rows)
+
+
+def _on_times(done: ImportedRecord) -> list[str]:
+    remarks = []
+    if done.descending:
+        remarks.append(f"run back {quantity(done.descending, 'time')}: the record is in the order of time")
+    if done.advanced_s:
+        remarks.append(f"some are negative: {done.advanced_s:g} s were added to all")
+    if done.shifted:
+        remarks.append(f"{quantity(done.shifted, 'frame')} moved by a millisecond or more: two had the same one")
+    return remarks

@@ -12,6 +12,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.errors import DataError, UsageError
 from medcli.core.files import check_output_folder, check_readable
 from medcli.core.refusals import refusals
+from medcli.ultrabones.registration.mesh_folder import check_outputs, meshes_in
 
 if TYPE_CHECKING:
     from medcli.ultrabones.registration.register_bone import RegisterBoneResult
@@ -55,8 +56,9 @@ def bone(
     """
     with refusals() as check:
         check(_check_cloud, cloud)
-        check(_check_meshes, meshes)
+        check(meshes_in, meshes)
         check(_check_out, out)
+        check(check_outputs, out, cloud, init)
         if init:
             check(check_readable, init)
         check(check_output_folder, out.parent)
@@ -72,12 +74,6 @@ def _check_cloud(cloud: Path) -> None:
             f"{cloud} is not a point cloud: expected {' or '.join(_SUFFIXES)}", "medcli reconstruct writes both"
         )
     check_readable(cloud)
-
-
-def _check_meshes(meshes: Path) -> None:
-    from medcli.ultrabones.registration.mesh_folder import meshes_in
-
-    meshes_in(meshes)
 
 
 def _check_out(out: Path) -> None:

@@ -97,6 +97,8 @@ def _doubts(records: Sequence[Json]) -> Iterator[Block]:
 
 
 def _curves(curve: Mapping[str, Any], refinement: Mapping[str, Any]) -> Iterator[Block]:
+    from medcli.ultrabones.pose_refinement.fit_curve import objection_to
+
     times, delta = curve["times_s"], curve["delta"]
     start_ms = curve["timestamps"][0]
     dots = curve.get("dots") or []
@@ -117,7 +119,8 @@ def _curves(curve: Mapping[str, Any], refinement: Mapping[str, Any]) -> Iterator
     keys = [Key(1, "correction of the sweep"), *([Key(3, "optimum of single frames")] if dots else [])]
     yield Chart(panels, keys, "Correction of the tracked poses over time; behind it the optima of single frames.")
     constant = refinement.get("constant") or []
-    if len(constant) == 6:
+    validation = (to_float(refinement.get(name)) for name in ("held_out_gain", "held_out_better"))
+    if len(constant) == 6 and not objection_to(*validation):
         parts = [f"{name} {value:+.2f}" for name, value in zip(_COMPONENTS, constant, strict=True)]
         yield Text(
             f"Part that is constant over the record (mm, degrees): {', '.join(parts)}. "

@@ -45,6 +45,8 @@ HIP_TRACKING = "poses.csv"
 """Tracking table of a record of UltraBonesHip."""
 HIP_SWEEPS = ("_axial", "_coronal")
 """How the names of its folders of sweeps end."""
+RECONSTRUCTIONS = "3D_reconstructions"
+"""Of a specimen: folder of clouds by record, as the authors' tools write it; holds no frames."""
 IMPORT_NOTE = "imported.json"
 """In a record that ``medcli import`` made: from which file, and how."""
 TRACKING_FILES = ("tracking.csv", "sweepProcessedAndOptimized.csv", "sweepInitial.csv", HIP_TRACKING)
@@ -56,7 +58,7 @@ _MASK_ENDINGS = {
 _SPECIMEN = re.compile(r"^(?:cadaver|specimen)[_-]?(\d+)(?:[_-](.+))?$", re.IGNORECASE)
 _RECORD = re.compile(r"^record[_-]?(\d+)", re.IGNORECASE)
 _TIMESTAMPED = re.compile(r"^(\d+)(\D.*)?$")
-_NOT_SEARCHED = frozenset({"CT_bone_segmentations", "pretrained_model"})
+_NOT_SEARCHED = frozenset({"CT_bone_segmentations", "pretrained_model", RECONSTRUCTIONS})
 _DEEPEST = 8
 
 

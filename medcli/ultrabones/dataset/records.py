@@ -137,6 +137,18 @@ def read_poses(sweep: Sweep, kind: str | None = None) -> Poses:
     return Poses(chosen, np.ascontiguousarray(numbers[:, :6]), numbers[:, 6])
 
 
+def contradicting_timestamps(sweep: Sweep) -> list[int]:
+    """Timestamps of a sweep's images that several rows of its tracking table give different tracked poses.
+
+    Raises:
+        DataError: see :func:`read_poses`.
+    """
+    table = read_tracking(sweep.folder, spacing_mm=sweep.probe.spacing_mm)
+    different = table[["timestamp", *POSE_COLUMNS]].drop_duplicates()["timestamp"]
+    repeated = set(different[different.duplicated()].tolist())
+    return sorted(repeated & set(sweep.timestamps))
+
+
 def _as_sweeps(frames: pd.DataFrame, probe: Probe | None) -> Iterator[Sweep]:
     from medcli.ultrabones.dataset.frame_index import positions_by_record
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from medcli.core.errors import MedcliError, UsageError
+from medcli.core.errors import MedcliError, UsageError, quantity
 from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress, record_part
@@ -18,8 +19,15 @@ from medcli.core.run_records.options import note_path
 from medcli.ultrabones.dataset.folder_layout import mask_name
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.publication import about_records
-from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
-from medcli.ultrabones.dataset.tracking_table import has_optimized_poses
+from medcli.ultrabones.dataset.records import (
+    INITIAL,
+    OPTIMIZED,
+    Sweep,
+    contradicting_timestamps,
+    find_sweeps,
+    read_poses,
+)
+from medcli.ultrabones.dataset.tracking_table import has_optimized_poses, tracking_file
 from medcli.ultrabones.geometry.bone_meshes import for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.labelling.label_origin import STAMP
@@ -37,6 +45,8 @@ from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refine_record import plan_refinement, refine_sweep
 from medcli.ultrabones.pose_refinement.refinement_report import FRAMES, SWEEP
 from medcli.ultrabones.pose_refinement.refinement_summary import SweepRefinement, shared_constant
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class LabelledRecord:
         visible_share: label pixels that the probe can see over all label pixels.
         refinement: None when the poses were not refined.
         probe: whose calibration was used: the name of a preset, or a file.
+        contradicting: timestamps that several rows of the tracking table give different poses; the first row counts.
     """
 
     name: str
@@ -108,6 +119,7 @@ class LabelledRecord:
     visible_share: float = 0.0
     refinement: SweepRefinement | None = None
     probe: str = ULTRABONES100K.name
+    contradicting: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +143,7 @@ class LabelResult:
         constants: dict[str, list[tuple[float, ...]]] = {}
         for record in self.records:
             if record.refinement:
-                constants.setdefault(record.name.split()[0], []).append(record.refinement.constant)
+                constants.setdefault(record.name.split()[0], []).append(record.refinement.validated_constant)
         sentences = [(specimen, shared_constant(found)) for specimen, found in constants.items()]
         return [f"{specimen}: {sentence}" for specimen, sentence in sentences if sentence]
 
@@ -192,8 +204,9 @@ def label_ultrabones(
 def _label_record(
     sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings, workers: int, progress: Progress
 ) -> tuple[LabelledRecord, list[str]]:
+    contradicting = _warn_of_contradictions(sweep)
     if settings.dry_run:
-        return _plan(sweep, surfaces, settings), []
+        return replace(_plan(sweep, surfaces, settings), contradicting=contradicting), []
     _require_writable(sweep.folder)
     refinement, rules = None, rules_of(settings.kind, settings.visible_rule)
     if settings.refine:
@@ -210,7 +223,22 @@ def _label_record(
     failures = list(dict.fromkeys(label.failure for label in labels if label.failure))
     if refinement is not None:
         failures = list(dict.fromkeys([*refinement.failures, *failures]))
-    return _summary(sweep, poses.kind, surfaces, labels, refinement), failures
+    return replace(_summary(sweep, poses.kind, surfaces, labels, refinement), contradicting=contradicting), failures
+
+
+def _warn_of_contradictions(sweep: Sweep) -> int:
+    """How many timestamps have several poses, after a warning that names the first."""
+    found = contradicting_timestamps(sweep)
+    if found:
+        several = quantity(len(found), "timestamp has", "timestamps have")
+        logger.warning(
+            "%s: %s rows with different poses in %s, such as %d; of each the first row counts",
+            sweep.name,
+            several,
+            tracking_file(sweep.folder),
+            found[0],
+        )
+    return len(found)
 
 
 def _require_writable(folder: Path) -> None:

@@ -38,6 +38,9 @@ class ImportedRecord:
         invalid, not_rigid, without_image: frames that were skipped: no valid transform, no rigid one, no valid image.
         shifted: timestamps that were moved by a millisecond or more, since two frames had the same one.
         numbered: the file has no timestamps: frames are numbered.
+        without_time: frames that were skipped, since they alone have no timestamp.
+        descending: how often the time runs back; rows are in the order of time.
+        advanced_s: seconds added to every timestamp, since some are negative.
         orientation: of the images in the file; they are written as MF.
         rows, columns: of the images as written.
     """
@@ -56,6 +59,9 @@ class ImportedRecord:
     orientation: str
     rows: int
     columns: int
+    without_time: int = 0
+    descending: int = 0
+    advanced_s: float = 0.0
     schema: str = "medcli.import-plus.v1"
 
 
@@ -126,6 +132,9 @@ def import_plus(
         orientation=frames.orientation,
         rows=rows,
         columns=columns,
+        without_time=frames.without_time,
+        descending=frames.descending,
+        advanced_s=frames.advanced_s,
     )
     with replacing_folder(out) as part:
         _write_frames(image, frames, part / IMAGE_FOLDER, progress)
@@ -147,12 +156,13 @@ def _write_frames(image: MetaImage, frames: TrackedFrames, folder: Path, progres
 
 
 def _tracking_text(frames: TrackedFrames, spacing_mm: float | None) -> str:
-    poses = frames.poses[frames.usable]
+    order = np.argsort(frames.timestamps[frames.usable])
+    poses = frames.poses[frames.usable][order]
     numbers = np.concatenate([poses[:, :3, 3], _angles_deg(poses[:, :3, :3])], axis=1)
     size = {} if spacing_mm is None else {SPACING: repr(spacing_mm)}
     rows = [
         {"timestamp": int(stamp), **size, **dict(zip(POSE_COLUMNS, map(repr, pose), strict=True))}
-        for stamp, pose in zip(frames.timestamps[frames.usable], numbers.tolist(), strict=True)
+        for stamp, pose in zip(frames.timestamps[frames.usable][order], numbers.tolist(), strict=True)
     ]
     return csv_text(rows, ["timestamp", *size, *POSE_COLUMNS])
 

@@ -37,13 +37,16 @@ class TrackedFrames:
 
     Attributes:
         transform: which transforms are the poses, such as ``ProbeToReference``, and how they were found.
-        timestamps: (frames,), milliseconds, ascending and different.
+        timestamps: (frames,), milliseconds, different, from 0 on; meaningless where a frame cannot be used.
         poses: (frames, 4, 4), NaN where a frame cannot be used.
         invalid: frames whose transform the tracker marked as invalid, or that have none.
         not_rigid: frames whose transform is no rigid motion.
         without_image: frames whose image is marked as invalid.
         shifted: timestamps that were moved, since two frames had the same one.
         numbered: there are no timestamps: frames are numbered.
+        without_time: usable frames left out, since they alone have no timestamp.
+        descending: how often the time runs back from a frame to the next.
+        advanced_s: seconds added to every timestamp, since the first is negative.
         orientation: of the image in the file: ``MF`` and the like.
     """
 
@@ -56,6 +59,9 @@ class TrackedFrames:
     shifted: int
     numbered: bool
     orientation: str
+    without_time: int = 0
+    descending: int = 0
+    advanced_s: float = 0.0
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -102,7 +108,14 @@ def read_tracked_frames(image: MetaImage, transform: str | None = None) -> Track
             "write the transforms in millimetres, as PLUS does",
         )
     poses[~(rigid & shown)] = np.nan
-    timestamps, shifted, numbered = _timestamps(frames)
+    usable = rigid & shown
+    seconds = np.array([_seconds(fields.get("Timestamp", "")) for fields in frames])
+    numbered = bool(np.isnan(seconds[usable]).all())
+    if numbered:
+        seconds = np.arange(len(frames)) / 1000.0
+    timed = ~np.isnan(seconds)
+    poses[~timed] = np.nan
+    timestamps, shifted, advanced_s = _timestamps(seconds)
     return TrackedFrames(
         transform=name,
         timestamps=timestamps,
@@ -113,6 +126,9 @@ def read_tracked_frames(image: MetaImage, transform: str | None = None) -> Track
         shifted=shifted,
         numbered=numbered,
         orientation=orientation,
+        without_time=int((usable & ~timed).sum()),
+        descending=int((np.diff(seconds[timed]) < 0).sum()),
+        advanced_s=advanced_s,
     )
 
 
@@ -236,19 +252,18 @@ def _is_rigid(pose: NDArray[np.float64]) -> bool:
     )
 
 
-def _timestamps(frames: list[dict[str, str]]) -> tuple[NDArray[np.int64], int, bool]:
-    """Milliseconds, ascending and different; how many were moved for that; and whether there are none at all."""
-    stamps: list[int] = []
-    shifted = 0
-    seconds = [_seconds(fields.get("Timestamp", "")) for fields in frames]
-    if any(math.isnan(value) for value in seconds):
-        return np.arange(len(frames), dtype=np.int64), 0, True
-    for value in seconds:
-        stamp = round(1000 * value)
-        if stamps and stamp <= stamps[-1]:
-            stamp, shifted = stamps[-1] + 1, shifted + 1
-        stamps.append(stamp)
-    return np.array(stamps, np.int64), shifted, False
+def _timestamps(seconds: NDArray[np.float64]) -> tuple[NDArray[np.int64], int, float]:
+    """Milliseconds in the order of time, different and none negative; how many were moved by a millisecond or more,
+    since two frames had the same one; and the seconds that all were moved by. Frames without a time get -1."""
+    timed = np.flatnonzero(~np.isnan(seconds))
+    advanced_s = max(0.0, -float(seconds[timed].min()))
+    stamps, last, shifted = np.full(len(seconds), -1, np.int64), -1, 0
+    for frame in timed[np.argsort(seconds[timed], kind="stable")]:
+        stamp = round(1000 * float(seconds[frame] + advanced_s))
+        if stamp <= last:
+            stamp, shifted = last + 1, shifted + 1
+        stamps[frame] = last = stamp
+    return stamps, shifted, advanced_s
 
 
 def _seconds(text: str) -> float:
@@ -256,4 +271,4 @@ def _seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         return math.nan
-    return value if 0 <= value < 1e12 else math.nan
+    return value if abs(value) < 1e12 else math.nan

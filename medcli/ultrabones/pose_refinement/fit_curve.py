@@ -22,6 +22,10 @@ STIFFNESS_S = (0.25, 0.5, 1.0, 2.0)
 USUAL_STIFFNESS_S = 1.0
 """Taken where there are too few frames for it."""
 BLOCK = 5
+LEAST_BETTER = 0.5
+"""Share of the held-out frames that must gain: a curve that few frames carry is not the probe's motion."""
+NO_GAIN = "no gain in held-out frames"
+FEW_GAIN = "fewer than half of the held-out frames gain"
 FOLDS = 3
 REST = 0.1
 """Cost of a correction of 1 mm or 1 degree in one component, in units of twice a frame's data term."""
@@ -78,6 +82,16 @@ class Validation:
     def gain(self) -> float:
         """The held-out gain of the one chosen."""
         return self.gains[self.stiffness_s]
+
+    @property
+    def objection(self) -> str:
+        """Why the curve is not accepted; empty if it is."""
+        return objection_to(self.gain, self.better)
+
+
+def objection_to(gain: float, better: float) -> str:
+    """Why a curve with this held-out gain, and this share of frames that gained, is not accepted; empty if it is."""
+    return NO_GAIN if gain <= 1.0 else FEW_GAIN if better < LEAST_BETTER else ""
 
 
 def choose_stiffness(

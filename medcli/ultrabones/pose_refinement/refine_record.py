@@ -130,6 +130,8 @@ def refine_sweep(
             found_checks = [check(sweep, compared, surfaces, workers) for check in (check_echoes, check_predictions)]
         checks = tuple(check for check in found_checks if check is not None)
     result = summarise_refinement(sweep, poses, done, len(todo), failures, way, curve, checks)
+    if result.doubt:
+        logger.warning("%s: %s", sweep.name, result.doubt)
     if not earlier or todo:
         write_summary(sweep.folder, made_from, result, curve)
     return result

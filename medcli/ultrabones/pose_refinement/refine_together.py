@@ -40,7 +40,6 @@ from medcli.ultrabones.pose_refinement.sweep_objective import SweepPixels, publi
 logger = logging.getLogger(__name__)
 SUPPORT_S = 0.5
 """A frame that is left alone takes the curve's value if refined ones lie this near before and after it."""
-NO_GAIN = "no gain in held-out frames"
 _DOTS = 40
 """Frames whose own optimum is computed for comparison, at most."""
 
@@ -123,13 +122,14 @@ def refine_together(
             dots,
             problem.basis.pieces,
         )
-    helpful = curve is not None and (validation is None or validation.gain > 1.0)
+    objection = validation.objection if validation else ""
+    helpful = curve is not None and not objection
     support = _supported(problem.basis, shown)
 
     def judge(k: int) -> Row:
         frame = seen[k].frame
         moved = problem.tracked[k] + np.array(curve.delta[k]) if curve else problem.tracked[k]
-        one = seen[k] if helpful or seen[k].reason else replace(seen[k], reason=NO_GAIN)
+        one = seen[k] if helpful or seen[k].reason else replace(seen[k], reason=objection)
         found = _judged(sweep, poses, one, moved, surfaces, helpful and bool(support[k]))
         status = KEPT if np.array_equal(found.pose, problem.tracked[k]) else REFINED if shown[k] else FILLED
         return as_row(found, problem.tracked[k], settings.bound, keys[frame], status)

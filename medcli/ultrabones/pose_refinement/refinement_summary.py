@@ -16,7 +16,8 @@ from medcli.core.json_text import read_object, to_plain
 from medcli.ultrabones.dataset.records import Poses, Sweep
 from medcli.ultrabones.pose_refinement.correction_curve import split_at_gaps
 from medcli.ultrabones.pose_refinement.echo_distance import REACH_MM, SurfaceCheck
-from medcli.ultrabones.pose_refinement.refine_together import NO_GAIN, SweepCurve
+from medcli.ultrabones.pose_refinement.fit_curve import objection_to
+from medcli.ultrabones.pose_refinement.refine_together import SweepCurve
 from medcli.ultrabones.pose_refinement.refinement_report import (
     AT_BOUND,
     DARKER,
@@ -60,6 +61,7 @@ class SweepRefinement:
         stiffness_s: of the curve.
         constant: (6,), mean correction of the record, millimetres and degrees; empty for ``frames``.
         checks: distances of echoes and predictions to the mesh at the tracked and at the refined poses.
+        doubt: the question whether the mesh is of another leg; empty where it fits the images.
     """
 
     refined: int = 0
@@ -83,6 +85,17 @@ class SweepRefinement:
     stiffness_s: float = math.nan
     constant: tuple[float, ...] = ()
     checks: tuple[SurfaceCheck, ...] = ()
+    doubt: str = ""
+
+    @property
+    def objection(self) -> str:
+        """Why the curve was not accepted; empty if it was, or was not validated."""
+        return objection_to(self.held_out_gain, self.held_out_better) if self.way == SWEEP else ""
+
+    @property
+    def validated_constant(self) -> tuple[float, ...]:
+        """The constant part of a curve that held-out frames speak for; else empty."""
+        return self.constant if math.isfinite(self.held_out_gain) and not self.objection else ()
 
 
 def summarise_refinement(
@@ -127,6 +140,7 @@ def summarise_refinement(
         stiffness_s=_float(curve.get("stiffness_s")),
         constant=tuple(map(float, constant)) if isinstance(constant, (list, tuple)) else (),
         checks=tuple(checks),
+        doubt=doubt_of(checks),
     )
 
 
@@ -193,9 +207,8 @@ def remarks_on(found: SweepRefinement, rows: Sequence[Row] = ()) -> list[str]:
     lines = []
     for check in found.checks:
         lines.append(describe_check(check))
-    doubtful = [check for check in found.checks if check.doubtful]
-    if doubtful:
-        lines.insert(0, doubt(doubtful[0]))
+    if question := doubt_of(found.checks):
+        lines.insert(0, question)
     if found.way == SWEEP:
         lines += _curve_remarks(found)
     if found.refined:
@@ -213,13 +226,13 @@ def _curve_remarks(found: SweepRefinement) -> list[str]:
         lines.append(
             f"held-out frames gain {found.held_out_gain:.3f} times, {better} (stiffness {found.stiffness_s:g} s)"
         )
-        if found.held_out_gain <= 1:
-            lines.append(f"{NO_GAIN}: the poses stay as tracked")
+        if found.objection:
+            lines.append(f"{found.objection}: the poses stay as tracked")
     elif found.refined:
         lines.append("too few frames for cross-validation: a usual stiffness, gain not checked on held-out frames")
     if found.from_neighbours:
         lines.append(f"{quantity(found.from_neighbours, 'frame')} without bright bone moved as their neighbours")
-    if found.constant:
+    if found.constant and not found.objection:
         x, y, z, a, b, c = found.constant
         lines.append(f"constant part {x:+.2f} {y:+.2f} {z:+.2f} mm, {a:+.2f} {b:+.2f} {c:+.2f} deg")
     return lines
@@ -232,6 +245,11 @@ def describe_check(check: SurfaceCheck) -> str:
     median = " to ".join(f"{value:.2f}" for value in check.median_mm)
     within = " to ".join(f"{100 * value:.0f}" for value in check.within_1_mm)
     return f"{check.source} to mesh: median {median} mm, {within} % within 1 mm"
+
+
+def doubt_of(checks: Sequence[SurfaceCheck]) -> str:
+    """The sentence about a mesh that does not fit the images; empty where it does."""
+    return next((doubt(check) for check in checks if check.doubtful), "")
 
 
 def doubt(check: SurfaceCheck) -> str:

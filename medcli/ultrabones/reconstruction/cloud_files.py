@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, quantity
-from medcli.core.files import make_output_folder
+from medcli.core.errors import DataError, UsageError, quantity
+from medcli.core.files import make_output_folder, write_json
+from medcli.core.json_text import read_object
+from medcli.core.made_with import differences, reject_other_options
 from medcli.core.mesh import write_stl
-from medcli.ultrabones.dataset.folder_layout import specimen_folder
+from medcli.ultrabones.dataset.folder_layout import RECONSTRUCTIONS, specimen_folder
 from medcli.ultrabones.dataset.records import OPTIMIZED, Sweep
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.reconstruction.bone_shell import make_shell, measure_shell
@@ -24,6 +26,8 @@ from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary, write_
 from medcli.ultrabones.reconstruction.settings import Reconstruction, ReconstructSettings
 
 AUTHORS = "authors"
+CONTENTS = "authors-layout.json"
+"""Beside the folders of specimens: with which mask and cleaning each cloud in the authors' layout was made."""
 logger = logging.getLogger(__name__)
 
 
@@ -65,7 +69,32 @@ def authors_file(sweep: Sweep, poses: str, is_cleaned: bool) -> str:
     specimen = specimen_folder(sweep.folder)
     parts = [sweep.name.replace(" ", "_")] if specimen is None else _below(sweep, specimen)
     name = f"reconstruction_pcd{'_filtered' if is_cleaned else ''}{'_optimizedPose' if poses == OPTIMIZED else ''}.xyz"
-    return "/".join([*([] if specimen is None else [specimen.name]), "3D_reconstructions", *parts, name])
+    return "/".join([*([] if specimen is None else [specimen.name]), RECONSTRUCTIONS, *parts, name])
+
+
+def refuse_other_cloud(out: Path, sweep: Sweep, poses: str, settings: ReconstructSettings) -> None:
+    """Make sure that a file of the authors' layout, whose name says little, is not another cloud's.
+
+    Raises:
+        UsageError: it was made with another mask or cleaning, or not by this command.
+    """
+    if settings.layout != AUTHORS or settings.overwrite:
+        return
+    name, now = authors_file(sweep, poses, _is_cleaned(settings)), _what_is_in(settings)
+    before = read_object(out / CONTENTS).get(name)
+    remedy = "--overwrite replaces it; or name another --out"
+    if isinstance(before, dict):
+        reject_other_options(out / name, differences(before, now), remedy)
+    elif (out / name).exists():
+        raise UsageError(f"{out / name} is there, and {out / CONTENTS} does not say what it was made from", remedy)
+
+
+def _what_is_in(settings: ReconstructSettings) -> dict[str, object]:
+    return {"mask": settings.mask, **vars(settings.cleaning)}
+
+
+def _is_cleaned(settings: ReconstructSettings) -> bool:
+    return settings.cleaning.drops_points or settings.cleaning.voxel_mm > 0
 
 
 def refuse_equal_names(sweeps: Sequence[Sweep]) -> None:
@@ -106,8 +135,9 @@ def write_record(
     write_ply(out / f"{stem}.ply", points, distances, colours, normals if settings.normals else None)
     files = [f"{stem}.ply", f"{stem}.xyz", f"{stem}.png"]
     if settings.layout == AUTHORS:
-        files[1] = authors_file(sweep, record.poses, cleaning.drops_points or cleaning.voxel_mm > 0)
+        files[1] = authors_file(sweep, record.poses, _is_cleaned(settings))
         make_output_folder((out / files[1]).parent)
+        write_json(out / CONTENTS, {**read_object(out / CONTENTS), files[1]: _what_is_in(settings)})
     write_xyz(out / files[1], points)
     title = (
         f"{record.name}, {record.mask}, {record.poses} poses: {quantity(record.points, 'point')}, "

@@ -26,10 +26,16 @@ from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.labelling.label_origin import poses_of_masks, stamp_of_probe
 from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck, check_echoes
-from medcli.ultrabones.pose_refinement.refinement_summary import read_checks
+from medcli.ultrabones.pose_refinement.refinement_summary import doubt_of, read_checks
 from medcli.ultrabones.reconstruction.bone_shell import ShellFit
 from medcli.ultrabones.reconstruction.cleaning_options import check_cleaning, check_surface_extra
-from medcli.ultrabones.reconstruction.cloud_files import Cloud, record_stem, refuse_equal_names, write_record
+from medcli.ultrabones.reconstruction.cloud_files import (
+    Cloud,
+    record_stem,
+    refuse_equal_names,
+    refuse_other_cloud,
+    write_record,
+)
 from medcli.ultrabones.reconstruction.mask_points import MASKS, masks_of, project_masks
 from medcli.ultrabones.reconstruction.point_cloud import (
     DistanceSummary,
@@ -60,7 +66,8 @@ def reconstruct_ultrabones(
 
     Raises:
         DataError: no frames, two records of one name, or no record could be rebuilt (the first reason).
-        UsageError: numbers of the cleaning that cannot be meant.
+        UsageError: numbers of the cleaning that cannot be meant, or a cloud in the authors' layout that was made with
+            another mask or cleaning is there and ``overwrite`` is off.
     """
     check_cleaning(settings.cleaning)
     check_surface_extra(settings.surface)
@@ -75,7 +82,10 @@ def reconstruct_ultrabones(
 
     def rebuild_part(sweep: Sweep, surfaces: list[Surface]) -> tuple[Reconstruction, list[str]]:
         with record_part(advance, sweep.tracked, f"measure and draw {sweep.name}") as part:
-            return rebuild(sweep, surfaces, progress=part)
+            record, failures = rebuild(sweep, surfaces, progress=part)
+        if record.doubt:
+            logger.warning("%s: %s", record.name, record.doubt)
+        return record, failures
 
     shown = SILENT if settings.dry_run else progress
     try:
@@ -98,6 +108,7 @@ def _rebuild(
     masks = _find_masks(sweep, settings.mask)
     poses = poses_of_masks(sweep, settings.mask, settings.poses)
     stem = record_stem(sweep, poses.kind, settings)
+    refuse_other_cloud(out, sweep, poses.kind, settings)
     if settings.dry_run:
         plan = Reconstruction(
             sweep.name, settings.mask, poses.kind, len(masks), 0, 0, 0, None, None, {}, (), probe=sweep.probe.name
@@ -127,7 +138,8 @@ def _rebuild(
         seen={surface.name: seen_share(surface, points, seed=settings.seed, workers=workers) for surface in surfaces},
         files=(),
         probe=sweep.probe.name,
-        echoes=_check_echoes(sweep, poses, surfaces, workers),
+        echoes=(echoes := _check_echoes(sweep, poses, surfaces, workers)),
+        doubt=doubt_of([echoes] if echoes else []),
     )
     if len(points):
         cloud = Cloud(points, distances, np.array(towards), frames)
@@ -180,6 +192,7 @@ def _read_earlier(out: Path, stem: str, made_from: str) -> Reconstruction | None
             shell = ShellFit(**{**shell, **fits})
         echoes = next(iter(read_checks({"checks": [values["echoes"]] if values.get("echoes") else []})), None)
         changed = {**read, "surface": shell, "files": tuple(values["files"]), "echoes": echoes}
+        changed["doubt"] = doubt_of([echoes] if echoes else [])
         record = Reconstruction(**{**values, **changed})
     except (KeyError, TypeError):
         return None

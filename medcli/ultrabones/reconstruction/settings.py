@@ -74,6 +74,7 @@ class Reconstruction:
         probe: whose calibration was used: the name of a preset, or a file.
         echoes: distances of the images' echoes to the meshes, which need no label: at the tracked poses, and at those
             used if they are others.
+        doubt: the question whether the meshes are of another leg; empty where they fit the images.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Reconstruction:
     surface: ShellFit | None = None
     probe: str = ULTRABONES100K.name
     echoes: SurfaceCheck | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,27 @@
-"""The meshes in a folder that a cloud is registered to."""
+"""The files of a registration: the meshes in a folder that a cloud is registered to, and what is written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError
 from medcli.ultrabones.dataset.mesh_files import MERGED, MESH_FOLDER
+
+
+def written_files(out: Path) -> tuple[Path, ...]:
+    """The JSON file, the matrix, the registered cloud and the figure."""
+    return tuple(out.with_suffix(suffix) for suffix in (".json", ".txt", ".ply", ".png"))
+
+
+def check_outputs(out: Path, cloud: Path, init: Path | None = None) -> None:
+    """Make sure that nothing written is what is read.
+
+    Raises:
+        UsageError: it is.
+    """
+    for source in (cloud, *([init] if init else [])):
+        if same := next((path for path in written_files(out) if path.resolve() == source.resolve()), None):
+            raise UsageError(f"--out {out} would replace the input {source} by {same.name}", "name another --out")
 
 
 def meshes_in(folder: Path) -> list[Path]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import quantity
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.json_text import read_object, to_plain
-from medcli.core.made_with import fingerprint
+from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.progress import activity
 from medcli.core.rigid_transforms import transform_points
 from medcli.core.run_provenance import note_run
@@ -24,7 +24,7 @@ from medcli.ultrabones.reconstruction.figure import distance_colours, draw_cloud
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary, surface_distances, write_ply
 from medcli.ultrabones.registration.cloud_input import read_cloud, read_matrix
 from medcli.ultrabones.registration.determined_directions import Determination, Direction
-from medcli.ultrabones.registration.mesh_folder import meshes_in
+from medcli.ultrabones.registration.mesh_folder import check_outputs, meshes_in, written_files
 from medcli.ultrabones.registration.register_cloud import BoneRegistration, RunnerUp, measured_part, register_cloud
 from medcli.ultrabones.registration.surface_samples import BoneTarget
 from medcli.ultrabones.registration.verdict import FAILED, WITHIN_MM
@@ -71,7 +71,10 @@ def register_bone(
 
     Raises:
         DataError: cloud, meshes or start cannot be used; says why.
+        UsageError: a file to write is an input, or is there, made from something else or by something else, and
+            ``overwrite`` is off.
     """
+    check_outputs(out, cloud, init)
     paths = meshes_in(meshes)
     with activity("reading the cloud and the meshes"):
         start = read_matrix(init) if init else None
@@ -80,7 +83,9 @@ def register_bone(
     made_from = fingerprint(
         points.points.tobytes(), digest(surfaces), repr((seed, None if start is None else start.tolist()))
     )
-    files = tuple(out.with_suffix(suffix).name for suffix in (".json", ".txt", ".ply", ".png"))
+    files = tuple(path.name for path in written_files(out))
+    if not overwrite:
+        _refuse_others(out, made_from, {"cloud": str(cloud), "init": init and str(init), "seed": seed})
     earlier = None if overwrite else _read_earlier(out, made_from, files)
     if earlier is None:
         with activity("preparing the bones"):
@@ -123,6 +128,19 @@ def _write(
     rows = [" ".join(f"{value:.10f}" for value in row) for row in registration.transform]
     write_text(out.with_suffix(".txt"), "\n".join(rows) + "\n")
     write_json(out.with_suffix(".json"), {**to_plain(result), "made_from": made_from})  # last
+
+
+def _refuse_others(out: Path, made_from: str, settings: Mapping[str, object]) -> None:
+    """Raise :class:`UsageError` where files are there that a run from the same things did not write."""
+    stored = read_object(out)
+    there = [path for path in written_files(out) if path.exists()]
+    if not there or stored.get("made_from") == made_from:
+        return
+    remedy = "--overwrite replaces it; or name another --out"
+    if "made_from" not in stored:
+        raise UsageError(f"{there[0]} is there and not by a finished medcli register bone", remedy)
+    changed = differences(stored, settings) or ["the contents of the cloud, the start or the meshes differ"]
+    reject_other_options(out, changed, remedy)
 
 
 def _read_earlier(out: Path, made_from: str, files: tuple[str, ...]) -> BoneRegistration | None:

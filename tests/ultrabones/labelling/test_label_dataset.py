@@ -269,7 +269,20 @@ def test_labels_by_another_visible_rule_are_told_apart(root: Path, medcli: Calla
     refused = medcli("label", "ultrabones", "--root", root, "--visible-rule", "echo")
     assert (refused.code, contents(root)) == (3, labels)
     assert "visible_rule was first-run, is echo" in refused.err
-    assert medcli("label", "ultrabones", "--root", root, "--visible-rule", "echo", "--kind", "full").code == 0
+    table = root / RECORD / "tracking.csv"
+    rows = table.read_text().splitlines()
+    other = ",".join([*rows[2].split(",")[:-1], "1.5"])
+    stamp = rows[0].split(",").index("timestamp")
+    table.write_text("\n".join([*rows, rows[1], other]) + "\n")
+    ran = medcli(
+        "label", "ultrabones", "--root", root, "--visible-rule", "echo", "--kind", "full", "--bound", 2, "--json"
+    )
+    assert ran.code == 0
+    said = " ".join(ran.err.split())
+    assert "--bound has no effect without --refine" in said
+    assert "--visible-rule has no effect with --kind full" in said
+    assert f"such as {rows[2].split(',')[stamp]}; of each the first row counts" in said
+    assert next(record["contradicting"] for record in json.loads(ran.out)["records"]) == 1
     done = label_ultrabones(root, settings=LabelSettings(visible_rule="echo", overwrite=True, overlay=True))
     now = json.loads(next(root.rglob("labels.json")).read_text())
     assert (now["Labels"]["visible_rule"], now["Overlays"]["visible_rule"]) == ("echo", "echo")

@@ -290,3 +290,17 @@ def test_colour_and_missing_times(tmp_path: Path) -> None:
     )
     assert done.numbered
     assert np.array_equal(read_grey(tmp_path / PLACE / "UltrasoundImages/3.png"), IMAGES[3])
+
+
+def test_times_that_run_back_are_sorted_and_odd_ones_cost_one_frame(tmp_path: Path, medcli: Callable[..., Ran]) -> None:
+    fields = [values | {"Timestamp": stamp} for values, stamp in zip(FIELDS, ("0.5", "nan", "0.2", "-1"), strict=True)]
+    file = write_sequence(tmp_path / "a.mha", IMAGES, fields)
+    ran = medcli("import", "plus", file, "--out", tmp_path / PLACE)
+    assert "1 with no timestamp" in ran.out
+    assert "run back 2 times: the record is in the order of time; some are negative: 1 s were added" in " ".join(
+        ran.out.split()
+    )
+    table = pd.read_csv(tmp_path / PLACE / "tracking.csv")
+    assert table["timestamp"].tolist() == [0, 1200, 1500]
+    assert np.allclose(probe_to_ct(table[list(POSE_COLUMNS)].to_numpy()), POSES[[3, 2, 0]], atol=1e-9)
+    assert np.array_equal(read_grey(tmp_path / PLACE / "UltrasoundImages/1200.png"), IMAGES[2])

@@ -21,10 +21,13 @@ from medcli.synthetic.ultrasound.dataset import Leg, SweepSettings, make_ultrabo
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import load_surfaces
 from medcli.ultrabones.geometry.image_to_ct import image_to_ct
-from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
+from medcli.ultrabones.labelling.label_dataset import LabelledRecord, LabelResult, LabelSettings, label_ultrabones
+from medcli.ultrabones.pose_refinement import refine_together
+from medcli.ultrabones.pose_refinement.fit_curve import Validation
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.pose_refinement.refine_record import refine_sweep
 from medcli.ultrabones.pose_refinement.refinement_summary import SweepRefinement, remarks_on, shared_constant
+from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
 from tests.conftest import MadeOnce, Ran
 
 RECORD = Path("specimen01/ultrasound_records/fibula/record01")
@@ -190,7 +193,7 @@ def test_unordered_and_repeated_rows_of_the_table_change_nothing(root: Path) -> 
     assert np.array_equal(read_poses(find_sweeps(root)[0], OPTIMIZED).pose, wanted)
 
 
-def test_the_mesh_of_the_other_leg_is_found_out(root: Path) -> None:
+def test_the_mesh_of_the_other_leg_is_found_out(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for image in find_sweeps(root)[0].images[10:]:
         Path(image).unlink()
     place = Leg.make(1, 1).to_ct
@@ -200,6 +203,18 @@ def test_the_mesh_of_the_other_leg_is_found_out(root: Path) -> None:
     write_stl(mirrored, path)
     found = refine(root)
     assert (found.refined, found.kept) == (0, 10)
+    assert "is it the mesh of this leg" in found.doubt
+    assert f"specimen01 fibula record01: {found.doubt}" in caplog.messages
+    caplog.clear()
+    image = Path(find_sweeps(root)[0].images[0])
+    mask = np.zeros(read_grey(image).shape, np.uint8)
+    mask[40:42, 40:80] = 255
+    (root / RECORD / "Labels_full").mkdir(exist_ok=True)
+    write_image(root / RECORD / "Labels_full" / f"{image.stem}_label.png", mask)
+    settings = ReconstructSettings("Labels_full", "initial", meshes=path.parent)
+    (rebuilt,) = reconstruct_ultrabones(root, tmp_path / "out", settings=settings).records
+    assert f"{rebuilt.name}: {rebuilt.doubt}" in caplog.messages
+    assert "is it the mesh of this leg" in rebuilt.doubt
     lines = remarks_on(found)
     assert "is it the mesh of this leg, not of the other one?" in lines[0]
     with pytest.raises(DataError, match="no frame of specimen01 fibula record01 meets a mesh") as raised:
@@ -233,3 +248,24 @@ def test_a_constant_part_that_records_share_is_worth_a_sentence() -> None:
     alike = [(0.5, 0.0, 0.3, 0.0, 0.02, 0.0), (0.4, 0.1, 0.35, -0.3, 0.0, 0.0)]
     assert "alike in 2 records (x +0.45 mm, z +0.32 mm)" in shared_constant(alike)
     assert shared_constant([alike[0], (-0.5, 0.0, -0.3, 0.0, 0.02, 0.0), ()]) == ""
+
+
+def test_a_curve_that_few_held_out_frames_speak_for_is_not_taken(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for image in find_sweeps(root)[0].images[5:]:
+        Path(image).unlink()
+    few = Validation(2.0, {2.0: 1.3}, 0.25)
+    monkeypatch.setattr(refine_together, "choose_stiffness", lambda *_, **__: few)
+    found = refine(root)
+    assert (found.refined, found.kept) == (0, 5)
+    rows = pd.read_csv(root / RECORD / "refinement.csv")
+    assert set(rows["reason"]) == {"fewer than half of the held-out frames gain"}
+    text = " ".join(remarks_on(found))
+    assert "fewer than half of the held-out frames gain: the poses stay as tracked" in text
+    assert "constant part" not in text
+
+    def said(better: float, gain: float = 1.3) -> list[str]:
+        one = SweepRefinement(way="sweep", held_out_gain=gain, held_out_better=better, constant=(0.5,) * 6)
+        records = [LabelledRecord("specimen01 tibia record01", root, (), "optimized", 5, 0, refinement=one)] * 2
+        return LabelResult(root, "full", False, 5, 0, 0, 0, tuple(records)).shared_corrections
+
+    assert [len(said(0.5)), said(0.25), said(np.nan, np.nan)] == [1, [], []]

@@ -18,6 +18,7 @@ from medcli.core.mesh import read_stl
 from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.report.labels_and_bones import made_of_points
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.dataset.folder_layout import find_records
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
@@ -344,6 +345,15 @@ def test_cleaning_normals_surface_and_the_authors_path(root: Path, tmp_path: Pat
     again = medcli(*words, "--json")
     assert json.loads(again.out)["records"][0]["surface"] == saved["surface"]
     assert all(path.stat().st_mtime_ns == time for path, time in before.items() if stem in path.name)
+    for other, reason in ((("--radius-mm", 9), "radius_mm was 8"), (("--mask", "Labels"), "mask was Labels_full, is")):
+        ran = medcli(*words, *other)
+        assert (ran.code, reason in ran.err) == (2, True), ran.err
+    assert (out / cloud_file).stat().st_mtime_ns == before[out / cloud_file]
+    assert len({record.path for record in find_records(root)}) == len(
+        {record.path for record in find_records(out.parent)}
+    )
+    assert medcli(*words, "--radius-mm", 9, "--overwrite").code == 0
+    assert medcli(*words).code == 2  # "up to date" would be the other cloud
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,19 @@ def test_files_report_and_a_second_run(
     monkeypatch.setattr(module, "register_cloud", None)  # the second run must not compute
     again = medcli(*words, "--out", out, "--json")
     assert json.loads(again.out)["registration"] == stored["registration"]
+    others = tmp_path / "other.xyz"
+    write_xyz(others, np.loadtxt(scanned / "cloud.xyz")[:2000])
+    (tmp_path / "cloud.ply").write_text("ply")
+    (tmp_path / "n.txt").write_text("mine")
+    for cloud, target, reason in (
+        (others, out, "cloud was"),
+        (tmp_path / "cloud.ply", tmp_path / "cloud.json", "would replace the input"),
+        (others, tmp_path / "n.json", "n.txt is there and not by"),
+    ):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        ran = medcli("register", "bone", cloud, "--meshes", scanned / "meshes", "--out", target)
+        assert (ran.code, reason in ran.err) == (2, True), ran.err
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_refusals_come_together_and_first(scanned: Path, tmp_path: Path, medcli: Callable[..., Ran]) -> None:
