@@ -160,6 +160,8 @@ def _made(record: Reconstruction) -> Iterator[str]:
             f"cleaned: {left:,} of {given}, mean {record.cleaned_mm.mean:.3f}, "
             f"95 % {record.cleaned_mm.percentile_95:.3f} mm"
         )
+    elif 0 < record.points_written < record.points:
+        yield f"thinned: {record.points_written:,} of {quantity(record.points, 'point')} in the files"
     if (shell := record.surface) is not None:
         back = f"{shell.from_ct.mean:.3f}" if shell.from_ct else "-"
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, list_timestamp
 from medcli.ultrabones.dataset.probe import ORIGINS, SCHEMA, UNITS, probe_problems
 from medcli.ultrabones.probe_calibration.least_squares import CalibrationFit, fit_calibration_of_probe
 from medcli.ultrabones.probe_calibration.observations import read_observations, read_phantom
+
+GROSS = 8.0
+"""Times the median from which a held-out residual is warned of; noise alone stays below 6."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class ProbeCalibration:
         residual_mm: of the points to their targets.
         held_out_mm: the same, each frame by a calibration from the others (to first order).
         in_plane_mm, out_of_plane_mm: root mean square of the residuals' components.
+        worst_frame: number of the frame with the largest held-out residual.
     """
 
     out: Path
@@ -63,6 +69,7 @@ class ProbeCalibration:
     held_out_mm: Spread
     in_plane_mm: float
     out_of_plane_mm: float
+    worst_frame: int
     schema: str = "medcli.calibrate-probe.v1"
 
 
@@ -115,7 +122,16 @@ def calibrate_probe(
         held_out_mm=Spread.of(fit.left_out_mm),
         in_plane_mm=fit.in_plane_mm,
         out_of_plane_mm=fit.out_of_plane_mm,
+        worst_frame=seen.numbers[int(seen.frames[int(np.argmax(fit.left_out_mm))])],
     )
+    if result.held_out_mm.maximum > GROSS * result.held_out_mm.median:
+        logger.warning(
+            "the point in frame %d of %s is %.2f mm off, the median is %.2f: a gross error? mend it or leave it out",
+            result.worst_frame,
+            points,
+            result.held_out_mm.maximum,
+            result.held_out_mm.median,
+        )
     _write(result, fit, rows, columns, points)
     return result
 

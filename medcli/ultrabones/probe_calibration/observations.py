@@ -44,6 +44,7 @@ class Observations:
         targets: (N,), which of ``names`` each is.
         names: of the points or wires.
         are_wires: they are wires.
+        numbers: of the frames, as the tables have them.
     """
 
     frames: NDArray[np.int64]
@@ -52,6 +53,7 @@ class Observations:
     targets: NDArray[np.int64]
     names: tuple[str, ...]
     are_wires: bool
+    numbers: tuple[int, ...] = ()
 
 
 def read_observations(points: Path, poses: Path) -> Observations:
@@ -85,6 +87,7 @@ def read_observations(points: Path, poses: Path) -> Observations:
         targets=np.array([names.index(row[target].strip()) for row in seen]),
         names=names,
         are_wires=target == "wire",
+        numbers=tuple(map(int, order)),
     )
 
 

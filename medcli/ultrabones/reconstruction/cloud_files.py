@@ -26,6 +26,8 @@ from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary, write_
 from medcli.ultrabones.reconstruction.settings import Reconstruction, ReconstructSettings
 
 AUTHORS = "authors"
+FEW_POINTS = 10
+"""Cleaned clouds with fewer are warned of."""
 CONTENTS = "authors-layout.json"
 """Beside the folders of specimens: with which mask and cleaning each cloud in the authors' layout was made."""
 logger = logging.getLogger(__name__)
@@ -129,6 +131,14 @@ def write_record(
     cleaning = settings.cleaning
     kept = clean(cloud.points, cleaning, workers)
     points, distances = cloud.points[kept], cloud.distances[kept]
+    if len(points) < min(FEW_POINTS, len(cloud.points)):
+        left = quantity(len(points), "point is", "points are")
+        logger.warning(
+            "%s: %s left of %s: lengths are in millimetres, too large a --voxel-mm?",
+            record.name,
+            left,
+            f"{len(cloud.points):,}",
+        )
     needs_normals = settings.normals or settings.surface
     normals = estimate_normals(points, cloud.towards[cloud.frames[kept]]) if needs_normals else None
     colours = distance_colours(distances, colour_scale_mm(cloud.distances))

@@ -17,6 +17,8 @@ SUFFIXES = (".ply", ".xyz")
 LEAST_POINTS = 100
 _MOST_BYTES = 4 * 2**30
 _LEAST_EXTENT_MM, _MOST_EXTENT_MM = 10.0, 3_000.0
+_MOST_EXTENT_IN_CM = 60.0
+"""Of a leg's bone, whose length in centimetres this exceeds."""
 _LEAST_WIDTH_MM, _LEAST_DEPTH_MM = 1.0, 0.25
 _PLY_TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
@@ -75,8 +77,8 @@ def cloud_problem(points: NDArray[np.float64]) -> tuple[str, str | None]:
     """Why points (N, 3) cannot be registered, and what to do; empty: they can. Few far points do not matter."""
     if len(points) < LEAST_POINTS:
         return f"holds {quantity(len(points), 'point')}, at least {LEAST_POINTS} are needed", "reconstruct more frames"
-    some = points[:: max(1, len(points) // 20_000)]
-    extent = float(np.ptp(np.percentile(some, [2, 98], axis=0), axis=0).max())
+    some = _some_of(points)
+    extent = _extent_mm(some)
     if extent < _LEAST_EXTENT_MM:
         text = f"is {extent:.3g} mm long as it stands, so this looks like metres or a single spot"
         return text, "scale it by 1000 if it is in metres: coordinates must be millimetres"
@@ -86,11 +88,29 @@ def cloud_problem(points: NDArray[np.float64]) -> tuple[str, str | None]:
     middle = np.median(some, axis=0)
     near = some[np.linalg.norm(some - middle, axis=1) <= 1.5 * extent]
     spread = np.linalg.svd(near - near.mean(axis=0), full_matrices=False)[1] / np.sqrt(len(near))
+    hint, length = "register a cloud of a whole sweep", ""
+    if question := ask_for_centimetres(points):
+        hint, length = f"{hint}, or scale it by 10 if it is in centimetres", f"; {question}"
     if spread[1] < _LEAST_WIDTH_MM:
-        return "lies on one straight line, which fixes no pose", "register a cloud of a whole sweep"
+        return f"lies on one straight line, which fixes no pose{length}", hint
     if spread[2] < _LEAST_DEPTH_MM:
-        return "lies in one plane (one frame?), which fixes no pose", "register a cloud of a whole sweep"
+        return f"lies in one plane (one frame?), which fixes no pose{length}", hint
     return "", None
+
+
+def ask_for_centimetres(points: NDArray[np.float64]) -> str:
+    """A question where points (N, 3) are as short as a bone's length in centimetres; else empty."""
+    extent = _extent_mm(_some_of(points))
+    return f"the cloud is {extent:.3g} mm long as it stands: centimetres?" if extent < _MOST_EXTENT_IN_CM else ""
+
+
+def _some_of(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return points[:: max(1, len(points) // 20_000)]
+
+
+def _extent_mm(points: NDArray[np.float64]) -> float:
+    """The longest side of the box around most points; few far ones do not matter."""
+    return float(np.ptp(np.percentile(points, [2, 98], axis=0), axis=0).max())
 
 
 def read_matrix(path: Path) -> NDArray[np.float64]:

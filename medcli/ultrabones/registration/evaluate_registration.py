@@ -124,9 +124,11 @@ def evaluate_registration(
     """
     out = make_output_folder(Path(out))
     use_single_threaded_codecs()
-    groups = _groups(find_sweeps(root, specimens, records), anatomies)
+    sweeps = find_sweeps(root, specimens, records)
+    groups = _groups(sweeps, anatomies)
     if not groups:
-        raise DataError(f"no record of {', '.join(anatomies)} in {root}", "choose others with --anatomies")
+        there = " ".join(sorted({sweep.anatomy for sweep in sweeps}))
+        raise DataError(f"no record of {', '.join(anatomies)} in {root}", f"there are: --anatomies {there}")
     cases: list[RegisteredCase] = []
     outcomes: dict[tuple[int, str], list[StartOutcome]] = {}
     failures: list[str] = []

@@ -12,7 +12,7 @@ from medcli.core.rigid_transforms import rotation_angle_deg, transform_points
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary
 from medcli.ultrabones.registration.clean_cloud import CleanCloud, clean_cloud
 from medcli.ultrabones.registration.closest_points import closest_points
-from medcli.ultrabones.registration.cloud_input import cloud_problem
+from medcli.ultrabones.registration.cloud_input import ask_for_centimetres, cloud_problem
 from medcli.ultrabones.registration.determined_directions import Determination, determine
 from medcli.ultrabones.registration.hypotheses import (
     Hypothesis,
@@ -23,7 +23,7 @@ from medcli.ultrabones.registration.hypotheses import (
     refine_exactly,
 )
 from medcli.ultrabones.registration.surface_samples import BoneTarget
-from medcli.ultrabones.registration.verdict import CLOSE_MM, WITHIN_MM, Evidence, judge
+from medcli.ultrabones.registration.verdict import CLOSE_MM, GOOD, WITHIN_MM, Evidence, judge
 
 MOST_MEASURED = 200_000
 """Points of the cloud as it came whose distances are reported; of a larger one every n-th."""
@@ -144,6 +144,8 @@ def _conclude(
     share, close = float(explained.mean()), float((there < CLOSE_MM).mean())
     lead = runner_up.lead if runner_up else None
     status, reasons = judge(Evidence(share, float(np.median(there)), lead, mirror_lead, determination, close))
+    if status != GOOD and (question := ask_for_centimetres(points)):
+        reasons = (*reasons, question)
     distance, by_bone = _measured(points, target, best.fit.pose)
     return BoneRegistration(
         status=status,

@@ -153,6 +153,14 @@ def test_command_writes_what_other_commands_read(medcli: Callable[..., Ran], tmp
     assert found["held_out_mm"]["rms"] > found["residual_mm"]["rms"] > 0
     assert len(found["translation_error_mm"]) == len(found["rotation_error_deg"]) == 3
     assert medcli(*words, *options, "--rows", ROWS, "--columns", COLUMNS).code == 2  # it exists
+    assert "gross error" not in ran.err
+    table = pd.read_csv(tmp_path / "points.csv")
+    row = int((table["v"] - ROWS / 2).abs().idxmin())
+    table.loc[row, "v"] += 60
+    table.to_csv(tmp_path / "points.csv", index=False)
+    ran = medcli(*words, *options, "--rows", ROWS, "--columns", COLUMNS, "--overwrite")
+    assert f"in frame {table.loc[row, 'frame']}" in " ".join(ran.out.split())
+    assert f"the point in frame {table.loc[row, 'frame']} of" in " ".join(ran.err.split())
 
 
 @pytest.mark.parametrize(

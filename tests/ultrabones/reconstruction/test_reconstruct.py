@@ -102,7 +102,7 @@ def test_the_files_hold_the_points(root: Path, tmp_path: Path) -> None:
     assert saved["points"] == record.points
 
 
-def test_a_voxel_keeps_one_point_and_leaves_the_figures(root: Path, tmp_path: Path) -> None:
+def test_a_voxel_keeps_one_point_and_leaves_the_figures(root: Path, tmp_path: Path, medcli: Callable) -> None:
     whole = reconstruct_ultrabones(root, tmp_path / "a", settings=FULL).records[0]
     few = reconstruct_ultrabones(
         root, tmp_path / "b", settings=ReconstructSettings("Labels_full", voxel_mm=1.0)
@@ -112,6 +112,10 @@ def test_a_voxel_keeps_one_point_and_leaves_the_figures(root: Path, tmp_path: Pa
     assert few.distance_mm == whole.distance_mm
     points = np.loadtxt(tmp_path / "b" / f"{STEM}_1mm.xyz")
     assert len(points) == few.points_written
+    words = ("reconstruct", "ultrabones", "--root", root, "--mask", "Labels_full", "--out", tmp_path / "b")
+    ran = medcli(*words, "--voxel-mm", 1000)
+    assert f"thinned: 1 of {whole.points:,} points in the files" in ran.out
+    assert f"1 point is left of {whole.points:,}: lengths are in millimetres" in ran.err
 
 
 def test_a_second_run_does_nothing_and_a_changed_mask_is_noticed(root: Path, tmp_path: Path) -> None:

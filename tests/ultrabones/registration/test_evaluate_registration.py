@@ -35,6 +35,8 @@ def test_starts_are_counted_kept_and_reported(
     assert (case["specimen"], case["anatomy"], case["frames"], case["recovery"]["starts"]) == (1, "fibula", 16, 2)
     assert isinstance(case["mirror_lead"], float)
     assert stored["overall"]["wrong_good"] == 0
+    ran = medcli(*words, "--anatomies", "tibia")
+    assert (ran.code, "there are: --anatomies fibula" in ran.err) == (3, True)
     with (out / "starts.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["start"] for row in rows] == ["0", "1"]
