@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ from medcli.ultrabones.pose_refinement.refinement_report import (
     Row,
     as_row,
     frame_key,
+    ingredients,
     poses_by_row,
     read_report,
     refuse_other_settings,
@@ -133,7 +135,8 @@ def refine_sweep(
     if result.doubt:
         logger.warning("%s: %s", sweep.name, result.doubt)
     if not earlier or todo:
-        write_summary(sweep.folder, made_from, result, curve)
+        made_with = ingredients(settings, digest(surfaces), sweep, poses, way)
+        write_summary(sweep.folder, made_from, made_with, result, curve)
     return result
 
 
@@ -198,7 +201,10 @@ def plan_refinement(
     keys = [frame_key(settings, mesh, sweep, poses, frame) for frame in range(len(sweep.timestamps))]
     if way == SWEEP:  # every pose depends on every frame
         keys = [fingerprint(SWEEP, *keys)] * len(keys)
-    refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report)
+    before = read_summary(sweep.folder).get("made_with")
+    known = before if isinstance(before, dict) else {}
+    now = partial(ingredients, settings, mesh, sweep, poses, way)
+    refuse_other_settings(done, dict(zip(sweep.timestamps, keys, strict=True)), report, known, now)
     usable = [frame for frame in range(len(keys)) if sweep.rows[frame] >= 0]
     if way == SWEEP and not read_summary(sweep.folder, fingerprint(way, *keys)):
         done = {}  # killed between report and summary, which alone holds the curve

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, quantity
 from medcli.core.files import open_regular, write_text
-from medcli.core.made_with import fingerprint, reject_other_options
+from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.tables import csv_text, read_dicts
 from medcli.ultrabones.dataset.records import Poses, Sweep
@@ -59,11 +60,40 @@ def _image_mark(path: str) -> tuple[int, bytes]:
         return 0, b""  # the frame fails by itself when it is read
 
 
-def refuse_other_settings(done: Mapping[int, Row], keys: Mapping[int, str], report: Path) -> None:
-    """Raise :class:`DataError` for rows that were made from something else."""
+def ingredients(settings: RefineSettings, mesh: str, sweep: Sweep, poses: Poses, way: str) -> dict[str, object]:
+    """What a refinement depends on, so that a later run can name what differs: numbers, fingerprints of the rest."""
+    return {
+        "settings": {"--refine": way, **asdict(settings)},
+        "meshes": mesh,
+        "tracked poses": fingerprint(poses.pose.tobytes(), poses.spacing_mm.tobytes()),
+        "images": fingerprint(*(repr(_image_mark(path)) for path in sweep.images)),
+        "probe": sweep.probe.digest,
+    }
+
+
+def refuse_other_settings(
+    done: Mapping[int, Row],
+    keys: Mapping[int, str],
+    report: Path,
+    before: Mapping[str, Any],
+    now: Callable[[], Mapping[str, Any]],
+) -> None:
+    """Raise :class:`DataError` for rows that were made from something else, and name it as far as it is known.
+
+    Args:
+        before: the :func:`ingredients` of the rows, empty where they are not known, and ``now`` those of this run.
+    """
     changed = [timestamp for timestamp, row in done.items() if keys.get(timestamp, row["key"]) != row["key"]]
-    text = f"settings, poses, images or meshes of {quantity(len(changed), 'frame')} differ"
-    reject_other_options(report, [text] if changed else [], "give --overwrite to refine again", DataError)
+    if not changed:
+        return
+    frames, text = quantity(len(changed), "frame"), ""
+    if before:
+        these, settings = now(), before.get("settings")
+        named = differences(settings, these["settings"]) if isinstance(settings, dict) else []
+        named += [f"other {name}" for name in these if name != "settings" and before.get(name) != these[name]]
+        text = f"{', '.join(named)} ({frames})" if named else ""
+    text = text or f"settings, poses, images or meshes of {frames} differ"
+    reject_other_options(report, [text], "give --overwrite to refine again", DataError)
 
 
 def as_row(found: Refinement, tracked: NDArray[np.float64], bound: float, key: str, status: str = "") -> Row:

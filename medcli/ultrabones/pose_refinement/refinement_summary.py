@@ -179,12 +179,20 @@ def curve_entries(curve: SweepCurve | None) -> dict[str, object]:
     return plain
 
 
-def write_summary(folder: Path, made_from: str, found: SweepRefinement, curve: Mapping[str, object]) -> None:
-    """Write ``refinement.json``: the summary, without what differs from run to run, and the curve."""
+def write_summary(
+    folder: Path, made_from: str, made_with: Mapping[str, object], found: SweepRefinement, curve: Mapping[str, object]
+) -> None:
+    """Write ``refinement.json``: the summary, without what differs from run to run, what it is made of, and the curve."""
     plain = to_plain(found)
     for name in ("computed", "failures", "foreign"):
         del plain[name]
-    content = {"schema": "medcli.refinement.v1", "made_from": made_from, **plain, "curve": dict(curve)}
+    content = {
+        "schema": "medcli.refinement.v1",
+        "made_from": made_from,
+        "made_with": made_with,
+        **plain,
+        "curve": dict(curve),
+    }
     write_text(folder / SUMMARY, json.dumps(content, indent=1) + "\n")
 
 

@@ -298,7 +298,7 @@ def test_labels_by_another_visible_rule_are_told_apart(root: Path, medcli: Calla
 
 
 def test_other_refine_settings_are_refused(refined: Path) -> None:
-    with pytest.raises(DataError, match="settings, poses, images or meshes of 4 frames differ"):
+    with pytest.raises(DataError, match=r"options: seed was 0, is 1 \(4 frames\)"):
         label_ultrabones(
             refined,
             records=[1],
@@ -313,7 +313,7 @@ def test_poses_refined_on_another_image_are_refused(refined: Path) -> None:
     assert label_ultrabones(refined, records=[1], settings=REFINE).written == 0
     image[100, 100] ^= 1
     write_image(path, image)
-    with pytest.raises(DataError, match="settings, poses, images or meshes of 1 frame differ"):
+    with pytest.raises(DataError, match=r"options: other images \(1 frame\)"):
         label_ultrabones(refined, records=[1], settings=REFINE)
 
 

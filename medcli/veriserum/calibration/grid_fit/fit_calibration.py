@@ -6,6 +6,7 @@ The published calibrations were fitted to beads found to whole pixels by a searc
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import time
 from collections.abc import Mapping
@@ -119,6 +120,8 @@ def fit_calibration(
     table = CalibrationTable.read(out)
     _check_planes(images, table, number)
     check_name(figure or _figure_of(out, number or 0))
+    if len(images) == len(PLANES) and filecmp.cmp(*images.values(), shallow=False):
+        _LOG.warning("%s: one image for both planes, each of which has a distortion of its own", images[PLANES[0]])
     make_output_folder(out.parent)
     chosen = DISTORTION_MODELS[model]
     fits = {plane: fit_image_file(plane, path, mirrored, chosen) for plane, path in images.items()}

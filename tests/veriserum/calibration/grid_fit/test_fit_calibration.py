@@ -58,7 +58,11 @@ def test_from_grid_images_to_calibrated_images(
     assert [plane["plane"] for plane in result["planes"]] == ["bs", "fs"]
     assert all(plane["mean_mm"] < 0.03 and plane["max_px"] < 0.5 for plane in result["planes"])
     assert cv2.imread(result["figure"]).shape[1] > 1000
+    assert "one image for both planes" not in ran.err
     before = out.read_bytes()
+    twice = medcli("calibrate", "fit", f"bs={grids['fs']}", f"fs={grids['fs']}", "--id", "4", "--out", out)
+    assert (twice.code, out.read_bytes()) == (2, before)
+    assert "one image for both planes" in " ".join(twice.err.split())
     again = medcli("calibrate", "fit", grids["bs"], grids["fs"], "--out", out)
     assert (again.code, out.read_bytes()) == (0, before)
     assert "4, unchanged" in again.out
