@@ -182,7 +182,7 @@ def curve_entries(curve: SweepCurve | None) -> dict[str, object]:
 def write_summary(
     folder: Path, made_from: str, made_with: Mapping[str, object], found: SweepRefinement, curve: Mapping[str, object]
 ) -> None:
-    """Write ``refinement.json``: the summary, without what differs from run to run, what it is made of, and the curve."""
+    """Write ``refinement.json``: the summary, without what differs from run to run, its ingredients, and the curve."""
     plain = to_plain(found)
     for name in ("computed", "failures", "foreign"):
         del plain[name]

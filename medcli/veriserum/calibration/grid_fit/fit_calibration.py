@@ -120,7 +120,7 @@ def fit_calibration(
     table = CalibrationTable.read(out)
     _check_planes(images, table, number)
     check_name(figure or _figure_of(out, number or 0))
-    if len(images) == len(PLANES) and filecmp.cmp(*images.values(), shallow=False):
+    if len(images) == len(PLANES) and filecmp.cmp(images[PLANES[0]], images[PLANES[1]], shallow=False):
         _LOG.warning("%s: one image for both planes, each of which has a distortion of its own", images[PLANES[0]])
     make_output_folder(out.parent)
     chosen = DISTORTION_MODELS[model]
