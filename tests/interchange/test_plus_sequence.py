@@ -100,4 +100,4 @@ def test_records_that_cannot_be_converted(ultrasound: Path, medcli: Callable[...
         assert ran.code == 3
         assert "has no poses" in ran.err
         assert "tracking.csv" in ran.err
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()

@@ -66,7 +66,7 @@ def nnunet(
     """
     with refusals() as check:
         if target := check(nnunet_folder, out, dataset_id, name):
-            check(check_convert_target, target, overwrite)
+            check(check_convert_target, target, overwrite, "medcli convert nnunet")
         check(check_frames_present, root, specimens)
     from medcli.interchange.nnunet import convert_to_nnunet
 
@@ -99,7 +99,7 @@ def coco(
     """
     with refusals() as check:
         check(check_coco_packages)
-        check(check_convert_target, out, overwrite)
+        check(check_convert_target, out, overwrite, "medcli convert coco")
         check(check_frames_present, root, specimens)
     from medcli.interchange.coco import convert_to_coco
 
@@ -128,7 +128,7 @@ def yolo(
       medcli convert yolo
     """
     with refusals() as check:
-        check(check_convert_target, out, overwrite)
+        check(check_convert_target, out, overwrite, "medcli convert yolo")
         check(check_frames_present, root, specimens)
     from medcli.interchange.yolo import convert_to_yolo
 
