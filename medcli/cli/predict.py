@@ -53,6 +53,7 @@ def seg(
     ] = False,
     device: options.Device = "auto",
     engine: options.Engine = "auto",
+    tta: options.Tta = False,
     precision: Annotated[
         Literal["32", "bf16"], typer.Option(help="bf16 is faster where the hardware has it, but moves edges a little.")
     ] = "32",
@@ -85,6 +86,7 @@ def seg(
         overwrite=overwrite,
         workers=workers,
         engine=engine,
+        tta=tta,
     )
     result = predict_seg(inputs or [], checkpoint, settings, root, specimens or (), output.progress())
     output.finish(result, lambda done: _show(output, done))

@@ -19,8 +19,9 @@ from medcli.core.shell import spell
 from medcli.training.devices import check_devices, gpus_setting, is_first_process
 from medcli.training.loggers import check_loggers
 from medcli.training.run_folder import check_run, is_early
+from medcli.ultrabones.dataset.constants import INPUT_SIZE
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
-from medcli.ultrabones.segmentation.settings import MONITORS, Augmentation, Labels
+from medcli.ultrabones.segmentation.settings import LEARNING_RATES, MONITORS, Augmentation, Labels, Recipe, Size
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 from medcli.veriserum.pose.settings import Augmentation as PoseAugmentation
@@ -63,7 +64,17 @@ def seg(
     ] = "partial",
     epochs: Annotated[int, typer.Option(min=1, help="Number of passes over the training frames.")] = 100,
     batch_size: Annotated[int, typer.Option(min=1, help="Frames per step and device.")] = 32,
-    lr: Annotated[float, typer.Option(help="Learning rate; times 0.8 every 10 epochs.")] = 1e-5,
+    recipe: Annotated[
+        Recipe,
+        typer.Option(help="strong: higher learning rate with warm-up and cosine; the weights' average is the result."),
+    ] = "published",
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate; times 0.8 every 10 epochs, of strong the highest.  [default: 1e-5; 3e-4 for strong]"
+        ),
+    ] = None,
+    size: Annotated[Size, typer.Option(help="Pixels along each side of what the network sees.")] = "256",
     arch: options.Arch = "fpn",
     encoder: options.Encoder = "resnet34",
     encoder_weights: options.PretrainedWeights = "imagenet",
@@ -87,7 +98,9 @@ def seg(
         int | None, typer.Option(min=1, help="Maximum number of frames in each split.  [default: all]")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the PNG files in every epoch.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER[-RECIPE][-SIZE]]")
+    ] = None,
     loggers: options.Loggers = None,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -112,7 +125,9 @@ def seg(
         labels=labels,
         epochs=epochs,
         batch_size=batch_size,
-        lr=lr,
+        lr=LEARNING_RATES[recipe] if lr is None else lr,
+        recipe=recipe,
+        size=int(size),
         arch=arch,
         encoder=encoder,
         encoder_weights=encoder_weights,
@@ -130,7 +145,7 @@ def seg(
         seed=seed,
         loggers=options.logger_names(loggers),
     )
-    folder = out or options.RUNS / "seg" / (f"{arch}-{encoder}" + ("-loo" if cv else ""))
+    folder = out or options.RUNS / "seg" / _run_name(settings, bool(cv))
     _check_seg(settings, folder, bool(cv), resume, overwrite)
     from medcli.ultrabones.segmentation.train import cross_validate, train_segmentation
 
@@ -138,6 +153,13 @@ def seg(
     result: CrossValidationResult | TrainResult = train(settings, folder, resume, overwrite, output.progress())
     if is_first_process():
         output.finish(result, lambda done: _show(output, done, settings))
+
+
+def _run_name(settings: SegmentationSettings, folds: bool) -> str:
+    words = [settings.arch, settings.encoder]
+    words += [settings.recipe] if settings.recipe != "published" else []
+    words += [str(settings.size)] if settings.size != INPUT_SIZE else []
+    return "-".join([*words, "loo"] if folds else words)
 
 
 def _check_seg(settings: SegmentationSettings, folder: Path, folds: bool, resume: str, overwrite: bool) -> None:

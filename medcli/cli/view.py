@@ -70,11 +70,11 @@ def view(
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Look at a record, a pair, a trial or a run in space and time, in the viewer rerun.
+    """See a record, pair, trial or run in space and time.
 
     Ultrasound: the bones, the image moving through CT space, masks as points coloured by their distance to the bone,
     the path of the probe. X-ray: both planes as cameras with their images, implants, outlines, and the knee's angles
-    over time. Needs the extra view: pip install "medcli[view]".
+    over time. The viewer is rerun, the extra view: pip install "medcli[view]".
 
     \b
     A record, in a window; a trial, in the browser:

@@ -172,7 +172,7 @@ def _write(
 ) -> ImportedPoses:
     lengths = sorted({len(found) for found in poses})
     if len(lengths) > 1:
-        raise DataError(f"the files have {' and '.join(map(str, lengths))} rows: they are of different trials")
+        raise DataError(f"the files differ in rows, {' and '.join(map(str, lengths))}: they are of different trials")
     known = _read_frames(frames or _frames_beside(files[0]), lengths[0])
     numbered = known is None
     if known is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import DataError, numbered
+from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.json_text import read_object
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.interchange.notes import sha256_of, synthetic_like
@@ -212,12 +212,17 @@ def _evaluation(evaluations: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [part for name, one in evaluations.items() for part in _protocol(name, one)]
 
 
+def _count(one: Mapping[str, Any], noun: str) -> str:
+    found = one.get(f"{noun}s")
+    return quantity(found, noun) if isinstance(found, int) else f"an unknown number of {noun}s"
+
+
 def _protocol(name: str, one: Mapping[str, Any]) -> list[str]:
     if name == "pose":
         rows = {key: f"median {value.get('median', float('nan')):.3g}" for key, value in one.get("errors", {}).items()}
-        return [f"{one.get('pairs', '?')} pairs, {one.get('split', '')}:".replace(", :", ":"), _rows(rows)]
+        return [f"{_count(one, 'pair')}, {one.get('split', '')}:".replace(", :", ":"), _rows(rows)]
     specimens = numbered("specimen", one.get("specimens", ()))
-    words = f"{name.capitalize()} protocol, {one.get('frames', '?')} frames of {specimens}"
+    words = f"{name.capitalize()} protocol, {_count(one, 'frame')} of {specimens}"
     overlap = [str(pair.get("donor")) for pair in one.get("donor_overlap") or () if isinstance(pair, dict)]
     note = f"; the other leg of {'donor' if len(overlap) == 1 else 'donors'} {' '.join(overlap)} was trained on"
     rows = {}

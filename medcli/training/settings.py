@@ -52,6 +52,11 @@ class FitSettings:
     transform: str = ""
     loggers: tuple[str, ...] = ("csv",)
 
+    @property
+    def free_to_change(self) -> frozenset[str]:
+        """Fields that may change when a run is resumed, see :data:`FREE_TO_CHANGE`."""
+        return FREE_TO_CHANGE
+
 
 FREE_TO_CHANGE = frozenset({"epochs", "loggers", "compile", "root", "use_cache"})
 """Fields that may change when a run is resumed: they do not alter the numbers of the finished epochs.
@@ -119,7 +124,7 @@ def differing(before: Mapping[str, Any], settings: FitSettings, data: str) -> li
     A run of an earlier version, which lacks a field, was trained with the field's default.
     """
     before = {**as_dict(type(settings)()), **before}
-    now = {name: value for name, value in as_dict(settings).items() if name not in FREE_TO_CHANGE}
+    now = {name: value for name, value in as_dict(settings).items() if name not in settings.free_to_change}
     if data and before.get(DATA):
         now[DATA] = data
     return differences(before, now)

@@ -28,6 +28,7 @@ from medcli.training.epoch_table import Column, EpochTable
 from medcli.training.loggers import close_loggers
 from medcli.training.monitors import Monitor
 from medcli.training.processes.lost_process import lost_process_named
+from medcli.training.processes.thread_trial import ThreadTrial, threads_restored
 from medcli.training.processes.time_limit import TimeLimit
 from medcli.training.results import RunResult, finite, from_json
 from medcli.training.run_folder import (
@@ -223,10 +224,10 @@ def train(
     files = RunFiles(out, task.write_weights, task.monitor, table, settings.early_stop, goes_on)
     shown = ShowProgress(progress, len(task.data.train), settings.epochs)
     limit = limit or TimeLimit()
-    callbacks = [StopAtNonFiniteLoss(), files, limit, SeedEachStep(settings.seed), shown]
+    callbacks = [StopAtNonFiniteLoss(), files, limit, SeedEachStep(settings.seed), shown, ThreadTrial()]
     trainer = make_trainer(settings, devices, out, callbacks)
     try:
-        with lost_process_named(devices.processes, out):
+        with lost_process_named(devices.processes, out), threads_restored():
             run_fit(trainer, task.module, task.data, start.checkpoint)
     finally:
         close_loggers(trainer.loggers)

@@ -10,7 +10,7 @@ import typer
 
 from medcli.cli.shared import options
 from medcli.cli.shared.output import Output
-from medcli.core.errors import MedcliError, numbered, quantity
+from medcli.core.errors import MedcliError, UsageError, numbered, quantity
 from medcli.core.files import check_output_folder
 from medcli.core.refusals import Refusals
 from medcli.ultrabones.evaluation.thresholds import PassThreshold
@@ -67,6 +67,7 @@ def seg(
     ] = False,
     device: options.Device = "auto",
     engine: options.Engine = "auto",
+    tta: options.Tta = False,
     workers: options.Workers = None,
     dry_run: options.DryRun = False,
 ) -> None:
@@ -83,6 +84,8 @@ def seg(
 
     chosen = tuple(specimens or TEST_SPECIMENS)
     options.refuse_both_sources(checkpoint, predictions)
+    if tta and predictions:
+        raise UsageError("--tta is for a network, not for the masks of --predictions", "leave --tta out")
     found = Refusals()
     made_by = _check_seg(found, (root, chosen, labels), checkpoint, predictions, (device, engine), out)
     if not dry_run:
@@ -108,7 +111,7 @@ def seg(
     from medcli.ultrabones.evaluation.prediction_sources import Model, PredictionSource, StoredMasks
 
     source: PredictionSource = (
-        StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device, engine=engine)
+        StoredMasks(predictions) if predictions else Model.from_checkpoint(checkpoint, device, engine=engine, tta=tta)
     )
     evaluation = evaluate_segmentation(root, source, settings, out, workers, output.progress())
     answer = evaluation.answer()

@@ -23,8 +23,10 @@ PANELS = {
         "--name --repository --source --connection-string-file --container --revision --base-url --item "
         "--accept-license --timeout --retries --verify"
     ),
-    "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold",
-    "Training": "--epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger",
+    "Network": "--checkpoint --arch --encoder --encoder-weights --backbone --backbone-weights --threshold --tta",
+    "Training": (
+        "--recipe --epochs --batch-size --lr --augment --loss --loss-weights --monitor --early-stop --resume --logger"
+    ),
     "Method": (
         "--protocol --visible-threshold --fail-under --refine --bound --kind --visible-rule --voxel-mm --outlier-sd "
         "--radius-mm --spacing-mm --rows --columns --least-similarity --search --smooth --model --mirrored "

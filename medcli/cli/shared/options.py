@@ -68,6 +68,10 @@ Engine = Annotated[
         envvar="MEDCLI_ENGINE",
     ),
 ]
+Tta = Annotated[
+    bool,
+    typer.Option("--tta", help="Average the probabilities of a frame and of its mirror image; takes twice the time."),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]

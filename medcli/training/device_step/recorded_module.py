@@ -59,6 +59,10 @@ class RecordedModule(pl.LightningModule):
         """The loss of a batch: fixed shapes, nothing that waits for the device, nothing drawn outside of torch."""
         raise NotImplementedError
 
+    def plain_inputs(self, *batch: Tensor) -> tuple[Tensor, ...]:
+        """What :meth:`step_loss` takes, of the two parts of a batch without augmentation."""
+        return batch
+
     def step(self, *inputs: Tensor) -> Tensor:
         """:meth:`step_loss`, and on a GPU the gradients as well, which :meth:`backward` then leaves as they are."""
         self._shape = self._shape or inputs[0].shape

@@ -18,7 +18,14 @@ from medcli.ultrabones.dataset.frame_index import mask_path
 from medcli.ultrabones.dataset.presence import no_masks
 from medcli.ultrabones.segmentation.frame_io import read_mask
 from medcli.ultrabones.segmentation.prediction_folders import mask_origin
-from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame_exactly, resize_label, round_grey
+from medcli.ultrabones.segmentation.preprocessing import (
+    mask_at_size,
+    resize_frame,
+    resize_frame_exactly,
+    resize_label,
+    resize_probability,
+    round_grey,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +42,14 @@ class LoadedFrame:
         grey: (256, 256) float32, 0 to 255, resized and not rounded.
         label: (H, W) native mask.
         stored: (H, W) native prediction, None when a model makes it.
+        network_input: (size, size) uint8, what a model sees.
     """
 
     row: int
     grey: NDArray[np.float32]
     label: NDArray[np.bool_]
     stored: NDArray[np.bool_] | None = None
+    network_input: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,9 +137,12 @@ class Model:
 
     @staticmethod
     def from_checkpoint(
-        path: Path | None, device: str = "auto", runs: Path = Path("runs"), engine: str = "auto"
+        path: Path | None, device: str = "auto", runs: Path = Path("runs"), engine: str = "auto", tta: bool = False
     ) -> Model:
         """Load ``path``, or the newest best checkpoint under ``runs/seg``, for ``onnx_graph.engine.load_segmenter``.
+
+        Args:
+            tta: average the probabilities of each frame and of its mirror image.
 
         Raises:
             DataError: there is none, or it cannot be read.
@@ -141,33 +153,47 @@ class Model:
         if path is None:
             path = find_newest_best(runs)
             logger.info("evaluating %s", path)
-        return Model(load_segmenter(path, device, engine=engine), str(path))
+        segmenter = load_segmenter(path, device, engine=engine)
+        segmenter.flips = tta
+        return Model(segmenter, str(path))
 
     def attach(self, frames: pd.DataFrame) -> None:
         pass
 
     def load(self, row: int, image: str, label: str) -> LoadedFrame:
-        return load_frame(row, image, label)
+        return load_frame(row, image, label, self._segmenter.metadata.input_size)
 
     def predict(self, frames: Sequence[LoadedFrame]) -> list[Prediction]:
         if not frames:
             return []
         threshold = self._segmenter.metadata.threshold
-        maps: Any = self._segmenter.predict(np.stack([round_grey(frame.grey) for frame in frames]))
+        maps: Any = self._segmenter.predict(
+            np.stack([frame.network_input for frame in frames if frame.network_input is not None])
+        )
         return [
-            Prediction(small > threshold, mask_at_size(small, *_shape(frame.label), threshold) > 0)
-            for small, frame in zip(maps, frames, strict=True)
+            Prediction(
+                resize_probability(found, *frame.grey.shape) > threshold,
+                mask_at_size(found, *_shape(frame.label), threshold) > 0,
+            )
+            for found, frame in zip(maps, frames, strict=True)
         ]
 
 
-def load_frame(row: int, image: str, label: str) -> LoadedFrame:
+def load_frame(row: int, image: str, label: str, input_size: int | None = None) -> LoadedFrame:
     """Read image and label of one frame.
+
+    Args:
+        input_size: of the network; None: there is none.
 
     Raises:
         DataError: one of them is missing or damaged, or their sizes differ.
     """
     grey = read_grey(image)
-    return LoadedFrame(row, resize_frame_exactly(grey), read_mask(label, _shape(grey)))
+    small, mask = resize_frame_exactly(grey), read_mask(label, _shape(grey))
+    if input_size is None:
+        return LoadedFrame(row, small, mask)
+    seen = round_grey(small) if small.shape == (input_size, input_size) else resize_frame(grey, input_size)
+    return LoadedFrame(row, small, mask, network_input=seen)
 
 
 def shrink_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

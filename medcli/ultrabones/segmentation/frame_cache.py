@@ -1,4 +1,4 @@
-"""Frames and labels decoded once to 256 x 256 uint8, memory-mapped (:mod:`medcli.training.decoded_store`).
+"""Frames and labels decoded once to the network's size, uint8, memory-mapped (:mod:`medcli.training.decoded_store`).
 
 The two big files are ``images.u8`` and ``labels.u8``; a slot's stamp is modification time and size of image and label.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from medcli.ultrabones.dataset.constants import INPUT_SIZE
 from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
 from medcli.ultrabones.segmentation.frame_io import read_image, read_label
 
-_PARTS = {"images": (INPUT_SIZE, INPUT_SIZE), "labels": (INPUT_SIZE, INPUT_SIZE)}
 _VERSION = "3"  # raised when files are read in another way, so that frames are decoded anew
 
 
@@ -31,7 +31,7 @@ class FrameCache:
     """Frames at the size that the network sees.
 
     Attributes:
-        images: (N, 256, 256) uint8, a memory map where the rows lie together in the file, else an object that is read
+        images: (N, size, size) uint8, a memory map where the rows lie together in the file, else an object that is read
             like one (``len``, ``shape``, integers, slices, index arrays).
         labels: the same for the labels, 0 or 255; zero where a row has no label.
         rows: the index rows, numbered from 0, without the frames that cannot be read.
@@ -53,6 +53,7 @@ class FrameCache:
         workers: int | None = None,
         progress: Progress = SILENT,
         labels: str = "partial",
+        size: int = INPUT_SIZE,
     ) -> FrameCache:
         """Decode what is new or changed in ``frames``, and open the rest as it is.
 
@@ -62,15 +63,16 @@ class FrameCache:
             workers: threads that decode; default: one for each usable core.
             progress: shows how far decoding is.
             labels: ``partial`` or ``full``.
+            size: rows and columns of the decoded frames; a ``folder`` holds those of one size.
 
         Raises:
             MedcliError: not enough disk space for the cache, or it cannot be written.
         """
         keys = _keys(frames, labels)
-        store = DecodedStore(folder or default_folder(frames, labels), _VERSION, _PARTS, stamp_size=4)
+        store = DecodedStore(folder or default_folder(frames, labels, size), _VERSION, _parts(size), stamp_size=4)
 
         def decode(i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-            return read_image(keys[i][0]), read_label(keys[i][1])
+            return read_image(keys[i][0], size), read_label(keys[i][1], size)
 
         found = store.open(["\t".join(key) for key in keys], _stamp_files(keys), decode, workers, progress)
         failures = tuple(_failure(keys[i][0], found.reasons[i]) for i in found.bad.tolist())
@@ -78,19 +80,24 @@ class FrameCache:
         return FrameCache(images, masks, frames.iloc[found.good].reset_index(drop=True), failures)
 
     @staticmethod
-    def without_files(frames: pd.DataFrame, labels: str = "partial") -> FrameCache:
+    def without_files(frames: pd.DataFrame, labels: str = "partial", size: int = INPUT_SIZE) -> FrameCache:
         """The same object that reads the PNGs each time it is asked and writes nothing."""
         keys = _keys(frames, labels)
-        images = RowsOnDemand.one_by_one([image for image, _ in keys], _PARTS["images"], read_image)
-        masks = RowsOnDemand.one_by_one([label for _, label in keys], _PARTS["labels"], read_label)
+        images = RowsOnDemand.one_by_one([image for image, _ in keys], (size, size), partial(read_image, size=size))
+        masks = RowsOnDemand.one_by_one([label for _, label in keys], (size, size), partial(read_label, size=size))
         return FrameCache(images, masks, frames.reset_index(drop=True))
 
 
-def default_folder(frames: pd.DataFrame, labels: str) -> Path:
+def default_folder(frames: pd.DataFrame, labels: str, size: int = INPUT_SIZE) -> Path:
     """The place in the user's cache for the data folder that ``frames`` come from."""
     records = sorted({str(Path(path).parent) for path in frames["record_dir"]})
     root = os.path.commonpath(records) if records else ""
-    return cache_folder("ultrabones") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}-{labels}"
+    kind = labels if size == INPUT_SIZE else f"{labels}-{size}"
+    return cache_folder("ultrabones") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}-{kind}"
+
+
+def _parts(size: int) -> dict[str, tuple[int, int]]:
+    return {"images": (size, size), "labels": (size, size)}
 
 
 def _failure(image: str, reason: str) -> str:

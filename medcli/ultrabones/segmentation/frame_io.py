@@ -1,4 +1,4 @@
-"""One frame read from its files: the image at 256 x 256, and masks at 256 x 256 or at their own size."""
+"""One frame read from its files: the image at the network's size, and masks at that or at their own size."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from medcli.ultrabones.dataset.constants import INPUT_SIZE
 from medcli.ultrabones.segmentation.preprocessing import resize_frame, resize_label
 
 
-def read_image(path: str) -> NDArray[np.uint8]:
-    """A frame as the network sees it: (256, 256) uint8.
+def read_image(path: str, size: int = INPUT_SIZE) -> NDArray[np.uint8]:
+    """A frame as the network sees it: (size, size) uint8.
 
     Raises:
         DataError: the file is missing or no image.
     """
-    return resize_frame(read_grey(path))
+    return resize_frame(read_grey(path), size)
 
 
-def read_label(path: str) -> NDArray[np.uint8]:
-    """A mask at (256, 256) uint8, 0 or 255; an empty path is an empty mask.
+def read_label(path: str, size: int = INPUT_SIZE) -> NDArray[np.uint8]:
+    """A mask at (size, size) uint8, 0 or 255; an empty path is an empty mask.
 
     Raises:
         DataError: the file is missing or no image.
     """
     if not path:
-        return np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
-    return np.where(resize_label(read_grey(path)) == 255, np.uint8(255), np.uint8(0))
+        return np.zeros((size, size), np.uint8)
+    return np.where(resize_label(read_grey(path), size) == 255, np.uint8(255), np.uint8(0))
 
 
 def read_mask(path: str, shape: tuple[int, int]) -> NDArray[np.bool_]:

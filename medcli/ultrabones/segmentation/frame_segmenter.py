@@ -24,6 +24,7 @@ class FrameSegmenter(ABC):
         device: where the network runs, as ``cpu`` or ``cuda:0``.
         precision: ``32`` or ``bf16``, the type in which convolutions are computed.
         batch_size: frames in one forward pass.
+        flips: average the probabilities of each frame and of its mirror image (left to right).
     """
 
     metadata: Metadata
@@ -31,12 +32,13 @@ class FrameSegmenter(ABC):
     device: str
     precision: str
     batch_size: int
+    flips: bool = False
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probability of bone of every pixel.
 
         Args:
-            images: one grey image (H, W) uint8 of any size; or (N, 256, 256) uint8, as ``preprocessing.resize_frame``
+            images: one grey image (H, W) uint8 of any size; or (N, size, size) uint8, as ``preprocessing.resize_frame``
                 gives them.
 
         Returns:
@@ -51,6 +53,9 @@ class FrameSegmenter(ABC):
         for start in range(0, len(images), self.batch_size):
             batch = slice(start, start + self.batch_size)
             probabilities[batch] = self._forward(images[batch])
+            if self.flips:
+                mirrored = self._forward(np.ascontiguousarray(images[batch, :, ::-1]))
+                probabilities[batch] = 0.5 * (probabilities[batch] + mirrored[..., ::-1])
         return probabilities
 
     @abstractmethod
@@ -62,4 +67,4 @@ class FrameSegmenter(ABC):
 
     @abstractmethod
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities of one batch, (N, 256, 256)."""
+        """Probabilities of one batch, (N, size, size)."""

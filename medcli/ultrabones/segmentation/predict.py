@@ -67,6 +67,7 @@ class PredictSettings:
         skip_existing: leave frames alone whose mask is there.
         overwrite: replace masks that another program wrote.
         workers: batches under way at once; None: one for each usable core.
+        tta: average the probabilities of each frame and of its mirror image; takes twice the time.
     """
 
     out: Path | None = None
@@ -79,6 +80,7 @@ class PredictSettings:
     overwrite: bool = False
     workers: int | None = None
     engine: str = "auto"
+    tta: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def predict_seg(
     threads = max(1, usable_cores() // _workers(sources, settings, settings.batch_size or BATCH_SIZE_CPU))
     how = (settings.device, settings.precision, settings.batch_size, settings.engine, threads)
     segmenter = load_segmenter(checkpoint, *how)
+    segmenter.flips = settings.tta
     run = _Run(segmenter, settings, sources, progress)
     note = prediction_manifest(checkpoint, segmenter, run.threshold)
     prepare_folders(folders, note, settings.skip_existing, settings.overwrite)

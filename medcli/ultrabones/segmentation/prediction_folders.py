@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MANIFEST = "predictions.json"
-_DECIDING = ("checkpoint_sha256", "threshold")
+_DECIDING = ("checkpoint_sha256", "threshold", "tta")
 """What of a manifest decides whether masks are the same."""
 
 
@@ -34,6 +34,7 @@ def prediction_manifest(checkpoint: Path, segmenter: FrameSegmenter, threshold: 
         "precision": segmenter.precision,
         "network": f"{segmenter.metadata.arch} on {segmenter.metadata.encoder}",
         "training_specimens": segmenter.metadata.train_specimens,
+        **({"tta": True} if segmenter.flips else {}),
     }
 
 
@@ -87,10 +88,10 @@ def _write_manifest(path: Path, manifest: dict[str, Any], keeps_masks: bool) -> 
             _warn_of_kept_masks(path.parent, "by another program")
             return  # the masks are not ours; without a manifest that stays known
         others = list(before.pop("also", []))
-        differing = [key for one in (before, *others) for key in _DECIDING if one.get(key) != manifest[key]]
+        differing = [key for one in (before, *others) for key in _DECIDING if one.get(key) != manifest.get(key)]
         if differing:
             _warn_of_kept_masks(path.parent, f"with another {differing[0].replace('_sha256', '')}")
-            known = any(all(one.get(key) == manifest[key] for key in _DECIDING) for one in (before, *others))
+            known = any(all(one.get(key) == manifest.get(key) for key in _DECIDING) for one in (before, *others))
             manifest = {**before, "also": others if known else [*others, manifest]}
     write_json(path, manifest)
 

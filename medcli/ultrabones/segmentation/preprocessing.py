@@ -81,7 +81,7 @@ def resize_probability(probability: NDArray[np.float32], height: int, width: int
 
 
 def normalise(images: torch.Tensor, mean: float = IMAGE_MEAN, std: float = IMAGE_STD) -> torch.Tensor:
-    """Grey values 0 to 255, (N, 256, 256) of any type, as the network's input (N, 1, 256, 256) float32."""
+    """Grey values 0 to 255, (N, H, W) of any type, as the network's input (N, 1, H, W) float32."""
     return normalise_unit(images.float() * (1.0 / 255.0), mean, std).unsqueeze(1)
 
 

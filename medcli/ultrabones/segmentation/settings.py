@@ -9,12 +9,14 @@ from typing import Literal, get_args
 from medcli.core.errors import UsageError
 from medcli.training.losses import check_loss
 from medcli.training.monitors import Monitor, check_monitor
-from medcli.training.settings import FitSettings, check_learning_rate
-from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
+from medcli.training.settings import FREE_TO_CHANGE, FitSettings, check_learning_rate
+from medcli.ultrabones.dataset.constants import INPUT_SIZE, TEST_SPECIMENS, TRAIN_SPECIMENS
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
 
 Augmentation = Literal["trivial", "none"]
 Labels = Literal["partial", "full"]
+Recipe = Literal["published", "strong"]
+Size = Literal["256", "384", "512"]
 _ARCHITECTURES = "fpn unet unetplusplus manet linknet pspnet pan deeplabv3 deeplabv3plus upernet segformer dpt"
 _ENCODERS = (
     "resnet18 resnet34 resnet50 resnet101 resnext50_32x4d se_resnext50_32x4d densenet121 efficientnet-b0 "
@@ -23,7 +25,11 @@ _ENCODERS = (
 )
 ARCHITECTURES, ENCODERS = tuple(_ARCHITECTURES.split()), tuple(_ENCODERS.split())
 """The networks that are used most: known without a library, and offered by the shell; others can be typed as well."""
-AUGMENTATIONS, LABELS = get_args(Augmentation), get_args(Labels)
+AUGMENTATIONS, LABELS, RECIPES = get_args(Augmentation), get_args(Labels), get_args(Recipe)
+SIZES = tuple(int(size) for size in get_args(Size))
+STRONG = "strong"
+LEARNING_RATES = {"published": 1e-5, STRONG: 3e-4}
+"""That of each recipe; of ``strong`` it is the highest."""
 MONITORS = {
     "loss": Monitor("val_loss", "as published"),
     "dice": Monitor("val_dice", "highest Dice", higher_is_better=True),
@@ -48,6 +54,9 @@ class SegmentationSettings(FitSettings):
         loss_weights: of the loss's terms; none given: their defaults.
         limit_frames: at most so many training and so many validation frames, evenly over the records; None: all.
         use_cache: read decoded frames from the cache; otherwise decode PNG files in every epoch.
+        recipe: ``published``; or ``strong``, see :mod:`medcli.ultrabones.segmentation.recipes.strong`, with ``lr`` of
+            :data:`LEARNING_RATES`.
+        size: rows and columns of what the network sees, one of :data:`SIZES`.
     """
 
     root: Path = Path("data/ultrabones")
@@ -62,6 +71,12 @@ class SegmentationSettings(FitSettings):
     loss_weights: tuple[float, ...] = ()
     limit_frames: int | None = None
     use_cache: bool = True
+    recipe: str = "published"
+    size: int = INPUT_SIZE
+
+    @property
+    def free_to_change(self) -> frozenset[str]:
+        return FREE_TO_CHANGE - {"epochs"} if self.recipe == STRONG else FREE_TO_CHANGE
 
     def __post_init__(self) -> None:
         if not self.loss_weights and self.loss in LOSSES:
@@ -77,9 +92,11 @@ def check_segmentation_settings(settings: SegmentationSettings) -> None:
     for name, value, allowed in (
         ("--labels", settings.labels, LABELS),
         ("--augment", settings.augment, AUGMENTATIONS),
+        ("--recipe", settings.recipe, RECIPES),
+        ("--size", settings.size, SIZES),
     ):
         if value not in allowed:
-            raise UsageError(f"{name} '{value}' is not one of {', '.join(allowed)}")
+            raise UsageError(f"{name} '{value}' is not one of {', '.join(map(str, allowed))}")
     check_loss(LOSSES, settings.loss, settings.loss_weights)
     check_monitor(MONITORS, settings.monitor, settings.early_stop)
     check_learning_rate(settings)

@@ -25,6 +25,7 @@ from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.lightning_module import SegmentationModule
 from medcli.ultrabones.segmentation.network import build_model
+from medcli.ultrabones.segmentation.recipes.strong import describe_recipe
 from medcli.ultrabones.segmentation.settings import (
     MONITORS,
     SegmentationSettings,
@@ -143,6 +144,8 @@ class _Segmentation(Training[TrainResult]):
         frames = open_frames(settings, self.split, progress, self.transform)
         for warning in self.split.warnings:
             logger.warning("%s", warning)
+        if recipe := describe_recipe(settings):
+            logger.info("%s", recipe)
         seed_torch(settings.seed)
         model = build_model(settings.arch, settings.encoder, settings.encoder_weights if is_new else "none")
         module = SegmentationModule(model, settings)
@@ -204,11 +207,12 @@ def _weights_writer(out: Path, module: SegmentationModule, split: TrainingFrames
         metadata = Metadata(
             arch=settings.arch,
             encoder=settings.encoder,
+            input_size=settings.size,
             settings=as_dict(settings),
             splits=split.as_dict(),
             metrics=finite(row),
         )
-        save_checkpoint(out / f"{name}.safetensors", module.model, metadata)
+        save_checkpoint(out / f"{name}.safetensors", module.result, metadata)
 
     return write
 

@@ -34,7 +34,7 @@ class SplitFrames:
     """The decoded frames of a split.
 
     Attributes:
-        train, val: frames at 256 x 256, without those that cannot be read.
+        train, val: frames at the size of the settings, without those that cannot be read.
         failures: the frames left out, one line each.
     """
 
@@ -54,19 +54,19 @@ def open_frames(
     Several processes may call this at once; one decodes and the others wait.
 
     Args:
-        transform: changes each training frame before the augmentation: image (256, 256) uint8, label (256, 256) uint8
+        transform: changes each training frame before the augmentation: image and label (size, size) uint8
             with 255 for bone, and a NumPy generator, to both.
 
     Raises:
         DataError: not one frame of a side can be read.
     """
-    folder = default_folder(split.index, settings.labels)
+    folder = default_folder(split.index, settings.labels, settings.size)
 
     def open_side(rows: NDArray[np.int64], name: str) -> FrameCache:
         frames = split.index.iloc[rows]
         if not settings.use_cache:
-            return FrameCache.without_files(frames, settings.labels)
-        cache = FrameCache.open_or_build(frames, folder, progress=progress, labels=settings.labels)
+            return FrameCache.without_files(frames, settings.labels, settings.size)
+        cache = FrameCache.open_or_build(frames, folder, progress=progress, labels=settings.labels, size=settings.size)
         if not len(cache):
             raise DataError(f"none of the {len(frames)} {name} frames can be read: {cache.failures[0]}")
         return cache

@@ -1,7 +1,8 @@
 """What validation measures of a batch: Dice, and distances from the prediction to the label.
 
-The published validation measures on the 256 x 256 grid, with one scale for both axes, and from the prediction to the
-thickened label only (a prediction of one right pixel scores 0 mm): good to follow a training by, not to report.
+The published validation measures on the network's grid (256 x 256), with one scale for both axes, and from the
+prediction to the thickened label only (a prediction of one right pixel scores 0 mm): good to follow a training by, not
+to report.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from torch import Tensor
 from medcli.ultrabones.dataset.constants import PAPER_SCALE_MM
 
 DISTANCES = ("chamfer_mm", "hausdorff_mm", "hausdorff_95_mm")
-_FRAMES_AT_ONCE = 4
-"""Frames of which every pixel is compared with every column at once: 4 x 256 x 256 x 256 x 4 bytes = 268 MB."""
+_COMPARED_AT_ONCE = 4 * 256**3
+"""Pairs of a pixel and a column of its row at once: those of 4 frames of 256 x 256, 268 MB."""
 
 
 def dice_scores(predictions: Tensor, labels: Tensor) -> Tensor:
@@ -25,30 +26,31 @@ def dice_scores(predictions: Tensor, labels: Tensor) -> Tensor:
     return torch.where(labels.flatten(1).any(1), 2 * both / total, torch.nan)
 
 
-def one_sided_distances(predictions: Tensor, labels: Tensor) -> Tensor:
+def one_sided_distances(predictions: Tensor, labels: Tensor, pixel_mm: float = PAPER_SCALE_MM) -> Tensor:
     """Mean, maximum and 95 % quantile of the distance from predicted pixels to the label, in mm.
 
     Args:
         predictions, labels: (B, 1, H, W) bool.
+        pixel_mm: size of a pixel; the default is that of 256 x 256.
 
     Returns:
         (B, 3) in the order of :data:`DISTANCES`; NaN where prediction or label is empty.
     """
     if labels.device.type != "cpu":
-        return one_sided_distances_at_once(predictions, labels)
+        return one_sided_distances_at_once(predictions, labels, pixel_mm)
     found = labels.new_full((len(labels), 3), torch.nan, dtype=torch.float32)
     usable = torch.nonzero(predictions.flatten(1).any(1) & labels.flatten(1).any(1)).flatten()
     if len(usable):
-        maps = distance_maps(labels[usable, 0]) * PAPER_SCALE_MM
+        maps = distance_maps(labels[usable, 0]) * pixel_mm
         for row, frame in enumerate(usable.tolist()):
             distances = maps[row][predictions[frame, 0]]
             found[frame] = torch.stack([distances.mean(), distances.max(), torch.quantile(distances, 0.95)])
     return found
 
 
-def one_sided_distances_at_once(predictions: Tensor, labels: Tensor) -> Tensor:
+def one_sided_distances_at_once(predictions: Tensor, labels: Tensor, pixel_mm: float = PAPER_SCALE_MM) -> Tensor:
     """:func:`one_sided_distances` for a GPU: all frames at once, nothing that waits for the device."""
-    maps = (distance_maps_by_rows(labels[:, 0]) * PAPER_SCALE_MM).flatten(1)
+    maps = (distance_maps_by_rows(labels[:, 0]) * pixel_mm).flatten(1)
     inside = predictions.flatten(1)
     counts = inside.sum(1)
     mean = torch.where(inside, maps, 0).sum(1) / counts
@@ -83,5 +85,6 @@ def distance_maps_by_rows(labels: Tensor) -> Tensor:
     squared = torch.minimum(rows - above, below - rows) ** 2
     columns = torch.arange(width, device=labels.device, dtype=torch.float32)
     apart = (columns[:, None] - columns) ** 2
-    nearest = [(rows_of[:, :, None, :] + apart).amin(-1) for rows_of in torch.split(squared, _FRAMES_AT_ONCE)]
+    at_once = max(1, _COMPARED_AT_ONCE // (height * width * width))
+    nearest = [(rows_of[:, :, None, :] + apart).amin(-1) for rows_of in torch.split(squared, at_once)]
     return torch.cat(nearest).sqrt_()

@@ -32,9 +32,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the frames decoded while building."""
     seen: list[str] = []
 
-    def read(path: str) -> np.ndarray:
+    def read(path: str, size: int) -> np.ndarray:
         seen.append(path)
-        return read_image(path)
+        return read_image(path, size)
 
     monkeypatch.setattr(module, "read_image", read)
     return seen
@@ -137,7 +137,7 @@ def test_build_killed_at_any_moment_resumes(data: Path, tmp_path: Path, counted:
         "from medcli.ultrabones.segmentation import frame_cache as cache\n"
         "decoded_store._CHUNK = 2\n"
         "read = cache.read_image\n"
-        "def slow(path):\n    time.sleep(0.05)\n    print('one', flush=True)\n    return read(path)\n"
+        "def slow(*path):\n    time.sleep(0.05)\n    print('one', flush=True)\n    return read(*path)\n"
         "cache.read_image = slow\n"
         "cache.FrameCache.open_or_build(index.index_frames(sys.argv[1]), cache.Path(sys.argv[2]), workers=1)\n"
     )

@@ -198,7 +198,7 @@ def _compare(
         frames = _speckle(shape)
         probability, mask = session.run(None, {"frames": frames})
         for frame, found, found_mask in zip(frames, probability, mask, strict=True):
-            small = segmenter.predict(resize_frame(frame)[None])[0]
+            small = segmenter.predict(resize_frame(frame, segmenter.metadata.input_size)[None])[0]
             expected = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR)
             largest = max(largest, float(np.abs(found - expected).max()))
             differing += int((found_mask != mask_at_size(small, *shape, threshold)).sum())
