@@ -88,7 +88,7 @@ def check_recording(file: Path) -> None:
     """Make sure that rerun can read a ``.rrd`` file to its end.
 
     Raises:
-        DataError: it is damaged, cut off, or something else.
+        DataError: it is damaged, truncated, or something else.
     """
     try:
         with open_regular(file) as content:
