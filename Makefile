@@ -14,7 +14,7 @@ MAKEFLAGS += --jobs=2
 # Python keeps what it compiled: the tests start many processes, and importing torch from its sources takes long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test tests test-deep test-gpu benchmark-gpu lint docs wheel benchmark clean
+.PHONY: demo test tests test-deep coverage test-gpu benchmark-gpu lint docs wheel benchmark clean
 
 demo: $(READY)
 	$(BIN)/medcli demo
@@ -24,8 +24,12 @@ test: lint tests
 tests: $(READY)
 	$(PYTEST) $(ARGS)
 
-# All tests, also the slow and exhaustive ones that `make test` leaves out, and the lines that none of them runs.
+# The slow and exhaustive tests, which `make test` leaves out.
 test-deep: $(READY)
+	$(PYTEST) -m deep $(ARGS)
+
+# All tests, and the lines that none of them runs.
+coverage: $(READY)
 	$(PYTEST) -m "deep or not deep" --cov --cov-report= $(ARGS)
 	$(BIN)/python tests/print_coverage.py
 

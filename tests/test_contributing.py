@@ -28,7 +28,7 @@ def test_every_path_exists() -> None:
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"^make ([a-z-]+)", PAGE, re.MULTILINE)) | set(re.findall(r"`make ([a-z-]+)`", PAGE))
-    assert {"demo", "test", "test-deep", "docs", "wheel", "benchmark"} == named <= targets
+    assert {"demo", "test", "test-deep", "coverage", "docs", "wheel", "benchmark"} == named <= targets
 
 
 def test_commands_are_valid() -> None:

@@ -153,6 +153,7 @@ def run_all(page: str, title: str, medcli: Callable[..., Ran]) -> None:
         assert ran.out
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(("page", "title"), AS_PRINTED)
 def test_commands_run_as_printed(
     page: str, title: str, folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
@@ -161,6 +162,7 @@ def test_commands_run_as_printed(
     run_all(page, title, medcli)
 
 
+@pytest.mark.deep
 def test_labelling_commands_run_as_printed(
     folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -172,6 +174,7 @@ def test_labelling_commands_run_as_printed(
     run_all("docs/label-and-reconstruct.md", "Label and reconstruct", medcli)
 
 
+@pytest.mark.deep
 def test_commands_for_an_own_probe_run_as_printed(
     medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -180,6 +183,7 @@ def test_commands_for_an_own_probe_run_as_printed(
     run_all("docs/own-probe.md", "Your own probe", medcli)
 
 
+@pytest.mark.deep
 def test_commands_on_ultraboneship_run_as_printed(
     hip_hub: FakeHub, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -187,6 +191,7 @@ def test_commands_on_ultraboneship_run_as_printed(
     run_all("docs/own-probe.md", "UltraBonesHip", medcli)
 
 
+@pytest.mark.deep
 def test_conversions_for_other_programs_run_as_printed(
     study: Path, networks: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -240,6 +245,7 @@ def test_commands_on_knee_motion_run_as_printed(
     run_all("docs/kinematics.md", "Motion of a study", medcli)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(("page", "title"), OWN_RECORDINGS)
 def test_commands_for_own_recordings_run_as_printed(
     page: str, title: str, study: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
@@ -287,6 +293,7 @@ def test_demo_is_one_command() -> None:
     assert list(printed_commands("README.md", "Try it without data")) == [["demo"]]
 
 
+@pytest.mark.deep
 def test_prediction_and_checkpoint_commands_run_as_printed(
     scans: Path, networks: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +357,7 @@ def test_every_section_with_commands_is_run() -> None:
                 assert f'"{title}"' in tested, f"no test runs the commands of {title!r} in {page}"
 
 
+@pytest.mark.deep
 def test_python_examples_run_as_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each by itself; those that need names from elsewhere get them: a row of the calibration table, a pose, a mesh."""
     monkeypatch.chdir(folder)
@@ -393,6 +401,7 @@ def test_every_named_file_is_there(page: str) -> None:
         assert (REPOSITORY / path).exists(), path
 
 
+@pytest.mark.deep
 def test_view_commands_run_as_printed(
     folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

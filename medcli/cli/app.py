@@ -88,6 +88,10 @@ def main(words: list[str] | None = None) -> None:
     interrupts = Interrupts()
     interrupts.receive()
     typed = sys.argv[1:] if words is None else words
+    if typed[:1] in (["convert"], ["import"]):
+        interrupts.hint = "nothing is left half done: run the same command again, with --overwrite for what is finished"
+    elif typed[:1] == ["view"]:
+        interrupts.hint = "run the same command again"
     hide_variables(os.environ)
     hide_values_in(typed)
     hide_option_values(typed)

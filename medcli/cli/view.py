@@ -15,13 +15,14 @@ from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
-    from medcli.viewing.settings import ViewResult
+    from medcli.viewing.settings import TargetKind, ViewResult
 
 app = App()
 
 
 @app.command("view")
 def view(
+    ctx: typer.Context,
     output: Output,
     target: Annotated[
         str,
@@ -88,8 +89,9 @@ def view(
     from medcli.viewing.viewer import check_display, check_rerun, check_save_path
 
     with refusals() as check:
+        if found := check(find_target, target, root, options.VERISERUM_ROOT):
+            check(_refuse_unused, ctx, found.kind)
         check(check_rerun)
-        found = check(find_target, target, root, options.VERISERUM_ROOT)
         calibration = check(find_probe, probe)
         check(check_inter_plane, inter_plane)
         check(check_save_path, save, overwrite)
@@ -123,6 +125,26 @@ def view(
     else:
         result = show_view(found, web, lambda text: say("", text), settings, output.progress())
     output.finish(result, lambda done: _show(output, done))
+
+
+def _refuse_unused(ctx: typer.Context, kind: TargetKind) -> None:
+    """Refuse options that were typed and mean nothing for what is shown."""
+    from medcli.viewing.settings import APPLIES
+
+    choices = {name for names in APPLIES.values() for name in names}
+    typed = [
+        param.opts[0]
+        for param in ctx.command.params
+        if param.name in choices - set(APPLIES[kind])
+        and (source := ctx.get_parameter_source(param.name)) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if typed:
+        what = {"file": "a saved file", "bones": "a cloud of bone", "poses": "a table of poses"}.get(kind, f"a {kind}")
+        raise UsageError(
+            f"{' '.join(typed)} {'does' if len(typed) == 1 else 'do'} not apply to {what}",
+            "leave it out" if len(typed) == 1 else "leave them out",
+        )
 
 
 def _refuse_both() -> None:

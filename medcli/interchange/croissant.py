@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError
 from medcli.core.files import (
     check_output_folder,
     check_replaceable,
     make_output_folder,
-    open_regular,
     write_json,
     write_text,
 )
+from medcli.core.json_text import read_object
 from medcli.core.run_provenance import DatasetCitation, is_synthetic
 from medcli.core.secrets import redact
 from medcli.core.tables import csv_text, header_of, read_table_text
+from medcli.interchange.notes import sha256_of, synthetic_like
 
 FILE = "croissant.json"
 FRAMES = "croissant_frames.csv"
@@ -89,11 +90,13 @@ def croissant_path(root: Path, out: Path | None, overwrite: bool) -> Path:
     """Where the file is written.
 
     Raises:
-        UsageError: it is there already.
+        UsageError: it is there already, or is no description that may be replaced.
         MedcliError: it cannot be written.
     """
     path = out or root / FILE
     check_replaceable(path, overwrite)
+    if path.exists() and "croissant" not in str(read_object(path).get("conformsTo", "")).lower():
+        raise UsageError(f"{path} is no description in Croissant, so it is not replaced", "choose another --out")
     check_output_folder(path.parent)
     return path
 
@@ -114,6 +117,8 @@ def describe_folder(root: Path, out: Path | None = None, overwrite: bool = False
     if not root.is_dir():
         raise DataError(f"there is no folder {root}", "name the data folder")
     is_ultrasound = next(iter(find_records(root)), None) is not None
+    if is_ultrasound:
+        _check_index(path.with_name(FRAMES), overwrite)
     found = _ultrasound(root, path) if is_ultrasound else _fluoroscopy(root, path)
     content = _content(root, found)
     make_output_folder(path.parent)
@@ -131,6 +136,15 @@ def describe_folder(root: Path, out: Path | None = None, overwrite: bool = False
     )
 
 
+def _check_index(path: Path, overwrite: bool) -> None:
+    check_replaceable(path, overwrite)
+    if path.exists() and tuple(header_of(read_table_text(path, "index of frames"))) != _INDEX:
+        raise UsageError(
+            f"{path} is not the index that medcli convert croissant writes, so it is not replaced",
+            "move it elsewhere, or choose a file in another folder with --out",
+        )
+
+
 @dataclass(frozen=True)
 class _Found:
     about: DatasetCitation
@@ -144,14 +158,13 @@ class _Found:
 def _content(root: Path, found: _Found) -> dict[str, Any]:
     about = found.about
     licence = next((address for name, address in _LICENCES.items() if name in about.licence), about.licence)
-    note = "Synthetic data made by medcli in the layout of this dataset. " if is_synthetic(root) else ""
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": about.dataset.replace(" ", "-"),
-        "description": f"{note}{found.title}, as found in a data folder; described by medcli {__version__}.",
+        "description": f"{found.title}, as found in a data folder; described by medcli {__version__}.",
         "conformsTo": _CONFORMS,
-        **({"license": licence} if licence else {}),
+        **({"license": licence} if licence and about.citation else {}),
         **({"citeAs": about.citation} if about.citation else {}),
         **({"url": _PAGES[about.dataset], "datePublished": _PUBLISHED} if about.dataset in _PAGES else {}),
         "distribution": found.distribution,
@@ -160,8 +173,8 @@ def _content(root: Path, found: _Found) -> dict[str, Any]:
 
 
 def _ultrasound(root: Path, path: Path) -> _Found:
+    from medcli.interchange.labelled_frames import about_converted
     from medcli.ultrabones.dataset.frame_index import index_frames
-    from medcli.ultrabones.dataset.publication import about_records
 
     frames = index_frames(root)
     records = [Path(one) for one in dict.fromkeys(frames["record_dir"].tolist())]
@@ -178,12 +191,12 @@ def _ultrasound(root: Path, path: Path) -> _Found:
     prefix = _below(str(root), path)
     distribution = [
         _file(FRAMES, FRAMES, "text/csv", hashlib.sha256(text.encode()).hexdigest()),
-        *(_file(_below(str(file), path), _below(str(file), path), "text/csv", _sha256(file)) for file in tables),
-        *(_file(_below(str(file), path), _below(str(file), path), "model/stl", _sha256(file)) for file in meshes),
+        *(_file(_below(str(file), path), _below(str(file), path), "text/csv", sha256_of(file)) for file in tables),
+        *(_file(_below(str(file), path), _below(str(file), path), "model/stl", sha256_of(file)) for file in meshes),
         *(_set(name, f"{prefix}/**/{name}/*.png", "image/png") for name in ("UltrasoundImages", *folders)),
     ]
     return _Found(
-        about=about_records(records),
+        about=about_converted(records),
         title="Tracked B-mode ultrasound with labels of bone surfaces",
         distribution=distribution,
         records=[_records("frames", FRAMES, _INDEX, "One row a frame; paths are relative to this file.")],
@@ -217,9 +230,9 @@ def _fluoroscopy(root: Path, path: Path) -> _Found:
             f"{root} is no data folder: neither records of UltraBones100k nor images or tables of Veriserum in it",
             "name the data folder",
         )
-    distribution = [_file(name, _below(str(file), path), "text/csv", _sha256(file)) for name, file in tables.items()]
+    distribution = [_file(name, _below(str(file), path), "text/csv", sha256_of(file)) for name, file in tables.items()]
     distribution += [
-        _file(file.stem, _below(str(file), path), "model/stl", _sha256(file)) for file in contents.surfaces.values()
+        _file(file.stem, _below(str(file), path), "model/stl", sha256_of(file)) for file in contents.surfaces.values()
     ]
     prefix = _below(str(root), path)
     for plane in ("bs", "fs"):
@@ -234,23 +247,13 @@ def _fluoroscopy(root: Path, path: Path) -> _Found:
         columns = [column.strip() for column in header_of(text)]
         records.append(_records(name, name, columns, f"The rows of {file.name}."))
         counts[name] = sum(1 for line in text.splitlines() if line.strip()) - 1
-    return _Found(ABOUT, "Dual-plane X-ray images of knee implants with their poses", distribution, records, counts, {})
+    about = synthetic_like(ABOUT.dataset) if is_synthetic(root) else ABOUT
+    return _Found(about, "Dual-plane X-ray images of knee implants with their poses", distribution, records, counts, {})
 
 
 def _below(file: str, path: Path) -> str:
     """A path as the description says it: relative to the folder of the description, with slashes."""
     return Path(os.path.relpath(file, path.parent)).as_posix()
-
-
-def _sha256(file: Path) -> str:
-    whole = hashlib.sha256()
-    try:
-        with open_regular(file) as content:
-            while chunk := content.read(1 << 20):
-                whole.update(chunk)
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
-    return whole.hexdigest()
 
 
 def _file(identity: str, address: str, kind: str, sha256: str) -> dict[str, Any]:

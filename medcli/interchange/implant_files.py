@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from medcli.core.errors import UsageError
-from medcli.core.files import write_json
 from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.mesh import write_stl
 from medcli.core.progress import SILENT, Progress
 from medcli.interchange.autoscoper_files import write_maya_cam, write_tra
 from medcli.interchange.implant_trials import FRAMES, ImplantSources, ImplantTrial, read_implant_trials, write_frames
 from medcli.interchange.jtml_files import HEADERS, write_jointtrack_calibration, write_jts
-from medcli.interchange.notes import CONVERT_NOTE, check_convert_target, check_slicer_packages
+from medcli.interchange.notes import check_convert_target, check_slicer_packages, write_convert_note
 from medcli.interchange.slicer_files import (
     TRANSFORM_SUFFIXES,
     write_markups,
@@ -28,7 +27,12 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import ImageGrid
 from medcli.veriserum.kinematics.motion import ASSUMED_RATE
 
-PROGRAMS = ("jtml", "autoscoper", "slicer")
+PROGRAMS = {
+    "jtml": "medcli convert jtml",
+    "autoscoper": "medcli convert autoscoper",
+    "slicer": "medcli convert slicer-veriserum",
+}
+"""Programs, and the command of each."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def convert_implants(
         check_slicer_packages()
     found = read_implant_trials(sources, trials)
     for trial in found.trials:
-        check_convert_target(out / trial.stem, overwrite)
+        check_convert_target(out / trial.stem, overwrite, PROGRAMS[program])
     done = []
     with progress.task(f"for {program}", len(found.trials), "trials") as advance:
         for trial in found.trials:
@@ -122,7 +126,7 @@ def convert_implants(
             with replacing_folder(out / trial.stem) as part:
                 _WRITERS[program](part, trial, found.study, suffix, settings)
                 write_frames(part / FRAMES, trial)
-                write_json(part / CONVERT_NOTE, result)
+                write_convert_note(part, result, PROGRAMS[program])
             done.append(result)
             advance(1)
     return ConvertedTrials(

@@ -69,12 +69,32 @@ def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path,
     check_folder_target(out, overwrite, "medcli import", NOTE)
 
 
+def plane_of(files: Sequence[Path], plane: str | None) -> str:
+    """The plane that files of JTML belong to: ``plane``, else the one that their folders are named by, else ``bs``.
+
+    Raises:
+        UsageError: folders ``bs`` and ``fs``, as ``medcli convert jtml`` makes them, say another.
+    """
+    named = {name: file for file in files if (name := file.absolute().parent.name.lower()) in PLANES}
+    if len(named) > 1:
+        raise UsageError(
+            f"{' and '.join(map(str, named.values()))} are of different planes, by their folders",
+            "name poses and calibration of one plane",
+        )
+    found = next(iter(named), None)
+    if plane and found and plane != found:
+        raise UsageError(
+            f"--plane is {plane}, {named[found]} lies in a folder of plane {found}", f"leave --plane out for {found}"
+        )
+    return plane or found or "bs"
+
+
 def import_jtml(
     files: Sequence[Path],
     anatomies: Sequence[int],
     calibration: Path,
     out: Path,
-    plane: str = "bs",
+    plane: str | None = None,
     inter_plane: Path | None = None,
     frames: Path | None = None,
     overwrite: bool = False,
@@ -84,7 +104,7 @@ def import_jtml(
     Args:
         anatomies: the implant of each file.
         calibration: of the plane, as JTML reads it.
-        plane: ``bs`` or ``fs``, that the files belong to.
+        plane: ``bs`` or ``fs``, that the files belong to; None: see :func:`plane_of`.
         inter_plane: geometry of the planes, JSON; None: the published one.
         frames: which id each row is of; None: ``frames.csv`` beside the files or above, else rows are numbered.
 
@@ -93,7 +113,8 @@ def import_jtml(
         UsageError: see :func:`check_pose_files`.
     """
     check_pose_files(files, anatomies, out, overwrite)
-    camera = _camera_in(read_jointtrack_calibration(calibration), getattr(read_inter_plane(inter_plane), plane))
+    geometry = getattr(read_inter_plane(inter_plane), plane_of([*files, calibration], plane))
+    camera = _camera_in(read_jointtrack_calibration(calibration), geometry)
     poses = [read_jts(path, camera) for path in files]
     return _write(files, anatomies, poses, out, frames, None)
 
@@ -151,7 +172,7 @@ def _write(
 ) -> ImportedPoses:
     lengths = sorted({len(found) for found in poses})
     if len(lengths) > 1:
-        raise DataError(f"the files have {' and '.join(map(str, lengths))} rows: they are of different trials")
+        raise DataError(f"the files differ in rows, {' and '.join(map(str, lengths))}: they are of different trials")
     known = _read_frames(frames or _frames_beside(files[0]), lengths[0])
     numbered = known is None
     if known is None:

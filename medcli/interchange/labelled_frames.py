@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.image_io import read_content, read_grey, use_single_threaded_codecs, write_image
 from medcli.core.progress import Progress
-from medcli.core.run_provenance import DatasetCitation
+from medcli.core.run_provenance import DatasetCitation, is_synthetic
 from medcli.core.threads import map_in_threads
-from medcli.interchange.notes import plain_name
+from medcli.interchange.notes import plain_name, synthetic_like
 from medcli.ultrabones.dataset.constants import donor_of
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.publication import about_records
@@ -55,11 +55,17 @@ class LabelledFrames:
     @property
     def about(self) -> DatasetCitation:
         """Whose data they are."""
-        return about_records(map(Path, set(self.table["record_dir"].tolist())))
+        return about_converted([Path(folder) for folder in set(self.table["record_dir"].tolist())])
 
     def of(self, specimens: Iterable[int]) -> pd.DataFrame:
         """The rows of some specimens."""
         return pd.DataFrame(self.table[self.table["specimen"].isin(list(specimens))])
+
+
+def about_converted(records: Sequence[Path]) -> DatasetCitation:
+    """Whose data some records are: nobody's, and under no licence, where one was made by :mod:`medcli.synthetic`."""
+    found = about_records(records)
+    return synthetic_like(found.dataset) if any(map(is_synthetic, records)) else found
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,12 @@ class DonorSplit:
 
 
 def find_labelled(root: Path, specimens: Sequence[int] | None, labels: str) -> LabelledFrames:
-    """The frames of a data folder with a label and a tracked pose.
+    """The frames of a data folder with a label; to be trained on they need no pose.
 
     Raises:
         DataError: there is none, or two frames would have one name.
     """
-    table = choose_frames(index_frames(root), specimens, labels, root)
+    table = choose_frames(index_frames(root), specimens, labels, root, with_pose=False)
     names = [case_name(*row) for row in table[["specimen", "anatomy", "record", "timestamp"]].itertuples(index=False)]
     table = table.assign(name=names, mask=table[label_column(labels)])
     if (twice := table[table["name"].duplicated(keep=False)]).shape[0]:

@@ -7,13 +7,15 @@ huggingface_hub itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medcli import __version__
-from medcli.core.errors import DataError, numbered
+from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.json_text import read_object
+from medcli.core.run_provenance import NAME as PROVENANCE
+from medcli.interchange.notes import sha256_of, synthetic_like
 from medcli.training.weights import SUFFIX
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, read_metadata
 from medcli.veriserum.pose.checkpoint_metadata import SCHEMA as POSE_SCHEMA
@@ -23,6 +25,17 @@ EVALUATION = "evaluation.json"
 _LISTED_MM = (0.5, 1.0, 2.0)
 _MEASURES = ("f1", "precision", "recall")
 _SCALARS = {"dice": "Dice", "assd_mm": "mean surface distance, mm", "hd95_mm": "95 % Hausdorff distance, mm"}
+_OF_THE_RUN = ("lr", "train_loss", "seconds", "frames_per_second", "epoch")
+"""Values of a training's log that say nothing of how good the network is."""
+_LICENCES: dict[str, dict[str, Any]] = {
+    "CC BY 4.0": {"license": "cc-by-4.0", "datasets": ["luohwu/UltraBones100k"]},
+    "CC BY-NC 4.0": {"license": "cc-by-nc-4.0", "datasets": ["luohwu/UltraBonesHip"]},
+    "Non-Commercial": {
+        "license": "other",
+        "license_name": "in-copyright-non-commercial",
+        "license_link": "https://rightsstatements.org/page/InC-NC/1.0/",
+    },
+}
 _NOT_FOR_PATIENTS = "Research software; **not a medical device**, and not to be used for diagnosis or treatment."
 
 
@@ -70,19 +83,29 @@ def read_carded(path: Path) -> CardedCheckpoint:
         ids = pose.splits.get("train") or ""
         words = f"pairs {ids}" if ids else "unknown pairs"
         trained = f"{words} of Veriserum, anatomies {' '.join(map(str, pose.anatomies))}"
-        return CardedCheckpoint(path, "pose", network, trained, pose.licence, pose.citation, pose)
+        return _described(CardedCheckpoint(path, "pose", network, trained, pose.licence, pose.citation, pose))
     found = read_metadata(path)
     network = f"segmentation network, {found.arch} on {found.encoder}, {found.input_size} x {found.input_size} pixels"
     train = found.train_specimens
     trained = numbered("specimen", train) if train else "nothing: untrained" if train == () else "unknown specimens"
-    return CardedCheckpoint(path, "segmentation", network, trained, found.licence, found.citation, found)
+    return _described(CardedCheckpoint(path, "segmentation", network, trained, found.licence, found.citation, found))
+
+
+def _described(carded: CardedCheckpoint) -> CardedCheckpoint:
+    """With nobody's licence where the note of the training beside it says that the data were synthetic."""
+    data = read_object(carded.path.with_name(PROVENANCE)).get("data")
+    if not isinstance(data, dict) or data.get("synthetic") is not True:
+        return carded
+    about = synthetic_like(str(data.get("dataset")))
+    trained = f"{carded.trained_on}; {about.dataset}"
+    return replace(carded, trained_on=trained, licence=about.licence, citation=about.citation)
 
 
 def read_evaluations(folder: Path | None, carded: CardedCheckpoint) -> dict[str, dict[str, Any]]:
     """The results of an evaluation by protocol; none where no folder is given.
 
     Raises:
-        DataError: there is no evaluation of this kind, or one of a network with other training specimens.
+        DataError: there is no evaluation of this kind, or one of another checkpoint.
     """
     if folder is None:
         return {}
@@ -105,7 +128,21 @@ def read_evaluations(folder: Path | None, carded: CardedCheckpoint) -> dict[str,
                 f"{carded.path} on {' '.join(map(str, train))}",
                 "evaluate this checkpoint: medcli evaluate --checkpoint",
             )
+        _check_same(path, str(one.get("source", "")), carded.path)
     return results
+
+
+def _check_same(evaluation: Path, source: str, checkpoint: Path) -> None:
+    """Refuse an evaluation of another checkpoint, where the one that it names is there or named otherwise."""
+    if Path(source).suffix != SUFFIX:
+        return
+    places = (folder / source for folder in (Path(), *evaluation.absolute().parents))
+    named = next((place for place in places if place.is_file()), None)
+    if sha256_of(named) != sha256_of(checkpoint) if named else Path(source).name != checkpoint.name:
+        raise DataError(
+            f"{evaluation} is of {source}, which is another checkpoint than {checkpoint}",
+            f"evaluate this one: medcli evaluate --checkpoint {checkpoint}",
+        )
 
 
 def write_card(
@@ -121,26 +158,18 @@ def write_card(
     from huggingface_hub import ModelCardData
 
     verb = "pose" if carded.kind == "pose" else "seg"
-    by_licence = (
-        {"license": "cc-by-4.0", "datasets": ["luohwu/UltraBones100k"]}
-        if "CC BY 4.0" in carded.licence
-        else {
-            "license": "other",
-            "license_name": "in-copyright-non-commercial",
-            "license_link": "https://rightsstatements.org/page/InC-NC/1.0/",
-        }
-    )
     data = ModelCardData(
-        **by_licence,
+        **next((dict(found) for words, found in _LICENCES.items() if words in carded.licence), {}),
         library_name="medcli",
         pipeline_tag="image-segmentation" if verb == "seg" else None,
         tags=["medical-imaging", "orthopaedics", "ultrasound" if verb == "seg" else "fluoroscopy", "medcli"],
     )
     name = repository.rpartition("/")[2]
+    article = "An" if carded.network[0] in "aeiou" else "A"
     parts = [
         f"---\n{data.to_yaml().strip()}\n---",
         f"# {name}",
-        f"A {carded.network}. Trained on {carded.trained_on}. {_NOT_FOR_PATIENTS}",
+        f"{article} {carded.network}. Trained on {carded.trained_on}. {_NOT_FOR_PATIENTS}",
         "## Use",
         f"```sh\nhf download {repository} {file} --local-dir .\nmedcli checkpoint show {file}\n"
         f"medcli predict {verb} images/ --checkpoint {file}\n```",
@@ -149,7 +178,8 @@ def write_card(
         "## Evaluation",
         *_evaluation(evaluations),
         "## Licence and citation",
-        f"Data: {carded.licence}. Cite: {carded.citation}.",
+        f"Data: {carded.licence or 'no licence is stated'}."
+        + (f" Cite: {carded.citation}." if carded.citation else ""),
         f"Card written by medcli {__version__}.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -165,9 +195,12 @@ def _training(carded: CardedCheckpoint) -> dict[str, str]:
         )
     if splits.get("donor_overlap"):
         rows["donors on both sides"] = " ".join(map(str, splits["donor_overlap"]))
-    rows |= {f"validation {name}": f"{value:.4g}" for name, value in metadata.metrics.items() if _is_number(value)}
+    measured = {
+        name: value for name, value in metadata.metrics.items() if name not in _OF_THE_RUN and _is_number(value)
+    }
+    rows |= {f"validation {name.removeprefix('val_')}": f"{value:.4g}" for name, value in measured.items()}
     chosen = ("epochs", "batch_size", "lr", "loss", "augment", "seed")
-    rows |= {name: str(metadata.settings[name]) for name in chosen if metadata.settings.get(name) is not None}
+    rows |= {name: str(metadata.settings[name]) for name in chosen if metadata.settings.get(name) not in (None, [], ())}
     for number, warning in enumerate(splits.get("warnings") or (), start=1):
         rows[f"warning {number}"] = str(warning)
     return rows
@@ -179,12 +212,17 @@ def _evaluation(evaluations: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [part for name, one in evaluations.items() for part in _protocol(name, one)]
 
 
+def _count(one: Mapping[str, Any], noun: str) -> str:
+    found = one.get(f"{noun}s")
+    return quantity(found, noun) if isinstance(found, int) else f"an unknown number of {noun}s"
+
+
 def _protocol(name: str, one: Mapping[str, Any]) -> list[str]:
     if name == "pose":
         rows = {key: f"median {value.get('median', float('nan')):.3g}" for key, value in one.get("errors", {}).items()}
-        return [f"{one.get('pairs', '?')} pairs, {one.get('split', '')}:".replace(", :", ":"), _rows(rows)]
+        return [f"{_count(one, 'pair')}, {one.get('split', '')}:".replace(", :", ":"), _rows(rows)]
     specimens = numbered("specimen", one.get("specimens", ()))
-    words = f"{name.capitalize()} protocol, {one.get('frames', '?')} frames of {specimens}"
+    words = f"{name.capitalize()} protocol, {_count(one, 'frame')} of {specimens}"
     overlap = [str(pair.get("donor")) for pair in one.get("donor_overlap") or () if isinstance(pair, dict)]
     note = f"; the other leg of {'donor' if len(overlap) == 1 else 'donors'} {' '.join(overlap)} was trained on"
     rows = {}

@@ -30,10 +30,11 @@ from medcli.interchange.labelled_frames import (
     read_label_of,
     specimen_in,
 )
-from medcli.interchange.notes import CONVERT_NOTE, check_convert_target
+from medcli.interchange.notes import check_convert_target, write_convert_note
 
 SPLITS = "splits_final.json"
 _SIDES = {"train": "Tr", "test": "Ts"}
+_COMMAND = "medcli convert nnunet"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def convert_to_nnunet(
         DataError: no frame can be used.
         UsageError: ``out`` exists and may not be replaced.
     """
-    check_convert_target(out, overwrite)
+    check_convert_target(out, overwrite, _COMMAND)
     frames = find_labelled(root, specimens, labels)
     split = put_aside(frames, test_specimens) if test_specimens else DonorSplit(frames.specimens, ())
     names: dict[str, list[str]] = {}
@@ -126,7 +127,7 @@ def convert_to_nnunet(
             unknown_donors=frames.unknown,
             failures=tuple(failures),
         )
-        write_json(part / CONVERT_NOTE, result)
+        write_convert_note(part, result, _COMMAND)
     return result
 
 

@@ -7,9 +7,13 @@ import re
 import unicodedata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.files import open_regular, write_json
 from medcli.core.folders.whole_folder import check_folder_target
+from medcli.core.json_text import read_object, to_plain
+from medcli.core.run_provenance import DatasetCitation
 from medcli.core.secrets import hide_values
 
 CONVERT_NOTE = "converted.json"
@@ -17,17 +21,83 @@ CONVERT_NOTE = "converted.json"
 RAW_VARIABLE = "nnUNet_raw"
 TOKEN_VARIABLE = "HF_TOKEN"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_PASSING = (".DS_Store", "Thumbs.db", "desktop.ini")
+_MOST_NAMED = 3
 _EXTRA = "pip install 'medcli[interchange]'"
 
 
-def check_convert_target(out: Path, overwrite: bool) -> None:
-    """Make sure that a folder can be made, or replaced if ``medcli convert`` made it.
+def check_convert_target(out: Path, overwrite: bool, command: str) -> None:
+    """Make sure that a folder can be made, or replaced if it holds what ``command`` made and nothing else.
+
+    Args:
+        command: such as ``medcli convert coco``.
 
     Raises:
-        UsageError: it holds something that may not be replaced.
+        UsageError: it holds something that may not be replaced: of another command, or added or changed since.
         MedcliError: it cannot be written to.
     """
     check_folder_target(out, overwrite, "medcli convert", CONVERT_NOTE)
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    note = read_object(out / CONVERT_NOTE)
+    elsewhere = "choose another folder with --out"
+    if (maker := str(note.get("made_by", command))) != command:
+        raise UsageError(f"{out} was made by {maker}, so {command} does not replace it", elsewhere)
+    listed = note.get("files")
+    files: dict[str, Any] = listed if isinstance(listed, dict) else {}
+    there = _files_in(out)
+    if foreign := [f"{name} is not of {command}" for name in there if name not in files]:
+        raise _kept(out, foreign)
+    if changed := [f"{name} was changed" for name in there if _digest(out / name) != files[name]]:
+        raise _kept(out, changed)
+
+
+def write_convert_note(part: Path, result: Any, command: str) -> None:
+    """Write ``converted.json``: what became of the conversion, which command it was, and the SHA-256 of each file,
+    by which :func:`check_convert_target` knows what was added or changed since. The last file of the folder."""
+    files = {name: _digest(part / name) for name in _files_in(part)}
+    write_json(part / CONVERT_NOTE, {**to_plain(result), "made_by": command, "files": files})
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Files below ``folder`` but the note, with slashes, without what systems and trainings leave in passing."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(folder) for path in found if path.name not in _PASSING and path.suffix != ".cache")
+    return sorted(name.as_posix() for name in names if name.as_posix() != CONVERT_NOTE)
+
+
+def _digest(file: Path) -> str:
+    if file.is_symlink() or not file.is_file():
+        return ""
+    return sha256_of(file)
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    import hashlib  # it loads OpenSSL
+
+    whole = hashlib.sha256()
+    try:
+        with open_regular(file) as content:
+            while chunk := content.read(1 << 20):
+                whole.update(chunk)
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    return whole.hexdigest()
+
+
+def _kept(out: Path, reasons: list[str]) -> UsageError:
+    shown = ", ".join(reasons[:_MOST_NAMED]) + (
+        f" and {len(reasons) - _MOST_NAMED:,} more" if reasons[_MOST_NAMED:] else ""
+    )
+    return UsageError(
+        f"{out} holds more than what was converted, so it is not replaced: {shown}",
+        "move these files elsewhere, or choose another folder with --out",
+    )
 
 
 def check_converter(module: str, package: str) -> None:
@@ -38,6 +108,11 @@ def check_converter(module: str, package: str) -> None:
     """
     if find_spec(module) is None:
         raise MedcliError(f"this conversion needs {package}, which is not installed", _EXTRA)
+
+
+def synthetic_like(dataset: str) -> DatasetCitation:
+    """What to say of data that :mod:`medcli.synthetic` made in the layout of a dataset, whose licence is not theirs."""
+    return DatasetCitation(f"synthetic data in the layout of {dataset}", "none: synthetic data made by medcli", "")
 
 
 def plain_name(text: str) -> str:

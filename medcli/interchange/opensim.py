@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, printable
 from medcli.core.files import check_replaceable, make_output_folder
 from medcli.core.json_text import read_object
 from medcli.core.tables import read_frame
@@ -72,31 +73,65 @@ def convert_to_opensim(
         UsageError: a file exists and may not be replaced.
     """
     path = motion_table(run)
-    table = read_frame(path, "table of knee motion", _NEEDED, dtype={"trial": str, "side": str, "status": str})
-    table[[*_VALUES, "time_s"]] = table[[*_VALUES, "time_s"]].apply(pd.to_numeric, errors="coerce")
-    table["status"] = table["status"].where(table[[*_VALUES, "time_s"]].notna().all(axis=1), MISSING)
-    if odd := sorted(set(table["side"].dropna()) - set(SIDES)):
-        raise DataError(f"{path}: side is {odd[0]}, expected {' or '.join(SIDES)}")
+    table = _read_motion(path)
     there = list(dict.fromkeys(table["trial"].tolist()))
     if absent := [name for name in trials or () if name not in there]:
         raise DataError(f"{path} has no trial {', '.join(absent)}", f"it has {', '.join(map(str, there[:20]))}")
     chosen = [name for name in there if not trials or name in trials]
-    targets = {name: out / f"trial_{file_stem(name)}.mot" for name in chosen}
+    stems = _stems(there)
+    targets = {name: out / f"{stems[name]}.mot" for name in chosen}
     for target in targets.values():
         check_replaceable(target, overwrite)
-    make_output_folder(out)
     summary = read_object(path.with_name(SUMMARY))
     done, failures = [], []
     for name in chosen:
-        motion = table[table["trial"] == name]
+        motion = table[table["trial"] == name].sort_values("time_s", kind="stable")
         missing = int((motion["status"] == MISSING).sum())
         if missing == len(motion):
             failures.append(f"trial {name}: no frame has all coordinates")
             continue
+        usable = motion["time_s"][motion["status"] != MISSING]
+        if (twice := usable[usable.duplicated()]).size:
+            failures.append(f"trial {name}: two frames have the time {twice.iloc[0]:g} s")
+            continue
         side = str(motion["side"].iloc[0])
         words = str(summary.get("time_from", path.name)), str(summary.get("axes", f"those of {path.name}"))
+        make_output_folder(out)
         write_mot(motion, f"trial {name}", side, *words, targets[name])
         done.append(OpensimMotion(name, targets[name], side, len(motion) - missing, missing))
     if not done:
         raise DataError(f"{path}: {failures[0]}")
     return OpensimResult(path, out, tuple(done), tuple(failures))
+
+
+def _read_motion(path: Path) -> pd.DataFrame:
+    """The table, with numbers as numbers, and frames that lack one marked as missing."""
+    columns = [*_VALUES, "time_s"]
+    words = dict.fromkeys(("trial", "side", "status"), str)
+    table = read_frame(path, "table of knee motion", _NEEDED, dtype=words, skip_blank_lines=False)
+    table = table[table.notna().any(axis=1)]  # blank lines, which are counted
+    if table.empty:
+        raise DataError(f"{path} has no rows", "make it: medcli kinematics veriserum")
+    numbers = table[columns].apply(pd.to_numeric, errors="coerce")
+    for line, column in zip(*np.nonzero((table[columns].notna() & ~np.isfinite(numbers)).to_numpy()), strict=True):
+        cell = printable(str(table[columns].iloc[line, column]))
+        raise DataError(f"{path}, line {table.index[line] + 2}, {columns[column]}: {cell!r} is no number")
+    if (unnamed := table.index[table["trial"].isna()]).size:
+        raise DataError(f"{path}, line {unnamed[0] + 2}: no trial is named")
+    if odd := sorted(set(table["side"].dropna()) - set(SIDES)):
+        raise DataError(f"{path}: side is {odd[0]}, expected {' or '.join(SIDES)}")
+    status = table["status"].where(numbers.notna().all(axis=1), MISSING)
+    return table.assign(**numbers, status=status)
+
+
+def _stems(trials: Sequence[str]) -> dict[str, str]:
+    """The name of each trial's file, without its ending: numbered where two differ in signs or case only."""
+    stems: dict[str, str] = {}
+    for name in trials:
+        stem = base = f"trial_{file_stem(name)}"
+        number = 1
+        while stem.casefold() in (other.casefold() for other in stems.values()):
+            number += 1
+            stem = f"{base}_{number}"
+        stems[name] = stem
+    return stems

@@ -85,11 +85,12 @@ def convert_to_plus(
     targets = {record_name(sweep): out / f"{record_name(sweep)}{SUFFIX}" for sweep in found.sweeps}
     for target in targets.values():
         check_replaceable(target, overwrite)
-    make_output_folder(out)
     done, failures = [], []
     for sweep in found.sweeps:
         try:
             record = found.read(sweep)
+            _common_size(record)
+            make_output_folder(out)
             done.append(write_plus_sequence(record, targets[record_name(sweep)], compress, progress))
         except DataError as error:
             failures.append(error)

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError
-from medcli.core.files import write_json
 from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.mesh import read_stl, write_stl
 from medcli.core.progress import SILENT, Progress
-from medcli.interchange.notes import CONVERT_NOTE, check_convert_target, check_slicer_packages
+from medcli.interchange.notes import check_convert_target, check_slicer_packages, write_convert_note
 from medcli.interchange.plus_sequence import image_to_probe_of
 from medcli.interchange.slicer_files import (
     TRANSFORM_SUFFIXES,
@@ -23,12 +22,13 @@ from medcli.interchange.slicer_files import (
     write_transform_sequence,
 )
 from medcli.interchange.tracked_poses import TrackedRecord, TrackedRecords, find_tracked, record_name
-from medcli.ultrabones.dataset.folder_layout import list_timestamps
+from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, list_timestamps
 from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.records import Sweep
 from medcli.ultrabones.registration.record_clouds import cloud_of
 
 POSE = "ProbeToReference"
+_COMMAND = "medcli convert slicer-ultrabones"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def convert_sweeps_to_slicer(
     check_slicer_packages()
     found = find_tracked(root, specimens, records, poses, probe)
     for sweep in found.sweeps:
-        check_convert_target(out / record_name(sweep), overwrite)
+        check_convert_target(out / record_name(sweep), overwrite, _COMMAND)
     done, failures = [], []
     with progress.task("for 3D Slicer", len(found.sweeps), "records") as advance:
         for sweep in found.sweeps:
@@ -137,7 +137,7 @@ def _write_sweep(found: TrackedRecords, sweep: Sweep, out: Path, settings: Slice
             write_stl(mesh, part / f"{name}.stl")
         count = int(record.tracked.sum())
         result = SlicerSweep(record.name, out, count, len(points), tuple(sorted(meshes)))
-        write_json(part / CONVERT_NOTE, result)
+        write_convert_note(part, result, _COMMAND)
     return result
 
 
@@ -149,7 +149,16 @@ def _write_transforms(record: TrackedRecord, folder: Path, suffix: str) -> None:
 
 def _points(record: TrackedRecord, sweep: Sweep, settings: SlicerSweepSettings) -> NDArray[np.float64]:
     """(N, 3) in CT millimetres, by the poses that are written, evenly chosen; none where the record has no masks."""
-    if not settings.mask or not settings.points or not list_timestamps(str(sweep.folder / settings.mask))[0]:
+    if not settings.mask or not settings.points:
+        return np.empty((0, 3))
+    if not list_timestamps(str(sweep.folder / settings.mask))[0]:
+        folders = sorted(one.name for one in sweep.folder.iterdir() if one.is_dir() and one.name != IMAGE_FOLDER)
+        others = [name for name in folders if list_timestamps(str(sweep.folder / name))[0]]
+        if others or settings.mask != SlicerSweepSettings.mask:
+            raise DataError(
+                f"{sweep.name} has no masks in {settings.mask}; there are {', '.join(others) or 'none'}",
+                f"--mask {others[0]}, or --mask none" if others else "--mask none",
+            )
         return np.empty((0, 3))
     cloud = cloud_of([sweep], settings.mask, record.poses_kind).points
     chosen = np.linspace(0, len(cloud) - 1, min(settings.points, len(cloud))).round().astype(int)

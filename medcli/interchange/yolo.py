@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.files import usable_cores, write_json, write_text
+from medcli.core.files import usable_cores, write_text
 from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.interchange.labelled_frames import convert_each, copy_frame, find_labelled, one_fold, read_label_of
 from medcli.interchange.mask_polygons import mask_polygons
-from medcli.interchange.notes import CONVERT_NOTE, check_convert_target
+from medcli.interchange.notes import check_convert_target, write_convert_note
+
+_COMMAND = "medcli convert yolo"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def convert_to_yolo(
     progress: Progress = SILENT,
 ) -> YoloDataset:
     """Write a dataset, whole or not at all; arguments and errors as :func:`medcli.interchange.coco.convert_to_coco`."""
-    check_convert_target(out, overwrite)
+    check_convert_target(out, overwrite, _COMMAND)
     frames = find_labelled(root, specimens, labels)
     split = one_fold(frames, val_specimens)
     failures: list[str] = []
@@ -93,7 +95,7 @@ def convert_to_yolo(
             unknown_donors=frames.unknown,
             failures=tuple(failures),
         )
-        write_json(part / CONVERT_NOTE, result)
+        write_convert_note(part, result, _COMMAND)
     return result
 
 

@@ -6,6 +6,7 @@ or trial) and ``time`` (from the first frame), for X-ray also ``id``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.files import write_bytes
+from medcli.core.files import make_output_folder, write_bytes
 from medcli.core.mesh import Mesh
 
 FRAME, TIME, ID = "frame", "time", "id"
 CURVES = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0))
 """Colours of curves (red, green, blue), which everyone can tell apart: the palette of Okabe and Ito (2008)."""
 _APPLICATION = "medcli"
+_LOG = "RUST_LOG"
 
 
 class RerunFile:
@@ -31,8 +33,9 @@ class RerunFile:
     """
 
     def __init__(self) -> None:
-        import rerun
-        import rerun.blueprint
+        with _only_errors():
+            import rerun
+            import rerun.blueprint
 
         self.rr: Any = rerun
         self.blueprint: Any = rerun.blueprint
@@ -110,6 +113,18 @@ class RerunFile:
 
 
 @contextmanager
+def _only_errors() -> Iterator[None]:
+    """While rerun is imported, which decides then what its Rust part prints: warnings are for its developers."""
+    before = os.environ.get(_LOG)
+    os.environ.setdefault(_LOG, "error")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_LOG]
+
+
+@contextmanager
 def writing(target: Path) -> Iterator[RerunFile]:
     """A recording that is at ``target`` once the block has ended, complete; or not at all.
 
@@ -120,6 +135,7 @@ def writing(target: Path) -> Iterator[RerunFile]:
     """
     file = RerunFile()
     yield file
+    make_output_folder(target.parent)
     write_bytes(target, file.content())
 
 

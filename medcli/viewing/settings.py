@@ -11,6 +11,21 @@ from medcli.ultrabones.dataset.probe import Probe
 TargetKind = Literal["record", "bones", "pair", "trial", "poses", "motion", "file"]
 
 
+_OF_FRAMES = ("every", "quality", "workers")
+_OF_RECORDS = (*_OF_FRAMES, "masks", "poses", "meshes", "merged", "probe")
+_OF_PAIRS = ("root", "calibrated", "implants", "inter_plane", "pose_frame", "quality", "workers")
+APPLIES: dict[TargetKind, tuple[str, ...]] = {
+    "record": _OF_RECORDS,
+    "bones": _OF_RECORDS,
+    "pair": _OF_PAIRS,
+    "trial": (*_OF_PAIRS, "every"),
+    "poses": (*_OF_PAIRS, "every"),
+    "motion": (*_OF_PAIRS, "every", "trials"),
+    "file": (),
+}
+"""What can be chosen for each kind of target."""
+
+
 @dataclass(frozen=True)
 class ViewTarget:
     """What is to be seen.

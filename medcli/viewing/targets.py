@@ -17,7 +17,7 @@ from medcli.veriserum.dataset.folder_index import POSES, SOURCES, TableKind
 from medcli.viewing.settings import ViewTarget
 from medcli.viewing.viewer import SUFFIX
 from medcli.workspace import runs
-from medcli.workspace.pose_table_header import columns_of_poses
+from medcli.workspace.pose_table_header import columns_of_poses, missing_pose_columns
 
 _TRIAL = re.compile(r"^trial[ :_-]*(?P<name>.+)$", re.IGNORECASE)
 _OF_BONES = (runs.RECONSTRUCT, runs.REGISTER_BONE)
@@ -44,6 +44,8 @@ def find_target(word: str, root: Path | None, default_root: Path) -> ViewTarget:
         return _file(path, root, default_root)
     if path.is_dir():
         return _folder(path, root, default_root)
+    if word.casefold().rstrip(" :_-") == "trial":
+        raise UsageError(f"{word} names no trial", "name it: trial:5")
     where = root or default_root
     if word.isdecimal():
         return _checked(ViewTarget("pair", where, str(int(word)), root=where))
@@ -72,6 +74,11 @@ def _file(path: Path, root: Path | None, default_root: Path) -> ViewTarget:
         return ViewTarget("file", path)
     if columns_of_poses(path):
         return _checked(ViewTarget("poses", path, root=root or _root_of(path) or default_root))
+    if path.suffix.lower() == ".csv":
+        lacking = ", ".join(missing_pose_columns(path))
+        raise DataError(
+            f"{path} is no table of poses: it has no column {lacking}", "id, tx ty tz in mm, rz rx ry in degrees"
+        )
     described = path.with_suffix(".json")
     content = read_object(described) if described.is_file() else {}
     if isinstance(content.get("reconstruction") or content.get("registration"), dict):
@@ -99,6 +106,8 @@ def _folder(path: Path, root: Path | None, default_root: Path) -> ViewTarget:
     if records:
         raise _several(path, "records", [Path(record.path) for record in records])
     below = list(_runs_below(path))
+    if len(below) == 1:
+        return (_folder if below[0].is_dir() else _file)(below[0], root, default_root)
     if below:
         raise _several(path, "runs", below)
     hint = "name a record's folder, the id of a pair (17), a trial (trial:5), or a run's folder or table"

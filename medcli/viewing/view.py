@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medcli.core.errors import UsageError, quantity
-from medcli.core.files import make_output_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.viewing import layouts
 from medcli.viewing.rerun_file import FRAME, RerunFile, writing
@@ -38,7 +37,6 @@ def save_view(
     check_save_path(file, overwrite)
     if target.kind == "file":
         raise UsageError(f"{target.path} is saved already", "leave --save out to see it")
-    make_output_folder(file.parent)
     began = time.perf_counter()
     scene = ViewedScene("")
     write = _write_xray if target.kind in ("pair", "trial", "poses", "motion") else _write_ultrasound

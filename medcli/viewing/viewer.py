@@ -12,14 +12,15 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from medcli.core.errors import MedcliError, UsageError
-from medcli.core.files import check_replaceable
+from medcli.core.errors import DataError, MedcliError, UsageError, printable
+from medcli.core.files import check_replaceable, open_regular
 
 SUFFIX = ".rrd"
 LOOPBACK = "127.0.0.1"
 """Servers are bound to this address: data of patients leave this machine only if the user takes them along."""
 _PAGE_PORT, _DATA_PORT = 9090, 9876
 """The ports that rerun uses by default; others are taken where they are in use."""
+_MAGIC = b"RRF"
 _SHOWN = 2000  # characters of what a viewer that failed said
 
 
@@ -70,6 +71,7 @@ def show_file(file: Path, in_browser: bool, announce: Callable[[str], None]) -> 
         MedcliError: the viewer could not be started, or failed.
     """
     check_rerun()
+    check_recording(file)
     command = [_program(), "--bind", LOOPBACK]
     if in_browser:
         page, data = _free_port(_PAGE_PORT), _free_port(_DATA_PORT)
@@ -80,6 +82,26 @@ def show_file(file: Path, in_browser: bool, announce: Callable[[str], None]) -> 
         command += ["--new"]
         announce("the viewer is open; close its window, or press Ctrl-C")
     _run([*command, str(file.absolute())])
+
+
+def check_recording(file: Path) -> None:
+    """Make sure that rerun can read a ``.rrd`` file to its end.
+
+    Raises:
+        DataError: it is damaged, truncated, or something else.
+    """
+    try:
+        with open_regular(file) as content:
+            is_one = content.read(3) == _MAGIC
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    if not is_one:
+        raise DataError(f"{file} is no recording of rerun", f"save one with medcli view … --save {file.name}")
+    words = [_program(), "rrd", "verify", str(file.absolute())]
+    ran = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+    if ran.returncode:
+        said = next(iter(ran.stderr.strip().splitlines()), f"status {ran.returncode}")
+        raise DataError(f"{file} is damaged: {printable(said.split(': ', 1)[-1])}", "save it again with --save")
 
 
 def _run(command: list[str]) -> None:

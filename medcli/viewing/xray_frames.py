@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DataError, MedcliError, quantity
 from medcli.core.tables import read_frame
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
@@ -156,7 +156,9 @@ def _stored_motion(folder: Path, trials: Sequence[str] | None, scene: ViewedScen
         known = ", ".join(there[:_MOST_NAMED])
         raise DataError(f"no trial {', '.join(absent)} in {folder}", f"trials there: {known}; choose with --trials")
     if not trials and len(there) > 1:
-        scene.warnings.append(f"{folder} has {len(there)} trials; trial {wanted[0]} is shown (--trials chooses)")
+        scene.warnings.append(
+            f"{folder} has {quantity(len(there), 'trial')}; trial {wanted[0]} is shown (--trials chooses)"
+        )
     scene.title = f"trial {', '.join(wanted)} of {folder.name}"
     chosen = table[table["trial"].isin(wanted)]
     return _by_id(chosen)

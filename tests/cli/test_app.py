@@ -122,6 +122,13 @@ def test_interrupted(medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
     ran = medcli("info")
     assert ran.code == 130
     assert "run the same command again" in ran.err
+    monkeypatch.setattr("medcli.interchange.croissant.croissant_path", interrupt)
+    ran = medcli("convert", "croissant", ".")
+    assert (ran.code, "resume" in ran.err, "--overwrite" in ran.err) == (
+        130,
+        False,
+        True,
+    )  # it starts from the beginning
 
 
 def test_info(medcli: Callable[..., Ran], tmp_path: Path) -> None:

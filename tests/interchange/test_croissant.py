@@ -21,6 +21,16 @@ def test_a_folder_of_ultrasound(ultrasound: Path, medcli: Callable[..., Ran], tm
     ran = medcli("convert", "croissant", root)
     assert ran.code == 0, ran.err
     assert medcli("convert", "croissant", root).code == 2  # it is there
+    (root / "croissant_frames.csv").write_text("specimen,mine\n")
+    ran = medcli("convert", "croissant", root, "--out", root / "other.json")
+    assert (ran.code, "croissant_frames.csv exists" in ran.err) == (2, True)
+    assert medcli("convert", "croissant", root, "--overwrite").code == 2  # a table of somebody else
+    (root / "croissant_frames.csv").unlink()
+    (root / "probe.json").write_text("{}")
+    ran = medcli("convert", "croissant", root, "--out", root / "probe.json", "--overwrite")
+    assert (ran.code, "is no description in Croissant" in ran.err) == (2, True)
+    (root / "probe.json").unlink()
+    assert medcli("convert", "croissant", root, "--overwrite").code == 0
     described = json.loads((root / "croissant.json").read_text())
     assert described["license"] == "https://creativecommons.org/licenses/by/4.0/"
     assert "2025" in described["citeAs"]
@@ -53,6 +63,14 @@ def test_a_folder_of_x_rays_described_from_elsewhere(
     rows = list(dataset.records("poses-records"))
     table = pd.read_csv(implants / POSE_TABLE)
     assert [row["poses-records/tx"] for row in rows] == pytest.approx(table["tx"].tolist())
+
+
+def test_synthetic_data_have_nobody_s_licence(ultrasound: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    assert (ultrasound / "synthetic.json").is_file()
+    assert medcli("convert", "croissant", ultrasound, "--out", tmp_path / "a.json").code == 0
+    described = json.loads((tmp_path / "a.json").read_text())
+    assert described["name"] == "synthetic-data-in-the-layout-of-UltraBones100k"
+    assert not described.keys() & {"license", "citeAs", "url", "datePublished"}
 
 
 def test_what_is_no_data_folder(medcli: Callable[..., Ran], tmp_path: Path) -> None:

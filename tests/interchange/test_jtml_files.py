@@ -127,6 +127,42 @@ def test_both_components_come_back(plane: str, implants: Path, medcli: Callable[
     assert "NOT_OPTIMIZED" in (tmp_path / "2/trial_000001/bs/femur.jts").read_text()
 
 
+def test_only_what_was_converted_is_replaced(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    out, words = tmp_path / "out", ("--root", implants, "--trials", "1", "--out", tmp_path / "out", "--overwrite")
+    assert medcli("convert", "jtml", *words).code == 0
+    folder = out / "trial_000001"
+    corrected, before = folder / "bs/femur.jts", (folder / "bs/femur.jts").read_text()
+    corrected.write_text(before.replace("1", "2"))  # by hand, and as long as before
+    ran = medcli("convert", "jtml", *words)
+    assert (ran.code, "bs/femur.jts was changed" in ran.err) == (2, True)
+    corrected.write_text(before)
+    for name in ("NOTES.md", "bs/a.csv", "fs/scene.mrml", "fs/z.csv"):
+        (folder / name).write_text("mine")
+    ran = medcli("convert", "jtml", *words)
+    assert ran.code == 2
+    assert all(said in ran.err for said in ("NOTES.md", "bs/a.csv", "fs/scene.mrml", "and 1 more"))
+    assert (folder / "NOTES.md").read_text() == "mine"
+    for name in ("NOTES.md", "bs/a.csv", "fs/scene.mrml", "fs/z.csv"):
+        (folder / name).unlink()
+    ran = medcli("convert", "autoscoper", *words)
+    assert (ran.code, "was made by medcli convert jtml" in ran.err) == (2, True)
+    assert corrected.is_file()
+    assert medcli("convert", "jtml", *words).code == 0
+
+
+def test_the_plane_is_the_one_of_the_folder(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    assert medcli("convert", "jtml", "--root", implants, "--trials", "1", "--out", tmp_path).code == 0
+    folder = tmp_path / "trial_000001"
+    words = ["import", "jtml", folder / "fs/tibia.jts", "--anatomies", "3", "--out", tmp_path / "in", "--calibration"]
+    ran = medcli(*words, folder / "bs/calibration.txt")
+    assert (ran.code, "different planes" in ran.err) == (2, True)
+    ran = medcli(*words, folder / "fs/calibration.txt", "--plane", "bs")
+    assert (ran.code, "leave --plane out for fs" in ran.err) == (2, True)
+    assert medcli(*words, folder / "fs/calibration.txt").code == 0
+    table = pd.read_csv(implants / POSE_TABLE).query("measurement_id == 1 and anatomy_id == 3").sort_values("id")
+    assert np.allclose(pd.read_csv(tmp_path / "in/poses.csv")[POSE_COLUMNS], table[POSE_COLUMNS], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

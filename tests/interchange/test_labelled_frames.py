@@ -60,3 +60,10 @@ def test_a_frame_that_cannot_be_read_is_listed_and_two_of_one_name_are_refused(
     shutil.copytree(record, record.with_name("record_01"))
     with pytest.raises(DataError, match="would both be named specimen02_fibula_record01_"):
         find_labelled(tmp_path, None, "full")
+
+
+def test_labelled_frames_need_no_pose(ultrasound: Path, tmp_path: Path) -> None:
+    shutil.copytree(ultrasound / "specimen02", tmp_path / "specimen02")
+    tracking = tmp_path / "specimen02/ultrasound_records/fibula/record01/tracking.csv"
+    tracking.write_text("".join(tracking.read_text().splitlines(keepends=True)[:2]))
+    assert len(find_labelled(tmp_path, None, "partial").table) == 3

@@ -46,3 +46,32 @@ def test_a_corrected_table_becomes_motions(medcli: Callable[..., Ran], tmp_path:
     assert (ran.code, "has no trial 8" in ran.err) == (3, True)
     ran = medcli("convert", "opensim", tmp_path / "nothing")
     assert (ran.code, "medcli kinematics veriserum" in ran.err) == (3, True)
+
+
+def test_order_of_time_and_cells_that_are_no_numbers(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
+
+    names = [one.name for one in COORDINATES]
+    path, out = tmp_path / "a.csv", tmp_path / "out"
+
+    def convert(rows: list[tuple[str, float]], **cells: object) -> Ran:
+        values = {"side": "left", "status": "good", **dict.fromkeys(names, 1.0)}
+        columns = ["trial", "time_s", *values]
+        table = pd.DataFrame([{"trial": name, "time_s": at, **values} for name, at in rows], columns=columns)
+        for name, cell in cells.items():
+            table[name] = table[name].astype(object)
+            table.loc[len(table) - 1, name] = cell
+        table.to_csv(path, index=False)
+        return medcli("convert", "opensim", path, "--out", out, "--overwrite")
+
+    ran = convert([])
+    assert (ran.code, "has no rows" in ran.err, out.exists()) == (3, True, False)
+    ran = convert([("1", 0.0), ("1", 0.1)], **{names[0]: "12,5"})
+    assert (ran.code, f"line 3, {names[0]}: '12,5' is no number" in ran.err, out.exists()) == (3, True, False)
+    ran = convert([("1", 0.1), ("1", 0.1)])
+    assert (ran.code, "two frames have the time 0.1 s" in ran.err) == (3, True)
+    assert not out.exists()
+    ran = convert([("a/b", 0.2), ("a/b", 0.0), ("a_b", 0.0), ("A_B", 0.0)])
+    assert ran.code == 0, ran.err
+    assert {path.stem for path in out.iterdir()} == {"trial_a_b", "trial_a_b_2", "trial_A_B_3"}
+    assert read_mot(out / "trial_a_b.mot")[1]["time"].tolist() == [0.0, 0.2]

@@ -15,7 +15,7 @@ from medcli.training.weights import HEADER_KEY
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata
 from tests.conftest import Ran
-from tests.support.report_folders import evaluation, write
+from tests.support.report_folders import evaluation, provenance, write
 from tests.support.servers import Trouble, UploadHub
 
 REPOSITORY = "someone/bone-1"
@@ -127,6 +127,26 @@ def test_what_cannot_be_published(checkpoint: Path, medcli: Callable[..., Ran], 
     assert read_object(tmp_path / "x/evaluation.json") == {"a": 1}
 
 
+def test_figures_of_another_checkpoint_are_refused(
+    checkpoint: Path, medcli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    metrics = {"val_loss": 0.25, "train_loss": 0.5, "lr": 1e-5, "seconds": 60.0, "frames_per_second": 3.0}
+    content = Metadata(splits={"train": [1, 3], "val": []}, metrics=metrics, settings={"augment": [], "seed": 3})
+    mine = save(tmp_path / "best.safetensors", content)
+    words = ("publish", "checkpoint", mine, "--repository", REPOSITORY, "--evaluation", tmp_path / "e")
+    for source, code in ((checkpoint, 3), ("gone/last.safetensors", 3), ("gone/best.safetensors", 0), (mine, 0)):
+        content = {**evaluation("strict", str(source)), "train_specimens": [1, 3]}
+        write(tmp_path / "e/evaluation.json", content)
+        ran = medcli(*words)
+        assert (ran.code, "another checkpoint" in ran.err) == (code, code == 3), source
+    assert "| validation loss | 0.25 |" in ran.out
+    assert not any(word in ran.out for word in ("train_loss", "| lr |", "validation lr", "seconds", "per_second", "[]"))
+    provenance(tmp_path, "train seg", synthetic=True)
+    ran = medcli(*words[:-2])
+    assert "none: synthetic data made by medcli" in ran.out
+    assert "license:" not in ran.out
+
+
 def test_a_pose_network_says_its_data_are_not_for_commerce(
     medcli: Callable[..., Ran], upload_hub: UploadHub, tmp_path: Path
 ) -> None:
@@ -138,6 +158,7 @@ def test_a_pose_network_says_its_data_are_not_for_commerce(
     assert ran.code == 0, ran.err
     for said in (
         "license: other",
+        "An implant pose network",
         "InC-NC",
         "pairs 1-10 of Veriserum",
         "| in_plane_bs_mm | median 5.45 |",

@@ -112,3 +112,11 @@ def test_implants_in_slicer_s_scene(
     assert np.allclose(places["source fs"], trial.cameras.fs.source_mm)
     assert np.allclose(places["bs top left"], [-180, 180, 0])
     assert (out / "femur.stl").stat().st_size > 1000
+
+
+def test_masks_that_are_not_there_are_named(ultrasound: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    pytest.importorskip("SimpleITK")
+    words = ("convert", "slicer-ultrabones", "--root", ultrasound, "--specimens", "2", "--out", tmp_path / "out")
+    ran = medcli(*words, "--mask", "Labels_pred")
+    assert (ran.code, "no masks in Labels_pred; there are Labels, Labels_full" in ran.err) == (3, True)
+    assert not (tmp_path / "out").exists()

@@ -44,6 +44,31 @@ def test_pairs_and_trials(tmp_path: Path) -> None:
     assert [(one.kind, one.name) for one in found] == named
     with pytest.raises(DataError, match="there is no folder nowhere"):
         find_target("17", None, NOWHERE)
+    with pytest.raises(UsageError, match="names no trial"):
+        find_target("trial:", root, NOWHERE)
+
+
+def test_tables_of_poses_and_the_only_run_of_a_folder(tmp_path: Path) -> None:
+    root = made_veriserum.write_study(tmp_path / "vs", [1, 1], [5, 5]) or tmp_path / "vs"
+    (tmp_path / "runs").mkdir()
+    table = tmp_path / "runs/registered.csv"
+    table.write_text(
+        "\ufeffid,anatomy_id,tx,ty,tz,rz,rx,ry,similarity_after\n1,1,0,0,0,0,0,0,0.5\n", "utf-8"
+    )  # as of Excel
+    for path in (table, tmp_path / "runs"):
+        target = find_target(str(path), root, NOWHERE)
+        assert (target.kind, target.path) == ("poses", table)
+    table.write_text("id,tx,ty,tz,rz\n")
+    with pytest.raises(DataError, match="it has no column rx, ry"):
+        find_target(str(table), root, NOWHERE)
+
+
+def test_options_of_other_targets_are_refused(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    record = record_at(tmp_path / "specimen02/ultrasound_records/fibula/record01")
+    words = ("--save", tmp_path / "view.rrd", "--every", "2", "--trials", "3", "--implants", tmp_path)
+    ran = medcli("view", record, *words)
+    assert ran.code == 2
+    assert "--trials --implants do not apply to a record" in ran.err
 
 
 @pytest.mark.parametrize(

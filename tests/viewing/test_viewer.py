@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from medcli.core.errors import MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.viewing import viewer
 
 rerun = pytest.importorskip("rerun", reason="rerun is not installed")
@@ -29,8 +29,10 @@ def test_the_server_listens_on_the_loopback_address_alone(tmp_path: Path, monkey
     popen = subprocess.Popen
 
     def start(*words: Any, **options: Any) -> subprocess.Popen[str]:
-        started.append(popen(*words, **options))
-        return started[-1]
+        process = popen(*words, **options)
+        if "--serve-web" in words[0]:  # not the one that looks whether the file is whole
+            started.append(process)
+        return process
 
     monkeypatch.setattr(subprocess, "Popen", start)
     said: list[str] = []
@@ -64,13 +66,29 @@ def test_the_server_listens_on_the_loopback_address_alone(tmp_path: Path, monkey
     assert started[0].poll() is not None
 
 
+def test_damaged_recordings_are_not_served(tmp_path: Path) -> None:
+    whole, cut, other = (tmp_path / f"{name}.rrd" for name in ("whole", "cut", "other"))
+    stream = rerun.RecordingStream("medcli")
+    stream.save(whole)
+    stream.log("points", rerun.Points3D([[float(place), 0.0, 0.0] for place in range(1000)]))
+    stream.disconnect()
+    viewer.check_recording(whole)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    other.write_text("text")
+    for file, said in ((cut, "is damaged"), (other, "is no recording of rerun")):
+        with pytest.raises(DataError, match=said):
+            viewer.show_file(file, True, lambda text: pytest.fail(text))
+
+
 def test_a_viewer_that_fails_is_reported_and_ctrl_c_ends_it_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if os.name == "nt":
         pytest.skip("needs a shell script as the viewer")
     script = tmp_path / "viewer"
-    script.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/words"\necho "no graphics card" >&2\nexit 7\n')
+    (tmp_path / "view.rrd").write_bytes(b"RRF2")
+    verified = '#!/bin/sh\nif [ "$2" = verify ]; then exit 0; fi\n'
+    script.write_text(f'{verified}echo "$@" > "{tmp_path}/words"\necho "no graphics card" >&2\nexit 7\n')
     script.chmod(0o755)
     monkeypatch.setenv("RERUN_CLI_PATH", str(script))
     with pytest.raises(MedcliError, match="status 7: no graphics card"):
@@ -81,7 +99,8 @@ def test_a_viewer_that_fails_is_reported_and_ctrl_c_ends_it_well(
     def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
         raise KeyboardInterrupt
 
-    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.write_text(f"{verified}exec sleep 60\n")
+    monkeypatch.setattr(viewer, "check_recording", lambda file: None)
     monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
     began = time.monotonic()
     viewer.show_file(tmp_path / "view.rrd", False, lambda text: None)

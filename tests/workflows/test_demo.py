@@ -72,6 +72,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make(tmp_path_factory.mktemp("quick"), "--quick")
 
 
+@pytest.mark.deep
 def test_every_step_runs_and_is_described(quick: Made) -> None:
     assert quick.ran.code == 0, quick.ran.err
     assert quick.result["schema"] == "medcli.demo.v3"
@@ -93,6 +94,7 @@ def test_every_step_runs_and_is_described(quick: Made) -> None:
     assert [step["name"] for step in quick.result["steps"] if step["before_after"]] == ["calibrate"]
 
 
+@pytest.mark.deep
 def test_output_is_for_a_narrow_terminal(quick: Made) -> None:
     lines = quick.ran.out.splitlines()
     assert max(len(line) for line in lines if not line.startswith("  $ ")) <= 80
@@ -106,6 +108,7 @@ def test_output_is_for_a_narrow_terminal(quick: Made) -> None:
             assert re.search(rf"^    {re.escape(name)} +{re.escape(value)}$", quick.ran.out, re.MULTILINE)
 
 
+@pytest.mark.deep
 def test_network_is_trained(quick: Made) -> None:
     trained, untrained = quick.f1_at_1_mm("trained"), quick.f1_at_1_mm("untrained")
     for protocol in ("paper", "strict"):
@@ -114,6 +117,7 @@ def test_network_is_trained(quick: Made) -> None:
         assert shown == f"{trained[protocol]:.3f}"
 
 
+@pytest.mark.deep
 def test_calibration_and_registration_approach_the_ground_truth(quick: Made) -> None:
     after, before = numbers_in(quick.step("calibrate")["numbers"]["X-ray RMS error to ground truth"])
     assert after < 6  # noise alone is 3 to 5 grey levels
@@ -129,6 +133,7 @@ def numbers_in(text: str) -> list[float]:
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)]
 
 
+@pytest.mark.deep
 def test_report_is_written(quick: Made) -> None:
     page = (quick.folder / "report.html").read_text("utf-8")
     for step in quick.result["steps"]:
@@ -136,6 +141,7 @@ def test_report_is_written(quick: Made) -> None:
     assert "contains no run that this version can read" not in page
 
 
+@pytest.mark.deep
 def test_second_run_repeats_nothing(quick: Made) -> None:
     def state() -> dict[Path, int]:
         files = {path for path in quick.folder.rglob("*") if path.is_file()} - {
@@ -152,6 +158,7 @@ def test_second_run_repeats_nothing(quick: Made) -> None:
     assert again.result["seconds"] == quick.result["seconds"]
 
 
+@pytest.mark.deep
 def test_data_alone_are_there_already(quick: Made) -> None:
     before = (quick.folder / "demo.json").read_bytes()
     ran = make(quick.folder.parent, "--quick", "--data-only", "--json").ran
@@ -160,6 +167,7 @@ def test_data_alone_are_there_already(quick: Made) -> None:
     assert (quick.folder / "demo.json").read_bytes() == before
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("words", "differing"),
     [([], "--quick was on, is off"), (["--quick", "--seed", "1"], "seed was 0, is 1")],
@@ -332,6 +340,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.deep
 def test_its_runs_store_their_settings_and_can_be_repeated(
     quick: Made, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -59,7 +60,7 @@ def jtml(
       medcli convert jtml
       medcli calibrate veriserum --format png --out calibrated-png
     """
-    result = _convert("jtml", output, _sources(root, poses, source_calibration, inter_plane, pose_frame),
+    result = _convert("jtml", output, _sources(root, poses, source_calibration, inter_plane, pose_frame, out),
                       out, trials, overwrite, size=size, format=file_format)  # fmt: skip
     output.finish(result, lambda done: _show(output, done))
 
@@ -87,7 +88,7 @@ def autoscoper(
     Every trial, for calibrated images of 1024 pixels:
       medcli convert autoscoper --size 1024
     """
-    result = _convert("autoscoper", output, _sources(root, poses, source_calibration, inter_plane, pose_frame),
+    result = _convert("autoscoper", output, _sources(root, poses, source_calibration, inter_plane, pose_frame, out),
                       out, trials, overwrite, size=size)  # fmt: skip
     output.finish(result, lambda done: _show(output, done))
 
@@ -126,9 +127,8 @@ def slicer_veriserum(
     A trial; drag its folder into Slicer, and put each mesh under its transform:
       medcli convert slicer-veriserum --trials 1
     """
-    with refusals() as check:
-        check(check_slicer_packages)
-    result = _convert("slicer", output, _sources(root, poses, source_calibration, inter_plane, pose_frame, implants),
+    sources = _sources(root, poses, source_calibration, inter_plane, pose_frame, out, implants, check_slicer_packages)
+    result = _convert("slicer", output, sources,
                       out, trials, overwrite, format=file_format, frame_rate=frame_rate)  # fmt: skip
     output.finish(result, lambda done: _show(output, done))
 
@@ -139,7 +139,9 @@ def _sources(
     source_calibration: Path | None,
     inter_plane: Path | None,
     pose_frame: str,
+    out: Path,
     implants: Path | None = None,
+    check_packages: Callable[[], None] | None = None,
 ) -> ImplantSources:
     from medcli.veriserum.dataset import contents_check, folder_index
 
@@ -150,6 +152,9 @@ def _sources(
         check(contents_check.check_inter_plane, inter_plane)
         if implants:
             check(folder_index.check_root, implants)
+        if check_packages:
+            check(check_packages)
+        check(check_output_folder, out)
     from medcli.interchange.implant_trials import ImplantSources
     from medcli.veriserum.geometry.biplane import PoseFrame
 
@@ -165,7 +170,6 @@ def _convert(
     overwrite: bool,
     **settings: object,
 ) -> ConvertedTrials:
-    check_output_folder(out)
     from medcli.interchange.implant_files import ImplantFileSettings, convert_implants
 
     chosen = ImplantFileSettings(**settings)  # type: ignore[arg-type]

@@ -65,9 +65,9 @@ def nnunet(
         --test-specimens 2 7 8
     """
     with refusals() as check:
-        if target := check(nnunet_folder, out, dataset_id, name):
-            check(check_convert_target, target, overwrite)
         check(check_frames_present, root, specimens)
+        if target := check(nnunet_folder, out, dataset_id, name):
+            check(check_convert_target, target, overwrite, "medcli convert nnunet")
     from medcli.interchange.nnunet import convert_to_nnunet
 
     assert target is not None
@@ -98,9 +98,9 @@ def coco(
       medcli convert coco --polygons --out coco-polygons
     """
     with refusals() as check:
-        check(check_coco_packages)
-        check(check_convert_target, out, overwrite)
         check(check_frames_present, root, specimens)
+        check(check_coco_packages)
+        check(check_convert_target, out, overwrite, "medcli convert coco")
     from medcli.interchange.coco import convert_to_coco
 
     result = convert_to_coco(
@@ -128,8 +128,8 @@ def yolo(
       medcli convert yolo
     """
     with refusals() as check:
-        check(check_convert_target, out, overwrite)
         check(check_frames_present, root, specimens)
+        check(check_convert_target, out, overwrite, "medcli convert yolo")
     from medcli.interchange.yolo import convert_to_yolo
 
     result = convert_to_yolo(root, out, specimens, val_specimens, labels, overwrite, workers, output.progress())

@@ -47,8 +47,8 @@ def plus(
       medcli convert plus --specimens 2 --records 1 --poses initial --out one
     """
     with refusals() as check:
-        check(find_probe, probe)
         check(check_frames_present, root, specimens)
+        check(find_probe, probe)
         check(check_output_folder, out)
     from medcli.interchange.plus_sequence import convert_to_plus
 
@@ -86,9 +86,9 @@ def slicer_ultrabones(
       medcli convert slicer-ultrabones --specimens 2 --records 1
     """
     with refusals() as check:
+        check(check_frames_present, root, specimens)
         check(check_slicer_packages)
         check(find_probe, probe)
-        check(check_frames_present, root, specimens)
         check(check_output_folder, out)
     from medcli.interchange.slicer_sweep import SlicerSweepSettings, convert_sweeps_to_slicer
 

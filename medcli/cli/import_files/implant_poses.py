@@ -33,7 +33,10 @@ def jtml(
     files: Annotated[list[Path], typer.Argument(metavar="POSES", help="Files of one trial: .jts or .jtak.")],
     anatomies: Anatomies,
     calibration: Annotated[Path, typer.Option("--calibration", help="Calibration of the plane: JT_INTCALIB.")],
-    plane: Annotated[Literal["bs", "fs"], typer.Option("--plane", help="Plane that the files belong to.")] = "bs",
+    plane: Annotated[
+        Literal["bs", "fs"] | None,
+        typer.Option("--plane", help="Plane that the files belong to.  [default: by their folder, bs or fs; else bs]"),
+    ] = None,
     inter_plane: options.InterPlane = None,
     frames: FramesTable = None,
     out: OutFolder = Path("imported"),

@@ -24,6 +24,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.came = self.said = False
+        self.hint = "run the same command again to resume"
 
     def receive(self) -> None:
         """From here on, signals come here; those that are ignored (``nohup``) stay ignored."""
@@ -39,7 +40,7 @@ class Interrupts:
         self.came = True
         if not self.said:
             self.said = True
-            print("interrupted; run the same command again to resume", file=sys.stderr)
+            print(f"interrupted; {self.hint}", file=sys.stderr)
         return INTERRUPTED
 
     def _take(self, number: int, frame: Any) -> None:

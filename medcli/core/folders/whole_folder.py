@@ -38,11 +38,14 @@ def check_folder_target(out: Path, overwrite: bool, maker: str, note: str, loses
 def replacing_folder(out: Path) -> Iterator[Path]:
     """A new folder beside ``out`` that takes its place when the block succeeds; of a killed run, nothing is found.
 
+    Of one that fails, no folder above ``out`` is left that it made.
+
     What killed runs left is removed by the next one.
 
     Raises:
         MedcliError: it cannot be made.
     """
+    made = [folder for folder in out.parents if not folder.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for left in out.parent.glob(f".{glob.escape(out.name)}.*importing-*"):
@@ -67,3 +70,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+        if not out.exists():
+            with suppress(OSError):  # one that another process filled stays
+                for folder in made:
+                    folder.rmdir()

@@ -112,7 +112,11 @@ def donors_in(frames: pd.DataFrame) -> dict[int, str]:
 
 
 def choose_frames(
-    frames: pd.DataFrame, specimens: Sequence[int] | None, labels: str = "partial", root: Path | None = None
+    frames: pd.DataFrame,
+    specimens: Sequence[int] | None,
+    labels: str = "partial",
+    root: Path | None = None,
+    with_pose: bool = True,
 ) -> pd.DataFrame:
     """The frames of ``specimens`` (None: all) that belong to the data set: those with a label and a tracked pose.
 
@@ -122,6 +126,7 @@ def choose_frames(
         labels: ``partial``, ``full``, or the name of a mask folder such as ``LabelsManual``, whose paths then stand in
             the column ``label`` (see :func:`label_column`).
         root: their data folder, for the command that the error names.
+        with_pose: False takes labelled frames without a pose, too.
 
     Raises:
         DataError: a specimen is not there, or no frame is left; says what there is instead.
@@ -132,7 +137,7 @@ def choose_frames(
         from medcli.ultrabones.dataset.frame_index import mask_path
 
         mine = mine.assign(label=mask_path(mine, labels))
-    chosen = mine[is_usable(mine, labels)]
+    chosen = mine[is_usable(mine, labels) if with_pose else mine[label_column(labels)] != ""]
     if len(chosen) == 0:
         raise _why_none(mine, labels, root)
     return chosen.reset_index(drop=True)

@@ -26,6 +26,7 @@ _IMAGE_TO_PROBE = "ImageToProbe"
 _FRAME_FIELD = re.compile(r"Seq_Frame(\d{1,9})_(\w+)")
 _NAME = re.compile(r"(\w+?)To(\w+)")
 _RIGID_TO = 1e-3
+_MIRRORED = 0.1  # of the volume that its axes span
 _NEAREST_MM = 5.0
 _STATUS, _TRANSFORM = "TransformStatus", "Transform"
 _LATERAL, _AXIAL = "MU", "FN"
@@ -155,6 +156,11 @@ def probe_in_file(image: MetaImage, rows: int, columns: int) -> dict[str, object
             f"{image.path}: its {_IMAGE_TO_PROBE} has pixels of {lengths[0]:.4g} x {lengths[1]:.4g} mm, "
             "expected square ones",
             "give the calibration with --probe, of frames resampled to square pixels",
+        )
+    if np.linalg.det(matrix[:3, :3]) < -_MIRRORED * lengths[0] * lengths[1] * np.linalg.norm(matrix[:3, 2]):
+        raise DataError(
+            f"{image.path}: its {_IMAGE_TO_PROBE} is a mirror image (negative determinant): no rigid motion does that",
+            "exchange two of its axes, or give a calibration with --probe",
         )
     spacing = float(np.sqrt(lengths[0] * lengths[1]))
     rigid = np.eye(4)

@@ -12,14 +12,17 @@ from medcli.core.folders.whole_folder import check_folder_target, replacing_fold
 
 def test_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path: Path) -> None:
     out = tmp_path / "a b/ö"
-    with replacing_folder(out) as part:
-        (part / "old").touch()
 
     def fail() -> None:
         with replacing_folder(out) as part:
             (part / "new").touch()
             raise ValueError
 
+    with pytest.raises(ValueError):
+        fail()
+    assert not list(tmp_path.iterdir())
+    with replacing_folder(out) as part:
+        (part / "old").touch()
     with pytest.raises(ValueError):
         fail()
     assert [path.name for path in out.iterdir()] == ["old"]

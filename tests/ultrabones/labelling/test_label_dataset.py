@@ -76,6 +76,7 @@ def edit_tracking(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) ->
     change(pd.read_csv(path)).to_csv(path, index=False)
 
 
+@pytest.mark.deep
 def test_labels_at_the_true_poses_are_those_of_the_maker(root: Path) -> None:
     """The maker of the data has a slow kernel of its own."""
     other = root.parent / "optimized"
@@ -141,6 +142,7 @@ def test_a_dry_run_agrees_with_the_run(root: Path, medcli: Callable) -> None:
             label_ultrabones(root, records=[1], settings=settings)
 
 
+@pytest.mark.deep
 def test_refining_keeps_the_table_and_reports_each_frame(root: Path) -> None:
     original = (root / RECORD / "tracking.csv").read_bytes()
     before = pd.read_csv(root / RECORD / "tracking.csv")
@@ -162,6 +164,7 @@ def test_refining_keeps_the_table_and_reports_each_frame(root: Path) -> None:
     assert np.abs(table[list(OPTIMIZED_POSE_COLUMNS)].to_numpy() - before[list(POSE_COLUMNS)].to_numpy()).max() <= 1.0
 
 
+@pytest.mark.deep
 def test_the_result_does_not_depend_on_workers_nor_on_running_twice(root: Path, made_refined: Path) -> None:
     label_ultrabones(root, settings=REFINE, workers=1)
     assert contents(root) == contents(made_refined)
@@ -259,6 +262,7 @@ def test_overlays_of_other_labels_are_not_kept_unseen(root: Path, caplog: pytest
     assert caplog.messages == []
 
 
+@pytest.mark.deep
 def test_labels_by_another_visible_rule_are_told_apart(root: Path, medcli: Callable) -> None:
     """The default writes what it always wrote; the echo rule a part of it, and says so."""
     usual = label_ultrabones(root)

@@ -165,6 +165,10 @@ def test_image_to_probe_of_the_file_is_taken(tmp_path: Path) -> None:
     probe = read_probe(tmp_path / PLACE / PROBE_FILE)
     ours = corner_to_probe(probe) @ [0.2 * 30.5, 0.2 * 70.5, 0, 1]
     assert np.allclose(ours, rigid @ scale @ [30, 70, 0, 1], atol=1e-9)
+    mirrored = numbers(rigid @ np.diag([0.2, 0.2, -0.2, 1.0]))
+    file = write_sequence(tmp_path / "b.mha", IMAGES, FIELDS, ImageToProbeTransform=mirrored)
+    with pytest.raises(MedcliError, match="mirror image"):
+        import_plus(file, tmp_path / PLACE, overwrite=True)
     oblong = numbers(rigid @ np.diag([0.2, 0.21, 0.2, 1.0]))
     file = write_sequence(tmp_path / "b.mha", IMAGES, FIELDS, ImageToProbeTransform=oblong)
     with pytest.raises(MedcliError, match=r"pixels of 0.2 x 0.21 mm"):

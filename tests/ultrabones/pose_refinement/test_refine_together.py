@@ -68,6 +68,7 @@ def outputs(root: Path) -> list[bytes]:
     return [(root / RECORD / name).read_bytes() for name in ("refinement.csv", "refinement.json", "tracking.csv")]
 
 
+@pytest.mark.deep
 def test_a_drifting_sweep_comes_nearer_to_the_truth(root: Path, drifting: Path, tmp_path: Path) -> None:
     true = read_poses(find_sweeps(root)[0], OPTIMIZED).pose
     black = find_sweeps(root)[0].images[14]

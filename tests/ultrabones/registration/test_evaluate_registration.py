@@ -20,6 +20,7 @@ from medcli.workspace.runs import find_run
 from tests.conftest import Ran
 
 
+@pytest.mark.deep
 def test_starts_are_counted_kept_and_reported(
     tmp_path: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:

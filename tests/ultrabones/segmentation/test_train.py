@@ -344,6 +344,7 @@ def test_a_run_from_before_losses_could_be_chosen_is_one_of_the_published(
         train_segmentation(dataclasses.replace(settings, loss="dice-bce", loss_weights=()), folder)
 
 
+@pytest.mark.deep
 def test_leave_one_out_trains_a_fold_for_each_specimen(settings: SegmentationSettings, tmp_path: Path) -> None:
     settings = dataclasses.replace(settings, train_specimens=(1, 3), epochs=1, limit_frames=4, augment="none")
     result = cross_validate(settings, tmp_path)
@@ -358,6 +359,7 @@ def test_leave_one_out_trains_a_fold_for_each_specimen(settings: SegmentationSet
     assert (tmp_path / "specimen01" / "best.safetensors").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.deep
 def test_png_files_without_the_cache_give_the_same_numbers(
     whole_run: TrainResult, settings: SegmentationSettings, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_checkpoint_describes_its_training_data(whole_run: TrainPoseResult, pose
     assert "Non-Commercial" in metadata.licence
 
 
+@pytest.mark.deep
 def test_run_that_does_not_improve_ends_early_and_stays_so(pose_study: Path, tmp_path: Path) -> None:
     """Also interrupted, killed before its result was written, and with more epochs: the same numbers."""
     settings = dataclasses.replace(small(pose_study), epochs=60, early_stop=1, monitor="rotation")
