@@ -93,7 +93,7 @@ def _on_times(done: ImportedRecord) -> list[str]:
     if done.descending:
         remarks.append(f"run back {quantity(done.descending, 'time')}: the record is in the order of time")
     if done.advanced_s:
-        remarks.append(f"some are negative: {done.advanced_s:g} s were added to all")
+        remarks.append(f"some are negative: all are advanced by {done.advanced_s:g} s")
     if done.shifted:
         remarks.append(f"{quantity(done.shifted, 'frame')} moved by a millisecond or more: two had the same one")
     return remarks

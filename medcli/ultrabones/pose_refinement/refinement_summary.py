@@ -140,7 +140,7 @@ def summarise_refinement(
         stiffness_s=_float(curve.get("stiffness_s")),
         constant=tuple(map(float, constant)) if isinstance(constant, (list, tuple)) else (),
         checks=tuple(checks),
-        doubt=doubt_of(checks),
+        doubt=mesh_doubt(checks),
     )
 
 
@@ -215,7 +215,7 @@ def remarks_on(found: SweepRefinement, rows: Sequence[Row] = ()) -> list[str]:
     lines = []
     for check in found.checks:
         lines.append(describe_check(check))
-    if question := doubt_of(found.checks):
+    if question := mesh_doubt(found.checks):
         lines.insert(0, question)
     if found.way == SWEEP:
         lines += _curve_remarks(found)
@@ -255,7 +255,7 @@ def describe_check(check: SurfaceCheck) -> str:
     return f"{check.source} to mesh: median {median} mm, {within} % within 1 mm"
 
 
-def doubt_of(checks: Sequence[SurfaceCheck]) -> str:
+def mesh_doubt(checks: Sequence[SurfaceCheck]) -> str:
     """The sentence about a mesh that does not fit the images; empty where it does."""
     return next((doubt(check) for check in checks if check.doubtful), "")
 

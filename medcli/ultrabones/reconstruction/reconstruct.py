@@ -26,7 +26,7 @@ from medcli.ultrabones.geometry.bone_meshes import digest, for_each_record
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.labelling.label_origin import poses_of_masks, stamp_of_probe
 from medcli.ultrabones.pose_refinement.echo_distance import SurfaceCheck, check_echoes
-from medcli.ultrabones.pose_refinement.refinement_summary import doubt_of, read_checks
+from medcli.ultrabones.pose_refinement.refinement_summary import mesh_doubt, read_checks
 from medcli.ultrabones.reconstruction.bone_shell import ShellFit
 from medcli.ultrabones.reconstruction.cleaning_options import check_cleaning, check_surface_extra
 from medcli.ultrabones.reconstruction.cloud_files import (
@@ -139,7 +139,7 @@ def _rebuild(
         files=(),
         probe=sweep.probe.name,
         echoes=(echoes := _check_echoes(sweep, poses, surfaces, workers)),
-        doubt=doubt_of([echoes] if echoes else []),
+        doubt=mesh_doubt([echoes] if echoes else []),
     )
     if len(points):
         cloud = Cloud(points, distances, np.array(towards), frames)
@@ -192,7 +192,7 @@ def _read_earlier(out: Path, stem: str, made_from: str) -> Reconstruction | None
             shell = ShellFit(**{**shell, **fits})
         echoes = next(iter(read_checks({"checks": [values["echoes"]] if values.get("echoes") else []})), None)
         changed = {**read, "surface": shell, "files": tuple(values["files"]), "echoes": echoes}
-        changed["doubt"] = doubt_of([echoes] if echoes else [])
+        changed["doubt"] = mesh_doubt([echoes] if echoes else [])
         record = Reconstruction(**{**values, **changed})
     except (KeyError, TypeError):
         return None
