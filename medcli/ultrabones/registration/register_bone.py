@@ -116,6 +116,7 @@ def _write(
     out: Path, points: NDArray[np.float64], surfaces: list[Surface], result: RegisterBoneResult, made_from: str
 ) -> None:
     registration = result.registration
+    write_json(out.with_suffix(".json"), {"made_from": made_from})  # so that a run after a killed one knows its files
     moved = transform_points(registration.matrix, measured_part(points))
     distances = np.minimum(surface_distances(moved, surfaces), _FARTHEST_MM)
     shown = np.minimum(distances, WITHIN_MM)

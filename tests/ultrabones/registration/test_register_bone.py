@@ -61,6 +61,14 @@ def test_files_report_and_a_second_run(
     monkeypatch.setattr(module, "register_cloud", None)  # the second run must not compute
     again = medcli(*words, "--out", out, "--json")
     assert json.loads(again.out)["registration"] == stored["registration"]
+    monkeypatch.setattr(module, "register_cloud", lambda *_: module.registration_from(stored["registration"]))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(module, "draw_cloud", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            module.register_bone(words[2], words[4], out, words[6], overwrite=True)
+    assert "registration" not in json.loads(out.read_text())
+    assert medcli(*words, "--out", out).code == 0  # resumes without --overwrite
+    assert json.loads(out.read_text()) == stored
     others = tmp_path / "other.xyz"
     write_xyz(others, np.loadtxt(scanned / "cloud.xyz")[:2000])
     (tmp_path / "cloud.ply").write_text("ply")
