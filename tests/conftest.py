@@ -39,6 +39,9 @@ LONGEST = ("test_demo.py", "test_train.py", "test_documents.py", "test_label_dat
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    for item in items:  # whole commands, on a machine that may be busy
+        if item.get_closest_marker("deep") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @dataclass(frozen=True)
