@@ -26,7 +26,7 @@ def observe(folder: Path) -> None:
     from medcli.training import callbacks, training_run
     from medcli.ultrabones.segmentation import frame_cache, train
 
-    def noted(read: Callable[..., Any]) -> Callable[[str], Any]:
+    def noted(read: Callable[..., Any]) -> Callable[..., Any]:
         def note(path: str, *size: int) -> Any:
             with (folder / f"decoded-{RANK}").open("a") as file:
                 file.write(f"{path}\n")
