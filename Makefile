@@ -33,7 +33,8 @@ coverage: $(READY)
 	$(PYTEST) -m "deep or not deep" --cov --cov-report= $(ARGS)
 	$(BIN)/python tests/print_coverage.py
 
-# What needs a GPU: its tests, and its speed in numbers (device.json, device.md). Both say so where there is none.
+# What needs a GPU: its tests, and its speed in numbers (ARGS="--out FOLDER" keeps them as gpu.json and gpu.md). Both say
+# so where there is none.
 test-gpu: $(READY)
 	$(BIN)/python -m pytest tests/gpu -ra $(ARGS)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import DataError, MedcliError, UsageError
-from medcli.core.files import open_regular, write_json
+from medcli.core.files import write_json
 from medcli.core.folders.whole_folder import check_folder_target
 from medcli.core.json_text import read_object, to_plain
 from medcli.core.run_provenance import DatasetCitation
@@ -78,16 +78,12 @@ def sha256_of(file: Path) -> str:
     Raises:
         DataError: it cannot be read.
     """
-    import hashlib  # it loads OpenSSL
+    from medcli.transfer.checksum import of_file  # it loads OpenSSL
 
-    whole = hashlib.sha256()
     try:
-        with open_regular(file) as content:
-            while chunk := content.read(1 << 20):
-                whole.update(chunk)
+        return of_file(file, "sha256").removeprefix("sha256:")
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
-    return whole.hexdigest()
 
 
 def _kept(out: Path, reasons: list[str]) -> UsageError:

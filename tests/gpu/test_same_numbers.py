@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from medcli.training.device_step.triton_present import can_compile
 from medcli.training.device_step.upsampling import UpsamplingByProducts
 from medcli.ultrabones.segmentation.augmentation.affine import warp
-from medcli.ultrabones.segmentation.augmentation.filters import thicken_batch, thicken_by_shifts
+from medcli.ultrabones.segmentation.augmentation.filters import kernels_work, thicken_batch, thicken_by_shifts
 from medcli.ultrabones.segmentation.augmentation.plan import compose, draw_plan
 from medcli.ultrabones.segmentation.augmentation.trivial import augment, augment_by_operations, augment_on_gpu
 from medcli.ultrabones.segmentation.checkpoint import save_checkpoint
@@ -24,7 +23,13 @@ from medcli.ultrabones.segmentation.onnx_graph.export import export_seg
 from medcli.ultrabones.segmentation.preprocessing import normalise_unit
 from medcli.ultrabones.segmentation.validation_metrics import distance_maps, distance_maps_by_rows, one_sided_distances
 
-needs_triton = pytest.mark.skipif(not can_compile(), reason="Triton or a C compiler is missing")
+
+@pytest.fixture
+def _kernels() -> None:
+    if not kernels_work():
+        pytest.skip("Triton, a C compiler or a GPU that it knows is missing")
+
+
 GREY = 1.01 / 255
 
 
@@ -37,7 +42,7 @@ def smooth_frames(frames: int, height: int, width: int, seed: int = 0) -> tuple[
     return images, (torch.rand((frames, height, width), generator=generator) < 0.05).to(torch.uint8) * 255
 
 
-@needs_triton
+@pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (40, 70)])
 def test_augmentation(height: int, width: int) -> None:
     images, labels = smooth_frames(64, height, width)

@@ -4,8 +4,8 @@ Run: ``python tests/benchmarks/gpu/bench_gpu.py [--out FOLDER] [--only WORD ...]
 
 Training runs as ``medcli train`` does, by the same trainer, on frames made here: three epochs, of which the third is
 timed and the second is traced, which gives the share of time in which the GPU computes. ``launched``: kernel by kernel
-(``--compile off``); ``recorded``: as a CUDA graph (the default); ``compiled``: compiled, then recorded (the default for
-long runs; ``first step`` holds what compiling takes). ``from main memory``: the frames do not fit on the GPU.
+(``--compile off``); ``recorded``: as a CUDA graph (the default); ``compiled``: compiled, then recorded
+(``--compile on``; ``first step`` holds what compiling takes). ``from main memory``: the frames do not fit on the GPU.
 Prediction and evaluation are whole commands on synthetic frames of 950 x 811 pixels, PNG files to masks and tables.
 """
 
@@ -224,12 +224,12 @@ def main() -> int:
                 measure(f"seg training, batch {batch}, {way}", seg_training, batch, choice, frames)
         measure("seg training, batch 32, recorded, from main memory", seg_training, 32, "auto", 4096, 0.0)
     if "pose" in wanted:
-        measure("pose training, batch 4, published", pose_training, 4, "none", 1024)
-        measure("pose training, batch 32, augmented", pose_training, 32, "published", 2048)
+        measure("pose training, batch 4, published", pose_training, 4, "none", 512)
+        measure("pose training, batch 32, augmented", pose_training, 32, "published", 1024)
     if {"predict", "evaluate"} & set(wanted):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            root, checkpoint = make_study(place, 128)
+            root, checkpoint = make_study(place, 64)
             if "predict" in wanted:
                 for precision in ("32", "bf16"):
                     measure(f"predict seg, {precision}", predict_speed, place, root, checkpoint, precision)

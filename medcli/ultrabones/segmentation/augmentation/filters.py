@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from functools import lru_cache
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -16,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from medcli.core.errors import printable
-from medcli.training.device_step.triton_present import can_compile
 from medcli.training.devices import widest_float
 
 logger = logging.getLogger(__name__)
@@ -29,14 +29,17 @@ _MEDIAN_CHUNK = 16
 
 @lru_cache(maxsize=1)
 def kernels_work() -> bool:
-    """Whether the GPU here runs the kernels of :mod:`.kernels`: found out with the smallest of them."""
-    if not can_compile():
-        return False
-    from medcli.ultrabones.segmentation.augmentation.kernels import thicken_by_kernel
+    """Whether the GPU here runs the kernels of :mod:`.kernels`: found out with the smallest of them.
 
+    They need Triton, which PyTorch brings along on Linux only, a C compiler, and a GPU that Triton knows.
+    """
+    if find_spec("triton") is None:
+        return False
     try:
+        from medcli.ultrabones.segmentation.augmentation.kernels import thicken_by_kernel
+
         thicken_by_kernel(torch.zeros((1, 1, 8, 8), dtype=torch.bool, device="cuda"), 1)
-    except Exception as error:  # an older GPU, or another compiler than Triton expects
+    except Exception as error:  # whatever Triton, its compiler and the driver raise
         logger.warning("labels and images are augmented without Triton, more slowly: %s", printable(str(error)[:200]))
         return False
     return True

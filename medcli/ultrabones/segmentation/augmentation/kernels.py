@@ -32,7 +32,7 @@ def augment_by_kernels(images: Tensor, labels: Tensor, table: Tensor) -> tuple[T
         Images (B, 1, H, W) float32 in [0, 1] and labels (B, 1, H, W) bool.
     """
     frames, height, width = images.shape
-    shape: dict[str, Any] = {"HEIGHT": height, "WIDTH": width, "FIELDS": FIELDS, "SLOTS": SLOTS}
+    shape: dict[str, Any] = {"HEIGHT": height, "WIDTH": width, "FIELDS": FIELDS}
     moves: dict[str, Any] = {"MAP": MAP, "CROPS": CROPS}
     tiles = (frames, triton.cdiv(height * width, _TILE))
     source, target = (torch.empty((frames, 1, height, width), device=images.device) for _ in range(2))
@@ -43,7 +43,7 @@ def augment_by_kernels(images: Tensor, labels: Tensor, table: Tensor) -> tuple[T
         _open[tiles](images, labels, source, bones, table, **shape, **moves, TILE=_TILE)
         for slot in range(SLOTS):
             _survey[(frames,)](source, means, curves, table, slot, **shape, STRIPE=_STRIPE, num_warps=16)
-            _change[tiles](source, target, means, curves, table, slot, **shape, **moves, TILE=_TILE)
+            _change[tiles](source, target, means, curves, table, slot, **shape, **moves, SLOTS=SLOTS, TILE=_TILE)
             source, target = target, source
     return source, bones
 
@@ -89,7 +89,6 @@ def _open(
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     FIELDS: tl.constexpr,
-    SLOTS: tl.constexpr,
     MAP: tl.constexpr,
     CROPS: tl.constexpr,
     TILE: tl.constexpr,
@@ -130,7 +129,6 @@ def _survey(
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     FIELDS: tl.constexpr,
-    SLOTS: tl.constexpr,
     STRIPE: tl.constexpr,
 ):
     """What contrast and equalising need to know of the whole frame: its mean, or its curve from grey to grey."""

@@ -50,7 +50,7 @@ def test_a_gpu_that_cannot_run_the_kernels_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is no GPU here that they could run on."""
-    monkeypatch.setattr(filters, "can_compile", lambda: True)
+    monkeypatch.setattr(filters, "find_spec", lambda name: object())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     filters.kernels_work.cache_clear()
     try:
@@ -58,5 +58,16 @@ def test_a_gpu_that_cannot_run_the_kernels_is_said_once(
             assert not filters.kernels_work()
             assert not filters.kernels_work()
             assert caplog.text.count("augmented without Triton") == 1
+    finally:
+        filters.kernels_work.cache_clear()
+
+
+def test_without_triton_nothing_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Windows has none, and nobody can change that."""
+    monkeypatch.setattr(filters, "find_spec", lambda name: None)
+    filters.kernels_work.cache_clear()
+    try:
+        assert not filters.kernels_work()
+        assert not caplog.text
     finally:
         filters.kernels_work.cache_clear()
