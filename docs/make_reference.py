@@ -35,14 +35,29 @@ help text in `medcli/cli/`, not here.
 _SHARED_WORDS = """\
 ## What all commands have in common
 
-Results go to standard output; progress, warnings and errors go to standard error. A command that was interrupted is
-repeated as it was: it resumes.
+Results go to standard output; progress, warnings and errors go to standard error. `--json` prints one JSON object with
+a `schema` field.
+
+Running a command a second time repeats no finished work (`runs repeat` does: that is its purpose), and one that was
+interrupted resumes. Files are written under a temporary name and renamed, so a file under its final name is always
+complete, even after `kill -9`.
 
 An option that takes several values (`N ...` below) takes them in any way: `--specimens 2 7 8`, `--specimens 2,7,8`,
 `--specimens 2-5` or the option repeated. Paths are relative to the working folder; folders that do not exist are made.
 Each option has the first value that is given: on the command line, by the environment variable in the column *meaning*,
 in the file of `--config`, in `medcli.toml` of the working folder, by default. Both files have a table for each command,
-such as `[train.seg]`, with the names of its options ([settings from a file](runs.md#settings-from-a-file)).
+such as `[train.seg]`, with the names of its options ([settings from a file](runs.md#settings-from-a-file)); every run
+stores its own. Two variables have no option: `MEDCLI_CACHE_DIR`, the folder of prepared frames and maps, and
+`MEDCLI_MAX_PIXELS`, the largest image that is decoded (64 million pixels).
+
+`train`, `evaluate` and `predict` mean `seg` where no subcommand is named: `medcli train --gpus 1` is
+`medcli train seg --gpus 1`. `label`, `reconstruct`, `register` and `export` have a default as well; `--help` names it.
+`--device` and `--gpus` are two spellings of one option of training, evaluation and prediction: `auto` (a GPU if
+available), `cpu`, `mps`, `cuda`, `cuda:1`, or a number of GPUs (training only).
+
+`--help` groups options and commands in panels on a terminal, and is plain text in a pipe. `medcli --install-completion`
+sets up completion for the shell: commands, options, choices, the specimens in `--root`, encoders, devices, checkpoints
+and run folders.
 """
 EXIT_CODES = {
     0: "done",
