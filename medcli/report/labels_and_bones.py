@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError, quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
-from medcli.report.bones.refined_poses import echo_blocks, refinement_sections
+from medcli.report.bones.refined_poses import echo_blocks, refined_in, refinement_sections
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.point_cloud_view import point_cloud, read_ply
@@ -200,7 +200,7 @@ def read_labels(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
     if not result and not stamps:
         return None
     records = result.get("records") or []
-    refined = [record["refinement"] for record in records if record.get("refinement")]
+    refined = refined_in(folder, records)
     return RunReport(
         title="Labels made from CT",
         lead=f"Labels of tracked ultrasound frames, made from the CT bone meshes"
@@ -214,8 +214,8 @@ def read_labels(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
         notes=failures_note(result, "frames or records"),
         sections=[
             Section("Records", [_labelled(records) if records else _stamps(stamps)]),
-            *([Section("Refined poses", [_refined(records)])] if refined else []),
-            *refinement_sections(folder, records),
+            *([Section("Refined poses", [_refined(refined)])] if refined else []),
+            *refinement_sections(folder, refined),
             Section("Labels over frames", _overlays(folder, records)),
         ],
     )
@@ -257,7 +257,7 @@ def _mesh_names(meshes: Any) -> str:
 def _refined(records: Sequence[Json]) -> Table:
     rows = []
     for record in records:
-        one = record.get("refinement") or {}
+        one = record["refinement"]
         counts = [number(one.get(name)) for name in ("refined", "kept")]
         objective = [number(to_float(one.get(f"objective_{when}")), 0) for when in ("before", "after")]
         rows.append([record["name"], *counts, number(to_float(one.get("displacement_mm")), 2), *objective])

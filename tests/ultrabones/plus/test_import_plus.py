@@ -158,7 +158,8 @@ def test_images_are_turned_upright(code: str, stored: Callable[[np.ndarray], np.
 
 
 @pytest.mark.parametrize(
-    ("code", "said"), [("XX", "is XX (unknown)"), ("xxx", "is XXX (unknown)"), ("", "is missing"), ("None", "is missing")]
+    ("code", "said"),
+    [("XX", "is XX (unknown)"), ("xxx", "is XXX (unknown)"), ("", "is missing"), ("None", "is missing")],
 )
 def test_an_unknown_orientation_is_assumed_and_said(
     code: str, said: str, medcli: Callable[..., Ran], tmp_path: Path
