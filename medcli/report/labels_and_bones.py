@@ -35,35 +35,45 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
         stem = Path(record["files"][0]).stem if record["files"] else record["name"]
         found.setdefault(stem, record)
     records = list(found.values())
+    titled = [record | {"name": title} for record, title in zip(records, _titles(records), strict=True)]
     distances = [(record["points"], record["distance_mm"]) for record in records if record["distance_mm"]]
-    points = sum(count for count, _ in distances)
-    mean = sum(count * to_float(one["mean"]) for count, one in distances) / points if points else float("nan")
+    count, points = len({record["name"] for record in records}), sum(pixels for pixels, _ in distances)
+    mean = sum(pixels * to_float(one["mean"]) for pixels, one in distances) / points if points else float("nan")
     high = max((to_float(one["percentile_95"]) for _, one in distances), default=float("nan"))
     largest = max((to_float(one["maximum"]) for _, one in distances), default=float("nan"))
-    shown = list(found.items())[:_MOST_RECORDS]
+    shown = list(zip(found, records, titled, strict=True))[:_MOST_RECORDS]
     more = (
         [Note(f"{len(found) - len(shown)} further records are only in the table.")] if len(found) > len(shown) else []
     )
     return RunReport(
         title="Reconstruction of bone in 3D",
-        lead=f"Mask pixels of {quantity(len(records), 'record')} in CT space, compared with the CT meshes.",
+        lead=f"Mask pixels of {quantity(count, 'record')} in CT space, compared with the CT meshes.",
         figures={
             "mean distance to the CT": number(mean, 3, "mm"),
             "largest 95 % distance": number(high, 3, "mm"),
             "largest distance": number(largest, 3, "mm"),
             "points": number(points),
-            "records": number(len(records)),
+            "records": number(count),
         },
         notes=failures_note(result, "frames or records"),
         sections=[
             Section(
                 "Distances to the CT bone",
-                [_distances(records), *echo_blocks(records), *made_of_points(records), _rebuilt(records)],
+                [_distances(titled), *echo_blocks(titled), *made_of_points(titled), _rebuilt(titled)],
             ),
-            *(Section(record["name"], list(_record(folder, stem, record, provenance))) for stem, record in shown),
+            *(Section(one["name"], list(_record(folder, stem, record, provenance))) for stem, record, one in shown),
             *([Section("Further records", more)] if more else []),
         ],
     )
+
+
+def _titles(records: Sequence[Json]) -> list[str]:
+    """The name of each record, with masks and poses where it was reconstructed from several."""
+    names = [record["name"] for record in records]
+    return [
+        f"{name}, {record['mask']}, {record['poses']} poses" if names.count(name) > 1 else name
+        for name, record in zip(names, records, strict=True)
+    ]
 
 
 def _reconstruction(path: Path) -> Json | None:
