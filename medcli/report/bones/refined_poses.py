@@ -148,8 +148,8 @@ def _curves(curve: Mapping[str, Any], refinement: Mapping[str, Any]) -> Iterator
     yield Chart(panels, keys, "Correction of the tracked poses over time; behind it the optima of single frames.")
     if pauses:
         yield Text(
-            f"The curve is in {len(pieces)} pieces, each found by itself: the timestamps pause for {GAP_S:g} s or more "
-            f"{quantity(len(pauses), 'time')} (shaded)."
+            f"The curve is in {len(pieces)} pieces, each by itself, since the timestamps pause for {GAP_S:g} s or more "
+            "between them (shaded)."
         )
     constant = refinement.get("constant") or []
     objection = objection_to(*(to_float(refinement.get(name)) for name in ("held_out_gain", "held_out_better")))

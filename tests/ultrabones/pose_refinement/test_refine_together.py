@@ -281,7 +281,7 @@ def test_the_report_has_the_curve_of_every_record_and_shades_pauses(
     assert ["pause of the timestamps" in [key.label for key in chart.keys] for chart in charts] == [False, True]
     assert "pieces" not in texts[0]
     assert "The curve is in 3 pieces" in texts[1]
-    assert "pause for 1 s or more 2 times (shaded)" in texts[1]
+    assert "pause for 1 s or more between them (shaded)" in texts[1]
     monkeypatch.setattr(refined_poses, "_MOST_RECORDS", 1)
     sections = {section.title: section.blocks for section in refinement_sections(root, refined_in(root, []))}
     assert "Correction of specimen01 fibula record02" not in sections
