@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import MedcliError, quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
-from medcli.report.bones.refined_poses import echo_blocks, refinement_sections
+from medcli.report.bones.refined_poses import echo_blocks, refined_in, refinement_sections
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.point_cloud_view import point_cloud, read_ply
@@ -35,35 +35,45 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
         stem = Path(record["files"][0]).stem if record["files"] else record["name"]
         found.setdefault(stem, record)
     records = list(found.values())
+    titled = [record | {"name": title} for record, title in zip(records, _titles(records), strict=True)]
     distances = [(record["points"], record["distance_mm"]) for record in records if record["distance_mm"]]
-    points = sum(count for count, _ in distances)
-    mean = sum(count * to_float(one["mean"]) for count, one in distances) / points if points else float("nan")
+    count, points = len({record["name"] for record in records}), sum(pixels for pixels, _ in distances)
+    mean = sum(pixels * to_float(one["mean"]) for pixels, one in distances) / points if points else float("nan")
     high = max((to_float(one["percentile_95"]) for _, one in distances), default=float("nan"))
     largest = max((to_float(one["maximum"]) for _, one in distances), default=float("nan"))
-    shown = list(found.items())[:_MOST_RECORDS]
+    shown = list(zip(found, records, titled, strict=True))[:_MOST_RECORDS]
     more = (
         [Note(f"{len(found) - len(shown)} further records are only in the table.")] if len(found) > len(shown) else []
     )
     return RunReport(
         title="Reconstruction of bone in 3D",
-        lead=f"Mask pixels of {quantity(len(records), 'record')} in CT space, compared with the CT meshes.",
+        lead=f"Mask pixels of {quantity(count, 'record')} in CT space, compared with the CT meshes.",
         figures={
             "mean distance to the CT": number(mean, 3, "mm"),
             "largest 95 % distance": number(high, 3, "mm"),
             "largest distance": number(largest, 3, "mm"),
             "points": number(points),
-            "records": number(len(records)),
+            "records": number(count),
         },
         notes=failures_note(result, "frames or records"),
         sections=[
             Section(
                 "Distances to the CT bone",
-                [_distances(records), *echo_blocks(records), *made_of_points(records), _rebuilt(records)],
+                [_distances(titled), *echo_blocks(titled), *made_of_points(titled), _rebuilt(titled)],
             ),
-            *(Section(record["name"], list(_record(folder, stem, record, provenance))) for stem, record in shown),
+            *(Section(one["name"], list(_record(folder, stem, record, provenance))) for stem, record, one in shown),
             *([Section("Further records", more)] if more else []),
         ],
     )
+
+
+def _titles(records: Sequence[Json]) -> list[str]:
+    """The name of each record, with masks and poses where it was reconstructed from several."""
+    names = [record["name"] for record in records]
+    return [
+        f"{name}, {record['mask']}, {record['poses']} poses" if names.count(name) > 1 else name
+        for name, record in zip(names, records, strict=True)
+    ]
 
 
 def _reconstruction(path: Path) -> Json | None:
@@ -200,7 +210,7 @@ def read_labels(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
     if not result and not stamps:
         return None
     records = result.get("records") or []
-    refined = [record["refinement"] for record in records if record.get("refinement")]
+    refined = refined_in(folder, records)
     return RunReport(
         title="Labels made from CT",
         lead=f"Labels of tracked ultrasound frames, made from the CT bone meshes"
@@ -214,8 +224,8 @@ def read_labels(folder: Path, provenance: ProvenanceRecord) -> RunReport | None:
         notes=failures_note(result, "frames or records"),
         sections=[
             Section("Records", [_labelled(records) if records else _stamps(stamps)]),
-            *([Section("Refined poses", [_refined(records)])] if refined else []),
-            *refinement_sections(folder, records),
+            *([Section("Refined poses", [_refined(refined)])] if refined else []),
+            *refinement_sections(folder, refined),
             Section("Labels over frames", _overlays(folder, records)),
         ],
     )
@@ -257,7 +267,7 @@ def _mesh_names(meshes: Any) -> str:
 def _refined(records: Sequence[Json]) -> Table:
     rows = []
     for record in records:
-        one = record.get("refinement") or {}
+        one = record["refinement"]
         counts = [number(one.get(name)) for name in ("refined", "kept")]
         objective = [number(to_float(one.get(f"objective_{when}")), 0) for when in ("before", "after")]
         rows.append([record["name"], *counts, number(to_float(one.get("displacement_mm")), 2), *objective])

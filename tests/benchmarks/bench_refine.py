@@ -6,6 +6,9 @@ Processor time of one core.
 - Both ways of ``label --refine`` side by side: on the data folder (else the shared real record, where it is at hand)
   and on synthetic sweeps with known truth: smooth drift of 0.5 mm and 0.5 degrees, tracking noise of 0.1 mm and 0.05
   degrees, speckle.
+- How much of the gain of a frame's own optimum can be had without looking at the frame, on the same frames: the weight
+  on the bone with the Gaussian mean of the other frames' own optima, by its width in time, with one constant
+  correction, and with the curve, fitted without blocks of five frames.
 
 The penalties were chosen on seeds 1 to 3; the synthetic sweeps here are others. What is asked for is printed beside
 each figure. Exits with 1 if something is broken: a frame takes over three times the promised time, the search ends
@@ -31,21 +34,24 @@ from medcli.core.image_io import read_grey
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.mesh_files import find_meshes
-from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, find_sweeps, read_poses
+from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, Sweep, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import load_surfaces
+from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import image_to_ct, pixels_to_ct
-from medcli.ultrabones.pose_refinement import pose_optimizer
+from medcli.ultrabones.pose_refinement import pose_optimizer, refine_record, refine_together
 from medcli.ultrabones.pose_refinement.distance_field import DistanceField
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings, refine_frame, select_pixels
 from medcli.ultrabones.pose_refinement.refine_record import refine_sweep
 from medcli.ultrabones.pose_refinement.refinement_report import FRAMES as FRAMES_WAY
 from medcli.ultrabones.pose_refinement.refinement_report import SWEEP
-from medcli.ultrabones.pose_refinement.refinement_summary import describe_check
+from medcli.ultrabones.pose_refinement.refinement_summary import SweepRefinement, describe_check
+from medcli.ultrabones.pose_refinement.sweep_objective import published_terms
 
 PROMISED_S, PROMISED_SWEEP_S, PROMISED_SHARE = 0.35, 0.1, 0.5
 BROKEN = 3.0
 """Times the promised time; beside other work, processor time varies."""
 FRAMES, SYNTHETIC_FRAMES = 8, 120
+WIDTHS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0)
 LONG = 500
 """Frames of a record by whose time the sweep is judged: the distance field and the single optima are for the record."""
 REAL = Path(os.environ.get("MEDCLI_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "ultrabones-example"
@@ -112,6 +118,8 @@ def side_by_side(root: Path, truth: bool) -> tuple[float, float]:
             started = time.process_time()
             found = refine_sweep(sweep, surfaces, RefineSettings(), 1, overwrite=True, way=way)
             seconds[way] = (time.process_time() - started) / len(sweep.timestamps)
+            if way == FRAMES_WAY:
+                own = read_poses(sweep, OPTIMIZED).pose - read_poses(sweep, INITIAL).pose
             held_out = f"{found.held_out_gain:.3f}"
             print(f"{name}, {way}: {seconds[way]:.3f} s a frame, gain {found.gain:.3f}, held out {held_out}"
                   f" (better in {100 * found.held_out_better:.0f} %), jitter {found.jitter_mm:.3f} mm"
@@ -126,7 +134,55 @@ def side_by_side(root: Path, truth: bool) -> tuple[float, float]:
                       f"(tracked {tracked[0]:.3f} mm, {tracked[1]:.3f} deg)")  # fmt: skip
                 axes = (_along_axes(poses, true) for poses in (found_poses, read_poses(sweep, INITIAL).pose))
                 print("  across, in depth, out of the plane: {} mm (tracked {} mm), root mean square".format(*axes))
+            if way == SWEEP:
+                compare_predictions(sweep, surfaces, own, found, true)
     return seconds[SWEEP], errors[SWEEP][0] / errors[FRAMES_WAY][0] if errors else 0.0
+
+
+def compare_predictions(
+    sweep: Sweep, surfaces: list[Surface], own: np.ndarray, curve: SweepRefinement, true: np.ndarray | None
+) -> None:
+    """How far the corrections of other frames predict a frame's own, ``own`` (frames, 6): weight on the bone over that
+    at the tracked poses, sum over the frames, and the share of the frames in which it is larger."""
+    poses, settings = read_poses(sweep, INITIAL), RefineSettings()
+    frames = list(range(len(sweep.timestamps)))
+    field = refine_record._field_for(
+        frames, poses, surfaces, settings, 1, sweep.probe, *refine_record._GRIDS[FRAMES_WAY]
+    )
+    seen, _ = refine_together._look(sweep, poses, frames, surfaces, settings, 1, lambda share: None)
+    shown = np.array([not one.reason for one in seen])
+    problem = refine_together._problem(sweep, poses, seen, shown, field, settings, 1)
+    times = problem.basis.times_s
+
+    def weight(delta: np.ndarray) -> np.ndarray:
+        return published_terms(problem.pixels, problem.tracked + delta, shown, field)[shown]
+
+    def mean_of_others(width_s: float, beside: int) -> np.ndarray:
+        """The Gaussian mean of the others' own optima, the frame and ``beside`` on each side left out."""
+        near = np.exp(-0.5 * ((times[:, None] - times) / width_s) ** 2) * shown
+        near[np.abs(np.subtract.outer(frames, frames)) <= beside] = 0.0
+        total = near.sum(axis=1, keepdims=True)
+        return np.where(total > 0, near @ own / np.maximum(total, 1e-300), 0.0)
+
+    tracked = weight(np.zeros_like(own))
+
+    def row(name: str, *deltas: np.ndarray) -> None:
+        cells = []
+        for delta in deltas:
+            found = weight(delta)
+            error = f", {_error(poses.pose + delta, true)[0]:.3f} mm off" if true is not None else ""
+            cells.append(f"{found.sum() / tracked.sum():.3f} ({100 * (found > tracked).mean():.0f} %{error})")
+        print(f"    {name:22} {'   '.join(cells)}")
+
+    step_s = float(np.median(np.diff(times)))
+    print(f"  weight on the bone, tracked = 1 (better in), {shown.sum()} frames about {step_s:g} s apart:")
+    row("own optimum", own)
+    print("    mean of the others     the frame left out; with two on each side")
+    for width_s in WIDTHS_S:
+        if width_s >= 0.5 * step_s:
+            row(f"  Gaussian, {width_s:g} s", *(mean_of_others(width_s, beside) for beside in (0, 2)))
+    row("one constant", np.broadcast_to(own[shown].mean(axis=0), own.shape))
+    print(f"    {'curve, blocks held out':22} {curve.held_out_gain:.3f} ({100 * curve.held_out_better:.0f} %)")
 
 
 def _error(poses: np.ndarray, true: np.ndarray) -> tuple[float, float]:

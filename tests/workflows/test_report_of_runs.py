@@ -121,6 +121,19 @@ def test_reconstruction_with_and_without_its_images(tmp_path: Path) -> None:
     assert [type(block).__name__ for block in sections[1].blocks] == ["Note", "Note"]
 
 
+def test_reconstructions_of_one_record_are_told_apart(tmp_path: Path) -> None:
+    stem = "specimen02_fibula_record01_Labels_optimized"
+    made = json.loads((report_folders.reconstruction(tmp_path) / f"{stem}.json").read_text("utf-8"))
+    made["reconstruction"] |= {"mask": "Labels_pred", "files": []}
+    report_folders.write(tmp_path / f"{stem.replace('Labels', 'Labels_pred')}.json", made)
+    sections = sections_of(tmp_path)
+    names = [f"specimen02 fibula record01, {mask}, optimized poses" for mask in ("Labels", "Labels_pred")]
+    assert [section.title for section in sections[1:3]] == names
+    tables = [block for block in sections[0].blocks if isinstance(block, Table)]
+    assert [[row[0] for row in table.rows] for table in tables] == [names] * len(tables)
+    assert "Mask pixels of 1 record in CT space" in text_of(tmp_path)
+
+
 def test_calibration_shows_recorded_and_calibrated_images(tmp_path: Path) -> None:
     manifest = {
         "options": {"size": 64},

@@ -79,7 +79,9 @@ def _show(output: Output, done: ImportedRecord) -> None:
         "poses": done.transform,
         "probe": done.probe or "none: label and reconstruct need one",
     }
-    if done.orientation != "MF":
+    if done.assumed:
+        rows["orientation"] = "MF, assumed: the file does not say it"
+    elif done.orientation != "MF":
         rows["orientation"] = f"{done.orientation}, turned to MF"
     if done.numbered:
         rows["timestamps"] = "none in the file: frames are numbered"

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from medcli.core.errors import quantity
 from medcli.report.blocks import Block, Chart, Key, Note, Section, Table, Text, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.run_files import Json, find, read_json, to_float
 
-_MOST_RECORDS = 4
-"""Records whose curves are drawn."""
+_MOST_RECORDS = 8
+"""Records whose curves are drawn; each adds about 40 kB to the page."""
 _COMPONENTS = ("x", "y", "z", "euler_x", "euler_y", "euler_z")
 _POINTS = 400  # of a drawn curve, at most
 _WAYS = {"frames": "frame by frame", "sweep": "as one sweep"}
 
 
-def refinement_sections(folder: Path, records: Sequence[Json]) -> list[Section]:
-    """Sections on the records whose poses were refined; none if there are none."""
-    refined = [record for record in records if (record.get("refinement") or {}).get("way")]
+def refined_in(folder: Path, records: Sequence[Json]) -> list[Json]:
+    """The refined records of a labelling run, and those below its folder that earlier runs refined; by name.
+
+    Each run replaces the note of the one before it, while ``refinement.json`` stays in every record.
+    """
+    from medcli.ultrabones.dataset.folder_layout import find_records
+    from medcli.ultrabones.pose_refinement.refinement_summary import SUMMARY
+
+    found = {record["name"]: record for record in records if (record.get("refinement") or {}).get("way")}
+    for place in find_records(folder):
+        if SUMMARY in place.files and place.name not in found:
+            summary = read_json(Path(place.path) / SUMMARY)
+            if summary.get("way"):
+                found[place.name] = {"name": place.name, "folder": place.path, "refinement": summary}
+    return [found[name] for name in sorted(found)]
+
+
+def refinement_sections(folder: Path, refined: Sequence[Json]) -> list[Section]:
+    """Sections on the records whose poses were refined, see :func:`refined_in`; none if there are none."""
     if not refined:
         return []
     from medcli.ultrabones.pose_refinement.refinement_summary import SUMMARY
@@ -34,6 +52,11 @@ def refinement_sections(folder: Path, records: Sequence[Json]) -> list[Section]:
         curve = read_json(place / SUMMARY).get("curve") if place else None
         if isinstance(curve, dict) and curve.get("delta"):
             sections.append(Section(f"Correction of {record['name']}", list(_curves(curve, record["refinement"]))))
+    if further := swept[_MOST_RECORDS:]:
+        text = (
+            f"Curves of {quantity(len(further), 'further record')} are not drawn; they are in the record's {SUMMARY}: "
+        )
+        sections.append(Section("Further corrections", [Text(text + ", ".join(one["name"] for one in further) + ".")]))
     return sections
 
 
@@ -97,15 +120,18 @@ def _doubts(records: Sequence[Json]) -> Iterator[Block]:
 
 
 def _curves(curve: Mapping[str, Any], refinement: Mapping[str, Any]) -> Iterator[Block]:
+    from medcli.ultrabones.pose_refinement.correction_curve import GAP_S
     from medcli.ultrabones.pose_refinement.fit_curve import objection_to
 
     times, delta = curve["times_s"], curve["delta"]
     start_ms = curve["timestamps"][0]
     dots = curve.get("dots") or []
     panels = []
+    pieces = curve["pieces"]
+    pauses = [(times[before[1] - 1], times[after[0]]) for before, after in pairwise(pieces)]
     for component, name in enumerate(_COMPONENTS):
         unit = "mm" if component < 3 else "degrees"
-        x, y = _broken(times, [row[component] for row in delta], curve["pieces"])
+        x, y = _broken(times, [row[component] for row in delta], pieces)
         own = Curve(
             "own optimum of a frame",
             [(dot[0] - start_ms) / 1000.0 for dot in dots],
@@ -114,19 +140,34 @@ def _curves(curve: Mapping[str, Any], refinement: Mapping[str, Any]) -> Iterator
             marked=True,
         )
         smooth = Curve("correction", x, y, style=1)
+        gaps = [_shaded(pause) for pause in pauses]
         words = f"Correction of {name} over time."
-        panels.append(draw(Axes(f"{name}, {unit}", "time, s"), [*([own] if dots else []), smooth], words))
+        panels.append(draw(Axes(f"{name}, {unit}", "time, s"), [*gaps, *([own] if dots else []), smooth], words))
     keys = [Key(1, "correction of the sweep"), *([Key(3, "optimum of single frames")] if dots else [])]
+    keys += [Key(5, "pause of the timestamps")] if pauses else []
     yield Chart(panels, keys, "Correction of the tracked poses over time; behind it the optima of single frames.")
+    if pauses:
+        yield Text(
+            f"The curve is in {len(pieces)} pieces, each by itself, since the timestamps pause for {GAP_S:g} s or more "
+            "between them (shaded)."
+        )
     constant = refinement.get("constant") or []
-    validation = (to_float(refinement.get(name)) for name in ("held_out_gain", "held_out_better"))
-    if len(constant) == 6 and not objection_to(*validation):
+    objection = objection_to(*(to_float(refinement.get(name)) for name in ("held_out_gain", "held_out_better")))
+    if objection:
+        yield Note(f"This correction was not used ({objection}): the poses stay as tracked.", "warning")
+    elif len(constant) == 6:
         parts = [f"{name} {value:+.2f}" for name, value in zip(_COMPONENTS, constant, strict=True)]
         yield Text(
             f"Part that is constant over the record (mm, degrees): {', '.join(parts)}. "
             "It can be an error of calibration or of the CT's registration rather than of tracking. "
             f"Stiffness of the curve: {curve['stiffness_s']:g} s."
         )
+
+
+def _shaded(pause: tuple[float, float]) -> Curve:
+    """A pause as a band over the whole height of a panel, which clips it."""
+    nowhere, far = [math.nan] * 2, 1e6
+    return Curve("pause", pause, nowhere, [-far] * 2, [far] * 2, style=5)
 
 
 def _broken(

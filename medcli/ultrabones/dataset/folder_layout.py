@@ -86,9 +86,19 @@ class RecordFolder:
     files: frozenset[str]
 
     @property
+    def name(self) -> str:
+        """See :func:`sweep_name`."""
+        return sweep_name(self.specimen, self.anatomy, self.record)
+
+    @property
     def is_hip(self) -> bool:
         """Whether it has the layout of UltraBonesHip, whose specimens are others than those of UltraBones100k."""
         return HIP_TRACKING in self.files and self.anatomy.endswith(HIP_SWEEPS)
+
+
+def sweep_name(specimen: int, anatomy: str, record: int) -> str:
+    """A record in words: ``specimen90 fibula record01``."""
+    return " ".join(filter(None, (f"specimen{specimen:02d}", anatomy, f"record{record:02d}")))
 
 
 def mask_name(timestamp: int, kind: str) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds, problem_of
+from medcli.ultrabones.dataset.folder_layout import sweep_name
 from medcli.ultrabones.dataset.presence import refuse_absent
 from medcli.ultrabones.dataset.probe import Probe, probe_of_record
 from medcli.ultrabones.dataset.tracking_table import OPTIMIZED_POSE_COLUMNS, POSE_COLUMNS, SPACING, read_tracking
@@ -57,7 +58,7 @@ class Sweep:
     @property
     def name(self) -> str:
         """``specimen90 fibula record01``."""
-        return " ".join(filter(None, (f"specimen{self.specimen:02d}", self.anatomy, f"record{self.record:02d}")))
+        return sweep_name(self.specimen, self.anatomy, self.record)
 
     @property
     def tracked(self) -> int:

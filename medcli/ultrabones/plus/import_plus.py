@@ -42,6 +42,7 @@ class ImportedRecord:
         descending: how often the time runs back; rows are in the order of time.
         advanced_s: seconds added to every timestamp, since some are negative.
         orientation: of the images in the file; they are written as MF.
+        assumed: why that orientation is assumed; empty where the file says it.
         rows, columns: of the images as written.
     """
 
@@ -62,6 +63,7 @@ class ImportedRecord:
     without_time: int = 0
     descending: int = 0
     advanced_s: float = 0.0
+    assumed: str = ""
     schema: str = "medcli.import-plus.v1"
 
 
@@ -109,6 +111,8 @@ def import_plus(
             f"{probe.columns} x {probe.rows}",
             "the calibration must be of frames as they are recorded",
         )
+    if frames.assumed:
+        logger.warning("%s: %s (marked side to the right, depth downwards)", source, frames.assumed)
     if calibration is None:
         logger.warning(
             "%s has no ImageToProbe and no --probe is given: label and reconstruct will need %s in %s",
@@ -135,6 +139,7 @@ def import_plus(
         without_time=frames.without_time,
         descending=frames.descending,
         advanced_s=frames.advanced_s,
+        assumed=frames.assumed,
     )
     with replacing_folder(out) as part:
         _write_frames(image, frames, part / IMAGE_FOLDER, progress)

@@ -49,6 +49,7 @@ class TrackedFrames:
         descending: how often the time runs back from a frame to the next.
         advanced_s: seconds added to every timestamp, since the first is negative.
         orientation: of the image in the file: ``MF`` and the like.
+        assumed: why the orientation was taken to be MF: the file does not know it; empty where it does.
     """
 
     transform: str
@@ -63,6 +64,7 @@ class TrackedFrames:
     without_time: int = 0
     descending: int = 0
     advanced_s: float = 0.0
+    assumed: str = ""
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -89,7 +91,7 @@ def read_tracked_frames(image: MetaImage, transform: str | None = None) -> Track
         UsageError: there is no such transform; lists those that are there.
     """
     frames = _fields_by_frame(image)
-    orientation = _orientation_of(image)
+    orientation, assumed = _orientation_of(image)
     name, poses = _poses_of(frames, transform, image)
     found = np.asarray(np.isfinite(poses).all(axis=(1, 2)))
     rigid = np.array([bool(ok) and _is_rigid(pose) for ok, pose in zip(found, poses, strict=True)])
@@ -130,6 +132,7 @@ def read_tracked_frames(image: MetaImage, transform: str | None = None) -> Track
         without_time=int((usable & ~timed).sum()),
         descending=int((np.diff(seconds[timed]) < 0).sum()),
         advanced_s=advanced_s,
+        assumed=assumed,
     )
 
 
@@ -197,18 +200,21 @@ def _fields_by_frame(image: MetaImage) -> list[dict[str, str]]:
     return frames
 
 
-def _orientation_of(image: MetaImage) -> str:
+def _orientation_of(image: MetaImage) -> tuple[str, str]:
+    """The orientation, and why it is assumed; PLUS writes XX where it does not know it."""
     kind = image.fields.get("UltrasoundImageType", "BRIGHTNESS").upper()
     if kind not in ("BRIGHTNESS", "RGB_COLOR"):
         raise DataError(f"{image.path} holds {printable(kind)} data, expected B-mode images (BRIGHTNESS)")
-    code = image.fields.get("UltrasoundImageOrientation", "MF").upper()
-    code = "MF" if code in ("XX", "XXX", "") else code.removesuffix("A")
+    code = image.fields.get("UltrasoundImageOrientation", "").upper()
+    if code in ("XX", "XXX", ""):
+        return "MF", f"UltrasoundImageOrientation is {f'{code} (unknown)' if code else 'missing'}, assumed: MF"
+    code = code.removesuffix("A")
     if not re.fullmatch(f"[{_LATERAL}][{_AXIAL}]|[{_AXIAL}][{_LATERAL}]", code):
         raise DataError(
             f"{image.path}: UltrasoundImageOrientation is {printable(code)}, expected two letters such as MF: "
             "M or U, F or N"
         )
-    return code
+    return code, ""
 
 
 def _poses_of(frames: list[dict[str, str]], asked: str | None, image: MetaImage) -> tuple[str, NDArray[np.float64]]:

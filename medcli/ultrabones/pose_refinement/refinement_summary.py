@@ -14,7 +14,7 @@ from medcli.core.errors import quantity
 from medcli.core.files import write_text
 from medcli.core.json_text import read_object, to_plain
 from medcli.ultrabones.dataset.records import Poses, Sweep
-from medcli.ultrabones.pose_refinement.correction_curve import split_at_gaps
+from medcli.ultrabones.pose_refinement.correction_curve import GAP_S, split_at_gaps
 from medcli.ultrabones.pose_refinement.echo_distance import REACH_MM, SurfaceCheck
 from medcli.ultrabones.pose_refinement.fit_curve import objection_to
 from medcli.ultrabones.pose_refinement.refine_together import SweepCurve
@@ -59,6 +59,7 @@ class SweepRefinement:
         held_out_gain: gain in frames that the curve was fitted without, NaN without cross-validation.
         held_out_better: share of those frames that gained.
         stiffness_s: of the curve.
+        pieces: of the curve: it breaks where the timestamps pause; 0 for ``frames``.
         constant: (6,), mean correction of the record, millimetres and degrees; empty for ``frames``.
         checks: distances of echoes and predictions to the mesh at the tracked and at the refined poses.
         doubt: the question whether the mesh is of another leg; empty where it fits the images.
@@ -83,6 +84,7 @@ class SweepRefinement:
     held_out_gain: float = math.nan
     held_out_better: float = math.nan
     stiffness_s: float = math.nan
+    pieces: int = 0
     constant: tuple[float, ...] = ()
     checks: tuple[SurfaceCheck, ...] = ()
     doubt: str = ""
@@ -118,7 +120,7 @@ def summarise_refinement(
     gains = dict(validation) if isinstance(validation, Mapping) else {}
     before, gain = -column_numbers(refined, "j_before"), column_numbers(refined, "gain")
     jitter_mm, jitter_deg = _jitter(sweep, tracked, done)
-    constant = curve.get("constant")
+    constant, pieces = curve.get("constant"), curve.get("pieces")
     return SweepRefinement(
         refined=len(refined),
         kept=sum(row["status"] not in MOVED for row in done.values()),
@@ -138,6 +140,7 @@ def summarise_refinement(
         held_out_gain=_float(gains.get("gain")),
         held_out_better=_float(gains.get("better")),
         stiffness_s=_float(curve.get("stiffness_s")),
+        pieces=len(pieces) if isinstance(pieces, (list, tuple)) else 0,
         constant=tuple(map(float, constant)) if isinstance(constant, (list, tuple)) else (),
         checks=tuple(checks),
         doubt=mesh_doubt(checks),
@@ -238,6 +241,8 @@ def _curve_remarks(found: SweepRefinement) -> list[str]:
             lines.append(f"{found.objection}: the poses stay as tracked")
     elif found.refined:
         lines.append("too few frames for cross-validation: a usual stiffness, gain not checked on held-out frames")
+    if found.pieces > 1:
+        lines.append(f"the curve is in {found.pieces} pieces (pauses of {GAP_S:g} s or more)")
     if found.from_neighbours:
         lines.append(f"{quantity(found.from_neighbours, 'frame')} without bright bone moved as their neighbours")
     if found.constant and not found.objection:

@@ -68,7 +68,11 @@ def read_cloud(path: Path) -> CloudFile:
     problem, hint = cloud_problem(kept)
     if problem:
         lost = len(points) - len(kept)
-        also = f" ({quantity(lost, 'point')} that are not finite numbers left out)" if lost else ""
+        also = (
+            f" ({quantity(lost, 'point without finite numbers is', 'points without finite numbers are')} left out)"
+            if lost
+            else ""
+        )
         raise DataError(f"point cloud {path} {problem}{also}", hint)
     return CloudFile(kept, len(points) - len(kept))
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError
 from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.json_text import read_object, to_plain
-from medcli.core.made_with import fingerprint
+from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.mesh_files import find_meshes
@@ -39,6 +39,7 @@ DEFINITION = (
     "RTE: distance in mm between where the found and the true transform put the cloud's centre; RRE: angle between "
     "their rotations in degrees; recall: share of the starts within the limits (ours; the published one was not found)"
 )
+SCHEMA = "medcli.evaluate.registration.v1"
 RESULT, TABLE, CASES = "evaluation.json", "starts.csv", "cases"
 
 
@@ -100,7 +101,7 @@ class RegistrationEvaluation:
     per_anatomy: dict[str, Recovery]
     overall: Recovery
     failures: tuple[str, ...] = ()
-    schema: str = "medcli.evaluate.registration.v1"
+    schema: str = SCHEMA
 
 
 def evaluate_registration(
@@ -121,8 +122,11 @@ def evaluate_registration(
 
     Raises:
         DataError: nothing can be evaluated; the first reason.
+        UsageError: ``out`` holds an evaluation of something else, and ``overwrite`` is off.
     """
     out = make_output_folder(Path(out))
+    if not overwrite:
+        _refuse_others(out, settings)
     use_single_threaded_codecs()
     sweeps = find_sweeps(root, specimens, records)
     groups = _groups(sweeps, anatomies)
@@ -163,6 +167,17 @@ def evaluate_registration(
     return result
 
 
+def _refuse_others(out: Path, settings: RegistrationSettings) -> None:
+    """Raise :class:`UsageError` where an evaluation of other masks, poses, meshes or motions is there."""
+    before, remedy = read_object(out / RESULT), "--overwrite replaces it; or name another --out"
+    if before and before.get("schema") != SCHEMA:
+        raise UsageError(f"{out / RESULT} is of another command", remedy)
+    if before:
+        now = to_plain(settings)
+        these = {name: now[name] for name in ("mask", "poses", "meshes", "seed")}
+        reject_other_options(out, differences(before["settings"], these), remedy)
+
+
 def _groups(sweeps: Sequence[Sweep], anatomies: Sequence[str]) -> dict[tuple[int, str], list[Sweep]]:
     """The records of each specimen and bone."""
     groups: dict[tuple[int, str], list[Sweep]] = {}
@@ -180,11 +195,11 @@ def _evaluate_case(
     paths = find_meshes(first.folder, first.specimen, settings.meshes)
     own = [path for path in paths if path.stem.lower() == first.anatomy]
     surfaces = load_surfaces(own or paths)
-    chosen = repr((settings.starts, settings.seed, "close", "mirror"))  # what a start's status rests on
+    chosen = repr((settings.seed, "close", "mirror"))  # what a start's status rests on
     made_from = fingerprint(chosen, digest(surfaces), cloud.points.tobytes())
     kept = out / CASES / f"specimen{first.specimen:02d}_{first.anatomy or 'all'}_{settings.mask}.json"
     found = {} if overwrite else read_object(kept)
-    if found.get("made_from") != made_from:
+    if found.get("made_from") != made_from or len(found["starts"]) < settings.starts:
         target = BoneTarget.of(surfaces)
         starts, registered = run_starts(cloud.points, target, settings.starts, (settings.seed, first.specimen), workers)
         found = {"made_from": made_from, "undetermined": registered.undetermined, "starts": starts}
@@ -192,7 +207,7 @@ def _evaluate_case(
         kept.parent.mkdir(exist_ok=True)
         write_json(kept, found)
         found = to_plain(found)
-    starts = [StartOutcome(**one) for one in found["starts"]]
+    starts = [StartOutcome(**one) for one in found["starts"][: settings.starts]]
     case = RegisteredCase(
         specimen=first.specimen,
         anatomy=first.anatomy,

@@ -157,6 +157,33 @@ def test_images_are_turned_upright(code: str, stored: Callable[[np.ndarray], np.
     assert np.array_equal(read_grey(tmp_path / PLACE / "UltrasoundImages/12050.png"), IMAGES[1])
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("XX", "is XX (unknown)"), ("xxx", "is XXX (unknown)"), ("", "is missing"), ("None", "is missing")],
+)
+def test_an_unknown_orientation_is_assumed_and_said(
+    code: str, said: str, medcli: Callable[..., Ran], tmp_path: Path
+) -> None:
+    file = write_sequence(tmp_path / "a.mha", IMAGES, FIELDS, orientation=code)
+    ran = medcli("import", "plus", file, "--out", tmp_path / PLACE, "--probe", "ultrabones100k")
+    assert ran.code == 3  # frames of another size than that probe's: nothing was assumed yet
+    ran = medcli("import", "plus", file, "--out", tmp_path / PLACE)
+    assert ran.code == 0, ran.err
+    line = f"UltrasoundImageOrientation {said}, assumed: MF"
+    assert [row for row in ran.err.splitlines() if "Orientation" in row and row.count(str(file)) == 1 and line in row]
+    assert "MF, assumed: the file does not say it" in ran.out
+    assert json.loads((tmp_path / PLACE / "imported.json").read_text("utf-8"))["assumed"] == line
+    assert np.array_equal(read_grey(tmp_path / PLACE / "UltrasoundImages/12050.png"), IMAGES[1])
+
+
+@pytest.mark.parametrize("code", ["XF", "MX", "MM", "MFD", "M", "UNKNOWN"])
+def test_an_orientation_that_is_none_is_an_error(code: str, tmp_path: Path) -> None:
+    file = write_sequence(tmp_path / "a.mha", IMAGES, FIELDS, orientation=code)
+    with pytest.raises(MedcliError, match=f"UltrasoundImageOrientation is {code}, expected two letters"):
+        import_plus(file, tmp_path / PLACE)
+    assert not (tmp_path / PLACE).exists()
+
+
 def test_image_to_probe_of_the_file_is_taken(tmp_path: Path) -> None:
     """PLUS takes whole numbers at the centres of pixels to the marker; here pixel (0, 0) is centred at (½, ½)."""
     scale, rigid = np.diag([0.2, 0.2, 0.2, 1.0]), rigid_transform([5, 60, -7], [80, 3, 170], ULTRABONES_EULER)

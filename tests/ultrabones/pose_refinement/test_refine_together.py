@@ -15,8 +15,10 @@ from medcli.core.image_io import read_grey, write_image
 from medcli.core.json_text import to_plain
 from medcli.core.mesh import Mesh, read_stl, write_stl
 from medcli.core.rigid_transforms import invert_rigid
-from medcli.report.blocks import Chart, Table
-from medcli.report.bones.refined_poses import refinement_sections
+from medcli.report.blocks import Chart, Note, Table, Text
+from medcli.report.bones import refined_poses
+from medcli.report.bones.refined_poses import refined_in, refinement_sections
+from medcli.report.runs import runs_in
 from medcli.synthetic.ultrasound.dataset import Leg, SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.records import INITIAL, OPTIMIZED, find_sweeps, read_poses
 from medcli.ultrabones.geometry.bone_meshes import load_surfaces
@@ -230,7 +232,7 @@ def test_the_command_says_what_was_found(root: Path, medcli) -> None:  # type: i
     result = label_ultrabones(root, settings=settings)
     assert result.records[0].refinement is not None
     assert result.records[0].refinement.way == "sweep"
-    quality, correction = refinement_sections(root, to_plain(result.records))
+    quality, correction = refinement_sections(root, refined_in(root, to_plain(result.records)))
     assert quality.title == "Quality of the refinement"
     assert [len(block.rows) for block in quality.blocks if isinstance(block, Table)] == [1, 1]
     assert [len(block.panels) for block in correction.blocks if isinstance(block, Chart)] == [6]
@@ -243,6 +245,47 @@ def test_the_command_says_what_was_found(root: Path, medcli) -> None:  # type: i
     assert "made with other options" in ran.err
     ran = medcli("label", "ultrabones", "--root", root, "--refine", "swep")
     assert (ran.code, "'swep' is not one of frames, sweep" in ran.err) == (2, True)
+
+
+def test_the_report_has_the_curve_of_every_record_and_shades_pauses(
+    root: Path, medcli, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    """Two calls, one record each: the note of the second replaces that of the first. One record pauses twice."""
+    sweep = find_sweeps(root)[0]
+    for image in sweep.images[9:]:
+        Path(image).unlink()
+    second = Path(shutil.copytree(root / RECORD, (root / RECORD).with_name("record02")))
+    table = pd.read_csv(second / "tracking.csv", dtype=str)[:9]
+    for number, stamp in enumerate(table["timestamp"]):
+        later = str(int(stamp) + 2000 * (number // 3))
+        (second / f"UltrasoundImages/{stamp}.png").rename(second / f"UltrasoundImages/{later}.png")
+        table.loc[number, "timestamp"] = later
+    table.to_csv(second / "tracking.csv", index=False)
+    said = []
+    for number in ("1", "2"):
+        command = ("--records", number, "--kind", "partial", "--refine", "sweep", "--overwrite")
+        ran: Ran = medcli("label", "ultrabones", "--root", root, *command)
+        assert ran.code == 0, ran.err
+        said.append("the curve is in 3 pieces (pauses of 1 s or more)" in ran.out)
+    assert said == [False, True]
+    (run,) = runs_in(root)
+    sections = {section.title: section.blocks for section in run.sections}
+    names = ["specimen01 fibula record01", "specimen01 fibula record02"]
+    assert [row[0] for row in sections["Refined poses"][0].rows] == names  # type: ignore[union-attr]
+    charts, texts = [], []
+    for name in names:
+        blocks = sections[f"Correction of {name}"]
+        charts += [block for block in blocks if isinstance(block, Chart)]
+        texts.append(" ".join(block.text for block in blocks if isinstance(block, Text)))
+    assert [str(chart.panels[0]).count("band s5") for chart in charts] == [0, 2]
+    assert ["pause of the timestamps" in [key.label for key in chart.keys] for chart in charts] == [False, True]
+    assert "pieces" not in texts[0]
+    assert "The curve is in 3 pieces" in texts[1]
+    assert "pause for 1 s or more between them (shaded)" in texts[1]
+    monkeypatch.setattr(refined_poses, "_MOST_RECORDS", 1)
+    sections = {section.title: section.blocks for section in refinement_sections(root, refined_in(root, []))}
+    assert "Correction of specimen01 fibula record02" not in sections
+    assert "Curves of 1 further record are not drawn" in sections["Further corrections"][0].text  # type: ignore[union-attr]
 
 
 def test_a_constant_part_that_records_share_is_worth_a_sentence() -> None:
@@ -263,6 +306,10 @@ def test_a_curve_that_few_held_out_frames_speak_for_is_not_taken(root: Path, mon
     text = " ".join(remarks_on(found))
     assert "fewer than half of the held-out frames gain: the poses stay as tracked" in text
     assert "constant part" not in text
+    blocks = refinement_sections(root, refined_in(root, []))[-1].blocks
+    assert [block.text for block in blocks if isinstance(block, Note)] == [
+        "This correction was not used (fewer than half of the held-out frames gain): the poses stay as tracked."
+    ]
 
     def said(better: float, gain: float = 1.3) -> list[str]:
         one = SweepRefinement(way="sweep", held_out_gain=gain, held_out_better=better, constant=(0.5,) * 6)

@@ -68,7 +68,7 @@ def test_points_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) -> 
         ("a.xyz", b"1 2\n3 4\n", "three numbers"),
         ("a.xyz", text(POINTS / 1000), "metres"),
         ("a.xyz", text(POINTS / [10, 100, 100]), "is 19.* mm long as it stands: centimetres"),
-        ("a.xyz", b"nan nan nan\n" * 300, "300 points that are not finite"),
+        ("a.xyz", b"nan nan nan\n" * 300, "300 points without finite numbers are left out"),
         ("a.stl", b"solid", "not a point cloud"),
     ],
 )

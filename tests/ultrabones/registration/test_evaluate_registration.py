@@ -31,6 +31,10 @@ def test_starts_are_counted_kept_and_reported(
     ran = medcli(*words)
     assert ran.code == 4  # one specimen has no labels
     assert "specimen02" in ran.err
+    before = (out / "evaluation.json").read_bytes()
+    (out / "evaluation.json").write_text('{"schema": "medcli.evaluate.v1"}')
+    assert "is of another command" in medcli(*words).err
+    (out / "evaluation.json").write_bytes(before)
     stored = json.loads((out / "evaluation.json").read_text())
     (case,) = stored["cases"]
     assert (case["specimen"], case["anatomy"], case["frames"], case["recovery"]["starts"]) == (1, "fibula", 16, 2)
@@ -52,6 +56,12 @@ def test_starts_are_counted_kept_and_reported(
     limits = medcli(*words, "--success-mm", "0", "--json")
     assert json.loads(limits.out)["overall"]["recall"] == 0
     assert json.loads(limits.out)["cases"][0]["recovery"]["rte_mm"] == case["recovery"]["rte_mm"]
+    assert json.loads(medcli(*words, "--starts", "1", "--json").out)["overall"]["starts"] == 1  # of those kept
+    assert json.loads(medcli(*words, "--json").out)["overall"]["starts"] == 2
+    before = (out / "evaluation.json").read_bytes()
+    other = medcli(*words, "--seed", "1")
+    assert (other.code, "was made with other options: seed was 0, is 1" in other.err) == (2, True)
+    assert (out / "evaluation.json").read_bytes() == before
     registered = SimpleNamespace(undetermined=(), mirror_lead=-5.0)
     monkeypatch.setattr(module, "run_starts", lambda *_: ([StartOutcome(0, 1.0, 1.0, "failed")], registered))
     assert "fibula record01: the mirror image fits better by 5.0 standard errors" in medcli(*words, "--overwrite").err
