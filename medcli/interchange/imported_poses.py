@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import write_json, write_text
-from medcli.core.folders.whole_folder import check_folder_target, replacing_folder
+from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.rigid_transforms import invert_rigid
 from medcli.core.tables import csv_text, read_dicts
 from medcli.interchange.autoscoper_files import camera_of, read_maya_cam, read_tra
 from medcli.interchange.implant_trials import FRAMES
 from medcli.interchange.jtml_files import JointTrackCamera, read_jointtrack_calibration, read_jts
+from medcli.interchange.notes import check_made_folder, write_made_note
 from medcli.veriserum.dataset.detector import PIXEL_MM, PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, SOURCES
 from medcli.veriserum.dataset.pose_tables import pose_numbers
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 TABLE = "poses.csv"
 CAMERAS = "source_int_calibration.csv"
 INTER_PLANE = "inter_plane.json"
-NOTE = "imported.json"
+_COMMANDS = {"jtml": "medcli import jtml", "autoscoper": "medcli import autoscoper"}
 _COLUMNS = ("id", "measurement_id", "anatomy_id", "source_int_calibration_id", *POSE_COLUMNS)
 _DECIMALS = 9
 
@@ -54,8 +55,11 @@ class ImportedPoses:
     schema: str = "medcli.import-poses.v1"
 
 
-def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path, overwrite: bool) -> None:
+def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path, overwrite: bool, program: str) -> None:
     """Make sure that each file has its implant, and that the folder can be written.
+
+    Args:
+        program: whose files they are, ``jtml`` or ``autoscoper``: only what its import made is replaced.
 
     Raises:
         UsageError: they do not fit, or the folder may not be replaced.
@@ -66,7 +70,7 @@ def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path,
             f"({' '.join(map(str, anatomies)) or 'none'}): each file needs an anatomy_id of its own",
             "--anatomies 1 3 for the files of a femur and a tibia, in their order",
         )
-    check_folder_target(out, overwrite, "medcli import", NOTE)
+    check_made_folder(out, overwrite, _COMMANDS[program])
 
 
 def plane_of(files: Sequence[Path], plane: str | None) -> str:
@@ -112,7 +116,7 @@ def import_jtml(
         DataError: a file cannot be read, or has another number of rows than ``frames``.
         UsageError: see :func:`check_pose_files`.
     """
-    check_pose_files(files, anatomies, out, overwrite)
+    check_pose_files(files, anatomies, out, overwrite, "jtml")
     geometry = getattr(read_inter_plane(inter_plane), plane_of([*files, calibration], plane))
     camera = _camera_in(read_jointtrack_calibration(calibration), geometry)
     poses = [read_jts(path, camera) for path in files]
@@ -136,7 +140,7 @@ def import_autoscoper(
         DataError: a file cannot be read, or has another number of rows than ``frames``.
         UsageError: see :func:`check_pose_files`, or there are not two cameras.
     """
-    check_pose_files(files, anatomies, out, overwrite)
+    check_pose_files(files, anatomies, out, overwrite, "autoscoper")
     if len(cameras) != len(PLANES):
         raise UsageError(f"{quantity(len(cameras), 'camera')}, expected two", "--calibration BS_FILE FS_FILE")
     both = [camera_of(read_maya_cam(path), path) for path in cameras]
@@ -203,7 +207,7 @@ def _write(
         if cameras is not None:
             write_text(part / CAMERAS, _camera_text(cameras, calibration))
             write_json(part / INTER_PLANE, {"fs": _plane_json(cameras[1].plane)})
-        write_json(part / NOTE, result)
+        write_made_note(part, result, _COMMANDS["jtml" if cameras is None else "autoscoper"])
     return result
 
 

@@ -150,6 +150,35 @@ def test_only_what_was_converted_is_replaced(implants: Path, medcli: Callable[..
     assert medcli("convert", "jtml", *words).code == 0
 
 
+def test_only_what_was_imported_is_replaced(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    words = ("--root", implants, "--trials", "1", "--out")
+    for program in ("jtml", "autoscoper"):
+        assert medcli("convert", program, *words, tmp_path / program).code == 0
+    cameras = [tmp_path / f"autoscoper/trial_000001/mayacam_{plane}.txt" for plane in ("bs", "fs")]
+    jtml, autoscoper = (
+        ["import", program, file, "--anatomies", "3", "--out", tmp_path / "in", "--overwrite", "--calibration", *more]
+        for program, file, more in (
+            ("jtml", tmp_path / "jtml/trial_000001/bs/tibia.jts", [tmp_path / "jtml/trial_000001/bs/calibration.txt"]),
+            ("autoscoper", tmp_path / "autoscoper/trial_000001/tibia.tra", cameras),
+        )
+    )
+    assert [medcli(*jtml).code, medcli(*jtml).code] == [0, 0]
+    table, before = tmp_path / "in/poses.csv", (tmp_path / "in/poses.csv").read_text()
+    (tmp_path / "in/notes.md").write_text("mine")
+    ran = medcli(*jtml)
+    assert (ran.code, "notes.md is not of medcli import jtml" in ran.err) == (2, True)
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["imported.json", "notes.md", "poses.csv"]
+    (tmp_path / "in/notes.md").unlink()
+    table.write_text(before.replace("1", "2"))  # by hand, and as long as before
+    ran = medcli(*jtml)
+    assert (ran.code, "poses.csv was changed" in ran.err) == (2, True)
+    assert table.read_text() == before.replace("1", "2")
+    table.write_text(before)
+    ran = medcli(*autoscoper)
+    assert (ran.code, "was made by medcli import jtml" in ran.err) == (2, True)
+    assert medcli(*jtml).code == 0
+
+
 def test_the_plane_is_the_one_of_the_folder(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
     assert medcli("convert", "jtml", "--root", implants, "--trials", "1", "--out", tmp_path).code == 0
     folder = tmp_path / "trial_000001"
