@@ -56,8 +56,8 @@ class ViewSettings:
         poses: ``initial`` or ``optimized``; None: those that the masks were made from.
         meshes, merged, probe: see :func:`medcli.ultrabones.dataset.mesh_files.find_meshes` and
             :func:`medcli.ultrabones.dataset.records.find_sweeps`.
-        calibrated, implants, inter_plane, pose_frame: see
-            :class:`medcli.veriserum.registration.start_poses.Sources`.
+        calibrated, implants, inter_plane: see :class:`medcli.veriserum.registration.start_poses.Sources`.
+        pose_frame: ``world``, ``fs`` or ``source-bs``; None: the one that a run notes, else ``world``.
         trials: of a run of several; None: the first.
         quality: of the JPEG images, 1 to 100.
         workers: threads that read and encode images; None: one for each usable core.
@@ -72,7 +72,7 @@ class ViewSettings:
     calibrated: Path | None = None
     implants: Path | None = None
     inter_plane: Path | None = None
-    pose_frame: str = "world"
+    pose_frame: str | None = None
     trials: tuple[str, ...] | None = None
     quality: int = 75
     workers: int | None = None

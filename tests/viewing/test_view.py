@@ -17,6 +17,7 @@ import pytest
 from medcli.core.image_io import read_grey
 from medcli.core.mesh import read_stl
 from medcli.core.rigid_transforms import transform_points
+from medcli.core.run_provenance import note_path
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.mesh_files import find_meshes
@@ -225,6 +226,19 @@ def test_tables_of_poses_and_pairs(medcli: Callable[..., Ran], knees: Path, tmp_
     placed = [row for row in rows[name] if "Transform3D:translation" in row]
     expected = femora[(femora["id"] == placed[0]["id"])].iloc[0]
     assert np.allclose(placed[0]["Transform3D:translation"][0], expected[["tx", "ty", "tz"]].astype(float), atol=1e-3)
+    run = pd.read_csv(tmp_path / "poses.csv").assign(tz=lambda rows: rows["tz"] - 1800)  # about the source of plane bs
+    run.to_csv(tmp_path / "run.csv", index=False)
+    note_path(tmp_path / "run.csv", "register pose").write_text('{"settings": {"frame": "source-bs"}}')
+    refused = medcli("view", tmp_path / "run.csv", "--root", knees, "--pose-frame", "fs", "--save", tmp_path / "no.rrd")
+    assert (refused.code, "were computed in the frame source-bs" in refused.err) == (2, True)
+    _, rows = saved(medcli, tmp_path / "run.rrd", tmp_path / "run.csv", "--root", knees)
+    source = StartPoses(Sources(knees)).geometry.cameras(int(placed[0]["id"])).bs.source_mm
+    (moved, *_) = (row for row in rows[name] if "Transform3D:translation" in row)
+    assert np.allclose(
+        np.subtract(moved["Transform3D:translation"][0], placed[0]["Transform3D:translation"][0]),
+        source - [0, 0, 1800],
+        atol=1e-3,
+    )
     pair, rows = saved(medcli, tmp_path / "pair.rrd", "0004", "--root", knees)
     assert (pair["kind"], pair["title"], pair["frames"]) == ("pair", "pair 4", 1)
     assert [row["id"] for row in rows["/world/fs"] if "EncodedImage:blob" in row] == [4]
