@@ -29,10 +29,12 @@ def check_folder_target(out: Path, overwrite: bool, maker: str, note: str, loses
         loses: what else is replaced with it, for the hint: ``, with all labels in it``.
 
     Raises:
-        UsageError: it holds something that may not be replaced.
+        UsageError: it holds something that may not be replaced, or is the working folder or one above.
         MedcliError: it cannot be written to.
     """
     check_output_folder(out)
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise UsageError(f"{out} is the folder that you are in, which cannot be replaced", "name another with --out")
     restore_folder(out)
     if not out.is_dir() or not any(out.iterdir()):
         return

@@ -36,6 +36,14 @@ def test_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path: Path) -> No
     assert [path.name for path in out.parent.iterdir()] == ["ö"]
 
 
+def test_the_working_folder_and_those_above_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    for out in (Path(), Path(".."), tmp_path / "in"):
+        with pytest.raises(UsageError, match="the folder that you are in"):
+            check_folder_target(out, True, "medcli x", "note.json")
+
+
 def test_only_folders_of_the_same_command_are_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out"
     check_folder_target(out, False, "medcli x", "note.json")
