@@ -69,6 +69,10 @@ def view(
         Literal["world", "fs", "source-bs"] | None,
         typer.Option("--pose-frame", help="Coordinate frame of the poses; world is that of plane bs."),
     ] = None,
+    side: Annotated[
+        Literal["right", "left"] | None,
+        typer.Option("--side", help="Side of the knee.  [default: as stated by the table, else right]"),
+    ] = None,
     quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of the JPEG images.")] = 75,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -121,6 +125,7 @@ def view(
         implants=implants,
         inter_plane=inter_plane,
         pose_frame=pose_frame,
+        side=side,
         trials=tuple(trials) if trials else None,
         quality=quality,
         workers=workers,

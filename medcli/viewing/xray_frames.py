@@ -186,7 +186,7 @@ def _computed_motion(
         trials = tuple(dict.fromkeys(frames.table["trial"][wanted]))
         if not trials:
             return None
-        chosen = KinematicsSettings(file, trials, implants=settings.implants)
+        chosen = KinematicsSettings(file, trials, settings.side, implants=settings.implants)
         computed = compute_motion(starts.study, chosen)
     except MedcliError as error:
         scene.warnings.append(f"no joint angles: {error.message}")

@@ -214,6 +214,20 @@ def test_a_trial_has_its_cameras_implants_outlines_and_angles(
             assert values[0] == values[1]
 
 
+def test_the_side_of_a_knee_that_no_table_states(medcli: Callable[..., Ran], knees: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(next(knees.glob("csv_files/*pose*.csv")))
+    table[["id", "anatomy_id", "tx", "ty", "tz", "rz", "rx", "ry"]].to_csv(tmp_path / "poses.csv", index=False)
+    turned = {}
+    for words in ((), ("--side", "right"), ("--side", "left")):
+        result, rows = saved(medcli, tmp_path / f"{len(turned)}.rrd", tmp_path / "poses.csv", "--root", knees, *words)
+        assert any("nothing states the side" in warning for warning in result["warnings"]) == (not words)
+        logged = [row["Scalars:scalars"][0] for row in rows["/motion/angles/adduction_deg"] if "Scalars:scalars" in row]
+        turned[words] = np.array(logged)
+    assert np.allclose(turned[()], turned["--side", "right"])
+    assert np.allclose(turned["--side", "left"], -turned["--side", "right"])
+    assert np.abs(turned[()]).max() > 0.1
+
+
 def test_tables_of_poses_and_pairs(medcli: Callable[..., Ran], knees: Path, tmp_path: Path) -> None:
     table = pd.read_csv(next(knees.glob("csv_files/*pose*.csv")))
     femora = table[table["anatomy_id"].isin([1, 2])].copy()
