@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import write_json, write_text
 from medcli.core.folders.whole_folder import replacing_folder
+from medcli.core.json_text import read_object
 from medcli.core.rigid_transforms import invert_rigid
 from medcli.core.tables import csv_text, read_dicts
 from medcli.interchange.autoscoper_files import camera_of, read_maya_cam, read_tra
 from medcli.interchange.implant_trials import FRAMES
 from medcli.interchange.jtml_files import JointTrackCamera, read_jointtrack_calibration, read_jts
-from medcli.interchange.notes import check_made_folder, write_made_note
+from medcli.interchange.notes import NOTES, check_made_folder, write_made_note
 from medcli.veriserum.dataset.detector import PIXEL_MM, PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, SOURCES
 from medcli.veriserum.dataset.pose_tables import pose_numbers
@@ -177,7 +178,8 @@ def _write(
     lengths = sorted({len(found) for found in poses})
     if len(lengths) > 1:
         raise DataError(f"the files differ in rows, {' and '.join(map(str, lengths))}: they are of different trials")
-    known = _read_frames(frames or _frames_beside(files[0]), lengths[0])
+    _warn_of_other_implants(files, anatomies)
+    known = _read_frames(frames or _beside(files[0], FRAMES), lengths[0])
     numbered = known is None
     if known is None:
         logger.warning("no %s says which ids the rows are of: they are numbered from 1", FRAMES)
@@ -211,9 +213,19 @@ def _write(
     return result
 
 
-def _frames_beside(file: Path) -> Path | None:
-    places = (file.parent / FRAMES, file.parent.parent / FRAMES)
+def _beside(file: Path, name: str) -> Path | None:
+    """A file of the folder that ``medcli convert`` made, in which ``file`` lies, or in a folder of a plane there."""
+    places = (file.absolute().parent / name, file.absolute().parent.parent / name)
     return next((path for path in places if path.is_file()), None)
+
+
+def _warn_of_other_implants(files: Sequence[Path], anatomies: Sequence[int]) -> None:
+    for file, anatomy in zip(files, anatomies, strict=True):
+        note = _beside(file, NOTES["convert"])
+        implants = read_object(note).get("anatomies") if note else None
+        converted = implants.get(file.stem) if isinstance(implants, dict) else None
+        if converted not in (None, anatomy):
+            logger.warning("%s was converted from anatomy %s, --anatomies says %d", file, converted, anatomy)
 
 
 def _read_frames(path: Path | None, count: int) -> list[dict[str, Any]] | None:

@@ -164,7 +164,10 @@ def test_only_what_was_imported_is_replaced(implants: Path, medcli: Callable[...
             ("autoscoper", tmp_path / "autoscoper/trial_000001/tibia.tra", cameras),
         )
     )
-    assert [medcli(*jtml).code, medcli(*jtml).code] == [0, 0]
+    other = ["1" if word == "3" else word for word in jtml]
+    assert "was converted from anatomy 3, --anatomies says 1" in medcli(*other).err
+    ran = medcli(*jtml)
+    assert (ran.code, "was converted from" in ran.err) == (0, False)
     table, before = tmp_path / "in/poses.csv", (tmp_path / "in/poses.csv").read_text()
     (tmp_path / "in/notes.md").write_text("mine")
     ran = medcli(*jtml)
