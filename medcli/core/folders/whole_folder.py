@@ -75,7 +75,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
         if replaced:
             shutil.rmtree(old, ignore_errors=True)
         else:
-            with suppress(OSError):  # the next run tries again
+            with suppress(MedcliError):  # the next run tries again
                 restore_folder(out)
         if not old.exists():
             shutil.rmtree(part, ignore_errors=True)
@@ -92,11 +92,17 @@ def restore_folder(out: Path) -> None:
     Where another program has filled ``out`` since, both stay and are named.
 
     Raises:
-        OSError: the old content cannot be put back.
+        MedcliError: the old content cannot be put back.
     """
     for old in _beside(out, _OLD):
         if not out.exists():
-            old.rename(out)
+            try:
+                old.rename(out)
+            except OSError as error:
+                raise MedcliError(
+                    f"cannot put back what a run that was ended had set aside: {error.strerror or error}",
+                    f"rename {old} to {out.name}",
+                ) from error
             _LOG.warning("a run was ended while it replaced %s: the content from before is back", out)
         elif _part_of(old).exists():
             _LOG.warning("%s is what %s held before a run was ended while it replaced it", old, out)

@@ -118,6 +118,20 @@ def test_after_a_kill_the_old_content_counts_for_overwrite(killed: Path) -> None
     check_folder_target(killed, True, "medcli x", "old")
 
 
+def test_old_content_that_cannot_be_put_back_is_named(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(MedcliError, match="cannot put back what") as refused:
+            check_folder_target(killed, False, "medcli x", "old")
+    (old,) = killed.parent.glob(".*.replaced.*")
+    assert str(old) in str(refused.value.hint)
+    restore_folder(killed)
+    assert content(killed) == ["old"]
+
+
 def test_what_another_program_put_there_since_and_the_old_content_both_stay(
     killed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
