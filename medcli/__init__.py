@@ -21,6 +21,20 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.core.errors import UsageError as UsageError
     from medcli.core.image_io import read_grey as read_grey
     from medcli.core.mesh import read_stl as read_stl
+    from medcli.interchange.coco import convert_to_coco as convert_to_coco
+    from medcli.interchange.croissant import describe_folder as describe_folder
+    from medcli.interchange.implant_files import ImplantFileSettings as ImplantFileSettings
+    from medcli.interchange.implant_files import convert_implants as convert_implants
+    from medcli.interchange.implant_trials import ImplantSources as ImplantSources
+    from medcli.interchange.imported_poses import import_autoscoper as import_autoscoper
+    from medcli.interchange.imported_poses import import_jtml as import_jtml
+    from medcli.interchange.nnunet import convert_to_nnunet as convert_to_nnunet
+    from medcli.interchange.opensim import convert_to_opensim as convert_to_opensim
+    from medcli.interchange.plus_sequence import convert_to_plus as convert_to_plus
+    from medcli.interchange.publish_checkpoint import publish_checkpoint as publish_checkpoint
+    from medcli.interchange.slicer_sweep import SlicerSweepSettings as SlicerSweepSettings
+    from medcli.interchange.slicer_sweep import convert_sweeps_to_slicer as convert_to_slicer
+    from medcli.interchange.yolo import convert_to_yolo as convert_to_yolo
     from medcli.synthetic.fluoroscopy.dataset import make_veriserum as make_veriserum
     from medcli.synthetic.ultrasound.dataset import SweepSettings as SweepSettings
     from medcli.synthetic.ultrasound.dataset import make_ultrabones as make_ultrabones
@@ -32,6 +46,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.ultrabones.evaluation.settings import EvaluationSettings as EvaluationSettings
     from medcli.ultrabones.labelling.label_dataset import LabelSettings as LabelSettings
     from medcli.ultrabones.labelling.label_dataset import label_ultrabones as label_record
+    from medcli.ultrabones.plus.import_plus import import_plus as import_plus
     from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones as reconstruct
     from medcli.ultrabones.reconstruction.settings import ReconstructSettings as ReconstructSettings
     from medcli.ultrabones.segmentation.inference import Segmenter as Segmenter
@@ -54,6 +69,9 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.veriserum.pose.train import train_pose as train_pose
     from medcli.veriserum.registration.register import register_poses as register_poses
     from medcli.veriserum.registration.start_poses import Sources as Sources
+    from medcli.viewing.settings import ViewSettings as ViewSettings
+    from medcli.viewing.targets import find_target as find_view
+    from medcli.viewing.view import save_view as save_view
 
 _PLACES = {
     "CalibrationSettings": "veriserum.calibration.undistort",
@@ -61,7 +79,9 @@ _PLACES = {
     "Distortion": "veriserum.calibration.distortion_model:DistortionModel",
     "EvaluationSettings": "ultrabones.evaluation.settings",
     "ImageSelection": "veriserum.calibration.undistort",
+    "ImplantFileSettings": "interchange.implant_files",
     "ImplantMaskSettings": "veriserum.labelling.implant_masks",
+    "ImplantSources": "interchange.implant_trials",
     "KinematicsSettings": "veriserum.kinematics.kinematics",
     "LabelSettings": "ultrabones.labelling.label_dataset",
     "MedcliError": "core.errors",
@@ -71,27 +91,43 @@ _PLACES = {
     "ReconstructSettings": "ultrabones.reconstruction.settings",
     "SegmentationSettings": "ultrabones.segmentation.settings",
     "Segmenter": "ultrabones.segmentation.inference",
+    "SlicerSweepSettings": "interchange.slicer_sweep",
     "Sources": "veriserum.registration.start_poses",
     "StoredMasks": "ultrabones.evaluation.prediction_sources",
     "SweepSettings": "synthetic.ultrasound.dataset",
     "UsageError": "core.errors",
+    "ViewSettings": "viewing.settings",
     "calibrate_images": "veriserum.calibration.undistort:calibrate",
     "check_ultrabones": "ultrabones.checks.check_ultrabones",
     "check_veriserum": "veriserum.checks.check_veriserum",
     "compare_motion": "veriserum.kinematics.compare_motion",
     "compute_kinematics": "veriserum.kinematics.kinematics",
+    "convert_implants": "interchange.implant_files",
+    "convert_to_coco": "interchange.coco",
+    "convert_to_nnunet": "interchange.nnunet",
+    "convert_to_opensim": "interchange.opensim",
+    "convert_to_plus": "interchange.plus_sequence",
+    "convert_to_slicer": "interchange.slicer_sweep:convert_sweeps_to_slicer",
+    "convert_to_yolo": "interchange.yolo",
+    "describe_folder": "interchange.croissant",
     "evaluate_pose": "veriserum.pose.evaluate",
     "evaluate_segmentation": "ultrabones.evaluation.evaluate",
+    "find_view": "viewing.targets:find_target",
+    "import_autoscoper": "interchange.imported_poses",
+    "import_jtml": "interchange.imported_poses",
+    "import_plus": "ultrabones.plus.import_plus",
     "index_ultrabones": "ultrabones.dataset.frame_index:index_frames",
     "label_implants": "veriserum.labelling.implant_masks",
     "label_record": "ultrabones.labelling.label_dataset:label_ultrabones",
     "load_study": "veriserum.dataset.study:VeriserumStudy",
     "make_ultrabones": "synthetic.ultrasound.dataset",
     "make_veriserum": "synthetic.fluoroscopy.dataset",
+    "publish_checkpoint": "interchange.publish_checkpoint",
     "read_grey": "core.image_io",
     "read_stl": "core.mesh",
     "reconstruct": "ultrabones.reconstruction.reconstruct:reconstruct_ultrabones",
     "register_poses": "veriserum.registration.register",
+    "save_view": "viewing.view",
     "train_pose": "veriserum.pose.train",
     "train_segmentation": "ultrabones.segmentation.train",
 }
@@ -103,7 +139,9 @@ __all__ = [
     "Distortion",
     "EvaluationSettings",
     "ImageSelection",
+    "ImplantFileSettings",
     "ImplantMaskSettings",
+    "ImplantSources",
     "KinematicsSettings",
     "LabelSettings",
     "MedcliError",
@@ -113,28 +151,44 @@ __all__ = [
     "ReconstructSettings",
     "SegmentationSettings",
     "Segmenter",
+    "SlicerSweepSettings",
     "Sources",
     "StoredMasks",
     "SweepSettings",
     "UsageError",
+    "ViewSettings",
     "__version__",
     "calibrate_images",
     "check_ultrabones",
     "check_veriserum",
     "compare_motion",
     "compute_kinematics",
+    "convert_implants",
+    "convert_to_coco",
+    "convert_to_nnunet",
+    "convert_to_opensim",
+    "convert_to_plus",
+    "convert_to_slicer",
+    "convert_to_yolo",
+    "describe_folder",
     "evaluate_pose",
     "evaluate_segmentation",
+    "find_view",
+    "import_autoscoper",
+    "import_jtml",
+    "import_plus",
     "index_ultrabones",
     "label_implants",
     "label_record",
     "load_study",
     "make_ultrabones",
     "make_veriserum",
+    "publish_checkpoint",
     "read_grey",
     "read_stl",
     "reconstruct",
     "register_poses",
+    "save_view",
     "train_pose",
     "train_segmentation",
 ]

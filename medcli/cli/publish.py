@@ -67,12 +67,14 @@ def checkpoint(
 
 
 def _show(output: Output, done: PublishedCheckpoint) -> None:
+    from medcli.transfer.plan import gigabytes
+
     rows = {
         "repository": f"{done.address}{', private if it is made' if done.private else ''}",
         "trained on": done.trained_on,
         "licence": done.licence,
         "figures": ", ".join(done.protocols) or "none",
-        "files": ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in done.files.items()),
+        "files": ", ".join(f"{name} {gigabytes(size)}" for name, size in done.files.items()),
     }
     output.pairs(
         rows | {f"warning{'' if place == 0 else ' ' * place}": text for place, text in enumerate(done.warnings)}

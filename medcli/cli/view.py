@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -65,7 +65,14 @@ def view(
         Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
     ] = None,
     inter_plane: options.InterPlane = None,
-    pose_frame: options.PoseFrame = "world",
+    pose_frame: Annotated[
+        Literal["world", "fs", "source-bs"] | None,
+        typer.Option("--pose-frame", help="Coordinate frame of the poses; world is that of plane bs."),
+    ] = None,
+    side: Annotated[
+        Literal["right", "left"] | None,
+        typer.Option("--side", help="Side of the knee.  [default: as stated by the table, else right]"),
+    ] = None,
     quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of the JPEG images.")] = 75,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -74,7 +81,8 @@ def view(
 
     Ultrasound: the bones, the image moving through CT space, masks as points coloured by their distance to the bone,
     the path of the probe. X-ray: both planes as cameras with their images, implants, outlines, and the knee's angles
-    over time. The viewer is rerun, the extra view: pip install "medcli[view]".
+    over time, in the frame that a run notes, else --pose-frame, else world. The viewer is rerun, the extra view: pip
+    install "medcli[view]".
 
     \b
     A record, in a window; a trial, in the browser:
@@ -85,12 +93,13 @@ def view(
     """
     from medcli.ultrabones.dataset.probe import find_probe
     from medcli.veriserum.dataset.contents_check import check_inter_plane
-    from medcli.viewing.targets import find_target
+    from medcli.viewing.targets import find_target, pose_frame_of
     from medcli.viewing.viewer import check_display, check_rerun, check_save_path
 
     with refusals() as check:
         if found := check(find_target, target, root, options.VERISERUM_ROOT):
             check(_refuse_unused, ctx, found.kind)
+            check(pose_frame_of, found, pose_frame)
         check(check_rerun)
         calibration = check(find_probe, probe)
         check(check_inter_plane, inter_plane)
@@ -116,6 +125,7 @@ def view(
         implants=implants,
         inter_plane=inter_plane,
         pose_frame=pose_frame,
+        side=side,
         trials=tuple(trials) if trials else None,
         quality=quality,
         workers=workers,

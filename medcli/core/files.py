@@ -127,7 +127,7 @@ def remove_leftovers(folder: Path) -> int:
     with os.scandir(folder) as entries:
         for entry in entries:
             match = _PART.match(entry.name) if entry.name.endswith(".part") else None
-            if match and match["host"] == _HOST and not _is_other_running_process(int(match["pid"])):
+            if match and match["host"] == _HOST and not is_other_running_process(int(match["pid"])):
                 Path(entry.path).unlink(missing_ok=True)
                 removed += 1
     return removed
@@ -340,7 +340,7 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _is_other_running_process(pid: int) -> bool:
+def is_other_running_process(pid: int) -> bool:
     if pid == os.getpid() or os.name == "nt":  # there, os.kill would end it; and a part that is open cannot be removed
         return False
     try:

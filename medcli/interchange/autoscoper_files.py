@@ -8,9 +8,11 @@ A MayaCam 2.0 file is a pinhole camera as OpenCV has it: ``image size`` (width, 
 right, y down, z away from the source. The source is at -R' t. Autoscoper turns this camera round for its renderer; the
 world stays as it is, here that of plane bs.
 
-Source: ``save_tracking_results`` and ``Camera::loadMayaCam2`` of BrownBiomechanics/Autoscoper, the page *Camera
-Calibration File Format* of its documentation, and XMALab's wiki. In Autoscoper the body is a volume: its file places
-that volume's own corner, so multiply by where the volume lies in the coordinates of the mesh.
+Source: ``save_tracking_results``, ``CoordFrame::to_matrix_row_order`` and ``Camera::loadMayaCam2`` of
+BrownBiomechanics/Autoscoper, the page *Camera Calibration File Format* of its documentation, and XMALab's wiki.
+Autoscoper's own renderers take pixel numbers from the corner, half a pixel aside; the file follows XMALab. There the
+body is a volume: its file places that volume's own corner, so multiply by where the volume lies in the coordinates of
+the mesh.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import DatasetCitation
 from medcli.interchange.labelled_frames import convert_each, copy_frame, find_labelled, one_fold, read_label_of
 from medcli.interchange.mask_polygons import mask_polygons
-from medcli.interchange.notes import check_coco_packages, check_convert_target, write_convert_note
+from medcli.interchange.notes import check_coco_packages, check_made_folder, write_made_note
 
 _BONE = 1
 _COMMAND = "medcli convert coco"
@@ -78,7 +78,7 @@ def convert_to_coco(
         MedcliError: pycocotools is not installed.
     """
     check_coco_packages()
-    check_convert_target(out, overwrite, _COMMAND)
+    check_made_folder(out, overwrite, _COMMAND)
     frames = find_labelled(root, specimens, labels)
     split = one_fold(frames, val_specimens)
     failures: list[str] = []
@@ -113,7 +113,7 @@ def convert_to_coco(
             unknown_donors=frames.unknown,
             failures=tuple(failures),
         )
-        write_convert_note(part, result, _COMMAND)
+        write_made_note(part, result, _COMMAND)
     return result
 
 

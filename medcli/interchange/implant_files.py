@@ -15,7 +15,7 @@ from medcli.core.progress import SILENT, Progress
 from medcli.interchange.autoscoper_files import write_maya_cam, write_tra
 from medcli.interchange.implant_trials import FRAMES, ImplantSources, ImplantTrial, read_implant_trials, write_frames
 from medcli.interchange.jtml_files import HEADERS, write_jointtrack_calibration, write_jts
-from medcli.interchange.notes import check_convert_target, check_slicer_packages, write_convert_note
+from medcli.interchange.notes import check_made_folder, check_slicer_packages, write_made_note
 from medcli.interchange.slicer_files import (
     TRANSFORM_SUFFIXES,
     write_markups,
@@ -118,7 +118,7 @@ def convert_implants(
         check_slicer_packages()
     found = read_implant_trials(sources, trials)
     for trial in found.trials:
-        check_convert_target(out / trial.stem, overwrite, PROGRAMS[program])
+        check_made_folder(out / trial.stem, overwrite, PROGRAMS[program])
     done = []
     with progress.task(f"for {program}", len(found.trials), "trials") as advance:
         for trial in found.trials:
@@ -126,7 +126,7 @@ def convert_implants(
             with replacing_folder(out / trial.stem) as part:
                 _WRITERS[program](part, trial, found.study, suffix, settings)
                 write_frames(part / FRAMES, trial)
-                write_convert_note(part, result, PROGRAMS[program])
+                write_made_note(part, result, PROGRAMS[program])
             done.append(result)
             advance(1)
     return ConvertedTrials(

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import write_json, write_text
-from medcli.core.folders.whole_folder import check_folder_target, replacing_folder
+from medcli.core.folders.whole_folder import replacing_folder
+from medcli.core.json_text import read_object
 from medcli.core.rigid_transforms import invert_rigid
 from medcli.core.tables import csv_text, read_dicts
 from medcli.interchange.autoscoper_files import camera_of, read_maya_cam, read_tra
 from medcli.interchange.implant_trials import FRAMES
 from medcli.interchange.jtml_files import JointTrackCamera, read_jointtrack_calibration, read_jts
+from medcli.interchange.notes import NOTES, check_made_folder, write_made_note
 from medcli.veriserum.dataset.detector import PIXEL_MM, PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, SOURCES
 from medcli.veriserum.dataset.pose_tables import pose_numbers
@@ -28,7 +30,7 @@ logger = logging.getLogger(__name__)
 TABLE = "poses.csv"
 CAMERAS = "source_int_calibration.csv"
 INTER_PLANE = "inter_plane.json"
-NOTE = "imported.json"
+_COMMANDS = {"jtml": "medcli import jtml", "autoscoper": "medcli import autoscoper"}
 _COLUMNS = ("id", "measurement_id", "anatomy_id", "source_int_calibration_id", *POSE_COLUMNS)
 _DECIMALS = 9
 
@@ -54,8 +56,11 @@ class ImportedPoses:
     schema: str = "medcli.import-poses.v1"
 
 
-def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path, overwrite: bool) -> None:
+def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path, overwrite: bool, program: str) -> None:
     """Make sure that each file has its implant, and that the folder can be written.
+
+    Args:
+        program: whose files they are, ``jtml`` or ``autoscoper``: only what its import made is replaced.
 
     Raises:
         UsageError: they do not fit, or the folder may not be replaced.
@@ -66,7 +71,7 @@ def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path,
             f"({' '.join(map(str, anatomies)) or 'none'}): each file needs an anatomy_id of its own",
             "--anatomies 1 3 for the files of a femur and a tibia, in their order",
         )
-    check_folder_target(out, overwrite, "medcli import", NOTE)
+    check_made_folder(out, overwrite, _COMMANDS[program])
 
 
 def plane_of(files: Sequence[Path], plane: str | None) -> str:
@@ -112,7 +117,7 @@ def import_jtml(
         DataError: a file cannot be read, or has another number of rows than ``frames``.
         UsageError: see :func:`check_pose_files`.
     """
-    check_pose_files(files, anatomies, out, overwrite)
+    check_pose_files(files, anatomies, out, overwrite, "jtml")
     geometry = getattr(read_inter_plane(inter_plane), plane_of([*files, calibration], plane))
     camera = _camera_in(read_jointtrack_calibration(calibration), geometry)
     poses = [read_jts(path, camera) for path in files]
@@ -136,7 +141,7 @@ def import_autoscoper(
         DataError: a file cannot be read, or has another number of rows than ``frames``.
         UsageError: see :func:`check_pose_files`, or there are not two cameras.
     """
-    check_pose_files(files, anatomies, out, overwrite)
+    check_pose_files(files, anatomies, out, overwrite, "autoscoper")
     if len(cameras) != len(PLANES):
         raise UsageError(f"{quantity(len(cameras), 'camera')}, expected two", "--calibration BS_FILE FS_FILE")
     both = [camera_of(read_maya_cam(path), path) for path in cameras]
@@ -173,7 +178,8 @@ def _write(
     lengths = sorted({len(found) for found in poses})
     if len(lengths) > 1:
         raise DataError(f"the files differ in rows, {' and '.join(map(str, lengths))}: they are of different trials")
-    known = _read_frames(frames or _frames_beside(files[0]), lengths[0])
+    _warn_of_other_implants(files, anatomies)
+    known = _read_frames(frames or _beside(files[0], FRAMES), lengths[0])
     numbered = known is None
     if known is None:
         logger.warning("no %s says which ids the rows are of: they are numbered from 1", FRAMES)
@@ -203,13 +209,23 @@ def _write(
         if cameras is not None:
             write_text(part / CAMERAS, _camera_text(cameras, calibration))
             write_json(part / INTER_PLANE, {"fs": _plane_json(cameras[1].plane)})
-        write_json(part / NOTE, result)
+        write_made_note(part, result, _COMMANDS["jtml" if cameras is None else "autoscoper"])
     return result
 
 
-def _frames_beside(file: Path) -> Path | None:
-    places = (file.parent / FRAMES, file.parent.parent / FRAMES)
+def _beside(file: Path, name: str) -> Path | None:
+    """A file of the folder that ``medcli convert`` made, in which ``file`` lies, or in a folder of a plane there."""
+    places = (file.absolute().parent / name, file.absolute().parent.parent / name)
     return next((path for path in places if path.is_file()), None)
+
+
+def _warn_of_other_implants(files: Sequence[Path], anatomies: Sequence[int]) -> None:
+    for file, anatomy in zip(files, anatomies, strict=True):
+        note = _beside(file, NOTES["convert"])
+        implants = read_object(note).get("anatomies") if note else None
+        converted = implants.get(file.stem) if isinstance(implants, dict) else None
+        if converted not in (None, anatomy):
+            logger.warning("%s was converted from anatomy %s, --anatomies says %d", file, converted, anatomy)
 
 
 def _read_frames(path: Path | None, count: int) -> list[dict[str, Any]] | None:

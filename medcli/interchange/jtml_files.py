@@ -11,9 +11,10 @@ Frame: origin at the X-ray source, x to the right and y up in the image, z from 
 have negative z. That is one plane's; the other plane has files of its own. (JTML also reads a calibration of two
 planes, ``JTA_INTCALIB_BIPLANE``, which its source calls not working; it is not written.)
 
-Source: ``pose_file_io``, ``session_controller`` and the description of its cameras in BRIO-lab's JTML
-(ajensen1234/JTML), and the reader of JointTrack's calibration and ``jts`` files in public scripts of its authors. The
-centre of an image lies at its middle, half a pixel from the grid point that calibrated images call (0, 0).
+Source: JTML (ajensen1234/JTML): ``pose_file_io.cpp`` (headers, columns, missing poses), ``session_controller.cpp`` (the
+calibration) and ``render_engine.cu`` (rotation, projection, pixels), and the reader of ``jts`` files in public scripts
+of JointTrack's authors (R = Rz Rx Ry; it knows no ``NOT_OPTIMIZED``). The centre of an image lies at its middle, half a
+pixel from the grid point that calibrated images call (0, 0).
 """
 
 from __future__ import annotations

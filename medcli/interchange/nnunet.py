@@ -30,7 +30,7 @@ from medcli.interchange.labelled_frames import (
     read_label_of,
     specimen_in,
 )
-from medcli.interchange.notes import check_convert_target, write_convert_note
+from medcli.interchange.notes import check_made_folder, write_made_note
 
 SPLITS = "splits_final.json"
 _SIDES = {"train": "Tr", "test": "Ts"}
@@ -86,7 +86,7 @@ def convert_to_nnunet(
         DataError: no frame can be used.
         UsageError: ``out`` exists and may not be replaced.
     """
-    check_convert_target(out, overwrite, _COMMAND)
+    check_made_folder(out, overwrite, _COMMAND)
     frames = find_labelled(root, specimens, labels)
     split = put_aside(frames, test_specimens) if test_specimens else DonorSplit(frames.specimens, ())
     names: dict[str, list[str]] = {}
@@ -127,7 +127,7 @@ def convert_to_nnunet(
             unknown_donors=frames.unknown,
             failures=tuple(failures),
         )
-        write_convert_note(part, result, _COMMAND)
+        write_made_note(part, result, _COMMAND)
     return result
 
 

@@ -16,8 +16,8 @@ from medcli.core.json_text import read_object, to_plain
 from medcli.core.run_provenance import DatasetCitation
 from medcli.core.secrets import hide_values
 
-CONVERT_NOTE = "converted.json"
-"""In a folder that ``medcli convert`` made: from what, and how."""
+NOTES = {"convert": "converted.json", "import": "imported.json"}
+"""In a folder that ``medcli convert`` or ``medcli import`` made: from what, how, and which files."""
 RAW_VARIABLE = "nnUNet_raw"
 TOKEN_VARIABLE = "HF_TOKEN"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -26,44 +26,50 @@ _MOST_NAMED = 3
 _EXTRA = "pip install 'medcli[interchange]'"
 
 
-def check_convert_target(out: Path, overwrite: bool, command: str) -> None:
+def check_made_folder(out: Path, overwrite: bool, command: str) -> None:
     """Make sure that a folder can be made, or replaced if it holds what ``command`` made and nothing else.
 
     Args:
-        command: such as ``medcli convert coco``.
+        command: such as ``medcli convert coco`` or ``medcli import jtml``.
 
     Raises:
         UsageError: it holds something that may not be replaced: of another command, or added or changed since.
         MedcliError: it cannot be written to.
     """
-    check_folder_target(out, overwrite, "medcli convert", CONVERT_NOTE)
+    note_name = _note_of(command)
+    check_folder_target(out, overwrite, command.rpartition(" ")[0], note_name)
     if not out.is_dir() or not any(out.iterdir()):
         return
-    note = read_object(out / CONVERT_NOTE)
+    note = read_object(out / note_name)
     elsewhere = "choose another folder with --out"
     if (maker := str(note.get("made_by", command))) != command:
         raise UsageError(f"{out} was made by {maker}, so {command} does not replace it", elsewhere)
     listed = note.get("files")
     files: dict[str, Any] = listed if isinstance(listed, dict) else {}
-    there = _files_in(out)
+    there = _files_in(out, note_name)
     if foreign := [f"{name} is not of {command}" for name in there if name not in files]:
-        raise _kept(out, foreign)
+        raise _kept(out, command, foreign)
     if changed := [f"{name} was changed" for name in there if _digest(out / name) != files[name]]:
-        raise _kept(out, changed)
+        raise _kept(out, command, changed)
 
 
-def write_convert_note(part: Path, result: Any, command: str) -> None:
-    """Write ``converted.json``: what became of the conversion, which command it was, and the SHA-256 of each file,
-    by which :func:`check_convert_target` knows what was added or changed since. The last file of the folder."""
-    files = {name: _digest(part / name) for name in _files_in(part)}
-    write_json(part / CONVERT_NOTE, {**to_plain(result), "made_by": command, "files": files})
+def write_made_note(part: Path, result: Any, command: str) -> None:
+    """Write the note of a folder: what became of it, which command made it, and the SHA-256 of each file, by which
+    :func:`check_made_folder` knows what was added or changed since. The last file of the folder."""
+    note_name = _note_of(command)
+    files = {name: _digest(part / name) for name in _files_in(part, note_name)}
+    write_json(part / note_name, {**to_plain(result), "made_by": command, "files": files})
 
 
-def _files_in(folder: Path) -> list[str]:
+def _note_of(command: str) -> str:
+    return NOTES[command.split()[1]]
+
+
+def _files_in(folder: Path, note_name: str) -> list[str]:
     """Files below ``folder`` but the note, with slashes, without what systems and trainings leave in passing."""
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     names = (path.relative_to(folder) for path in found if path.name not in _PASSING and path.suffix != ".cache")
-    return sorted(name.as_posix() for name in names if name.as_posix() != CONVERT_NOTE)
+    return sorted(name.as_posix() for name in names if name.as_posix() != note_name)
 
 
 def _digest(file: Path) -> str:
@@ -86,12 +92,12 @@ def sha256_of(file: Path) -> str:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 
 
-def _kept(out: Path, reasons: list[str]) -> UsageError:
+def _kept(out: Path, command: str, reasons: list[str]) -> UsageError:
     shown = ", ".join(reasons[:_MOST_NAMED]) + (
         f" and {len(reasons) - _MOST_NAMED:,} more" if reasons[_MOST_NAMED:] else ""
     )
     return UsageError(
-        f"{out} holds more than what was converted, so it is not replaced: {shown}",
+        f"{out} holds more than what {command} made, so it is not replaced: {shown}",
         "move these files elsewhere, or choose another folder with --out",
     )
 

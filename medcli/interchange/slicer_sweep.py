@@ -13,7 +13,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.mesh import read_stl, write_stl
 from medcli.core.progress import SILENT, Progress
-from medcli.interchange.notes import check_convert_target, check_slicer_packages, write_convert_note
+from medcli.interchange.notes import check_made_folder, check_slicer_packages, write_made_note
 from medcli.interchange.plus_sequence import image_to_probe_of
 from medcli.interchange.slicer_files import (
     TRANSFORM_SUFFIXES,
@@ -106,7 +106,7 @@ def convert_sweeps_to_slicer(
     check_slicer_packages()
     found = find_tracked(root, specimens, records, poses, probe)
     for sweep in found.sweeps:
-        check_convert_target(out / record_name(sweep), overwrite, _COMMAND)
+        check_made_folder(out / record_name(sweep), overwrite, _COMMAND)
     done, failures = [], []
     with progress.task("for 3D Slicer", len(found.sweeps), "records") as advance:
         for sweep in found.sweeps:
@@ -137,7 +137,7 @@ def _write_sweep(found: TrackedRecords, sweep: Sweep, out: Path, settings: Slice
             write_stl(mesh, part / f"{name}.stl")
         count = int(record.tracked.sum())
         result = SlicerSweep(record.name, out, count, len(points), tuple(sorted(meshes)))
-        write_convert_note(part, result, _COMMAND)
+        write_made_note(part, result, _COMMAND)
     return result
 
 

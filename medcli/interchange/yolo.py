@@ -20,7 +20,7 @@ from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.interchange.labelled_frames import convert_each, copy_frame, find_labelled, one_fold, read_label_of
 from medcli.interchange.mask_polygons import mask_polygons
-from medcli.interchange.notes import check_convert_target, write_convert_note
+from medcli.interchange.notes import check_made_folder, write_made_note
 
 _COMMAND = "medcli convert yolo"
 
@@ -61,7 +61,7 @@ def convert_to_yolo(
     progress: Progress = SILENT,
 ) -> YoloDataset:
     """Write a dataset, whole or not at all; arguments and errors as :func:`medcli.interchange.coco.convert_to_coco`."""
-    check_convert_target(out, overwrite, _COMMAND)
+    check_made_folder(out, overwrite, _COMMAND)
     frames = find_labelled(root, specimens, labels)
     split = one_fold(frames, val_specimens)
     failures: list[str] = []
@@ -95,7 +95,7 @@ def convert_to_yolo(
             unknown_donors=frames.unknown,
             failures=tuple(failures),
         )
-        write_convert_note(part, result, _COMMAND)
+        write_made_note(part, result, _COMMAND)
     return result
 
 

@@ -17,9 +17,9 @@ _OF_PAIRS = ("root", "calibrated", "implants", "inter_plane", "pose_frame", "qua
 APPLIES: dict[TargetKind, tuple[str, ...]] = {
     "record": _OF_RECORDS,
     "bones": _OF_RECORDS,
-    "pair": _OF_PAIRS,
-    "trial": (*_OF_PAIRS, "every"),
-    "poses": (*_OF_PAIRS, "every"),
+    "pair": (*_OF_PAIRS, "side"),
+    "trial": (*_OF_PAIRS, "side", "every"),
+    "poses": (*_OF_PAIRS, "side", "every"),
     "motion": (*_OF_PAIRS, "every", "trials"),
     "file": (),
 }
@@ -56,8 +56,9 @@ class ViewSettings:
         poses: ``initial`` or ``optimized``; None: those that the masks were made from.
         meshes, merged, probe: see :func:`medcli.ultrabones.dataset.mesh_files.find_meshes` and
             :func:`medcli.ultrabones.dataset.records.find_sweeps`.
-        calibrated, implants, inter_plane, pose_frame: see
-            :class:`medcli.veriserum.registration.start_poses.Sources`.
+        calibrated, implants, inter_plane: see :class:`medcli.veriserum.registration.start_poses.Sources`.
+        pose_frame: ``world``, ``fs`` or ``source-bs``; None: the one that a run notes, else ``world``.
+        side: of the knee, ``right`` or ``left``; None: as the table states it, else right.
         trials: of a run of several; None: the first.
         quality: of the JPEG images, 1 to 100.
         workers: threads that read and encode images; None: one for each usable core.
@@ -72,7 +73,8 @@ class ViewSettings:
     calibrated: Path | None = None
     implants: Path | None = None
     inter_plane: Path | None = None
-    pose_frame: str = "world"
+    pose_frame: str | None = None
+    side: str | None = None
     trials: tuple[str, ...] | None = None
     quality: int = 75
     workers: int | None = None

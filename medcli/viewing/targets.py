@@ -27,11 +27,11 @@ _LEVELS = 6
 """How many folders above a run its data folder is looked for, where it was named relative to the working folder."""
 
 
-def find_target(word: str, root: Path | None, default_root: Path) -> ViewTarget:
+def find_target(word: str | Path, root: Path | None = None, default_root: Path = Path("data/veriserum")) -> ViewTarget:
     """What ``word`` names: a file or folder, else the id of a pair, else ``trial:NAME``.
 
     Args:
-        word: as typed.
+        word: as typed after ``medcli view``.
         root: the data folder of Veriserum, for pairs, trials and tables of poses; None: the one that a run names, or
             ``default_root``.
 
@@ -39,7 +39,7 @@ def find_target(word: str, root: Path | None, default_root: Path) -> ViewTarget:
         UsageError: it names several things; says which.
         DataError: it names nothing, or nothing that can be shown in space.
     """
-    path = Path(word)
+    path, word = Path(word), str(word)
     if path.is_file():
         return _file(path, root, default_root)
     if path.is_dir():
@@ -166,6 +166,27 @@ def note_of(path: Path) -> dict[str, object]:
     """The provenance of a run's folder or file; empty where there is none."""
     names = [path / PROVENANCE] if path.is_dir() else [path.with_name(f"{path.stem}.{PROVENANCE}")]
     return next((read_object(name) for name in [*names, path.parent / PROVENANCE] if name.is_file()), {})
+
+
+def settings_in_note(target: ViewTarget) -> dict[str, object]:
+    """The settings that the run of a target notes; empty where it is none, or notes none."""
+    found = note_of(target.path).get("settings") if target.kind in ("poses", "motion") else {}
+    return found if isinstance(found, dict) else {}
+
+
+def pose_frame_of(target: ViewTarget, stated: str | None) -> str:
+    """The coordinate frame of a target's poses: the one that its run notes, else ``stated``, else ``world``.
+
+    Raises:
+        UsageError: the run notes another one than ``stated``.
+    """
+    noted = settings_in_note(target).get("frame")
+    if noted and stated and noted != stated:
+        raise UsageError(
+            f"--pose-frame is {stated}, the poses of {target.path} were computed in the frame {noted}",
+            "leave --pose-frame out",
+        )
+    return str(noted or stated or "world")
 
 
 def named_in_note(path: Path, named: object) -> Path | None:

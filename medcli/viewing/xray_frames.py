@@ -28,7 +28,7 @@ from medcli.veriserum.kinematics.motion import ASSUMED_RATE
 from medcli.veriserum.kinematics.pose_rows import read_pose_rows
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
 from medcli.viewing.settings import ViewedScene, ViewSettings, ViewTarget
-from medcli.viewing.targets import named_in_note, note_of
+from medcli.viewing.targets import named_in_note, pose_frame_of, settings_in_note
 
 _LOG = logging.getLogger(__name__)
 _TABLE = TableKind("table of poses", "poses", ("id", *POSE_COLUMNS), "--root")
@@ -60,10 +60,10 @@ def find_frames(target: ViewTarget, settings: ViewSettings, scene: ViewedScene) 
 
     Raises:
         DataError: a table is missing, there is no such pair or trial, or no pair has a pose.
+        UsageError: see :func:`medcli.viewing.targets.pose_frame_of`.
     """
     assert target.root is not None
-    options = note_of(target.path).get("settings") if target.kind in ("poses", "motion") else {}
-    options = options if isinstance(options, dict) else {}
+    options = settings_in_note(target)
     file = target.path if target.kind == "poses" else None
     if target.kind == "motion" and options.get("poses"):
         file = named_in_note(target.path, options["poses"])
@@ -76,7 +76,7 @@ def find_frames(target: ViewTarget, settings: ViewSettings, scene: ViewedScene) 
             calibrated=settings.calibrated,
             implants=settings.implants or named_in_note(target.path, options.get("implants")),
             inter_plane=settings.inter_plane or named_in_note(target.path, options.get("inter_plane")),
-            frame=PoseFrame(options.get("frame", settings.pose_frame)),
+            frame=PoseFrame(pose_frame_of(target, settings.pose_frame)),
         )
     )
     table = folder_index.read_every_row(file or starts.study.table_file(folder_index.POSES), _TABLE)
@@ -186,7 +186,7 @@ def _computed_motion(
         trials = tuple(dict.fromkeys(frames.table["trial"][wanted]))
         if not trials:
             return None
-        chosen = KinematicsSettings(file, trials, implants=settings.implants)
+        chosen = KinematicsSettings(file, trials, settings.side, implants=settings.implants)
         computed = compute_motion(starts.study, chosen)
     except MedcliError as error:
         scene.warnings.append(f"no joint angles: {error.message}")

@@ -54,6 +54,47 @@ def test_opencv_projects_outlines_to_the_same_place(
         assert np.allclose(-rotation.T @ translation, trial.cameras.camera(plane).source_mm, atol=1e-6)
 
 
+def project_as_autoscoper(points: np.ndarray, path: Path) -> np.ndarray:
+    """Pixels (N, 2) from the image's corner, x right, y down: where Autoscoper compares a point with the radiograph.
+
+    Step by step as ``Camera::loadMayaCam2`` reads a file (by the numbers of its lines) and as its renderers of volumes
+    and radiographs use the camera: ``libautoscoper/src/Camera.cpp``, ``RayCaster_kernels.cu``,
+    ``RadRenderer_kernels.cu`` of BrownBiomechanics/Autoscoper.
+    """
+    lines = [[float(word) for word in line.split(",")] if line[:1] in "-0123456789" and line else []
+             for line in path.read_text().splitlines()]  # fmt: skip
+    width, height = lines[1]
+    (fx, _, column), (_, fy, row), _ = lines[4:7]
+    rotation, translation = np.array(lines[9:12]), np.ravel(lines[14:17])
+    turned = np.diag([-1.0, 1.0, -1.0])
+    rotation, translation = turned @ rotation, turned @ translation
+    eye = -rotation.T @ translation
+    rotation = np.diag([-1.0, -1.0, 1.0]) @ rotation
+    row = height - 1 - row
+    viewport = -(2 * column - width) / fx, -(2 * row - height) / fy, 2 * width / fx, 2 * height / fy
+    x, y, z = rotation @ (points - eye).T
+    u, v = -2 * x / z, -2 * y / z  # the ray is (u, v, -2)
+    s, t = (u - viewport[0]) / viewport[2] + 0.5, 0.5 - (v - viewport[1]) / viewport[3]
+    return np.column_stack([s * width, t * height])
+
+
+def test_autoscoper_projects_outlines_half_a_pixel_aside(
+    implants: Path,
+    trial: ImplantTrial,
+    outlines: dict[tuple[str, str, int], np.ndarray],
+    medcli: Callable[..., Ran],
+    tmp_path: Path,
+) -> None:
+    """It takes pixel numbers of a MayaCam, which are counted from centres, from the corner: docs/convert.md says so."""
+    assert medcli("convert", "autoscoper", "--root", implants, "--size", "1024", "--out", tmp_path).code == 0
+    for (plane, kind, frame), points in outlines.items():
+        pose = np.loadtxt(tmp_path / f"trial_000001/{kind}.tra", delimiter=",")[frame].reshape(4, 4)
+        world = points @ pose[:3, :3].T + pose[:3, 3]
+        theirs = project_as_autoscoper(world, tmp_path / f"trial_000001/mayacam_{plane}.txt")
+        ours = ImageGrid.calibrated(1024).to_pixels(trial.cameras.camera(plane).project(world)) + 0.5
+        assert np.allclose(theirs - ours, [-0.5, 0.5], atol=1e-3)
+
+
 def test_poses_and_cameras_come_back_from_another_world(
     implants: Path, medcli: Callable[..., Ran], tmp_path: Path
 ) -> None:

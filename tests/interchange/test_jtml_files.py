@@ -35,7 +35,7 @@ def turn(axis: int, degrees: float) -> np.ndarray:
 
 
 def read_as_jointtrack(path: Path) -> list[np.ndarray]:
-    """As JointTrack's ``jts.read`` does: R = Rz Rx Ry, the columns x y z, z x y."""
+    """As JointTrack's ``jts.read`` and JTML's ``render_engine.cu`` do: R = Rz Rx Ry, the columns x y z, z x y."""
     assert path.read_text().splitlines()[0] in ("JT_EULER_312", "JTA_EULER_KINEMATICS")
     rows = np.loadtxt(path, skiprows=2, delimiter=",", ndmin=2)
     return [np.column_stack([turn(2, row[3]) @ turn(0, row[4]) @ turn(1, row[5]), row[:3]]) for row in rows]
@@ -50,6 +50,7 @@ def test_outlines_project_to_the_same_place(
     medcli: Callable[..., Ran],
     tmp_path: Path,
 ) -> None:
+    """As JTML's ``render_engine.cu`` projects: pixels from the image's lower left corner, their centres at halves."""
     ran = medcli("convert", "jtml", "--root", implants, "--trials", "1", "--size", str(size), "--out", tmp_path)
     assert ran.code == 0, ran.err
     grid = ImageGrid.calibrated(size)
@@ -61,11 +62,12 @@ def test_outlines_project_to_the_same_place(
         pose = read_as_jointtrack(folder / f"{kind}.jts")[frame]
         x, y, z = (points @ pose[:, :3].T + pose[:, 3]).T
         assert (z < 0).all()  # in front of the source, which is the origin
-        theirs = np.column_stack([right - distance * x / z, up - distance * y / z])  # mm from the image's centre
+        theirs = np.column_stack([x / z * -distance / pixel + size / 2 + right / pixel,
+                                  y / z * -distance / pixel + size / 2 + up / pixel])  # fmt: skip
         world = points @ trial.poses[kind][frame][:3, :3].T + trial.poses[kind][frame][:3, 3]
         pixels = grid.to_pixels(trial.cameras.camera(plane).project(world))
-        ours = (pixels - (size - 1) / 2) * [grid.pixel_mm, -grid.pixel_mm]
-        assert np.abs(theirs - ours).max() < 1e-3
+        ours = np.column_stack([pixels[:, 0] + 0.5, size - 0.5 - pixels[:, 1]])
+        assert np.abs(theirs - ours).max() * grid.pixel_mm < 1e-3
         assert pixel == pytest.approx(360 / size)
 
 
@@ -148,6 +150,38 @@ def test_only_what_was_converted_is_replaced(implants: Path, medcli: Callable[..
     assert (ran.code, "was made by medcli convert jtml" in ran.err) == (2, True)
     assert corrected.is_file()
     assert medcli("convert", "jtml", *words).code == 0
+
+
+def test_only_what_was_imported_is_replaced(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    words = ("--root", implants, "--trials", "1", "--out")
+    for program in ("jtml", "autoscoper"):
+        assert medcli("convert", program, *words, tmp_path / program).code == 0
+    cameras = [tmp_path / f"autoscoper/trial_000001/mayacam_{plane}.txt" for plane in ("bs", "fs")]
+    jtml, autoscoper = (
+        ["import", program, file, "--anatomies", "3", "--out", tmp_path / "in", "--overwrite", "--calibration", *more]
+        for program, file, more in (
+            ("jtml", tmp_path / "jtml/trial_000001/bs/tibia.jts", [tmp_path / "jtml/trial_000001/bs/calibration.txt"]),
+            ("autoscoper", tmp_path / "autoscoper/trial_000001/tibia.tra", cameras),
+        )
+    )
+    other = ["1" if word == "3" else word for word in jtml]
+    assert "was converted from anatomy 3, --anatomies says 1" in medcli(*other).err
+    ran = medcli(*jtml)
+    assert (ran.code, "was converted from" in ran.err) == (0, False)
+    table, before = tmp_path / "in/poses.csv", (tmp_path / "in/poses.csv").read_text()
+    (tmp_path / "in/notes.md").write_text("mine")
+    ran = medcli(*jtml)
+    assert (ran.code, "notes.md is not of medcli import jtml" in ran.err) == (2, True)
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["imported.json", "notes.md", "poses.csv"]
+    (tmp_path / "in/notes.md").unlink()
+    table.write_text(before.replace("1", "2"))  # by hand, and as long as before
+    ran = medcli(*jtml)
+    assert (ran.code, "poses.csv was changed" in ran.err) == (2, True)
+    assert table.read_text() == before.replace("1", "2")
+    table.write_text(before)
+    ran = medcli(*autoscoper)
+    assert (ran.code, "was made by medcli import jtml" in ran.err) == (2, True)
+    assert medcli(*jtml).code == 0
 
 
 def test_the_plane_is_the_one_of_the_folder(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``medcli convert opensim``: header and degrees as OpenSim's documentation describes them."""
+"""``medcli convert opensim``: header and degrees as OpenSim's documentation describes them, and as it reads them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.conftest import Ran
 
@@ -75,3 +76,40 @@ def test_order_of_time_and_cells_that_are_no_numbers(medcli: Callable[..., Ran],
     assert ran.code == 0, ran.err
     assert {path.stem for path in out.iterdir()} == {"trial_a_b", "trial_a_b_2", "trial_A_B_3"}
     assert read_mot(out / "trial_a_b.mot")[1]["time"].tolist() == [0.0, 0.2]
+
+
+@pytest.mark.deep
+def test_opensim_reads_the_file(medcli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSim itself (``pip install opensim``): the motion moves a joint with coordinates of these names."""
+    monkeypatch.chdir(tmp_path)  # where it writes a log
+    opensim = pytest.importorskip("opensim", reason="OpenSim is not installed")
+    from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
+
+    rows = [
+        {"trial": "7", "side": "left", "status": "good", "time_s": 0.04 * frame,
+         **{one.name: 10.0 * place + frame for place, one in enumerate(COORDINATES)}}
+        for frame in range(5)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "corrected.csv", index=False)
+    assert medcli("convert", "opensim", tmp_path / "corrected.csv", "--out", tmp_path / "out").code == 0
+    path = str(tmp_path / "out/trial_000007.mot")
+    assert opensim.Storage(path).isInDegrees()
+    table = opensim.TimeSeriesTable(path)
+    assert table.getIndependentColumn() == pytest.approx([0.0, 0.04, 0.08, 0.12, 0.16])
+    names = list(table.getColumnLabels())
+    assert names == [f"{one.opensim}_l" for one in COORDINATES]
+
+    model = opensim.Model()
+    tibia = opensim.Body("tibia", 1.0, opensim.Vec3(0), opensim.Inertia(1))
+    joint = opensim.FreeJoint("knee", model.getGround(), tibia)
+    rotations_first = sorted(names, key=lambda name: COORDINATES[names.index(name)].unit != "deg")
+    for place, name in enumerate(rotations_first):
+        joint.upd_coordinates(place).setName(name)
+    model.addBody(tibia)
+    model.addJoint(joint)
+    model.initSystem()
+    model.getSimbodyEngine().convertDegreesToRadians(table)
+    for place, one in enumerate(COORDINATES):
+        scale = np.deg2rad(1) if one.unit == "deg" else 1e-3  # metres, as OpenSim has them
+        expected = [(10.0 * place + frame) * scale for frame in range(5)]
+        assert np.allclose(table.getDependentColumn(names[place]).to_numpy(), expected, atol=1e-9)

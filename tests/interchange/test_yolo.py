@@ -1,4 +1,4 @@
-"""``medcli convert yolo``: label files that matplotlib fills to the same pixels."""
+"""``medcli convert yolo``: label files that matplotlib and Ultralytics fill to the same pixels."""
 
 from __future__ import annotations
 
@@ -32,3 +32,30 @@ def test_label_files_hold_the_same_pixels(ultrasound: Path, medcli: Callable[...
             true = cv2.imread(str(record / f"Labels_full/{stamp}_label.png"), cv2.IMREAD_UNCHANGED) == 255
             shape = true.shape
             assert np.array_equal(filled([row[1:].reshape(-1, 2) * shape[::-1] for row in rows], shape), true)
+
+
+@pytest.mark.deep
+def test_ultralytics_reads_the_same_pixels(
+    ultrasound: Path, medcli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own data set for segmentation and its own filling (``pip install ultralytics``)."""
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))  # where it writes its settings
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
+    utils = pytest.importorskip("ultralytics.data.utils", reason="Ultralytics is not installed")
+    dataset = pytest.importorskip("ultralytics.data.dataset")
+    out = tmp_path / "yolo"
+    assert medcli("convert", "yolo", "--root", ultrasound, "--labels", "full", "--out", out).code == 0
+    settings = utils.check_det_dataset(str(out / "data.yaml"), autodownload=False)
+    read = 0
+    for side in ("train", "val"):
+        for one in dataset.YOLODataset(img_path=settings[side], data=settings, task="segment", augment=False).labels:
+            rows, columns = one["shape"]
+            filled_by_it = np.zeros((rows, columns), bool)
+            for polygon in one["segments"]:
+                flat = (polygon * [columns, rows]).reshape(1, -1)
+                filled_by_it |= utils.polygon2mask((rows, columns), flat, 1, 1).astype(bool)
+            specimen, bone, record, stamp = Path(one["im_file"]).stem.split("_")
+            label = ultrasound / specimen / "ultrasound_records" / bone / record / f"Labels_full/{stamp}_label.png"
+            assert np.array_equal(filled_by_it, cv2.imread(str(label), cv2.IMREAD_UNCHANGED) == 255)
+            read += 1
+    assert read == 15

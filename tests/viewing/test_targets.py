@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from medcli.core.errors import DataError, MedcliError, UsageError
-from medcli.viewing.targets import find_target
+from medcli.core.run_provenance import note_path
+from medcli.viewing.settings import ViewTarget
+from medcli.viewing.targets import find_target, pose_frame_of
 from tests.conftest import Ran
 from tests.support import made_veriserum
 
@@ -69,6 +71,15 @@ def test_options_of_other_targets_are_refused(medcli: Callable[..., Ran], tmp_pa
     ran = medcli("view", record, *words)
     assert ran.code == 2
     assert "--trials --implants do not apply to a record" in ran.err
+
+
+def test_the_frame_of_the_poses_is_the_one_that_their_run_notes(tmp_path: Path) -> None:
+    target = ViewTarget("poses", tmp_path / "found.csv")
+    assert (pose_frame_of(target, None), pose_frame_of(target, "fs")) == ("world", "fs")
+    note_path(target.path, "register pose").write_text('{"settings": {"frame": "source-bs"}}')
+    assert pose_frame_of(target, None) == pose_frame_of(target, "source-bs") == "source-bs"
+    with pytest.raises(UsageError, match="--pose-frame is world, the poses of"):
+        pose_frame_of(target, "world")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from medcli.core.image_io import read_grey
 from medcli.core.mesh import read_stl
 from medcli.core.rigid_transforms import transform_points
+from medcli.core.run_provenance import note_path
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.mesh_files import find_meshes
@@ -213,6 +214,20 @@ def test_a_trial_has_its_cameras_implants_outlines_and_angles(
             assert values[0] == values[1]
 
 
+def test_the_side_of_a_knee_that_no_table_states(medcli: Callable[..., Ran], knees: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(next(knees.glob("csv_files/*pose*.csv")))
+    table[["id", "anatomy_id", "tx", "ty", "tz", "rz", "rx", "ry"]].to_csv(tmp_path / "poses.csv", index=False)
+    turned = {}
+    for words in ((), ("--side", "right"), ("--side", "left")):
+        result, rows = saved(medcli, tmp_path / f"{len(turned)}.rrd", tmp_path / "poses.csv", "--root", knees, *words)
+        assert any("nothing states the side" in warning for warning in result["warnings"]) == (not words)
+        logged = [row["Scalars:scalars"][0] for row in rows["/motion/angles/adduction_deg"] if "Scalars:scalars" in row]
+        turned[words] = np.array(logged)
+    assert np.allclose(turned[()], turned["--side", "right"])
+    assert np.allclose(turned["--side", "left"], -turned["--side", "right"])
+    assert np.abs(turned[()]).max() > 0.1
+
+
 def test_tables_of_poses_and_pairs(medcli: Callable[..., Ran], knees: Path, tmp_path: Path) -> None:
     table = pd.read_csv(next(knees.glob("csv_files/*pose*.csv")))
     femora = table[table["anatomy_id"].isin([1, 2])].copy()
@@ -225,6 +240,19 @@ def test_tables_of_poses_and_pairs(medcli: Callable[..., Ran], knees: Path, tmp_
     placed = [row for row in rows[name] if "Transform3D:translation" in row]
     expected = femora[(femora["id"] == placed[0]["id"])].iloc[0]
     assert np.allclose(placed[0]["Transform3D:translation"][0], expected[["tx", "ty", "tz"]].astype(float), atol=1e-3)
+    run = pd.read_csv(tmp_path / "poses.csv").assign(tz=lambda rows: rows["tz"] - 1800)  # about the source of plane bs
+    run.to_csv(tmp_path / "run.csv", index=False)
+    note_path(tmp_path / "run.csv", "register pose").write_text('{"settings": {"frame": "source-bs"}}')
+    refused = medcli("view", tmp_path / "run.csv", "--root", knees, "--pose-frame", "fs", "--save", tmp_path / "no.rrd")
+    assert (refused.code, "were computed in the frame source-bs" in refused.err) == (2, True)
+    _, rows = saved(medcli, tmp_path / "run.rrd", tmp_path / "run.csv", "--root", knees)
+    source = StartPoses(Sources(knees)).geometry.cameras(int(placed[0]["id"])).bs.source_mm
+    (moved, *_) = (row for row in rows[name] if "Transform3D:translation" in row)
+    assert np.allclose(
+        np.subtract(moved["Transform3D:translation"][0], placed[0]["Transform3D:translation"][0]),
+        source - [0, 0, 1800],
+        atol=1e-3,
+    )
     pair, rows = saved(medcli, tmp_path / "pair.rrd", "0004", "--root", knees)
     assert (pair["kind"], pair["title"], pair["frames"]) == ("pair", "pair 4", 1)
     assert [row["id"] for row in rows["/world/fs"] if "EncodedImage:blob" in row] == [4]

@@ -11,7 +11,7 @@ from medcli.cli.shared import options
 from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
 from medcli.core.refusals import refusals
-from medcli.interchange.notes import check_coco_packages, check_convert_target, nnunet_folder
+from medcli.interchange.notes import check_coco_packages, check_made_folder, nnunet_folder
 from medcli.ultrabones.dataset.presence import check_frames_present
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def nnunet(
     with refusals() as check:
         check(check_frames_present, root, specimens)
         if target := check(nnunet_folder, out, dataset_id, name):
-            check(check_convert_target, target, overwrite, "medcli convert nnunet")
+            check(check_made_folder, target, overwrite, "medcli convert nnunet")
     from medcli.interchange.nnunet import convert_to_nnunet
 
     assert target is not None
@@ -100,7 +100,7 @@ def coco(
     with refusals() as check:
         check(check_frames_present, root, specimens)
         check(check_coco_packages)
-        check(check_convert_target, out, overwrite, "medcli convert coco")
+        check(check_made_folder, out, overwrite, "medcli convert coco")
     from medcli.interchange.coco import convert_to_coco
 
     result = convert_to_coco(
@@ -129,7 +129,7 @@ def yolo(
     """
     with refusals() as check:
         check(check_frames_present, root, specimens)
-        check(check_convert_target, out, overwrite, "medcli convert yolo")
+        check(check_made_folder, out, overwrite, "medcli convert yolo")
     from medcli.interchange.yolo import convert_to_yolo
 
     result = convert_to_yolo(root, out, specimens, val_specimens, labels, overwrite, workers, output.progress())

@@ -299,7 +299,7 @@ def test_what_is_there_is_replaced_only_when_asked(
 
 def test_an_interrupted_import_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = write_sequence(tmp_path / "a.mha", IMAGES, FIELDS)
-    left = (tmp_path / PLACE).with_name(".record01.importing-1")  # of a run that was killed
+    left = (tmp_path / PLACE).with_name(".record01.importing-999999999")  # of a run that was killed
     left.mkdir(parents=True)
 
     def interrupt(*_: object) -> None:
