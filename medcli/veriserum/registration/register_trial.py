@@ -258,8 +258,7 @@ class _TrialRun:
         }
 
     def _covariance(self, trial: TrialInput, place: int, anatomy: int, found: TrackedPose) -> NDArray[np.float64]:
-        images = trial.images(trial.frames[place])
-        return pose_covariance(images, trial.cameras, trial.meshes[anatomy], found.pose, found.per_mm, found.beside)
+        return pose_covariance(trial.view(place, anatomy, found.beside), found.pose, found.per_mm)
 
     def _depths(self, trial: TrialInput, poses: Mapping[tuple[int, int], NDArray[np.float64]]) -> dict[int, float]:
         if len(trial.meshes) < 2:
