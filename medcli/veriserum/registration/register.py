@@ -269,7 +269,7 @@ class _Run:
         )
 
     def _found(self, number: int, view: ImplantView) -> tuple[str, NDArray[np.float64], FoundPose, ImplantView]:
-        """How the pose was found, where the refinement began, the pose, and the view with the component beside, if any."""
+        """How the pose was found, where the refinement began, the pose, and the view, with what was found beside it."""
         from_start: tuple[str, NDArray[np.float64], FoundPose, ImplantView] | None = None
         before, start = math.nan, None
         if self.starts.has_starts:
