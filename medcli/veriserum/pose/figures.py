@@ -60,8 +60,8 @@ def draw_pose_examples(examples: Sequence[Example], reader: PairReader, target: 
     rows, notes = [], []
     for note, files, mesh, cameras, (reference, estimate) in examples:
         planes = reader.read(files)
-        poses = [(reference, REFERENCE), (estimate, ESTIMATE)]
-        rows.append(draw_planes(dict(zip(PLANES, planes, strict=True)), cameras, mesh, poses))
+        outlines = [(mesh, reference, REFERENCE), (mesh, estimate, ESTIMATE)]
+        rows.append(draw_planes(dict(zip(PLANES, planes, strict=True)), cameras, outlines))
         notes.append(note)
     write_image(
         target, contact_sheet(rows, ["plane bs; blue: reference", "plane fs; orange: estimate"], notes, panel=420)

@@ -258,7 +258,7 @@ def _draw(
             try:
                 mesh, both = world.implant(item.id).mesh, world.cameras(item.id)
                 images = dict(zip(PLANES, reader.read(item), strict=True))
-                planes = draw_planes(images, both, mesh, [(poses[i], ESTIMATE)])
+                planes = draw_planes(images, both, [(mesh, poses[i], ESTIMATE)])
             except (DataError, ValueError) as error:
                 failures.append(f"pair {item.id}: no overlay: {getattr(error, 'message', error)}")
                 continue

@@ -151,7 +151,7 @@ class Matcher:
     def magnifications(self, pose: Matrix) -> list[float]:
         """Of the implant on each detector."""
         middle = pose[:3, :3] @ self.middle_mm + pose[:3, 3]
-        depths = [plane.camera.matrix()[2] @ np.append(middle, 1.0) for plane in self.planes]
+        depths = [plane.camera.matrix[2] @ np.append(middle, 1.0) for plane in self.planes]
         return [plane.camera.distance_mm / float(depth) for plane, depth in zip(self.planes, depths, strict=True)]
 
     def residuals(self, pose: Matrix, per_mm: float) -> NDArray[np.float32]:

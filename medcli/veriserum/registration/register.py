@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from medcli.core import image_io
 from medcli.core.errors import DataError, UsageError
-from medcli.core.files import make_output_folder, usable_cores, write_text
+from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_path, note_run
-from medcli.core.tables import read_frame
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
-from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS, read_result_rows, write_result_rows
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_planes
@@ -155,7 +154,9 @@ def register_poses(
     starts = StartPoses(sources, None if anatomy is None else {anatomy})
     chosen, without_images = select(starts, ids, anatomy)
     make_output_folder(out.parent)
-    rows = {} if overwrite or not out.exists() else _read_rows(out)
+    needed = ("id", *folder_index.POSE_COLUMNS, *_REPORT_COLUMNS)
+    what = ("registered poses", "table of registered poses")
+    rows = {} if overwrite else read_result_rows(out, *what, needed, _COLUMNS, lambda row: int(row["id"]))
     there = {number: rows[number]["anatomy_id"] for number in chosen if rows.get(number, {}).get("anatomy_id")}
     starts.refuse_other_anatomies(there, out)
     waiting = [number for number in chosen if number not in rows]
@@ -209,11 +210,11 @@ def _work(
                     rows[done.id] = run.row(done)
                 advance(1)
                 if time.monotonic() - kept > _KEEP_EVERY_S:
-                    _write_rows(out, rows)
+                    write_result_rows(out, rows, _COLUMNS)
                     kept = time.monotonic()
     finally:
         if reports:
-            _write_rows(out, rows)
+            write_result_rows(out, rows, _COLUMNS)
     return reports, failures
 
 
@@ -237,9 +238,9 @@ class _Run:
         method, start, found, seen = self._found(number, view)
         refined = found.refined
         if self.overlays:
-            outlines = [(start, BEFORE), (refined.pose, AFTER)]
+            outlines = [(mesh, start, BEFORE), (mesh, refined.pose, AFTER)]
             path = self.overlays / f"register_{number:06d}.png"
-            image_io.write_image(path, np.concatenate(draw_planes(view.images, cameras, mesh, outlines), axis=1))
+            image_io.write_image(path, np.concatenate(draw_planes(view.images, cameras, outlines), axis=1))
         status = status_of(refined.after_planes, found.margin, self.least_similarity)
         if status == "failed":
             near = ", and a start within about 5 mm and 5 degrees" if method == "start" else ""
@@ -312,25 +313,8 @@ def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -
     """Check that an implant is clearly on the detector's side of both sources."""
     corners = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
     for plane in PLANES:
-        depth = corners @ cameras.camera(plane).matrix()[2, :3] + cameras.camera(plane).matrix()[2, 3]
+        depth = corners @ cameras.camera(plane).matrix[2, :3] + cameras.camera(plane).matrix[2, 3]
         if depth.min() < _LEAST_DEPTH_MM:
             raise DataError(
                 f"the implant is at or behind the source of plane {plane}; are pose and --pose-frame right?"
             )
-
-
-def _read_rows(out: Path) -> dict[int, dict[str, Any]]:
-    """The rows of the results so far, their cells as text, so that writing them again changes no digit."""
-    try:
-        needed = ("id", *folder_index.POSE_COLUMNS, *_REPORT_COLUMNS)
-        table = read_frame(out, "table of registered poses", needed, _COLUMNS, dtype=str, keep_default_na=False)
-        return {int(row["id"]): {str(k): v for k, v in row.items()} for row in table.to_dict("records")}
-    except (DataError, ValueError) as error:
-        raise DataError(
-            f"{out} contains no registered poses: {error}", "choose another --out, or replace it with --overwrite"
-        ) from error
-
-
-def _write_rows(out: Path, rows: dict[int, dict[str, Any]]) -> None:
-    table = pd.DataFrame([rows[number] for number in sorted(rows)], columns=_COLUMNS)
-    write_text(out, table.to_csv(index=False, lineterminator="\n"))

@@ -20,8 +20,7 @@ from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
 from medcli.veriserum.dataset.image_doubles import check_single
-from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices, pose_numbers, pose_problem
-from medcli.veriserum.dataset.pose_units import unit_problem
+from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices, pose_numbers, pose_problem, unit_problem
 from medcli.veriserum.dataset.stated_sides import AXES_FILE, conflicts_with_axes, side_conflicts
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
