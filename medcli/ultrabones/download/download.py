@@ -44,18 +44,14 @@ class UltrabonesSelection:
     def holds(self, named: publication.Named) -> bool:
         return (
             self.holds_specimen(named.specimen)
-            and (
-                not self.anatomies or named.anatomy is None or named.anatomy in {item.value for item in self.anatomies}
-            )
+            and (not self.anatomies or named.anatomy is None or named.anatomy in self.anatomies)
             and (not self.records or named.record is None or named.record in self.records)
-            and (not self.only or named.kind in {item.value for item in self.only})
+            and (not self.only or named.kind in self.only)
         )
 
     def names(self, anatomy: str | None, record: int | None) -> bool:
         """Whether a file speaks of, and is among, the anatomies and the records that are chosen."""
-        return (not self.anatomies or anatomy in {item.value for item in self.anatomies}) and (
-            not self.records or record in self.records
-        )
+        return (not self.anatomies or anatomy in self.anatomies) and (not self.records or record in self.records)
 
     def holds_specimen(self, number: int) -> bool:
         return not self.specimens or number in self.specimens
