@@ -70,7 +70,7 @@ def survey_ultrabones(root: Path) -> DataFolder:
     folder = DataFolder("UltraBones100k", root)
     if not root.is_dir():
         folder.problems.append("the folder does not exist")
-        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
+        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", "--dest", root)
         return folder
     findings = Findings()
     records = sorted_records(root, findings)
@@ -137,7 +137,7 @@ def _propose(folder: DataFolder, root: Path, contents: _Contents) -> None:
     specimens = contents.tally.specimens
     if not contents.tally.images:
         folder.problems.append("no frame: expected …/record01/UltrasoundImages/<timestamp>.png")
-        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
+        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", "--dest", root)
         return
     folder.usable = {labels: sorted(specimens) for labels, specimens in contents.usable.items()}
     if any(folder.usable.values()):
@@ -151,7 +151,7 @@ def _propose(folder: DataFolder, root: Path, contents: _Contents) -> None:
         return  # its specimens are numbered like those of UltraBones100k, and are others
     if absent and specimens & set(PUBLISHED_SPECIMENS) and not is_synthetic(root):
         folder.problems.append(f"specimens not here: {' '.join(map(str, absent))}")
-        words = ("ultrabones", *_to(root), "--specimens", *absent)
+        words = ("ultrabones", "--dest", root, "--specimens", *absent)
         folder.propose("download", "bring the specimens that are not here", *words)
 
 
@@ -170,7 +170,3 @@ def _propose_training(folder: DataFolder, root: Path) -> None:
 def _has_meshes(contents: _Contents) -> bool:
     folders = [folder for record in contents.specimens.values() if (folder := specimen_folder(record)) is not None]
     return any(next((folder / "CT_bone_segmentations").glob("*.stl"), None) for folder in folders)
-
-
-def _to(root: Path) -> tuple[object, ...]:
-    return "--dest", root

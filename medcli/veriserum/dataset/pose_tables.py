@@ -37,6 +37,8 @@ PUBLISHED_COLUMNS = (
     *folder_index.POSE_COLUMNS,
 )
 """Columns of the published pose table, in their order."""
+ID_COLUMNS = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
+"""Those of them that say of what, and with which calibrations, a pose is; results copy them."""
 _LEAST_POSES = 3
 _RADIANS = (0.2, np.pi + 0.01)
 """The largest angle of a table in radians; in degrees, no knee would ever be turned by more than three."""
