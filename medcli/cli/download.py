@@ -139,8 +139,7 @@ def ultrabones_hip(
     accepted = accept_license or dry_run or is_licence_accepted(dest)
     accepted = accepted or ask_for_licence(ABOUT_HIP.dataset, ABOUT_HIP.licence)
     check_hip_download(dest, accepted, dry_run)
-    from medcli.ultrabones.download.download import UltrabonesSelection
-    from medcli.ultrabones.download.hip import download_ultrabones_hip
+    from medcli.ultrabones.download.download import UltrabonesSelection, download_ultrabones_hip
 
     selection = UltrabonesSelection(specimens or (), (), records or (), only or ())
     transfer = transfer_options(workers, timeout, retries)

@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import quantity
+from medcli.core.files import make_output_folder
+from medcli.core.image_io import write_image
 
 _MARGIN, _TEXT_LINE = 10, 26
 _PAPER, _INK = 250, (40, 40, 40)
@@ -59,6 +62,19 @@ class Tile:
 
     image: NDArray[np.uint8]
     caption: str
+
+    @staticmethod
+    def of(image: NDArray[np.uint8], caption: str) -> Tile:
+        """A tile of a larger image (H, W, 3)."""
+        size = (TILE_WIDTH, round(image.shape[0] * TILE_WIDTH / image.shape[1]))
+        return Tile(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), caption)
+
+
+def write_tile_sheet(path: Path, tiles: Sequence[Tile]) -> bool:
+    """Write a :func:`tile_sheet`, in a folder that is made if absent; no tiles: nothing. Whether there are some."""
+    if tiles:
+        write_image(make_output_folder(path.parent) / path.name, tile_sheet(tiles))
+    return bool(tiles)
 
 
 def tile_sheet(tiles: Sequence[Tile], columns: int = 4) -> NDArray[np.uint8]:

@@ -131,8 +131,13 @@ def quantity(number: int, one: str, several: str = "") -> str:
 
 def numbered(one: str, numbers: Iterable[int]) -> str:
     """Things with their numbers: ``specimen 2``, ``specimens 2 7 8``."""
-    names = [str(number) for number in numbers]
-    return f"{one if len(names) == 1 else f'{one}s'} {' '.join(names)}"
+    listed = list(numbers)
+    return f"{one if len(listed) == 1 else f'{one}s'} {spaced(listed)}"
+
+
+def spaced(numbers: Iterable[int]) -> str:
+    """Numbers with blanks between: ``2 7 8``."""
+    return " ".join(map(str, numbers))
 
 
 def printable(text: str) -> str:

@@ -139,17 +139,17 @@ def encode(image: NDArray[np.uint8], suffix: str, quality: int = 95, sharp_colou
     return content
 
 
-def write_image(path: Path | str, image: NDArray[np.uint8], quality: int = 95, durable: bool = False) -> None:
+def write_image(path: Path | str, image: NDArray[np.uint8], quality: int = 95) -> None:
     """Write (H, W) grey or (H, W, 3) RGB in the format of the path's suffix, whole or not at all.
 
-    ``durable`` is off by default: a folder of 200,000 images would wait minutes for the disk, and an image that a
-    power cut took is made again by running the command again. See :func:`medcli.core.files.replacing`.
+    It does not wait for the disk: a folder of 200,000 images would wait minutes, and an image that a power cut took is
+    made again by running the command again. See ``durable`` of :func:`medcli.core.files.replacing`.
 
     Raises:
         MedcliError: as :func:`encode`.
     """
     path = Path(path)
-    write_bytes(path, encode(image, path.suffix.lower(), quality), durable)
+    write_bytes(path, encode(image, path.suffix.lower(), quality), durable=False)
 
 
 def _decode(content: bytes, colour: bool, name: Path | str) -> NDArray[np.uint8]:

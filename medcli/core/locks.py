@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -57,30 +57,22 @@ def folder_in_use(folder: Path, what: str) -> Iterator[None]:
     Raises:
         MedcliError: another process holds it.
     """
-    try:
-        path = _lock_of(folder)
-    except OSError:  # an unwritable cache folder must not stop the work
-        yield
-        return
 
     def busy(owner: str) -> MedcliError:
         return MedcliError(
             f"another {what} (process {owner}) is writing to {folder}", "wait for it, or choose another --out"
         )
 
-    with locked(path, busy):
+    path = _lock_of(folder)
+    with locked(path, busy) if path else nullcontext():
         yield
 
 
 @contextmanager
 def taking_turns(folder: Path) -> Iterator[None]:
     """Wait until no other process is in such a block for ``folder``; processes without a common cache do not wait."""
-    try:
-        path = _lock_of(folder)
-    except OSError:
-        yield
-        return
-    with locked(path.with_name(f"{path.name}-turn")):
+    path = _lock_of(folder)
+    with locked(path.with_name(f"{path.name}-turn")) if path else nullcontext():
         yield
 
 
@@ -88,7 +80,7 @@ def is_in_use(folder: Path) -> bool:
     """Whether a process holds ``folder`` by :func:`folder_in_use`."""
     try:
         path = _lock_of(folder)
-        if not path.is_file():
+        if path is None or not path.is_file():
             return False
         with path.open("a+", encoding="ascii") as file:
             return not _lock(file, wait=False)
@@ -96,9 +88,13 @@ def is_in_use(folder: Path) -> bool:
         return False
 
 
-def _lock_of(folder: Path) -> Path:
+def _lock_of(folder: Path) -> Path | None:
+    """The lock of a folder; None: an unwritable cache folder must not stop the work."""
     name = hashlib.sha256(os.path.realpath(folder).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    return files.cache_folder("locks") / name
+    try:
+        return files.cache_folder("locks") / name
+    except OSError:
+        return None
 
 
 def _lock(file: IO[str], wait: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def merge_vertices(triangles: NDArray[np.floating]) -> Mesh:
     corners = np.ascontiguousarray(triangles, dtype=np.float64).reshape(-1, 3)
     vertices, index = np.unique(corners, axis=0, return_inverse=True)
     return Mesh(vertices, index.reshape(-1, 3).astype(np.int64))
+
+
+def merge_meshes(meshes: Sequence[Mesh]) -> Mesh:
+    """Several meshes as one, side by side."""
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
+    faces = [mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]
+    return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
 def read_stl(path: Path | str) -> Mesh:

@@ -30,7 +30,7 @@ from medcli.core.run_records.options import write_options
 
 SCHEMA = "medcli.run.v1"
 SYNTHETIC = "synthetic.json"
-"""The file at the top of a data folder that :mod:`medcli.synthetic` made."""
+"""The file at the top of a data folder that :mod:`medcli.synthetic` made, with the settings it was made from."""
 _PACKAGES = ("torch", "torchvision", "lightning", "segmentation-models-pytorch", "numba", "numpy", "scipy", "pandas")
 _CODECS = ("opencv-python-headless", "opencv-python", "simplejpeg")
 _RECORD = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+?)(\.dist-info|(-py[\d.]+)?\.egg-info)$")
@@ -135,11 +135,6 @@ def is_synthetic(root: Path) -> bool:
     """Whether a data folder, or one that holds it, was made by :mod:`medcli.synthetic`."""
     folder = root.absolute()
     return any((place / SYNTHETIC).is_file() for place in [folder, *folder.parents][:_LEVELS_TO_MARKER])
-
-
-def mark_synthetic(root: Path, settings: Any) -> None:
-    """Mark a data folder as synthetic, with the settings it was generated from."""
-    write_json(root / SYNTHETIC, settings)
 
 
 def _says_the_same(path: Path, content: dict[str, Any]) -> bool:

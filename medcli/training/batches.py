@@ -6,6 +6,7 @@ Decoding was done before (see :mod:`medcli.training.decoded_store`), so that a b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import lightning.pytorch as pl
@@ -54,6 +55,19 @@ class HostFrames:
         if torch.cuda.is_available():  # from pinned memory the copy to the GPU does not wait
             return tuple(part.pin_memory() for part in taken)
         return taken
+
+
+@dataclass(frozen=True)
+class SplitFrames:
+    """The decoded frames of a split: those to train on and those to validate on.
+
+    Attributes:
+        failures: the frames left out since they cannot be read, one line each.
+    """
+
+    train: HostFrames
+    val: HostFrames
+    failures: tuple[str, ...]
 
 
 class DeviceFrames:

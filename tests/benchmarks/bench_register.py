@@ -36,7 +36,7 @@ from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings, Study
 from medcli.veriserum.calibration.undistortion_map import load_or_build
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.geometry.biplane import DualPlane, SourceIntensifier
-from medcli.veriserum.registration.gradient_matching import Beside, refine
+from medcli.veriserum.registration.gradient_matching import Beside, ImplantView, refine
 from medcli.veriserum.registration.mirrored_images import gain_by_mirroring
 from medcli.veriserum.registration.orientation_library import load_or_build_library
 from medcli.veriserum.registration.pose_quality import status_of
@@ -75,16 +75,17 @@ def search_pairs(seed: int, first: int, count: int) -> list[Row]:
         for kind, anatomy in (("femur", seen.femur_id), ("tibia", seen.tibia_id)):
             mesh, true = ray_cast_knees.MESHES[anatomy], seen.pose(anatomy)
             load_or_build_library(mesh, cameras)
+            view = ImplantView(seen.images, cameras, mesh, beside)
             began = time.process_time()
             try:
-                found = search_pose(seen.images, cameras, mesh, None, beside)
+                found = search_pose(view)
             except DataError as error:
                 rows.append((kind, np.inf, np.inf, "failed", time.process_time() - began))
                 print(f"{number:>4} {kind} {anatomy} failed: {error.message}", flush=True)
                 continue
             refined = found.refined
             status = status_of(refined.after_planes, found.margin, LEAST)
-            gain = gain_by_mirroring(seen.images, cameras, mesh, refined.pose, refined.per_mm, beside)
+            gain = gain_by_mirroring(view, refined.pose, refined.per_mm)
             status = "doubtful" if status == "good" and gain > 0 else status
             seconds = time.process_time() - began
             rows.append((kind, *off(mesh, true, refined.pose), status, seconds))
@@ -174,7 +175,7 @@ def refine_from_starts(pairs: int) -> int:
         images = {plane: maps[plane].apply(study.native(number, plane), 0.0) for plane in PLANES}
         start = moved(true, generator.uniform(-5, 5, 6), middle)
         began = time.process_time()
-        found = refine(images, study.cameras(number), implant.mesh, start)
+        found = refine(ImplantView(images, study.cameras(number), implant.mesh), start)
         seconds = time.process_time() - began
         away = ((found.pose - true) @ np.append(middle, 1.0))[:3]
         angle = float(rotation_angle_deg(found.pose[:3, :3] @ true[:3, :3].T))

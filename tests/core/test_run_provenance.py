@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from medcli.core.run_provenance import (
+    SYNTHETIC,
     command_line,
     installed_versions,
     is_synthetic,
-    mark_synthetic,
     note_path,
     note_run,
 )
@@ -91,14 +91,9 @@ def test_synthetic_data_are_known_from_any_folder_inside(tmp_path: Path) -> None
     record = tmp_path / "specimen01" / "ultrasound_records" / "fibula" / "record01"
     record.mkdir(parents=True)
     assert not is_synthetic(record)
-    mark_synthetic(tmp_path, Settings2())
+    (tmp_path / SYNTHETIC).write_text("{}")
     assert is_synthetic(record)
     assert is_synthetic(tmp_path)
-
-
-@dataclass(frozen=True)
-class Settings2:
-    frames: int = 3
 
 
 def test_a_note_that_cannot_be_written_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

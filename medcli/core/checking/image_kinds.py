@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.checking.check_lines import Checklist, some_of
+from medcli.core.checking.check_lines import Checklist, count_of, some_of
 from medcli.core.errors import DataError
 from medcli.core.image_formats.jpeg import jpeg_header
 from medcli.core.image_formats.png import png_size
@@ -58,12 +58,23 @@ def inspect_image(path: str) -> tuple[InspectedImage, NDArray[np.uint8] | None]:
     return InspectedImage(path, (pixels.shape[0], pixels.shape[1]), _kind(content), is_binary, is_blank), pixels
 
 
-def check_contents(checks: Checklist, images: Sequence[InspectedImage]) -> None:
-    """Add the line on images that show nothing."""
-    blank = [f"{image.path} has one grey value" for image in images if image.is_blank]
+def check_opened(checks: Checklist, images: Sequence[InspectedImage], advice: str) -> list[InspectedImage]:
+    """Add the lines on images that cannot be opened and on those that show nothing; returns those that are open."""
+    opened = [image for image in images if image.shape]
+    broken = [image.problem for image in images if image.problem]
+    checks.add("images open", f"{len(opened):,} of {len(images):,}", broken, advice=advice)
+    blank = [f"{image.path} has one grey value" for image in opened if image.is_blank]
     checks.add(
-        "image contents", f"{some_of(len(blank), len(images))} blank", blank, advice="get them again, or leave out"
+        "image contents", f"{some_of(len(blank), len(opened))} blank", blank, advice="get them again, or leave out"
     )
+    return opened
+
+
+def check_depth(checks: Checklist, images: Sequence[InspectedImage], reading: str) -> None:
+    """Add the line on the kinds of pixels; ``reading`` says how others than the published are read."""
+    odd = [f"{image.path}: {image.kind}" for image in images if image.kind != GREY]
+    kinds = count_of([image.kind for image in images]) or "none opened"
+    checks.add("image depth", kinds, warn=odd, advice=f"published: {GREY}; {reading}")
 
 
 def _kind(content: bytes) -> str:

@@ -32,6 +32,7 @@ from medcli.core.files import make_output_folder, remove_leftovers, replacing, u
 from medcli.core.image_io import use_single_threaded_codecs, write_image
 from medcli.core.mesh import write_stl
 from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import SYNTHETIC
 from medcli.core.tables import csv_text
 from medcli.core.threads import run_in_threads
 from medcli.synthetic.fluoroscopy import xray
@@ -46,7 +47,6 @@ from medcli.veriserum.geometry.biplane import DualPlane
 IMAGE_FOLDER = "veriserum_collection_compressed"
 GRID_FOLDER = "grid_phantom"
 DATABASE = "veriserumSqlite3_refined.db"
-_SETTINGS_FILE = "synthetic.json"
 _JPEG_QUALITY = 90
 
 
@@ -264,7 +264,7 @@ def _write_file(files: Mapping[Path, Callable[[], NDArray[np.uint8]]], path: Pat
 
 def _prepare(root: Path, settings: FluoroscopySettings) -> None:
     """Create the folders; remove synthetic images with other settings, but never any other images."""
-    images, marker = root / IMAGE_FOLDER, root / _SETTINGS_FILE
+    images, marker = root / IMAGE_FOLDER, root / SYNTHETIC
     make_output_folder(root)
     for folder in (images, root / GRID_FOLDER, root / "csv_files", root / "veriserum_anatomies"):
         folder.mkdir(exist_ok=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.mesh import Mesh
-from medcli.synthetic.fluoroscopy.solids import blocks, join, loft, peg, slab
+from medcli.core.mesh import Mesh, merge_meshes
+from medcli.synthetic.fluoroscopy.solids import blocks, loft, peg, slab
 
 Array = NDArray[np.float64]
 _SUNK_MM = 0.2
@@ -127,7 +127,7 @@ def femoral_component(shape: FemoralShape) -> Mesh:
     if shape.peg:
         side = 0.29 * shape.width
         parts += [peg((x, -_SUNK_MM, 4.0), 3.6, shape.peg, up=True) for x in (-side, side)]
-    return join(parts)
+    return merge_meshes(parts)
 
 
 def _femoral_grid(shape: FemoralShape) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -201,7 +201,7 @@ def tibial_component(shape: TibialShape) -> Mesh:
     body = loft(np.concatenate([fins, np.stack(tray)]))
     places = [(x, z) for x in (-0.3, 0.3) for z in ((0.12, -0.22) if shape.pegs == 4 else (-0.05,))]
     pegs = [peg((x * shape.width, _SUNK_MM, z * shape.depth), 3.0, 9.0, up=False) for x, z in places[: shape.pegs]]
-    return join([body, *pegs])
+    return merge_meshes([body, *pegs])
 
 
 def _tray_outline(shape: TibialShape, angles: Array, inset: float, y: float) -> Array:

@@ -10,13 +10,6 @@ from medcli.core.mesh import Mesh
 Array = NDArray[np.float64]
 
 
-def join(meshes: list[Mesh]) -> Mesh:
-    """Several meshes combined into one."""
-    offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
-    vertices = np.concatenate([mesh.vertices for mesh in meshes])
-    return Mesh(vertices, np.concatenate([mesh.faces + offset for mesh, offset in zip(meshes, offsets, strict=True)]))
-
-
 def peg(foot: tuple[float, float, float], radius: float, height: float, up: bool) -> Mesh:
     """A round peg along y with a rounded end, its foot at ``foot``."""
     angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)

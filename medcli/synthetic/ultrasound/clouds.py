@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.mesh import merge_meshes
 from medcli.core.rigid_transforms import ULTRABONES_EULER, rigid_transform, transform_points
-from medcli.synthetic.ultrasound.dataset import Leg, merge_meshes, plan_sweep
+from medcli.synthetic.ultrasound.dataset import Leg, plan_sweep
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH, PIXEL_SPACING_MM
 from medcli.ultrabones.geometry.image_to_ct import PROBE_FROM_IMAGE
 

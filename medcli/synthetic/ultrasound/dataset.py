@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.files import make_output_folder, usable_cores, write_text
+from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs, write_image
-from medcli.core.mesh import Mesh, write_stl
+from medcli.core.mesh import Mesh, merge_meshes, write_stl
 from medcli.core.rigid_transforms import ULTRABONES_EULER, invert_rigid, rigid_transform
-from medcli.core.run_provenance import mark_synthetic
+from medcli.core.run_provenance import SYNTHETIC
 from medcli.synthetic.ultrasound.bmode import Scene, render_bmode
 from medcli.synthetic.ultrasound.bones import SHAPES, Bone, make_bone
 from medcli.synthetic.ultrasound.label_rules import analytic_full_label, analytic_partial_label
@@ -107,7 +107,7 @@ def make_ultrabones(
     settings = settings or SweepSettings(frames=frames_per_record)
     use_single_threaded_codecs()
     root = make_output_folder(Path(root))
-    mark_synthetic(root, settings)
+    write_json(root / SYNTHETIC, settings)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for specimen in specimens:
             number = 0
@@ -152,13 +152,6 @@ class Leg:
                 write_stl(mesh, folder / f"{name}.stl")
         merged = "CT_bone_model_merged.stl" if layout == "current" else "CT_bone_model.stl"
         write_stl(merge_meshes(list(meshes.values())), folder / merged)
-
-
-def merge_meshes(meshes: list[Mesh]) -> Mesh:
-    """Several meshes as one, side by side."""
-    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes[:-1])])
-    faces = [mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]
-    return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
 def plan_sweep(leg: Leg, anatomy: str, frames: int, generator: np.random.Generator) -> SyntheticSweep:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core.checking.check_lines import Checklist, count_of, some_of
-from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
+from medcli.core.checking.image_kinds import InspectedImage, check_depth, check_opened, inspect_image
 from medcli.core.errors import DataError, quantity
 from medcli.core.overlays import overlay_masks
 from medcli.ultrabones.dataset.constants import FRAME_HEIGHT, FRAME_WIDTH
@@ -224,21 +224,13 @@ def check_frames(
         missing: records whose labels cannot be compared, with the reason.
         incomplete: specimens without a mesh of each bone, with the names of those that are absent.
     """
-    again = DOWNLOAD_HINT
+    check_opened(checks, [frame.image for frame in frames], DOWNLOAD_HINT)
     opened = [frame for frame in frames if frame.image.shape]
-    checks.add(
-        "images open",
-        f"{len(opened):,} of {len(frames):,}",
-        [frame.image.problem for frame in frames if frame.image.problem],
-        advice=again,
-    )
-    check_contents(checks, [frame.image for frame in opened])
     _check_kinds(checks, opened)
     labels = [label for frame in frames for label in frame.labels.values()]
     good = [label for label in labels if label.shape]
-    checks.add(
-        "labels open", f"{len(good):,} of {len(labels):,}", [one.problem for one in labels if one.problem], advice=again
-    )
+    broken = [label.problem for label in labels if label.problem]
+    checks.add("labels open", f"{len(good):,} of {len(labels):,}", broken, advice=DOWNLOAD_HINT)
     pairs = [(frame.image, label) for frame in opened for label in frame.labels.values() if label.shape]
     grey = [label.path for label in good if not label.is_binary]
     checks.add(
@@ -266,12 +258,7 @@ def _check_kinds(checks: Checklist, frames: Sequence[FrameFindings]) -> None:
         [f"{frame.name}: {frame.image.size}" for frame in odd],
         f"expected by the probe: {named}; resized frames need a space_factor to match",
     )
-    checks.add(
-        "image depth",
-        count_of([frame.image.kind for frame in frames]) or "none opened",
-        warn=[f"{frame.name}: {frame.image.kind}" for frame in frames if frame.image.kind != GREY],
-        advice=f"published: {GREY}; others are converted when they are read",
-    )
+    check_depth(checks, [frame.image for frame in frames], "others are converted when they are read")
 
 
 def _expected_sizes(record: Path) -> tuple[str, ...]:  # the usual one first

@@ -15,7 +15,7 @@ from medcli.core.plausibility import PIXEL_SPACING_MM, pose_bounds
 from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS, PUBLISHED_SPECIMENS, SPECIMENS, donor_of
 from medcli.ultrabones.dataset.mesh_files import absent_bones, find_meshes
 from medcli.ultrabones.dataset.published_records import missing_records
-from medcli.ultrabones.dataset.record_frames import RecordFrames
+from medcli.ultrabones.dataset.record_frames import Problem, RecordFrames
 from medcli.ultrabones.dataset.tracking_table import (
     OPTIMIZED_POSE_COLUMNS,
     POSE_COLUMNS,
@@ -142,15 +142,15 @@ def check_label_kinds(checks: Checklist, records: Sequence[RecordFrames]) -> Non
     )
 
 
-def check_names(checks: Checklist, problems: Iterable[tuple[str, int, tuple[str, ...]]]) -> None:
-    """What the names of files and folders show: kind of problem, how often, first places."""
-    counted = {what: (count, places) for what, count, places in problems}
+def check_names(checks: Checklist, problems: Iterable[Problem]) -> None:
+    """What the names of files and folders show."""
+    counted = {problem.what: problem for problem in problems}
 
     def places(*kinds: str) -> list[str]:
-        return [f"{place}: {kind}" for kind in kinds if kind in counted for place in counted[kind][1]]
+        return [f"{place}: {kind}" for kind in kinds if kind in counted for place in counted[kind].examples]
 
     def total(*kinds: str) -> str:
-        return ", ".join(f"{counted[kind][0]:,} {kind}" for kind in kinds if kind in counted) or "none out of place"
+        return ", ".join(f"{counted[kind].count:,} {kind}" for kind in kinds if kind in counted) or "none out of place"
 
     broken = (
         "records without UltrasoundImages",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from medcli.core.checking.check_lines import SAMPLE, CheckLine, Checklist, DataCheck, draw_sample, some_of
 from medcli.core.checking.duplicate_files import duplicate_files
-from medcli.core.files import make_output_folder, usable_cores
-from medcli.core.image_io import use_single_threaded_codecs, write_image
+from medcli.core.contact_sheet import Tile, write_tile_sheet
+from medcli.core.files import usable_cores
+from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import is_synthetic
 from medcli.core.threads import map_in_threads
@@ -74,7 +74,7 @@ def check_ultrabones(
     published = (part.record for part in parts if not part.record.is_hip)
     if not is_synthetic(Path(root)) and any(record.specimen in PUBLISHED_RECORDS for record in published):
         check_published_records(checks, parts)
-    check_names(checks, [(one.what, one.count, one.examples) for one in names.problems()])
+    check_names(checks, names.problems())
     check_label_kinds(checks, parts)
     check_tracking(checks, parts)
     _check_duplicates(checks, frames["image"].tolist(), workers, progress)
@@ -85,7 +85,7 @@ def check_ultrabones(
     found = _look_into(chosen, inspector, figure is not None, workers, progress)
     check_frames(checks, found, inspector.missing, inspector.incomplete)
     if figure:
-        _write_sheet(figure, found)
+        write_tile_sheet(figure, list(_tiles(found)))
     is_hip = all(part.record.is_hip for part in parts)
     name, lines = (ABOUT_HIP if is_hip else ABOUT).dataset, map(_advise_hip, checks.lines) if is_hip else checks.lines
     return DataCheck(name, Path(root), len(frames), len(found), seed, tuple(lines), figure, checks.failures())
@@ -139,18 +139,8 @@ def _record_of(image: str) -> str:
     return " ".join(part for part in parts if part != "ultrasound_records")
 
 
-def _write_sheet(figure: Path, found: Sequence[FrameFindings]) -> None:
-    import cv2
-
-    from medcli.core.contact_sheet import TILE_WIDTH, Tile, tile_sheet
-
-    tiles = []
+def _tiles(found: Sequence[FrameFindings]) -> Iterator[Tile]:
     for frame in found:
         if frame.sheet is not None:
-            rows, columns = frame.sheet.shape[:2]
-            size = (TILE_WIDTH, round(rows * TILE_WIDTH / columns))
-            small = np.asarray(cv2.resize(frame.sheet, size, interpolation=cv2.INTER_AREA), np.uint8)
             fit = ", ".join(f"{one.off_mm:.2f} mm" for one in frame.fit.values())
-            tiles.append(Tile(small, f"{_record_of(frame.name)} {Path(frame.name).stem} {fit}"))
-    if tiles:
-        write_image(make_output_folder(figure.parent) / figure.name, tile_sheet(tiles))
+            yield Tile.of(frame.sheet, f"{_record_of(frame.name)} {Path(frame.name).stem} {fit}")

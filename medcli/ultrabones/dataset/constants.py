@@ -43,7 +43,7 @@ _FOLDER_CODES = {
     13: "S232110L",
     14: "S240280",
 }
-_CODE = re.compile(r"^([A-Za-z]\d{6})([LR]?)$")
+_CODE = re.compile(r"^([A-Za-z]\d{6})[LR]?$")
 
 TRAIN_SPECIMENS = (1, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14)
 TEST_SPECIMENS = (2, 7, 8)
@@ -77,14 +77,12 @@ class Specimen:
     Attributes:
         number: 0 to 14.
         code: the code in the first release's folder names, such as ``S232132L``.
-        donor: the code without the side; two legs of one donor share it.
-        side: ``L``, ``R``, or empty where the code names none.
+        donor: the code without the side (``L``, ``R``); two legs of one donor share it.
     """
 
     number: int
     code: str
     donor: str
-    side: str
 
     @property
     def first_release_folder(self) -> str:
@@ -92,13 +90,13 @@ class Specimen:
         return f"cadaver{self.number:02d}{'-' if self.number == 0 else '_'}{self.code}"
 
 
-def split_code(code: str) -> tuple[str, str]:
-    """Donor and side of a folder code: ``S232132L`` is ``("S232132", "L")``; another text is its own donor."""
+def donor_in(code: str) -> str:
+    """Donor of a folder code, ``S232132`` of ``S232132L``; another text is its own donor."""
     match = _CODE.match(code)
-    return (match[1].upper(), match[2]) if match else (code, "")
+    return match[1].upper() if match else code
 
 
-SPECIMENS = {number: Specimen(number, code, *split_code(code)) for number, code in _FOLDER_CODES.items()}
+SPECIMENS = {number: Specimen(number, code, donor_in(code)) for number, code in _FOLDER_CODES.items()}
 
 
 def donor_of(specimen: int) -> str:

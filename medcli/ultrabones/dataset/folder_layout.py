@@ -33,7 +33,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from medcli.core.errors import answers
-from medcli.ultrabones.dataset.constants import donor_of, split_code
+from medcli.ultrabones.dataset.constants import donor_in, donor_of
 
 logger = logging.getLogger(__name__)
 IMAGE_FOLDER = "UltrasoundImages"
@@ -201,7 +201,7 @@ def _describe(folder: str, folders: frozenset[str], files: frozenset[str]) -> Re
         match = _SPECIMEN.match(part)
         if match:
             specimen = int(match[1])
-            donor = split_code(match[2])[0] if match[2] else donor_of(specimen)
+            donor = donor_in(match[2]) if match[2] else donor_of(specimen)
             break
     lowered = [part.lower() for part in parts]
     if "ultrasound_records" in lowered:

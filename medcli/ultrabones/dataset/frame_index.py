@@ -10,15 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medcli.ultrabones.dataset.folder_layout import list_timestamps
-from medcli.ultrabones.dataset.record_frames import (
-    Findings,
-    FrameTally,
-    IndexReport,
-    RecordFrames,
-    no_frame,
-    scan_records,
-    sorted_records,
-)
+from medcli.ultrabones.dataset.record_frames import RecordFrames, no_frame, scan_records, sorted_records
 
 COLUMNS = (
     "specimen",
@@ -47,23 +39,10 @@ def index_frames(root: Path | str) -> pd.DataFrame:
     Raises:
         DataError: the folder is missing or holds no frame.
     """
-    frames, report = scan_frames(root)
-    if report.images == 0:
+    parts = list(scan_records(sorted_records(Path(root))))
+    if not any(part.images for part in parts):
         raise no_frame(root)
-    return frames
-
-
-def scan_frames(root: Path | str) -> tuple[pd.DataFrame, IndexReport]:
-    """Like :func:`index_frames`, with what is wrong beside it; a folder without frames gives an empty table.
-
-    Raises:
-        DataError: the folder is missing.
-    """
-    root, findings, tally = Path(root), Findings(), FrameTally()
-    parts = list(scan_records(sorted_records(root, findings), findings))
-    for part in parts:
-        tally.add(part)
-    return _as_table(parts), tally.report(root, findings)
+    return _as_table(parts)
 
 
 def mask_path(frames: Any, kind: str) -> Any:
@@ -112,7 +91,7 @@ def _as_table(parts: list[RecordFrames]) -> pd.DataFrame:
     records = [part.record for part in parts]
 
     def of_record(values: list[Any], kind: type) -> Any:
-        return np.repeat(np.array(values, dtype=kind), lengths) if lengths else np.array([], dtype=kind)
+        return np.repeat(np.array(values, dtype=kind), lengths)
 
     def of_frame(name: str, kind: type) -> Any:
         return np.array([value for part in parts for value in getattr(part, name)], dtype=kind)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError, quantity, spaced
 from medcli.core.shell import spell
 from medcli.ultrabones.dataset.folder_layout import (
     FULL_LABEL_FOLDERS,
@@ -116,8 +116,8 @@ def refuse_absent_specimens(specimens: Iterable[int], present: Iterable[int]) ->
     there = sorted(set(present))
     if absent := sorted(set(specimens) - set(there)):
         raise DataError(
-            f"no frames of specimen {_words(absent)}; there are those of {_words(there)}",
-            f"get them with: medcli download ultrabones --specimens {_words(absent)}",
+            f"no frames of specimen {spaced(absent)}; there are those of {spaced(there)}",
+            f"get them with: medcli download ultrabones --specimens {spaced(absent)}",
         )
 
 
@@ -139,9 +139,9 @@ def no_training_frame(
     root: Path, labels: str, specimens: Iterable[int], side: str, option: str, present: Iterable[int]
 ) -> DataError:
     """The error for a side of a training without frames; ``present``: specimens that have some."""
-    there = _words(sorted(set(present)))
+    there = spaced(sorted(set(present)))
     return DataError(
-        f"no frame with {labels} label for {side} (specimens {_words(specimens)}) under {root}",
+        f"no frame with {labels} label for {side} (specimens {spaced(specimens)}) under {root}",
         f"specimens with such labels there: {there}; choose with {option}, or --labels"
         if there
         else f"no specimen there has such labels; {_how_to_label(root)}, or choose others with --labels",
@@ -200,7 +200,3 @@ def _any_of(records: list[RecordFolder], check: Callable[[RecordFolder], object]
             return
     if errors:
         raise errors[0]
-
-
-def _words(numbers: Iterable[int]) -> str:
-    return " ".join(str(number) for number in numbers)

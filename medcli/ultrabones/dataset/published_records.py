@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from medcli.core.errors import spaced
 from medcli.ultrabones.dataset.constants import PUBLISHED_RECORDS
 from medcli.ultrabones.dataset.folder_layout import RecordFolder
 
@@ -24,10 +25,6 @@ def missing_records(records: Sequence[RecordFolder], specimens: Iterable[int]) -
                 from_one = set(range(1, len(numbers) + 1))
                 lacking = min((set(one) - here for one in (numbers, from_one)), key=len)
                 if lacking:
-                    yield f"specimen {specimen}: no {anatomy} record {_words(lacking)}"
+                    yield f"specimen {specimen}: no {anatomy} record {spaced(sorted(lacking))}"
         elif lacking := {number for numbers in expected.values() for number in numbers} - {one.record for one in mine}:
-            yield f"specimen {specimen}: no record {_words(lacking)}"
-
-
-def _words(numbers: set[int]) -> str:
-    return " ".join(map(str, sorted(numbers)))
+            yield f"specimen {specimen}: no record {spaced(sorted(lacking))}"

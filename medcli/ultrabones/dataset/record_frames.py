@@ -45,31 +45,6 @@ class Problem:
         return f"{self.count:,} {self.what}: {', '.join(self.examples)}{more}"
 
 
-@dataclass(frozen=True)
-class IndexReport:
-    """Counts and problems of an index.
-
-    Attributes:
-        root: the folder.
-        specimens: their numbers.
-        records: number of record folders.
-        images: number of frames.
-        labelled: frames with a partial label.
-        labelled_full: frames with a full label.
-        tracked: frames with a row in the tracking table.
-        problems: what is wrong, most frequent first.
-    """
-
-    root: Path
-    specimens: tuple[int, ...]
-    records: int
-    images: int
-    labelled: int
-    labelled_full: int
-    tracked: int
-    problems: tuple[Problem, ...]
-
-
 @dataclass
 class Findings:
     """Collects what is wrong: how often, and the first few places."""
@@ -122,7 +97,15 @@ class RecordFrames:
 
 @dataclass
 class FrameTally:
-    """Counts frames, record by record."""
+    """Counts frames, record by record.
+
+    Attributes:
+        specimens: their numbers.
+        records: number of record folders.
+        images: number of frames.
+        labelled, labelled_full: frames with a partial label, and with a full one.
+        tracked: frames with a row in the tracking table.
+    """
 
     specimens: set[int] = field(default_factory=set)
     records: int = 0
@@ -139,19 +122,6 @@ class FrameTally:
         self.labelled += sum(map(bool, frames.labels))
         self.labelled_full += sum(map(bool, frames.labels_full))
         self.tracked += sum(row >= 0 for row in frames.tracking)
-
-    def report(self, root: Path, findings: Findings) -> IndexReport:
-        """The counts, and what is wrong."""
-        return IndexReport(
-            root=root,
-            specimens=tuple(sorted(self.specimens)),
-            records=self.records,
-            images=self.images,
-            labelled=self.labelled,
-            labelled_full=self.labelled_full,
-            tracked=self.tracked,
-            problems=findings.problems(),
-        )
 
 
 def sorted_records(root: Path, findings: Findings | None = None) -> list[RecordFolder]:

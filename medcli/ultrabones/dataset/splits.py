@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcli.core.errors import DataError, UsageError, numbered
+from medcli.core.errors import DataError, UsageError, numbered, spaced
 from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS, donor_of
 from medcli.ultrabones.dataset.folder_layout import LABEL_COLUMNS
 from medcli.ultrabones.dataset.presence import no_training_frame, no_usable_frame, refuse_absent_specimens
@@ -52,7 +52,7 @@ class DonorOverlap:
     test: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"donor {self.donor}: specimen {_words(self.train)} in training, {_words(self.test)} in test"
+        return f"donor {self.donor}: specimen {spaced(self.train)} in training, {spaced(self.test)} in test"
 
 
 PUBLISHED_SPLIT = SpecimenSplit(TRAIN_SPECIMENS, TEST_SPECIMENS)
@@ -68,7 +68,7 @@ def leave_one_out(specimens: Sequence[int]) -> list[SpecimenSplit]:
     numbers = list(dict.fromkeys(specimens))
     if len(numbers) < 2:
         raise UsageError(
-            f"leave-one-out needs two specimens or more, got {_words(numbers)}", "name them with --train-specimens"
+            f"leave-one-out needs two specimens or more, got {spaced(numbers)}", "name them with --train-specimens"
         )
     return [SpecimenSplit(tuple(n for n in numbers if n != left), (left,)) for left in numbers]
 
@@ -245,7 +245,3 @@ def _rows_of(
 
 def _specimens(index: pd.DataFrame, rows: NDArray[np.int64]) -> tuple[int, ...]:
     return tuple(sorted(set(index["specimen"].to_numpy()[rows].tolist())))
-
-
-def _words(numbers: Iterable[int]) -> str:
-    return " ".join(str(number) for number in numbers)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from medcli.core.dataset_status import DataFolder
 from medcli.core.files import open_regular
@@ -14,14 +13,7 @@ from medcli.core.run_provenance import is_synthetic
 from medcli.ultrabones.dataset.constants import PUBLISHED_SPECIMENS
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, LABEL_COLUMNS, list_timestamps, specimen_folder
 from medcli.ultrabones.dataset.publication import ABOUT_HIP
-from medcli.ultrabones.dataset.record_frames import (
-    Findings,
-    FrameTally,
-    IndexReport,
-    RecordFrames,
-    scan_records,
-    sorted_records,
-)
+from medcli.ultrabones.dataset.record_frames import Findings, FrameTally, RecordFrames, scan_records, sorted_records
 from medcli.ultrabones.dataset.splits import PUBLISHED_SPLIT, split_to_begin_with
 
 _MOST_CHECKED = 2000
@@ -78,7 +70,7 @@ def survey_ultrabones(root: Path) -> DataFolder:
     folder = DataFolder("UltraBones100k", root)
     if not root.is_dir():
         folder.problems.append("the folder does not exist")
-        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
+        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", "--dest", root)
         return folder
     findings = Findings()
     records = sorted_records(root, findings)
@@ -86,32 +78,26 @@ def survey_ultrabones(root: Path) -> DataFolder:
     contents = _Contents(_spread(total, _MOST_CHECKED))
     for frames in scan_records(records, findings):
         contents.add(frames)
-    report = contents.tally.report(root, findings)
-    if report.images:
-        if contents.hip_records == report.records:
+    if contents.tally.images:
+        if contents.hip_records == contents.tally.records:
             folder.name = ABOUT_HIP.dataset
-        _describe(folder, contents, report)
-    folder.problems.extend(str(problem) for problem in report.problems)
+        _describe(folder, contents)
+    folder.problems.extend(map(str, findings.problems()))
     damaged, checked = find_damaged(contents.sample)
     if damaged:
-        share = "" if checked == 2 * report.images else f" of {checked:,} looked at"
+        share = "" if checked == 2 * contents.tally.images else f" of {checked:,} looked at"
         examples = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
         folder.problems.append(f"{len(damaged):,} PNG files empty or truncated{share}: {examples}")
-    _propose(folder, root, contents, report)
+    _propose(folder, root, contents)
     return folder
 
 
-def find_damaged(frames: Any, most: int = _MOST_CHECKED) -> tuple[list[str], int]:
-    """PNG files without their beginning or end among ``most`` frames spread over the table, and how many were read.
+def find_damaged(columns: Mapping[str, Iterable[str]]) -> tuple[list[str], int]:
+    """PNG files without their beginning or end among columns of paths, and how many were read.
 
     It reads a few bytes of each; building the frame cache decodes every frame and names the rest.
-
-    Args:
-        frames: the columns ``image``, ``label`` and ``label_full`` by name, of equal length.
     """
-    columns = [list(frames[column]) for column in ("image", "label", "label_full")]
-    rows = _spread(len(columns[0]), most)
-    paths = [path for column in columns for path in (column[row] for row in rows) if path]
+    paths = [path for column in columns.values() for path in column if path]
     return [path for path in paths if not _is_whole(path)], len(paths)
 
 
@@ -134,36 +120,38 @@ def _is_whole(path: str) -> bool:
         return False
 
 
-def _describe(folder: DataFolder, contents: _Contents, report: IndexReport) -> None:
-    folder.found["specimens"] = f"{len(report.specimens)}: {' '.join(map(str, report.specimens))}"
-    folder.found["records"] = f"{report.records:,}"
+def _describe(folder: DataFolder, contents: _Contents) -> None:
+    tally = contents.tally
+    folder.found["specimens"] = f"{len(tally.specimens)}: {' '.join(map(str, sorted(tally.specimens)))}"
+    folder.found["records"] = f"{tally.records:,}"
     by_anatomy = ", ".join(f"{count:,} {name}" for name, count in sorted(contents.anatomies.items()))
-    folder.found["frames"] = f"{report.images:,}{f' ({by_anatomy})' if by_anatomy else ''}"
-    folder.found["labels"] = f"{report.labelled:,} partial, {report.labelled_full:,} full"
-    folder.found["tracked frames"] = f"{report.tracked:,}"
+    folder.found["frames"] = f"{tally.images:,}{f' ({by_anatomy})' if by_anatomy else ''}"
+    folder.found["labels"] = f"{tally.labelled:,} partial, {tally.labelled_full:,} full"
+    folder.found["tracked frames"] = f"{tally.tracked:,}"
     pairs = [" and ".join(map(str, sorted(both))) for both in contents.donors.values() if len(both) > 1]
     if pairs:
         folder.found["legs of one donor"] = "; ".join(pairs)
 
 
-def _propose(folder: DataFolder, root: Path, contents: _Contents, report: IndexReport) -> None:
-    if not report.images:
+def _propose(folder: DataFolder, root: Path, contents: _Contents) -> None:
+    specimens = contents.tally.specimens
+    if not contents.tally.images:
         folder.problems.append("no frame: expected …/record01/UltrasoundImages/<timestamp>.png")
-        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", *_to(root))
+        folder.propose("download", "bring the ultrasound (42 GB; --specimens for a part)", "ultrabones", "--dest", root)
         return
     folder.usable = {labels: sorted(specimens) for labels, specimens in contents.usable.items()}
     if any(folder.usable.values()):
         _propose_training(folder, root)
         if contents.has_label_folder and _has_meshes(contents):
             folder.propose("reconstruct", "rebuild the labelled bone in 3D", "ultrabones", "--root", root)
-    elif report.tracked and _has_meshes(contents):
+    elif contents.tally.tracked and _has_meshes(contents):
         folder.propose("label", "make labels from the CT", "ultrabones", "--root", root)
-    absent = sorted(set(PUBLISHED_SPECIMENS) - set(report.specimens))
+    absent = sorted(set(PUBLISHED_SPECIMENS) - specimens)
     if contents.hip_records:
         return  # its specimens are numbered like those of UltraBones100k, and are others
-    if absent and set(report.specimens) & set(PUBLISHED_SPECIMENS) and not is_synthetic(root):
+    if absent and specimens & set(PUBLISHED_SPECIMENS) and not is_synthetic(root):
         folder.problems.append(f"specimens not here: {' '.join(map(str, absent))}")
-        words = ("ultrabones", *_to(root), "--specimens", *absent)
+        words = ("ultrabones", "--dest", root, "--specimens", *absent)
         folder.propose("download", "bring the specimens that are not here", *words)
 
 
@@ -182,7 +170,3 @@ def _propose_training(folder: DataFolder, root: Path) -> None:
 def _has_meshes(contents: _Contents) -> bool:
     folders = [folder for record in contents.specimens.values() if (folder := specimen_folder(record)) is not None]
     return any(next((folder / "CT_bone_segmentations").glob("*.stl"), None) for folder in folders)
-
-
-def _to(root: Path) -> tuple[object, ...]:
-    return "--dest", root

@@ -1,10 +1,10 @@
-"""Download UltraBones100k, or any part of it, from the Hugging Face Hub or from Azure Blob Storage."""
+"""Download UltraBones100k (from the Hugging Face Hub or Azure Blob Storage) or UltraBonesHip, or any part of them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError, quantity
@@ -23,7 +23,7 @@ from medcli.transfer.results import Downloaded, Planned
 from medcli.transfer.zip_ranges import Member
 from medcli.ultrabones.dataset import publication
 from medcli.ultrabones.dataset.publication import Anatomy, FileKind, read_name
-from medcli.ultrabones.download.connection import UltrabonesOrigin, check_download
+from medcli.ultrabones.download.connection import UltrabonesOrigin, check_download, check_hip_download
 
 log = logging.getLogger(__name__)
 
@@ -44,18 +44,14 @@ class UltrabonesSelection:
     def holds(self, named: publication.Named) -> bool:
         return (
             self.holds_specimen(named.specimen)
-            and (
-                not self.anatomies or named.anatomy is None or named.anatomy in {item.value for item in self.anatomies}
-            )
+            and (not self.anatomies or named.anatomy is None or named.anatomy in self.anatomies)
             and (not self.records or named.record is None or named.record in self.records)
-            and (not self.only or named.kind in {item.value for item in self.only})
+            and (not self.only or named.kind in self.only)
         )
 
     def names(self, anatomy: str | None, record: int | None) -> bool:
         """Whether a file speaks of, and is among, the anatomies and the records that are chosen."""
-        return (not self.anatomies or anatomy in {item.value for item in self.anatomies}) and (
-            not self.records or record in self.records
-        )
+        return (not self.anatomies or anatomy in self.anatomies) and (not self.records or record in self.records)
 
     def holds_specimen(self, number: int) -> bool:
         return not self.specimens or number in self.specimens
@@ -67,15 +63,18 @@ class UltrabonesSelection:
 
 
 class _Finding:
-    """Takes the files of a selection, and remembers which anatomies and records each specimen has."""
+    """Takes the files of a selection, and remembers which specimens, anatomies and records there are."""
 
     def __init__(self, selection: UltrabonesSelection) -> None:
         self.selection = selection
+        self.specimens: set[int] = set()
         self.seen: set[tuple[int, str | None, int | None]] = set()
 
     def take(self, entry: RemoteFile, member: Member | None) -> Iterator[Wanted]:
         """The file wanted of an entry or, of an archive, of its member: one or none."""
         named = read_name(member.name, entry.name) if member else read_name(entry.name)
+        if named:
+            self.specimens.add(named.specimen)
         if named and self.selection.holds_specimen(named.specimen):
             self.seen.add((named.specimen, named.anatomy, named.record))
             if self.selection.holds(named):
@@ -159,6 +158,37 @@ def download_ultrabones(
     return carry_out([(source, wanted)], request)
 
 
+def download_ultrabones_hip(
+    root: Path,
+    selection: UltrabonesSelection,
+    licence_accepted: bool,
+    revision: str = "main",
+    options: TransferOptions | None = None,
+    dry_run: bool = False,
+    progress: Progress = SILENT,
+) -> Downloaded | Planned:
+    """Make ``root`` hold the selected part of UltraBonesHip, one archive; otherwise as :func:`download_ultrabones`.
+
+    Raises:
+        UsageError: the licence, CC BY-NC 4.0, was not accepted, or the selection asks for what there is not.
+        DataError: the Hub cannot be reached or refuses access.
+        MedcliError: the disk is too small, or another download writes to ``root``.
+    """
+    check_hip_download(root, licence_accepted, dry_run)
+    about = replace(publication.ABOUT_HIP, licence_accepted=True)
+    request = DownloadRequest(root, about, options or TransferOptions(), dry_run, progress)
+    finding = _Finding(selection)
+    with unreachable("check --revision"):
+        source = Counted(HubRepository(publication.HUB_HIP_DATASET, "dataset", revision, request.client()))
+        wanted = merge_doubles(Archives(source, request).wanted(source.list(), finding.take))
+    absent = sorted(set(selection.specimens) - finding.specimens)
+    if absent and finding.specimens:
+        there = " ".join(map(str, sorted(finding.specimens)))
+        raise UsageError(f"{source.address} has no specimen {', '.join(map(str, absent))}", f"there are {there}")
+    _refuse_nothing(wanted, source)
+    return carry_out([(source, wanted)], request)
+
+
 def _of_azure(
     connection: Connection, origin: UltrabonesOrigin, finding: _Finding, request: DownloadRequest
 ) -> tuple[RemoteSource, list[Wanted]]:
@@ -221,5 +251,9 @@ def _check_found(wanted: Sequence[Wanted], selection: UltrabonesSelection, sourc
         raise UsageError(
             f"{source.address} has nothing of specimen {numbers} that matches", "see --dry-run without --specimens"
         )
+    _refuse_nothing(wanted, source)
+
+
+def _refuse_nothing(wanted: Sequence[Wanted], source: RemoteSource) -> None:
     if not wanted:
         raise UsageError(f"{source.address} has no file that matches", "see --dry-run without a selection")

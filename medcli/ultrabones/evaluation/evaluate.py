@@ -248,19 +248,9 @@ def _write(
         write_text(out / f"frames_{name}.csv", frame_table(frames, scores[name]).to_csv(index=False))
     for name in ("curves_paper.png", "curves_strict.png", "examples.png", "examples/examples.json"):
         (out / name).unlink(missing_ok=True)  # of an earlier evaluation in this folder
-    if settings.figures:
-        _draw(out, frames, source, scores, results, settings)
-
-
-def _draw(
-    out: Path,
-    frames: pd.DataFrame,
-    source: PredictionSource,
-    scores: dict[str, list[FrameScore | None]],
-    results: dict[str, SegmentationResult],
-    settings: EvaluationSettings,
-) -> None:
-    """Last, since matplotlib takes as long to import as some evaluations do."""
+    if not settings.figures:
+        return
+    # Last, since matplotlib takes as long to import as some evaluations do.
     from medcli.ultrabones.evaluation.figures import draw_curves, draw_segmentation_examples, write_examples
 
     for name, result in results.items():

@@ -22,6 +22,7 @@ from medcli.ultrabones.dataset.publication import about_records
 from medcli.ultrabones.dataset.records import (
     INITIAL,
     OPTIMIZED,
+    Poses,
     Sweep,
     contradicting_timestamps,
     find_sweeps,
@@ -33,7 +34,7 @@ from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.labelling.label_origin import STAMP
 from medcli.ultrabones.labelling.label_record import (
     FrameLabel,
-    folders_of,
+    RecordLabelling,
     label_overlay_path,
     label_sweep,
     refuse_other_labels,
@@ -211,19 +212,22 @@ def _label_record(
     refinement, rules = None, rules_of(settings.kind, settings.visible_rule)
     if settings.refine:
         if not settings.overwrite:
-            refuse_unrefined(sweep, folders_of(rules))
+            refuse_unrefined(sweep, rules)
         refuse_unless_near(sweep, read_poses(sweep, INITIAL), surfaces)
         refinement = refine_sweep(
             sweep, surfaces, settings.refine_settings, workers, settings.overwrite, progress, settings.way
         )
     poses = read_poses(sweep, OPTIMIZED if settings.refine else settings.poses)
-    visible = visible_rule(settings.visible_rule)
-    drawn, replaced = settings.overlay, settings.overwrite
-    labels = label_sweep(sweep, poses, surfaces, rules, drawn, replaced, workers, progress, visible)
+    labels = label_sweep(_labelling(sweep, poses, surfaces, settings), workers, progress)
     failures = list(dict.fromkeys(label.failure for label in labels if label.failure))
     if refinement is not None:
         failures = list(dict.fromkeys([*refinement.failures, *failures]))
     return replace(_summary(sweep, poses.kind, surfaces, labels, refinement), contradicting=contradicting), failures
+
+
+def _labelling(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], settings: LabelSettings) -> RecordLabelling:
+    rules, visible = rules_of(settings.kind, settings.visible_rule), visible_rule(settings.visible_rule)
+    return RecordLabelling(sweep, poses, surfaces, rules, visible, settings.overlay, settings.overwrite)
 
 
 def _warn_of_contradictions(sweep: Sweep) -> int:
@@ -252,12 +256,11 @@ def _require_writable(folder: Path) -> None:
 
 def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) -> LabelledRecord:
     """What a run would do, refused where the run would be."""
-    folders = folders_of(rules_of(settings.kind))
+    rules = rules_of(settings.kind)
     poses, refinement = read_poses(sweep, INITIAL if settings.refine else settings.poses), None
     if settings.refine and not settings.overwrite:
-        refuse_unrefined(sweep, folders)
+        refuse_unrefined(sweep, rules)
     refuse_unless_near(sweep, poses, surfaces)
-    written = folders_of(rules_of(settings.kind), settings.overlay)
     known = True
     if settings.refine:
         plan = plan_refinement(sweep, surfaces, settings.refine_settings, settings.overwrite, settings.way)
@@ -265,9 +268,9 @@ def _plan(sweep: Sweep, surfaces: Sequence[Surface], settings: LabelSettings) ->
         known = refinement.computed == 0 and has_optimized_poses(sweep.folder)
         poses = read_poses(sweep, OPTIMIZED) if known else poses
     if known and not settings.overwrite:  # else the poses are known only after they are refined
-        refuse_other_labels(sweep, poses, surfaces, written, visible_rule(settings.visible_rule))
+        refuse_other_labels(_labelling(sweep, poses, surfaces, settings))
     tracked = [ts for ts, row in zip(sweep.timestamps, sweep.rows, strict=True) if row >= 0]
-    paths = [sweep.folder / folder / mask_name(ts, folder) for folder in folders for ts in tracked]
+    paths = [sweep.folder / rule.folder / mask_name(ts, rule.folder) for rule in rules for ts in tracked]
     overlays = [label_overlay_path(sweep, ts) for ts in tracked] if settings.overlay else []
     present = 0 if settings.overwrite else sum(path.exists() for path in paths)
     drawn = 0 if settings.overwrite else sum(path.exists() for path in overlays)

@@ -36,7 +36,7 @@ from medcli.ultrabones.labelling.label_origin import (
     stamp_of_probe,
     write_stamps,
 )
-from medcli.ultrabones.labelling.label_rules import FIRST_RUN, LabelRule, visible_rule
+from medcli.ultrabones.labelling.label_rules import FIRST_RUN, LabelRule
 from medcli.ultrabones.labelling.mesh_section import BAND_MM, full_label
 
 OVERLAY_FOLDER = "Overlays"
@@ -65,23 +65,34 @@ class FrameLabel:
     failure: str = ""
 
 
-def label_sweep(
-    sweep: Sweep,
-    poses: Poses,
-    surfaces: Sequence[Surface],
-    rules: Sequence[LabelRule],
-    overlay: bool = False,
-    overwrite: bool = False,
-    workers: int = 1,
-    progress: Progress = SILENT,
-    visible: LabelRule | None = None,
-) -> list[FrameLabel]:
-    """Label the tracked frames of a sweep.
+@dataclass(frozen=True)
+class RecordLabelling:
+    """How a record is labelled.
 
-    Args:
+    Attributes:
+        sweep, poses, surfaces: its frames, the poses of these, and the bones.
         rules: which labels.
+        visible: which rule says what is seen.
         overlay: also draw each label over its frame, in ``Overlays``.
-        visible: which rule says what is seen; None: the default.
+        overwrite: replace files that are there.
+    """
+
+    sweep: Sweep
+    poses: Poses
+    surfaces: Sequence[Surface]
+    rules: Sequence[LabelRule]
+    visible: LabelRule
+    overlay: bool
+    overwrite: bool
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders in the record that labels, and overlays, are written to."""
+        return (*(rule.folder for rule in self.rules), *([OVERLAY_FOLDER] if self.overlay else []))
+
+
+def label_sweep(how: RecordLabelling, workers: int = 1, progress: Progress = SILENT) -> list[FrameLabel]:
+    """Label the tracked frames of a sweep.
 
     Returns:
         one result a tracked frame, in order.
@@ -89,17 +100,16 @@ def label_sweep(
     Raises:
         DataError: no frame comes near a mesh, or labels made with other settings are there and ``overwrite`` is off.
     """
+    sweep = how.sweep
     frames = [frame for frame in range(len(sweep.timestamps)) if sweep.rows[frame] >= 0]
-    refuse_unless_near(sweep, poses, surfaces)
-    written = folders_of(rules, overlay)
-    visible = visible or visible_rule()
-    with _stamped(sweep, poses, surfaces, written, overwrite, visible):
-        for name in written:
+    refuse_unless_near(sweep, how.poses, how.surfaces)
+    with _stamped(how):
+        for name in how.folders:
             make_output_folder(sweep.folder / name)
 
         def label(frame: int) -> FrameLabel:
             try:
-                return _label_frame(sweep, poses, frame, surfaces, rules, overlay, overwrite, visible)
+                return _label_frame(how, frame)
             except DataError as error:
                 return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}")
 
@@ -111,26 +121,32 @@ def label_sweep(
     return results
 
 
-def folders_of(rules: Sequence[LabelRule], overlay: bool = False) -> tuple[str, ...]:
-    """Names of the folders in each record that labels, and overlays, are written to."""
-    return (*(rule.folder for rule in rules), *([OVERLAY_FOLDER] if overlay else []))
-
-
-def refuse_unrefined(sweep: Sweep, folders: Sequence[str]) -> None:
+def refuse_unrefined(sweep: Sweep, rules: Sequence[LabelRule]) -> None:
     """Raise :class:`DataError` when labels of unrefined poses are there, before minutes of refining end with that."""
     stamps = read_stamps(sweep.folder / STAMP)
-    for name in folders:
+    for name in (rule.folder for rule in rules):
         if _holds_labels(sweep, name) and stamps.get(name, {}).get("poses") == INITIAL:
             changed = differences(stamps[name], {"poses": OPTIMIZED})
             reject_other_options(sweep.folder / name, changed, _REMEDY, DataError)
 
 
-def refuse_other_labels(
-    sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], visible: LabelRule | None = None
-) -> None:
-    """Raise :class:`DataError` when a folder holds files that :func:`label_sweep` made from something else."""
-    wanted = _stamps_of(sweep, poses, surfaces, folders, visible or visible_rule())
-    _refuse_other_labels(sweep, read_stamps(sweep.folder / STAMP), wanted, overwrite=False)
+def refuse_other_labels(how: RecordLabelling, stamps: Mapping[str, Mapping[str, object]] | None = None) -> list[str]:
+    """The folders that get a stamp; ``stamps`` are those of the record, which are read where they are not given.
+
+    Raises:
+        DataError: a folder holds files that :func:`label_sweep` made from something else, and is not overwritten.
+    """
+    stamps = read_stamps(how.sweep.folder / STAMP) if stamps is None else stamps
+    ours, wanted = [], _stamps_of(how)
+    for name in how.folders:
+        present, stamp = not how.overwrite and _holds_labels(how.sweep, name), stamps.get(name)
+        if present and stamp is None:
+            logger.warning("%s: files of another origin are kept (--overwrite replaces them)", how.sweep.folder / name)
+            continue
+        if present and stamp and stamp["fingerprint"] != wanted[name]["fingerprint"]:
+            reject_other_options(how.sweep.folder / name, _changes(stamp, wanted[name]), _REMEDY, DataError)
+        ours.append(name)
+    return ours
 
 
 def refuse_unless_near(sweep: Sweep, poses: Poses, surfaces: Sequence[Surface]) -> None:
@@ -177,35 +193,27 @@ def _check_frame(sweep: Sweep, poses: Poses, frame: int) -> tuple[int, int]:
     return shape
 
 
-def _label_frame(
-    sweep: Sweep,
-    poses: Poses,
-    frame: int,
-    surfaces: Sequence[Surface],
-    rules: Sequence[LabelRule],
-    overlay: bool,
-    overwrite: bool,
-    visible: LabelRule,
-) -> FrameLabel:
+def _label_frame(how: RecordLabelling, frame: int) -> FrameLabel:
+    sweep, poses, visible = how.sweep, how.poses, how.visible
     shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
-    full, pixels = full_label(surfaces, poses.pose[frame], spacing, shape, probe=sweep.probe)
-    image = read_grey(sweep.images[frame]) if overlay or visible.in_image else None
-    labels = {rule.folder: rule.compute(full) for rule in {*rules, visible}}
+    full, pixels = full_label(how.surfaces, poses.pose[frame], spacing, shape, probe=sweep.probe)
+    image = read_grey(sweep.images[frame]) if how.overlay or visible.in_image else None
+    labels = {rule.folder: rule.compute(full) for rule in {*how.rules, visible}}
     if visible.in_image and image is not None:
         labels[visible.folder] = visible.in_image(labels[visible.folder], image, spacing)
     seen = labels[visible.folder]
     result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
-    for folder in folders_of(rules):
+    for folder in (rule.folder for rule in how.rules):
         path = sweep.folder / folder / mask_name(sweep.timestamps[frame], folder)
-        if path.exists() and not overwrite:
+        if path.exists() and not how.overwrite:
             result = replace(result, present=result.present + 1)
         else:
             write_image(path, labels[folder])
             result = replace(result, written=result.written + 1)
-    if overlay and image is not None:
+    if how.overlay and image is not None:
         path = label_overlay_path(sweep, sweep.timestamps[frame])
-        if overwrite or not path.exists():
+        if how.overwrite or not path.exists():
             write_image(path, draw_overlay(image, full, seen), quality=90)
             result = replace(result, written=result.written + 1)
     return result
@@ -227,65 +235,37 @@ def label_fingerprint(poses: Poses, surfaces: Sequence[Surface], probe: Probe = 
     return fingerprint(f"{digest(surfaces)} {BAND_MM}", *numbers, *stamp_of_probe(probe).values())
 
 
-def _stamps_of(
-    sweep: Sweep, poses: Poses, surfaces: Sequence[Surface], folders: Sequence[str], visible: LabelRule
-) -> dict[str, dict[str, object]]:
+def _stamps_of(how: RecordLabelling) -> dict[str, dict[str, object]]:
     """What each folder's files are made from; the rule of what is seen only where it matters and is not the default."""
-    known = label_fingerprint(poses, surfaces, sweep.probe)
+    visible, known = how.visible, label_fingerprint(how.poses, how.surfaces, how.sweep.probe)
     stamp: dict[str, object] = {
-        **stamp_of_probe(sweep.probe),
-        "poses": poses.kind,
-        "meshes": [surface.name for surface in surfaces],
-        "pose_digest": pose_digest(poses),
+        **stamp_of_probe(how.sweep.probe),
+        "poses": how.poses.kind,
+        "meshes": [surface.name for surface in how.surfaces],
+        "pose_digest": pose_digest(how.poses),
         "fingerprint": known,
     }
     of_rule = {"visible_rule": visible.name, "fingerprint": fingerprint(f"{known} {visible.name}")}
     shows_seen = (visible.folder, OVERLAY_FOLDER)
-    return {name: stamp | (of_rule if visible.name and name in shows_seen else {}) for name in folders}
+    names = (*how.folders, OVERLAY_FOLDER)
+    return {name: stamp | (of_rule if visible.name and name in shows_seen else {}) for name in names}
 
 
 @contextmanager
-def _stamped(
-    sweep: Sweep,
-    poses: Poses,
-    surfaces: Sequence[Surface],
-    folders: Sequence[str],
-    overwrite: bool,
-    visible: LabelRule,
-) -> Iterator[None]:
+def _stamped(how: RecordLabelling) -> Iterator[None]:
     """Say in the record's folder what its labels are made from, and meanwhile that old ones are being replaced."""
-    path = sweep.folder / STAMP
-    stamps, wanted = read_stamps(path), _stamps_of(sweep, poses, surfaces, (*folders, OVERLAY_FOLDER), visible)
-    ours = _refuse_other_labels(sweep, stamps, {name: wanted[name] for name in folders}, overwrite)
+    sweep, path = how.sweep, how.sweep.folder / STAMP
+    stamps, wanted = read_stamps(path), _stamps_of(how)
+    ours = refuse_other_labels(how, stamps)
     for name in ours:
-        replaced = overwrite and _holds_labels(sweep, name)
+        replaced = how.overwrite and _holds_labels(sweep, name)
         stamps[name] = wanted[name] | ({"fingerprint": UNFINISHED} if replaced else {})
     stale = stamps.get(OVERLAY_FOLDER, {}).get("fingerprint") != wanted[OVERLAY_FOLDER]["fingerprint"]
-    if stale and OVERLAY_FOLDER not in folders and _holds_labels(sweep, OVERLAY_FOLDER):
+    if stale and OVERLAY_FOLDER not in how.folders and _holds_labels(sweep, OVERLAY_FOLDER):
         logger.warning("%s shows other labels (--overlay --overwrite draws it again)", sweep.folder / OVERLAY_FOLDER)
     write_stamps(path, stamps)
     yield
     write_stamps(path, stamps | {name: wanted[name] for name in ours})
-
-
-def _refuse_other_labels(
-    sweep: Sweep,
-    stamps: Mapping[str, Mapping[str, object]],
-    wanted: Mapping[str, Mapping[str, object]],
-    overwrite: bool,
-) -> list[str]:
-    """The folders that get a stamp; raises :class:`DataError` for one with files made from something else."""
-    ours = []
-    for name in wanted:
-        present = _holds_labels(sweep, name)
-        stamp = stamps.get(name)
-        if present and not overwrite and stamp is None:
-            logger.warning("%s: files of another origin are kept (--overwrite replaces them)", sweep.folder / name)
-            continue
-        if present and not overwrite and stamp and stamp["fingerprint"] != wanted[name]["fingerprint"]:
-            reject_other_options(sweep.folder / name, _changes(stamp, wanted[name]), _REMEDY, DataError)
-        ours.append(name)
-    return ours
 
 
 def _changes(stamp: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:

@@ -49,7 +49,8 @@ def partial_label(section: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     from medcli.ultrabones.labelling.mesh_section import first_runs
 
-    return first_runs(section)
+    seen: NDArray[np.uint8] = first_runs(section)
+    return seen
 
 
 LABEL_RULES: dict[str, LabelRule] = {

@@ -43,13 +43,9 @@ def full_label(
     return image, np.array(added, dtype=np.int64)
 
 
-def first_runs(full: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Each column's first run of label pixels, from row 0 on; (rows, columns) like the label."""
-    return np.asarray(_first_runs(full))
-
-
 @njit()
-def _first_runs(full):
+def first_runs(full):
+    """Each column's first run of label pixels, from row 0 on; (rows, columns) like the label."""
     rows, columns = full.shape
     partial = np.zeros_like(full)
     state = np.zeros(columns, np.uint8)  # 0: above the run, 1: in it, 2: below

@@ -73,13 +73,10 @@ class FrameReader:
 def _read_now(read: Callable[[], Grey]) -> Callable[[], Grey]:
     """What gives the frame that ``read`` gives now, or raises what it raises: a movie goes on to its next frame."""
     try:
-        return partial(_same, read())
+        grey = read()
     except DataError as error:
         return partial(_refuse, error)
-
-
-def _same(grey: Grey) -> Grey:
-    return grey
+    return lambda: grey
 
 
 def _refuse(error: DataError) -> Grey:

@@ -31,13 +31,11 @@ class InputSource:
         path: the file.
         folder: where its masks go.
         stem: what the masks' names begin with.
-        of_dataset: the file is a frame of a record of the dataset.
     """
 
     path: Path
     folder: Path
     stem: str
-    of_dataset: bool = False
 
     @property
     def kind(self) -> str:
@@ -149,10 +147,10 @@ def _folder(path: Path, out: Path | None) -> Iterator[InputSource]:
 
 def _dataset_source(file: Path, record: Path, out: Path | None) -> InputSource:
     if out is None:
-        return InputSource(file, record / PREDICTED_FOLDER, file.stem, of_dataset=True)
+        return InputSource(file, record / PREDICTED_FOLDER, file.stem)
     specimen = specimen_folder(record)
     within = record.relative_to(specimen.parent) if specimen else Path(record.name)
-    return InputSource(file, out / within / PREDICTED_FOLDER, file.stem, of_dataset=True)
+    return InputSource(file, out / within / PREDICTED_FOLDER, file.stem)
 
 
 def _is_wanted(file: Path) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Progress
-from medcli.training.batches import HostFrames, Transform
+from medcli.training.batches import HostFrames, SplitFrames, Transform
 from medcli.training.decoded_store import file_stamp
 from medcli.training.settings import data_fingerprint
 from medcli.ultrabones.dataset.splits import TrainingFrames, label_column
@@ -27,20 +25,6 @@ def frames_fingerprint(split: TrainingFrames, labels: str) -> str:
         for name, (image, label) in zip(names, files, strict=True)
     ]
     return data_fingerprint(frames, {"training frames": len(split.train), "validation frames": len(split.val)})
-
-
-@dataclass(frozen=True)
-class SplitFrames:
-    """The decoded frames of a split.
-
-    Attributes:
-        train, val: frames at the size of the settings, without those that cannot be read.
-        failures: the frames left out, one line each.
-    """
-
-    train: HostFrames
-    val: HostFrames
-    failures: tuple[str, ...]
 
 
 def open_frames(

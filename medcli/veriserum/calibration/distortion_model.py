@@ -296,9 +296,6 @@ def check_model(name: str) -> None:
         raise UsageError(f"--model '{name}' is not one of {', '.join(DISTORTION_MODELS)}")
 
 
-"""Every model by its name."""
-
-
 def finite_parts(text: str, counts: list[int]) -> list[NDArray[np.float64]]:
     """The numbers of a text, parts separated by semicolons and numbers by commas.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.checking.check_lines import Checklist, count_of, some_of
-from medcli.core.checking.image_kinds import GREY, InspectedImage, check_contents, inspect_image
+from medcli.core.checking.image_kinds import InspectedImage, check_depth, check_opened, inspect_image
 from medcli.core.errors import DataError, quantity
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import transform_points
@@ -110,7 +110,7 @@ def inspect_pair(number: int, paths: Mapping[str, str], starts: StartPoses | Non
         if draw:
             pose = poses[starts.geometry.frame.value]
             is_drawable = found.frames[starts.geometry.frame.value]
-            found.sheet = draw_planes(images, cameras, mesh, [(pose, REFERENCE)] if is_drawable else [])
+            found.sheet = draw_planes(images, cameras, [(mesh, pose, REFERENCE)] if is_drawable else [])
     except DataError as error:
         found.problem = f"id {number}: {error.message}"
     return found
@@ -197,11 +197,7 @@ def _look_at_grey(
 def check_pair_images_of(checks: Checklist, pairs: Sequence[PairFindings]) -> None:
     """Lines for the image files of the sample."""
     images = [image for pair in pairs for image in pair.images.values()]
-    opened = [image for image in images if image.shape]
-    again = "get them again: medcli download veriserum"
-    broken = [image.problem for image in images if image.problem]
-    checks.add("images open", f"{len(opened):,} of {len(images):,}", broken, advice=again)
-    check_contents(checks, opened)
+    opened = check_opened(checks, images, "get them again: medcli download veriserum")
     uneven, other = [], []
     for pair in pairs:
         sizes = {image.size for image in pair.images.values() if image.shape}
@@ -216,12 +212,7 @@ def check_pair_images_of(checks: Checklist, pairs: Sequence[PairFindings]) -> No
         other,
         f"published: {NATIVE_WIDTH} x {NATIVE_HEIGHT}; other sizes are resized before they are corrected",
     )
-    checks.add(
-        "image depth",
-        count_of([image.kind for image in opened]) or "none opened",
-        warn=[f"{image.path}: {image.kind}" for image in opened if image.kind != GREY],
-        advice=f"published: {GREY}; colour is read as luma",
-    )
+    check_depth(checks, opened, "colour is read as luma")
 
 
 def check_pose_frame(checks: Checklist, pairs: Sequence[PairFindings], frame: str) -> None:

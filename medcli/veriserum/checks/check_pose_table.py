@@ -17,10 +17,16 @@ from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES, TableKind
-from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
-from medcli.veriserum.dataset.pose_units import unit_problem
+from medcli.veriserum.dataset.pose_tables import unit_problem
 from medcli.veriserum.dataset.repeated_rows import RepeatedRows
-from medcli.veriserum.dataset.stated_sides import side_conflicts, stated_sides
+from medcli.veriserum.dataset.stated_sides import (
+    RATE_COLUMNS,
+    SIDE_COLUMNS,
+    TIME_COLUMNS,
+    first_of,
+    side_conflicts,
+    stated_sides,
+)
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import RUNS, find_trials
 from medcli.veriserum.geometry.biplane import SourceIntensifier

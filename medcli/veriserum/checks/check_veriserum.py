@@ -7,9 +7,10 @@ from pathlib import Path
 
 from medcli.core.checking.check_lines import SAMPLE, Checklist, DataCheck, draw_sample, some_of
 from medcli.core.checking.duplicate_files import duplicate_files
+from medcli.core.contact_sheet import Tile, write_tile_sheet
 from medcli.core.errors import DataError
-from medcli.core.files import make_output_folder, usable_cores
-from medcli.core.image_io import use_single_threaded_codecs, write_image
+from medcli.core.files import usable_cores
+from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
 from medcli.veriserum.checks.check_pairs import PairFindings, check_pair_images_of, check_pose_frame, inspect_pair
@@ -21,6 +22,7 @@ from medcli.veriserum.checks.check_pose_table import (
     check_tables,
 )
 from medcli.veriserum.dataset.contents_check import no_native_image
+from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSES, SOURCES, Images, locate
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
@@ -71,7 +73,8 @@ def check_veriserum(
     check_pair_images_of(checks, pairs)
     check_pose_frame(checks, pairs, sources.frame.value)
     if figure:
-        _write_sheet(figure, pairs)
+        sides = ((pair.id, plane, image) for pair in pairs for plane, image in zip(PLANES, pair.sheet, strict=False))
+        write_tile_sheet(figure, [Tile.of(image, f"{plane} {number:06d}") for number, plane, image in sides])
     return _result(sources, checks, seed, len(images), len(pairs), figure)
 
 
@@ -109,18 +112,3 @@ def _check_duplicates(checks: Checklist, images: Images, workers: int, progress:
         warn=[" = ".join(group) for group in groups],
         advice="one image under two ids or planes: which pose is its own?",
     )
-
-
-def _write_sheet(figure: Path, pairs: Sequence[PairFindings]) -> None:
-    import cv2
-    import numpy as np
-
-    from medcli.core.contact_sheet import TILE_WIDTH, Tile, tile_sheet
-
-    tiles = []
-    for pair in pairs:
-        for plane, image in zip(("bs", "fs"), pair.sheet, strict=False):
-            small = np.asarray(cv2.resize(image, (TILE_WIDTH, TILE_WIDTH), interpolation=cv2.INTER_AREA), np.uint8)
-            tiles.append(Tile(small, f"{plane} {pair.id:06d}"))
-    if tiles:
-        write_image(make_output_folder(figure.parent) / figure.name, tile_sheet(tiles))

@@ -1,9 +1,11 @@
-"""Conversion of table poses to matrices and back, and further pose tables (predictions, references)."""
+"""Poses of tables: what they can be, their matrices, and further tables of them (predictions, references)."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from medcli.core.errors import DataError, quantity
+from medcli.core.files import write_text
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
+from medcli.core.tables import read_frame
 from medcli.veriserum.dataset import folder_index
-from medcli.veriserum.dataset.pose_units import unit_problem
 from medcli.veriserum.dataset.study import VeriserumStudy
 
+Key = TypeVar("Key")
 _LOG = logging.getLogger(__name__)
 _BOUNDS = pose_bounds(folder_index.POSE_COLUMNS)
 MANUAL = "manual"
@@ -33,6 +37,13 @@ PUBLISHED_COLUMNS = (
     *folder_index.POSE_COLUMNS,
 )
 """Columns of the published pose table, in their order."""
+ID_COLUMNS = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
+"""Those of them that say of what, and with which calibrations, a pose is; results copy them."""
+_LEAST_POSES = 3
+_RADIANS = (0.2, np.pi + 0.01)
+"""The largest angle of a table in radians; in degrees, no knee would ever be turned by more than three."""
+_METRES = (0.01, 2.5)
+"""The largest coordinate of a table in metres; the published poses are about 380 mm from the planes' origin."""
 
 
 def with_plausible_poses(poses: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -55,6 +66,24 @@ def with_plausible_poses(poses: pd.DataFrame, what: str) -> pd.DataFrame:
             *(what, quantity(int((~good).sum()), "pose is", "poses are"), first, pose_problem(poses.loc[[first]])),
         )
     return pd.DataFrame(poses[good])
+
+
+def unit_problem(numbers: NDArray[np.float64]) -> str:
+    """Why poses (N, 6), tx ty tz in mm and rz rx ry in degrees, look like other units; empty: they do not.
+
+    Every number of such a table is within its bounds, so it is recognised by all of them together. Rows that are not
+    finite are not looked at; of fewer than three nothing is said.
+    """
+    numbers = numbers[np.isfinite(numbers).all(axis=1)]
+    if len(numbers) < _LEAST_POSES:
+        return ""
+    position, angle = (float(np.abs(part).max()) for part in (numbers[:, :3], numbers[:, 3:]))
+    found = []
+    if _METRES[0] <= position <= _METRES[1]:
+        found.append(f"positions within {position:.3g} look like metres: tx ty tz must be in mm, multiply by 1000")
+    if _RADIANS[0] <= angle <= _RADIANS[1]:
+        found.append(f"angles within {angle:.3g} look like radians: rz rx ry must be degrees, multiply by 57.2958")
+    return "; ".join(found)
 
 
 def pose_problem(row: pd.DataFrame) -> str:
@@ -115,3 +144,34 @@ def read_reference(study: VeriserumStudy, wanted: str) -> tuple[pd.DataFrame, st
         f"{path.name}",
         "name the file with --reference FILE",
     )
+
+
+def read_result_rows(
+    out: Path,
+    what: str,
+    title: str,
+    needed: Sequence[str],
+    columns: Sequence[str],
+    key: Callable[[Mapping[str, str]], Key],
+) -> dict[Key, dict[str, Any]]:
+    """The rows of the results so far, their cells as text, so that writing them again changes no digit; by ``key``.
+
+    Raises:
+        DataError: the file has no results of this kind.
+    """
+    if not out.exists():
+        return {}
+    try:
+        table = read_frame(out, title, needed, columns, dtype=str, keep_default_na=False)
+        rows = [{str(name): cell for name, cell in row.items()} for row in table.to_dict("records")]
+        return {key(row): row for row in rows}
+    except (DataError, ValueError) as error:
+        raise DataError(
+            f"{out} contains no {what}: {error}", "choose another --out, or replace it with --overwrite"
+        ) from error
+
+
+def write_result_rows(out: Path, rows: Mapping[Any, Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Replace the file by these rows, in the order of their keys."""
+    table = pd.DataFrame([rows[key] for key in sorted(rows)], columns=list(columns))
+    write_text(out, table.to_csv(index=False, lineterminator="\n"))

@@ -1,20 +1,29 @@
-"""What a pose table says of the side of each knee, and where it says two things."""
+"""What a pose table says beyond the published columns: rate, times, and the side of each knee, which may be two."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcli.core.json_text import read_object
-from medcli.veriserum.dataset.frame_times import SIDE_COLUMNS, first_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+RATE_COLUMNS = ("frame_rate", "framerate", "fps", "frequency_hz")
+TIME_COLUMNS = {"time_s": 1.0, "time_ms": 1e3, "timestamp_ms": 1e3, "acquisition_time_s": 1.0}
+"""Name of a column of times, and its units in a second."""
+SIDE_COLUMNS = ("side", "laterality", "leg", "knee_side")
 AXES_FILE = "axes.json"
 """Written by ``medcli kinematics axes``, by default into the current folder; its implants may state a side."""
 _SIDES = {"r": "right", "l": "left"}
+
+
+def first_of(names: Iterable[str], columns: Iterable[str]) -> str | None:
+    """The first name that is among the columns."""
+    there = set(columns)
+    return next((name for name in names if name in there), None)
 
 
 def stated_sides(poses: pd.DataFrame) -> pd.Series:

@@ -207,12 +207,9 @@ class Camera:
         """The source in the world, (3,)."""
         return np.asarray((self.plane.to_world @ np.array([*self.principal_point_mm, self.distance_mm, 1.0]))[:3])
 
+    @cached_property
     def matrix(self) -> NDArray[np.float64]:
         """(3, 4): world points in millimetres to (h w, v w, w); w is the depth from the source along the normal."""
-        return self._matrix
-
-    @cached_property
-    def _matrix(self) -> NDArray[np.float64]:
         right, up = self.principal_point_mm
         far = self.distance_mm
         # In the plane's coordinates (h, v, n): w = far - n, and h_detector = right + (h - right) far / w.
@@ -229,12 +226,11 @@ class Camera:
         """(3, 4): world points in millimetres to (column w, row w, w) on ``grid``."""
         scale = 1 / grid.pixel_mm
         to_pixels = np.array([[scale, 0, -grid.left_mm * scale], [0, -scale, grid.top_mm * scale], [0, 0, 1]])
-        return to_pixels @ self.matrix()
+        return to_pixels @ self.matrix
 
     def project(self, points_mm: ArrayLike) -> NDArray[np.float64]:
         """World points (N, 3) to the detector, (N, 2), right and up in millimetres from the plane's centre."""
-        matrix = self.matrix()
-        projected = np.asarray(points_mm, dtype=np.float64) @ matrix[:, :3].T + matrix[:, 3]
+        projected = np.asarray(points_mm, dtype=np.float64) @ self.matrix[:, :3].T + self.matrix[:, 3]
         return projected[:, :2] / projected[:, 2:]
 
     def path_length(self, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGrid) -> NDArray[np.float32]:

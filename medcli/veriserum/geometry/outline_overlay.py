@@ -32,27 +32,27 @@ def outline(camera: Camera, mesh: Mesh, pose: NDArray[np.float64], grid: ImageGr
 def draw_planes(
     images: Mapping[str, NDArray[Any]],
     cameras: DualPlane,
-    mesh: Mesh,
-    poses: Sequence[tuple[NDArray[np.float64], Colour]],
+    outlines: Sequence[tuple[Mesh, NDArray[np.float64], Colour]],
+    size: int | None = None,
 ) -> list[NDArray[np.uint8]]:
     """The image of each plane with outlines drawn on it.
 
     Args:
         images: plane ("bs", "fs") -> calibrated image (S, S), 8 bits.
         cameras: of the recording.
-        mesh: the implant, millimetres.
-        poses: (4, 4) implant to world, and a colour (red, green, blue); later ones are drawn on top.
+        outlines: implant in millimetres, pose (4, 4) implant to world, and a colour; later ones are drawn on top.
+        size: pixels along each side of the result; None: those of the image, 640 at least.
 
     Returns:
-        (S, S, 3) uint8, RGB, of each plane in the order of ``images``; S is at least 640.
+        (size, size, 3) uint8, RGB, of each plane in the order of ``images``.
     """
     sides = []
     for plane, image in images.items():
-        size = max(_LEAST_SIZE, image.shape[0])
-        grey = np.asarray(image, np.uint8)
-        if grey.shape[0] != size:
-            grey = np.asarray(cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
-        grid = ImageGrid.calibrated(size)
-        rims = ((outline(cameras.camera(plane), mesh, pose, grid), colour) for pose, colour in poses)
+        side, grey = size or max(_LEAST_SIZE, image.shape[0]), np.asarray(image, np.uint8)
+        if grey.shape[0] != side:
+            resampling = cv2.INTER_AREA if grey.shape[0] > side else cv2.INTER_CUBIC
+            grey = np.asarray(cv2.resize(grey, (side, side), interpolation=resampling), np.uint8)
+        camera, grid = cameras.camera(plane), ImageGrid.calibrated(side)
+        rims = ((outline(camera, mesh, pose, grid), colour) for mesh, pose, colour in outlines)
         sides.append(overlay_masks(grey, *rims))
     return sides

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, spaced
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.veriserum.dataset.anatomies import KIND_OF
@@ -93,10 +93,6 @@ def known_axes(
 def _source(axes: Mapping[int, ImplantAxes], given: Mapping[int, ImplantAxes], file: Path | None) -> str:
     own = [anatomy for anatomy in axes if anatomy in given]
     rest = [anatomy for anatomy in axes if anatomy not in given]
-    parts = [f"{file} (anatomies {_listed(own)})"] if own else []
-    parts += [f"{GUESSED} (anatomies {_listed(rest)}), not confirmed by a person"] if rest else []
+    parts = [f"{file} (anatomies {spaced(own)})"] if own else []
+    parts += [f"{GUESSED} (anatomies {spaced(rest)}), not confirmed by a person"] if rest else []
     return "; ".join(parts) or "none"
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    return " ".join(map(str, numbers))

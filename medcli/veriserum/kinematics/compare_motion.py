@@ -17,7 +17,7 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
-from medcli.veriserum.kinematics.agreement import Agreement, agreement_of
+from medcli.veriserum.kinematics.agreement import Agreement, agreement_of, draw_agreement
 from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
 from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_motion, without_time
 from medcli.veriserum.kinematics.low_points import CONDYLES
@@ -92,8 +92,6 @@ def compare_motion(
     Raises:
         DataError: no frame has motion in both, or as :func:`medcli.veriserum.kinematics.kinematics.compute_motion`.
     """
-    from medcli.veriserum.kinematics.agreement_figure import draw_agreement
-
     settings = settings or KinematicsSettings()
     started = time.perf_counter()
     make_output_folder(out)

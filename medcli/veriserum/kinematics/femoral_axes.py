@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.veriserum.kinematics.implant_axes import ImplantAxes, MeshStamp
-from medcli.veriserum.kinematics.surface_samples import SurfaceSamples, SymmetryPlane, best_symmetry_plane
+from medcli.veriserum.kinematics.surface_samples import (
+    SurfaceSamples,
+    SymmetryPlane,
+    best_symmetry_plane,
+    perpendicular,
+)
 
 Array = NDArray[np.float64]
 _SHALLOW = 0.15
@@ -46,7 +51,7 @@ def guess_femoral_axes(mesh: Mesh) -> ImplantAxes:
     """
     samples = SurfaceSamples.of(mesh)
     plane = best_symmetry_plane(samples)
-    basis = _basis(plane.normal)
+    basis = np.stack(perpendicular(plane.normal))
     side = _seen_from_the_side(samples, plane, basis)
     opening = _opening(side.points)
     proximal = _distal_cut(side, opening)
@@ -65,13 +70,6 @@ def guess_femoral_axes(mesh: Mesh) -> ImplantAxes:
     return ImplantAxes.from_matrix(
         "femur", matrix, how, mesh=MeshStamp.of(mesh), remarks=tuple(remarks), radius_mm=round(radius, 3)
     )
-
-
-def _basis(normal: Array) -> Array:
-    """(2, 3): two directions in the plane."""
-    one = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
-    one /= np.linalg.norm(one)
-    return np.stack([one, np.cross(normal, one)])
 
 
 def _seen_from_the_side(samples: SurfaceSamples, plane: SymmetryPlane, basis: Array) -> _Sagittal:

@@ -23,8 +23,6 @@ UNDEFINED_WITHIN_DEG = 5.0
 would be more than a degree in flexion and rotation (1 / cos 85 degrees is 11.5)."""
 BAND = 1.96
 """Half width of a band in standard errors: 95 % of a normal distribution."""
-FLOATING = (0, 2, 4)
-"""Places of the coordinates that depend on the floating axis."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,8 @@ def joint_coordinates(femur: ArrayLike, tibia: ArrayLike, side: ArrayLike) -> Ar
 
     Returns:
         (..., 6) in degrees and mm, in the order of :data:`COORDINATES`; NaN where a pose is NaN. Flexion is within -180
-        and 180 degrees. Those of :data:`FLOATING` are NaN within :data:`UNDEFINED_WITHIN_DEG` of 90 degrees of
-        adduction.
+        and 180 degrees. Flexion, rotation and anterior shift depend on the floating axis; they are NaN within
+        :data:`UNDEFINED_WITHIN_DEG` of 90 degrees of adduction.
     """
     femur, tibia = np.asarray(femur, np.float64), np.asarray(tibia, np.float64)
     sign = np.asarray(side, np.float64)[..., None]
@@ -96,34 +94,6 @@ def joint_coordinates(femur: ArrayLike, tibia: ArrayLike, side: ArrayLike) -> Ar
     angles = np.degrees(np.stack([flexion, adduction, rotation], axis=-1))
     shifts = np.stack([_dot(between, lateral), _dot(between, e2), -_dot(between, e3)], axis=-1)
     return np.concatenate([angles, shifts], axis=-1)
-
-
-def axes_from_coordinates(coordinates: ArrayLike, side: ArrayLike) -> Array:
-    """The inverse of :func:`joint_coordinates`: the tibia's axes in those of the femur, (..., 4, 4).
-
-    Args:
-        coordinates: (..., 6) in degrees and mm.
-        side: (...) of :data:`SIDES`.
-    """
-    coordinates = np.asarray(coordinates, np.float64)
-    sign = np.asarray(side, np.float64)
-    flexion, adduction, rotation = np.moveaxis(np.radians(coordinates[..., :3]), -1, 0)
-    zero = np.zeros_like(flexion)
-    e1 = np.stack([sign + zero, zero, zero], axis=-1)  # lateral
-    e2 = np.stack([zero, np.cos(flexion), -np.sin(flexion)], axis=-1)
-    up = np.stack([zero, np.sin(flexion), np.cos(flexion)], axis=-1)
-    cosine, sine = np.cos(adduction)[..., None], np.sin(adduction)[..., None]
-    e3, out = sine * e1 + cosine * up, cosine * e1 - sine * up  # out: lateral, in the plane of the tray
-    matrix = np.zeros((*coordinates.shape[:-1], 4, 4))
-    cosine, sine = np.cos(rotation)[..., None], np.sin(rotation)[..., None]
-    matrix[..., :3, 0] = sign[..., None] * (cosine * out + sine * e2)
-    matrix[..., :3, 1] = cosine * e2 - sine * out
-    matrix[..., :3, 2] = e3
-    # The shifts are projections on axes that are not perpendicular: solve for the vector.
-    rows = np.stack([e1, e2, -e3], axis=-2)
-    matrix[..., :3, 3] = np.linalg.solve(rows, coordinates[..., 3:, None])[..., 0]
-    matrix[..., 3, 3] = 1
-    return matrix
 
 
 def unwrap_flexion(flexion_deg: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -230,7 +229,7 @@ def _odd_motion(found: pd.DataFrame) -> list[str]:
     return lines
 
 
-def ranges_of(table: pd.DataFrame, names: Sequence[str] = VALUE_COLUMNS) -> dict[str, tuple[float, float]]:
-    """Least and largest value of columns over the frames that are not missing; NaN where there is none."""
+def ranges_of(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Least and largest of each of :data:`VALUE_COLUMNS` over the frames that are not missing; NaN where none is."""
     usable = table[table["status"] != MISSING]
-    return {name: (float(usable[name].min()), float(usable[name].max())) for name in names}
+    return {name: (float(usable[name].min()), float(usable[name].max())) for name in VALUE_COLUMNS}

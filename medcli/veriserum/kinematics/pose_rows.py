@@ -13,9 +13,8 @@ from medcli.core.errors import DataError, quantity
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, TableKind
-from medcli.veriserum.dataset.frame_times import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of
-from medcli.veriserum.dataset.pose_units import unit_problem
-from medcli.veriserum.dataset.stated_sides import stated_sides
+from medcli.veriserum.dataset.pose_tables import unit_problem
+from medcli.veriserum.dataset.stated_sides import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of, stated_sides
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS
 from medcli.veriserum.kinematics.error_bars import ERROR_COLUMNS

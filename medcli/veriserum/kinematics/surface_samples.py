@@ -95,7 +95,7 @@ def symmetry_plane(
     """
     from scipy.optimize import least_squares
 
-    one, other = _perpendicular(start) if perpendicular_to is None else (np.cross(perpendicular_to, start), None)
+    one, other = perpendicular(start) if perpendicular_to is None else (np.cross(perpendicular_to, start), None)
     middle = samples.points.mean(axis=0)
     step = max(1, len(samples.points) // count)
     points = samples.points[::step] - middle
@@ -126,7 +126,7 @@ def fit_plane_normal(points: Array, near: Array) -> Array:
     return normal * (1.0 if normal @ near >= 0 else -1.0)
 
 
-def _perpendicular(direction: Array) -> tuple[Array, Array]:
+def perpendicular(direction: Array) -> tuple[Array, Array]:
     """Two unit vectors that form a right angle with a direction and each other."""
     one = np.cross(direction, np.eye(3)[np.argmin(np.abs(direction))])
     one /= np.linalg.norm(one)

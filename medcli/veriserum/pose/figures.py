@@ -31,12 +31,10 @@ def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) 
         guess: the same for the mean pose.
         target: a PNG file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys(measure.panel for measure in POSE_MEASURES if measure.panel))
     figure = Figure(figsize=(4.2 * len(panels), 3.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     for axis, label in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for number, measure in enumerate(one for one in POSE_MEASURES if one.panel == label):
             colour = f"C{number}"
@@ -62,8 +60,8 @@ def draw_pose_examples(examples: Sequence[Example], reader: PairReader, target: 
     rows, notes = [], []
     for note, files, mesh, cameras, (reference, estimate) in examples:
         planes = reader.read(files)
-        poses = [(reference, REFERENCE), (estimate, ESTIMATE)]
-        rows.append(draw_planes(dict(zip(PLANES, planes, strict=True)), cameras, mesh, poses))
+        outlines = [(mesh, reference, REFERENCE), (mesh, estimate, ESTIMATE)]
+        rows.append(draw_planes(dict(zip(PLANES, planes, strict=True)), cameras, outlines))
         notes.append(note)
     write_image(
         target, contact_sheet(rows, ["plane bs; blue: reference", "plane fs; orange: estimate"], notes, panel=420)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import cache_folder
 from medcli.core.progress import SILENT, Progress
-from medcli.training.batches import HostFrames, Transform, spread
+from medcli.training.batches import HostFrames, SplitFrames, Transform, spread
 from medcli.training.decoded_store import DecodedStore, RowsOnDemand, file_stamp
 from medcli.training.settings import data_fingerprint
 from medcli.veriserum.calibration.distortion_table import DistortionTable
@@ -129,28 +129,18 @@ def targets_of(poses: pd.DataFrame) -> NDArray[np.float32]:
     return np.concatenate([matrices[:, :3, 3], matrices[:, :2, :3].reshape(-1, 6)], axis=1).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class SplitPairs:
-    """Training and validation data, ready to be batched: planes (N, 2, S, S) uint8 and targets (N, 9) float32.
-
-    With augmentation, the training data have a third part, :func:`medcli.veriserum.pose.augmentation.pair_numbers`.
-    """
-
-    train: HostFrames
-    val: HostFrames
-    failures: tuple[str, ...] = ()
-
-
 def open_pairs(
     settings: PoseSettings,
     pairs: Pairs,
     split: TrialSplit,
     progress: Progress = SILENT,
     transform: Transform | None = None,
-) -> SplitPairs:
+) -> SplitFrames:
     """Open the pairs of a split: from the cache, which decodes missing pairs, or from the images.
 
-    Several processes may call this at once; one decodes and the others wait.
+    A pair has planes (2, S, S) uint8 and targets (9,) float32; with augmentation, the training pairs have a third part,
+    :func:`medcli.veriserum.pose.augmentation.pair_numbers`. Several processes may call this at once; one decodes and
+    the others wait.
 
     Args:
         transform: changes each training pair before the augmentation: planes (2, S, S) uint8, target (9,) float32 (see
@@ -171,7 +161,7 @@ def open_pairs(
             parts.append(pair_numbers(cameras, ids[good], parts[1][:, :3]))
         sides.append(HostFrames(*parts, transform=transform if name == "train" else None))
         failures += failed
-    return SplitPairs(sides[0], sides[1], tuple(failures))
+    return SplitFrames(sides[0], sides[1], tuple(failures))
 
 
 def fingerprint_of(settings: PoseSettings, pairs: Pairs, split: TrialSplit) -> str:

@@ -26,7 +26,7 @@ from medcli.veriserum.dataset.contents_check import check_pair_image
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, Images, parse_name, scan, whole_columns
 from medcli.veriserum.dataset.image_doubles import Doubles
-from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS, pose_numbers
+from medcli.veriserum.dataset.pose_tables import ID_COLUMNS, PUBLISHED_COLUMNS, pose_numbers
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.outline_overlay import ESTIMATE, draw_planes
@@ -36,8 +36,6 @@ from medcli.veriserum.pose.inference import PosePredictor
 from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 
 _LOG = logging.getLogger(__name__)
-_COPIED = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
-"""Columns of the result that are copied from the pose table."""
 _SHEET_PAIRS = 6
 _OVERLAY_SIZE = 512
 
@@ -146,7 +144,7 @@ def _known(study: VeriserumStudy) -> pd.DataFrame:
     except DataError as error:
         _LOG.debug("%s", error.message)
         table = pd.DataFrame()
-    return whole_columns(table, _COPIED)
+    return whole_columns(table, ID_COLUMNS)
 
 
 def _find(
@@ -258,7 +256,7 @@ def _draw(
             try:
                 mesh, both = world.implant(item.id).mesh, world.cameras(item.id)
                 images = dict(zip(PLANES, reader.read(item), strict=True))
-                planes = draw_planes(images, both, mesh, [(poses[i], ESTIMATE)])
+                planes = draw_planes(images, both, [(mesh, poses[i], ESTIMATE)])
             except (DataError, ValueError) as error:
                 failures.append(f"pair {item.id}: no overlay: {getattr(error, 'message', error)}")
                 continue

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.geometry.biplane import DualPlane
-from medcli.veriserum.registration.gradient_matching import Beside, MatchingSettings
+from medcli.veriserum.registration.gradient_matching import Beside, ImplantView
 from medcli.veriserum.registration.pose_search import FoundPose, search_pose
 from medcli.veriserum.registration.start_poses import StartPoses
 
@@ -19,11 +19,7 @@ _LEAST_SIMILARITY = 0.6
 
 
 def other_component(
-    starts: StartPoses,
-    number: int,
-    images: Mapping[str, NDArray[Any]],
-    cameras: DualPlane,
-    settings: MatchingSettings | None = None,
+    starts: StartPoses, number: int, images: Mapping[str, NDArray[Any]], cameras: DualPlane
 ) -> Beside | None:
     """The femoral component in the images of a tibial one, found without a start.
 
@@ -39,7 +35,7 @@ def other_component(
     best: tuple[FoundPose, int] | None = None
     for anatomy in _candidates(starts, number):
         try:
-            found = search_pose(images, cameras, starts.study.surfaces.implant(anatomy).mesh, settings)
+            found = search_pose(ImplantView(images, cameras, starts.study.surfaces.implant(anatomy).mesh))
         except DataError:
             continue
         if best is None or found.refined.after > best[0].refined.after:

@@ -39,22 +39,9 @@ _EDGE_SHARE = 0.3
 _ATTENUATION_STEP = 0.1
 _ATTENUATION_RANGE = (0.02, 2.0)
 _DARK_CORRELATION = 1e-12
-
-
-@dataclass(frozen=True)
-class MatchingSettings:
-    """Settings of a refinement.
-
-    Attributes:
-        levels: from coarse to fine.
-        per_mm: start value of the attenuation of the implant's metal, in 1/mm; it is fitted with the pose, since it
-            depends on alloy, tube voltage and glare.
-        most_evaluations: maximum evaluations of the residuals (without those for derivatives) per level.
-    """
-
-    levels: Sequence[Level] = LEVELS
-    per_mm: float = 0.2
-    most_evaluations: int = 15
+METAL_PER_MM = 0.2
+"""Start value of the attenuation of an implant's metal, in 1/mm; it is fitted with the pose, since it depends on alloy,
+tube voltage and glare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +62,34 @@ class Beside:
         """Share of the beam that passes it, (rows, columns) float32."""
         transmission: Image = cv2.exp(camera.path_length(self.mesh, self.pose, grid) * np.float32(-self.per_mm))
         return transmission
+
+
+@dataclass(frozen=True, eq=False)
+class ImplantView:
+    """An implant in one plane or in both.
+
+    Attributes:
+        images: plane ("bs", "fs") -> calibrated image (S, S), 0 to 255; one plane hardly determines the position along
+            its rays.
+        cameras: of the recording.
+        mesh: the implant, closed, millimetres.
+        beside: the other component of the knee, if its pose is known; a tibial component is found more often so.
+    """
+
+    images: Mapping[str, Image]
+    cameras: DualPlane
+    mesh: Mesh
+    beside: Beside | None = None
+
+    @property
+    def middle_mm(self) -> NDArray[np.float64]:
+        """(3,) centre of the implant's bounds, in its coordinates."""
+        return np.asarray(self.mesh.bounds.mean(axis=0))
+
+    def in_logarithms(self) -> ImplantView:
+        """With the logarithms of the images: metal stands out from bone, and its thickness shows in its shadow."""
+        images = {plane: np.log(one.astype(np.float32) + np.float32(_DARK_LEVEL)) for plane, one in self.images.items()}
+        return replace(self, images=images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,19 +124,9 @@ class Refined:
 class Matcher:
     """The objective at one level: one implant, the cameras and the two images."""
 
-    def __init__(
-        self,
-        images: Mapping[str, Image],
-        cameras: DualPlane,
-        mesh: Mesh,
-        around: Sequence[Matrix],
-        level: Level,
-        beside: Beside | None = None,
-    ) -> None:
-        self.mesh, self.middle_mm = mesh, mesh.bounds.mean(axis=0)
-        self.planes = [
-            _PlaneMatcher(image, cameras.camera(plane), mesh, around, level, beside) for plane, image in images.items()
-        ]
+    def __init__(self, view: ImplantView, around: Sequence[Matrix], level: Level) -> None:
+        self.mesh, self.middle_mm = view.mesh, view.middle_mm
+        self.planes = [_PlaneMatcher(view, plane, around, level) for plane in view.images]
         self.evaluations = 0
 
     @property
@@ -146,7 +151,7 @@ class Matcher:
     def magnifications(self, pose: Matrix) -> list[float]:
         """Of the implant on each detector."""
         middle = pose[:3, :3] @ self.middle_mm + pose[:3, 3]
-        depths = [plane.camera.matrix()[2] @ np.append(middle, 1.0) for plane in self.planes]
+        depths = [plane.camera.matrix[2] @ np.append(middle, 1.0) for plane in self.planes]
         return [plane.camera.distance_mm / float(depth) for plane, depth in zip(self.planes, depths, strict=True)]
 
     def residuals(self, pose: Matrix, per_mm: float) -> NDArray[np.float32]:
@@ -167,23 +172,15 @@ class Matcher:
 class _PlaneMatcher:
     """One plane's window."""
 
-    def __init__(
-        self,
-        image: Image,
-        camera: Camera,
-        mesh: Mesh,
-        around: Sequence[Matrix],
-        level: Level,
-        beside: Beside | None = None,
-    ) -> None:
-        self.camera, self.mesh, self.hardening = camera, mesh, level.hardening
+    def __init__(self, view: ImplantView, plane: str, around: Sequence[Matrix], level: Level) -> None:
+        self.camera, self.mesh, self.hardening = view.cameras.camera(plane), view.mesh, level.hardening
         whole = ImageGrid.calibrated(level.size)
         self.blur = level.blur_mm / whole.pixel_mm
         margin = int(np.ceil((level.reach_mm + 2 * level.blur_mm) / whole.pixel_mm)) + 2
-        self.grid, first = window_about(camera, mesh, around, whole, margin)
-        image = cropped_image(resized_image(image, level.size), first, self.grid)
+        self.grid, first = window_about(self.camera, self.mesh, around, whole, margin)
+        image = cropped_image(resized_image(view.images[plane], level.size), first, self.grid)
         self.weight = self._weight(around, level.reach_mm / whole.pixel_mm)
-        self.behind = None if beside is None else beside.transmission(camera, self.grid)
+        self.behind = None if view.beside is None else view.beside.transmission(self.camera, self.grid)
         if self.behind is not None:
             self.weight = self.weight * without_edges(self.behind, self.blur)
         self.fixed = self._gradients(image)
@@ -230,11 +227,6 @@ class _PlaneMatcher:
         return values / np.float32(max(norm, _DARK_CORRELATION))
 
 
-def logarithms(images: Mapping[str, Image]) -> dict[str, Image]:
-    """Logarithms of 8-bit images, plane by plane: metal stands out from bone, and its thickness shows in its shadow."""
-    return {plane: np.log(image.astype(np.float32) + np.float32(_DARK_LEVEL)) for plane, image in images.items()}
-
-
 def without_edges(transmission: Image, blur: float) -> Image:
     """Weights that fall to 0 on the edges of a known component, (rows, columns) float32; ``blur`` in pixels."""
     smooth = cv2.GaussianBlur(transmission, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
@@ -244,36 +236,29 @@ def without_edges(transmission: Image, blur: float) -> Image:
 
 
 def refine(
-    images: Mapping[str, Image],
-    cameras: DualPlane,
-    mesh: Mesh,
-    start: Matrix,
-    settings: MatchingSettings | None = None,
-    beside: Beside | None = None,
+    view: ImplantView, start: Matrix, levels: Sequence[Level] = LEVELS, per_mm: float = METAL_PER_MM, most: int = 15
 ) -> Refined:
     """Refine a pose.
 
     Args:
-        images: plane ("bs", "fs") -> calibrated image (S, S), any brightness; one plane suffices, but hardly
-            determines the position along its rays.
-        cameras: of the recording.
-        mesh: the implant, closed, millimetres.
+        view: the implant in images of any brightness, or in their logarithms.
         start: (4, 4) implant to world, within a few millimetres and degrees of the true pose.
-        beside: the other component of the knee, if its pose is known.
+        levels: from coarse to fine; those for logarithms differ.
+        per_mm: start value of the attenuation, in 1/mm.
+        most: maximum iterations at each level.
 
     Raises:
         DataError: the implant is not in the images at the start.
     """
-    settings = settings or MatchingSettings()
-    pose, per_mm, evaluations = start, settings.per_mm, 0
-    for level in settings.levels:
-        matcher = Matcher(images, cameras, mesh, [pose], level, beside)
-        pose, per_mm = improve(matcher, pose, per_mm, level, settings.most_evaluations)
+    pose, evaluations = start, 0
+    for level in levels:
+        matcher = Matcher(view, [pose], level)
+        pose, per_mm = improve(matcher, pose, per_mm, level, most)
         evaluations += matcher.evaluations
     # Each in a window about itself alone, so that a pose's similarity does not depend on where the search began.
-    before, _ = similarity(images, cameras, mesh, start, per_mm, settings.levels[-1], beside)
-    after, by_plane = similarity(images, cameras, mesh, pose, per_mm, settings.levels[-1], beside)
-    distance, angle = _motion_between(start, pose, mesh)
+    before, _ = similarity(view, start, per_mm, levels[-1])
+    after, by_plane = similarity(view, pose, per_mm, levels[-1])
+    distance, angle = _motion_between(start, pose, view.mesh)
     return Refined(
         pose=pose,
         before=before,
@@ -294,21 +279,14 @@ def _motion_between(start: Matrix, pose: Matrix, mesh: Mesh) -> tuple[float, flo
 
 
 def similarity(
-    images: Mapping[str, Image],
-    cameras: DualPlane,
-    mesh: Mesh,
-    pose: Matrix,
-    per_mm: float,
-    level: Level = LEVELS[-1],
-    beside: Beside | None = None,
+    view: ImplantView, pose: Matrix, per_mm: float, level: Level = LEVELS[-1]
 ) -> tuple[float, dict[str, float]]:
     """Gradient correlation of a pose, mean over the planes and of each plane: of the pose alone, whatever led to it.
 
     Raises:
         DataError: the implant is not in an image.
     """
-    matcher = Matcher(images, cameras, mesh, [pose], level, beside)
-    by_plane = dict(zip(images, matcher.correlations(pose, per_mm), strict=True))
+    by_plane = dict(zip(view.images, Matcher(view, [pose], level).correlations(pose, per_mm), strict=True))
     return float(np.mean(list(by_plane.values()))), by_plane
 
 

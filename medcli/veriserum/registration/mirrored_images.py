@@ -8,9 +8,8 @@ mirrored back, and both matches are compared.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +17,32 @@ from numpy.typing import NDArray
 from medcli.core.errors import quantity
 from medcli.core.mesh import Mesh
 from medcli.veriserum.geometry.biplane import DualPlane
-from medcli.veriserum.registration.gradient_matching import Beside
+from medcli.veriserum.registration.gradient_matching import ImplantView
 from medcli.veriserum.registration.pose_search import COARSE, CONVERGED, FINE, FINER, Hypothesis, SearchLadder
 
 _LOG = logging.getLogger(__name__)
 Matrix = NDArray[np.float64]
-Images = Mapping[str, NDArray[Any]]
 _SURE = 0.015
 """Difference at 1.6 mm blur beyond which the finest level, which takes as long again, changes nothing."""
 
 
-def gain_by_mirroring(
-    images: Images, cameras: DualPlane, mesh: Mesh, pose: Matrix, per_mm: float, beside: Beside | None = None
-) -> float:
+def gain_by_mirroring(view: ImplantView, pose: Matrix, per_mm: float) -> float:
     """How much better an implant matches both images when these are mirrored left to right; -1 where it does not.
 
     Args:
-        images: plane -> calibrated image (S, S).
+        view: the implant in both planes.
         pose: (4, 4) where it was found.
         per_mm: attenuation there, 1/mm.
-        beside: the other component.
 
     Returns:
         Difference of gradient correlations after the same stages of refinement, negative for images as they are.
     """
-    if len(images) < 2:
+    if len(view.images) < 2:
         return -1.0
-    mirrored = {plane: np.ascontiguousarray(image[:, ::-1]) for plane, image in images.items()}
-    other = beside and replace(beside, pose=_turned(beside.pose, beside.mesh, cameras))
-    ladders = (SearchLadder(images, cameras, mesh, beside), SearchLadder(mirrored, cameras, mesh, other))
-    found: list[list[Hypothesis]] = [[(0.0, pose, per_mm)], [(0.0, _turned(pose, mesh, cameras), per_mm)]]
+    images = {plane: np.ascontiguousarray(image[:, ::-1]) for plane, image in view.images.items()}
+    beside = view.beside and replace(view.beside, pose=_turned(view.beside.pose, view.beside.mesh, view.cameras))
+    ladders = (SearchLadder(view), SearchLadder(replace(view, images=images, beside=beside)))
+    found: list[list[Hypothesis]] = [[(0.0, pose, per_mm)], [(0.0, _turned(pose, view.mesh, view.cameras), per_mm)]]
     gain = -1.0
     for stage in (COARSE, FINER, CONVERGED, FINE):
         found = [ladder.refined(ranked, stage) for ladder, ranked in zip(ladders, found, strict=True)]

@@ -16,10 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid
-from medcli.veriserum.registration.gradient_matching import Beside
+from medcli.veriserum.registration.gradient_matching import ImplantView
 from medcli.veriserum.registration.orientation_library import (
     SIZE,
     WINDOW,
@@ -38,39 +37,23 @@ _SHADOW_PER_MM = 0.3
 _LEAST_VISIBLE = 0.1  # share of a rendering's energy
 
 
-def coarse_poses(
-    images: Mapping[str, Image],
-    cameras: DualPlane,
-    mesh: Mesh,
-    library: OrientationLibrary,
-    beside: Beside | None,
-    count: int,
-) -> list[NDArray[np.float64]]:
-    """Coarse poses (4, 4) from the library with distinct orientations, the best first.
-
-    Args:
-        images: plane -> calibrated image (S, S), one or two planes.
-        beside: the other component, if its pose is known.
-        count: of poses, of each ranking.
-    """
-    centre = mesh.bounds.mean(axis=0)
+def coarse_poses(view: ImplantView, library: OrientationLibrary, count: int) -> list[NDArray[np.float64]]:
+    """Coarse poses (4, 4) from the library with distinct orientations, the best first; ``count`` of each ranking."""
     rankings = [
-        _ranked_windows(scores, library, cameras, centre, count)
-        for scores in _rankings(images, cameras, library, beside)
+        _ranked_windows(scores, library, view.cameras, view.middle_mm, count) for scores in _rankings(view, library)
     ]
     alternating = chain.from_iterable(zip_longest(*rankings))
     return [pose for pose in alternating if pose is not None]
 
 
-def _rankings(
-    images: Mapping[str, Image], cameras: DualPlane, library: OrientationLibrary, beside: Beside | None
-) -> Iterator[dict[str, Scores]]:
+def _rankings(view: ImplantView, library: OrientationLibrary) -> Iterator[dict[str, Scores]]:
+    beside = view.beside
     if beside is None:
-        yield {plane: _window_scores(image_features(image), library, plane) for plane, image in images.items()}
+        yield {plane: _window_scores(image_features(image), library, plane) for plane, image in view.images.items()}
         return
     subtracted, visible = {}, {}
-    for plane, image in images.items():
-        camera, fine = cameras.camera(plane), ImageGrid.calibrated(2 * SIZE)
+    for plane, image in view.images.items():
+        camera, fine = view.cameras.camera(plane), ImageGrid.calibrated(2 * SIZE)
         lengths = cv2.GaussianBlur(camera.path_length(beside.mesh, beside.pose, fine), (0, 0), 0.6 / fine.pixel_mm)
         features = image_features(image, lengths)
         subtracted[plane] = _window_scores(features, library, plane)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core.mesh import Mesh
 from medcli.veriserum.dataset.detector import PLANES
-from medcli.veriserum.geometry.biplane import DualPlane
-from medcli.veriserum.registration.gradient_matching import Beside, Matcher, logarithms
+from medcli.veriserum.registration.gradient_matching import ImplantView, Matcher
 from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
 from medcli.veriserum.registration.rigid_motion import moved
 
@@ -77,17 +76,8 @@ def status_of(by_plane: Mapping[str, float], margin: float, least_similarity: fl
     return "good" if min(by_plane.values()) >= GOOD_SIMILARITY else "doubtful"
 
 
-def pose_covariance(
-    images: Mapping[str, NDArray[Any]],
-    cameras: DualPlane,
-    mesh: Mesh,
-    pose: NDArray[np.float64],
-    per_mm: float,
-    beside: Beside | None = None,
-) -> NDArray[np.float64]:
+def pose_covariance(view: ImplantView, pose: NDArray[np.float64], per_mm: float) -> NDArray[np.float64]:
     """(6, 6) covariance of a pose, in mm and degrees of :func:`medcli.veriserum.registration.rigid_motion.moved`.
-
-    ``images`` are calibrated ones, 0 to 255.
 
     Least squares: covariance = s² (J'J)⁻¹ with the residuals' variance s². Blurred pixels are not independent; a
     Gaussian blur of b pixels leaves one independent value in 4 pi b² of them, by which the covariance is multiplied.
@@ -95,8 +85,7 @@ def pose_covariance(
     blur, hardening and the surface displace them: in one plane, this changes the depth by millimetres. Calibration
     errors are not included. Infinite where the images determine nothing.
     """
-    matcher = Matcher(logarithms(images), cameras, mesh, [pose], _LEVEL, beside)
-    middle = mesh.bounds.mean(axis=0)
+    matcher, middle = Matcher(view.in_logarithms(), [pose], _LEVEL), view.middle_mm
     residuals = matcher.residuals(pose, per_mm)
     slopes = []
     basis = np.eye(6)

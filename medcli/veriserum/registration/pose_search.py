@@ -21,16 +21,7 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
-from medcli.veriserum.geometry.biplane import DualPlane
-from medcli.veriserum.registration.gradient_matching import (
-    Beside,
-    Matcher,
-    MatchingSettings,
-    Refined,
-    improve,
-    logarithms,
-    refine,
-)
+from medcli.veriserum.registration.gradient_matching import METAL_PER_MM, ImplantView, Matcher, Refined, improve, refine
 from medcli.veriserum.registration.image_windows import resized_image
 from medcli.veriserum.registration.orientation_library import load_or_build_library, simplified
 from medcli.veriserum.registration.orientation_matching import APART_DEG, coarse_poses
@@ -83,40 +74,25 @@ class FoundPose:
         refined: the best hypothesis; its ``before`` is that of the coarse pose.
         margin: gradient correlation of the result over that of the second-best distinct hypothesis (of 0 if there is
             none), both measured on the last level but one, or on a coarser one if the other was clearly worse there.
-        runner_up_pose: (4, 4) pose of that hypothesis.
         start: (4, 4) the pose before the finest level.
     """
 
     refined: Refined
     margin: float
-    runner_up_pose: Matrix | None
     start: Matrix
 
 
-def search_pose(
-    images: Mapping[str, Image],
-    cameras: DualPlane,
-    mesh: Mesh,
-    settings: MatchingSettings | None = None,
-    beside: Beside | None = None,
-) -> FoundPose:
+def search_pose(view: ImplantView) -> FoundPose:
     """Find an implant in one plane or in both.
-
-    Args:
-        images: plane -> calibrated image (S, S), 0 to 255.
-        cameras: of the recording.
-        mesh: the implant, closed, millimetres.
-        beside: the other component of the knee, if its pose is known; a tibial component is found more often so.
 
     Raises:
         DataError: an image shows nothing, or no hypothesis matches, or has the implant in all images.
     """
-    settings = settings or MatchingSettings()
-    check_searchable(images, mesh)
-    ladder = SearchLadder(images, cameras, mesh, beside)
-    library = load_or_build_library(mesh, cameras)
-    starts = coarse_poses(images, cameras, mesh, library, beside, _FIRST.count)
-    ranked = ladder.refined([(0.0, start, settings.per_mm) for start in starts], _FIRST)
+    check_searchable(view.images, view.mesh)
+    ladder = SearchLadder(view)
+    library = load_or_build_library(view.mesh, view.cameras)
+    starts = coarse_poses(view, library, _FIRST.count)
+    ranked = ladder.refined([(0.0, start, METAL_PER_MM) for start in starts], _FIRST)
     _refuse_nothing(ladder.best(ranked, _PROBE), _SURELY_NOTHING)
     ranked = ladder.best(ranked, COARSE)
     ranked += ladder.refined(ladder.twins(ranked[:2]), COARSE)
@@ -129,13 +105,13 @@ def search_pose(
     measured = [ladder.best(rivals, FINE) or rivals, ranked, many]
     ranked = measured[0]
     score, pose, per_mm = ranked[0]
-    finest = refine(ladder.images, cameras, mesh, pose, _finest(settings, per_mm), beside)
+    finest = ladder.finest(pose, per_mm)
     # Where all others were clearly worse, the margin is that of the coarser level.
     for level in measured:
         others = [one for one in level if _apart(one[1], pose, ladder.middle_mm, _RUNNER_UP_DEG)]
         if others:
-            return FoundPose(finest, level[0][0] - others[0][0], others[0][1], pose)
-    return FoundPose(finest, score, None, pose)
+            return FoundPose(finest, level[0][0] - others[0][0], pose)
+    return FoundPose(finest, score, pose)
 
 
 def _refuse_nothing(ranked: Sequence[Hypothesis], least: float) -> None:
@@ -144,55 +120,37 @@ def _refuse_nothing(ranked: Sequence[Hypothesis], least: float) -> None:
         raise DataError("nothing in the images matches the implant: is it in them, and is it this one?")
 
 
-def compare_with_twins(
-    images: Mapping[str, Image],
-    cameras: DualPlane,
-    mesh: Mesh,
-    refined: Refined,
-    settings: MatchingSettings | None = None,
-    beside: Beside | None = None,
-) -> FoundPose:
+def compare_with_twins(view: ImplantView, refined: Refined) -> FoundPose:
     """The better of a refined pose and of those that a nearly symmetric implant could be confused with."""
-    settings, ladder = settings or MatchingSettings(), SearchLadder(images, cameras, mesh, beside)
+    ladder = SearchLadder(view)
     ranked = ladder.refined(ladder.twins([(0.0, refined.pose, refined.per_mm)]), COARSE)
     ranked = ladder.best(ranked, replace(FINER, count=FINE.count))
     others = [one for one in ranked if _apart(one[1], refined.pose, ladder.middle_mm, _RUNNER_UP_DEG)]
     own = ladder.score(refined.pose, refined.per_mm, FINER)
     if others and others[0][0] < own - _CLEARLY_WORSE:
-        return FoundPose(refined, own - others[0][0], others[0][1], refined.pose)
+        return FoundPose(refined, own - others[0][0], refined.pose)
     ranked = [one for one in ranked if _apart(one[1], refined.pose, ladder.middle_mm)]
     best = ladder.best(ladder.best(ranked, CONVERGED), replace(FINE, count=FINE.count - 1))
     own = ladder.score(refined.pose, refined.per_mm, FINE)
     others = [one for one in best if _apart(one[1], refined.pose, ladder.middle_mm, _RUNNER_UP_DEG)]
     if not others:
-        return FoundPose(refined, own, None, refined.pose)
+        return FoundPose(refined, own, refined.pose)
     score, pose, per_mm = others[0]
     if score <= own:
-        return FoundPose(refined, own - score, pose, refined.pose)
-    finest = refine(ladder.images, cameras, mesh, pose, _finest(settings, per_mm), beside)
-    return FoundPose(finest, score - own, refined.pose, pose)
-
-
-def _finest(settings: MatchingSettings, per_mm: float) -> MatchingSettings:
-    """The last level on the whole mesh, from where the stages have converged."""
-    most = min(settings.most_evaluations, _MOST_OF_FINEST)
-    return replace(settings, levels=LOG_LEVELS[3:], per_mm=per_mm, most_evaluations=most)
+        return FoundPose(refined, own - score, refined.pose)
+    return FoundPose(ladder.finest(pose, per_mm), score - own, pose)
 
 
 class SearchLadder:
     """The stages of a search, on the logarithms of the images."""
 
-    def __init__(
-        self, images: Mapping[str, Image], cameras: DualPlane, mesh: Mesh, beside: Beside | None = None
-    ) -> None:
-        self.images = logarithms(images)
-        self.cameras, self.beside, self.mesh = cameras, beside, mesh
-        self.middle_mm = mesh.bounds.mean(axis=0)
+    def __init__(self, view: ImplantView) -> None:
+        self.view, self.middle_mm = view.in_logarithms(), view.middle_mm
         self._resized: dict[int, dict[str, Image]] = {}
 
     def refined(self, starts: Sequence[Hypothesis], stage: SearchStage) -> list[Hypothesis]:
         """Each start refined in one stage, measured about the result alone; best first."""
-        mesh, found = _simplified(_Key(self.mesh), stage.cell_mm), []
+        mesh, found = _simplified(_Key(self.view.mesh), stage.cell_mm), []
         for _, start, per_mm in starts:
             try:
                 matcher = self._matcher(start, mesh, stage)
@@ -209,14 +167,18 @@ class SearchLadder:
         return self.refined(_distinct(ranked, self.middle_mm)[: stage.count], stage)
 
     def score(self, pose: Matrix, per_mm: float, stage: SearchStage) -> float:
-        return self._matcher(pose, self.mesh, stage).correlation(pose, per_mm)
+        return self._matcher(pose, self.view.mesh, stage).correlation(pose, per_mm)
+
+    def finest(self, pose: Matrix, per_mm: float) -> Refined:
+        """Refined on the last level with the whole mesh, from where the stages have converged."""
+        return refine(self.view, pose, LOG_LEVELS[3:], per_mm, _MOST_OF_FINEST)
 
     def twins(self, of: Sequence[Hypothesis]) -> list[Hypothesis]:
         """Poses that a nearly symmetric implant could be confused with."""
-        centred = self.mesh.vertices - self.mesh.vertices.mean(axis=0)
+        centred = self.view.mesh.vertices - self.view.mesh.vertices.mean(axis=0)
         axes = np.linalg.eigh(centred.T @ centred)[1]
         mirrors = [np.eye(3) - 2 * np.outer(axis, axis) for axis in axes.T]
-        normals = [self.cameras.camera(plane).plane.normal for plane in self.images]
+        normals = [self.view.cameras.camera(plane).plane.normal for plane in self.view.images]
         found = []
         half_turns = [-mirror for mirror in mirrors]
         # A stem tilts the main axes; makers draw a component along its plate.
@@ -235,13 +197,11 @@ class SearchLadder:
     def _matcher(self, pose: Matrix, mesh: Mesh, stage: SearchStage) -> Matcher:
         size = stage.level.size
         if size not in self._resized:
-            self._resized[size] = {plane: resized_image(image, size) for plane, image in self.images.items()}
-        beside = self._coarser_beside(stage.cell_mm)
-        return Matcher(self._resized[size], self.cameras, mesh, [pose], stage.level, beside)
-
-    def _coarser_beside(self, cell_mm: float) -> Beside | None:
-        known = self.beside
-        return None if known is None else replace(known, mesh=_simplified(_Key(known.mesh), cell_mm))
+            self._resized[size] = {plane: resized_image(image, size) for plane, image in self.view.images.items()}
+        beside = self.view.beside
+        if beside is not None:
+            beside = replace(beside, mesh=_simplified(_Key(beside.mesh), stage.cell_mm))
+        return Matcher(ImplantView(self._resized[size], self.view.cameras, mesh, beside), [pose], stage.level)
 
 
 class _Key:

@@ -17,20 +17,19 @@ from numpy.typing import NDArray
 
 from medcli.core import image_io
 from medcli.core.errors import DataError, UsageError
-from medcli.core.files import make_output_folder, usable_cores, write_text
+from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_path, note_run
-from medcli.core.tables import read_frame
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
-from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS, read_result_rows, write_result_rows
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.geometry.outline_overlay import AFTER, BEFORE, draw_planes
 from medcli.veriserum.registration.companions import other_component
-from medcli.veriserum.registration.gradient_matching import Beside, MatchingSettings, logarithms, refine
+from medcli.veriserum.registration.gradient_matching import ImplantView, refine
 from medcli.veriserum.registration.mirrored_images import gain_by_mirroring, warn_of_mirrored
 from medcli.veriserum.registration.pose_quality import (
     PoseQuality,
@@ -124,7 +123,6 @@ def register_poses(
     out: Path,
     ids: Sequence[tuple[int, int]] | None = None,
     anatomy: int | None = None,
-    settings: MatchingSettings | None = None,
     least_similarity: float = 0.5,
     overlays: Path | None = None,
     workers: int | None = None,
@@ -156,11 +154,13 @@ def register_poses(
     starts = StartPoses(sources, None if anatomy is None else {anatomy})
     chosen, without_images = select(starts, ids, anatomy)
     make_output_folder(out.parent)
-    rows = {} if overwrite or not out.exists() else _read_rows(out)
+    needed = ("id", *folder_index.POSE_COLUMNS, *_REPORT_COLUMNS)
+    what = ("registered poses", "table of registered poses")
+    rows = {} if overwrite else read_result_rows(out, *what, needed, _COLUMNS, lambda row: int(row["id"]))
     there = {number: rows[number]["anatomy_id"] for number in chosen if rows.get(number, {}).get("anatomy_id")}
     starts.refuse_other_anatomies(there, out)
     waiting = [number for number in chosen if number not in rows]
-    run = _Run(starts, settings or MatchingSettings(levels=LOG_LEVELS), least_similarity, overlays, fall_back)
+    run = _Run(starts, least_similarity, overlays, fall_back)
     started = time.perf_counter()
     reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
     result = RegisterResult(
@@ -210,26 +210,19 @@ def _work(
                     rows[done.id] = run.row(done)
                 advance(1)
                 if time.monotonic() - kept > _KEEP_EVERY_S:
-                    _write_rows(out, rows)
+                    write_result_rows(out, rows, _COLUMNS)
                     kept = time.monotonic()
     finally:
         if reports:
-            _write_rows(out, rows)
+            write_result_rows(out, rows, _COLUMNS)
     return reports, failures
 
 
 class _Run:
     """Registers one pair at a time; called from several threads."""
 
-    def __init__(
-        self,
-        starts: StartPoses,
-        settings: MatchingSettings,
-        least_similarity: float,
-        overlays: Path | None,
-        fall_back: bool,
-    ) -> None:
-        self.starts, self.settings, self.fall_back = starts, settings, fall_back
+    def __init__(self, starts: StartPoses, least_similarity: float, overlays: Path | None, fall_back: bool) -> None:
+        self.starts, self.fall_back = starts, fall_back
         self.least_similarity, self.overlays = least_similarity, overlays
 
     def one(self, number: int) -> PoseReport | PairFailure:
@@ -241,13 +234,13 @@ class _Run:
     def _register(self, number: int) -> PoseReport:
         starts, geometry = self.starts, self.starts.geometry
         cameras, mesh = geometry.cameras(number), geometry.implant(number).mesh
-        images = starts.images(number)
-        method, start, found, beside = self._found(number, images, cameras, mesh)
+        view = ImplantView(starts.images(number), cameras, mesh)
+        method, start, found, seen = self._found(number, view)
         refined = found.refined
         if self.overlays:
-            outlines = [(start, BEFORE), (refined.pose, AFTER)]
+            outlines = [(mesh, start, BEFORE), (mesh, refined.pose, AFTER)]
             path = self.overlays / f"register_{number:06d}.png"
-            image_io.write_image(path, np.concatenate(draw_planes(images, cameras, mesh, outlines), axis=1))
+            image_io.write_image(path, np.concatenate(draw_planes(view.images, cameras, outlines), axis=1))
         status = status_of(refined.after_planes, found.margin, self.least_similarity)
         if status == "failed":
             near = ", and a start within about 5 mm and 5 degrees" if method == "start" else ""
@@ -255,9 +248,9 @@ class _Run:
                 f"the best match has similarity {refined.after:.2f}, less than {self.least_similarity:g}: "
                 f"is it the right implant, calibration, frame{near}?"
             )
-        is_mirrored = gain_by_mirroring(images, cameras, mesh, refined.pose, refined.per_mm, beside) > 0
+        is_mirrored = gain_by_mirroring(seen, refined.pose, refined.per_mm) > 0
         status = "doubtful" if is_mirrored and status == "good" else status
-        covariance = pose_covariance(images, cameras, mesh, refined.pose, refined.per_mm)
+        covariance = pose_covariance(view, refined.pose, refined.per_mm)
         quality = measured_quality(
             *(refined.pose, mesh, covariance, refined.after_planes, found.margin, status),
             lambda pose: starts.numbers(number, pose),
@@ -276,35 +269,33 @@ class _Run:
             matches_mirrored=is_mirrored,
         )
 
-    def _found(
-        self, number: int, images: dict[str, NDArray[np.uint8]], cameras: DualPlane, mesh: Mesh
-    ) -> tuple[str, NDArray[np.float64], FoundPose, Beside | None]:
-        """How the pose was found, where the refinement began, the pose, and the other component if looked for."""
-        from_start: tuple[str, NDArray[np.float64], FoundPose, Beside | None] | None = None
+    def _found(self, number: int, view: ImplantView) -> tuple[str, NDArray[np.float64], FoundPose, ImplantView]:
+        """How the pose was found, where the refinement began, the pose, and the view, with what was found beside it."""
+        from_start: tuple[str, NDArray[np.float64], FoundPose, ImplantView] | None = None
         before, start = math.nan, None
         if self.starts.has_starts:
             start = self.starts.pose(number)
-            _check_in_front(cameras, mesh, start)
+            _check_in_front(view.cameras, view.mesh, start)
             try:
-                refined = refine(logarithms(images), cameras, mesh, start, self.settings)
+                refined = refine(view.in_logarithms(), start, LOG_LEVELS)
             except DataError:
                 if not self.fall_back:
                     raise
             else:
                 before = refined.before
-                found = compare_with_twins(images, cameras, mesh, refined, self.settings)
-                found = replace(found, refined=found.refined.since(start, before, mesh))
-                from_start = "start", start, found, None
+                found = compare_with_twins(view, refined)
+                found = replace(found, refined=found.refined.since(start, before, view.mesh))
+                from_start = "start", start, found, view
                 is_good = status_of(found.refined.after_planes, found.margin, self.least_similarity) == "good"
                 if is_good or not self.fall_back:
                     return from_start
-        beside = other_component(self.starts, number, images, cameras, self.settings)
-        found = search_pose(images, cameras, mesh, self.settings, beside)
+        view = replace(view, beside=other_component(self.starts, number, view.images, view.cameras))
+        found = search_pose(view)
         if from_start and from_start[2].refined.after >= found.refined.after:
             return from_start
         if start is not None:  # of the given start, not of what the search began with
-            return "search", start, replace(found, refined=found.refined.since(start, before, mesh)), beside
-        return "search", found.start, found, beside
+            return "search", start, replace(found, refined=found.refined.since(start, before, view.mesh)), view
+        return "search", found.start, found, view
 
     def row(self, report: PoseReport) -> dict[str, Any]:
         """The row of the CSV file: the start's row with the new pose and the report."""
@@ -322,25 +313,8 @@ def _check_in_front(cameras: DualPlane, mesh: Mesh, pose: NDArray[np.float64]) -
     """Check that an implant is clearly on the detector's side of both sources."""
     corners = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
     for plane in PLANES:
-        depth = corners @ cameras.camera(plane).matrix()[2, :3] + cameras.camera(plane).matrix()[2, 3]
+        depth = corners @ cameras.camera(plane).matrix[2, :3] + cameras.camera(plane).matrix[2, 3]
         if depth.min() < _LEAST_DEPTH_MM:
             raise DataError(
                 f"the implant is at or behind the source of plane {plane}; are pose and --pose-frame right?"
             )
-
-
-def _read_rows(out: Path) -> dict[int, dict[str, Any]]:
-    """The rows of the results so far, their cells as text, so that writing them again changes no digit."""
-    try:
-        needed = ("id", *folder_index.POSE_COLUMNS, *_REPORT_COLUMNS)
-        table = read_frame(out, "table of registered poses", needed, _COLUMNS, dtype=str, keep_default_na=False)
-        return {int(row["id"]): {str(k): v for k, v in row.items()} for row in table.to_dict("records")}
-    except (DataError, ValueError) as error:
-        raise DataError(
-            f"{out} contains no registered poses: {error}", "choose another --out, or replace it with --overwrite"
-        ) from error
-
-
-def _write_rows(out: Path, rows: dict[int, dict[str, Any]]) -> None:
-    table = pd.DataFrame([rows[number] for number in sorted(rows)], columns=_COLUMNS)
-    write_text(out, table.to_csv(index=False, lineterminator="\n"))

@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from medcli.core import image_io
 from medcli.core.errors import DataError, UsageError, quantity
-from medcli.core.files import make_output_folder, usable_cores, write_text
+from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
-from medcli.core.tables import read_frame
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
-from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
+from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS, read_result_rows, write_result_rows
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.trial_splits import as_ranges, find_trials
 from medcli.veriserum.registration.mirrored_images import warn_of_mirrored
@@ -127,7 +126,8 @@ def register_trials(
     groups: dict[int, list[int]] = {}
     for number in chosen:
         groups.setdefault(int(trials.of[number]), []).append(number)
-    rows = {} if overwrite or not out.exists() else _read_rows(out)
+    what = ("tracked trials", "table of tracked poses")
+    rows = {} if overwrite else read_result_rows(out, *what, COLUMNS, COLUMNS, _key)
     waiting = [group for group in groups.values() if not {*group} <= {number for number, _ in rows}]
     if len(waiting) < len(groups) and (smooth or overlays):
         kept = quantity(len(groups) - len(waiting), "trial")
@@ -142,7 +142,7 @@ def register_trials(
         for trial, found in run_in_threads(run.one, waiting, workers or usable_cores()):
             rows |= found
             done.append(trial)
-            _write_rows(out, rows)
+            write_result_rows(out, rows, COLUMNS)
     result = RegisterTrialResult(
         out=out,
         overlays=overlays if waiting else None,
@@ -258,8 +258,7 @@ class _TrialRun:
         }
 
     def _covariance(self, trial: TrialInput, place: int, anatomy: int, found: TrackedPose) -> NDArray[np.float64]:
-        images = trial.images(trial.frames[place])
-        return pose_covariance(images, trial.cameras, trial.meshes[anatomy], found.pose, found.per_mm, found.beside)
+        return pose_covariance(trial.view(place, anatomy, found.beside), found.pose, found.per_mm)
 
     def _depths(self, trial: TrialInput, poses: Mapping[tuple[int, int], NDArray[np.float64]]) -> dict[int, float]:
         if len(trial.meshes) < 2:
@@ -331,18 +330,6 @@ def _one_of_each(anatomies: list[int], what: str) -> list[int]:
     return [*found[0], *found[1]]
 
 
-def _read_rows(out: Path) -> dict[tuple[int, int], dict[str, Any]]:
-    """(id, anatomy) -> a row of the results so far, its cells as text."""
-    try:
-        table = read_frame(out, "table of tracked poses", COLUMNS, COLUMNS, dtype=str, keep_default_na=False)
-        rows = table.to_dict("records")
-        return {(int(row["id"]), int(row["anatomy_id"])): {str(k): v for k, v in row.items()} for row in rows}
-    except (DataError, ValueError) as error:
-        raise DataError(
-            f"{out} contains no tracked trials: {error}", "choose another --out, or replace it with --overwrite"
-        ) from error
-
-
-def _write_rows(out: Path, rows: Mapping[tuple[int, int], dict[str, Any]]) -> None:
-    table = pd.DataFrame([rows[key] for key in sorted(rows)], columns=list(COLUMNS))
-    write_text(out, table.to_csv(index=False, lineterminator="\n"))
+def _key(row: Mapping[str, str]) -> tuple[int, int]:
+    """Id and anatomy."""
+    return int(row["id"]), int(row["anatomy_id"])

@@ -31,5 +31,5 @@ LEVELS = (
     Level(1024, 0.4, 2.5, 0.3),  # finer than most images, to reduce the effect of the rendering's pixels
 )
 LOG_LEVELS = tuple(replace(level, hardening=0.7) for level in LEVELS)
-"""The levels for :func:`logarithms` of real images. On simulated pairs with four energies, logarithm and hardening
+"""The levels for the logarithms of real images. On simulated pairs with four energies, logarithm and hardening
 lowered the mean rotation error of tibial components from 0.65 to 0.30 degrees and of femoral ones from 0.32 to 0.15."""

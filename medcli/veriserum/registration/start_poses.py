@@ -20,8 +20,14 @@ from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
 from medcli.veriserum.dataset.image_doubles import check_single
-from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices, pose_numbers, pose_problem
-from medcli.veriserum.dataset.pose_units import unit_problem
+from medcli.veriserum.dataset.pose_tables import (
+    ID_COLUMNS,
+    matrices_of,
+    pose_matrices,
+    pose_numbers,
+    pose_problem,
+    unit_problem,
+)
 from medcli.veriserum.dataset.stated_sides import AXES_FILE, conflicts_with_axes, side_conflicts
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.biplane import PoseFrame, read_inter_plane
@@ -31,7 +37,6 @@ _LOG = logging.getLogger(__name__)
 FROM_TABLE = Path("table")
 """``--start table``: the poses of the pose table are the start poses."""
 _ON_THE_FLY_SIZE = 512
-_FROM_POSE_TABLE = ("measurement_id", "anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 _CARRIED = ("obsolete", "update_timestamp")
 
 
@@ -210,10 +215,10 @@ def _start_poses(study: VeriserumStudy, file: Path | None, anatomies: Collection
         starts = table[list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
         if units := unit_problem(starts):
             _LOG.warning("%s: %s", path, units)
-    missing = [name for name in (*POSE_COLUMNS, *_FROM_POSE_TABLE[1:]) if name not in table.columns]
+    missing = [name for name in (*POSE_COLUMNS, *ID_COLUMNS[1:]) if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}")
-    for name in _FROM_POSE_TABLE:
+    for name in ID_COLUMNS:
         if name in table.columns:  # whole numbers, even if some are missing
             table[name] = folder_index.whole_numbers(table[name])
     return table
@@ -224,11 +229,11 @@ def _filled(table: pd.DataFrame, study: VeriserumStudy) -> pd.DataFrame:
 
     The pose table also states whether an id is obsolete.
     """
-    absent = [name for name in _FROM_POSE_TABLE if name not in table.columns]
+    absent = [name for name in ID_COLUMNS if name not in table.columns]
     if not absent and not study.files.get(POSES) and folder_index.locate(study.contents, POSES) is None:
         return table
     known = study.table(POSES)
-    for name in (*_FROM_POSE_TABLE, *_CARRIED):
+    for name in (*ID_COLUMNS, *_CARRIED):
         if name in known.columns:
             of_table = known[name].reindex(table.index)
             own = table[name] if name in table.columns else of_table

@@ -16,13 +16,12 @@ from medcli.core.contact_sheet import Tile, tile_sheet
 from medcli.core.errors import MedcliError
 from medcli.core.files import replacing
 from medcli.core.mesh import Mesh
-from medcli.core.overlays import overlay_masks
-from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid
-from medcli.veriserum.geometry.outline_overlay import AFTER, outline
+from medcli.veriserum.geometry.biplane import DualPlane
+from medcli.veriserum.geometry.outline_overlay import AFTER, draw_planes
 
 SECOND = (0, 190, 255)
 """Colour (red, green, blue) of the second component; the first has that of results."""
-_SIZE, _TILE = 480, 320
+_SIZE = 480
 _MOST_TILES = 12
 FRAMES_PER_SECOND = 12.5
 """Of the video: half of the usual frame rate of a recording."""
@@ -30,23 +29,10 @@ FRAMES_PER_SECOND = 12.5
 Placed = Sequence[tuple[Mesh, NDArray[np.float64]]]
 
 
-def draw_frame(
-    images: Mapping[str, NDArray[Any]], cameras: DualPlane, placed: Placed, size: int = _SIZE
-) -> NDArray[np.uint8]:
-    """The planes side by side, (size, size x planes, 3) RGB, with the outline of each placed implant."""
-    sides, grid = [], ImageGrid.calibrated(size)
-    for plane, image in images.items():
-        shrinks = image.shape[0] > size
-        grey = cv2.resize(
-            np.asarray(image, np.uint8), (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-        )
-        camera = cameras.camera(plane)
-        rims = (
-            (outline(camera, mesh, pose, grid), colour)
-            for (mesh, pose), colour in zip(placed, (AFTER, SECOND), strict=False)
-        )
-        sides.append(overlay_masks(np.asarray(grey, np.uint8), *rims))
-    return np.concatenate(sides, axis=1)
+def draw_frame(images: Mapping[str, NDArray[Any]], cameras: DualPlane, placed: Placed) -> NDArray[np.uint8]:
+    """The planes side by side, (480, 480 x planes, 3) RGB, with the outline of each placed implant."""
+    outlines = [(*one, colour) for one, colour in zip(placed, (AFTER, SECOND), strict=False)]
+    return np.concatenate(draw_planes(images, cameras, outlines, _SIZE), axis=1)
 
 
 def write_strip(path: Path, frames: Sequence[int], draw: Callable[[int], NDArray[np.uint8] | None]) -> None:
@@ -56,9 +42,7 @@ def write_strip(path: Path, frames: Sequence[int], draw: Callable[[int], NDArray
     for number in frames[::every]:
         image = draw(number)
         if image is not None:
-            height = round(_TILE * image.shape[0] / image.shape[1])
-            small = cv2.resize(image, (_TILE, height), interpolation=cv2.INTER_AREA)
-            tiles.append(Tile(np.asarray(small, np.uint8), f"id {number}"))
+            tiles.append(Tile.of(image, f"id {number}"))
     if tiles:
         image_io.write_image(path, tile_sheet(tiles, 3))
 

@@ -20,15 +20,7 @@ from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import DualPlane
-from medcli.veriserum.registration.gradient_matching import (
-    Beside,
-    Matcher,
-    MatchingSettings,
-    Refined,
-    improve,
-    logarithms,
-    similarity,
-)
+from medcli.veriserum.registration.gradient_matching import Beside, ImplantView, Matcher, Refined, improve, similarity
 from medcli.veriserum.registration.mirrored_images import gain_by_mirroring
 from medcli.veriserum.registration.orientation_library import simplified
 from medcli.veriserum.registration.pose_quality import GOOD_SIMILARITY
@@ -85,6 +77,10 @@ class TrialInput:
     cameras: DualPlane
     meshes: Mapping[int, Mesh]
 
+    def view(self, place: int, anatomy: int, beside: Beside | None) -> ImplantView:
+        """A component in the images of a frame; raises as ``images``."""
+        return ImplantView(self.images(self.frames[place]), self.cameras, self.meshes[anatomy], beside)
+
 
 class TrialTracker:
     """Tracks the components of one trial; those named first are found first.
@@ -98,12 +94,10 @@ class TrialTracker:
     def __init__(
         self,
         trial: TrialInput,
-        settings: MatchingSettings | None = None,
         least_similarity: float = 0.5,
         advance: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self.trial, self.settings, self.least = trial, settings or MatchingSettings(), least_similarity
-        self.advance = advance
+        self.trial, self.least, self.advance = trial, least_similarity, advance
         self.found: dict[int, dict[int, TrackedPose]] = {anatomy: {} for anatomy in trial.meshes}
         self.failures: dict[int, str] = {}
         self.matches_mirrored = False
@@ -128,9 +122,8 @@ class TrialTracker:
         """Of the component that was found first, where it matches best: a femur, which shows it most clearly."""
         for found, anatomy in ((self.found[anatomy], anatomy) for anatomy in self.trial.meshes if self.found[anatomy]):
             place = max(found, key=lambda one: min(found[one].by_plane.values()))
-            images, best = self.trial.images(self.trial.frames[place]), found[place]
-            mesh, cameras = self.trial.meshes[anatomy], self.trial.cameras
-            return gain_by_mirroring(images, cameras, mesh, best.pose, best.per_mm, best.beside)
+            best = found[place]
+            return gain_by_mirroring(self.trial.view(place, anatomy, best.beside), best.pose, best.per_mm)
         return -1.0
 
     def _frame(self, place: int) -> None:
@@ -175,7 +168,7 @@ class TrialTracker:
 
     def _searched(self, place: int, anatomy: int, images: Images) -> TrackedPose:
         beside = self._beside(place, anatomy)
-        found = search_pose(images, self.trial.cameras, self.trial.meshes[anatomy], self.settings, beside)
+        found = search_pose(ImplantView(images, self.trial.cameras, self.trial.meshes[anatomy], beside))
         refined = found.refined
         return TrackedPose(refined.pose, refined.per_mm, refined.after_planes, found.margin, "search", beside)
 
@@ -183,13 +176,13 @@ class TrialTracker:
         self, place: int, anatomy: int, start: Matrix, per_mm: float, images: Images, method: str
     ) -> TrackedPose | None:
         """Refined from a prediction; None: it left the images."""
-        pose, cameras, beside = start, self.trial.cameras, self._beside(place, anatomy)
-        images = logarithms(images)
+        pose, beside = start, self._beside(place, anatomy)
+        view = ImplantView(images, self.trial.cameras, self.trial.meshes[anatomy], beside).in_logarithms()
         try:
             for level, cell, iterations in _STEPS:
-                matcher = Matcher(images, cameras, self._simple[anatomy, cell], [pose], level, beside)
+                matcher = Matcher(replace(view, mesh=self._simple[anatomy, cell]), [pose], level)
                 pose, per_mm = improve(matcher, pose, per_mm, level, iterations, level.size > 256)
-            _, by_plane = similarity(images, cameras, self.trial.meshes[anatomy], pose, per_mm, LOG_LEVELS[-1], beside)
+            _, by_plane = similarity(view, pose, per_mm, LOG_LEVELS[-1])
         except (DataError, ValueError):
             return None
         return TrackedPose(pose, per_mm, by_plane, 0.0, method, beside)
@@ -258,10 +251,10 @@ class TrialTracker:
             self.found[anatomy][place] = replace(pose, margin=margin)
 
     def _twin(self, place: int, anatomy: int) -> FoundPose:
-        images, known = self.trial.images(self.trial.frames[place]), self.found[anatomy][place]
-        mesh, value = self.trial.meshes[anatomy], known.similarity
+        known = self.found[anatomy][place]
+        value = known.similarity
         refined = Refined(known.pose, value, value, known.by_plane, 0.0, 0.0, known.per_mm, 0)
-        return compare_with_twins(images, self.trial.cameras, mesh, refined, self.settings, known.beside)
+        return compare_with_twins(self.trial.view(place, anatomy, known.beside), refined)
 
     def _again(self, anatomy: int, place: int, twin: FoundPose) -> None:
         """Track a component anew, in both directions from one frame."""

@@ -12,7 +12,8 @@ import pytest
 
 from medcli.core.errors import DataError
 from medcli.ultrabones.dataset.folder_layout import mask_name
-from medcli.ultrabones.dataset.frame_index import COLUMNS, index_frames, mask_path, scan_frames
+from medcli.ultrabones.dataset.frame_index import COLUMNS, index_frames, mask_path
+from medcli.ultrabones.dataset.record_frames import Findings, FrameTally, Problem, scan_records, sorted_records
 from medcli.ultrabones.dataset.tracking_table import read_tracking
 
 HEADER = "timestamp,space_factor,x,y,z,euler_x,euler_y,euler_z"
@@ -28,6 +29,13 @@ def lay(record: Path, timestamps: list[int], labels: dict[str, str], tracking: s
     rows = [f"{ts},0.05392,1,2,3,4,5,{ts}" for ts in timestamps]
     (record / tracking).write_text("\n".join([HEADER, *rows]) + "\n")
     return record
+
+
+def surveyed(root: Path) -> tuple[FrameTally, tuple[Problem, ...]]:
+    tally, findings = FrameTally(), Findings()
+    for part in scan_records(sorted_records(root, findings), findings):
+        tally.add(part)
+    return tally, findings.problems()
 
 
 def test_every_published_layout_gives_the_same_table(tmp_path: Path) -> None:
@@ -87,8 +95,8 @@ def test_problems_are_counted_and_named_never_fatal(tmp_path: Path) -> None:
     lay(tmp_path / "elsewhere/record01", [1], {})
     (tmp_path / "specimen05/ultrasound_records/tibia/record09/Labels").mkdir(parents=True)
 
-    frames, report = scan_frames(tmp_path)
-    found = {problem.what: problem for problem in report.problems}
+    frames, (tally, problems) = index_frames(tmp_path), surveyed(tmp_path)
+    found = {problem.what: problem for problem in problems}
     counts = {what: problem.count for what, problem in found.items()}
     assert counts == {
         "images without label": 3,
@@ -102,16 +110,16 @@ def test_problems_are_counted_and_named_never_fatal(tmp_path: Path) -> None:
         "records without UltrasoundImages": 1,
     }
     assert "77_label.png" in str(found["labels without image"])
-    assert report.images == len(frames) == 5
-    assert (report.labelled, report.tracked, report.specimens) == (2, 1, (1, 2, 5))
+    assert tally.images == len(frames) == 5
+    assert (tally.labelled, tally.tracked, tally.specimens) == (2, 1, {1, 2, 5})
     assert list(frames.query("specimen == 1").tracking) == [0, -1, -1]
 
 
 def test_two_layouts_at_once_are_reported(tmp_path: Path) -> None:
     lay(tmp_path / "cadaver01_F231091/record01", [1], {"Labels": "_label.png"})
     lay(tmp_path / "specimen01/ultrasound_records/tibia/record01", [1], {"Labels": "_label.png"})
-    _, report = scan_frames(tmp_path)
-    assert [problem.what for problem in report.problems] == ["specimens in two layouts at once"]
+    _, problems = surveyed(tmp_path)
+    assert [problem.what for problem in problems] == ["specimens in two layouts at once"]
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:
@@ -152,8 +160,11 @@ def test_mask_paths_of_tables_and_rows(tmp_path: Path) -> None:
 
 
 def test_real_example(real_data: Path) -> None:
-    frames, report = scan_frames(real_data / "ultrabones-example")
-    assert (report.images, report.labelled_full, report.tracked, report.problems) == (88, 88, 88, ())
+    frames, (tally, problems) = (
+        index_frames(real_data / "ultrabones-example"),
+        surveyed(real_data / "ultrabones-example"),
+    )
+    assert (tally.images, tally.labelled_full, tally.tracked, problems) == (88, 88, 88, ())
     for record, rows in frames.groupby("record_dir"):
         table = read_tracking(str(record))
         pd.testing.assert_series_equal(

@@ -91,8 +91,8 @@ def test_damaged_files_are_counted_and_named(tmp_path: Path) -> None:
     cut = Path(frames.image[0])
     cut.write_bytes(cut.read_bytes()[:-30])
     Path(frames.label[1]).write_bytes(b"")
-    assert find_damaged(frames) == ([str(cut), frames.label[1]], 6)
-    assert find_damaged(frames, most=1) == ([str(cut)], 3)
+    columns = {name: frames[name] for name in ("image", "label", "label_full")}
+    assert find_damaged(columns) == ([str(cut), frames.label[1]], 6)
     assert any("2 PNG files empty or truncated" in problem for problem in survey_ultrabones(tmp_path).problems)
 
 

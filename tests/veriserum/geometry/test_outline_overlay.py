@@ -25,7 +25,7 @@ def test_images_are_enlarged_and_later_outlines_are_on_top() -> None:
     made = Study(FluoroscopySettings(pairs=1, seed=1, frames_per_trial=1))
     mesh, pose = made.implants[made.frames[1].anatomy_id].mesh, made.frames[1].knee.of("femur")
     images = {plane: np.full((64, 64), 90, np.uint8) for plane in PLANES}
-    (bs, fs) = draw_planes(images, made.cameras(1), mesh, [(pose, BEFORE), (pose, AFTER)])
+    (bs, fs) = draw_planes(images, made.cameras(1), [(mesh, pose, BEFORE), (mesh, pose, AFTER)])
     assert bs.shape == fs.shape == (640, 640, 3)
     for plane, side in zip(PLANES, (bs, fs), strict=True):
         rim = outline(made.cameras(1).camera(plane), mesh, pose, ImageGrid.calibrated(640))

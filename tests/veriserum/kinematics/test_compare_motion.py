@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcli.veriserum.kinematics.agreement import agreement_of
-from medcli.veriserum.kinematics.agreement_figure import _add_legend
+from medcli.veriserum.kinematics.agreement import _add_legend, agreement_of
 from medcli.veriserum.kinematics.compare_motion import match_frames
 from medcli.veriserum.kinematics.motion import VALUE_COLUMNS
 from tests.conftest import Ran

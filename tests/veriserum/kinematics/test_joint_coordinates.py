@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from medcli.core.rigid_transforms import rigid_transform
 from medcli.veriserum.kinematics.joint_coordinates import (
     COORDINATES,
     SIDES,
-    axes_from_coordinates,
     joint_coordinates,
     undefined_reason,
     unwrap_flexion,
@@ -18,6 +18,34 @@ from medcli.veriserum.kinematics.joint_coordinates import (
 
 RIGHT, ANTERIOR, PROXIMAL = np.eye(3)
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+
+
+def axes_from_coordinates(coordinates: ArrayLike, side: ArrayLike) -> np.ndarray:
+    """The inverse of :func:`joint_coordinates`: the tibia's axes in those of the femur, (..., 4, 4).
+
+    Args:
+        coordinates: (..., 6) in degrees and mm.
+        side: (...) of :data:`SIDES`.
+    """
+    coordinates = np.asarray(coordinates, np.float64)
+    sign = np.asarray(side, np.float64)
+    flexion, adduction, rotation = np.moveaxis(np.radians(coordinates[..., :3]), -1, 0)
+    zero = np.zeros_like(flexion)
+    e1 = np.stack([sign + zero, zero, zero], axis=-1)  # lateral
+    e2 = np.stack([zero, np.cos(flexion), -np.sin(flexion)], axis=-1)
+    up = np.stack([zero, np.sin(flexion), np.cos(flexion)], axis=-1)
+    cosine, sine = np.cos(adduction)[..., None], np.sin(adduction)[..., None]
+    e3, out = sine * e1 + cosine * up, cosine * e1 - sine * up  # out: lateral, in the plane of the tray
+    matrix = np.zeros((*coordinates.shape[:-1], 4, 4))
+    cosine, sine = np.cos(rotation)[..., None], np.sin(rotation)[..., None]
+    matrix[..., :3, 0] = sign[..., None] * (cosine * out + sine * e2)
+    matrix[..., :3, 1] = cosine * e2 - sine * out
+    matrix[..., :3, 2] = e3
+    # The shifts are projections on axes that are not perpendicular: solve for the vector.
+    rows = np.stack([e1, e2, -e3], axis=-2)
+    matrix[..., :3, 3] = np.linalg.solve(rows, coordinates[..., 3:, None])[..., 0]
+    matrix[..., 3, 3] = 1
+    return matrix
 
 
 def turned_tibia(axis: np.ndarray, degrees: float) -> np.ndarray:

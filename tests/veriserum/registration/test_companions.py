@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from medcli.veriserum.registration import companions
 from medcli.veriserum.registration.companions import other_component
-from medcli.veriserum.registration.gradient_matching import Refined
+from medcli.veriserum.registration.gradient_matching import ImplantView, Refined
 from medcli.veriserum.registration.pose_search import FoundPose
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
 from tests.support.ray_cast_knees import MESHES, Knee, knee
@@ -27,11 +26,11 @@ def test_the_femur_that_matches_best_is_used(seen: Knee, tmp_path: Path, monkeyp
     starts, tried = StartPoses(Sources(root)), []
     reading = {1: 0.65, 2: 0.8}
 
-    def search(images: Any, cameras: Any, mesh: Any, settings: Any) -> FoundPose:
-        anatomy = 1 if len(mesh.vertices) == len(MESHES[1].vertices) else 2
+    def search(view: ImplantView) -> FoundPose:
+        anatomy = 1 if len(view.mesh.vertices) == len(MESHES[1].vertices) else 2
         tried.append(anatomy)
         refined = Refined(np.eye(4), 0.1, reading[anatomy], {}, 0.0, 0.0, 0.3, 1)
-        return FoundPose(refined, 0.5, None, np.eye(4))
+        return FoundPose(refined, 0.5, np.eye(4))
 
     monkeypatch.setattr(companions, "search_pose", search)
     cameras, images = starts.geometry.cameras(FIRST_ID), starts.images(FIRST_ID)

@@ -10,7 +10,7 @@ from medcli.synthetic.fluoroscopy.dataset import FluoroscopySettings as StudySet
 from medcli.synthetic.fluoroscopy.dataset import Study, SyntheticVeriserum
 from medcli.synthetic.fluoroscopy.implants import make_implants
 from medcli.veriserum.geometry.biplane import ImageGrid
-from medcli.veriserum.registration.gradient_matching import Matcher, Refined, refine
+from medcli.veriserum.registration.gradient_matching import ImplantView, Matcher, Refined, refine
 from medcli.veriserum.registration.resolution_levels import LEVELS
 from medcli.veriserum.registration.rigid_motion import moved
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
@@ -26,15 +26,15 @@ def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriseru
     pose = frame.knee.of("femur")
     grid = ImageGrid.calibrated(LEVELS[-1].size)
     images = {plane: np.exp(-0.2 * cameras.camera(plane).path_length(mesh, pose, grid)) for plane in ("bs", "fs")}
-    matcher = Matcher(images, cameras, mesh, [pose], LEVELS[-1])
+    matcher = Matcher(ImplantView(images, cameras, mesh), [pose], LEVELS[-1])
     assert matcher.correlation(pose, 0.2) == pytest.approx(1, abs=1e-5)
     away = matcher.correlation(moved(pose, np.array([1.0, 0, 0, 0, 0, 0]), np.zeros(3)), 0.2)
     assert away < 0.9
     # An implant outside the window is the worst match.
     assert matcher.correlation(moved(pose, np.array([0, 300.0, 0, 0, 0, 0]), np.zeros(3)), 0.2) == pytest.approx(-1)
     # Brightness and contrast of the image do not matter.
-    brighter = {plane: 40 + 150 * image for plane, image in images.items()}
-    assert Matcher(brighter, cameras, mesh, [pose], LEVELS[-1]).correlation(pose, 0.2) == pytest.approx(1, abs=1e-4)
+    brighter = ImplantView({plane: 40 + 150 * image for plane, image in images.items()}, cameras, mesh)
+    assert Matcher(brighter, [pose], LEVELS[-1]).correlation(pose, 0.2) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,8 @@ def test_correlation_is_one_at_the_truth_of_a_rendering(study: SyntheticVeriseru
 def test_the_truth_is_recovered_from_realistic_images(study: SyntheticVeriserum, number: int) -> None:
     starts = StartPoses(Sources(study.root))
     begin = shaken(study.study, number, np.random.default_rng(number))
-    found = refine(starts.images(number), starts.geometry.cameras(number), starts.geometry.implant(number).mesh, begin)
+    mesh = starts.geometry.implant(number).mesh
+    found = refine(ImplantView(starts.images(number), starts.geometry.cameras(number), mesh), begin)
     away, angle = errors(study.study, number, found.pose)
     assert np.all(np.abs(away) < [0.3, 0.3, 0.3])
     assert angle < 0.6
@@ -59,7 +60,7 @@ def test_the_truth_is_recovered_in_the_median() -> None:
         frame = study.frames[number]
         images = {plane: study.truth(number, plane, 512) for plane in ("bs", "fs")}
         mesh = study.implants[frame.anatomy_id].mesh
-        result = refine(images, study.cameras(number), mesh, shaken(study, number, generator))
+        result = refine(ImplantView(images, study.cameras(number), mesh), shaken(study, number, generator))
         away, angle = errors(study, number, result.pose)
         found.append([*np.abs(away), angle])
     x, y, z, angle = np.median(found, axis=0)
@@ -75,7 +76,7 @@ def test_an_implant_outside_the_image_is_reported(study: SyntheticVeriserum) -> 
     pose[0, 3] += 400
     images = {plane: np.zeros((256, 256), np.float32) for plane in ("bs", "fs")}
     with pytest.raises(DataError, match="the implant is not in the image at its start pose"):
-        refine(images, made.cameras(1), made.implants[frame.anatomy_id].mesh, pose)
+        refine(ImplantView(images, made.cameras(1), made.implants[frame.anatomy_id].mesh), pose)
 
 
 def test_a_result_can_be_told_from_another_start() -> None:

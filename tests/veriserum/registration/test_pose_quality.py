@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum
+from medcli.veriserum.registration.gradient_matching import ImplantView
 from medcli.veriserum.registration.pose_quality import (
     GOOD_SIMILARITY,
     LEAST_MARGIN,
@@ -30,14 +31,14 @@ def test_one_plane_is_less_certain_than_two(study: SyntheticVeriserum) -> None:
     implant, cameras = made.implants[frame.anatomy_id], made.cameras(1)
     pose = frame.knee.of(implant.kind)
     images = {plane: 255 * made.truth(1, plane, 512) for plane in ("bs", "fs")}
-    covariance = pose_covariance(images, cameras, implant.mesh, pose, 0.17)
+    covariance = pose_covariance(ImplantView(images, cameras, implant.mesh), pose, 0.17)
     both = standard_errors(covariance)
-    one = standard_errors(pose_covariance({"bs": images["bs"]}, cameras, implant.mesh, pose, 0.17))
+    one = standard_errors(pose_covariance(ImplantView({"bs": images["bs"]}, cameras, implant.mesh), pose, 0.17))
     assert 0 < both[0] < 0.5
     assert 0 < both[1] < 1
     assert one[0] > 3 * both[0]  # the position along the rays
     noisy = {p: i + np.random.default_rng(0).normal(0, 25, i.shape).clip(-i) for p, i in images.items()}
-    assert standard_errors(pose_covariance(noisy, cameras, implant.mesh, pose, 0.17))[0] > both[0]
+    assert standard_errors(pose_covariance(ImplantView(noisy, cameras, implant.mesh), pose, 0.17))[0] > both[0]
 
     def numbers(matrix: np.ndarray) -> np.ndarray:
         return np.concatenate([matrix[:3, 3], [90.0, 0, 0]])

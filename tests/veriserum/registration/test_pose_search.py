@@ -9,7 +9,7 @@ from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.geometry.biplane import DualPlane, SourceIntensifier
-from medcli.veriserum.registration.gradient_matching import Beside, MatchingSettings, logarithms, refine, similarity
+from medcli.veriserum.registration.gradient_matching import Beside, ImplantView, refine, similarity
 from medcli.veriserum.registration.pose_quality import pose_covariance, standard_errors, status_of
 from medcli.veriserum.registration.pose_search import compare_with_twins, search_pose
 from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
@@ -36,7 +36,7 @@ def off(of: Knee, anatomy: int, pose: np.ndarray) -> tuple[float, float]:
 def test_both_components_are_found_without_a_start(seen: Knee) -> None:
     beside = None
     for anatomy in (seen.femur_id, seen.tibia_id):
-        found = search_pose(seen.images, cameras(seen), MESHES[anatomy], None, beside)
+        found = search_pose(ImplantView(seen.images, cameras(seen), MESHES[anatomy], beside))
         distance, angle = off(seen, anatomy, found.refined.pose)
         assert distance < 0.5
         assert angle < 1
@@ -46,25 +46,24 @@ def test_both_components_are_found_without_a_start(seen: Knee) -> None:
 
 
 def test_the_similarity_of_a_pose_does_not_depend_on_the_start(seen: Knee) -> None:
-    anatomy, planes = seen.femur_id, cameras(seen)
-    mesh, true = MESHES[anatomy], seen.pose(anatomy)
+    mesh, true = MESHES[seen.femur_id], seen.pose(seen.femur_id)
+    view = ImplantView(seen.images, cameras(seen), mesh)
     middle = mesh.bounds.mean(axis=0)
     for start in (true, moved(true, np.array([4.0, -3, 4, 4, -4, 3]), middle)):
-        result = refine(seen.images, planes, mesh, start)
-        measured, by_plane = similarity(seen.images, planes, mesh, result.pose, result.per_mm)
+        result = refine(view, start)
+        measured, by_plane = similarity(view, result.pose, result.per_mm)
         assert result.after == pytest.approx(measured, abs=1e-9)
         assert result.after == pytest.approx(np.mean(list(by_plane.values())))
 
 
 @pytest.mark.deep
 def test_a_tray_turned_by_half_is_corrected_by_its_twin(seen: Knee) -> None:
-    anatomy, planes = seen.tibia_id, cameras(seen)
-    mesh, true = MESHES[anatomy], seen.pose(anatomy)
-    turned = true @ np.diag([-1.0, 1, -1, 1])
-    beside, settings = Beside(MESHES[seen.femur_id], seen.femur, 0.35), MatchingSettings(levels=LOG_LEVELS)
-    wrong = refine(logarithms(seen.images), planes, mesh, turned, settings, beside)
+    anatomy, beside = seen.tibia_id, Beside(MESHES[seen.femur_id], seen.femur, 0.35)
+    view = ImplantView(seen.images, cameras(seen), MESHES[anatomy], beside)
+    turned = seen.pose(anatomy) @ np.diag([-1.0, 1, -1, 1])
+    wrong = refine(view.in_logarithms(), turned, LOG_LEVELS)
     assert off(seen, anatomy, wrong.pose)[1] > 90
-    found = compare_with_twins(seen.images, planes, mesh, wrong, None, beside)
+    found = compare_with_twins(view, wrong)
     assert off(seen, anatomy, found.refined.pose)[1] < 15
 
 
@@ -72,11 +71,11 @@ def test_images_without_an_implant_and_surfaces_in_metres_are_reported(seen: Kne
     planes, mesh = cameras(seen), MESHES[seen.femur_id]
     black = seen.images | {"fs": np.zeros((512, 512), np.uint8)}
     with pytest.raises(DataError, match="plane fs is uniform"):
-        search_pose(black, planes, mesh)
+        search_pose(ImplantView(black, planes, mesh))
     with pytest.raises(DataError, match="there is no image"):
-        search_pose({}, planes, mesh)
+        search_pose(ImplantView({}, planes, mesh))
     with pytest.raises(DataError, match=r"not 10 to 250"):
-        search_pose(seen.images, planes, Mesh(mesh.vertices / 1000, mesh.faces))
+        search_pose(ImplantView(seen.images, planes, Mesh(mesh.vertices / 1000, mesh.faces)))
     turned = mesh.faces.copy()
     turned[::7] = turned[::7, ::-1]
     for faces, words in (
@@ -85,7 +84,7 @@ def test_images_without_an_implant_and_surfaces_in_metres_are_reported(seen: Kne
         (mesh.faces[:, ::-1], "is inside out"),
     ):
         with pytest.raises(DataError, match=words):
-            search_pose(seen.images, planes, Mesh(mesh.vertices, np.ascontiguousarray(faces)))
+            search_pose(ImplantView(seen.images, planes, Mesh(mesh.vertices, np.ascontiguousarray(faces))))
 
 
 @pytest.mark.deep
@@ -94,7 +93,7 @@ def test_swapped_and_mirrored_images_are_not_good(seen: Knee) -> None:
     swapped = {"bs": seen.images["fs"], "fs": seen.images["bs"]}
     mirrored = {plane: np.ascontiguousarray(image[:, ::-1]) for plane, image in seen.images.items()}
     for images in (swapped, mirrored):
-        found = search_pose(images, planes, mesh)
+        found = search_pose(ImplantView(images, planes, mesh))
         assert status_of(found.refined.after_planes, found.margin, 0.5) != "good"
 
 
@@ -103,9 +102,9 @@ def test_a_pair_without_implants_and_a_wrong_surface_are_not_good(seen: Knee) ->
     random = np.random.default_rng(3)
     empty = photograph(seen.femur_id, seen.tibia_id, seen.femur, seen.tibia, seen.source, random, metals=()).images
     with pytest.raises(DataError, match="nothing in the images matches the implant"):
-        search_pose(empty, cameras(seen), MESHES[seen.femur_id])
+        search_pose(ImplantView(empty, cameras(seen), MESHES[seen.femur_id]))
     try:
-        found = search_pose(seen.images, cameras(seen), MESHES[3 - seen.femur_id])
+        found = search_pose(ImplantView(seen.images, cameras(seen), MESHES[3 - seen.femur_id]))
     except DataError:
         return
     assert status_of(found.refined.after_planes, found.margin, 0.5) != "good"
@@ -114,15 +113,17 @@ def test_a_pair_without_implants_and_a_wrong_surface_are_not_good(seen: Knee) ->
 @pytest.mark.deep
 def test_one_plane_gives_the_orientation_and_says_how_uncertain_the_depth_is(seen: Knee) -> None:
     anatomy, planes = seen.femur_id, cameras(seen)
-    mesh, true, images = MESHES[anatomy], seen.pose(anatomy), {"fs": seen.images["fs"]}
-    refined = search_pose(images, planes, mesh).refined
+    mesh, true = MESHES[anatomy], seen.pose(anatomy)
+    view = ImplantView({"fs": seen.images["fs"]}, planes, mesh)
+    refined = search_pose(view).refined
     middle = np.append(mesh.bounds.mean(axis=0), 1.0)
     away = ((refined.pose - true) @ middle)[:3]
     ray = (true @ middle)[:3] - planes.fs.source_mm
     along = float(away @ ray / np.linalg.norm(ray))
     assert np.linalg.norm(away - along * ray / np.linalg.norm(ray)) < 0.5  # in plane
     assert off(seen, anatomy, refined.pose)[1] < 4  # 90 % of one-plane poses: Vogl et al. 2022
-    one = standard_errors(pose_covariance(images, planes, mesh, refined.pose, refined.per_mm))[0]
-    both = standard_errors(pose_covariance(seen.images, planes, mesh, refined.pose, refined.per_mm))[0]
+    one = standard_errors(pose_covariance(view, refined.pose, refined.per_mm))[0]
+    whole = ImplantView(seen.images, planes, mesh)
+    both = standard_errors(pose_covariance(whole, refined.pose, refined.per_mm))[0]
     assert one > 3 * both
     assert abs(along) < 3 * one

@@ -11,12 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcli.core.mesh import Mesh
 from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum
-from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.registration import register
-from medcli.veriserum.registration.gradient_matching import MatchingSettings, logarithms, refine
-from medcli.veriserum.registration.mirrored_images import Images
+from medcli.veriserum.registration.gradient_matching import ImplantView, refine
 from medcli.veriserum.registration.pose_search import FoundPose
 from medcli.veriserum.registration.register import _REPORT_COLUMNS, register_poses
 from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
@@ -82,7 +79,7 @@ def test_calibrated_images_are_preferred(medcli: Callable[..., Ran], study: Synt
     made = starts.images(2)["bs"]
     assert made.shape == (512, 512)
     begin = shaken(study.study, 1, np.random.default_rng(3), 3.0)
-    found = refine(starts.images(1), starts.geometry.cameras(1), starts.geometry.implant(1).mesh, begin)
+    found = refine(ImplantView(starts.images(1), starts.geometry.cameras(1), starts.geometry.implant(1).mesh), begin)
     away, angle = errors(study.study, 1, found.pose)
     assert np.all(np.abs(away) < 0.3)
     assert angle < 0.6
@@ -140,9 +137,8 @@ def test_the_search_after_a_poor_start_is_counted_and_measured_from_the_given_st
     begin.to_csv(tmp_path / "start.csv")
     true = StartPoses(Sources(study.root)).pose(1)
 
-    def search(images: Images, cameras: DualPlane, mesh: Mesh, *_: object) -> FoundPose:
-        refined = refine(logarithms(images), cameras, mesh, true, MatchingSettings(levels=LOG_LEVELS[2:]))
-        return FoundPose(refined, 0.2, None, true)
+    def search(view: ImplantView) -> FoundPose:
+        return FoundPose(refine(view.in_logarithms(), true, LOG_LEVELS[2:]), 0.2, true)
 
     monkeypatch.setattr(register, "search_pose", search)
     monkeypatch.setattr(register, "other_component", lambda *_: None)

@@ -77,14 +77,12 @@ class GridMatch:
         nodes: (K, 2) the corresponding nodes of the phantom, from the left and from below.
         view: orientation of the image.
         rotation_deg: rotation of the image relative to the phantom, counter-clockwise.
-        pitch_px: mean distance of neighbouring beads.
     """
 
     spots: NDArray[np.int64]
     nodes: NDArray[np.int64]
     view: View
     rotation_deg: float
-    pitch_px: float
 
     @property
     def missing(self) -> int:
@@ -123,7 +121,7 @@ def match_grid(centres_px: Points) -> GridMatch:
     nodes = MIDDLE + (nodes - MIDDLE) * view.signs
     known = bead_presence()[tuple(np.clip(nodes, 0, BEADS_ALONG - 1).T)]
     known &= np.all((nodes >= 0) & (nodes < BEADS_ALONG), axis=1)
-    return GridMatch(spots[known], nodes[known], view, float(np.degrees(turn)), pitch)
+    return GridMatch(spots[known], nodes[known], view, float(np.degrees(turn)))
 
 
 def _pitch_and_turn(points: Points) -> tuple[float, float]:

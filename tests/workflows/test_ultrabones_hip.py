@@ -37,7 +37,7 @@ def test_what_is_downloaded_is_labelled_and_rebuilt(
     assert ran.code == 0, ran.err
     note = json.loads((tmp_path / "out/medcli-run.json").read_text())["data"]
     assert (note["dataset"], note["licence"][:12]) == ("UltraBonesHip", "CC BY-NC 4.0")
-    assert [source.of_dataset for source in find_sources([root / HIP_RECORD])] == [True, True]
+    assert [source.folder.name for source in find_sources([root / HIP_RECORD])] == ["Labels_pred", "Labels_pred"]
 
 
 def test_its_licence_is_accepted_once(hip_hub: FakeHub, medcli: Callable[..., Ran], tmp_path: Path) -> None:
