@@ -1,1 +1,1 @@
-"""Room one: UltraBones100k, bone surfaces in ultrasound."""
+"""UltraBones100k, bone surfaces in ultrasound."""
