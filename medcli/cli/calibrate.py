@@ -37,23 +37,21 @@ class PlaneChoice(str, Enum):
 def veriserum(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the results.  [default: ROOT/calibrated]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results.  [default: ROOT/calibrated]")] = None,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
     ids: options.Ids = None,
-    planes: Annotated[list[PlaneChoice], typer.Option("--planes", help="Planes to calibrate.")] = [  # noqa: B006
+    planes: Annotated[list[PlaneChoice], typer.Option(help="Planes to calibrate.")] = [  # noqa: B006
         PlaneChoice.bs,
         PlaneChoice.fs,
     ],
     workers: options.Workers = None,
-    size: Annotated[int, typer.Option("--size", min=1, max=1600, help="Pixels along each side.")] = 512,
+    size: Annotated[int, typer.Option(min=1, max=1600, help="Pixels along each side.")] = 512,
     file_format: Annotated[Literal["jpg", "png"], typer.Option("--format", help="File format of the results.")] = "jpg",
-    quality: Annotated[int, typer.Option("--quality", min=0, max=100, help="JPEG quality, percent.")] = 95,
+    quality: Annotated[int, typer.Option(min=0, max=100, help="JPEG quality, percent.")] = 95,
     resample: Annotated[
         Literal["reference", "area"],
-        typer.Option("--resample", help="reference: the published pixels; area: anti-aliased, black outside."),
+        typer.Option(help="reference: the published pixels; area: anti-aliased, black outside."),
     ] = "reference",
     mask: Annotated[
         bool, typer.Option("--mask", help="With --resample area: also write the valid area of each plane.")
@@ -123,15 +121,13 @@ def points(
     source: Annotated[
         Path, typer.Argument(metavar="POINTS.csv", help="Table, CSV, with columns x_px, y_px or x_mm, y_mm.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Table to write, CSV.")],
-    to: Annotated[Literal["mm", "px"], typer.Option("--to", help="mm: from pixels to millimetres; px: back.")] = "mm",
+    out: Annotated[Path, typer.Option(help="Table to write, CSV.")],
+    to: Annotated[Literal["mm", "px"], typer.Option(help="mm: from pixels to millimetres; px: back.")] = "mm",
     calibration: Annotated[
         int | None,
-        typer.Option("--calibration", help="Id of the calibration.  [default: that of the pose of each row's id]"),
+        typer.Option(help="Id of the calibration.  [default: that of the pose of each row's id]"),
     ] = None,
-    plane: Annotated[
-        PlaneChoice | None, typer.Option("--plane", help="Plane of the points.  [default: the plane column]")
-    ] = None,
+    plane: Annotated[PlaneChoice | None, typer.Option(help="Plane of the points.  [default: the plane column]")] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     distortion: options.DistortionTable = None,
     poses: options.PoseTable = None,
@@ -174,7 +170,7 @@ def fit(
             help="Image of the bead grid for each plane: bs=FILE fs=FILE, or files with bs or fs in their names.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Table of calibrations to add the row to, CSV.")],
+    out: Annotated[Path, typer.Option(help="Table of calibrations to add the row to, CSV.")],
     number: Annotated[
         int | None, typer.Option("--id", min=0, help="The row's id.  [default: one more than the largest]")
     ] = None,
@@ -182,9 +178,9 @@ def fit(
         bool, typer.Option("--mirrored", help="The study's images are mirrored, as this one is; turn them back.")
     ] = False,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="PNG of beads and residuals to write.  [default: beside the table]")
+        Path | None, typer.Option(help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = POLYNOMIAL,
+    model: Annotated[str, typer.Option(help="Distortion model to fit.", metavar="NAME")] = POLYNOMIAL,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Measure the distortion from images of the bead grid.

@@ -55,7 +55,7 @@ def veriserum(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     poses: Annotated[
         Path | None,
-        typer.Option("--poses", help="Any table of poses, CSV or database.  [default: the dataset's own]"),
+        typer.Option(help="Any table of poses, CSV or database.  [default: the dataset's own]"),
     ] = None,
     trials: MotionTrials = None,
     side: Side = None,
@@ -63,8 +63,7 @@ def veriserum(
     implants: Implants = None,
     frame_rate: FrameRate = None,
     pair: Pairs = "auto",
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables, figures and .mot files.")] = options.RUNS
-    / "kinematics",
+    out: Annotated[Path, typer.Option(help="Folder of tables, figures and .mot files.")] = options.RUNS / "kinematics",
 ) -> None:
     """Compute how tibia and femur move against each other, from any table of poses.
 
@@ -107,15 +106,15 @@ def axes(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     implants: Implants = None,
     axes: Annotated[
-        Path | None, typer.Option("--axes", help="Axes that are kept and drawn, JSON.  [default: all are guessed]")
+        Path | None, typer.Option(help="Axes that are kept and drawn, JSON.  [default: all are guessed]")
     ] = None,
     side: Annotated[
         Literal["right", "left"] | None,
-        typer.Option("--side", help="Side of the knee, noted with each implant.  [default: not noted]"),
+        typer.Option(help="Side of the knee, noted with each implant.  [default: not noted]"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="File to write, JSON.")] = Path("axes.json"),
+    out: Annotated[Path, typer.Option(help="File to write, JSON.")] = Path("axes.json"),
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Figure to draw, PNG.  [default: beside OUT, ending in .png]")
+        Path | None, typer.Option(help="Figure to draw, PNG.  [default: beside OUT, ending in .png]")
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:

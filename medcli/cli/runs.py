@@ -73,9 +73,7 @@ def compare(
         typer.Argument(metavar="RUN", help="Two or more runs of one command: folders or tables.", show_default=False),
     ],
     runs: Folder = options.RUNS,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Also write one HTML page with the curves of all runs.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write one HTML page with the curves of all runs.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the page even if it is not a medcli report.")
     ] = False,
@@ -161,9 +159,7 @@ def repeat(
     ctx: typer.Context,
     output: Output,
     name: Annotated[Path, typer.Argument(metavar="RUN", help="Folder or table of the run.", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder or table of the new run.  [default: RUN-repeat]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder or table of the new run.  [default: RUN-repeat]")] = None,
     runs: Folder = options.RUNS,
     dry_run: options.DryRun = False,
 ) -> None:

@@ -47,7 +47,7 @@ def jtml(
     file_format: Annotated[
         Literal["jts", "jtak"], typer.Option("--format", help="Form of the poses; JTML reads both.")
     ] = "jts",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each trial.")] = Path("jtml"),
+    out: Annotated[Path, typer.Option(help="Folder of the results, with one for each trial.")] = Path("jtml"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write poses of implants and cameras for JTML.
@@ -74,9 +74,7 @@ def autoscoper(
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     size: Size = 512,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each trial.")] = Path(
-        "autoscoper"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of the results, with one for each trial.")] = Path("autoscoper"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write poses of implants and cameras for Autoscoper.
@@ -100,22 +98,18 @@ def slicer_veriserum(
     trials: TrialNames = None,
     source_calibration: SourceCalibration = None,
     implants: Annotated[
-        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
+        Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
     ] = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     frame_rate: Annotated[
         float | None,
-        typer.Option(
-            "--frame-rate", min=0.1, max=10_000, help="Frames per second.  [default: times of the table, else 25]"
-        ),
+        typer.Option(min=0.1, max=10_000, help="Frames per second.  [default: times of the table, else 25]"),
     ] = None,
     file_format: Annotated[
         Literal["tfm", "h5"], typer.Option("--format", help="File format of single transforms.")
     ] = "tfm",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each trial.")] = Path(
-        "slicer"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of the results, with one for each trial.")] = Path("slicer"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write poses and meshes of implants for 3D Slicer.

@@ -34,7 +34,7 @@ def plus(
     poses: Poses = None,
     probe: options.ProbeChoice = None,
     compress: Annotated[bool, typer.Option("--compress", help="Compress the pixels (zlib).")] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the files, one a record.")] = Path("plus"),
+    out: Annotated[Path, typer.Option(help="Folder of the files, one a record.")] = Path("plus"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write records as sequence files of PLUS (.igs.mha).
@@ -64,16 +64,12 @@ def slicer_ultrabones(
     poses: Poses = None,
     probe: options.ProbeChoice = None,
     meshes: options.Meshes = None,
-    mask: Annotated[
-        str, typer.Option("--mask", help="Folder of masks whose pixels become points; none: no points.")
-    ] = "Labels",
-    points: Annotated[int, typer.Option("--points", min=0, help="At most so many points of bone.")] = 500,
+    mask: Annotated[str, typer.Option(help="Folder of masks whose pixels become points; none: no points.")] = "Labels",
+    points: Annotated[int, typer.Option(min=0, help="At most so many points of bone.")] = 500,
     file_format: Annotated[
         Literal["tfm", "h5"], typer.Option("--format", help="File format of single transforms.")
     ] = "tfm",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each record.")] = Path(
-        "slicer"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of the results, with one for each record.")] = Path("slicer"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write records for 3D Slicer: poses, points, meshes.

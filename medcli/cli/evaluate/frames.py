@@ -25,38 +25,31 @@ def seg(
     output: Output,
     specimens: Annotated[
         list[int] | None,
-        typer.Option(
-            "--specimens", help="Specimens to evaluate.  [default: 2 7 8, the published test split]", metavar="N"
-        ),
+        typer.Option(help="Specimens to evaluate.  [default: 2 7 8, the published test split]", metavar="N"),
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     checkpoint: options.SegCheckpoint = None,
     predictions: Annotated[
         str | None,
         typer.Option(
-            "--predictions",
-            metavar="FOLDER",
-            help="Masks on disk instead of a network: Labels_pred, or another folder of each record.",
+            metavar="FOLDER", help="Masks on disk instead of a network: Labels_pred, or another folder of each record."
         ),
     ] = None,
     labels: Annotated[
-        str, typer.Option("--labels", help="Reference labels: partial, full, or a folder such as LabelsManual.")
+        str, typer.Option(help="Reference labels: partial, full, or a folder such as LabelsManual.")
     ] = "partial",
     protocol: Annotated[
         Literal["paper", "strict", "both"],
-        typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts."),
+        typer.Option(help="paper: as published; strict: native pixels, every frame counts."),
     ] = "paper",
     visible_threshold: Annotated[
-        float, typer.Option("--visible-threshold", min=0, max=255, help="Grey value from which bone counts as visible.")
+        float, typer.Option(min=0, max=255, help="Grey value from which bone counts as visible.")
     ] = 107,
     train_specimens: options.TrainedOn = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
-    / "evaluate"
-    / "seg",
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "seg",
     fail_under: Annotated[
         list[PassThreshold] | None,
         typer.Option(
-            "--fail-under",
             parser=PassThreshold.parse,
             metavar="MEASURE=VALUE",
             help="Exit with status 1 if a measure is worse: f1@0.5=0.6 dice=0.7 assd_mm=1.5 (distances: at most).",

@@ -25,34 +25,28 @@ def pose(
     ids: options.Ids = None,
     split: Annotated[
         Literal["test", "val", "train", "all"],
-        typer.Option("--split", help="Part of the network's split, or of the split by trial."),
+        typer.Option(help="Part of the network's split, or of the split by trial."),
     ] = "test",
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     checkpoint: options.PoseCheckpoint = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(
-            "--predictions", help="Table of poses instead of a network, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."
-        ),
+        typer.Option(help="Table of poses instead of a network, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."),
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option("--reference", metavar="manual|FILE", help="Reference poses.  [default: the pose table]"),
+        typer.Option(metavar="manual|FILE", help="Reference poses.  [default: the pose table]"),
     ] = None,
     anatomy: Annotated[
         str | None,
         typer.Option(
-            "--anatomy",
-            metavar="femur|tibia|ID",
-            help="Implants: femur, tibia or an anatomy_id.  [default: those trained on]",
+            metavar="femur|tibia|ID", help="Implants: femur, tibia or an anatomy_id.  [default: those trained on]"
         ),
     ] = None,
     calibrated: options.Calibrated = None,
     pose_frame: options.PoseFrame = "world",
     inter_plane: options.InterPlane = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
-    / "evaluate"
-    / "pose",
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "pose",
     device: options.Device = "auto",
     dry_run: options.DryRun = False,
 ) -> None:

@@ -35,9 +35,7 @@ def kinematics(
     axes: AxesFile = None,
     implants: Implants = None,
     pair: Pairs = "auto",
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
-    / "evaluate"
-    / "kinematics",
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "kinematics",
 ) -> None:
     """Measure how far the knee motion by one table of poses is from that by another.
 

@@ -26,28 +26,20 @@ def registration(
     records: options.Records = None,
     anatomies: Annotated[
         list[str] | None,
-        typer.Option("--anatomies", metavar="NAME", help="Bones: fibula, tibia, foot.  [default: fibula tibia]"),
+        typer.Option(metavar="NAME", help="Bones: fibula, tibia, foot.  [default: fibula tibia]"),
     ] = None,
     mask: Annotated[
-        str, typer.Option("--mask", help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
+        str, typer.Option(help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
     ] = "Labels",
     poses: Annotated[
         options.PoseChoice | None,
-        typer.Option("--poses", help="As tracked, or optimised.  [default: those the masks were made from]"),
+        typer.Option(help="As tracked, or optimised.  [default: those the masks were made from]"),
     ] = None,
     meshes: options.Meshes = None,
-    starts: Annotated[
-        int, typer.Option("--starts", min=1, max=10_000, help="Random starts of each specimen and bone.")
-    ] = 10,
-    success_mm: Annotated[
-        float, typer.Option("--success-mm", min=0.0, help="A start is recovered within this RTE.")
-    ] = 5.0,
-    success_deg: Annotated[
-        float, typer.Option("--success-deg", min=0.0, help="A start is recovered within this RRE.")
-    ] = 5.0,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = options.RUNS
-    / "evaluate"
-    / "registration",
+    starts: Annotated[int, typer.Option(min=1, max=10_000, help="Random starts of each specimen and bone.")] = 10,
+    success_mm: Annotated[float, typer.Option(min=0.0, help="A start is recovered within this RTE.")] = 5.0,
+    success_deg: Annotated[float, typer.Option(min=0.0, help="A start is recovered within this RRE.")] = 5.0,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = options.RUNS / "evaluate" / "registration",
     workers: options.Workers = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,

@@ -32,10 +32,10 @@ def jtml(
     output: Output,
     files: Annotated[list[Path], typer.Argument(metavar="POSES", help="Files of one trial: .jts or .jtak.")],
     anatomies: Anatomies,
-    calibration: Annotated[Path, typer.Option("--calibration", help="Calibration of the plane: JT_INTCALIB.")],
+    calibration: Annotated[Path, typer.Option(help="Calibration of the plane: JT_INTCALIB.")],
     plane: Annotated[
         Literal["bs", "fs"] | None,
-        typer.Option("--plane", help="Plane that the files belong to.  [default: by their folder, bs or fs; else bs]"),
+        typer.Option(help="Plane that the files belong to.  [default: by their folder, bs or fs; else bs]"),
     ] = None,
     inter_plane: options.InterPlane = None,
     frames: FramesTable = None,
@@ -69,7 +69,7 @@ def autoscoper(
     anatomies: Anatomies,
     calibration: Annotated[
         list[Path],
-        typer.Option("--calibration", metavar="BS FS", help="Cameras of plane bs and plane fs, MayaCam 2.0."),
+        typer.Option(metavar="BS FS", help="Cameras of plane bs and plane fs, MayaCam 2.0."),
     ],
     frames: FramesTable = None,
     out: OutFolder = Path("imported"),

@@ -44,7 +44,6 @@ def pose(
     start: Annotated[
         Path | None,
         typer.Option(
-            "--start",
             metavar="FILE|table",
             help="Start poses, CSV; table: those of the pose table.  [default: none, the implant is searched for]",
         ),
@@ -53,7 +52,7 @@ def pose(
         bool, typer.Option("--search/--no-search", help="Search for the implant where a start does not lead to it.")
     ] = True,
     ids: options.Ids = None,
-    anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only the implant of this anatomy_id.")] = None,
+    anatomy: Annotated[int | None, typer.Option(help="Only the implant of this anatomy_id.")] = None,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
     source_calibration: SourceCalibration = None,
@@ -65,7 +64,7 @@ def pose(
     least_similarity: LeastSimilarity = 0.5,
     overlays: Annotated[
         Path | None,
-        typer.Option("--overlays", help="Folder for images of the outlines before and after.  [default: not drawn]"),
+        typer.Option(help="Folder for images of the outlines before and after.  [default: not drawn]"),
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -167,7 +166,6 @@ def trial(
     anatomies: Annotated[
         list[int] | None,
         typer.Option(
-            "--anatomies",
             metavar="N",
             help="anatomy_id of the femoral and of the tibial component.  [default: those in the pose table]",
         ),
@@ -186,7 +184,7 @@ def trial(
     least_similarity: LeastSimilarity = 0.5,
     overlays: Annotated[
         Path | None,
-        typer.Option("--overlays", help="Folder for a strip and a video of each trial.  [default: not drawn]"),
+        typer.Option(help="Folder for a strip and a video of each trial.  [default: not drawn]"),
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
