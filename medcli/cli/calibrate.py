@@ -53,12 +53,8 @@ def veriserum(
         Literal["reference", "area"],
         typer.Option(help="reference: the published pixels; area: anti-aliased, black outside."),
     ] = "reference",
-    mask: Annotated[
-        bool, typer.Option("--mask", help="With --resample area: also write the valid area of each plane.")
-    ] = False,
-    skip_obsolete: Annotated[
-        bool, typer.Option("--skip-obsolete", help="Leave out ids whose pose is marked obsolete.")
-    ] = False,
+    mask: Annotated[bool, typer.Option(help="With --resample area: also write the valid area of each plane.")] = False,
+    skip_obsolete: Annotated[bool, typer.Option(help="Leave out ids whose pose is marked obsolete.")] = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
 ) -> None:
@@ -175,7 +171,7 @@ def fit(
         int | None, typer.Option("--id", min=0, help="The row's id.  [default: one more than the largest]")
     ] = None,
     mirrored: Annotated[
-        bool, typer.Option("--mirrored", help="The study's images are mirrored, as this one is; turn them back.")
+        bool, typer.Option(help="The study's images are mirrored, as this one is; turn them back.")
     ] = False,
     figure: Annotated[
         Path | None, typer.Option(help="PNG of beads and residuals to write.  [default: beside the table]")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medcli.core.checking.check_lines import DataCheck
 
 app = App()
-Sample = Annotated[int, typer.Option("--sample", min=1, help="Frames or pairs to look into, drawn at random from all.")]
+Sample = Annotated[int, typer.Option(min=1, help="Frames or pairs to look into, drawn at random from all.")]
 All = Annotated[bool, typer.Option("--all", help="Look into every frame or pair.")]
 Figure = Annotated[
     Path | None, typer.Option("--figure", "--out", help="Contact sheet of the sample, PNG or JPEG.  [default: none]")

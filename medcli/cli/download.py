@@ -31,7 +31,7 @@ from medcli.veriserum.dataset.publication import Part
 app = App()
 
 ExampleParts = Annotated[
-    list[ExamplePart] | None, typer.Option("--only", metavar="PART", help="Only the record, or only the images.")
+    list[ExamplePart] | None, typer.Option(metavar="PART", help="Only the record, or only the images.")
 ]
 
 
@@ -39,14 +39,12 @@ def _names(kinds: type[Enum]) -> str:
     return ", ".join(str(item.value) for item in kinds)
 
 
-Anatomies = Annotated[
-    list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
-]
+Anatomies = Annotated[list[Anatomy] | None, typer.Option(metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")]
 Kinds = Annotated[
     list[FileKind] | None,
-    typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(FileKind)}."),
+    typer.Option(metavar="KIND", help=f"Only these kinds of files: {_names(FileKind)}."),
 ]
-Parts = Annotated[list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")]
+Parts = Annotated[list[Part] | None, typer.Option(metavar="PART", help=f"Only these parts: {_names(Part)}.")]
 
 
 @app.command("ultrabones")
@@ -150,7 +148,7 @@ def ultrabones_hip(
 def weights(
     output: Output,
     dest: Annotated[Path, typer.Option(help="Folder to fill.", envvar="MEDCLI_WEIGHTS_ROOT")] = options.WEIGHTS_ROOT,
-    name: Annotated[str, options.choice("--name", PUBLISHED_NETWORKS, "all")] = DEFAULT_NETWORK,
+    name: Annotated[str, options.choice(PUBLISHED_NETWORKS, "all")] = DEFAULT_NETWORK,
     revision: Annotated[
         str | None,
         typer.Option(help="Branch, tag or commit of its repository.  [default: the default branch]"),

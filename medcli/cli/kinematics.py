@@ -23,28 +23,25 @@ _MOST_ROWS = 20
 _MOST_REASONS = 5
 Side = Annotated[
     Literal["right", "left"] | None,
-    typer.Option("--side", help="Side of the knee.  [default: as stated by the table or the axes, else right]"),
+    typer.Option(help="Side of the knee.  [default: as stated by the table or the axes, else right]"),
 ]
 AxesFile = Annotated[
     Path | None,
-    typer.Option("--axes", help="Axes of the implants, JSON.  [default: guessed from the meshes]"),
+    typer.Option(help="Axes of the implants, JSON.  [default: guessed from the meshes]"),
 ]
-Implants = Annotated[
-    Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-]
+Implants = Annotated[Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")]
 MotionTrials = Annotated[
     list[str] | None,
-    typer.Option("--trials", metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
+    typer.Option(metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
 ]
 FrameRate = Annotated[
     float | None,
-    typer.Option("--frame-rate", min=0.1, max=10_000, help="Frames per second.  [default: that of the table, else 25]"),
+    typer.Option(min=0.1, max=10_000, help="Frames per second.  [default: that of the table, else 25]"),
 ]
 Pairs = Annotated[
     Literal["auto", "id", "measurement", "order"],
     typer.Option(
-        "--pair",
-        help="What makes a femur and a tibia a frame: one image id, one measurement_id, or their order in it.",
+        help="What makes a femur and a tibia a frame: one image id, one measurement_id, or their order in it."
     ),
 ]
 
@@ -87,15 +84,7 @@ def veriserum(
         check(check_output_folder, out)
     from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_kinematics
 
-    settings = KinematicsSettings(
-        poses=poses,
-        trials=tuple(trials) if trials else None,
-        side=side,
-        axes=axes,
-        implants=implants,
-        frame_rate=frame_rate,
-        pairing=pair,
-    )
+    settings = options.settings_from(KinematicsSettings, locals(), pairing=pair)
     result = compute_kinematics(root, out, settings, output.progress())
     output.finish(result, lambda done: _show(output, done))
 

@@ -53,7 +53,7 @@ def ultrabones(
         float,
         typer.Option(min=0.01, max=10, help="Largest correction of each component, in mm and in degrees."),
     ] = _BOUND,
-    kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
+    kind: Annotated[str, options.choice(LABEL_RULES, BOTH)] = BOTH,
     visible_rule: Annotated[
         Literal["first-run", "echo"],
         typer.Option(
@@ -61,7 +61,7 @@ def ultrabones(
             "shadow below."
         ),
     ] = "first-run",
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -90,19 +90,8 @@ def ultrabones(
     from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
-    settings = LabelSettings(
-        kind=kind,
-        poses=poses,
-        meshes=meshes,
-        merged=merged,
-        visible_rule=visible_rule,
-        refine=refine or False,
-        refine_settings=RefineSettings(seed=seed, bound=bound),
-        overlay=overlay,
-        probe=calibration,
-        overwrite=overwrite,
-        dry_run=dry_run,
-    )
+    refining = RefineSettings(seed=seed, bound=bound)
+    settings = options.settings_from(LabelSettings, locals(), refine_settings=refining, probe=calibration)
     result = label_ultrabones(root, specimens, records, settings, workers, output.progress())
     output.finish(result, lambda found: _show(output, found))
 
@@ -162,7 +151,7 @@ def veriserum(
     ids: options.Ids = None,
     size: Annotated[int, typer.Option(min=1, max=4096, help="Pixels along each side.")] = 512,
     single_file: Annotated[
-        bool, typer.Option("--single-file", help="One file an image: 1 femur, 2 tibia, 3 where both project.")
+        bool, typer.Option(help="One file an image: 1 femur, 2 tibia, 3 where both project.")
     ] = False,
     poses: options.PoseTable = None,
     inter_plane: options.InterPlane = None,

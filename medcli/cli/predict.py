@@ -42,14 +42,12 @@ def seg(
         list[int] | None, typer.Option(help="All records of these specimens of --root: 2 7 8 or 2-5.", metavar="N")
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write the frames with their masks on them.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Also write the frames with their masks on them.")] = False,
     threshold: options.Threshold = None,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Skip frames that already have a mask.")
-    ] = False,
+    skip_existing: Annotated[bool, typer.Option(help="Skip frames that already have a mask.")] = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Also replace masks that another program wrote, such as the published ones."),
+        typer.Option(help="Also replace masks that another program wrote, such as the published ones."),
     ] = False,
     device: options.Device = "auto",
     engine: options.Engine = "auto",
@@ -75,19 +73,7 @@ def seg(
         check(check_engine, checkpoint, device, precision, engine)
     from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
-    settings = PredictSettings(
-        out=out,
-        overlay=overlay,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        threshold=threshold,
-        skip_existing=skip_existing,
-        overwrite=overwrite,
-        workers=workers,
-        engine=engine,
-        tta=tta,
-    )
+    settings = options.settings_from(PredictSettings, locals())
     result = predict_seg(inputs or [], checkpoint, settings, root, specimens or (), output.progress())
     output.finish(result, lambda done: _show(output, done))
 
@@ -162,9 +148,7 @@ def pose(
             help="anatomy_id of pairs without a row in the pose table.  [default: the network's, if only one]"
         ),
     ] = None,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write the pairs with the implant's outline.")
-    ] = False,
+    overlay: Annotated[bool, typer.Option(help="Also write the pairs with the implant's outline.")] = False,
     device: options.Device = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs in one pass.  [default: by device]")] = None,
 ) -> None:

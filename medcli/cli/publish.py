@@ -36,7 +36,7 @@ def checkpoint(
         Path | None,
         typer.Option(help="Folder of medcli evaluate, whose figures the card shows.  [default: none]"),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="A repository that is made is private.")] = False,
+    private: Annotated[bool, typer.Option(help="A repository that is made is private.")] = False,
     push: Annotated[bool, typer.Option("--push", "--yes", help="Send it; else it is only shown.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:

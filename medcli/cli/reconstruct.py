@@ -52,9 +52,7 @@ def ultrabones(
         float,
         typer.Option(min=0.0, help="Leave out points with fewer than 5 other cubes within so many mm; 0: none."),
     ] = 0.0,
-    normals: Annotated[
-        bool, typer.Option("--normals", help="Write normals, towards the probe, into the .ply file.")
-    ] = False,
+    normals: Annotated[bool, typer.Option(help="Write normals, towards the probe, into the .ply file.")] = False,
     layout: Annotated[
         Literal["authors"] | None,
         typer.Option(help="authors: the .xyz file as SPECIMEN/3D_reconstructions/RECORD/reconstruction_pcd….xyz."),
@@ -99,22 +97,7 @@ def ultrabones(
     from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones
     from medcli.ultrabones.reconstruction.settings import ReconstructSettings
 
-    settings = ReconstructSettings(
-        mask=mask,
-        poses=poses,
-        voxel_mm=voxel_mm,
-        probe=calibration,
-        meshes=meshes,
-        merged=merged,
-        seed=seed,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        outlier_sd=outlier_sd,
-        radius_mm=radius_mm,
-        normals=normals,
-        layout=layout,
-        surface=surface,
-    )
+    settings = options.settings_from(ReconstructSettings, locals(), probe=calibration)
     result = reconstruct_ultrabones(root, out, specimens, records, settings, workers, output.progress())
     output.finish(result, lambda found: _show(output, found))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medcli.workspace.run_repeat import RepeatPlan, RepeatResult
 
 app = App(help="List, compare and repeat runs.")
-Folder = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
+Folder = Annotated[Path, typer.Option(help="Folder of the runs.")]
 _PLACES = ("--out", "--resume", "--overlays", "--figure")
 _WIDTH = 80
 _NARROWEST = 9
@@ -74,9 +74,7 @@ def compare(
     ],
     runs: Folder = options.RUNS,
     report: Annotated[Path | None, typer.Option(help="Also write one HTML page with the curves of all runs.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the page even if it is not a medcli report.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the page even if it is not a medcli report.")] = False,
 ) -> None:
     """Show differing settings and all figures side by side.
 

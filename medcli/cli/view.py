@@ -41,7 +41,7 @@ def view(
     save: Annotated[
         Path | None, typer.Option(metavar="FILE.rrd", help="Write a file instead of opening a window.")
     ] = None,
-    web: Annotated[bool, typer.Option("--web", help="Serve it to a browser, on this machine alone.")] = False,
+    web: Annotated[bool, typer.Option(help="Serve it to a browser, on this machine alone.")] = False,
     every: Annotated[int, typer.Option(min=1, metavar="N", help="Only every N-th frame.")] = 1,
     masks: Annotated[
         list[str] | None,

@@ -20,19 +20,17 @@ if TYPE_CHECKING:
     from medcli.interchange.implant_trials import ImplantSources
 
 AnyPoses = Annotated[
-    Path | None, typer.Option("--poses", help="Any table of poses, CSV or database.  [default: the dataset's own]")
+    Path | None, typer.Option(help="Any table of poses, CSV or database.  [default: the dataset's own]")
 ]
 TrialNames = Annotated[
     list[str] | None,
-    typer.Option("--trials", metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
+    typer.Option(metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
 ]
 SourceCalibration = Annotated[
     Path | None,
-    typer.Option(
-        "--source-calibration", help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"
-    ),
+    typer.Option(help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"),
 ]
-Size = Annotated[int, typer.Option("--size", min=1, help="Pixels along each side of the calibrated images.")]
+Size = Annotated[int, typer.Option(min=1, help="Pixels along each side of the calibrated images.")]
 
 
 def jtml(

@@ -19,13 +19,10 @@ if TYPE_CHECKING:
     from medcli.interchange.nnunet import NnunetDataset
     from medcli.interchange.yolo import YoloDataset
 
-Labels = Annotated[
-    str, typer.Option("--labels", help="Labels to convert: partial, full, or the name of a mask folder.")
-]
+Labels = Annotated[str, typer.Option(help="Labels to convert: partial, full, or the name of a mask folder.")]
 ValSpecimens = Annotated[
     list[int] | None,
     typer.Option(
-        "--val-specimens",
         metavar="N",
         help="Specimens to validate on; other legs of their donors are left out.  [default: about a fifth, by donors]",
     ),
@@ -81,7 +78,7 @@ def coco(
     specimens: options.Specimens = None,
     val_specimens: ValSpecimens = None,
     labels: Labels = "partial",
-    polygons: Annotated[bool, typer.Option("--polygons", help="Write polygons instead of run lengths (RLE).")] = False,
+    polygons: Annotated[bool, typer.Option(help="Write polygons instead of run lengths (RLE).")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the dataset.")] = Path("coco"),
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Poses = Annotated[
     options.PoseChoice | None,
-    typer.Option("--poses", help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
+    typer.Option(help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
 ]
 
 
@@ -33,7 +33,7 @@ def plus(
     records: options.Records = None,
     poses: Poses = None,
     probe: options.ProbeChoice = None,
-    compress: Annotated[bool, typer.Option("--compress", help="Compress the pixels (zlib).")] = False,
+    compress: Annotated[bool, typer.Option(help="Compress the pixels (zlib).")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the files, one a record.")] = Path("plus"),
     overwrite: options.Overwrite = False,
 ) -> None:

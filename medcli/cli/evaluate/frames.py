@@ -55,9 +55,7 @@ def seg(
             help="Exit with status 1 if a measure is worse: f1@0.5=0.6 dice=0.7 assd_mm=1.5 (distances: at most).",
         ),
     ] = None,
-    no_figures: Annotated[
-        bool, typer.Option("--no-figures", help="Write tables only: no curves and no images of frames.")
-    ] = False,
+    no_figures: Annotated[bool, typer.Option(help="Write tables only: no curves and no images of frames.")] = False,
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     tta: options.Tta = False,

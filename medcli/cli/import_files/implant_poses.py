@@ -17,15 +17,13 @@ if TYPE_CHECKING:
     from medcli.interchange.imported_poses import ImportedPoses
 
 Anatomies = Annotated[
-    list[int], typer.Option("--anatomies", metavar="N", help="The implant (anatomy_id) of each file, in their order.")
+    list[int], typer.Option(metavar="N", help="The implant (anatomy_id) of each file, in their order.")
 ]
 FramesTable = Annotated[
     Path | None,
-    typer.Option(
-        "--frames", help="Which id each row is of, CSV: row, id.  [default: frames.csv beside the files or above]"
-    ),
+    typer.Option(help="Which id each row is of, CSV: row, id.  [default: frames.csv beside the files or above]"),
 ]
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder of the table.")]
+OutFolder = Annotated[Path, typer.Option(help="Folder of the table.")]
 
 
 def jtml(

@@ -19,21 +19,15 @@ if TYPE_CHECKING:
     from medcli.veriserum.registration.register_trial import RegisterTrialResult
 
 _MOST_ROWS = 20
-OutTable = Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")]
+OutTable = Annotated[Path, typer.Option(help="Table to write, CSV with the published columns.")]
 SourceCalibration = Annotated[
     Path | None,
-    typer.Option(
-        "--source-calibration", help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"
-    ),
+    typer.Option(help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"),
 ]
-ImplantFolder = Annotated[
-    Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-]
+ImplantFolder = Annotated[Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")]
 LeastSimilarity = Annotated[
     float,
-    typer.Option(
-        "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
-    ),
+    typer.Option(min=-1, max=1, help="A match with a lower gradient correlation counts as failed."),
 ]
 
 
@@ -171,7 +165,7 @@ def trial(
         ),
     ] = None,
     smooth: Annotated[
-        bool, typer.Option("--smooth", help="Smooth each trial by a spline, weighted by the standard errors.")
+        bool, typer.Option(help="Smooth each trial by a spline, weighted by the standard errors.")
     ] = False,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,

@@ -1,5 +1,6 @@
-"""Options that several commands share, declared once: names, help and environment variables.
+"""Options that several commands share, declared once: help and environment variables.
 
+An option has the name of the parameter that it is for, unless it states another one.
 Those that every command has, ``--json --quiet --verbose``, are not even declared by it: :func:`with_output` adds them.
 """
 
@@ -9,16 +10,18 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError
 
+Settings = TypeVar("Settings")
 ULTRABONES_ROOT = Path("data/ultrabones")
 ULTRABONES_HIP_ROOT = Path("data/ultrabones-hip")
 VERISERUM_ROOT = Path("data/veriserum")
@@ -26,19 +29,11 @@ WEIGHTS_ROOT = Path("data/weights")
 EXAMPLES_ROOT = Path("data/examples")
 RUNS = Path("runs")
 
-UltrabonesRoot = Annotated[
-    Path, typer.Option("--root", help="Folder of UltraBones100k.", envvar="MEDCLI_ULTRABONES_ROOT")
-]
-VeriserumRoot = Annotated[Path, typer.Option("--root", help="Folder of Veriserum.", envvar="MEDCLI_VERISERUM_ROOT")]
+UltrabonesRoot = Annotated[Path, typer.Option(help="Folder of UltraBones100k.", envvar="MEDCLI_ULTRABONES_ROOT")]
+VeriserumRoot = Annotated[Path, typer.Option(help="Folder of Veriserum.", envvar="MEDCLI_VERISERUM_ROOT")]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        max=1024,
-        help="Parallel workers.  [default: one per usable core]",
-        envvar="MEDCLI_WORKERS",
-    ),
+    typer.Option(min=1, max=1024, help="Parallel workers.  [default: one per usable core]", envvar="MEDCLI_WORKERS"),
 ]
 
 
@@ -63,18 +58,17 @@ Device = Annotated[
 Engine = Annotated[
     Literal["auto", "torch", "onnx"],
     typer.Option(
-        "--engine",
         help="What computes the network. onnx: ONNX Runtime on the CPU, exported once; auto: onnx where possible.",
         envvar="MEDCLI_ENGINE",
     ),
 ]
 Tta = Annotated[
     bool,
-    typer.Option("--tta", help="Average the probabilities of a frame and of its mirror image; takes twice the time."),
+    typer.Option(help="Average the probabilities of a frame and of its mirror image; takes twice the time."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.", envvar="MEDCLI_SEED")]
+Overwrite = Annotated[bool, typer.Option(help="Replace existing results.")]
+DryRun = Annotated[bool, typer.Option(help="Report what would be done; write nothing.")]
 OUTPUT = {
     "json": typer.Option("--json", help="Print the result as one JSON object on stdout."),
     "quiet": typer.Option("--quiet", "-q", help="No progress and no warnings.", envvar="MEDCLI_QUIET"),
@@ -99,11 +93,11 @@ CONFIG = typer.Option(
 
 PoseFrame = Annotated[
     Literal["world", "fs", "source-bs"],
-    typer.Option("--pose-frame", help="Coordinate frame of the poses; world is that of plane bs."),
+    typer.Option(help="Coordinate frame of the poses; world is that of plane bs."),
 ]
 MatchedPlanes = Annotated[
     Literal["both", "bs", "fs"],
-    typer.Option("--planes", help="Planes to match; in one, the depth is much less certain, as its errors say."),
+    typer.Option(help="Planes to match; in one, the depth is much less certain, as its errors say."),
 ]
 
 
@@ -112,68 +106,57 @@ def planes_of(choice: str) -> tuple[str, ...]:
     return ("bs", "fs") if choice == "both" else (choice,)
 
 
-InterPlane = Annotated[
-    Path | None, typer.Option("--inter-plane", help="Geometry of the planes, JSON.  [default: published]")
-]
+InterPlane = Annotated[Path | None, typer.Option(help="Geometry of the planes, JSON.  [default: published]")]
 Calibrated = Annotated[
     Path | None,
-    typer.Option(
-        "--calibrated", help="Folder of calibrated images.  [default: ROOT/calibrated, else calibrated on the fly]"
-    ),
+    typer.Option(help="Folder of calibrated images.  [default: ROOT/calibrated, else calibrated on the fly]"),
 ]
-Specimens = Annotated[
-    list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", metavar="N")
-]
+Specimens = Annotated[list[int] | None, typer.Option(help="Only these specimens: 2 7 8 or 2-5.", metavar="N")]
 Records = Annotated[
     list[int] | None,
-    typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", metavar="N"),
+    typer.Option(help="Only these records of each specimen: 1 2 or 1-3.", metavar="N"),
 ]
 Meshes = Annotated[
     Path | None,
-    typer.Option("--meshes", help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
+    typer.Option(help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
 ]
 ProbeChoice = Annotated[
     str | None,
     typer.Option(
-        "--probe",
         metavar="FILE|PRESET",
         help="Calibration of the probe: a probe.json, ultrabones100k or ultrabones-hip.  [default: each record's own]",
     ),
 ]
-Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
+Merged = Annotated[bool, typer.Option(help="Use the merged mesh of all bones.")]
 PoseChoice = Literal["initial", "optimized"]
-PoseTable = Annotated[
-    Path | None, typer.Option("--poses", help="Pose table, CSV or database.  [default: the one below ROOT]")
-]
+PoseTable = Annotated[Path | None, typer.Option(help="Pose table, CSV or database.  [default: the one below ROOT]")]
 DistortionTable = Annotated[
     Path | None,
-    typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: the one below ROOT]"),
+    typer.Option(help="Distortion calibrations, CSV or database.  [default: the one below ROOT]"),
 ]
 SegCheckpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
+    Path | None, typer.Option(help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
 ]
 PoseCheckpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Trained network.  [default: newest runs/pose/*/best.safetensors]")
+    Path | None, typer.Option(help="Trained network.  [default: newest runs/pose/*/best.safetensors]")
 ]
 TrainedOn = Annotated[
     list[int] | None,
-    typer.Option(
-        "--train-specimens", help="Specimens trained on.  [default: those stored in the checkpoint]", metavar="N"
-    ),
+    typer.Option(help="Specimens trained on.  [default: those stored in the checkpoint]", metavar="N"),
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option("--threshold", help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]"),
+    typer.Option(help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]"),
 ]
-Arch = Annotated[str, typer.Option("--arch", help="Architecture of segmentation_models_pytorch.")]
-Encoder = Annotated[str, typer.Option("--encoder", help="Encoder of the architecture; tu-NAME for any of timm.")]
+Arch = Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")]
+Encoder = Annotated[str, typer.Option(help="Encoder of the architecture; tu-NAME for any of timm.")]
 PretrainedWeights = Annotated[
     str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
 ]
-Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Number of machines, started by SLURM or torchrun.")]
+Nodes = Annotated[int, typer.Option(min=1, help="Number of machines, started by SLURM or torchrun.")]
 Precision = Annotated[
     Literal["auto", "32", "bf16"],
-    typer.Option("--precision", help="auto: bf16 on a GPU that supports it, otherwise 32."),
+    typer.Option(help="auto: bf16 on a GPU that supports it, otherwise 32."),
 ]
 Compile = Annotated[
     Literal["auto", "on", "off"],
@@ -184,15 +167,13 @@ Compile = Annotated[
 ]
 Resume = Annotated[
     str,
-    typer.Option("--resume", help="auto: resume the run in --out; or a last.ckpt file.", metavar="auto|FILE"),
+    typer.Option(help="auto: resume the run in --out; or a last.ckpt file.", metavar="auto|FILE"),
 ]
 
 
 EarlyStop = Annotated[
     int | None,
-    typer.Option(
-        "--early-stop", min=1, metavar="N", help="End after N epochs without a better --monitor.  [default: off]"
-    ),
+    typer.Option(min=1, metavar="N", help="End after N epochs without a better --monitor.  [default: off]"),
 ]
 
 
@@ -225,7 +206,7 @@ def logger_names(loggers: list[Logger] | None) -> tuple[str, ...]:
     return tuple(item.value for item in loggers or [Logger.csv])
 
 
-def choice(flag: str, table: Mapping[str, Any], *more: str) -> Any:
+def choice(table: Mapping[str, Any], *more: str) -> Any:
     """An option whose choices are the names in a table of the library; each entry describes itself."""
 
     def parse(text: str) -> str:
@@ -235,7 +216,7 @@ def choice(flag: str, table: Mapping[str, Any], *more: str) -> Any:
         return text
 
     words = "; ".join(f"{name}: {entry.about}" for name, entry in table.items())
-    return typer.Option(flag, parser=parse, metavar="|".join((*table, *more)), help=f"{words}.")
+    return typer.Option(parser=parse, metavar="|".join((*table, *more)), help=f"{words}.")
 
 
 @dataclass(frozen=True)
@@ -261,7 +242,7 @@ class IdRange:
 
 Ids = Annotated[
     list[IdRange] | None,
-    typer.Option("--ids", parser=IdRange.parse, metavar="IDS", help="Only these ids: 7 9, 1-1000 or 1-5,9."),
+    typer.Option(parser=IdRange.parse, metavar="IDS", help="Only these ids: 7 9, 1-1000 or 1-5,9."),
 ]
 
 
@@ -270,13 +251,27 @@ def id_filter(ids: list[IdRange] | None) -> list[tuple[int, int]] | None:
     return [(span.first, span.last) for span in ids] if ids else None
 
 
+def settings_from(kind: type[Settings], options: Mapping[str, Any], **others: Any) -> Settings:
+    """The settings of a library function, a dataclass, with the values of the options that have its fields' names.
+
+    Args:
+        options: by parameter, ``locals()`` of a command; those that were not given (None) leave the field's default.
+        others: fields that are not an option as it is.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen = {one.name: given[one.name] for one in fields(kind) if one.name in given}  # type: ignore[arg-type]
+    return kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in (chosen | others).items()}
+    )
+
+
 def with_output(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` with the options of every command in place of its parameter ``output``, which is made from them."""
     signature = inspect.signature(command, eval_str=True)  # get_type_hints hides annotations in Optional on Python 3.10
     if "output" not in signature.parameters:
         return command
     given = [param for param in signature.parameters.values() if param.name != "output"]
-    annotations = {param.name: param.annotation for param in given}
+    annotations = {param.name: _switch(param.name, param.annotation) for param in given}
     annotations |= {name: Annotated[bool, option] for name, option in OUTPUT.items()}
     annotations["config"] = Annotated[Path | None, CONFIG]
     added = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None)]
@@ -290,6 +285,16 @@ def with_output(command: Callable[..., None]) -> Callable[..., None]:
     params = [param.replace(annotation=annotations[param.name]) for param in (*given, *added)]
     run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]
     return run
+
+
+def _switch(name: str, annotation: Any) -> Any:
+    """The annotation of an option; one that is on or off is ``--NAME``, to which Typer would add ``--no-NAME``."""
+    kind, option = get_args(annotation)[:2] if get_origin(annotation) is Annotated else (annotation, None)
+    if kind is not bool or option is None or option.default is not ...:  # in an annotation, the first of its names
+        return annotation
+    option = copy(option)
+    option.param_decls = (f"--{name.replace('_', '-')}",)
+    return Annotated[bool, option]
 
 
 _given: ContextVar[Output | None] = ContextVar("medcli_output", default=None)
