@@ -29,15 +29,6 @@ AxesFile = Annotated[
     Path | None,
     typer.Option(help="Axes of the implants, JSON.  [default: guessed from the meshes]"),
 ]
-Implants = Annotated[Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")]
-MotionTrials = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
-]
-FrameRate = Annotated[
-    float | None,
-    typer.Option(min=0.1, max=10_000, help="Frames per second.  [default: that of the table, else 25]"),
-]
 Pairs = Annotated[
     Literal["auto", "id", "measurement", "order"],
     typer.Option(
@@ -50,15 +41,15 @@ Pairs = Annotated[
 def veriserum(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    poses: Annotated[
-        Path | None,
-        typer.Option(help="Any table of poses, CSV or database.  [default: the dataset's own]"),
-    ] = None,
-    trials: MotionTrials = None,
+    poses: options.AnyPoses = None,
+    trials: options.TrialNames = None,
     side: Side = None,
     axes: AxesFile = None,
-    implants: Implants = None,
-    frame_rate: FrameRate = None,
+    implants: options.Implants = None,
+    frame_rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=10_000, help="Frames per second.  [default: that of the table, else 25]"),
+    ] = None,
     pair: Pairs = "auto",
     out: Annotated[Path, typer.Option(help="Folder of tables, figures and .mot files.")] = options.RUNS / "kinematics",
 ) -> None:
@@ -93,7 +84,7 @@ def veriserum(
 def axes(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    implants: Implants = None,
+    implants: options.Implants = None,
     axes: Annotated[
         Path | None, typer.Option(help="Axes that are kept and drawn, JSON.  [default: all are guessed]")
     ] = None,

@@ -37,10 +37,7 @@ def ultrabones(
     meshes: options.Meshes = None,
     merged: options.Merged = False,
     probe: options.ProbeChoice = None,
-    poses: Annotated[
-        options.PoseChoice | None,
-        typer.Option(help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
-    ] = None,
+    poses: options.KnownPoses = None,
     refine: Annotated[
         RefineWay | None,
         typer.Option(

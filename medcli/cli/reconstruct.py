@@ -30,13 +30,8 @@ def ultrabones(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     specimens: options.Specimens = None,
     records: options.Records = None,
-    mask: Annotated[
-        str, typer.Option(help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
-    ] = "Labels",
-    poses: Annotated[
-        options.PoseChoice | None,
-        typer.Option(help="As tracked, or optimised.  [default: those the masks were made from]"),
-    ] = None,
+    mask: options.MaskFolder = "Labels",
+    poses: options.PosesOfMasks = None,
     voxel_mm: Annotated[
         float, typer.Option(min=0.0, help="Keep one point in each cube with edges of so many mm; 0: all.")
     ] = 0.0,

@@ -47,10 +47,7 @@ def view(
         list[str] | None,
         typer.Option("--mask", metavar="NAME", help="Folders of masks.  [default: all of the record]"),
     ] = None,
-    poses: Annotated[
-        options.PoseChoice | None,
-        typer.Option(help="As tracked, or optimised.  [default: those the masks were made from]"),
-    ] = None,
+    poses: options.PosesOfMasks = None,
     meshes: options.Meshes = None,
     merged: options.Merged = False,
     probe: options.ProbeChoice = None,
@@ -59,9 +56,7 @@ def view(
         typer.Option(metavar="NAME", help="Trials of a run of medcli kinematics.  [default: the first]"),
     ] = None,
     calibrated: options.Calibrated = None,
-    implants: Annotated[
-        Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-    ] = None,
+    implants: options.Implants = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the JPEG images.")] = 75,

@@ -19,26 +19,15 @@ if TYPE_CHECKING:
     from medcli.interchange.implant_files import ConvertedTrials
     from medcli.interchange.implant_trials import ImplantSources
 
-AnyPoses = Annotated[
-    Path | None, typer.Option(help="Any table of poses, CSV or database.  [default: the dataset's own]")
-]
-TrialNames = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
-]
-SourceCalibration = Annotated[
-    Path | None,
-    typer.Option(help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"),
-]
 Size = Annotated[int, typer.Option(min=1, help="Pixels along each side of the calibrated images.")]
 
 
 def jtml(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    poses: AnyPoses = None,
-    trials: TrialNames = None,
-    source_calibration: SourceCalibration = None,
+    poses: options.AnyPoses = None,
+    trials: options.TrialNames = None,
+    source_calibration: options.SourceCalibration = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     size: Size = 512,
@@ -66,9 +55,9 @@ def jtml(
 def autoscoper(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    poses: AnyPoses = None,
-    trials: TrialNames = None,
-    source_calibration: SourceCalibration = None,
+    poses: options.AnyPoses = None,
+    trials: options.TrialNames = None,
+    source_calibration: options.SourceCalibration = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     size: Size = 512,
@@ -92,12 +81,10 @@ def autoscoper(
 def slicer_veriserum(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    poses: AnyPoses = None,
-    trials: TrialNames = None,
-    source_calibration: SourceCalibration = None,
-    implants: Annotated[
-        Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-    ] = None,
+    poses: options.AnyPoses = None,
+    trials: options.TrialNames = None,
+    source_calibration: options.SourceCalibration = None,
+    implants: options.Implants = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     frame_rate: Annotated[

@@ -20,18 +20,13 @@ if TYPE_CHECKING:
     from medcli.interchange.plus_sequence import PlusResult
     from medcli.interchange.slicer_sweep import SlicerSweeps
 
-Poses = Annotated[
-    options.PoseChoice | None,
-    typer.Option(help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
-]
-
 
 def plus(
     output: Output,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     specimens: options.Specimens = None,
     records: options.Records = None,
-    poses: Poses = None,
+    poses: options.KnownPoses = None,
     probe: options.ProbeChoice = None,
     compress: Annotated[bool, typer.Option(help="Compress the pixels (zlib).")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the files, one a record.")] = Path("plus"),
@@ -61,7 +56,7 @@ def slicer_ultrabones(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     specimens: options.Specimens = None,
     records: options.Records = None,
-    poses: Poses = None,
+    poses: options.KnownPoses = None,
     probe: options.ProbeChoice = None,
     meshes: options.Meshes = None,
     mask: Annotated[str, typer.Option(help="Folder of masks whose pixels become points; none: no points.")] = "Labels",

@@ -28,13 +28,8 @@ def registration(
         list[str] | None,
         typer.Option(metavar="NAME", help="Bones: fibula, tibia, foot.  [default: fibula tibia]"),
     ] = None,
-    mask: Annotated[
-        str, typer.Option(help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
-    ] = "Labels",
-    poses: Annotated[
-        options.PoseChoice | None,
-        typer.Option(help="As tracked, or optimised.  [default: those the masks were made from]"),
-    ] = None,
+    mask: options.MaskFolder = "Labels",
+    poses: options.PosesOfMasks = None,
     meshes: options.Meshes = None,
     starts: Annotated[int, typer.Option(min=1, max=10_000, help="Random starts of each specimen and bone.")] = 10,
     success_mm: Annotated[float, typer.Option(min=0.0, help="A start is recovered within this RTE.")] = 5.0,

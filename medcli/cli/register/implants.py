@@ -20,14 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 20
 OutTable = Annotated[Path, typer.Option(help="Table to write, CSV with the published columns.")]
-SourceCalibration = Annotated[
-    Path | None,
-    typer.Option(help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"),
-]
-ImplantFolder = Annotated[Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")]
 LeastSimilarity = Annotated[
-    float,
-    typer.Option(min=-1, max=1, help="A match with a lower gradient correlation counts as failed."),
+    float, typer.Option(min=-1, max=1, help="A match with a lower gradient correlation counts as failed.")
 ]
 
 
@@ -49,9 +43,9 @@ def pose(
     anatomy: Annotated[int | None, typer.Option(help="Only the implant of this anatomy_id.")] = None,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
-    source_calibration: SourceCalibration = None,
+    source_calibration: options.SourceCalibration = None,
     calibrated: options.Calibrated = None,
-    implants: ImplantFolder = None,
+    implants: options.Implants = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     planes: options.MatchedPlanes = "both",
@@ -169,9 +163,9 @@ def trial(
     ] = False,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
-    source_calibration: SourceCalibration = None,
+    source_calibration: options.SourceCalibration = None,
     calibrated: options.Calibrated = None,
-    implants: ImplantFolder = None,
+    implants: options.Implants = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     planes: options.MatchedPlanes = "both",

@@ -107,6 +107,18 @@ def planes_of(choice: str) -> tuple[str, ...]:
 
 
 InterPlane = Annotated[Path | None, typer.Option(help="Geometry of the planes, JSON.  [default: published]")]
+SourceCalibration = Annotated[
+    Path | None,
+    typer.Option(help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"),
+]
+Implants = Annotated[Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")]
+AnyPoses = Annotated[
+    Path | None, typer.Option(help="Any table of poses, CSV or database.  [default: the dataset's own]")
+]
+TrialNames = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
+]
 Calibrated = Annotated[
     Path | None,
     typer.Option(help="Folder of calibrated images.  [default: ROOT/calibrated, else calibrated on the fly]"),
@@ -129,6 +141,14 @@ ProbeChoice = Annotated[
 ]
 Merged = Annotated[bool, typer.Option(help="Use the merged mesh of all bones.")]
 PoseChoice = Literal["initial", "optimized"]
+KnownPoses = Annotated[
+    PoseChoice | None,
+    typer.Option(help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
+]
+PosesOfMasks = Annotated[
+    PoseChoice | None, typer.Option(help="As tracked, or optimised.  [default: those the masks were made from]")
+]
+MaskFolder = Annotated[str, typer.Option(help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")]
 PoseTable = Annotated[Path | None, typer.Option(help="Pose table, CSV or database.  [default: the one below ROOT]")]
 DistortionTable = Annotated[
     Path | None,
