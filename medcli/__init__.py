@@ -25,24 +25,24 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.synthetic.ultrasound.dataset import SweepSettings as SweepSettings
     from medcli.synthetic.ultrasound.dataset import make_ultrabones as make_ultrabones
     from medcli.ultrabones.checks.check_ultrabones import check_ultrabones as check_ultrabones
-    from medcli.ultrabones.dataset.frame_index import index_frames as index_ultrabones
+    from medcli.ultrabones.dataset.frame_index import index_frames
     from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation as evaluate_segmentation
     from medcli.ultrabones.evaluation.prediction_sources import Model as Model
     from medcli.ultrabones.evaluation.prediction_sources import StoredMasks as StoredMasks
     from medcli.ultrabones.evaluation.settings import EvaluationSettings as EvaluationSettings
     from medcli.ultrabones.labelling.label_dataset import LabelSettings as LabelSettings
-    from medcli.ultrabones.labelling.label_dataset import label_ultrabones as label_record
-    from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones as reconstruct
+    from medcli.ultrabones.labelling.label_dataset import label_ultrabones
+    from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones
     from medcli.ultrabones.reconstruction.settings import ReconstructSettings as ReconstructSettings
     from medcli.ultrabones.segmentation.inference import Segmenter as Segmenter
     from medcli.ultrabones.segmentation.settings import SegmentationSettings as SegmentationSettings
     from medcli.ultrabones.segmentation.train import train_segmentation as train_segmentation
-    from medcli.veriserum.calibration.distortion_model import DistortionModel as Distortion
+    from medcli.veriserum.calibration.distortion_model import DistortionModel
     from medcli.veriserum.calibration.undistort import CalibrationSettings as CalibrationSettings
     from medcli.veriserum.calibration.undistort import ImageSelection as ImageSelection
-    from medcli.veriserum.calibration.undistort import calibrate as calibrate_images
+    from medcli.veriserum.calibration.undistort import calibrate
     from medcli.veriserum.checks.check_veriserum import check_veriserum as check_veriserum
-    from medcli.veriserum.dataset.study import VeriserumStudy as load_study
+    from medcli.veriserum.dataset.study import VeriserumStudy
     from medcli.veriserum.kinematics.compare_motion import compare_motion as compare_motion
     from medcli.veriserum.kinematics.kinematics import KinematicsSettings as KinematicsSettings
     from medcli.veriserum.kinematics.kinematics import compute_kinematics as compute_kinematics
@@ -54,6 +54,13 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.veriserum.pose.train import train_pose as train_pose
     from medcli.veriserum.registration.register import register_poses as register_poses
     from medcli.veriserum.registration.start_poses import Sources as Sources
+
+    index_ultrabones = index_frames
+    label_record = label_ultrabones
+    reconstruct = reconstruct_ultrabones
+    Distortion = DistortionModel
+    calibrate_images = calibrate
+    load_study = VeriserumStudy
 
 _PLACES = {
     "CalibrationSettings": "veriserum.calibration.undistort",
@@ -97,47 +104,7 @@ _PLACES = {
 }
 """Public name -> module below ``medcli``, and its name there where it has another one."""
 
-__all__ = [
-    "CalibrationSettings",
-    "DataError",
-    "Distortion",
-    "EvaluationSettings",
-    "ImageSelection",
-    "ImplantMaskSettings",
-    "KinematicsSettings",
-    "LabelSettings",
-    "MedcliError",
-    "Model",
-    "PosePredictor",
-    "PoseSettings",
-    "ReconstructSettings",
-    "SegmentationSettings",
-    "Segmenter",
-    "Sources",
-    "StoredMasks",
-    "SweepSettings",
-    "UsageError",
-    "__version__",
-    "calibrate_images",
-    "check_ultrabones",
-    "check_veriserum",
-    "compare_motion",
-    "compute_kinematics",
-    "evaluate_pose",
-    "evaluate_segmentation",
-    "index_ultrabones",
-    "label_implants",
-    "label_record",
-    "load_study",
-    "make_ultrabones",
-    "make_veriserum",
-    "read_grey",
-    "read_stl",
-    "reconstruct",
-    "register_poses",
-    "train_pose",
-    "train_segmentation",
-]
+__all__ = [*_PLACES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
