@@ -34,6 +34,7 @@ def draw_cloud(
     path: Path, points: NDArray[np.float64], distances: NDArray[np.float64], surfaces: Sequence[Surface], title: str
 ) -> None:
     """Draw points (N, 3) over the bones in grey, seen along the CT's y, x and z axes, to a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     low, high = points.min(axis=0) - _MARGIN_MM, points.max(axis=0) + _MARGIN_MM
@@ -41,6 +42,7 @@ def draw_cloud(
     wide = extent[2] + extent[0]
     tall = extent[0] + extent[1]
     figure = Figure(figsize=(11, min(12.0, max(4.0, 9.0 * tall / wide + 1.6))), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
     axes = figure.subplots(
         2, 2, gridspec_kw={"width_ratios": [extent[2], extent[0]], "height_ratios": [extent[0], extent[1]]}
     )

@@ -28,9 +28,11 @@ def draw_agreement(
         compared: column -> title and unit, ten of them.
         target: a PNG file.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(17, 7), dpi=100)
+    FigureCanvasAgg(figure)
     panels = figure.subplots(_ROWS, _COLUMNS)
     figure.subplots_adjust(left=0.04, right=0.99, bottom=0.13, top=0.88, wspace=0.24, hspace=0.38)
     colours, names = pd.factorize(differences["trial"])

@@ -34,10 +34,12 @@ def draw_axes(axes: Mapping[int, ImplantAxes], meshes: Mapping[int, Mesh], targe
         axes, meshes: by ``anatomy_id``.
         target: a PNG file.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     shown = [anatomy for anatomy in axes if anatomy in meshes]
     figure = Figure(figsize=(10.5, 0.6 + 3.2 * max(len(shown), 1)), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
     panels = figure.subplots(max(len(shown), 1), len(_VIEWS), squeeze=False)
     for row, anatomy in zip(panels, shown, strict=False):
         one = axes[anatomy]

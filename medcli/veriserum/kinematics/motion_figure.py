@@ -29,9 +29,11 @@ def draw_motion(motion: pd.DataFrame, title: str, target: Path, outline_mm: Arra
         target: a PNG file.
         outline_mm: (N, 2) lateral and anterior, of the tray seen from above.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(18, 8.6), dpi=100)
+    FigureCanvasAgg(figure)
     usable = motion.where(motion["status"] != MISSING)
     every = figure.subplots(_ROWS, 2 * _COLUMNS)
     figure.subplots_adjust(left=0.025, right=0.99, bottom=0.06, top=0.9, wspace=0.2, hspace=0.42)

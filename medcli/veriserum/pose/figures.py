@@ -31,10 +31,12 @@ def draw_errors(errors: pd.DataFrame, guess: pd.DataFrame | None, target: Path) 
         guess: the same for the mean pose.
         target: a PNG file.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys(measure.panel for measure in POSE_MEASURES if measure.panel))
     figure = Figure(figsize=(4.2 * len(panels), 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
     for axis, label in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for number, measure in enumerate(one for one in POSE_MEASURES if one.panel == label):
             colour = f"C{number}"
