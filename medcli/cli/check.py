@@ -96,14 +96,7 @@ def veriserum(
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.registration.start_poses import Sources
 
-    sources = Sources(
-        root,
-        poses=poses,
-        distortion=distortion,
-        calibrated=calibrated,
-        inter_plane=inter_plane,
-        frame=PoseFrame(pose_frame),
-    )
+    sources = options.settings_from(Sources, locals(), frame=PoseFrame(pose_frame))
     result = check_veriserum(sources, None if every else sample, seed, figure, workers, output.progress())
     output.finish(result, lambda found: _show(output, found))
 

@@ -71,15 +71,8 @@ def pose(
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
 
-    settings = PoseEvaluationSettings(
-        anatomy=anatomy,
-        split=split,
-        ids=options.id_filter(ids),
-        reference=reference,
-        frame=PoseFrame(pose_frame),
-        calibrated=calibrated,
-        inter_plane=inter_plane,
-    )
+    frame, chosen = PoseFrame(pose_frame), options.id_filter(ids)
+    settings = options.settings_from(PoseEvaluationSettings, locals(), ids=chosen)
     if dry_run:
         _finish_plan(output, plan_pose_evaluation(root, settings, out, network, predictions, device, found), found)
         return

@@ -60,15 +60,7 @@ def registration(
         evaluate_registration,
     )
 
-    settings = RegistrationSettings(
-        mask=mask,
-        poses=poses,
-        meshes=meshes,
-        starts=starts,
-        success_mm=success_mm,
-        success_deg=success_deg,
-        seed=seed,
-    )
+    settings = options.settings_from(RegistrationSettings, locals())
     chosen = tuple(anatomies) if anatomies else PUBLISHED_ANATOMIES
     result = evaluate_registration(
         root, out, specimens, records, chosen, settings, workers, overwrite, output.progress()

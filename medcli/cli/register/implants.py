@@ -85,18 +85,8 @@ def pose(
     from medcli.veriserum.registration.register import register_poses
     from medcli.veriserum.registration.start_poses import Sources
 
-    sources = Sources(
-        root,
-        start,
-        poses,
-        distortion,
-        source_calibration,
-        calibrated,
-        implants,
-        inter_plane,
-        PoseFrame(pose_frame),
-        options.planes_of(planes),
-    )
+    frame, matched = PoseFrame(pose_frame), options.planes_of(planes)
+    sources = options.settings_from(Sources, locals(), planes=matched)
     result = register_poses(
         sources,
         out,
@@ -203,9 +193,7 @@ def trial(
     from medcli.veriserum.registration.start_poses import Sources
 
     frame, matched = PoseFrame(pose_frame), options.planes_of(planes)
-    sources = Sources(
-        root, None, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame, matched
-    )
+    sources = options.settings_from(Sources, locals(), planes=matched)
     result = register_trials(
         sources,
         out,
