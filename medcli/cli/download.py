@@ -18,6 +18,7 @@ from medcli.cli.shared.download_output import (
     Workers,
     ask_for_licence,
     finish_download,
+    folder_to_fill,
     show_downloaded,
     transfer_options,
     verify_download,
@@ -50,9 +51,7 @@ Parts = Annotated[list[Part] | None, typer.Option(metavar="PART", help=f"Only th
 @app.command("ultrabones")
 def ultrabones(
     output: Output,
-    dest: Annotated[
-        Path, typer.Option(help="Folder to fill.", envvar="MEDCLI_ULTRABONES_ROOT")
-    ] = options.ULTRABONES_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_ULTRABONES_ROOT")] = options.ULTRABONES_ROOT,
     specimens: options.Specimens = None,
     anatomies: Anatomies = None,
     records: options.Records = None,
@@ -100,9 +99,7 @@ def ultrabones(
 @app.command("ultrabones-hip")
 def ultrabones_hip(
     output: Output,
-    dest: Annotated[
-        Path, typer.Option(help="Folder to fill.", envvar="MEDCLI_ULTRABONES_HIP_ROOT")
-    ] = options.ULTRABONES_HIP_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_ULTRABONES_HIP_ROOT")] = options.ULTRABONES_HIP_ROOT,
     specimens: options.Specimens = None,
     records: options.Records = None,
     only: Kinds = None,
@@ -147,7 +144,7 @@ def ultrabones_hip(
 @app.command("weights")
 def weights(
     output: Output,
-    dest: Annotated[Path, typer.Option(help="Folder to fill.", envvar="MEDCLI_WEIGHTS_ROOT")] = options.WEIGHTS_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_WEIGHTS_ROOT")] = options.WEIGHTS_ROOT,
     name: Annotated[str, options.choice(PUBLISHED_NETWORKS, "all")] = DEFAULT_NETWORK,
     revision: Annotated[
         str | None,
@@ -183,7 +180,7 @@ def weights(
 @app.command("examples")
 def examples(
     output: Output,
-    dest: Annotated[Path, typer.Option(help="Folder to fill.", envvar="MEDCLI_EXAMPLES_ROOT")] = options.EXAMPLES_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_EXAMPLES_ROOT")] = options.EXAMPLES_ROOT,
     only: ExampleParts = None,
     workers: Workers = 8,
     timeout: Timeout = 30.0,
@@ -212,9 +209,7 @@ def examples(
 @app.command("veriserum")
 def veriserum(
     output: Output,
-    dest: Annotated[
-        Path, typer.Option(help="Folder to fill.", envvar="MEDCLI_VERISERUM_ROOT")
-    ] = options.VERISERUM_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_VERISERUM_ROOT")] = options.VERISERUM_ROOT,
     only: Parts = None,
     ids: options.Ids = None,
     base_url: Annotated[

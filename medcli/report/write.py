@@ -80,11 +80,6 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     )
 
 
-def sections_of(folder: Path) -> list[Section]:
-    """The sections that a folder's report consists of; see :func:`write_report` for errors."""
-    return list(page_of(folder)[0].sections)
-
-
 def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
     """The report of a folder before rendering, and the runs in it; see :func:`write_report` for errors."""
     check_run_folder(folder)

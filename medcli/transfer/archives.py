@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from medcli.core import files
 from medcli.transfer import plan as planning
 from medcli.transfer.destination import HIDDEN, STAGING, hold
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
-from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, staged_name
 from medcli.transfer.protocol import RemoteFile, RemoteSource
 from medcli.transfer.request import DownloadRequest
@@ -110,6 +110,30 @@ class Archives:
     def _kept(self, entry: RemoteFile) -> Path:
         mark = part_for(Path(staged_name(entry)), entry).name.split(".")[-2]
         return self.root / HIDDEN / "directories" / f"{staged_name(entry)}.{mark}.json"
+
+
+@dataclass
+class FileBody:
+    """The bytes of an open file; see :class:`medcli.transfer.protocol.ResponseBody`."""
+
+    read: Callable[[int], bytes]
+    start: int
+    total: int | None
+    tag: str | None = None
+
+
+class LocalFile:
+    """A file on this disk as a source: archives are unpacked by the code that also reads them over the network."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> Iterator[FileBody]:
+        """The bytes from ``offset`` on, whatever entry is asked for."""
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            yield FileBody(file.read, offset, entry.size)
 
 
 def _read_local(path: Path, start: int, end: int) -> bytes:

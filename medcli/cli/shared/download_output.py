@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from medcli.transfer.request import TransferOptions
     from medcli.transfer.results import Downloaded, Planned, Verified
 
+
+def folder_to_fill(variable: str) -> Any:
+    """The option ``--dest`` of a dataset; ``variable`` of the environment names its folder for all commands."""
+    return typer.Option(help="Folder to fill.", envvar=variable)
+
+
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Parallel connections.", envvar="MEDCLI_DOWNLOAD_WORKERS")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds without a byte after which a connection is given up.")]
 Retries = Annotated[
