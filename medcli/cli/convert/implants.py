@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,6 @@ from medcli.interchange.notes import check_slicer_packages
 
 if TYPE_CHECKING:
     from medcli.interchange.implant_files import ConvertedTrials
-    from medcli.interchange.implant_trials import ImplantSources
 
 Size = Annotated[int, typer.Option(min=1, help="Pixels along each side of the calibrated images.")]
 
@@ -47,9 +46,7 @@ def jtml(
       medcli convert jtml
       medcli calibrate veriserum --format png --out calibrated-png
     """
-    result = _convert("jtml", output, _sources(root, poses, source_calibration, inter_plane, pose_frame, out),
-                      out, trials, overwrite, size=size, format=file_format)  # fmt: skip
-    output.finish(result, lambda done: _show(output, done))
+    _convert("jtml", output, locals())
 
 
 def autoscoper(
@@ -73,9 +70,7 @@ def autoscoper(
     Every trial, for calibrated images of 1024 pixels:
       medcli convert autoscoper --size 1024
     """
-    result = _convert("autoscoper", output, _sources(root, poses, source_calibration, inter_plane, pose_frame, out),
-                      out, trials, overwrite, size=size)  # fmt: skip
-    output.finish(result, lambda done: _show(output, done))
+    _convert("autoscoper", output, locals())
 
 
 def slicer_veriserum(
@@ -106,53 +101,32 @@ def slicer_veriserum(
     A trial; drag its folder into Slicer, and put each mesh under its transform:
       medcli convert slicer-veriserum --trials 1
     """
-    sources = _sources(root, poses, source_calibration, inter_plane, pose_frame, out, implants, check_slicer_packages)
-    result = _convert("slicer", output, sources,
-                      out, trials, overwrite, format=file_format, frame_rate=frame_rate)  # fmt: skip
-    output.finish(result, lambda done: _show(output, done))
+    _convert("slicer", output, locals())
 
 
-def _sources(
-    root: Path,
-    poses: Path | None,
-    source_calibration: Path | None,
-    inter_plane: Path | None,
-    pose_frame: str,
-    out: Path,
-    implants: Path | None = None,
-    check_packages: Callable[[], None] | None = None,
-) -> ImplantSources:
+def _convert(program: str, output: Output, given: Mapping[str, Any]) -> None:
+    """Write the files of a program by the options of its command, of which all have most."""
     from medcli.veriserum.dataset import contents_check, folder_index
 
+    root, poses, implants, out = given["root"], given["poses"], given.get("implants"), given["out"]
     with refusals() as check:
         check(folder_index.check_root, root)
         check(contents_check.check_table, root, folder_index.POSE_FILE if poses else folder_index.POSES, poses)
-        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
-        check(contents_check.check_inter_plane, inter_plane)
+        check(contents_check.check_table, root, folder_index.SOURCES, given["source_calibration"])
+        check(contents_check.check_inter_plane, given["inter_plane"])
         if implants:
             check(folder_index.check_root, implants)
-        if check_packages:
-            check(check_packages)
+        if program == "slicer":
+            check(check_slicer_packages)
         check(check_output_folder, out)
+    from medcli.interchange.implant_files import ImplantFileSettings, convert_implants
     from medcli.interchange.implant_trials import ImplantSources
     from medcli.veriserum.geometry.biplane import PoseFrame
 
-    return ImplantSources(root, poses, source_calibration, implants, inter_plane, PoseFrame(pose_frame))
-
-
-def _convert(
-    program: str,
-    output: Output,
-    sources: ImplantSources,
-    out: Path,
-    trials: list[str] | None,
-    overwrite: bool,
-    **settings: object,
-) -> ConvertedTrials:
-    from medcli.interchange.implant_files import ImplantFileSettings, convert_implants
-
-    chosen = ImplantFileSettings(**settings)  # type: ignore[arg-type]
-    return convert_implants(sources, out, program, chosen, trials, overwrite, output.progress())
+    sources = options.settings_from(ImplantSources, given, frame=PoseFrame(given["pose_frame"]))
+    settings = options.settings_from(ImplantFileSettings, given, format=given.get("file_format", ""))
+    result = convert_implants(sources, out, program, settings, given["trials"], given["overwrite"], output.progress())
+    output.finish(result, lambda done: _show(output, done))
 
 
 _MOST_ROWS = 20

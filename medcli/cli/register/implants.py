@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,7 @@ from medcli.core.refusals import refusals
 if TYPE_CHECKING:
     from medcli.veriserum.registration.register import RegisterResult
     from medcli.veriserum.registration.register_trial import RegisterTrialResult
+    from medcli.veriserum.registration.start_poses import Sources
 
 _MOST_ROWS = 20
 OutTable = Annotated[Path, typer.Option(help="Table to write, CSV with the published columns.")]
@@ -68,25 +70,9 @@ def pose(
     Refine the poses predicted by a network, with overlays:
       medcli register pose --start poses.csv --out refined.csv --overlays looks
     """
-    from medcli.veriserum.dataset import contents_check, folder_index
-
-    with refusals() as check:
-        if start and str(start) != "table":
-            check(contents_check.check_table, root, folder_index.POSE_FILE, start)
-        else:
-            check(contents_check.check_table, root, folder_index.POSES, poses)
-        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
-        check(contents_check.check_pair_images, root, calibrated)
-        check(contents_check.check_inter_plane, inter_plane)
-        if implants:
-            check(folder_index.check_root, implants)
-        check(check_output_folder, out.parent)
-    from medcli.veriserum.geometry.biplane import PoseFrame
+    sources = _sources(locals())
     from medcli.veriserum.registration.register import register_poses
-    from medcli.veriserum.registration.start_poses import Sources
 
-    frame, matched = PoseFrame(pose_frame), options.planes_of(planes)
-    sources = options.settings_from(Sources, locals(), planes=matched)
     result = register_poses(
         sources,
         out,
@@ -100,6 +86,29 @@ def pose(
         fall_back=search,
     )
     output.finish(result, lambda done: _show(output, done))
+
+
+def _sources(given: Mapping[str, Any]) -> Sources:
+    """The files that both commands match implants by, checked, from their options."""
+    from medcli.veriserum.dataset import contents_check, folder_index
+
+    root, start, implants = given["root"], given.get("start"), given["implants"]
+    with refusals() as check:
+        if start and str(start) != "table":
+            check(contents_check.check_table, root, folder_index.POSE_FILE, start)
+        else:
+            check(contents_check.check_table, root, folder_index.POSES, given["poses"])
+        check(contents_check.check_table, root, folder_index.SOURCES, given["source_calibration"])
+        check(contents_check.check_pair_images, root, given["calibrated"])
+        check(contents_check.check_inter_plane, given["inter_plane"])
+        if implants:
+            check(folder_index.check_root, implants)
+        check(check_output_folder, given["out"].parent)
+    from medcli.veriserum.geometry.biplane import PoseFrame
+    from medcli.veriserum.registration.start_poses import Sources
+
+    frame, planes = PoseFrame(given["pose_frame"]), options.planes_of(given["planes"])
+    return options.settings_from(Sources, given, frame=frame, planes=planes)
 
 
 def _show(output: Output, result: RegisterResult) -> None:
@@ -178,22 +187,9 @@ def trial(
     Where the pose table names one component only:
       medcli register trial --ids 1-60 --anatomies 1 3 --smooth
     """
-    from medcli.veriserum.dataset import contents_check, folder_index
-
-    with refusals() as check:
-        check(contents_check.check_table, root, folder_index.POSES, poses)
-        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
-        check(contents_check.check_pair_images, root, calibrated)
-        check(contents_check.check_inter_plane, inter_plane)
-        if implants:
-            check(folder_index.check_root, implants)
-        check(check_output_folder, out.parent)
-    from medcli.veriserum.geometry.biplane import PoseFrame
+    sources = _sources(locals())
     from medcli.veriserum.registration.register_trial import register_trials
-    from medcli.veriserum.registration.start_poses import Sources
 
-    frame, matched = PoseFrame(pose_frame), options.planes_of(planes)
-    sources = options.settings_from(Sources, locals(), planes=matched)
     result = register_trials(
         sources,
         out,
