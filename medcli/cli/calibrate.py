@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,13 +25,6 @@ POLYNOMIAL = "polynomial"
 app = App()
 
 
-class PlaneChoice(str, Enum):
-    """An image plane; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
-
-    bs = "bs"
-    fs = "fs"
-
-
 @app.command("veriserum")
 def veriserum(
     output: Output,
@@ -41,10 +33,7 @@ def veriserum(
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
     ids: options.Ids = None,
-    planes: Annotated[list[PlaneChoice], typer.Option(help="Planes to calibrate.")] = [  # noqa: B006
-        PlaneChoice.bs,
-        PlaneChoice.fs,
-    ],
+    planes: Annotated[list[Literal["bs", "fs"]], typer.Option(help="Planes to calibrate.")] = ["bs", "fs"],  # noqa: B006
     workers: options.Workers = None,
     size: Annotated[int, typer.Option(min=1, max=1600, help="Pixels along each side.")] = 512,
     file_format: Annotated[Literal["jpg", "png"], typer.Option("--format", help="File format of the results.")] = "jpg",
@@ -85,7 +74,7 @@ def veriserum(
         root,
         out,
         CalibrationSettings(size, file_format, quality, resample, mask),
-        ImageSelection(poses, distortion, options.id_filter(ids), [plane.value for plane in planes], skip_obsolete),
+        ImageSelection(poses, distortion, options.id_filter(ids), planes, skip_obsolete),
         workers=workers,
         overwrite=overwrite,
         dry_run=dry_run,
@@ -123,7 +112,9 @@ def points(
         int | None,
         typer.Option(help="Id of the calibration.  [default: that of the pose of each row's id]"),
     ] = None,
-    plane: Annotated[PlaneChoice | None, typer.Option(help="Plane of the points.  [default: the plane column]")] = None,
+    plane: Annotated[
+        Literal["bs", "fs"] | None, typer.Option(help="Plane of the points.  [default: the plane column]")
+    ] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     distortion: options.DistortionTable = None,
     poses: options.PoseTable = None,
@@ -143,7 +134,7 @@ def points(
         check(check_output_folder, out.parent)
     from medcli.veriserum.calibration.map_points import map_points
 
-    result = map_points(source, out, root, to, calibration, plane.value if plane else None, distortion, poses)
+    result = map_points(source, out, root, to, calibration, plane, distortion, poses)
     output.finish(result, lambda done: _show_points(output, done))
 
 

@@ -125,7 +125,6 @@ def seg(
         use_cache=not no_cache,
         gpus=gpus_setting(device),
         compile=compiled,
-        loggers=options.logger_names(loggers),
     )
     folder = out or options.RUNS / "seg" / _run_name(settings, bool(cv))
     _check_seg(settings, folder, bool(cv), resume, overwrite)
@@ -235,7 +234,6 @@ def pose(
         use_cache=not no_cache,
         gpus=gpus_setting(device),
         compile=compiled,
-        loggers=options.logger_names(loggers),
     )
     folder = out or options.RUNS / "pose" / f"{backbone}-{anatomy}"
     _check_pose(settings, folder, resume, overwrite)

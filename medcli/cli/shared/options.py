@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, fields
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 
+from medcli.cli.shared.option_values import OptionKind
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError
 
@@ -197,17 +197,9 @@ EarlyStop = Annotated[
 ]
 
 
-class Logger(str, Enum):
-    """``--logger``; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
-
-    csv = "csv"
-    tensorboard = "tensorboard"
-    wandb = "wandb"
-    mlflow = "mlflow"
-
-
 Loggers = Annotated[
-    list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
+    list[Literal["csv", "tensorboard", "wandb", "mlflow"]] | None,
+    typer.Option("--logger", help="metrics.csv is always written.  [default: csv]"),
 ]
 
 
@@ -219,11 +211,6 @@ def refuse_both_sources(checkpoint: Path | None, predictions: object) -> None:
     """
     if checkpoint is not None and predictions is not None:
         raise UsageError("--checkpoint and --predictions exclude each other")
-
-
-def logger_names(loggers: list[Logger] | None) -> tuple[str, ...]:
-    """The names as the settings of a training have them."""
-    return tuple(item.value for item in loggers or [Logger.csv])
 
 
 def choice(table: Mapping[str, Any], *more: str) -> Any:
@@ -291,7 +278,7 @@ def with_output(command: Callable[..., None]) -> Callable[..., None]:
     if "output" not in signature.parameters:
         return command
     given = [param for param in signature.parameters.values() if param.name != "output"]
-    annotations = {param.name: _switch(param.name, param.annotation) for param in given}
+    annotations = {param.name: param.annotation for param in given}
     annotations |= {name: Annotated[bool, option] for name, option in OUTPUT.items()}
     annotations["config"] = Annotated[Path | None, CONFIG]
     added = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None)]
@@ -302,19 +289,25 @@ def with_output(command: Callable[..., None]) -> Callable[..., None]:
 
     run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
     run.__annotations__ = annotations
-    params = [param.replace(annotation=annotations[param.name]) for param in (*given, *added)]
+    params = [param.replace(annotation=_for_typer(param.name, annotations[param.name])) for param in (*given, *added)]
     run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]
     return run
 
 
-def _switch(name: str, annotation: Any) -> Any:
-    """The annotation of an option; one that is on or off is ``--NAME``, to which Typer would add ``--no-NAME``."""
-    kind, option = get_args(annotation)[:2] if get_origin(annotation) is Annotated else (annotation, None)
-    if kind is not bool or option is None or option.default is not ...:  # in an annotation, the first of its names
+def _for_typer(name: str, annotation: Any) -> Any:
+    """An option as Typer reads it.
+
+    To one that is on or off, ``--NAME``, it would add ``--no-NAME``; of several choices it knows no ``Literal``, and
+    :mod:`medcli.cli.shared.option_values` checks them.
+    """
+    if get_origin(annotation) is not Annotated:
         return annotation
-    option = copy(option)
-    option.param_decls = (f"--{name.replace('_', '-')}",)
-    return Annotated[bool, option]
+    kind, option = get_args(annotation)[:2]
+    if kind is bool and option.default is ...:  # in an annotation, the first of its names
+        option = copy(option)
+        option.param_decls = (f"--{name.replace('_', '-')}",)
+    values = OptionKind.of(annotation)
+    return Annotated[list[str] | None if values.several and get_origin(values.element) is Literal else kind, option]
 
 
 _given: ContextVar[Output | None] = ContextVar("medcli_output", default=None)

@@ -6,10 +6,11 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.options import IdRange, id_filter, settings_from, with_output
@@ -109,6 +110,23 @@ def test_an_option_that_is_on_or_off_has_one_flag() -> None:
     params = typer.main.get_command(app).params
     flags = [[*param.opts, *param.secondary_opts] for param in params][:3]
     assert flags == [["--skip-obsolete"], ["--all"], ["--search", "--no-search"]]
+
+
+def test_several_of_some_choices() -> None:
+    seen: list[object] = []
+
+    def command(output: Output, planes: Annotated[list[Literal["bs", "fs"]] | None, typer.Option()] = None) -> None:
+        """What it does."""
+        seen.append(planes)
+
+    app = App()
+    app.command("command")(command)
+    assert CliRunner().invoke(app, ["--planes", "bs", "fs"]).exit_code == 0
+    assert CliRunner().invoke(app, []).exit_code == 0
+    assert seen == [["bs", "fs"], None]
+    refused = CliRunner().invoke(app, ["--planes", "bs,xs"])
+    assert refused.exit_code == 2
+    assert "'xs' is not one of bs, fs" in refused.output
 
 
 def test_settings_are_the_options_of_the_same_names() -> None:
