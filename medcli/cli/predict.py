@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +12,7 @@ from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder
-from medcli.core.refusals import Refusals, refusals
+from medcli.core.refusals import refusals
 from medcli.training.devices import check_device
 
 if TYPE_CHECKING:
@@ -66,10 +65,20 @@ def seg(
     A folder of your own images, with the newest network:
       medcli predict seg scans/ --out masks --overlay
     """
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint, check_threshold
     from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
+    from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of
 
     with refusals() as check:
-        _check_seg(check, inputs or [], checkpoint, out, specimens or (), root, threshold)
+        check(_check_given, inputs, specimens)
+        check(check_threshold, threshold)
+        for given in inputs or []:
+            check(check_input, given)
+        if specimens:
+            check(records_of, root, specimens)
+        check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
+        if out:
+            check(check_output_folder, out)
         check(check_engine, checkpoint, device, precision, engine)
     from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
@@ -78,30 +87,7 @@ def seg(
     output.finish(result, lambda done: _show(output, done))
 
 
-def _check_seg(
-    check: Refusals,
-    inputs: Sequence[Path],
-    checkpoint: Path | None,
-    out: Path | None,
-    specimens: Sequence[int],
-    root: Path,
-    threshold: float | None,
-) -> None:
-    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint, check_threshold
-    from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of
-
-    check(_check_given, inputs, specimens)
-    check(check_threshold, threshold)
-    for given in inputs:
-        check(check_input, given)
-    if specimens:
-        check(records_of, root, specimens)
-    check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
-    if out:
-        check(check_output_folder, out)
-
-
-def _check_given(inputs: Sequence[Path], specimens: Sequence[int]) -> None:
+def _check_given(inputs: list[Path] | None, specimens: list[int] | None) -> None:
     if not inputs and not specimens:
         raise UsageError("INPUT is missing", "name images, movies or folders, or specimens of --root with --specimens")
 

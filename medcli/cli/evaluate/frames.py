@@ -72,13 +72,21 @@ def seg(
       medcli evaluate --specimens 2 7 8 --protocol both
     """
     from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
+    from medcli.ultrabones.dataset.presence import check_labelled_frames, check_predicted_masks
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
+    from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
 
     chosen = tuple(specimens or TEST_SPECIMENS)
     options.refuse_both_sources(checkpoint, predictions)
     if tta and predictions:
         raise UsageError("--tta is for a network, not for the masks of --predictions", "leave --tta out")
     found = Refusals()
-    made_by = _check_seg(found, (root, chosen, labels), checkpoint, predictions, (device, engine), out)
+    found(check_engine, checkpoint, device, "32", engine)
+    if predictions:
+        found(check_predicted_masks, root, chosen, predictions)
+    made_by = None if predictions else found(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
+    found(check_labelled_frames, root, chosen, labels)
+    found(check_output_folder, out)
     if not dry_run:
         found.raise_found()
     from medcli.ultrabones.evaluation.settings import PROTOCOLS, EvaluationSettings
@@ -112,35 +120,6 @@ def seg(
         _hold_to(fail_under or [], evaluation)
         raise
     _hold_to(fail_under or [], evaluation)
-
-
-def _check_seg(
-    check: Refusals,
-    frames: tuple[Path, tuple[int, ...], str],
-    checkpoint: Path | None,
-    predictions: str | None,
-    computed: tuple[str, str],
-    out: Path,
-) -> Path | None:
-    """The checkpoint that would be evaluated.
-
-    Args:
-        frames: the data folder, specimens and labels.
-        computed: device and engine.
-    """
-    from medcli.ultrabones.dataset.presence import check_labelled_frames, check_predicted_masks
-    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
-    from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
-
-    root, specimens, _ = frames
-    device, engine = computed
-    check(check_engine, checkpoint, device, "32", engine)
-    if predictions:
-        check(check_predicted_masks, root, specimens, predictions)
-    newest = None if predictions else check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
-    check(check_labelled_frames, *frames)
-    check(check_output_folder, out)
-    return newest
 
 
 def _show_plan(output: Output, plan: EvaluationPlan) -> None:

@@ -55,13 +55,27 @@ def pose(
     In-plane and out-of-plane translation, rotation, and the implant's outline on both detectors; beside published
     single-plane figures. Writes a table of pairs, the errors' distributions, and the best, median and worst pair.
     """
+    from medcli.veriserum.dataset.contents_check import check_inter_plane, check_pair_images, check_table
+    from medcli.veriserum.dataset.folder_index import POSES, PREDICTIONS, REFERENCE
+    from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
     from medcli.veriserum.pose.evaluation_plan import plan_pose_evaluation
 
     options.refuse_both_sources(checkpoint, predictions)
     found = Refusals()
     found(check_device, device)
     network = None if predictions else checkpoint or found(find_newest, options.RUNS, "pose")
-    is_there = _check_pose(found, (root, calibrated, inter_plane), network, predictions, reference)
+    if network:
+        found(read_pose_metadata, network)
+    before = len(found.problems)
+    if predictions:
+        found(check_table, root, PREDICTIONS, predictions)
+    else:
+        found(check_pair_images, root, calibrated)
+    found(check_table, root, POSES)
+    if reference not in (None, "manual"):
+        found(check_table, root, REFERENCE, Path(reference))
+    found(check_inter_plane, inter_plane)
+    is_there = len(found.problems) == before
     found(check_output_folder, out)
     if not dry_run:
         found.raise_found()
@@ -82,33 +96,6 @@ def pose(
     predictor = PosePredictor.load(network, device) if network else None
     result = evaluate_pose(root, predictor, predictions, settings, out, str(network or ""), output.progress())
     output.finish(result, lambda done: _show_pose(output, done))
-
-
-def _check_pose(
-    check: Refusals,
-    data: tuple[Path, Path | None, Path | None],
-    network: Path | None,
-    predictions: Path | None,
-    reference: str | None,
-) -> bool:
-    """Whether the data are there. ``data``: their folder, that of calibrated images, and the geometry of the planes."""
-    from medcli.veriserum.dataset.contents_check import check_inter_plane, check_pair_images, check_table
-    from medcli.veriserum.dataset.folder_index import POSES, PREDICTIONS, REFERENCE
-    from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
-
-    root, calibrated, inter_plane = data
-    if network:
-        check(read_pose_metadata, network)
-    before = len(check.problems)
-    if predictions:
-        check(check_table, root, PREDICTIONS, predictions)
-    else:
-        check(check_pair_images, root, calibrated)
-    check(check_table, root, POSES)
-    if reference not in (None, "manual"):
-        check(check_table, root, REFERENCE, Path(reference))
-    check(check_inter_plane, inter_plane)
-    return len(check.problems) == before
 
 
 def _finish_plan(output: Output, plan: PosePlan, found: Refusals) -> None:
