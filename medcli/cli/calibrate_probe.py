@@ -54,11 +54,13 @@ def probe(
     One point, seen in the frames of a record:
       medcli calibrate probe points.csv --poses record01/tracking.csv
     """
+    from medcli.ultrabones.probe_calibration.table_headers import check_calibration_tables
+
     with refusals() as check:
         check(_check_sides, rows, columns)
         check(check_replaceable, out, overwrite)
         check(check_output_folder, out.parent)
-        check(_check_tables, points, poses, phantom)
+        check(check_calibration_tables, points, poses, phantom)
     from medcli.ultrabones.probe_calibration.calibrate_probe import calibrate_probe
 
     size = (rows, columns) if rows and columns else None
@@ -69,12 +71,6 @@ def probe(
 def _check_sides(rows: int | None, columns: int | None) -> None:
     if (rows is None) != (columns is None):
         raise UsageError("--rows and --columns belong together")
-
-
-def _check_tables(points: Path, poses: Path, phantom: Path | None) -> None:
-    from medcli.ultrabones.probe_calibration.table_headers import check_calibration_tables
-
-    check_calibration_tables(points, poses, phantom)
 
 
 def _show(output: Output, done: ProbeCalibration) -> None:

@@ -65,7 +65,7 @@ def compare(root: Path, calibrated: Path, study: Study, settings: CalibrationSet
     grids = {plane: _grids(root, study, plane, settings) for plane in PLANES}
     panels = [[_with_lines(_quarter(grid), settings.size) for pair in grids.values() for grid in pair]]
     panels += [[one.panel for one in row] for row in rows]
-    before, after = (_root_mean_square([p.error for row in rows for p in row[start::2]]) for start in (0, 1))
+    before, after = (float(np.sqrt(np.mean([p.error**2 for row in rows for p in row[start::2]]))) for start in (0, 1))
     return Comparison(
         sheet=contact_sheet(panels, headings, titles, _PANEL),
         error_before=before,
@@ -147,7 +147,3 @@ def _title(study: Study, number: int) -> str:
     frame = study.frames[number]
     kind = study.implants[frame.anatomy_id].kind
     return f"pair {number}: trial {frame.measurement_id}, calibration {frame.calibration_id}, {kind} {frame.anatomy_id}"
-
-
-def _root_mean_square(values: list[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))

@@ -115,7 +115,11 @@ def _distributions(folder: Path, result: Json) -> Iterator[Block]:
             values = sorted(value for value in column(rows, measure.name) if math.isfinite(value))
             if measure.panel != title or not values:
                 continue
-            drawn.append(Curve(measure.title, [0.0, *values], _shares(len(values)), style=style))
+            drawn.append(
+                Curve(
+                    measure.title, [0.0, *values], [100 * i / len(values) for i in range(len(values) + 1)], style=style
+                )
+            )
             keys.append(Key(style, measure.title))
             half = number(values[len(values) // 2], 2)
             words.append(f"{measure.title}: half below {half} {_sign(measure)}")
@@ -132,10 +136,6 @@ def error_panels() -> list[tuple[str, str, str]]:
     from medcli.veriserum.pose.metrics import POSE_MEASURES
 
     return [(f"{m.title[:1].upper()}{m.title[1:]}", _sign(m), m.name) for m in POSE_MEASURES if m.is_main]
-
-
-def _shares(count: int) -> list[float]:
-    return [0.0, *(100 * i / count for i in range(1, count + 1))]
 
 
 def _percentiles(result: Json) -> Table:

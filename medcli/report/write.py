@@ -122,15 +122,9 @@ def _read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
 
 
 def _page(run: RunReport, sections: Sequence[Section]) -> Page:
-    figures = KeyFigures(run.known_figures) if run.known_figures else None
-    return Page(
-        run.title,
-        run.lead,
-        facts(run),
-        figures,
-        list(run.notes),
-        [one for one in sections if one.blocks or one.sections],
-    )
+    figures = next(iter(_figures(run)), None)
+    shown = [one for one in sections if one.blocks or one.sections]
+    return Page(run.title, run.lead, facts(run), figures, list(run.notes), shown)
 
 
 def _figures(run: RunReport) -> list[KeyFigures]:

@@ -72,7 +72,8 @@ class Archives:
             jobs = (partial(look, index) for index in range(len(entries)))
             Pool(jobs, self.request.options.workers, self.effort.stop).run()
         if without_parts and not self.request.dry_run:
-            self._check_space([entries[index] for index in without_parts])
+            whole = [entries[index] for index in without_parts]  # all wait beside each other to be unpacked
+            planning.check_space(planning.archives_need(whole, self.root / HIDDEN / STAGING), self.root)
         for index in without_parts:
             found[index] = self._of_whole(entries[index], choose)
         return [item for some in found for item in some]
@@ -88,10 +89,6 @@ class Archives:
         return read_directory(
             lambda start, end: read_range(self.source, entry, start, end, self.effort), entry.size, entry.name
         )
-
-    def _check_space(self, entries: Sequence[RemoteFile]) -> None:
-        """Stop before the first byte when the archives do not fit: all wait beside each other to be unpacked."""
-        planning.check_space(planning.archives_need(entries, self.root / HIDDEN / STAGING), self.root)
 
     def _of_whole(self, entry: RemoteFile, choose: Choose) -> list[Wanted]:
         log.info("%s: the server sends no parts of it, so it is fetched whole", entry.name)

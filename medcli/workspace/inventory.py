@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -86,7 +86,8 @@ class Inventory:
             )
             lines += ["", f"demonstration in {self.demo.path}: {state}"]
         wrapped = [part for line in lines for part in _wrap(line)]
-        return "\n".join([*wrapped, *(line for step in self.next for line in _step_lines(step))])
+        steps = [line for step in self.next for line in ("", f"next: {step.command}", f"      {step.why}")]
+        return "\n".join([*wrapped, *steps])
 
 
 def take_inventory(
@@ -149,10 +150,6 @@ def _checkpoint_lines(found: FoundCheckpoint) -> list[str]:
 def _run_lines(run: Run) -> list[str]:
     lines = [f"  {run.path}", f"    {run.kind}, {run.state} {run.changed[:16]}: {run.detail}".rstrip(": ")]
     return [*lines, f"    {run.headline}"] if run.headline else lines
-
-
-def _step_lines(step: Proposal) -> Sequence[str]:
-    return ["", f"next: {step.command}", f"      {step.why}"]
 
 
 def _wrap(line: str) -> list[str]:

@@ -142,9 +142,6 @@ class PickleMachine:
         truth = {"00": False, "01": True}.get(line)
         self._stack.append(_parsed(int, line.removesuffix("L")) if truth is None else truth)
 
-    def _push_escaped(self) -> None:
-        self._stack.append(self._line("raw-unicode-escape", longest=None))
-
     def _push_tuple(self, count: int) -> None:
         self._stack.append(tuple(reversed([self._pop() for _ in range(count)])))
 
@@ -266,7 +263,7 @@ _TABLE: dict[str | int, _Instruction] = {
     "G": _push(lambda m: m._number(_F8)),
     "T": lambda m: m._push_text(_I4),  # text of Python 2
     "U": lambda m: m._push_text(_U1),
-    "V": lambda m: m._push_escaped(),
+    "V": _push(lambda m: m._line("raw-unicode-escape", longest=None)),
     "X": lambda m: m._push_text(_U4),
     0x8C: lambda m: m._push_text(_U1),
     0x8D: lambda m: m._push_text(_U8),
