@@ -107,8 +107,8 @@ def _sources(given: Mapping[str, Any]) -> Sources:
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.registration.start_poses import Sources
 
-    frame, planes = PoseFrame(given["pose_frame"]), options.planes_of(given["planes"])
-    return options.settings_from(Sources, given, frame=frame, planes=planes)
+    planes = ("bs", "fs") if given["planes"] == "both" else (given["planes"],)
+    return options.settings_from(Sources, given, frame=PoseFrame(given["pose_frame"]), planes=planes)
 
 
 def _show(output: Output, result: RegisterResult) -> None:

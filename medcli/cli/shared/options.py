@@ -101,11 +101,6 @@ MatchedPlanes = Annotated[
 ]
 
 
-def planes_of(choice: str) -> tuple[str, ...]:
-    """The planes of ``--planes``."""
-    return ("bs", "fs") if choice == "both" else (choice,)
-
-
 InterPlane = Annotated[Path | None, typer.Option(help="Geometry of the planes, JSON.  [default: published]")]
 SourceCalibration = Annotated[
     Path | None,
