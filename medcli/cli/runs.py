@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -55,14 +56,9 @@ def _show_list(output: Output, found: RunList) -> None:
         output.line(f"{one.started[:16]}  {one.run.kind:<{kind}}  {one.run.state:<{state}}  {one.run.path}")
         data = f"{one.data}{' (synthetic)' if one.synthetic else ''}"
         what = one.run.detail if one.run.state == DAMAGED else one.run.headline or one.run.detail
-        for part in _wrapped("; ".join(filter(None, (what, data)))):
+        text = "; ".join(filter(None, (what, data)))
+        for part in textwrap.wrap(text, _WIDTH - 18, break_long_words=False, break_on_hyphens=False):
             output.line(f"                  {part}")
-
-
-def _wrapped(text: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, _WIDTH - 18, break_long_words=False, break_on_hyphens=False)
 
 
 @app.command("compare")

@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
 
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
@@ -107,7 +106,9 @@ def take_inventory(
     checkpoints = find_checkpoints(weights_root, dict.fromkeys(best))
     demo = find_demo(DEMO)
     data = [ultrabones.survey_ultrabones(ultrabones_root), veriserum.survey_veriserum(veriserum_root)]
-    more = [ultrabones.survey_ultrabones(ultrabones_hip_root)] if _is_folder(ultrabones_hip_root) else []
+    more = []
+    if ultrabones_hip_root is not None and answers(ultrabones_hip_root.is_dir):
+        more = [ultrabones.survey_ultrabones(ultrabones_hip_root)]
     return Inventory(
         version=__version__,
         python=platform.python_version(),
@@ -121,10 +122,6 @@ def take_inventory(
         demo=demo,
         next=next_steps(Workspace(data[0], data[1], runs_root, runs, checkpoints, demo, more)),
     )
-
-
-def _is_folder(path: Path | None) -> TypeGuard[Path]:
-    return path is not None and answers(path.is_dir)
 
 
 def find_devices() -> list[str]:
