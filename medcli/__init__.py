@@ -33,31 +33,31 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.interchange.plus_sequence import convert_to_plus as convert_to_plus
     from medcli.interchange.publish_checkpoint import publish_checkpoint as publish_checkpoint
     from medcli.interchange.slicer_sweep import SlicerSweepSettings as SlicerSweepSettings
-    from medcli.interchange.slicer_sweep import convert_sweeps_to_slicer as convert_to_slicer
+    from medcli.interchange.slicer_sweep import convert_sweeps_to_slicer
     from medcli.interchange.yolo import convert_to_yolo as convert_to_yolo
     from medcli.synthetic.fluoroscopy.dataset import make_veriserum as make_veriserum
     from medcli.synthetic.ultrasound.dataset import SweepSettings as SweepSettings
     from medcli.synthetic.ultrasound.dataset import make_ultrabones as make_ultrabones
     from medcli.ultrabones.checks.check_ultrabones import check_ultrabones as check_ultrabones
-    from medcli.ultrabones.dataset.frame_index import index_frames as index_ultrabones
+    from medcli.ultrabones.dataset.frame_index import index_frames
     from medcli.ultrabones.evaluation.evaluate import evaluate_segmentation as evaluate_segmentation
     from medcli.ultrabones.evaluation.prediction_sources import Model as Model
     from medcli.ultrabones.evaluation.prediction_sources import StoredMasks as StoredMasks
     from medcli.ultrabones.evaluation.settings import EvaluationSettings as EvaluationSettings
     from medcli.ultrabones.labelling.label_dataset import LabelSettings as LabelSettings
-    from medcli.ultrabones.labelling.label_dataset import label_ultrabones as label_record
+    from medcli.ultrabones.labelling.label_dataset import label_ultrabones
     from medcli.ultrabones.plus.import_plus import import_plus as import_plus
-    from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones as reconstruct
+    from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones
     from medcli.ultrabones.reconstruction.settings import ReconstructSettings as ReconstructSettings
     from medcli.ultrabones.segmentation.inference import Segmenter as Segmenter
     from medcli.ultrabones.segmentation.settings import SegmentationSettings as SegmentationSettings
     from medcli.ultrabones.segmentation.train import train_segmentation as train_segmentation
-    from medcli.veriserum.calibration.distortion_model import DistortionModel as Distortion
+    from medcli.veriserum.calibration.distortion_model import DistortionModel
     from medcli.veriserum.calibration.undistort import CalibrationSettings as CalibrationSettings
     from medcli.veriserum.calibration.undistort import ImageSelection as ImageSelection
-    from medcli.veriserum.calibration.undistort import calibrate as calibrate_images
+    from medcli.veriserum.calibration.undistort import calibrate
     from medcli.veriserum.checks.check_veriserum import check_veriserum as check_veriserum
-    from medcli.veriserum.dataset.study import VeriserumStudy as load_study
+    from medcli.veriserum.dataset.study import VeriserumStudy
     from medcli.veriserum.kinematics.compare_motion import compare_motion as compare_motion
     from medcli.veriserum.kinematics.kinematics import KinematicsSettings as KinematicsSettings
     from medcli.veriserum.kinematics.kinematics import compute_kinematics as compute_kinematics
@@ -70,8 +70,17 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from medcli.veriserum.registration.register import register_poses as register_poses
     from medcli.veriserum.registration.start_poses import Sources as Sources
     from medcli.viewing.settings import ViewSettings as ViewSettings
-    from medcli.viewing.targets import find_target as find_view
+    from medcli.viewing.targets import find_target
     from medcli.viewing.view import save_view as save_view
+
+    index_ultrabones = index_frames
+    label_record = label_ultrabones
+    reconstruct = reconstruct_ultrabones
+    Distortion = DistortionModel
+    calibrate_images = calibrate
+    load_study = VeriserumStudy
+    find_view = find_target
+    convert_to_slicer = convert_sweeps_to_slicer
 
 _PLACES = {
     "CalibrationSettings": "veriserum.calibration.undistort",
@@ -133,65 +142,7 @@ _PLACES = {
 }
 """Public name -> module below ``medcli``, and its name there where it has another one."""
 
-__all__ = [
-    "CalibrationSettings",
-    "DataError",
-    "Distortion",
-    "EvaluationSettings",
-    "ImageSelection",
-    "ImplantFileSettings",
-    "ImplantMaskSettings",
-    "ImplantSources",
-    "KinematicsSettings",
-    "LabelSettings",
-    "MedcliError",
-    "Model",
-    "PosePredictor",
-    "PoseSettings",
-    "ReconstructSettings",
-    "SegmentationSettings",
-    "Segmenter",
-    "SlicerSweepSettings",
-    "Sources",
-    "StoredMasks",
-    "SweepSettings",
-    "UsageError",
-    "ViewSettings",
-    "__version__",
-    "calibrate_images",
-    "check_ultrabones",
-    "check_veriserum",
-    "compare_motion",
-    "compute_kinematics",
-    "convert_implants",
-    "convert_to_coco",
-    "convert_to_nnunet",
-    "convert_to_opensim",
-    "convert_to_plus",
-    "convert_to_slicer",
-    "convert_to_yolo",
-    "describe_folder",
-    "evaluate_pose",
-    "evaluate_segmentation",
-    "find_view",
-    "import_autoscoper",
-    "import_jtml",
-    "import_plus",
-    "index_ultrabones",
-    "label_implants",
-    "label_record",
-    "load_study",
-    "make_ultrabones",
-    "make_veriserum",
-    "publish_checkpoint",
-    "read_grey",
-    "read_stl",
-    "reconstruct",
-    "register_poses",
-    "save_view",
-    "train_pose",
-    "train_segmentation",
-]
+__all__ = [*_PLACES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,11 @@ SOURCE = ast.parse(Path(medcli.__file__).read_text("utf-8"))
 def names_for_type_checkers() -> dict[str, tuple[str, str]]:
     (block,) = (node for node in SOURCE.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {name.asname or name.name: (str(node.module), name.name) for node in imports for name in node.names}
+    found = {name.name: (str(node.module), name.name) for node in imports for name in node.names}
+    for node in block.body:  # those that have another name here
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = found.pop(node.value.id)
+    return found
 
 
 def test_every_name_is_what_type_checkers_see() -> None:

@@ -198,7 +198,6 @@ TESTED_IN = {
         "cli/demo cli/shared/command_runner "
         "demo/calibration_figures demo/data demo/fluoroscopy demo/knee_motion demo/run demo/ultrasound"
     ),
-    "workflows/test_download_endings.py": "transfer/local_source",
     "workflows/test_report_of_runs.py": (
         "workspace/report_folder "
         "cli/report report/calibration report/demo report/labels_and_bones report/pose report/provenance "

@@ -28,9 +28,7 @@ def seg(
     checkpoint: options.SegCheckpoint = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     train_specimens: options.TrainedOn = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
-    / "evaluate"
-    / "published",
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "published",
     device: options.Device = "auto",
     workers: options.Workers = None,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,41 +25,25 @@ POLYNOMIAL = "polynomial"
 app = App()
 
 
-class PlaneChoice(str, Enum):
-    """An image plane; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
-
-    bs = "bs"
-    fs = "fs"
-
-
 @app.command("veriserum")
 def veriserum(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the results.  [default: ROOT/calibrated]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results.  [default: ROOT/calibrated]")] = None,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
     ids: options.Ids = None,
-    planes: Annotated[list[PlaneChoice], typer.Option("--planes", help="Planes to calibrate.")] = [  # noqa: B006
-        PlaneChoice.bs,
-        PlaneChoice.fs,
-    ],
+    planes: Annotated[list[Literal["bs", "fs"]], typer.Option(help="Planes to calibrate.")] = ["bs", "fs"],  # noqa: B006
     workers: options.Workers = None,
-    size: Annotated[int, typer.Option("--size", min=1, max=1600, help="Pixels along each side.")] = 512,
+    size: Annotated[int, typer.Option(min=1, max=1600, help="Pixels along each side.")] = 512,
     file_format: Annotated[Literal["jpg", "png"], typer.Option("--format", help="File format of the results.")] = "jpg",
-    quality: Annotated[int, typer.Option("--quality", min=0, max=100, help="JPEG quality, percent.")] = 95,
+    quality: Annotated[int, typer.Option(min=0, max=100, help="JPEG quality, percent.")] = 95,
     resample: Annotated[
         Literal["reference", "area"],
-        typer.Option("--resample", help="reference: the published pixels; area: anti-aliased, black outside."),
+        typer.Option(help="reference: the published pixels; area: anti-aliased, black outside."),
     ] = "reference",
-    mask: Annotated[
-        bool, typer.Option("--mask", help="With --resample area: also write the valid area of each plane.")
-    ] = False,
-    skip_obsolete: Annotated[
-        bool, typer.Option("--skip-obsolete", help="Leave out ids whose pose is marked obsolete.")
-    ] = False,
+    mask: Annotated[bool, typer.Option(help="With --resample area: also write the valid area of each plane.")] = False,
+    skip_obsolete: Annotated[bool, typer.Option(help="Leave out ids whose pose is marked obsolete.")] = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
 ) -> None:
@@ -91,7 +74,7 @@ def veriserum(
         root,
         out,
         CalibrationSettings(size, file_format, quality, resample, mask),
-        ImageSelection(poses, distortion, options.id_filter(ids), [plane.value for plane in planes], skip_obsolete),
+        ImageSelection(poses, distortion, options.id_filter(ids), planes, skip_obsolete),
         workers=workers,
         overwrite=overwrite,
         dry_run=dry_run,
@@ -123,14 +106,14 @@ def points(
     source: Annotated[
         Path, typer.Argument(metavar="POINTS.csv", help="Table, CSV, with columns x_px, y_px or x_mm, y_mm.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Table to write, CSV.")],
-    to: Annotated[Literal["mm", "px"], typer.Option("--to", help="mm: from pixels to millimetres; px: back.")] = "mm",
+    out: Annotated[Path, typer.Option(help="Table to write, CSV.")],
+    to: Annotated[Literal["mm", "px"], typer.Option(help="mm: from pixels to millimetres; px: back.")] = "mm",
     calibration: Annotated[
         int | None,
-        typer.Option("--calibration", help="Id of the calibration.  [default: that of the pose of each row's id]"),
+        typer.Option(help="Id of the calibration.  [default: that of the pose of each row's id]"),
     ] = None,
     plane: Annotated[
-        PlaneChoice | None, typer.Option("--plane", help="Plane of the points.  [default: the plane column]")
+        Literal["bs", "fs"] | None, typer.Option(help="Plane of the points.  [default: the plane column]")
     ] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     distortion: options.DistortionTable = None,
@@ -151,7 +134,7 @@ def points(
         check(check_output_folder, out.parent)
     from medcli.veriserum.calibration.map_points import map_points
 
-    result = map_points(source, out, root, to, calibration, plane.value if plane else None, distortion, poses)
+    result = map_points(source, out, root, to, calibration, plane, distortion, poses)
     output.finish(result, lambda done: _show_points(output, done))
 
 
@@ -174,17 +157,17 @@ def fit(
             help="Image of the bead grid for each plane: bs=FILE fs=FILE, or files with bs or fs in their names.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Table of calibrations to add the row to, CSV.")],
+    out: Annotated[Path, typer.Option(help="Table of calibrations to add the row to, CSV.")],
     number: Annotated[
         int | None, typer.Option("--id", min=0, help="The row's id.  [default: one more than the largest]")
     ] = None,
     mirrored: Annotated[
-        bool, typer.Option("--mirrored", help="The study's images are mirrored, as this one is; turn them back.")
+        bool, typer.Option(help="The study's images are mirrored, as this one is; turn them back.")
     ] = False,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="PNG of beads and residuals to write.  [default: beside the table]")
+        Path | None, typer.Option(help="PNG of beads and residuals to write.  [default: beside the table]")
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="Distortion model to fit.", metavar="NAME")] = POLYNOMIAL,
+    model: Annotated[str, typer.Option(help="Distortion model to fit.", metavar="NAME")] = POLYNOMIAL,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Measure the distortion from images of the bead grid.

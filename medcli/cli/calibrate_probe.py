@@ -24,28 +24,25 @@ def probe(
     ],
     poses: Annotated[
         Path,
-        typer.Option("--poses", help="Poses of the marker: frame or timestamp, x, y, z, euler_x, euler_y, euler_z."),
+        typer.Option(help="Poses of the marker: frame or timestamp, x, y, z, euler_x, euler_y, euler_z."),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Calibration to write, JSON.")] = Path("probe.json"),
+    out: Annotated[Path, typer.Option(help="Calibration to write, JSON.")] = Path("probe.json"),
     phantom: Annotated[
         Path | None,
         typer.Option(
-            "--phantom",
             help="Where its points (point, x, y, z) or wires (wire, x1, y1, z1, x2, y2, z2) are, mm, in the "
-            "coordinates of the poses.  [default: points are estimated as well]",
+            "coordinates of the poses.  [default: points are estimated as well]"
         ),
     ] = None,
     spacing_mm: Annotated[
         float | None,
-        typer.Option("--spacing-mm", min=0.001, max=5, help="Edge of a pixel.  [default: it is estimated]"),
+        typer.Option(min=0.001, max=5, help="Edge of a pixel.  [default: it is estimated]"),
     ] = None,
     rows: Annotated[
         int | None,
-        typer.Option("--rows", min=16, max=16384, help="Of a frame.  [default: of the images beside the poses]"),
+        typer.Option(min=16, max=16384, help="Of a frame.  [default: of the images beside the poses]"),
     ] = None,
-    columns: Annotated[
-        int | None, typer.Option("--columns", min=16, max=16384, help="Likewise.", show_default=False)
-    ] = None,
+    columns: Annotated[int | None, typer.Option(min=16, max=16384, help="Likewise.", show_default=False)] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Measure where the image of a tracked ultrasound probe lies at its marker.
@@ -57,11 +54,13 @@ def probe(
     One point, seen in the frames of a record:
       medcli calibrate probe points.csv --poses record01/tracking.csv
     """
+    from medcli.ultrabones.probe_calibration.table_headers import check_calibration_tables
+
     with refusals() as check:
         check(_check_sides, rows, columns)
         check(check_replaceable, out, overwrite)
         check(check_output_folder, out.parent)
-        check(_check_tables, points, poses, phantom)
+        check(check_calibration_tables, points, poses, phantom)
     from medcli.ultrabones.probe_calibration.calibrate_probe import calibrate_probe
 
     size = (rows, columns) if rows and columns else None
@@ -72,12 +71,6 @@ def probe(
 def _check_sides(rows: int | None, columns: int | None) -> None:
     if (rows is None) != (columns is None):
         raise UsageError("--rows and --columns belong together")
-
-
-def _check_tables(points: Path, poses: Path, phantom: Path | None) -> None:
-    from medcli.ultrabones.probe_calibration.table_headers import check_calibration_tables
-
-    check_calibration_tables(points, poses, phantom)
 
 
 def _show(output: Output, done: ProbeCalibration) -> None:

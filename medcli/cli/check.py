@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medcli.core.checking.check_lines import DataCheck
 
 app = App()
-Sample = Annotated[int, typer.Option("--sample", min=1, help="Frames or pairs to look into, drawn at random from all.")]
+Sample = Annotated[int, typer.Option(min=1, help="Frames or pairs to look into, drawn at random from all.")]
 All = Annotated[bool, typer.Option("--all", help="Look into every frame or pair.")]
 Figure = Annotated[
     Path | None, typer.Option("--figure", "--out", help="Contact sheet of the sample, PNG or JPEG.  [default: none]")
@@ -96,14 +96,7 @@ def veriserum(
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.registration.start_poses import Sources
 
-    sources = Sources(
-        root,
-        poses=poses,
-        distortion=distortion,
-        calibrated=calibrated,
-        inter_plane=inter_plane,
-        frame=PoseFrame(pose_frame),
-    )
+    sources = options.settings_from(Sources, locals(), frame=PoseFrame(pose_frame))
     result = check_veriserum(sources, None if every else sample, seed, figure, workers, output.progress())
     output.finish(result, lambda found: _show(output, found))
 

@@ -30,11 +30,7 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
     train_specimens: Annotated[
         list[int] | None,
-        typer.Option(
-            "--train-specimens",
-            help="Specimens that the network was trained on, where the file does not say.",
-            metavar="N",
-        ),
+        typer.Option(help="Specimens that the network was trained on, where the file does not say.", metavar="N"),
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:

@@ -29,9 +29,9 @@ app = App()
 def demo(
     ctx: typer.Context,
     output: Output,
-    out: Annotated[Path, typer.Option("--out", help="Folder of everything the demonstration makes.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="Less data, shorter training, no knee motion.")] = False,
-    data_only: Annotated[bool, typer.Option("--data-only", help="Make the synthetic data, and stop.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of everything the demonstration makes.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option(help="Less data, shorter training, no knee motion.")] = False,
+    data_only: Annotated[bool, typer.Option(help="Make the synthetic data, and stop.")] = False,
     seed: options.Seed = 0,
     workers: options.Workers = None,
 ) -> None:

@@ -18,6 +18,7 @@ from medcli.cli.shared.download_output import (
     Workers,
     ask_for_licence,
     finish_download,
+    folder_to_fill,
     show_downloaded,
     transfer_options,
     verify_download,
@@ -31,7 +32,7 @@ from medcli.veriserum.dataset.publication import Part
 app = App()
 
 ExampleParts = Annotated[
-    list[ExamplePart] | None, typer.Option("--only", metavar="PART", help="Only the record, or only the images.")
+    list[ExamplePart] | None, typer.Option(metavar="PART", help="Only the record, or only the images.")
 ]
 
 
@@ -39,38 +40,31 @@ def _names(kinds: type[Enum]) -> str:
     return ", ".join(str(item.value) for item in kinds)
 
 
-Anatomies = Annotated[
-    list[Anatomy] | None, typer.Option("--anatomies", metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")
-]
+Anatomies = Annotated[list[Anatomy] | None, typer.Option(metavar="NAME", help=f"Only these bones: {_names(Anatomy)}.")]
 Kinds = Annotated[
     list[FileKind] | None,
-    typer.Option("--only", metavar="KIND", help=f"Only these kinds of files: {_names(FileKind)}."),
+    typer.Option(metavar="KIND", help=f"Only these kinds of files: {_names(FileKind)}."),
 ]
-Parts = Annotated[list[Part] | None, typer.Option("--only", metavar="PART", help=f"Only these parts: {_names(Part)}.")]
+Parts = Annotated[list[Part] | None, typer.Option(metavar="PART", help=f"Only these parts: {_names(Part)}.")]
 
 
 @app.command("ultrabones")
 def ultrabones(
     output: Output,
-    dest: Annotated[
-        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_ULTRABONES_ROOT")
-    ] = options.ULTRABONES_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_ULTRABONES_ROOT")] = options.ULTRABONES_ROOT,
     specimens: options.Specimens = None,
     anatomies: Anatomies = None,
     records: options.Records = None,
     only: Kinds = None,
     source: Annotated[
-        Place, typer.Option("--source", help="auto is azure when a connection string is set, else hub.")
+        Place, typer.Option(help="auto is azure when a connection string is set, else hub.")
     ] = Place.AUTO,
     connection_string_file: Annotated[
         Path | None,
-        typer.Option(
-            "--connection-string-file",
-            help="File with the Azure connection string.  [default: $MEDCLI_ULTRABONES_CONNECTION_STRING]",
-        ),
+        typer.Option(help="File with the Azure connection string.  [default: $MEDCLI_ULTRABONES_CONNECTION_STRING]"),
     ] = None,
     container: Annotated[
-        str | None, typer.Option("--container", help="Azure container.  [default: the one that contains the data]")
+        str | None, typer.Option(help="Azure container.  [default: the one that contains the data]")
     ] = None,
     revision: Revision = "main",
     workers: Workers = 8,
@@ -105,9 +99,7 @@ def ultrabones(
 @app.command("ultrabones-hip")
 def ultrabones_hip(
     output: Output,
-    dest: Annotated[
-        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_ULTRABONES_HIP_ROOT")
-    ] = options.ULTRABONES_HIP_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_ULTRABONES_HIP_ROOT")] = options.ULTRABONES_HIP_ROOT,
     specimens: options.Specimens = None,
     records: options.Records = None,
     only: Kinds = None,
@@ -151,13 +143,11 @@ def ultrabones_hip(
 @app.command("weights")
 def weights(
     output: Output,
-    dest: Annotated[
-        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_WEIGHTS_ROOT")
-    ] = options.WEIGHTS_ROOT,
-    name: Annotated[str, options.choice("--name", PUBLISHED_NETWORKS, "all")] = DEFAULT_NETWORK,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_WEIGHTS_ROOT")] = options.WEIGHTS_ROOT,
+    name: Annotated[str, options.choice(PUBLISHED_NETWORKS, "all")] = DEFAULT_NETWORK,
     revision: Annotated[
         str | None,
-        typer.Option("--revision", help="Branch, tag or commit of its repository.  [default: the default branch]"),
+        typer.Option(help="Branch, tag or commit of its repository.  [default: the default branch]"),
     ] = None,
     timeout: Timeout = 30.0,
     retries: Retries = 5,
@@ -189,9 +179,7 @@ def weights(
 @app.command("examples")
 def examples(
     output: Output,
-    dest: Annotated[
-        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_EXAMPLES_ROOT")
-    ] = options.EXAMPLES_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_EXAMPLES_ROOT")] = options.EXAMPLES_ROOT,
     only: ExampleParts = None,
     workers: Workers = 8,
     timeout: Timeout = 30.0,
@@ -220,24 +208,18 @@ def examples(
 @app.command("veriserum")
 def veriserum(
     output: Output,
-    dest: Annotated[
-        Path, typer.Option("--dest", help="Folder to fill.", envvar="MEDCLI_VERISERUM_ROOT")
-    ] = options.VERISERUM_ROOT,
+    dest: Annotated[Path, folder_to_fill("MEDCLI_VERISERUM_ROOT")] = options.VERISERUM_ROOT,
     only: Parts = None,
     ids: options.Ids = None,
     base_url: Annotated[
         str | None,
         typer.Option(
-            "--base-url",
-            help="Address of the repository.  [default: the ETH Research Collection]",
-            envvar="MEDCLI_VERISERUM_URL",
+            help="Address of the repository.  [default: the ETH Research Collection]", envvar="MEDCLI_VERISERUM_URL"
         ),
     ] = None,
     item: Annotated[
         str | None,
-        typer.Option(
-            "--item", help="Its item: UUID, handle or DOI.  [default: Veriserum's]", envvar="MEDCLI_VERISERUM_ITEM"
-        ),
+        typer.Option(help="Its item: UUID, handle or DOI.  [default: Veriserum's]", envvar="MEDCLI_VERISERUM_ITEM"),
     ] = None,
     accept_license: AcceptLicense = False,
     workers: Workers = 8,

@@ -17,21 +17,15 @@ app = App()
 @app.command("info")
 def info(
     output: Output,
-    ultrabones_root: Annotated[
-        Path,
-        typer.Option("--ultrabones-root", help="Folder of UltraBones100k.", envvar="MEDCLI_ULTRABONES_ROOT"),
-    ] = options.ULTRABONES_ROOT,
-    veriserum_root: Annotated[
-        Path, typer.Option("--veriserum-root", help="Folder of Veriserum.", envvar="MEDCLI_VERISERUM_ROOT")
-    ] = options.VERISERUM_ROOT,
+    ultrabones_root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
+    veriserum_root: options.VeriserumRoot = options.VERISERUM_ROOT,
     weights_root: Annotated[
-        Path, typer.Option("--weights-root", help="Folder of published weights.", envvar="MEDCLI_WEIGHTS_ROOT")
+        Path, typer.Option(help="Folder of published weights.", envvar="MEDCLI_WEIGHTS_ROOT")
     ] = options.WEIGHTS_ROOT,
     ultrabones_hip_root: Annotated[
-        Path,
-        typer.Option("--ultrabones-hip-root", help="Folder of UltraBonesHip.", envvar="MEDCLI_ULTRABONES_HIP_ROOT"),
+        Path, typer.Option(help="Folder of UltraBonesHip.", envvar="MEDCLI_ULTRABONES_HIP_ROOT")
     ] = options.ULTRABONES_HIP_ROOT,
-    runs: Annotated[Path, typer.Option("--runs", help="Folder of runs: trainings, evaluations.")] = options.RUNS,
+    runs: Annotated[Path, typer.Option(help="Folder of runs: trainings, evaluations.")] = options.RUNS,
 ) -> None:
     """List data, checkpoints and runs, and the next command.
 

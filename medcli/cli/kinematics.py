@@ -23,28 +23,16 @@ _MOST_ROWS = 20
 _MOST_REASONS = 5
 Side = Annotated[
     Literal["right", "left"] | None,
-    typer.Option("--side", help="Side of the knee.  [default: as stated by the table or the axes, else right]"),
+    typer.Option(help="Side of the knee.  [default: as stated by the table or the axes, else right]"),
 ]
 AxesFile = Annotated[
     Path | None,
-    typer.Option("--axes", help="Axes of the implants, JSON.  [default: guessed from the meshes]"),
-]
-Implants = Annotated[
-    Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-]
-MotionTrials = Annotated[
-    list[str] | None,
-    typer.Option("--trials", metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
-]
-FrameRate = Annotated[
-    float | None,
-    typer.Option("--frame-rate", min=0.1, max=10_000, help="Frames per second.  [default: that of the table, else 25]"),
+    typer.Option(help="Axes of the implants, JSON.  [default: guessed from the meshes]"),
 ]
 Pairs = Annotated[
     Literal["auto", "id", "measurement", "order"],
     typer.Option(
-        "--pair",
-        help="What makes a femur and a tibia a frame: one image id, one measurement_id, or their order in it.",
+        help="What makes a femur and a tibia a frame: one image id, one measurement_id, or their order in it."
     ),
 ]
 
@@ -53,18 +41,17 @@ Pairs = Annotated[
 def veriserum(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    poses: Annotated[
-        Path | None,
-        typer.Option("--poses", help="Any table of poses, CSV or database.  [default: the dataset's own]"),
-    ] = None,
-    trials: MotionTrials = None,
+    poses: options.AnyPoses = None,
+    trials: options.TrialNames = None,
     side: Side = None,
     axes: AxesFile = None,
-    implants: Implants = None,
-    frame_rate: FrameRate = None,
+    implants: options.Implants = None,
+    frame_rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=10_000, help="Frames per second.  [default: that of the table, else 25]"),
+    ] = None,
     pair: Pairs = "auto",
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables, figures and .mot files.")] = options.RUNS
-    / "kinematics",
+    out: Annotated[Path, typer.Option(help="Folder of tables, figures and .mot files.")] = options.RUNS / "kinematics",
 ) -> None:
     """Compute how tibia and femur move against each other, from any table of poses.
 
@@ -88,15 +75,7 @@ def veriserum(
         check(check_output_folder, out)
     from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_kinematics
 
-    settings = KinematicsSettings(
-        poses=poses,
-        trials=tuple(trials) if trials else None,
-        side=side,
-        axes=axes,
-        implants=implants,
-        frame_rate=frame_rate,
-        pairing=pair,
-    )
+    settings = options.settings_from(KinematicsSettings, locals(), pairing=pair)
     result = compute_kinematics(root, out, settings, output.progress())
     output.finish(result, lambda done: _show(output, done))
 
@@ -105,17 +84,17 @@ def veriserum(
 def axes(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    implants: Implants = None,
+    implants: options.Implants = None,
     axes: Annotated[
-        Path | None, typer.Option("--axes", help="Axes that are kept and drawn, JSON.  [default: all are guessed]")
+        Path | None, typer.Option(help="Axes that are kept and drawn, JSON.  [default: all are guessed]")
     ] = None,
     side: Annotated[
         Literal["right", "left"] | None,
-        typer.Option("--side", help="Side of the knee, noted with each implant.  [default: not noted]"),
+        typer.Option(help="Side of the knee, noted with each implant.  [default: not noted]"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="File to write, JSON.")] = Path("axes.json"),
+    out: Annotated[Path, typer.Option(help="File to write, JSON.")] = Path("axes.json"),
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Figure to draw, PNG.  [default: beside OUT, ending in .png]")
+        Path | None, typer.Option(help="Figure to draw, PNG.  [default: beside OUT, ending in .png]")
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:

@@ -37,16 +37,10 @@ def ultrabones(
     meshes: options.Meshes = None,
     merged: options.Merged = False,
     probe: options.ProbeChoice = None,
-    poses: Annotated[
-        options.PoseChoice | None,
-        typer.Option(
-            "--poses", help="As tracked, or optimised.  [default: optimised where the tracking table has them]"
-        ),
-    ] = None,
+    poses: options.KnownPoses = None,
     refine: Annotated[
         RefineWay | None,
         typer.Option(
-            "--refine",
             metavar="[frames|sweep]",
             help="First refine the poses so that bright pixels coincide with the bone: each frame by itself, as "
             "published (frames, and --refine alone), or the record as one smooth motion (sweep).",
@@ -54,18 +48,17 @@ def ultrabones(
     ] = None,
     bound: Annotated[
         float,
-        typer.Option("--bound", min=0.01, max=10, help="Largest correction of each component, in mm and in degrees."),
+        typer.Option(min=0.01, max=10, help="Largest correction of each component, in mm and in degrees."),
     ] = _BOUND,
-    kind: Annotated[str, options.choice("--kind", LABEL_RULES, BOTH)] = BOTH,
+    kind: Annotated[str, options.choice(LABEL_RULES, BOTH)] = BOTH,
     visible_rule: Annotated[
         Literal["first-run", "echo"],
         typer.Option(
-            "--visible-rule",
             help="What partial labels hold: first-run: what the beam meets first; echo: of that, what is bright with a "
-            "shadow below.",
+            "shadow below."
         ),
     ] = "first-run",
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each label over its frame.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Also draw each label over its frame.")] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -94,19 +87,8 @@ def ultrabones(
     from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
     from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 
-    settings = LabelSettings(
-        kind=kind,
-        poses=poses,
-        meshes=meshes,
-        merged=merged,
-        visible_rule=visible_rule,
-        refine=refine or False,
-        refine_settings=RefineSettings(seed=seed, bound=bound),
-        overlay=overlay,
-        probe=calibration,
-        overwrite=overwrite,
-        dry_run=dry_run,
-    )
+    refining = RefineSettings(seed=seed, bound=bound)
+    settings = options.settings_from(LabelSettings, locals(), refine_settings=refining, probe=calibration)
     result = label_ultrabones(root, specimens, records, settings, workers, output.progress())
     output.finish(result, lambda found: _show(output, found))
 
@@ -162,19 +144,17 @@ def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:
 def veriserum(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the masks.  [default: ROOT/implant_masks]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the masks.  [default: ROOT/implant_masks]")] = None,
     ids: options.Ids = None,
-    size: Annotated[int, typer.Option("--size", min=1, max=4096, help="Pixels along each side.")] = 512,
+    size: Annotated[int, typer.Option(min=1, max=4096, help="Pixels along each side.")] = 512,
     single_file: Annotated[
-        bool, typer.Option("--single-file", help="One file an image: 1 femur, 2 tibia, 3 where both project.")
+        bool, typer.Option(help="One file an image: 1 femur, 2 tibia, 3 where both project.")
     ] = False,
     poses: options.PoseTable = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Masks over some images, PNG or JPEG.  [default: not drawn]")
+        Path | None, typer.Option(help="Masks over some images, PNG or JPEG.  [default: not drawn]")
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,

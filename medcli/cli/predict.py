@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +12,7 @@ from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder
-from medcli.core.refusals import Refusals, refusals
+from medcli.core.refusals import refusals
 from medcli.training.devices import check_device
 
 if TYPE_CHECKING:
@@ -42,14 +41,12 @@ def seg(
         list[int] | None, typer.Option(help="All records of these specimens of --root: 2 7 8 or 2-5.", metavar="N")
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also write the frames with their masks on them.")] = False,
+    overlay: Annotated[bool, typer.Option(help="Also write the frames with their masks on them.")] = False,
     threshold: options.Threshold = None,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Skip frames that already have a mask.")
-    ] = False,
+    skip_existing: Annotated[bool, typer.Option(help="Skip frames that already have a mask.")] = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Also replace masks that another program wrote, such as the published ones."),
+        typer.Option(help="Also replace masks that another program wrote, such as the published ones."),
     ] = False,
     device: options.Device = "auto",
     engine: options.Engine = "auto",
@@ -68,54 +65,29 @@ def seg(
     A folder of your own images, with the newest network:
       medcli predict seg scans/ --out masks --overlay
     """
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint, check_threshold
     from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
+    from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of
 
     with refusals() as check:
-        _check_seg(check, inputs or [], checkpoint, out, specimens or (), root, threshold)
+        check(_check_given, inputs, specimens)
+        check(check_threshold, threshold)
+        for given in inputs or []:
+            check(check_input, given)
+        if specimens:
+            check(records_of, root, specimens)
+        check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
+        if out:
+            check(check_output_folder, out)
         check(check_engine, checkpoint, device, precision, engine)
     from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 
-    settings = PredictSettings(
-        out=out,
-        overlay=overlay,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        threshold=threshold,
-        skip_existing=skip_existing,
-        overwrite=overwrite,
-        workers=workers,
-        engine=engine,
-        tta=tta,
-    )
+    settings = options.settings_from(PredictSettings, locals())
     result = predict_seg(inputs or [], checkpoint, settings, root, specimens or (), output.progress())
     output.finish(result, lambda done: _show(output, done))
 
 
-def _check_seg(
-    check: Refusals,
-    inputs: Sequence[Path],
-    checkpoint: Path | None,
-    out: Path | None,
-    specimens: Sequence[int],
-    root: Path,
-    threshold: float | None,
-) -> None:
-    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint, check_threshold
-    from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of
-
-    check(_check_given, inputs, specimens)
-    check(check_threshold, threshold)
-    for given in inputs:
-        check(check_input, given)
-    if specimens:
-        check(records_of, root, specimens)
-    check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
-    if out:
-        check(check_output_folder, out)
-
-
-def _check_given(inputs: Sequence[Path], specimens: Sequence[int]) -> None:
+def _check_given(inputs: list[Path] | None, specimens: list[int] | None) -> None:
     if not inputs and not specimens:
         raise UsageError("INPUT is missing", "name images, movies or folders, or specimens of --root with --specimens")
 
@@ -162,9 +134,7 @@ def pose(
             help="anatomy_id of pairs without a row in the pose table.  [default: the network's, if only one]"
         ),
     ] = None,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write the pairs with the implant's outline.")
-    ] = False,
+    overlay: Annotated[bool, typer.Option(help="Also write the pairs with the implant's outline.")] = False,
     device: options.Device = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs in one pass.  [default: by device]")] = None,
 ) -> None:

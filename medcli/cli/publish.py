@@ -30,13 +30,13 @@ def checkpoint(
     output: Output,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, .safetensors.")],
     repository: Annotated[
-        str, typer.Option("--repository", metavar="OWNER/NAME", help="Repository of models; made if it is not there.")
+        str, typer.Option(metavar="OWNER/NAME", help="Repository of models; made if it is not there.")
     ],
     evaluation: Annotated[
         Path | None,
-        typer.Option("--evaluation", help="Folder of medcli evaluate, whose figures the card shows.  [default: none]"),
+        typer.Option(help="Folder of medcli evaluate, whose figures the card shows.  [default: none]"),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="A repository that is made is private.")] = False,
+    private: Annotated[bool, typer.Option(help="A repository that is made is private.")] = False,
     push: Annotated[bool, typer.Option("--push", "--yes", help="Send it; else it is only shown.")] = False,
     overwrite: options.Overwrite = False,
 ) -> None:

@@ -30,20 +30,14 @@ def ultrabones(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     specimens: options.Specimens = None,
     records: options.Records = None,
-    mask: Annotated[
-        str, typer.Option("--mask", help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
-    ] = "Labels",
-    poses: Annotated[
-        options.PoseChoice | None,
-        typer.Option("--poses", help="As tracked, or optimised.  [default: those the masks were made from]"),
-    ] = None,
+    mask: options.MaskFolder = "Labels",
+    poses: options.PosesOfMasks = None,
     voxel_mm: Annotated[
-        float, typer.Option("--voxel-mm", min=0.0, help="Keep one point in each cube with edges of so many mm; 0: all.")
+        float, typer.Option(min=0.0, help="Keep one point in each cube with edges of so many mm; 0: all.")
     ] = 0.0,
     outlier_sd: Annotated[
         float,
         typer.Option(
-            "--outlier-sd",
             min=0.0,
             help="Leave out statistical outliers: mean distance to the 20 nearest cubes of 0.5 mm more than so many "
             "standard deviations above the mean; 0: none.",
@@ -51,31 +45,24 @@ def ultrabones(
     ] = 0.0,
     radius_mm: Annotated[
         float,
-        typer.Option(
-            "--radius-mm", min=0.0, help="Leave out points with fewer than 5 other cubes within so many mm; 0: none."
-        ),
+        typer.Option(min=0.0, help="Leave out points with fewer than 5 other cubes within so many mm; 0: none."),
     ] = 0.0,
-    normals: Annotated[
-        bool, typer.Option("--normals", help="Write normals, towards the probe, into the .ply file.")
-    ] = False,
+    normals: Annotated[bool, typer.Option(help="Write normals, towards the probe, into the .ply file.")] = False,
     layout: Annotated[
         Literal["authors"] | None,
-        typer.Option(
-            "--layout", help="authors: the .xyz file as SPECIMEN/3D_reconstructions/RECORD/reconstruction_pcd….xyz."
-        ),
+        typer.Option(help="authors: the .xyz file as SPECIMEN/3D_reconstructions/RECORD/reconstruction_pcd….xyz."),
     ] = None,
     surface: Annotated[
         Literal["open", "watertight"] | None,
         typer.Option(
-            "--surface",
             help="Also a surface (.stl) and its distance to CT: open, where bone was seen; or watertight, "
-            "closed by a guess.",
+            "closed by a guess."
         ),
     ] = None,
     meshes: options.Meshes = None,
     merged: options.Merged = False,
     probe: options.ProbeChoice = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of point clouds, figures and measures.")] = options.RUNS
+    out: Annotated[Path, typer.Option(help="Folder of point clouds, figures and measures.")] = options.RUNS
     / "reconstruct-ultrabones",
     workers: options.Workers = None,
     seed: options.Seed = 0,
@@ -105,22 +92,7 @@ def ultrabones(
     from medcli.ultrabones.reconstruction.reconstruct import reconstruct_ultrabones
     from medcli.ultrabones.reconstruction.settings import ReconstructSettings
 
-    settings = ReconstructSettings(
-        mask=mask,
-        poses=poses,
-        voxel_mm=voxel_mm,
-        probe=calibration,
-        meshes=meshes,
-        merged=merged,
-        seed=seed,
-        overwrite=overwrite,
-        dry_run=dry_run,
-        outlier_sd=outlier_sd,
-        radius_mm=radius_mm,
-        normals=normals,
-        layout=layout,
-        surface=surface,
-    )
+    settings = options.settings_from(ReconstructSettings, locals(), probe=calibration)
     result = reconstruct_ultrabones(root, out, specimens, records, settings, workers, output.progress())
     output.finish(result, lambda found: _show(output, found))
 

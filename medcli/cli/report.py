@@ -28,13 +28,9 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="File to write.  [default: report.html in RUN, or RUN.report.html]", show_default=False
-        ),
+        typer.Option(help="File to write.  [default: report.html in RUN, or RUN.report.html]", show_default=False),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT even if it is not a medcli report.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace OUT even if it is not a medcli report.")] = False,
 ) -> None:
     """Write one HTML page that shows a run to others.
 

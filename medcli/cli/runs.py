@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from medcli.workspace.run_repeat import RepeatPlan, RepeatResult
 
 app = App(help="List, compare and repeat runs.")
-Folder = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
+Folder = Annotated[Path, typer.Option(help="Folder of the runs.")]
 _PLACES = ("--out", "--resume", "--overlays", "--figure")
 _WIDTH = 80
 _NARROWEST = 9
@@ -55,14 +56,9 @@ def _show_list(output: Output, found: RunList) -> None:
         output.line(f"{one.started[:16]}  {one.run.kind:<{kind}}  {one.run.state:<{state}}  {one.run.path}")
         data = f"{one.data}{' (synthetic)' if one.synthetic else ''}"
         what = one.run.detail if one.run.state == DAMAGED else one.run.headline or one.run.detail
-        for part in _wrapped("; ".join(filter(None, (what, data)))):
+        text = "; ".join(filter(None, (what, data)))
+        for part in textwrap.wrap(text, _WIDTH - 18, break_long_words=False, break_on_hyphens=False):
             output.line(f"                  {part}")
-
-
-def _wrapped(text: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, _WIDTH - 18, break_long_words=False, break_on_hyphens=False)
 
 
 @app.command("compare")
@@ -73,12 +69,8 @@ def compare(
         typer.Argument(metavar="RUN", help="Two or more runs of one command: folders or tables.", show_default=False),
     ],
     runs: Folder = options.RUNS,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Also write one HTML page with the curves of all runs.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the page even if it is not a medcli report.")
-    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Also write one HTML page with the curves of all runs.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the page even if it is not a medcli report.")] = False,
 ) -> None:
     """Show differing settings and all figures side by side.
 
@@ -161,9 +153,7 @@ def repeat(
     ctx: typer.Context,
     output: Output,
     name: Annotated[Path, typer.Argument(metavar="RUN", help="Folder or table of the run.", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder or table of the new run.  [default: RUN-repeat]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder or table of the new run.  [default: RUN-repeat]")] = None,
     runs: Folder = options.RUNS,
     dry_run: options.DryRun = False,
 ) -> None:

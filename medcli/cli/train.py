@@ -81,12 +81,12 @@ def seg(
     augment: Annotated[
         Augmentation, typer.Option(help="trivial: 5 of 14 operations on each frame, as published.")
     ] = "trivial",
-    loss: Annotated[str, options.choice("--loss", LOSSES)] = PUBLISHED,
+    loss: Annotated[str, options.choice(LOSSES)] = PUBLISHED,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of the loss's terms, in that order.  [default: 1 each, 0.1 of the skeleton term]"),
     ] = None,
-    monitor: Annotated[str, options.choice("--monitor", MONITORS)] = "loss",
+    monitor: Annotated[str, options.choice(MONITORS)] = "loss",
     early_stop: options.EarlyStop = None,
     device: options.Device = "auto",
     nodes: options.Nodes = 1,
@@ -97,7 +97,7 @@ def seg(
     limit_frames: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of frames in each split.  [default: all]")
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the PNG files in every epoch.")] = False,
+    no_cache: Annotated[bool, typer.Option(help="Decode the PNG files in every epoch.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.  [default: runs/seg/ARCH-ENCODER[-RECIPE][-SIZE]]")
     ] = None,
@@ -113,37 +113,18 @@ def seg(
       medcli train seg --gpus 0 --epochs 5 --limit-frames 500
       medcli train seg --gpus 1
     """
-    from medcli.ultrabones.dataset.constants import TEST_SPECIMENS, TRAIN_SPECIMENS
     from medcli.ultrabones.segmentation.settings import SegmentationSettings
 
     if not is_first_process():
         output.hush()
-    settings = SegmentationSettings(
-        root=root,
-        train_specimens=tuple(train_specimens or TRAIN_SPECIMENS),
-        val_specimens=tuple(val_specimens or TEST_SPECIMENS),
-        labels=labels,
-        epochs=epochs,
-        batch_size=batch_size,
+    settings = options.settings_from(
+        SegmentationSettings,
+        locals(),
         lr=LEARNING_RATES[recipe] if lr is None else lr,
-        recipe=recipe,
         size=int(size),
-        arch=arch,
-        encoder=encoder,
-        encoder_weights=encoder_weights,
-        augment=augment,
-        loss=loss,
-        loss_weights=tuple(loss_weights or ()),
-        limit_frames=limit_frames,
         use_cache=not no_cache,
         gpus=gpus_setting(device),
-        nodes=nodes,
-        precision=precision,
         compile=compiled,
-        monitor=monitor,
-        early_stop=early_stop,
-        seed=seed,
-        loggers=options.logger_names(loggers),
     )
     folder = out or options.RUNS / "seg" / _run_name(settings, bool(cv))
     _check_seg(settings, folder, bool(cv), resume, overwrite)
@@ -216,13 +197,13 @@ def pose(
             help="published: shifts with the pose corrected, grey values, blur and noise; ranges are assumed."
         ),
     ] = "none",
-    loss: Annotated[str, options.choice("--loss", POSE_LOSSES)] = PUBLISHED_POSE_LOSS,
+    loss: Annotated[str, options.choice(POSE_LOSSES)] = PUBLISHED_POSE_LOSS,
     loss_weights: Annotated[
         list[float] | None,
         typer.Option(help="Weights of a millimetre and of a degree.  [default: 1 1]", metavar="T R"),
     ] = None,
     size: Annotated[int, typer.Option(min=32, help="Pixels along each side of a plane.")] = 256,
-    monitor: Annotated[str, options.choice("--monitor", POSE_MONITORS)] = "loss",
+    monitor: Annotated[str, options.choice(POSE_MONITORS)] = "loss",
     early_stop: options.EarlyStop = None,
     device: options.Device = "auto",
     nodes: options.Nodes = 1,
@@ -233,7 +214,7 @@ def pose(
     limit_pairs: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of pairs in each split.  [default: all]")
     ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Decode the images in every epoch.")] = False,
+    no_cache: Annotated[bool, typer.Option(help="Decode the images in every epoch.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/pose/BACKBONE-ANATOMY]")] = None,
     loggers: options.Loggers = None,
     overwrite: options.Overwrite = False,
@@ -247,30 +228,12 @@ def pose(
 
     if not is_first_process():
         output.hush()
-    settings = PoseSettings(
-        root=root,
-        calibrated=calibrated,
-        anatomy=anatomy,
-        split=split,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        backbone=backbone,
-        backbone_weights=backbone_weights,
-        augment=augment,
-        loss=loss,
-        loss_weights=tuple(loss_weights or (1.0, 1.0)),  # type: ignore[arg-type]
-        size=size,
-        limit_pairs=limit_pairs,
+    settings = options.settings_from(
+        PoseSettings,
+        locals(),
         use_cache=not no_cache,
         gpus=gpus_setting(device),
-        nodes=nodes,
-        precision=precision,
         compile=compiled,
-        monitor=monitor,
-        early_stop=early_stop,
-        seed=seed,
-        loggers=options.logger_names(loggers),
     )
     folder = out or options.RUNS / "pose" / f"{backbone}-{anatomy}"
     _check_pose(settings, folder, resume, overwrite)

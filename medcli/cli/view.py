@@ -35,45 +35,38 @@ def view(
     root: Annotated[
         Path | None,
         typer.Option(
-            "--root",
-            help="Folder of Veriserum.  [default: that of the run, else data/veriserum]",
-            envvar="MEDCLI_VERISERUM_ROOT",
+            help="Folder of Veriserum.  [default: that of the run, else data/veriserum]", envvar="MEDCLI_VERISERUM_ROOT"
         ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE.rrd", help="Write a file instead of opening a window.")
+        Path | None, typer.Option(metavar="FILE.rrd", help="Write a file instead of opening a window.")
     ] = None,
-    web: Annotated[bool, typer.Option("--web", help="Serve it to a browser, on this machine alone.")] = False,
-    every: Annotated[int, typer.Option("--every", min=1, metavar="N", help="Only every N-th frame.")] = 1,
+    web: Annotated[bool, typer.Option(help="Serve it to a browser, on this machine alone.")] = False,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Only every N-th frame.")] = 1,
     masks: Annotated[
         list[str] | None,
         typer.Option("--mask", metavar="NAME", help="Folders of masks.  [default: all of the record]"),
     ] = None,
-    poses: Annotated[
-        options.PoseChoice | None,
-        typer.Option("--poses", help="As tracked, or optimised.  [default: those the masks were made from]"),
-    ] = None,
+    poses: options.PosesOfMasks = None,
     meshes: options.Meshes = None,
     merged: options.Merged = False,
     probe: options.ProbeChoice = None,
     trials: Annotated[
         list[str] | None,
-        typer.Option("--trials", metavar="NAME", help="Trials of a run of medcli kinematics.  [default: the first]"),
+        typer.Option(metavar="NAME", help="Trials of a run of medcli kinematics.  [default: the first]"),
     ] = None,
     calibrated: options.Calibrated = None,
-    implants: Annotated[
-        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-    ] = None,
+    implants: options.Implants = None,
     inter_plane: options.InterPlane = None,
     pose_frame: Annotated[
         Literal["world", "fs", "source-bs"] | None,
-        typer.Option("--pose-frame", help="Coordinate frame of the poses; world is that of plane bs."),
+        typer.Option(help="Coordinate frame of the poses; world is that of plane bs."),
     ] = None,
     side: Annotated[
         Literal["right", "left"] | None,
-        typer.Option("--side", help="Side of the knee.  [default: as stated by the table, else right]"),
+        typer.Option(help="Side of the knee.  [default: as stated by the table, else right]"),
     ] = None,
-    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Quality of the JPEG images.")] = 75,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of the JPEG images.")] = 75,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
 ) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.image_io import read_grey
+from medcli.report.calibration import as_recorded
 from medcli.synthetic.fluoroscopy.dataset import GRID_FOLDER, IMAGE_FOLDER, Study
 from medcli.veriserum.calibration.distortion_model import DistortionModel
 from medcli.veriserum.calibration.grid_fit.phantom import PITCH_MM, bead_centres_mm
@@ -64,7 +65,7 @@ def compare(root: Path, calibrated: Path, study: Study, settings: CalibrationSet
     grids = {plane: _grids(root, study, plane, settings) for plane in PLANES}
     panels = [[_with_lines(_quarter(grid), settings.size) for pair in grids.values() for grid in pair]]
     panels += [[one.panel for one in row] for row in rows]
-    before, after = (_root_mean_square([p.error for row in rows for p in row[start::2]]) for start in (0, 1))
+    before, after = (float(np.sqrt(np.mean([p.error**2 for row in rows for p in row[start::2]]))) for start in (0, 1))
     return Comparison(
         sheet=contact_sheet(panels, headings, titles, _PANEL),
         error_before=before,
@@ -97,29 +98,18 @@ def _pair(root: Path, calibrated: Path, study: Study, number: int, settings: Cal
 
 def _before_and_after(native: NDArray[np.uint8], after: NDArray[np.uint8], truth: NDArray[Any]) -> Iterator[_Panel]:
     """Calibration scales an image's maximum to white; the recorded image and the ground truth are scaled alike."""
-    brighten = 255 / native.max()
-    size = len(after)
-    before = _undistorted_scale(native, size)
-    before = cv2.convertScaleAbs(before, alpha=brighten).astype(np.uint8)
-    target = truth * 255 * brighten
+    before = as_recorded(native, len(after))
+    target = truth * 255 * (255 / native.max())
     in_field = truth > 0.5 * np.median(truth)
     for image in (before, after):
         yield _Panel(image, float(np.sqrt(np.mean((image[in_field] - target[in_field]) ** 2))))
-
-
-def _undistorted_scale(native: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The middle (1600, 1600) of a native image at the calibrated size: 0.225 mm per pixel without distortion."""
-    left = (NATIVE_WIDTH - NATIVE_HEIGHT) // 2
-    square = np.ascontiguousarray(native[:, left : left + NATIVE_HEIGHT])
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def _grids(root: Path, study: Study, plane: str, settings: CalibrationSettings) -> list[NDArray[np.uint8]]:
     """The bead grid of calibration 1 as recorded and as calibrated, both at the undistorted scale."""
     native = read_grey(root / GRID_FOLDER / f"grid_{plane}_01.png")
     remap = load_or_build(study.calibrations[1].distortion(plane), settings.size, settings.resample)
-    brightened = cv2.convertScaleAbs(_undistorted_scale(native, settings.size), alpha=255 / native.max())
-    return [brightened.astype(np.uint8), remap.apply(native, float(native.max()))]
+    return [as_recorded(native, settings.size), remap.apply(native, float(native.max()))]
 
 
 def _quarter(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -157,7 +147,3 @@ def _title(study: Study, number: int) -> str:
     frame = study.frames[number]
     kind = study.implants[frame.anatomy_id].kind
     return f"pair {number}: trial {frame.measurement_id}, calibration {frame.calibration_id}, {kind} {frame.anatomy_id}"
-
-
-def _root_mean_square(values: list[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))

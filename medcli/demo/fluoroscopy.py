@@ -7,9 +7,8 @@ from typing import Any
 
 from medcli.core.errors import quantity
 from medcli.demo.data import IMPLANT, registered_pairs, study_of
-from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome, command_words
+from medcli.demo.plan import DemoPlan, DemoTask, StepOutcome, command_words, first_and_last_loss
 from medcli.demo.result import BeforeAfter, ResultImage
-from medcli.demo.training import first_and_last
 
 _BACKBONE, _SIZE, _BATCH_SIZE, _LR = "resnet18", 64, 4, 3e-4
 _IMAGES = ("veriserum/veriserum_collection_compressed/*",)
@@ -70,7 +69,7 @@ def _train(plan: DemoPlan) -> DemoTask:
 
     def outcome(done: Any) -> StepOutcome:
         numbers = {
-            "pose training loss": first_and_last(out / "metrics.csv", "train_loss"),
+            "pose training loss": first_and_last_loss(out),
             "trained on": f"{quantity(done.train_pairs, 'pair')}, {quantity(done.epochs, 'epoch')}",
             "published settings": "250 epochs on large images: hours on a GPU",
         }

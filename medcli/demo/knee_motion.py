@@ -152,7 +152,6 @@ def _compare(plan: DemoPlan) -> DemoTask:
 
 def _flexion_curves(plan: DemoPlan) -> ResultImage:
     """Flexion over time by the registered poses, and the truth."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from medcli.veriserum.dataset.study import VeriserumStudy
@@ -165,7 +164,6 @@ def _flexion_curves(plan: DemoPlan) -> ResultImage:
     )
     target = plan.images / "flexion.png"
     figure = Figure(figsize=(8, 3.6), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     panel = figure.subplots()
     panel.plot(truth["time_s"], truth["flexion_deg"], color="#1a7f37", linewidth=5, alpha=0.35, label="true")
     panel.plot(found["time_s"], found["flexion_deg"], "o-", color="#1f5fbf", markersize=4, label="registered")

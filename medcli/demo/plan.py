@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from medcli.core.progress import SILENT, Progress
 from medcli.core.shell import spell
 from medcli.demo.result import BeforeAfter, ResultImage
-from medcli.demo.training import one_thread
+from medcli.training.run_folder import read_history
 
 TRAIN_SPECIMENS = (1, 3, 6, 10, 12, 14)
 VAL_SPECIMENS = (11,)
@@ -165,7 +165,7 @@ class DemoTask:
         needs: names of the steps that it depends on.
         free: further options, which do not affect the result.
         work: does the step in place of the command, which gives the same result when run in this folder.
-        one_core: limit PyTorch to one core, see :func:`medcli.demo.training.one_thread`.
+        one_core: limit PyTorch to one core, see :func:`_one_thread`.
     """
 
     name: str
@@ -187,9 +187,31 @@ class DemoTask:
 
     def run(self, run_command: RunCommand) -> tuple[StepOutcome, tuple[str, ...]]:
         """The outcome, and the items that failed."""
-        with one_thread() if self.one_core else nullcontext():
+        with _one_thread() if self.one_core else nullcontext():
             result = self.work() if self.work else run_command((*self.words, *self.free))
         return self.outcome(result), tuple(map(str, getattr(result, "failures", ())))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Limit PyTorch to one core within the block.
+
+    Batches of a few small frames gain little from a second core. Where other programs use it, PyTorch's threads mostly
+    wait for each other: on a busy machine with two cores the training takes eight times as long.
+    """
+    import torch
+
+    from medcli.training.processes.thread_trial import threads_restored
+
+    with threads_restored():
+        torch.set_num_threads(1)
+        yield
+
+
+def first_and_last_loss(run: Path) -> str:
+    """The training loss in the last and in the first epoch of a run, as text."""
+    losses = [row["train_loss"] for row in read_history(run)]
+    return f"{losses[-1]:.2f} in the last epoch; {losses[0]:.2f} in the first"
 
 
 def command_words(*parts: str | Path) -> tuple[str | Path, ...]:

@@ -77,17 +77,13 @@ def run_demo(
     """
     plan = DemoPlan(Path(out), quick, seed, workers, progress)
     with folder_in_use(plan.out, "demonstration"):
-        return _run_all(plan, run_command, data_only, listener or Listener())
-
-
-def _run_all(plan: DemoPlan, run_command: RunCommand, data_only: bool, listener: Listener) -> DemoResult:
-    prepare(plan)
-    tasks = _tasks(plan)[:1] if data_only else _tasks(plan)
-    run = _Run(plan, run_command, listener)
-    for number, task in enumerate(tasks, 1):
-        run.do(task, number, len(tasks))
-    result = run.result()
-    return result if data_only else _with_report(plan, result)
+        prepare(plan)
+        tasks = _tasks(plan)[:1] if data_only else _tasks(plan)
+        run = _Run(plan, run_command, listener or Listener())
+        for number, task in enumerate(tasks, 1):
+            run.do(task, number, len(tasks))
+        result = run.result()
+        return result if data_only else _with_report(plan, result)
 
 
 def _tasks(plan: DemoPlan) -> list[DemoTask]:

@@ -20,10 +20,10 @@ from medcli.demo.plan import (
     DemoTask,
     StepOutcome,
     command_words,
+    first_and_last_loss,
     listed,
 )
 from medcli.demo.result import ResultImage
-from medcli.demo.training import first_and_last
 
 _LR, _BATCH_SIZE = 5e-3, 4
 _PER_MM = 10  # of the thresholds 0.0, 0.1, … 2.0 mm
@@ -143,7 +143,7 @@ def _train(plan: DemoPlan) -> DemoTask:
     def outcome(done: Any) -> StepOutcome:
         numbers = {
             "validation Dice": f"{done.best_metrics['val_dice']:.2f} at best (epoch {done.best_epoch})",
-            "training loss": first_and_last(out / "metrics.csv", "train_loss"),
+            "training loss": first_and_last_loss(out),
             "trained on": f"{quantity(done.train_frames, 'frame')}, {quantity(done.epochs, 'epoch')}",
         }
         return StepOutcome(numbers, out)

@@ -17,16 +17,7 @@ from medcli.report.blocks import Block, Chart, ImageBlock, Key, KeyValues, Note,
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import WIDE, embed_image
 from medcli.report.moving_bodies_view import moving_bodies
-from medcli.report.run_files import (
-    Json,
-    ProvenanceRecord,
-    RunReport,
-    failures_note,
-    find,
-    read_json,
-    sentence,
-    to_float,
-)
+from medcli.report.run_files import Json, ProvenanceRecord, RunReport, find, read_json, remarks, to_float
 from medcli.report.tracked_trials import strip_of
 from medcli.veriserum.kinematics.implant_axes import ImplantAxes, read_axes
 from medcli.veriserum.kinematics.joint_coordinates import BAND, COORDINATES
@@ -74,10 +65,7 @@ def read_kinematics(folder: Path, provenance: ProvenanceRecord) -> RunReport:
             "frames": f"{number(result['frames'])}; {result['missing']:,} missing, {result['doubtful']:,} doubtful",
             "range of flexion": reach.replace("-", "\u2212"),
         },
-        notes=[
-            *(Note(sentence(str(text)), "warning") for text in result["warnings"]),
-            *failures_note(result, "trials"),
-        ],
+        notes=remarks(result, "trials"),
         sections=[*sections, Section("Ranges", [_ranges(trials)]), Section("Conventions", _conventions(result))],
     )
 

@@ -6,17 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medcli.core.errors import quantity
-from medcli.report.blocks import KeyValues, Note, Section, Table, number
+from medcli.report.blocks import KeyValues, Section, Table, number
 from medcli.report.embedded_images import embed_image
-from medcli.report.run_files import (
-    Json,
-    ProvenanceRecord,
-    RunReport,
-    failures_note,
-    read_json,
-    sentence,
-    to_float,
-)
+from medcli.report.run_files import Json, ProvenanceRecord, RunReport, read_json, remarks, to_float
 from medcli.workspace.runs import EVALUATION
 
 EVALUATED = "medcli.evaluate.kinematics.v1"
@@ -44,10 +36,7 @@ def read_motion_comparison(folder: Path, provenance: ProvenanceRecord) -> RunRep
             "anterior shift, RMS": number(to_float(overall["anterior_mm"]["rms"]), 2, "mm"),
             "frames": number(result["frames"]),
         },
-        notes=[
-            *(Note(sentence(str(text)), "warning") for text in result["warnings"]),
-            *failures_note(result, "trials"),
-        ],
+        notes=remarks(result, "trials"),
         sections=[
             Section("Differences", [_agreement(result), KeyValues({"axes": result["axes"]})]),
             Section("Agreement", [image]),

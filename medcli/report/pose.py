@@ -23,7 +23,7 @@ from medcli.report.run_files import (
     find,
     read_json,
     read_rows,
-    sentence,
+    remarks,
     to_float,
 )
 from medcli.workspace.runs import EVALUATION
@@ -59,10 +59,7 @@ def read_pose_evaluation(folder: Path, provenance: ProvenanceRecord) -> RunRepor
             },
             "pairs": number(result["pairs"]),
         },
-        notes=[
-            *(Note(sentence(str(w)), "warning") for w in result["warnings"]),
-            *failures_note(result, "pairs"),
-        ],
+        notes=remarks(result, "pairs"),
         sections=[
             Section("Errors", [_table(result), _about(result)]),
             Section("Distribution of errors", list(_distributions(folder, result))),
@@ -118,7 +115,11 @@ def _distributions(folder: Path, result: Json) -> Iterator[Block]:
             values = sorted(value for value in column(rows, measure.name) if math.isfinite(value))
             if measure.panel != title or not values:
                 continue
-            drawn.append(Curve(measure.title, [0.0, *values], _shares(len(values)), style=style))
+            drawn.append(
+                Curve(
+                    measure.title, [0.0, *values], [100 * i / len(values) for i in range(len(values) + 1)], style=style
+                )
+            )
             keys.append(Key(style, measure.title))
             half = number(values[len(values) // 2], 2)
             words.append(f"{measure.title}: half below {half} {_sign(measure)}")
@@ -135,10 +136,6 @@ def error_panels() -> list[tuple[str, str, str]]:
     from medcli.veriserum.pose.metrics import POSE_MEASURES
 
     return [(f"{m.title[:1].upper()}{m.title[1:]}", _sign(m), m.name) for m in POSE_MEASURES if m.is_main]
-
-
-def _shares(count: int) -> list[float]:
-    return [0.0, *(100 * i / count for i in range(1, count + 1))]
 
 
 def _percentiles(result: Json) -> Table:
@@ -198,10 +195,10 @@ def read_registered(folder: Path, provenance: ProvenanceRecord) -> RunReport:
         figures={
             "pairs": number(len(rows)),
             **{status: number(count) for status, count in Counter(r.get("status") for r in rows).items() if status},
-            "similarity at the start, median": number(_median(before)),
-            "similarity after, median": number(_median(after)),
-            "displacement, median": number(_median(displacement), 2, "mm"),
-            "rotation, median": number(_median(rotation), 2, "°"),
+            "similarity at the start, median": number(median_of(before)),
+            "similarity after, median": number(median_of(after)),
+            "displacement, median": number(median_of(displacement), 2, "mm"),
+            "rotation, median": number(median_of(rotation), 2, "°"),
         },
         notes=[*mirrored_note(int(result.get("mirrored") or 0), "pose"), *failures_note(result, "pairs")],
         sections=[
@@ -234,7 +231,7 @@ def _matches(rows: Sequence[Mapping[str, str]]) -> Iterator[Block]:
         Curve("at the start", order, before, style=2, dashed=True),
         Curve("after registration", order, after, style=3),
     ]
-    words = f"Median {number(_median(before))} at the start and {number(_median(after))} after registration."
+    words = f"Median {number(median_of(before))} at the start and {number(median_of(after))} after registration."
     axes = Axes(
         "Gradient correlation", "pair, from the worst match to the best", y_range=(min(0.0, *before), 1.0), whole_x=True
     )
@@ -279,6 +276,7 @@ def _id_of(path: Path) -> str:
     return path.stem.split("_")[-1].lstrip("0")
 
 
-def _median(values: Sequence[float]) -> float:
+def median_of(values: Sequence[float]) -> float:
+    """The median of the finite values; NaN where there are none."""
     known = [value for value in values if math.isfinite(value)]
     return median(known) if known else math.nan

@@ -160,6 +160,11 @@ def failures_note(result: Mapping[str, Any], what: str) -> list[Note]:
     return [Note(f"{quantity(len(texts), what.removesuffix('s'))} could not be used.{more}", "failure", shown)]
 
 
+def remarks(result: Mapping[str, Any], what: str) -> list[Note]:
+    """The warnings of a result, and its failed items."""
+    return [*(Note(sentence(str(text)), "warning") for text in result["warnings"]), *failures_note(result, what)]
+
+
 def sentence(text: str) -> str:
     """A remark of a run with a capital letter and a full stop."""
     text = text[:1].upper() + text[1:]

@@ -19,6 +19,7 @@ from medcli.report.run_files import (
     failures_note,
     find,
     read_json,
+    sentence,
     to_float,
 )
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
@@ -94,7 +95,7 @@ def _notes(result: Json) -> Iterator[Note]:
             "warning",
         )
     if result.get("donor_overlap") is None:
-        yield Note(f"{_sentence(UNKNOWN_TRAINING)}; donor overlap is not checked.", "warning")
+        yield Note(sentence(f"{UNKNOWN_TRAINING}; donor overlap is not checked"), "warning")
     if result["frames_without_prediction"]:
         yield Note(
             f"Nothing was predicted in {result['frames_without_prediction']:,} of the frames included.", "warning"
@@ -186,10 +187,6 @@ def _beside_published(differences: Sequence[Json]) -> Table:
         f"one to it: {beyond} of {len(differences)} are larger than {TOLERANCE:g}"
     )
     return Table(header, list(rows.values()), caption)
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _share(result: Json, measure: Measure, region: str, k: int) -> str:

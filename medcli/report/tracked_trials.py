@@ -6,13 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
 from medcli.core.errors import quantity
 from medcli.report.blocks import Block, Chart, ImageBlock, Key, Note, Section, Table, number
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import WIDE, embed_image
-from medcli.report.pose import mirrored_note
+from medcli.report.pose import median_of, mirrored_note
 from medcli.report.run_files import Json, ProvenanceRecord, RunReport, column, find, read_rows, to_float
 
 _MOST_TRIALS = 6
@@ -24,7 +23,6 @@ def read_tracked(folder: Path, provenance: ProvenanceRecord) -> RunReport:
     result, rows = provenance.result, read_rows(provenance.table)
     trials = result.get("trials") or []
     counts = Counter(row.get("status", "") for row in rows)
-    errors = {name: [value for value in column(rows, name) if math.isfinite(value)] for name in ("se_mm", "se_deg")}
     return RunReport(
         title="Registration of trials",
         lead=f"Poses of both components of a knee through {quantity(len(trials), 'trial')}, found without start poses "
@@ -32,8 +30,8 @@ def read_tracked(folder: Path, provenance: ProvenanceRecord) -> RunReport:
         figures={
             "poses": number(len(rows)),
             **{f"{name} poses": number(counts[name]) for name in STATUSES if counts[name]},
-            "standard error, median": number(_median(errors["se_mm"]), 2, "mm"),
-            "standard error of rotation, median": number(_median(errors["se_deg"]), 2, "°"),
+            "standard error, median": number(median_of(column(rows, "se_mm")), 2, "mm"),
+            "standard error of rotation, median": number(median_of(column(rows, "se_deg")), 2, "°"),
         },
         notes=[*mirrored_note(sum(bool(one.get("matches_mirrored")) for one in trials), "trial"), *_failures(trials)],
         sections=[
@@ -42,10 +40,6 @@ def read_tracked(folder: Path, provenance: ProvenanceRecord) -> RunReport:
             Section("Outlines", list(_strips(find(folder, result.get("overlays")), trials))),
         ],
     )
-
-
-def _median(values: Sequence[float]) -> float:
-    return median(values) if values else math.nan
 
 
 def _failures(trials: Sequence[Json]) -> Iterator[Note]:

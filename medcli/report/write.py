@@ -80,11 +80,6 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     )
 
 
-def sections_of(folder: Path) -> list[Section]:
-    """The sections that a folder's report consists of; see :func:`write_report` for errors."""
-    return list(page_of(folder)[0].sections)
-
-
 def page_of(folder: Path) -> tuple[Page, list[RunReport]]:
     """The report of a folder before rendering, and the runs in it; see :func:`write_report` for errors."""
     check_run_folder(folder)
@@ -127,15 +122,9 @@ def _read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
 
 
 def _page(run: RunReport, sections: Sequence[Section]) -> Page:
-    figures = KeyFigures(run.known_figures) if run.known_figures else None
-    return Page(
-        run.title,
-        run.lead,
-        facts(run),
-        figures,
-        list(run.notes),
-        [one for one in sections if one.blocks or one.sections],
-    )
+    figures = next(iter(_figures(run)), None)
+    shown = [one for one in sections if one.blocks or one.sections]
+    return Page(run.title, run.lead, facts(run), figures, list(run.notes), shown)
 
 
 def _figures(run: RunReport) -> list[KeyFigures]:

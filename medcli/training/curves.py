@@ -19,12 +19,10 @@ def plot_curves(target: Path, history: Sequence[Mapping[str, float]], panels: Se
         history: one row an epoch, as in ``metrics.csv``.
         panels: what to draw; a metric that no row has is left out.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(4.2 * len(panels), 3.4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     mark = "o" if len(history) <= 30 else ""
     for axis, (label, metrics) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, text in metrics.items():

@@ -147,10 +147,15 @@ def _resumed_from(folder: Path, settings: FitSettings, start: Start, data: str) 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The complete rows of ``metrics.csv``; none if it is absent or damaged."""
-    if not (folder / METRICS).is_file():
-        return []
     try:
-        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        return read_history(folder)
     except (OSError, ValueError, TypeError, csv.Error):
         return []
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.csv``; none if it does not exist, and whatever its reader raises if it is damaged."""
+    if not (folder / METRICS).is_file():
+        return []
+    with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

@@ -142,7 +142,10 @@ def _read_resumable(path: Path, whole: bool = False) -> dict[str, Any]:
 
     torch's own reader of plain values can be kept busy without end, so it gets only what the bounded one went through.
     """
-    hint = "give a run's last.ckpt"
+
+    def refused(reason: str) -> DataError:
+        return DataError(f"{path} is not a checkpoint that can be resumed: {reason}", "give a run's last.ckpt")
+
     try:
         pickled = read_pickled_model(path)
         if whole:
@@ -151,22 +154,20 @@ def _read_resumable(path: Path, whole: bool = False) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except DataError as error:
-        reason = error.message.replace(f"{path} ", "")
-        raise DataError(f"{path} is not a checkpoint that can be resumed: it {reason}", hint) from error
+        raise refused(f"it {error.message.replace(f'{path} ', '')}") from error
     except OSError as error:
-        raise DataError(f"{path} is not a checkpoint that can be resumed: {error.strerror or error}", hint) from error
+        raise refused(error.strerror or str(error)) from error
     except Exception as error:  # torch.load raises what its formats raise, at length
-        reason = "PyTorch cannot read it, or it holds more than numbers"
-        raise DataError(f"{path} is not a checkpoint that can be resumed: {reason}", hint) from error
+        raise refused("PyTorch cannot read it, or it holds more than numbers") from error
     needed = ("state_dict", "optimizer_states", "loops", "epoch")
     missing = [name for name in needed if not isinstance(content, dict) or name not in content]
     if missing:
-        raise DataError(f"{path} is not a checkpoint that can be resumed: it has no {', no '.join(missing)}", hint)
+        raise refused(f"it has no {', no '.join(missing)}")
     state, epoch = content["state_dict"], content["epoch"]
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise DataError(f"{path} is not a checkpoint that can be resumed: its state_dict holds more than tensors", hint)
+        raise refused("its state_dict holds more than tensors")
     if type(epoch) is not int or not 0 <= epoch < _MOST_EPOCHS:
-        raise DataError(f"{path} is not a checkpoint that can be resumed: its epoch is not the number of one", hint)
+        raise refused("its epoch is not the number of one")
     return dict(content)
 
 

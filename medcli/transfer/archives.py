@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from medcli.core import files
 from medcli.transfer import plan as planning
 from medcli.transfer.destination import HIDDEN, STAGING, hold
 from medcli.transfer.fetch_file import Effort, fetch_file, part_for
-from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, staged_name
 from medcli.transfer.protocol import RemoteFile, RemoteSource
 from medcli.transfer.request import DownloadRequest
@@ -72,7 +72,8 @@ class Archives:
             jobs = (partial(look, index) for index in range(len(entries)))
             Pool(jobs, self.request.options.workers, self.effort.stop).run()
         if without_parts and not self.request.dry_run:
-            self._check_space([entries[index] for index in without_parts])
+            whole = [entries[index] for index in without_parts]  # all wait beside each other to be unpacked
+            planning.check_space(planning.archives_need(whole, self.root / HIDDEN / STAGING), self.root)
         for index in without_parts:
             found[index] = self._of_whole(entries[index], choose)
         return [item for some in found for item in some]
@@ -88,10 +89,6 @@ class Archives:
         return read_directory(
             lambda start, end: read_range(self.source, entry, start, end, self.effort), entry.size, entry.name
         )
-
-    def _check_space(self, entries: Sequence[RemoteFile]) -> None:
-        """Stop before the first byte when the archives do not fit: all wait beside each other to be unpacked."""
-        planning.check_space(planning.archives_need(entries, self.root / HIDDEN / STAGING), self.root)
 
     def _of_whole(self, entry: RemoteFile, choose: Choose) -> list[Wanted]:
         log.info("%s: the server sends no parts of it, so it is fetched whole", entry.name)
@@ -110,6 +107,30 @@ class Archives:
     def _kept(self, entry: RemoteFile) -> Path:
         mark = part_for(Path(staged_name(entry)), entry).name.split(".")[-2]
         return self.root / HIDDEN / "directories" / f"{staged_name(entry)}.{mark}.json"
+
+
+@dataclass
+class FileBody:
+    """The bytes of an open file; see :class:`medcli.transfer.protocol.ResponseBody`."""
+
+    read: Callable[[int], bytes]
+    start: int
+    total: int | None
+    tag: str | None = None
+
+
+class LocalFile:
+    """A file on this disk as a source: archives are unpacked by the code that also reads them over the network."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def open(self, entry: RemoteFile, offset: int, length: int | None = None) -> Iterator[FileBody]:
+        """The bytes from ``offset`` on, whatever entry is asked for."""
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            yield FileBody(file.read, offset, entry.size)
 
 
 def _read_local(path: Path, start: int, end: int) -> bytes:

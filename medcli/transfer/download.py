@@ -15,10 +15,10 @@ from medcli.core import files
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Advance
 from medcli.transfer import plan as planning
+from medcli.transfer.archives import LocalFile
 from medcli.transfer.byte_counter import counted
 from medcli.transfer.destination import HIDDEN, STAGING, Folder, damage_of, hold
 from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
-from medcli.transfer.local_source import LocalFile
 from medcli.transfer.plan import Wanted, Work
 from medcli.transfer.protocol import (
     Broken,

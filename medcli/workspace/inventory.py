@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import platform
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
 
 from medcli import __version__
 from medcli.core.dataset_status import DataFolder
@@ -86,7 +85,8 @@ class Inventory:
             )
             lines += ["", f"demonstration in {self.demo.path}: {state}"]
         wrapped = [part for line in lines for part in _wrap(line)]
-        return "\n".join([*wrapped, *(line for step in self.next for line in _step_lines(step))])
+        steps = [line for step in self.next for line in ("", f"next: {step.command}", f"      {step.why}")]
+        return "\n".join([*wrapped, *steps])
 
 
 def take_inventory(
@@ -106,7 +106,9 @@ def take_inventory(
     checkpoints = find_checkpoints(weights_root, dict.fromkeys(best))
     demo = find_demo(DEMO)
     data = [ultrabones.survey_ultrabones(ultrabones_root), veriserum.survey_veriserum(veriserum_root)]
-    more = [ultrabones.survey_ultrabones(ultrabones_hip_root)] if _is_folder(ultrabones_hip_root) else []
+    more = []
+    if ultrabones_hip_root is not None and answers(ultrabones_hip_root.is_dir):
+        more = [ultrabones.survey_ultrabones(ultrabones_hip_root)]
     return Inventory(
         version=__version__,
         python=platform.python_version(),
@@ -120,10 +122,6 @@ def take_inventory(
         demo=demo,
         next=next_steps(Workspace(data[0], data[1], runs_root, runs, checkpoints, demo, more)),
     )
-
-
-def _is_folder(path: Path | None) -> TypeGuard[Path]:
-    return path is not None and answers(path.is_dir)
 
 
 def find_devices() -> list[str]:
@@ -149,10 +147,6 @@ def _checkpoint_lines(found: FoundCheckpoint) -> list[str]:
 def _run_lines(run: Run) -> list[str]:
     lines = [f"  {run.path}", f"    {run.kind}, {run.state} {run.changed[:16]}: {run.detail}".rstrip(": ")]
     return [*lines, f"    {run.headline}"] if run.headline else lines
-
-
-def _step_lines(step: Proposal) -> Sequence[str]:
-    return ["", f"next: {step.command}", f"      {step.why}"]
 
 
 def _wrap(line: str) -> list[str]:

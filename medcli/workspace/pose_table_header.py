@@ -1,4 +1,4 @@
-"""Tables of implant poses, recognised by their header."""
+"""Tables of implant poses: recognised by their header, and read."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def columns_of_poses(path: Path) -> set[str]:
 def missing_pose_columns(path: Path) -> list[str]:
     """The columns of a table of implant poses that a file has not."""
     return sorted(_POSE_COLUMNS - _header(path))
+
+
+def read_pose_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that a command wrote; whatever its reader raises if it is damaged."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _header(path: Path) -> set[str]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from medcli.core.errors import DataError
 from medcli.core.json_text import read_object
-from medcli.training.run_folder import METRICS, RESULT
+from medcli.training.run_folder import RESULT, read_history
 from medcli.training.settings import read_settings
 from medcli.workspace import runs
 from medcli.workspace.bone_figures import reconstructions, recovery_figures, registration_figures
 from medcli.workspace.motion_figures import agreement_figures, motion_figures
+from medcli.workspace.pose_table_header import read_pose_table
 from medcli.workspace.resume import monitor_of
 from medcli.workspace.run_listing import read_note
 from medcli.workspace.runs import Run
@@ -53,7 +52,7 @@ def run_figures(run: Run) -> Figures:
 
 def _training(run: Run) -> Mapping[str, Any]:
     result = read_object(run.path / RESULT)
-    rows = list(read_history(run.path))
+    rows = read_history(run.path)
     best, last = result.get("best_metrics") or {}, result.get("last_metrics") or (rows[-1] if rows else {})
     if not best and rows:
         best = rows[monitor_of(run.kind.split()[1], read_settings(run.path)).best_of(rows) or 0]
@@ -64,14 +63,6 @@ def _training(run: Run) -> Mapping[str, Any]:
         **{f"{title}, last": last[name] for name, title in TRAINING_MEASURES.items() if name in last},
         "time, s": result.get("seconds"),
     }
-
-
-def read_history(folder: Path) -> Iterator[dict[str, float]]:
-    """The rows of ``metrics.csv``; none if it does not exist."""
-    if (folder / METRICS).is_file():
-        with (folder / METRICS).open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                yield {name: float(value) for name, value in row.items() if value}
 
 
 def _cross_validation(run: Run) -> Mapping[str, Any]:
@@ -130,8 +121,7 @@ def _reconstruct(run: Run) -> Mapping[str, Any]:
 
 
 def _table(run: Run) -> Mapping[str, Any]:
-    with run.path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_pose_table(run.path)
     names = {
         "similarity_before": "similarity at the start, mean",
         "similarity_after": "similarity after, mean",
@@ -143,8 +133,7 @@ def _table(run: Run) -> Mapping[str, Any]:
 
 def _tracked(run: Run) -> Mapping[str, Any]:
     """Poses by status, and the means of their quality, of ``medcli register trial``."""
-    with run.path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_pose_table(run.path)
     names = {
         "similarity_bs": "similarity bs, mean",
         "similarity_fs": "similarity fs, mean",
@@ -184,8 +173,6 @@ _READERS: Mapping[str, Callable[[Run], Mapping[str, Any]]] = {
     runs.EVALUATE_SEG: _evaluate_seg,
     runs.EVALUATE_POSE: _evaluate_pose,
     runs.RECONSTRUCT: _reconstruct,
-    runs.PREDICT_SEG: _noted,
-    runs.CALIBRATE: _noted,
     runs.KINEMATICS: lambda run: motion_figures(read_object(run.path / runs.MOTION)),
     runs.EVALUATE_KINEMATICS: lambda run: agreement_figures(read_object(run.path / runs.EVALUATION)),
     runs.PREDICT_POSE: _table,

@@ -7,7 +7,6 @@ report has a reader for each command (:mod:`medcli.report.runs`). Reading is tol
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,7 @@ from medcli.training.run_folder import BEST, METRICS, RESULT, RESUMABLE, is_earl
 from medcli.training.settings import SETTINGS_FILE, read_settings
 from medcli.workspace import bone_figures
 from medcli.workspace.motion_figures import motion_in_words
-from medcli.workspace.pose_table_header import columns_of_poses
+from medcli.workspace.pose_table_header import columns_of_poses, read_pose_table
 from medcli.workspace.resume import monitor_of, resume_command, resume_cross_validation
 from medcli.workspace.run_damage import find_damage
 
@@ -219,8 +218,7 @@ def _bones(folder: Path, kind: str) -> Run:
 
 
 def _poses(path: Path, kind: str) -> Run:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_pose_table(path)
     headline = ""
     if kind == REGISTER_TRIAL:
         good = sum(row["status"] == "good" for row in rows)

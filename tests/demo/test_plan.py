@@ -10,9 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from medcli.core.image_io import read_grey
-from medcli.demo.plan import FULL, QUICK, DemoPlan, DemoTask, StepOutcome, command_words, listed
+from medcli.demo.plan import (
+    FULL,
+    QUICK,
+    DemoPlan,
+    DemoTask,
+    StepOutcome,
+    command_words,
+    first_and_last_loss,
+    listed,
+)
 
 
 @dataclass(frozen=True)
@@ -59,3 +69,23 @@ def test_sizes_and_places(tmp_path: Path) -> None:
     shown = plan.save_image("grey.jpg", np.full((8, 8), 90, np.uint8), "alt", "caption")
     assert (shown.path, shown.alt, shown.caption) == ("images/grey.jpg", "alt", "caption")
     assert abs(int(read_grey(tmp_path / shown.path)[4, 4]) - 90) <= 1
+
+
+def test_a_step_on_one_core_has_one_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    seen: list[int] = []
+
+    def run_command(words: object) -> Result:
+        seen.append(torch.get_num_threads())
+        return Result(1)
+
+    task(one_core=True).run(run_command)
+    task().run(run_command)
+    assert (seen, torch.get_num_threads()) == ([1, 2], 2)
+    torch.set_num_threads(before)
+
+
+def test_first_and_last_loss(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,train_loss\n1,0.75\n2,0.6\n3,0.25\n", "utf-8")
+    assert first_and_last_loss(tmp_path) == "0.25 in the last epoch; 0.75 in the first"

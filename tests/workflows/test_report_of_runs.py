@@ -14,7 +14,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.image_io import write_image
 from medcli.report import write_report
 from medcli.report.blocks import Block, Chart, Compare, Gallery, PointCloud, Section, Table
-from medcli.report.write import page_of, sections_of
+from medcli.report.write import page_of
 from tests.support import report_folders
 
 
@@ -35,7 +35,7 @@ def test_evaluation_by_both_protocols(tmp_path: Path) -> None:
     both = {name: report_folders.evaluation(name) for name in ("paper", "strict")}
     report_folders.write(tmp_path / "evaluation.json", both)
     report_folders.provenance(tmp_path, "evaluate seg")
-    sections = sections_of(tmp_path)
+    sections = page_of(tmp_path)[0].sections
     assert titles(sections)[:3] == [
         "Results, paper protocol",
         "Results, strict protocol",
@@ -113,11 +113,11 @@ def test_pose_training_and_cross_validation(tmp_path: Path) -> None:
 
 def test_reconstruction_with_and_without_its_images(tmp_path: Path) -> None:
     report_folders.reconstruction(tmp_path)
-    sections = sections_of(tmp_path)
+    sections = page_of(tmp_path)[0].sections
     assert [type(block).__name__ for block in sections[1].blocks] == ["PointCloud", "ImageBlock", "Chart"]
     for path in [*tmp_path.glob("*.png"), *tmp_path.glob("*.ply")]:
         path.unlink()
-    sections = sections_of(tmp_path)
+    sections = page_of(tmp_path)[0].sections
     assert [type(block).__name__ for block in sections[1].blocks] == ["Note", "Note"]
 
 
@@ -126,7 +126,7 @@ def test_reconstructions_of_one_record_are_told_apart(tmp_path: Path) -> None:
     made = json.loads((report_folders.reconstruction(tmp_path) / f"{stem}.json").read_text("utf-8"))
     made["reconstruction"] |= {"mask": "Labels_pred", "files": []}
     report_folders.write(tmp_path / f"{stem.replace('Labels', 'Labels_pred')}.json", made)
-    sections = sections_of(tmp_path)
+    sections = page_of(tmp_path).sections
     names = [f"specimen02 fibula record01, {mask}, optimized poses" for mask in ("Labels", "Labels_pred")]
     assert [section.title for section in sections[1:3]] == names
     tables = [block for block in sections[0].blocks if isinstance(block, Table)]
@@ -149,7 +149,7 @@ def test_calibration_shows_recorded_and_calibrated_images(tmp_path: Path) -> Non
     native[:, 4:] = 100
     for plane in ("bs", "fs"):
         write_image(tmp_path / f"{plane}_000003.jpg", native)
-    sliders = [block for block in blocks_in(sections_of(tmp_path)) if isinstance(block, Compare)]
+    sliders = [block for block in blocks_in(page_of(tmp_path)[0].sections) if isinstance(block, Compare)]
     assert len(sliders) == 2
     assert (sliders[0].before.width, sliders[0].before.height) == (64, 64) == (sliders[0].after.width,) * 2
 
@@ -177,7 +177,7 @@ def test_labels_and_predictions(tmp_path: Path) -> None:
     )
     (tmp_path / "record01" / "Overlays").mkdir()
     write_image(tmp_path / "record01" / "Overlays" / "7.jpg", np.zeros((9, 9), np.uint8))
-    sections = sections_of(tmp_path / "record01")
+    sections = page_of(tmp_path / "record01")[0].sections
     assert any(isinstance(block, Gallery) for block in blocks_in(sections))
     report_folders.write(
         tmp_path / "masks" / "predictions.json", {"checkpoint": "best.safetensors", "network": "fpn on resnet34"}
@@ -192,7 +192,7 @@ def test_demo_shows_its_steps_and_their_runs(tmp_path: Path) -> None:
     assert result.out == tmp_path / "report.html"
     assert result.sections[:4] == ("What was run", "Calibrate", "Evaluate", "Rebuild")
     assert result.runs[1:] == ("Evaluation of a bone segmentation", "Reconstruction of bone in 3D")
-    blocks = blocks_in(sections_of(tmp_path))
+    blocks = blocks_in(page_of(tmp_path)[0].sections)
     for kind, count in ((Compare, 1), (PointCloud, 1)):
         assert len([block for block in blocks if isinstance(block, kind)]) == count
     assert result.bytes < 1_000_000
@@ -279,7 +279,7 @@ def test_the_report_reads_the_output_of_real_commands(tmp_path: Path, monkeypatc
     with command_line("medcli evaluate --protocol both"):
         chosen = EvaluationSettings(protocols=("paper", "strict"))
         evaluate_segmentation(data, StoredMasks("Labels_pred"), chosen, tmp_path / "evaluation")
-    sections = sections_of(tmp_path / "evaluation")
+    sections = page_of(tmp_path / "evaluation")[0].sections
     galleries = [block for block in blocks_in(sections) if isinstance(block, Gallery)]
     assert [len(gallery.images) for gallery in galleries] == [3, 3, 3]
     text = text_of(tmp_path / "evaluation")
@@ -289,6 +289,6 @@ def test_the_report_reads_the_output_of_real_commands(tmp_path: Path, monkeypatc
         "medcli.ultrabones.reconstruction.point_cloud.PUBLISHED_SAMPLES", 10_000
     )  # a million take seconds
     reconstruct_ultrabones(data, tmp_path / "bone", specimens=[7])
-    (cloud,) = (block for block in blocks_in(sections_of(tmp_path / "bone")) if isinstance(block, PointCloud))
+    (cloud,) = (block for block in blocks_in(page_of(tmp_path / "bone")[0].sections) if isinstance(block, PointCloud))
     assert cloud.faces, "the mesh of the data folder is under the points"
     assert not re.search(r"<(?:link|script|img|iframe)[^>]+(?:src|href)=\"(?!data:)", text)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,37 +17,23 @@ from medcli.interchange.notes import check_slicer_packages
 
 if TYPE_CHECKING:
     from medcli.interchange.implant_files import ConvertedTrials
-    from medcli.interchange.implant_trials import ImplantSources
 
-AnyPoses = Annotated[
-    Path | None, typer.Option("--poses", help="Any table of poses, CSV or database.  [default: the dataset's own]")
-]
-TrialNames = Annotated[
-    list[str] | None,
-    typer.Option("--trials", metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
-]
-SourceCalibration = Annotated[
-    Path | None,
-    typer.Option(
-        "--source-calibration", help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"
-    ),
-]
-Size = Annotated[int, typer.Option("--size", min=1, help="Pixels along each side of the calibrated images.")]
+Size = Annotated[int, typer.Option(min=1, help="Pixels along each side of the calibrated images.")]
 
 
 def jtml(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    poses: AnyPoses = None,
-    trials: TrialNames = None,
-    source_calibration: SourceCalibration = None,
+    poses: options.AnyPoses = None,
+    trials: options.TrialNames = None,
+    source_calibration: options.SourceCalibration = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     size: Size = 512,
     file_format: Annotated[
         Literal["jts", "jtak"], typer.Option("--format", help="Form of the poses; JTML reads both.")
     ] = "jts",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each trial.")] = Path("jtml"),
+    out: Annotated[Path, typer.Option(help="Folder of the results, with one for each trial.")] = Path("jtml"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write poses of implants and cameras for JTML.
@@ -60,23 +46,19 @@ def jtml(
       medcli convert jtml
       medcli calibrate veriserum --format png --out calibrated-png
     """
-    result = _convert("jtml", output, _sources(root, poses, source_calibration, inter_plane, pose_frame, out),
-                      out, trials, overwrite, size=size, format=file_format)  # fmt: skip
-    output.finish(result, lambda done: _show(output, done))
+    _convert("jtml", output, locals())
 
 
 def autoscoper(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    poses: AnyPoses = None,
-    trials: TrialNames = None,
-    source_calibration: SourceCalibration = None,
+    poses: options.AnyPoses = None,
+    trials: options.TrialNames = None,
+    source_calibration: options.SourceCalibration = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     size: Size = 512,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each trial.")] = Path(
-        "autoscoper"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of the results, with one for each trial.")] = Path("autoscoper"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write poses of implants and cameras for Autoscoper.
@@ -88,34 +70,26 @@ def autoscoper(
     Every trial, for calibrated images of 1024 pixels:
       medcli convert autoscoper --size 1024
     """
-    result = _convert("autoscoper", output, _sources(root, poses, source_calibration, inter_plane, pose_frame, out),
-                      out, trials, overwrite, size=size)  # fmt: skip
-    output.finish(result, lambda done: _show(output, done))
+    _convert("autoscoper", output, locals())
 
 
 def slicer_veriserum(
     output: Output,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    poses: AnyPoses = None,
-    trials: TrialNames = None,
-    source_calibration: SourceCalibration = None,
-    implants: Annotated[
-        Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-    ] = None,
+    poses: options.AnyPoses = None,
+    trials: options.TrialNames = None,
+    source_calibration: options.SourceCalibration = None,
+    implants: options.Implants = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     frame_rate: Annotated[
         float | None,
-        typer.Option(
-            "--frame-rate", min=0.1, max=10_000, help="Frames per second.  [default: times of the table, else 25]"
-        ),
+        typer.Option(min=0.1, max=10_000, help="Frames per second.  [default: times of the table, else 25]"),
     ] = None,
     file_format: Annotated[
         Literal["tfm", "h5"], typer.Option("--format", help="File format of single transforms.")
     ] = "tfm",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each trial.")] = Path(
-        "slicer"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of the results, with one for each trial.")] = Path("slicer"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write poses and meshes of implants for 3D Slicer.
@@ -127,53 +101,32 @@ def slicer_veriserum(
     A trial; drag its folder into Slicer, and put each mesh under its transform:
       medcli convert slicer-veriserum --trials 1
     """
-    sources = _sources(root, poses, source_calibration, inter_plane, pose_frame, out, implants, check_slicer_packages)
-    result = _convert("slicer", output, sources,
-                      out, trials, overwrite, format=file_format, frame_rate=frame_rate)  # fmt: skip
-    output.finish(result, lambda done: _show(output, done))
+    _convert("slicer", output, locals())
 
 
-def _sources(
-    root: Path,
-    poses: Path | None,
-    source_calibration: Path | None,
-    inter_plane: Path | None,
-    pose_frame: str,
-    out: Path,
-    implants: Path | None = None,
-    check_packages: Callable[[], None] | None = None,
-) -> ImplantSources:
+def _convert(program: str, output: Output, given: Mapping[str, Any]) -> None:
+    """Write the files of a program by the options of its command, of which all have most."""
     from medcli.veriserum.dataset import contents_check, folder_index
 
+    root, poses, implants, out = given["root"], given["poses"], given.get("implants"), given["out"]
     with refusals() as check:
         check(folder_index.check_root, root)
         check(contents_check.check_table, root, folder_index.POSE_FILE if poses else folder_index.POSES, poses)
-        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
-        check(contents_check.check_inter_plane, inter_plane)
+        check(contents_check.check_table, root, folder_index.SOURCES, given["source_calibration"])
+        check(contents_check.check_inter_plane, given["inter_plane"])
         if implants:
             check(folder_index.check_root, implants)
-        if check_packages:
-            check(check_packages)
+        if program == "slicer":
+            check(check_slicer_packages)
         check(check_output_folder, out)
+    from medcli.interchange.implant_files import ImplantFileSettings, convert_implants
     from medcli.interchange.implant_trials import ImplantSources
     from medcli.veriserum.geometry.biplane import PoseFrame
 
-    return ImplantSources(root, poses, source_calibration, implants, inter_plane, PoseFrame(pose_frame))
-
-
-def _convert(
-    program: str,
-    output: Output,
-    sources: ImplantSources,
-    out: Path,
-    trials: list[str] | None,
-    overwrite: bool,
-    **settings: object,
-) -> ConvertedTrials:
-    from medcli.interchange.implant_files import ImplantFileSettings, convert_implants
-
-    chosen = ImplantFileSettings(**settings)  # type: ignore[arg-type]
-    return convert_implants(sources, out, program, chosen, trials, overwrite, output.progress())
+    sources = options.settings_from(ImplantSources, given, frame=PoseFrame(given["pose_frame"]))
+    settings = options.settings_from(ImplantFileSettings, given, format=given.get("file_format", ""))
+    result = convert_implants(sources, out, program, settings, given["trials"], given["overwrite"], output.progress())
+    output.finish(result, lambda done: _show(output, done))
 
 
 _MOST_ROWS = 20

@@ -19,13 +19,10 @@ if TYPE_CHECKING:
     from medcli.interchange.nnunet import NnunetDataset
     from medcli.interchange.yolo import YoloDataset
 
-Labels = Annotated[
-    str, typer.Option("--labels", help="Labels to convert: partial, full, or the name of a mask folder.")
-]
+Labels = Annotated[str, typer.Option(help="Labels to convert: partial, full, or the name of a mask folder.")]
 ValSpecimens = Annotated[
     list[int] | None,
     typer.Option(
-        "--val-specimens",
         metavar="N",
         help="Specimens to validate on; other legs of their donors are left out.  [default: about a fifth, by donors]",
     ),
@@ -39,17 +36,15 @@ def nnunet(
     test_specimens: Annotated[
         list[int] | None,
         typer.Option(
-            "--test-specimens",
-            metavar="N",
-            help="Specimens for imagesTs; other legs of their donors are left out.  [default: none]",
+            metavar="N", help="Specimens for imagesTs; other legs of their donors are left out.  [default: none]"
         ),
     ] = None,
     labels: Labels = "partial",
-    dataset_id: Annotated[int, typer.Option("--dataset-id", help="Number of the dataset, 1 to 999.")] = 100,
-    name: Annotated[str, typer.Option("--name", help="Name of the dataset.")] = "UltraBones",
+    dataset_id: Annotated[int, typer.Option(help="Number of the dataset, 1 to 999.")] = 100,
+    name: Annotated[str, typer.Option(help="Name of the dataset.")] = "UltraBones",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of datasets as they are.  [default: that of the variable nnUNet_raw]"),
+        typer.Option(help="Folder of datasets as they are.  [default: that of the variable nnUNet_raw]"),
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -83,8 +78,8 @@ def coco(
     specimens: options.Specimens = None,
     val_specimens: ValSpecimens = None,
     labels: Labels = "partial",
-    polygons: Annotated[bool, typer.Option("--polygons", help="Write polygons instead of run lengths (RLE).")] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the dataset.")] = Path("coco"),
+    polygons: Annotated[bool, typer.Option(help="Write polygons instead of run lengths (RLE).")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the dataset.")] = Path("coco"),
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -115,7 +110,7 @@ def yolo(
     specimens: options.Specimens = None,
     val_specimens: ValSpecimens = None,
     labels: Labels = "partial",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the dataset.")] = Path("yolo"),
+    out: Annotated[Path, typer.Option(help="Folder of the dataset.")] = Path("yolo"),
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
 ) -> None:

@@ -27,9 +27,9 @@ def opensim(
     ] = options.RUNS / "kinematics",
     trials: Annotated[
         list[str] | None,
-        typer.Option("--trials", metavar="NAME", help="Only these trials, as the table names them: 3 7."),
+        typer.Option(metavar="NAME", help="Only these trials, as the table names them: 3 7."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the files, one a trial.")] = Path("opensim"),
+    out: Annotated[Path, typer.Option(help="Folder of the files, one a trial.")] = Path("opensim"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write knee motion as motion files of OpenSim (.mot).
@@ -53,7 +53,7 @@ def croissant(
     output: Output,
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="A data folder of UltraBones100k or Veriserum.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The file to write.  [default: croissant.json in the folder]")
+        Path | None, typer.Option(help="The file to write.  [default: croissant.json in the folder]")
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:

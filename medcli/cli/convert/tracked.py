@@ -20,21 +20,16 @@ if TYPE_CHECKING:
     from medcli.interchange.plus_sequence import PlusResult
     from medcli.interchange.slicer_sweep import SlicerSweeps
 
-Poses = Annotated[
-    options.PoseChoice | None,
-    typer.Option("--poses", help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
-]
-
 
 def plus(
     output: Output,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     specimens: options.Specimens = None,
     records: options.Records = None,
-    poses: Poses = None,
+    poses: options.KnownPoses = None,
     probe: options.ProbeChoice = None,
-    compress: Annotated[bool, typer.Option("--compress", help="Compress the pixels (zlib).")] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the files, one a record.")] = Path("plus"),
+    compress: Annotated[bool, typer.Option(help="Compress the pixels (zlib).")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the files, one a record.")] = Path("plus"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write records as sequence files of PLUS (.igs.mha).
@@ -61,19 +56,15 @@ def slicer_ultrabones(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     specimens: options.Specimens = None,
     records: options.Records = None,
-    poses: Poses = None,
+    poses: options.KnownPoses = None,
     probe: options.ProbeChoice = None,
     meshes: options.Meshes = None,
-    mask: Annotated[
-        str, typer.Option("--mask", help="Folder of masks whose pixels become points; none: no points.")
-    ] = "Labels",
-    points: Annotated[int, typer.Option("--points", min=0, help="At most so many points of bone.")] = 500,
+    mask: Annotated[str, typer.Option(help="Folder of masks whose pixels become points; none: no points.")] = "Labels",
+    points: Annotated[int, typer.Option(min=0, help="At most so many points of bone.")] = 500,
     file_format: Annotated[
         Literal["tfm", "h5"], typer.Option("--format", help="File format of single transforms.")
     ] = "tfm",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results, with one for each record.")] = Path(
-        "slicer"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of the results, with one for each record.")] = Path("slicer"),
     overwrite: options.Overwrite = False,
 ) -> None:
     """Write records for 3D Slicer: poses, points, meshes.

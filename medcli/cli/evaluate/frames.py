@@ -25,46 +25,37 @@ def seg(
     output: Output,
     specimens: Annotated[
         list[int] | None,
-        typer.Option(
-            "--specimens", help="Specimens to evaluate.  [default: 2 7 8, the published test split]", metavar="N"
-        ),
+        typer.Option(help="Specimens to evaluate.  [default: 2 7 8, the published test split]", metavar="N"),
     ] = None,
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     checkpoint: options.SegCheckpoint = None,
     predictions: Annotated[
         str | None,
         typer.Option(
-            "--predictions",
-            metavar="FOLDER",
-            help="Masks on disk instead of a network: Labels_pred, or another folder of each record.",
+            metavar="FOLDER", help="Masks on disk instead of a network: Labels_pred, or another folder of each record."
         ),
     ] = None,
     labels: Annotated[
-        str, typer.Option("--labels", help="Reference labels: partial, full, or a folder such as LabelsManual.")
+        str, typer.Option(help="Reference labels: partial, full, or a folder such as LabelsManual.")
     ] = "partial",
     protocol: Annotated[
         Literal["paper", "strict", "both"],
-        typer.Option("--protocol", help="paper: as published; strict: native pixels, every frame counts."),
+        typer.Option(help="paper: as published; strict: native pixels, every frame counts."),
     ] = "paper",
     visible_threshold: Annotated[
-        float, typer.Option("--visible-threshold", min=0, max=255, help="Grey value from which bone counts as visible.")
+        float, typer.Option(min=0, max=255, help="Grey value from which bone counts as visible.")
     ] = 107,
     train_specimens: options.TrainedOn = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
-    / "evaluate"
-    / "seg",
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "seg",
     fail_under: Annotated[
         list[PassThreshold] | None,
         typer.Option(
-            "--fail-under",
             parser=PassThreshold.parse,
             metavar="MEASURE=VALUE",
             help="Exit with status 1 if a measure is worse: f1@0.5=0.6 dice=0.7 assd_mm=1.5 (distances: at most).",
         ),
     ] = None,
-    no_figures: Annotated[
-        bool, typer.Option("--no-figures", help="Write tables only: no curves and no images of frames.")
-    ] = False,
+    no_figures: Annotated[bool, typer.Option(help="Write tables only: no curves and no images of frames.")] = False,
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     tta: options.Tta = False,
@@ -81,13 +72,21 @@ def seg(
       medcli evaluate --specimens 2 7 8 --protocol both
     """
     from medcli.ultrabones.dataset.constants import TEST_SPECIMENS
+    from medcli.ultrabones.dataset.presence import check_labelled_frames, check_predicted_masks
+    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
+    from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
 
     chosen = tuple(specimens or TEST_SPECIMENS)
     options.refuse_both_sources(checkpoint, predictions)
     if tta and predictions:
         raise UsageError("--tta is for a network, not for the masks of --predictions", "leave --tta out")
     found = Refusals()
-    made_by = _check_seg(found, (root, chosen, labels), checkpoint, predictions, (device, engine), out)
+    found(check_engine, checkpoint, device, "32", engine)
+    if predictions:
+        found(check_predicted_masks, root, chosen, predictions)
+    made_by = None if predictions else found(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
+    found(check_labelled_frames, root, chosen, labels)
+    found(check_output_folder, out)
     if not dry_run:
         found.raise_found()
     from medcli.ultrabones.evaluation.settings import PROTOCOLS, EvaluationSettings
@@ -121,35 +120,6 @@ def seg(
         _hold_to(fail_under or [], evaluation)
         raise
     _hold_to(fail_under or [], evaluation)
-
-
-def _check_seg(
-    check: Refusals,
-    frames: tuple[Path, tuple[int, ...], str],
-    checkpoint: Path | None,
-    predictions: str | None,
-    computed: tuple[str, str],
-    out: Path,
-) -> Path | None:
-    """The checkpoint that would be evaluated.
-
-    Args:
-        frames: the data folder, specimens and labels.
-        computed: device and engine.
-    """
-    from medcli.ultrabones.dataset.presence import check_labelled_frames, check_predicted_masks
-    from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint
-    from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
-
-    root, specimens, _ = frames
-    device, engine = computed
-    check(check_engine, checkpoint, device, "32", engine)
-    if predictions:
-        check(check_predicted_masks, root, specimens, predictions)
-    newest = None if predictions else check(check_segmentation_checkpoint, checkpoint, takes_graphs=True)
-    check(check_labelled_frames, *frames)
-    check(check_output_folder, out)
-    return newest
 
 
 def _show_plan(output: Output, plan: EvaluationPlan) -> None:

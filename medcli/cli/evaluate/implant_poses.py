@@ -25,34 +25,28 @@ def pose(
     ids: options.Ids = None,
     split: Annotated[
         Literal["test", "val", "train", "all"],
-        typer.Option("--split", help="Part of the network's split, or of the split by trial."),
+        typer.Option(help="Part of the network's split, or of the split by trial."),
     ] = "test",
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     checkpoint: options.PoseCheckpoint = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(
-            "--predictions", help="Table of poses instead of a network, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."
-        ),
+        typer.Option(help="Table of poses instead of a network, CSV: id, tx, ty, tz (mm), rz, rx, ry (degrees)."),
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option("--reference", metavar="manual|FILE", help="Reference poses.  [default: the pose table]"),
+        typer.Option(metavar="manual|FILE", help="Reference poses.  [default: the pose table]"),
     ] = None,
     anatomy: Annotated[
         str | None,
         typer.Option(
-            "--anatomy",
-            metavar="femur|tibia|ID",
-            help="Implants: femur, tibia or an anatomy_id.  [default: those trained on]",
+            metavar="femur|tibia|ID", help="Implants: femur, tibia or an anatomy_id.  [default: those trained on]"
         ),
     ] = None,
     calibrated: options.Calibrated = None,
     pose_frame: options.PoseFrame = "world",
     inter_plane: options.InterPlane = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
-    / "evaluate"
-    / "pose",
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "pose",
     device: options.Device = "auto",
     dry_run: options.DryRun = False,
 ) -> None:
@@ -61,13 +55,27 @@ def pose(
     In-plane and out-of-plane translation, rotation, and the implant's outline on both detectors; beside published
     single-plane figures. Writes a table of pairs, the errors' distributions, and the best, median and worst pair.
     """
+    from medcli.veriserum.dataset.contents_check import check_inter_plane, check_pair_images, check_table
+    from medcli.veriserum.dataset.folder_index import POSES, PREDICTIONS, REFERENCE
+    from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
     from medcli.veriserum.pose.evaluation_plan import plan_pose_evaluation
 
     options.refuse_both_sources(checkpoint, predictions)
     found = Refusals()
     found(check_device, device)
     network = None if predictions else checkpoint or found(find_newest, options.RUNS, "pose")
-    is_there = _check_pose(found, (root, calibrated, inter_plane), network, predictions, reference)
+    if network:
+        found(read_pose_metadata, network)
+    before = len(found.problems)
+    if predictions:
+        found(check_table, root, PREDICTIONS, predictions)
+    else:
+        found(check_pair_images, root, calibrated)
+    found(check_table, root, POSES)
+    if reference not in (None, "manual"):
+        found(check_table, root, REFERENCE, Path(reference))
+    found(check_inter_plane, inter_plane)
+    is_there = len(found.problems) == before
     found(check_output_folder, out)
     if not dry_run:
         found.raise_found()
@@ -77,15 +85,8 @@ def pose(
     from medcli.veriserum.geometry.biplane import PoseFrame
     from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
 
-    settings = PoseEvaluationSettings(
-        anatomy=anatomy,
-        split=split,
-        ids=options.id_filter(ids),
-        reference=reference,
-        frame=PoseFrame(pose_frame),
-        calibrated=calibrated,
-        inter_plane=inter_plane,
-    )
+    frame, chosen = PoseFrame(pose_frame), options.id_filter(ids)
+    settings = options.settings_from(PoseEvaluationSettings, locals(), ids=chosen)
     if dry_run:
         _finish_plan(output, plan_pose_evaluation(root, settings, out, network, predictions, device, found), found)
         return
@@ -95,33 +96,6 @@ def pose(
     predictor = PosePredictor.load(network, device) if network else None
     result = evaluate_pose(root, predictor, predictions, settings, out, str(network or ""), output.progress())
     output.finish(result, lambda done: _show_pose(output, done))
-
-
-def _check_pose(
-    check: Refusals,
-    data: tuple[Path, Path | None, Path | None],
-    network: Path | None,
-    predictions: Path | None,
-    reference: str | None,
-) -> bool:
-    """Whether the data are there. ``data``: their folder, that of calibrated images, and the geometry of the planes."""
-    from medcli.veriserum.dataset.contents_check import check_inter_plane, check_pair_images, check_table
-    from medcli.veriserum.dataset.folder_index import POSES, PREDICTIONS, REFERENCE
-    from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
-
-    root, calibrated, inter_plane = data
-    if network:
-        check(read_pose_metadata, network)
-    before = len(check.problems)
-    if predictions:
-        check(check_table, root, PREDICTIONS, predictions)
-    else:
-        check(check_pair_images, root, calibrated)
-    check(check_table, root, POSES)
-    if reference not in (None, "manual"):
-        check(check_table, root, REFERENCE, Path(reference))
-    check(check_inter_plane, inter_plane)
-    return len(check.problems) == before
 
 
 def _finish_plan(output: Output, plan: PosePlan, found: Refusals) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medcli.cli.kinematics import AxesFile, Implants, MotionTrials, Pairs, Side
+from medcli.cli.kinematics import AxesFile, Pairs, Side
 from medcli.cli.shared import options
 from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
@@ -30,14 +30,12 @@ def kinematics(
         ),
     ] = None,
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
-    trials: MotionTrials = None,
+    trials: options.TrialNames = None,
     side: Side = None,
     axes: AxesFile = None,
-    implants: Implants = None,
+    implants: options.Implants = None,
     pair: Pairs = "auto",
-    out: Annotated[Path, typer.Option("--out", help="Folder of tables and figures.")] = options.RUNS
-    / "evaluate"
-    / "kinematics",
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "kinematics",
 ) -> None:
     """Measure how far the knee motion by one table of poses is from that by another.
 

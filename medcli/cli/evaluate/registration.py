@@ -26,28 +26,15 @@ def registration(
     records: options.Records = None,
     anatomies: Annotated[
         list[str] | None,
-        typer.Option("--anatomies", metavar="NAME", help="Bones: fibula, tibia, foot.  [default: fibula tibia]"),
+        typer.Option(metavar="NAME", help="Bones: fibula, tibia, foot.  [default: fibula tibia]"),
     ] = None,
-    mask: Annotated[
-        str, typer.Option("--mask", help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")
-    ] = "Labels",
-    poses: Annotated[
-        options.PoseChoice | None,
-        typer.Option("--poses", help="As tracked, or optimised.  [default: those the masks were made from]"),
-    ] = None,
+    mask: options.MaskFolder = "Labels",
+    poses: options.PosesOfMasks = None,
     meshes: options.Meshes = None,
-    starts: Annotated[
-        int, typer.Option("--starts", min=1, max=10_000, help="Random starts of each specimen and bone.")
-    ] = 10,
-    success_mm: Annotated[
-        float, typer.Option("--success-mm", min=0.0, help="A start is recovered within this RTE.")
-    ] = 5.0,
-    success_deg: Annotated[
-        float, typer.Option("--success-deg", min=0.0, help="A start is recovered within this RRE.")
-    ] = 5.0,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = options.RUNS
-    / "evaluate"
-    / "registration",
+    starts: Annotated[int, typer.Option(min=1, max=10_000, help="Random starts of each specimen and bone.")] = 10,
+    success_mm: Annotated[float, typer.Option(min=0.0, help="A start is recovered within this RTE.")] = 5.0,
+    success_deg: Annotated[float, typer.Option(min=0.0, help="A start is recovered within this RRE.")] = 5.0,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = options.RUNS / "evaluate" / "registration",
     workers: options.Workers = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -73,15 +60,7 @@ def registration(
         evaluate_registration,
     )
 
-    settings = RegistrationSettings(
-        mask=mask,
-        poses=poses,
-        meshes=meshes,
-        starts=starts,
-        success_mm=success_mm,
-        success_deg=success_deg,
-        seed=seed,
-    )
+    settings = options.settings_from(RegistrationSettings, locals())
     chosen = tuple(anatomies) if anatomies else PUBLISHED_ANATOMIES
     result = evaluate_registration(
         root, out, specimens, records, chosen, settings, workers, overwrite, output.progress()

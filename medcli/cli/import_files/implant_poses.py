@@ -17,25 +17,23 @@ if TYPE_CHECKING:
     from medcli.interchange.imported_poses import ImportedPoses
 
 Anatomies = Annotated[
-    list[int], typer.Option("--anatomies", metavar="N", help="The implant (anatomy_id) of each file, in their order.")
+    list[int], typer.Option(metavar="N", help="The implant (anatomy_id) of each file, in their order.")
 ]
 FramesTable = Annotated[
     Path | None,
-    typer.Option(
-        "--frames", help="Which id each row is of, CSV: row, id.  [default: frames.csv beside the files or above]"
-    ),
+    typer.Option(help="Which id each row is of, CSV: row, id.  [default: frames.csv beside the files or above]"),
 ]
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder of the table.")]
+OutFolder = Annotated[Path, typer.Option(help="Folder of the table.")]
 
 
 def jtml(
     output: Output,
     files: Annotated[list[Path], typer.Argument(metavar="POSES", help="Files of one trial: .jts or .jtak.")],
     anatomies: Anatomies,
-    calibration: Annotated[Path, typer.Option("--calibration", help="Calibration of the plane: JT_INTCALIB.")],
+    calibration: Annotated[Path, typer.Option(help="Calibration of the plane: JT_INTCALIB.")],
     plane: Annotated[
         Literal["bs", "fs"] | None,
-        typer.Option("--plane", help="Plane that the files belong to.  [default: by their folder, bs or fs; else bs]"),
+        typer.Option(help="Plane that the files belong to.  [default: by their folder, bs or fs; else bs]"),
     ] = None,
     inter_plane: options.InterPlane = None,
     frames: FramesTable = None,
@@ -69,7 +67,7 @@ def autoscoper(
     anatomies: Anatomies,
     calibration: Annotated[
         list[Path],
-        typer.Option("--calibration", metavar="BS FS", help="Cameras of plane bs and plane fs, MayaCam 2.0."),
+        typer.Option(metavar="BS FS", help="Cameras of plane bs and plane fs, MayaCam 2.0."),
     ],
     frames: FramesTable = None,
     out: OutFolder = Path("imported"),

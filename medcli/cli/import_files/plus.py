@@ -23,13 +23,10 @@ def plus(
     source: Annotated[
         Path, typer.Argument(metavar="SEQUENCE", help="Tracked frames of the PLUS toolkit: .igs.mha, .mha or .mhd.")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder of the record: …/specimen01/ultrasound_records/tibia/record01.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder of the record: …/specimen01/ultrasound_records/tibia/record01.")],
     probe: Annotated[
         str | None,
         typer.Option(
-            "--probe",
             metavar="FILE|PRESET",
             help="Calibration of the probe: a probe.json or a preset.  [default: ImageToProbe of SEQUENCE]",
         ),
@@ -37,9 +34,7 @@ def plus(
     transform: Annotated[
         str | None,
         typer.Option(
-            "--transform",
-            metavar="NAME",
-            help="Transform from the probe to what stands still.  [default: ProbeToReference]",
+            metavar="NAME", help="Transform from the probe to what stands still.  [default: ProbeToReference]"
         ),
     ] = None,
     overwrite: options.Overwrite = False,

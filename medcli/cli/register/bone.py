@@ -26,16 +26,13 @@ def bone(
         Path,
         typer.Argument(metavar="CLOUD", help="Points in mm, .ply or .xyz, in any position.", show_default=False),
     ],
-    meshes: Annotated[
-        Path, typer.Option("--meshes", help="Folder of STL meshes from CT, one a bone; together they are one body.")
-    ],
+    meshes: Annotated[Path, typer.Option(help="Folder of STL meshes from CT, one a bone; together they are one body.")],
     out: Annotated[
-        Path, typer.Option("--out", help="File of the transform, JSON; .txt, .ply and .png are written beside it.")
+        Path, typer.Option(help="File of the transform, JSON; .txt, .ply and .png are written beside it.")
     ] = options.RUNS / "register-bone" / "transform.json",
     init: Annotated[
         Path | None,
         typer.Option(
-            "--init",
             metavar="FILE",
             help="A 4 x 4 matrix within about 10 mm and 10 degrees, text.  [default: none, all poses are searched]",
         ),

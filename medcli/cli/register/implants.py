@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,23 +18,12 @@ from medcli.core.refusals import refusals
 if TYPE_CHECKING:
     from medcli.veriserum.registration.register import RegisterResult
     from medcli.veriserum.registration.register_trial import RegisterTrialResult
+    from medcli.veriserum.registration.start_poses import Sources
 
 _MOST_ROWS = 20
-OutTable = Annotated[Path, typer.Option("--out", help="Table to write, CSV with the published columns.")]
-SourceCalibration = Annotated[
-    Path | None,
-    typer.Option(
-        "--source-calibration", help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"
-    ),
-]
-ImplantFolder = Annotated[
-    Path | None, typer.Option("--implants", help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")
-]
+OutTable = Annotated[Path, typer.Option(help="Table to write, CSV with the published columns.")]
 LeastSimilarity = Annotated[
-    float,
-    typer.Option(
-        "--least-similarity", min=-1, max=1, help="A match with a lower gradient correlation counts as failed."
-    ),
+    float, typer.Option(min=-1, max=1, help="A match with a lower gradient correlation counts as failed.")
 ]
 
 
@@ -44,7 +34,6 @@ def pose(
     start: Annotated[
         Path | None,
         typer.Option(
-            "--start",
             metavar="FILE|table",
             help="Start poses, CSV; table: those of the pose table.  [default: none, the implant is searched for]",
         ),
@@ -53,19 +42,19 @@ def pose(
         bool, typer.Option("--search/--no-search", help="Search for the implant where a start does not lead to it.")
     ] = True,
     ids: options.Ids = None,
-    anatomy: Annotated[int | None, typer.Option("--anatomy", help="Only the implant of this anatomy_id.")] = None,
+    anatomy: Annotated[int | None, typer.Option(help="Only the implant of this anatomy_id.")] = None,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
-    source_calibration: SourceCalibration = None,
+    source_calibration: options.SourceCalibration = None,
     calibrated: options.Calibrated = None,
-    implants: ImplantFolder = None,
+    implants: options.Implants = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     planes: options.MatchedPlanes = "both",
     least_similarity: LeastSimilarity = 0.5,
     overlays: Annotated[
         Path | None,
-        typer.Option("--overlays", help="Folder for images of the outlines before and after.  [default: not drawn]"),
+        typer.Option(help="Folder for images of the outlines before and after.  [default: not drawn]"),
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -81,35 +70,9 @@ def pose(
     Refine the poses predicted by a network, with overlays:
       medcli register pose --start poses.csv --out refined.csv --overlays looks
     """
-    from medcli.veriserum.dataset import contents_check, folder_index
-
-    with refusals() as check:
-        if start and str(start) != "table":
-            check(contents_check.check_table, root, folder_index.POSE_FILE, start)
-        else:
-            check(contents_check.check_table, root, folder_index.POSES, poses)
-        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
-        check(contents_check.check_pair_images, root, calibrated)
-        check(contents_check.check_inter_plane, inter_plane)
-        if implants:
-            check(folder_index.check_root, implants)
-        check(check_output_folder, out.parent)
-    from medcli.veriserum.geometry.biplane import PoseFrame
+    sources = _sources(locals())
     from medcli.veriserum.registration.register import register_poses
-    from medcli.veriserum.registration.start_poses import Sources
 
-    sources = Sources(
-        root,
-        start,
-        poses,
-        distortion,
-        source_calibration,
-        calibrated,
-        implants,
-        inter_plane,
-        PoseFrame(pose_frame),
-        options.planes_of(planes),
-    )
     result = register_poses(
         sources,
         out,
@@ -123,6 +86,29 @@ def pose(
         fall_back=search,
     )
     output.finish(result, lambda done: _show(output, done))
+
+
+def _sources(given: Mapping[str, Any]) -> Sources:
+    """The files that both commands match implants by, checked, from their options."""
+    from medcli.veriserum.dataset import contents_check, folder_index
+
+    root, start, implants = given["root"], given.get("start"), given["implants"]
+    with refusals() as check:
+        if start and str(start) != "table":
+            check(contents_check.check_table, root, folder_index.POSE_FILE, start)
+        else:
+            check(contents_check.check_table, root, folder_index.POSES, given["poses"])
+        check(contents_check.check_table, root, folder_index.SOURCES, given["source_calibration"])
+        check(contents_check.check_pair_images, root, given["calibrated"])
+        check(contents_check.check_inter_plane, given["inter_plane"])
+        if implants:
+            check(folder_index.check_root, implants)
+        check(check_output_folder, given["out"].parent)
+    from medcli.veriserum.geometry.biplane import PoseFrame
+    from medcli.veriserum.registration.start_poses import Sources
+
+    planes = ("bs", "fs") if given["planes"] == "both" else (given["planes"],)
+    return options.settings_from(Sources, given, frame=PoseFrame(given["pose_frame"]), planes=planes)
 
 
 def _show(output: Output, result: RegisterResult) -> None:
@@ -167,26 +153,25 @@ def trial(
     anatomies: Annotated[
         list[int] | None,
         typer.Option(
-            "--anatomies",
             metavar="N",
             help="anatomy_id of the femoral and of the tibial component.  [default: those in the pose table]",
         ),
     ] = None,
     smooth: Annotated[
-        bool, typer.Option("--smooth", help="Smooth each trial by a spline, weighted by the standard errors.")
+        bool, typer.Option(help="Smooth each trial by a spline, weighted by the standard errors.")
     ] = False,
     poses: options.PoseTable = None,
     distortion: options.DistortionTable = None,
-    source_calibration: SourceCalibration = None,
+    source_calibration: options.SourceCalibration = None,
     calibrated: options.Calibrated = None,
-    implants: ImplantFolder = None,
+    implants: options.Implants = None,
     inter_plane: options.InterPlane = None,
     pose_frame: options.PoseFrame = "world",
     planes: options.MatchedPlanes = "both",
     least_similarity: LeastSimilarity = 0.5,
     overlays: Annotated[
         Path | None,
-        typer.Option("--overlays", help="Folder for a strip and a video of each trial.  [default: not drawn]"),
+        typer.Option(help="Folder for a strip and a video of each trial.  [default: not drawn]"),
     ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -202,24 +187,9 @@ def trial(
     Where the pose table names one component only:
       medcli register trial --ids 1-60 --anatomies 1 3 --smooth
     """
-    from medcli.veriserum.dataset import contents_check, folder_index
-
-    with refusals() as check:
-        check(contents_check.check_table, root, folder_index.POSES, poses)
-        check(contents_check.check_table, root, folder_index.SOURCES, source_calibration)
-        check(contents_check.check_pair_images, root, calibrated)
-        check(contents_check.check_inter_plane, inter_plane)
-        if implants:
-            check(folder_index.check_root, implants)
-        check(check_output_folder, out.parent)
-    from medcli.veriserum.geometry.biplane import PoseFrame
+    sources = _sources(locals())
     from medcli.veriserum.registration.register_trial import register_trials
-    from medcli.veriserum.registration.start_poses import Sources
 
-    frame, matched = PoseFrame(pose_frame), options.planes_of(planes)
-    sources = Sources(
-        root, None, poses, distortion, source_calibration, calibrated, implants, inter_plane, frame, matched
-    )
     result = register_trials(
         sources,
         out,

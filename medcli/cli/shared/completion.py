@@ -7,6 +7,7 @@ are those that are used most, and other names can be typed as well. Where nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -80,22 +81,9 @@ def _devices(ctx: Any) -> list[str]:
     return ["auto", "cpu", *(["mps"] if has_mps() else []), *(["cuda", *numbered] if numbered else [])]
 
 
-def _architectures(_: Any) -> Iterable[str]:
-    from medcli.ultrabones.segmentation.settings import ARCHITECTURES
-
-    return ARCHITECTURES
-
-
-def _encoders(_: Any) -> Iterable[str]:
-    from medcli.ultrabones.segmentation.settings import ENCODERS
-
-    return ENCODERS
-
-
-def _backbones(_: Any) -> Iterable[str]:
-    from medcli.veriserum.pose.settings import BACKBONES
-
-    return BACKBONES
+def _names_in(module: str, table: str) -> Values:
+    """Those of a table in a module of the library, which is imported when they are asked for."""
+    return lambda _: getattr(import_module(f"medcli.{module}"), table)
 
 
 def _probes(_: Any) -> list[str]:
@@ -115,9 +103,9 @@ VALUES: dict[str, Values] = {
     "--probe": _probes,
     "--resume": _resumable,
     "--device": _devices,
-    "--arch": _architectures,
-    "--encoder": _encoders,
-    "--backbone": _backbones,
+    "--arch": _names_in("ultrabones.segmentation.settings", "ARCHITECTURES"),
+    "--encoder": _names_in("ultrabones.segmentation.settings", "ENCODERS"),
+    "--backbone": _names_in("veriserum.pose.settings", "BACKBONES"),
     "--encoder-weights": lambda _: ("imagenet", "none"),
     "--backbone-weights": lambda _: ("imagenet", "none"),
     "--predictions": lambda _: ("Labels_pred",),

@@ -15,24 +15,21 @@ if TYPE_CHECKING:
     from medcli.transfer.request import TransferOptions
     from medcli.transfer.results import Downloaded, Planned, Verified
 
-Workers = Annotated[
-    int, typer.Option("--workers", min=1, max=64, help="Parallel connections.", envvar="MEDCLI_DOWNLOAD_WORKERS")
-]
-Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds without a byte after which a connection is given up.")
-]
+
+def folder_to_fill(variable: str) -> Any:
+    """The option ``--dest`` of a dataset; ``variable`` of the environment names its folder for all commands."""
+    return typer.Option(help="Folder to fill.", envvar=variable)
+
+
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Parallel connections.", envvar="MEDCLI_DOWNLOAD_WORKERS")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds without a byte after which a connection is given up.")]
 Retries = Annotated[
     int,
-    typer.Option(
-        "--retries",
-        min=0,
-        max=100,
-        help="Further tries in a row that bring nothing or under 6,000 bytes a minute.",
-    ),
+    typer.Option(min=0, max=100, help="Further tries in a row that bring nothing or under 6,000 bytes a minute."),
 ]
-Verify = Annotated[bool, typer.Option("--verify", help="Check the folder against its manifest; uses no network.")]
-Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
-AcceptLicense = Annotated[bool, typer.Option("--accept-license", help="Accept the licence: non-commercial use only.")]
+Verify = Annotated[bool, typer.Option(help="Check the folder against its manifest; uses no network.")]
+Revision = Annotated[str, typer.Option(help="Branch, tag or commit on the Hub.")]
+AcceptLicense = Annotated[bool, typer.Option(help="Accept the licence: non-commercial use only.")]
 
 
 def transfer_options(workers: int, timeout: float, retries: int) -> TransferOptions:

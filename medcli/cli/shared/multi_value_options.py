@@ -43,7 +43,7 @@ class WordsCommand(HelpPage, TyperCommand):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         kinds = option_kinds(self.callback)
-        self._several: dict[str, Any] = {}
+        self._several: dict[str, OptionKind] = {}
         self._spellings: list[tuple[list[str], OptionKind]] = []
         self._optional: dict[str, str] = {}
         param: Any
@@ -54,7 +54,7 @@ class WordsCommand(HelpPage, TyperCommand):
             if takes_optional_value(param):
                 self._optional |= dict.fromkeys(param.opts, kind.choices[0])
             if param.multiple:
-                self._several |= dict.fromkeys(param.opts, kind.element)
+                self._several |= dict.fromkeys(param.opts, kind)
             elif not getattr(param, "is_flag", False) and len(param.opts) > 1:
                 self._spellings.append((param.opts, kind))
 
@@ -95,7 +95,7 @@ class WordsCommand(HelpPage, TyperCommand):
 
         def spread(word: Any, param: Any) -> Sequence[Any]:
             is_text = isinstance(word, str)
-            return _elements(word, kinds[param.name].element, param.opts[0]) if is_text else [word]
+            return _elements(word, kinds[param.name], param.opts[0]) if is_text else [word]
 
         tables = [read_table(one, ctx, kinds, spread) for one in files]
         ctx.default_map = {name: value for table in tables for name, value in table.values.items()}
@@ -206,12 +206,12 @@ def with_values(words: Sequence[str], optional: Mapping[str, str]) -> list[str]:
     return given
 
 
-def spread_values(words: Sequence[str], kinds: dict[str, Any], takes_arguments: bool) -> list[str]:
+def spread_values(words: Sequence[str], kinds: Mapping[str, OptionKind], takes_arguments: bool) -> list[str]:
     """Rewrite ``--flag a b`` into ``--flag a --flag b`` for the flags in ``kinds``.
 
     Args:
         words: what the user typed after the command's name.
-        kinds: flag -> type of one element (int, float, an Enum, str, Path, or a class with ``parse``).
+        kinds: of the flags that take several values.
         takes_arguments: the command also takes positional words; then the values end at the first word that is
             not of the flag's type, and that word and the rest are left to the arguments.
 
@@ -245,7 +245,7 @@ def _is_option(word: str) -> bool:
     return word.startswith("-") and not re.match(r"^-\.?\d", word)
 
 
-def _is_value(word: str, kind: Any) -> bool:
+def _is_value(word: str, kind: OptionKind) -> bool:
     try:
         _elements(word, kind, "")
     except typer.BadParameter:
@@ -253,7 +253,7 @@ def _is_value(word: str, kind: Any) -> bool:
     return True
 
 
-def _elements(word: str, kind: Any, flag: str) -> list[str]:
+def _elements(word: str, kind: OptionKind, flag: str) -> list[str]:
     """The single values that one word stands for; commas separate values of every type but text and paths."""
     if not _takes_commas(kind):
         return [word]
@@ -263,27 +263,17 @@ def _elements(word: str, kind: Any, flag: str) -> list[str]:
     return [value for part in parts for value in _element_values(part, kind, flag)]
 
 
-def _takes_commas(kind: Any) -> bool:
-    return kind is not str and not (isinstance(kind, type) and issubclass(kind, Path))
+def _takes_commas(kind: OptionKind) -> bool:
+    return kind.element not in (str, Path)
 
 
-def _element_values(part: str, kind: Any, flag: str) -> list[str]:
-    if kind is int:
+def _element_values(part: str, kind: OptionKind, flag: str) -> list[str]:
+    if kind.element is int:
         return _integers(part, flag)
     try:
-        if isinstance(kind, type) and issubclass(kind, Enum):
-            kind(part)
-        else:
-            getattr(kind, "parse", kind)(part)
+        kind.value(part)
     except ValueError as error:
-        expected = (
-            "one of " + ", ".join(str(item.value) for item in kind)
-            if isinstance(kind, type) and issubclass(kind, Enum)
-            else "a number"
-            if kind is float
-            else str(error)
-        )
-        raise typer.BadParameter(f"'{part}' is not {expected}", param_hint=[flag]) from error
+        raise typer.BadParameter(f"'{part}' is not {error}", param_hint=[flag]) from error
     return [part]
 
 

@@ -1,5 +1,6 @@
-"""Options that several commands share, declared once: names, help and environment variables.
+"""Options that several commands share, declared once: help and environment variables.
 
+An option has the name of the parameter that it is for, unless it states another one.
 Those that every command has, ``--json --quiet --verbose``, are not even declared by it: :func:`with_output` adds them.
 """
 
@@ -9,16 +10,18 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from enum import Enum
+from copy import copy
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 
+from medcli.cli.shared.option_values import OptionKind
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError
 
+Settings = TypeVar("Settings")
 ULTRABONES_ROOT = Path("data/ultrabones")
 ULTRABONES_HIP_ROOT = Path("data/ultrabones-hip")
 VERISERUM_ROOT = Path("data/veriserum")
@@ -26,19 +29,11 @@ WEIGHTS_ROOT = Path("data/weights")
 EXAMPLES_ROOT = Path("data/examples")
 RUNS = Path("runs")
 
-UltrabonesRoot = Annotated[
-    Path, typer.Option("--root", help="Folder of UltraBones100k.", envvar="MEDCLI_ULTRABONES_ROOT")
-]
-VeriserumRoot = Annotated[Path, typer.Option("--root", help="Folder of Veriserum.", envvar="MEDCLI_VERISERUM_ROOT")]
+UltrabonesRoot = Annotated[Path, typer.Option(help="Folder of UltraBones100k.", envvar="MEDCLI_ULTRABONES_ROOT")]
+VeriserumRoot = Annotated[Path, typer.Option(help="Folder of Veriserum.", envvar="MEDCLI_VERISERUM_ROOT")]
 Workers = Annotated[
     int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        max=1024,
-        help="Parallel workers.  [default: one per usable core]",
-        envvar="MEDCLI_WORKERS",
-    ),
+    typer.Option(min=1, max=1024, help="Parallel workers.  [default: one per usable core]", envvar="MEDCLI_WORKERS"),
 ]
 
 
@@ -63,18 +58,17 @@ Device = Annotated[
 Engine = Annotated[
     Literal["auto", "torch", "onnx"],
     typer.Option(
-        "--engine",
         help="What computes the network. onnx: ONNX Runtime on the CPU, exported once; auto: onnx where possible.",
         envvar="MEDCLI_ENGINE",
     ),
 ]
 Tta = Annotated[
     bool,
-    typer.Option("--tta", help="Average the probabilities of a frame and of its mirror image; takes twice the time."),
+    typer.Option(help="Average the probabilities of a frame and of its mirror image; takes twice the time."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of every random draw.", envvar="MEDCLI_SEED")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; write nothing.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.", envvar="MEDCLI_SEED")]
+Overwrite = Annotated[bool, typer.Option(help="Replace existing results.")]
+DryRun = Annotated[bool, typer.Option(help="Report what would be done; write nothing.")]
 OUTPUT = {
     "json": typer.Option("--json", help="Print the result as one JSON object on stdout."),
     "quiet": typer.Option("--quiet", "-q", help="No progress and no warnings.", envvar="MEDCLI_QUIET"),
@@ -99,81 +93,85 @@ CONFIG = typer.Option(
 
 PoseFrame = Annotated[
     Literal["world", "fs", "source-bs"],
-    typer.Option("--pose-frame", help="Coordinate frame of the poses; world is that of plane bs."),
+    typer.Option(help="Coordinate frame of the poses; world is that of plane bs."),
 ]
 MatchedPlanes = Annotated[
     Literal["both", "bs", "fs"],
-    typer.Option("--planes", help="Planes to match; in one, the depth is much less certain, as its errors say."),
+    typer.Option(help="Planes to match; in one, the depth is much less certain, as its errors say."),
 ]
 
 
-def planes_of(choice: str) -> tuple[str, ...]:
-    """The planes of ``--planes``."""
-    return ("bs", "fs") if choice == "both" else (choice,)
-
-
-InterPlane = Annotated[
-    Path | None, typer.Option("--inter-plane", help="Geometry of the planes, JSON.  [default: published]")
+InterPlane = Annotated[Path | None, typer.Option(help="Geometry of the planes, JSON.  [default: published]")]
+SourceCalibration = Annotated[
+    Path | None,
+    typer.Option(help="Source-intensifier calibrations, CSV or database.  [default: those below ROOT]"),
+]
+Implants = Annotated[Path | None, typer.Option(help="Folder of ana_NNNNNN.stl.  [default: the one below ROOT]")]
+AnyPoses = Annotated[
+    Path | None, typer.Option(help="Any table of poses, CSV or database.  [default: the dataset's own]")
+]
+TrialNames = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
 ]
 Calibrated = Annotated[
     Path | None,
-    typer.Option(
-        "--calibrated", help="Folder of calibrated images.  [default: ROOT/calibrated, else calibrated on the fly]"
-    ),
+    typer.Option(help="Folder of calibrated images.  [default: ROOT/calibrated, else calibrated on the fly]"),
 ]
-Specimens = Annotated[
-    list[int] | None, typer.Option("--specimens", help="Only these specimens: 2 7 8 or 2-5.", metavar="N")
-]
+Specimens = Annotated[list[int] | None, typer.Option(help="Only these specimens: 2 7 8 or 2-5.", metavar="N")]
 Records = Annotated[
     list[int] | None,
-    typer.Option("--records", help="Only these records of each specimen: 1 2 or 1-3.", metavar="N"),
+    typer.Option(help="Only these records of each specimen: 1 2 or 1-3.", metavar="N"),
 ]
 Meshes = Annotated[
     Path | None,
-    typer.Option("--meshes", help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
+    typer.Option(help="Folder of STL meshes.  [default: CT_bone_segmentations of each specimen]"),
 ]
 ProbeChoice = Annotated[
     str | None,
     typer.Option(
-        "--probe",
         metavar="FILE|PRESET",
         help="Calibration of the probe: a probe.json, ultrabones100k or ultrabones-hip.  [default: each record's own]",
     ),
 ]
-Merged = Annotated[bool, typer.Option("--merged", help="Use the merged mesh of all bones.")]
+Merged = Annotated[bool, typer.Option(help="Use the merged mesh of all bones.")]
 PoseChoice = Literal["initial", "optimized"]
-PoseTable = Annotated[
-    Path | None, typer.Option("--poses", help="Pose table, CSV or database.  [default: the one below ROOT]")
+KnownPoses = Annotated[
+    PoseChoice | None,
+    typer.Option(help="As tracked, or optimised.  [default: optimised where the tracking table has them]"),
 ]
+PosesOfMasks = Annotated[
+    PoseChoice | None, typer.Option(help="As tracked, or optimised.  [default: those the masks were made from]")
+]
+MaskFolder = Annotated[str, typer.Option(help="Folder of masks: Labels, Labels_full or Labels_pred.", metavar="NAME")]
+PoseTable = Annotated[Path | None, typer.Option(help="Pose table, CSV or database.  [default: the one below ROOT]")]
 DistortionTable = Annotated[
     Path | None,
-    typer.Option("--distortion", help="Distortion calibrations, CSV or database.  [default: the one below ROOT]"),
+    typer.Option(help="Distortion calibrations, CSV or database.  [default: the one below ROOT]"),
 ]
 SegCheckpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
+    Path | None, typer.Option(help="Trained network.  [default: newest runs/seg/*/best.safetensors]")
 ]
 PoseCheckpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Trained network.  [default: newest runs/pose/*/best.safetensors]")
+    Path | None, typer.Option(help="Trained network.  [default: newest runs/pose/*/best.safetensors]")
 ]
 TrainedOn = Annotated[
     list[int] | None,
-    typer.Option(
-        "--train-specimens", help="Specimens trained on.  [default: those stored in the checkpoint]", metavar="N"
-    ),
+    typer.Option(help="Specimens trained on.  [default: those stored in the checkpoint]", metavar="N"),
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option("--threshold", help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]"),
+    typer.Option(help="Probability, 0 to 1, above which is bone.  [default: the network's, 0.5]"),
 ]
-Arch = Annotated[str, typer.Option("--arch", help="Architecture of segmentation_models_pytorch.")]
-Encoder = Annotated[str, typer.Option("--encoder", help="Encoder of the architecture; tu-NAME for any of timm.")]
+Arch = Annotated[str, typer.Option(help="Architecture of segmentation_models_pytorch.")]
+Encoder = Annotated[str, typer.Option(help="Encoder of the architecture; tu-NAME for any of timm.")]
 PretrainedWeights = Annotated[
     str, typer.Option(help="imagenet (downloaded once), none, or a local file.", metavar="NAME|FILE")
 ]
-Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Number of machines, started by SLURM or torchrun.")]
+Nodes = Annotated[int, typer.Option(min=1, help="Number of machines, started by SLURM or torchrun.")]
 Precision = Annotated[
     Literal["auto", "32", "bf16"],
-    typer.Option("--precision", help="auto: bf16 on a GPU that supports it, otherwise 32."),
+    typer.Option(help="auto: bf16 on a GPU that supports it, otherwise 32."),
 ]
 Compile = Annotated[
     Literal["auto", "on", "off"],
@@ -184,29 +182,19 @@ Compile = Annotated[
 ]
 Resume = Annotated[
     str,
-    typer.Option("--resume", help="auto: resume the run in --out; or a last.ckpt file.", metavar="auto|FILE"),
+    typer.Option(help="auto: resume the run in --out; or a last.ckpt file.", metavar="auto|FILE"),
 ]
 
 
 EarlyStop = Annotated[
     int | None,
-    typer.Option(
-        "--early-stop", min=1, metavar="N", help="End after N epochs without a better --monitor.  [default: off]"
-    ),
+    typer.Option(min=1, metavar="N", help="End after N epochs without a better --monitor.  [default: off]"),
 ]
 
 
-class Logger(str, Enum):
-    """``--logger``; Typer reads an enumeration where an option takes several values, and no ``Literal``."""
-
-    csv = "csv"
-    tensorboard = "tensorboard"
-    wandb = "wandb"
-    mlflow = "mlflow"
-
-
 Loggers = Annotated[
-    list[Logger] | None, typer.Option("--logger", help="metrics.csv is always written.  [default: csv]")
+    list[Literal["csv", "tensorboard", "wandb", "mlflow"]] | None,
+    typer.Option("--logger", help="metrics.csv is always written.  [default: csv]"),
 ]
 
 
@@ -220,12 +208,7 @@ def refuse_both_sources(checkpoint: Path | None, predictions: object) -> None:
         raise UsageError("--checkpoint and --predictions exclude each other")
 
 
-def logger_names(loggers: list[Logger] | None) -> tuple[str, ...]:
-    """The names as the settings of a training have them."""
-    return tuple(item.value for item in loggers or [Logger.csv])
-
-
-def choice(flag: str, table: Mapping[str, Any], *more: str) -> Any:
+def choice(table: Mapping[str, Any], *more: str) -> Any:
     """An option whose choices are the names in a table of the library; each entry describes itself."""
 
     def parse(text: str) -> str:
@@ -235,7 +218,7 @@ def choice(flag: str, table: Mapping[str, Any], *more: str) -> Any:
         return text
 
     words = "; ".join(f"{name}: {entry.about}" for name, entry in table.items())
-    return typer.Option(flag, parser=parse, metavar="|".join((*table, *more)), help=f"{words}.")
+    return typer.Option(parser=parse, metavar="|".join((*table, *more)), help=f"{words}.")
 
 
 @dataclass(frozen=True)
@@ -261,13 +244,27 @@ class IdRange:
 
 Ids = Annotated[
     list[IdRange] | None,
-    typer.Option("--ids", parser=IdRange.parse, metavar="IDS", help="Only these ids: 7 9, 1-1000 or 1-5,9."),
+    typer.Option(parser=IdRange.parse, metavar="IDS", help="Only these ids: 7 9, 1-1000 or 1-5,9."),
 ]
 
 
 def id_filter(ids: list[IdRange] | None) -> list[tuple[int, int]] | None:
     """The ranges as plain (first, last) pairs for library functions; None means all."""
     return [(span.first, span.last) for span in ids] if ids else None
+
+
+def settings_from(kind: type[Settings], options: Mapping[str, Any], **others: Any) -> Settings:
+    """The settings of a library function, a dataclass, with the values of the options that have its fields' names.
+
+    Args:
+        options: by parameter, ``locals()`` of a command; those that were not given (None) leave the field's default.
+        others: fields that are not an option as it is.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen = {one.name: given[one.name] for one in fields(kind) if one.name in given}  # type: ignore[arg-type]
+    return kind(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in (chosen | others).items()}
+    )
 
 
 def with_output(command: Callable[..., None]) -> Callable[..., None]:
@@ -287,9 +284,25 @@ def with_output(command: Callable[..., None]) -> Callable[..., None]:
 
     run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
     run.__annotations__ = annotations
-    params = [param.replace(annotation=annotations[param.name]) for param in (*given, *added)]
+    params = [param.replace(annotation=_for_typer(param.name, annotations[param.name])) for param in (*given, *added)]
     run.__signature__ = inspect.Signature(params)  # type: ignore[attr-defined]
     return run
+
+
+def _for_typer(name: str, annotation: Any) -> Any:
+    """An option as Typer reads it.
+
+    To one that is on or off, ``--NAME``, it would add ``--no-NAME``; of several choices it knows no ``Literal``, and
+    :mod:`medcli.cli.shared.option_values` checks them.
+    """
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    kind, option = get_args(annotation)[:2]
+    if kind is bool and option.default is ...:  # in an annotation, the first of its names
+        option = copy(option)
+        option.param_decls = (f"--{name.replace('_', '-')}",)
+    values = OptionKind.of(annotation)
+    return Annotated[list[str] | None if values.several and get_origin(values.element) is Literal else kind, option]
 
 
 _given: ContextVar[Output | None] = ContextVar("medcli_output", default=None)

@@ -22,6 +22,7 @@ from medcli.core.errors import DISK_FULL, MedcliError
 from medcli.core.json_text import to_json
 from medcli.core.progress import SILENT, Advance, Progress, current_activity
 from medcli.core.secrets import redact
+from medcli.training.epoch_table import time_left
 
 ITEMS_FAILED = 4
 """Exit code of a command that finished although some items failed."""
@@ -58,7 +59,8 @@ class Output:
         """Names and values in two aligned columns; long texts wrap within the second column, paths are not broken."""
         width = max((len(name) for name in rows), default=0)
         for name, value in rows.items():
-            for number, part in enumerate(_parts(value, _WIDTH - width - 2)):
+            parts = folded(value, max(_WIDTH - width - 2, 20)) if isinstance(value, str) else [str(value)]
+            for number, part in enumerate(parts):
                 self.line(f"{'' if number else name:<{width}}  {part}")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -94,10 +96,6 @@ class Output:
         if len(failures) > _MOST_FAILURES_SHOWN:
             more = len(failures) - _MOST_FAILURES_SHOWN
             typer.echo(f"failed: {more} more; --json lists all", err=True)
-
-
-def _parts(value: Any, width: int) -> list[str]:
-    return folded(value, max(width, 20)) if isinstance(value, str) else [str(value)]
 
 
 def _write(text: str) -> None:
@@ -209,15 +207,9 @@ def _progress_line(label: str, done: float, total: float | None, unit: str, seco
     else:
         speed, counted = f"{rate:,.1f}/s", f"{done:,.0f}"
         goal = f" of {total:,.0f} {unit}" if total else f" {unit}"
-    left = f", {_clock((total - done) / rate)} left" if total and rate > 0 else ""
+    left = f", {time_left((total - done) / rate)} left" if total and rate > 0 else ""
     now = f" ({redact(current_activity())})" if current_activity() else ""
     return f"{label}: {counted}{goal}, {speed}{left}{now}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 class _Bars:

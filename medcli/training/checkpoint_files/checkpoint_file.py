@@ -76,10 +76,6 @@ def name_kind(path: Path) -> str | None:
         return SAFETENSORS
     if path.suffix == ".safetensors" and (head.startswith(SIGNATURE) or head[:2] in _PICKLES):
         return "is a file of torch.save with another ending: rename it to .pth"
-    if _is_text(head):
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in head):
         return "is a text file, not a checkpoint"
     return None
-
-
-def _is_text(head: bytes) -> bool:
-    return all(byte >= 32 or byte in b"\t\n\r\f" for byte in head)

@@ -10,11 +10,18 @@ from medcli.core.errors import quantity
 
 MOST_STEPS = 1_000_000
 """Instructions, and members copied by them. The largest network of segmentation_models_pytorch takes 160,000."""
+MOST_DIMENSIONS = 16
+"""Of a tensor."""
 _PLAIN_KEY = 1 << 60  # integers below it are their own hash: keys that collide cannot be made of them
 _MOST_ODD_KEYS = 1000  # of types whose hash a file can choose: with so few, collisions cost nothing
 _LONGEST_KEY = 16  # members of a tuple
 _ODD_KEYS = (int, float, bytes)
 _SCALARS = (str, int, float, bytes, bool, type(None))
+
+
+def are_counts(values: Collection[Any]) -> bool:
+    """Whether all are whole numbers that can count bytes or members."""
+    return all(type(value) is int and 0 <= value < 1 << 63 for value in values)
 
 
 class PickleRefusedError(Exception):

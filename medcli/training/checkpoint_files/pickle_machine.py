@@ -113,9 +113,6 @@ class PickleMachine:
         del stack[start:]
         return items
 
-    def _drop_since_mark(self) -> None:
-        self._since_mark()
-
     def _pop(self) -> Any:
         value = self._stack.pop()
         if value is _MARK:
@@ -123,9 +120,6 @@ class PickleMachine:
         return value
 
     # Instructions.
-
-    def _skip(self, count: int) -> None:
-        self._take(count)
 
     def _check_protocol(self, protocol: int) -> None:
         if protocol > _LATEST_PROTOCOL:
@@ -148,14 +142,8 @@ class PickleMachine:
         truth = {"00": False, "01": True}.get(line)
         self._stack.append(_parsed(int, line.removesuffix("L")) if truth is None else truth)
 
-    def _push_escaped(self) -> None:
-        self._stack.append(self._line("raw-unicode-escape", longest=None))
-
     def _push_tuple(self, count: int) -> None:
         self._stack.append(tuple(reversed([self._pop() for _ in range(count)])))
-
-    def _memo_get(self, index: int) -> None:
-        self._stack.append(self._memo[index])
 
     def _memo_put(self, index: int) -> None:
         if not 0 <= index < _LARGEST_MEMO or self._stack[-1] is _MARK:
@@ -247,7 +235,7 @@ _SETS = ("builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.f
 _U1, _U2, _U4, _U8 = struct.Struct("<B"), struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
 _I4, _F8 = struct.Struct("<i"), struct.Struct(">d")
 
-_Instruction = Callable[[PickleMachine], None]
+_Instruction = Callable[[PickleMachine], object]
 
 
 def _push(make: Callable[[PickleMachine], Any]) -> _Instruction:
@@ -256,10 +244,10 @@ def _push(make: Callable[[PickleMachine], Any]) -> _Instruction:
 
 _TABLE: dict[str | int, _Instruction] = {
     0x80: lambda m: m._check_protocol(m._number(_U1)),
-    0x95: lambda m: m._skip(8),  # FRAME: says how much to read ahead, which we do not do
+    0x95: lambda m: m._take(8),  # FRAME: says how much to read ahead, which we do not do
     "(": _push(lambda m: _MARK),
     "0": lambda m: m._stack.pop(),
-    "1": lambda m: m._drop_since_mark(),
+    "1": lambda m: m._since_mark(),
     "2": lambda m: m._duplicate(),
     "N": _push(lambda m: None),
     0x88: _push(lambda m: True),
@@ -275,7 +263,7 @@ _TABLE: dict[str | int, _Instruction] = {
     "G": _push(lambda m: m._number(_F8)),
     "T": lambda m: m._push_text(_I4),  # text of Python 2
     "U": lambda m: m._push_text(_U1),
-    "V": lambda m: m._push_escaped(),
+    "V": _push(lambda m: m._line("raw-unicode-escape", longest=None)),
     "X": lambda m: m._push_text(_U4),
     0x8C: lambda m: m._push_text(_U1),
     0x8D: lambda m: m._push_text(_U8),
@@ -307,9 +295,9 @@ _TABLE: dict[str | int, _Instruction] = {
     0x81: lambda m: m._new(1),
     0x92: lambda m: m._new(2),
     "b": lambda m: m._build(),
-    "g": lambda m: m._memo_get(_parsed(int, m._line())),
-    "h": lambda m: m._memo_get(m._number(_U1)),
-    "j": lambda m: m._memo_get(m._number(_U4)),
+    "g": _push(lambda m: m._memo[_parsed(int, m._line())]),
+    "h": _push(lambda m: m._memo[m._number(_U1)]),
+    "j": _push(lambda m: m._memo[m._number(_U4)]),
     "p": lambda m: m._memo_put(_parsed(int, m._line())),
     "q": lambda m: m._memo_put(m._number(_U1)),
     "r": lambda m: m._memo_put(m._number(_U4)),

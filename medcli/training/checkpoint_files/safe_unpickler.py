@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError, printable, quantity
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, name_kind
-from medcli.training.checkpoint_files.inert_values import Name, PickleRefusedError
+from medcli.training.checkpoint_files.inert_values import MOST_DIMENSIONS, Name, PickleRefusedError, are_counts
 from medcli.training.checkpoint_files.pickle_machine import LARGEST_PICKLE, PickleMachine
 from medcli.training.checkpoint_files.stored_zip import SIGNATURE, StoredMember, StoredZip
 
@@ -40,7 +40,6 @@ _DTYPES = {
     "ByteStorage": ("uint8", 1),
     "BoolStorage": ("bool", 1),
 }
-_MOST_DIMENSIONS = 16
 _MOST_NUMBERS = 1 << 44
 _LONGEST_KEY = 100  # characters of the name of a run of numbers
 _SLACK = 64 << 20  # bytes
@@ -68,7 +67,7 @@ class TensorRecord:
     __slots__ = ("offset", "size", "storage", "stride")
 
     def __init__(self, storage: Any, offset: Any, size: Any, stride: Any) -> None:
-        if not isinstance(storage, Storage) or not _are_counts((offset,)):
+        if not isinstance(storage, Storage) or not are_counts((offset,)):
             raise ValueError("a tensor is described wrongly")
         if not _are_shape(size) or not _are_shape(stride) or len(size) != len(stride):
             raise ValueError("a tensor has an impossible shape")
@@ -127,7 +126,7 @@ def _find_reference(pid: Any) -> Any:
         raise ValueError("it holds numbers of an unknown type")
     if not isinstance(key, str) or len(key) > _LONGEST_KEY or not isinstance(view, tuple) or len(view) < 2:
         raise ValueError("a run of numbers is described wrongly")
-    if not _are_counts((length, view[1])):
+    if not are_counts((length, view[1])):
         raise ValueError("a run of numbers has an impossible length")
     return Storage(key, dtype, item_size, length, view[1])
 
@@ -321,9 +320,5 @@ def _find_numbers(
     return places
 
 
-def _are_counts(values: tuple[Any, ...]) -> bool:
-    return all(type(value) is int and 0 <= value < 1 << 63 for value in values)
-
-
 def _are_shape(values: Any) -> bool:
-    return isinstance(values, tuple) and len(values) <= _MOST_DIMENSIONS and _are_counts(values)
+    return isinstance(values, tuple) and len(values) <= MOST_DIMENSIONS and are_counts(values)

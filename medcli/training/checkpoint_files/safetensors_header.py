@@ -16,12 +16,12 @@ from typing import Any
 from medcli.core.errors import DataError, printable, quantity
 from medcli.core.json_text import parse_json
 from medcli.training.checkpoint_files.checkpoint_file import SAFETENSORS, check_checkpoint_file, name_kind
+from medcli.training.checkpoint_files.inert_values import MOST_DIMENSIONS, are_counts
 
 LARGEST_HEADER = 4 << 20
 """Bytes. The largest network takes 0.3 MB; the format's own limit, 100 MB, would take a gigabyte to read."""
 _TYPES = {1: "BOOL U8 I8 F8_E5M2 F8_E4M3", 2: "U16 I16 F16 BF16", 4: "U32 I32 F32", 8: "U64 I64 F64"}
 _ITEM_SIZES = {name: size for size, names in _TYPES.items() for name in names.split()}
-_MOST_DIMENSIONS = 16
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def _tensor(entry: Any, name: str) -> tuple[tuple[int, ...], tuple[int, int]]:
     dtype, shape, place = (told.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not isinstance(dtype, str) or dtype not in _ITEM_SIZES:
         raise ValueError(f"{name} is of an unknown type")
-    if not isinstance(shape, list) or not isinstance(place, list) or not _are_counts([*shape, *place]):
+    if not isinstance(shape, list) or not isinstance(place, list) or not are_counts([*shape, *place]):
         raise ValueError(f"shape or place of {name} are not numbers of bytes")
-    if len(shape) > _MOST_DIMENSIONS or len(place) != 2:
+    if len(shape) > MOST_DIMENSIONS or len(place) != 2:
         raise ValueError(f"shape or place of {name} are not numbers of bytes")
     if place[1] - place[0] != math.prod(shape) * _ITEM_SIZES[dtype]:
         raise ValueError(f"{name} has not the bytes that its shape needs")
@@ -114,7 +114,3 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{what} is not a JSON object")
     return value
-
-
-def _are_counts(values: list[Any]) -> bool:
-    return all(type(value) is int and 0 <= value < 1 << 63 for value in values)

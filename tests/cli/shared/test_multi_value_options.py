@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from medcli.cli.shared.multi_value_options import App, spread_values
+from medcli.cli.shared.option_values import OptionKind
 from medcli.cli.shared.options import IdRange
 from tests.conftest import Ran
 
@@ -21,7 +22,9 @@ class Kind(str, Enum):
     labels = "labels"
 
 
-KINDS = {"--specimens": int, "--only": Kind, "--weights": float, "--ids": IdRange, "--names": str, "--dirs": Path}
+ELEMENTS = {"--specimens": int, "--only": Kind, "--weights": float, "--names": str, "--dirs": Path}
+KINDS = {flag: OptionKind(element, several=True) for flag, element in ELEMENTS.items()}
+KINDS["--ids"] = OptionKind(IdRange, several=True, parser=IdRange.parse)
 
 
 def values(text: str, takes_arguments: bool = False) -> list[str]:

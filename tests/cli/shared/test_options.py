@@ -6,20 +6,23 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from medcli.cli.shared.options import IdRange, id_filter, with_output
+from medcli.cli.shared.multi_value_options import App
+from medcli.cli.shared.options import IdRange, id_filter, settings_from, with_output
 from medcli.cli.shared.output import Output
 from medcli.training import devices
 from medcli.training.loggers import LOGGERS
 from medcli.ultrabones.evaluation import settings as seg_evaluation
 from medcli.ultrabones.labelling.label_rules import LABEL_RULES
+from medcli.ultrabones.reconstruction.settings import ReconstructSettings
 from medcli.ultrabones.segmentation import inference
 from medcli.ultrabones.segmentation.losses import LOSSES
-from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, MONITORS
+from medcli.ultrabones.segmentation.settings import AUGMENTATIONS, LABELS, MONITORS, SegmentationSettings
 from medcli.veriserum.calibration.map_points import COLUMNS
 from medcli.veriserum.calibration.undistortion_map import RESAMPLINGS
 from medcli.veriserum.dataset.detector import PLANES
@@ -91,6 +94,49 @@ def test_every_command_gets_the_options_that_decide_what_is_printed() -> None:
     ((output, count),) = seen
     assert (output.as_json, output.quiet, output.verbose, count) == (True, False, True, 3)
     assert with_output(test_ids_are_ranges) is test_ids_are_ranges, "a command that prints nothing needs none of them"
+
+
+def test_an_option_that_is_on_or_off_has_one_flag() -> None:
+    def command(
+        output: Output,
+        skip_obsolete: Annotated[bool, typer.Option(help="Leave them out.")] = False,
+        every: Annotated[bool, typer.Option("--all")] = False,
+        search: Annotated[bool, typer.Option("--search/--no-search")] = True,
+    ) -> None:
+        """What it does."""
+
+    app = App()
+    app.command("command")(command)
+    params = typer.main.get_command(app).params
+    flags = [[*param.opts, *param.secondary_opts] for param in params][:3]
+    assert flags == [["--skip-obsolete"], ["--all"], ["--search", "--no-search"]]
+
+
+def test_several_of_some_choices() -> None:
+    seen: list[object] = []
+
+    def command(output: Output, planes: Annotated[list[Literal["bs", "fs"]] | None, typer.Option()] = None) -> None:
+        """What it does."""
+        seen.append(planes)
+
+    app = App()
+    app.command("command")(command)
+    assert CliRunner().invoke(app, ["--planes", "bs", "fs"]).exit_code == 0
+    assert CliRunner().invoke(app, []).exit_code == 0
+    assert seen == [["bs", "fs"], None]
+    refused = CliRunner().invoke(app, ["--planes", "bs,xs"])
+    assert refused.exit_code == 2
+    assert "'xs' is not one of bs, fs" in refused.output
+
+
+def test_settings_are_the_options_of_the_same_names() -> None:
+    typed = {"mask": "Labels_pred", "poses": None, "voxel_mm": 0.5, "probe": "a word", "output": "not a field"}
+    settings = settings_from(ReconstructSettings, typed, probe=None)
+    assert settings == ReconstructSettings(mask="Labels_pred", voxel_mm=0.5)
+    chosen = settings_from(SegmentationSettings, {"train_specimens": [1, 3], "val_specimens": None}, lr=1.0)
+    assert chosen == SegmentationSettings(train_specimens=(1, 3), lr=1.0), "not given: the default of the settings"
+    with pytest.raises(TypeError, match="unknown"):
+        settings_from(ReconstructSettings, typed, unknown=1)
 
 
 DEVICE_WORDS = {

@@ -1,8 +1,8 @@
 """Find the beads of the grid phantom: dark round spots about 9 pixels wide on a bright field.
 
 The image may be vignetted, noisy and round: darkness is measured as a fraction of the local brightness, which is the
-image after a morphological closing that is wider than a bead. The centre of a bead is the centre of mass of its darkness
-above a threshold, to a few hundredths of a pixel at usual doses.
+image after a morphological closing that is wider than a bead. The centre of a bead is the centre of mass of its
+darkness above a threshold, to a few hundredths of a pixel at usual doses.
 """
 
 from __future__ import annotations
