@@ -126,7 +126,7 @@ def test_reconstructions_of_one_record_are_told_apart(tmp_path: Path) -> None:
     made = json.loads((report_folders.reconstruction(tmp_path) / f"{stem}.json").read_text("utf-8"))
     made["reconstruction"] |= {"mask": "Labels_pred", "files": []}
     report_folders.write(tmp_path / f"{stem.replace('Labels', 'Labels_pred')}.json", made)
-    sections = page_of(tmp_path).sections
+    sections = page_of(tmp_path)[0].sections
     names = [f"specimen02 fibula record01, {mask}, optimized poses" for mask in ("Labels", "Labels_pred")]
     assert [section.title for section in sections[1:3]] == names
     tables = [block for block in sections[0].blocks if isinstance(block, Table)]
