@@ -85,6 +85,8 @@ def main(words: list[str] | None = None) -> None:
 
     0 done; 1 failed; 2 usage; 3 data missing or corrupt; 4 finished, but some items failed; 130 interrupted.
     """
+    # Read when torch is loaded: its threads sleep while they wait, or they take a core that others use from each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interrupts = Interrupts()
     interrupts.receive()
     typed = sys.argv[1:] if words is None else words

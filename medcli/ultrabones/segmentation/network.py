@@ -1,6 +1,7 @@
 """Segmentation networks of segmentation_models_pytorch by name, one grey channel in, one logit a pixel out.
 
-The published model is ``build_model("fpn", "resnet34", "imagenet")``.
+The published model is ``build_model("fpn", "resnet34", "imagenet")``. Its architecture is built without that library,
+whose import takes longer than PyTorch's, unless the library is to download the encoder's weights.
 """
 
 from __future__ import annotations
@@ -59,8 +60,7 @@ def check_encoder_weights(encoder: str, weights: str) -> None:
     Raises:
         DataError: there is no such file.
     """
-    is_name = weights == Path(weights).name and not Path(weights).suffix
-    if not is_name and not encoder.startswith("tu-") and not Path(weights).is_file():
+    if not _may_be_name(encoder, weights) and not Path(weights).is_file():
         raise _no_weights(encoder, weights)
 
 
@@ -106,10 +106,14 @@ def _no_weights(encoder: str, weights: str | Path) -> DataError:
 
 
 def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
-    import segmentation_models_pytorch as smp
+    from medcli.ultrabones.segmentation.architectures.fpn_resnet import BLOCKS, FpnResNet
 
     check_architecture(arch)
     check_encoder(encoder)
+    if weights is None and arch.lower() == ARCH and encoder in BLOCKS:
+        return FpnResNet(encoder)
+    import segmentation_models_pytorch as smp
+
     try:
         model: torch.nn.Module = smp.create_model(arch, encoder, encoder_weights=weights, in_channels=1, classes=1)
     except (ValueError, RuntimeError, KeyError) as error:
@@ -144,7 +148,13 @@ def _quiet_hub() -> Iterator[None]:
         hub.setLevel(before)
 
 
+def _may_be_name(encoder: str, weights: str) -> bool:
+    return encoder.startswith("tu-") or (weights == Path(weights).name and not Path(weights).suffix)
+
+
 def _is_weights_name(encoder: str, weights: str) -> bool:
+    if not _may_be_name(encoder, weights):
+        return False
     from segmentation_models_pytorch.encoders import encoders
 
     if encoder.startswith("tu-") or encoder not in encoders:
