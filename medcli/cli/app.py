@@ -19,6 +19,7 @@ from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
 from medcli.core.secrets import hide_option_values, hide_values_in, hide_variables, redact
 from medcli.core.shell import spell
+from medcli.training.processes.early_signal import EarlySignal
 
 
 class Root(VerbGroup):
@@ -94,6 +95,8 @@ def main(words: list[str] | None = None) -> None:
         interrupts.hint = "nothing is left half done: run the same command again, with --overwrite for what is finished"
     elif typed[:1] == ["view"]:
         interrupts.hint = "run the same command again"
+    elif typed[:1] == ["train"]:
+        EarlySignal().receive()
     hide_variables(os.environ)
     hide_values_in(typed)
     hide_option_values(typed)
