@@ -21,7 +21,7 @@ from medcli.training.loggers import check_loggers
 from medcli.training.run_folder import check_run, is_early
 from medcli.ultrabones.dataset.constants import INPUT_SIZE
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
-from medcli.ultrabones.segmentation.settings import LEARNING_RATES, MONITORS, Augmentation, Labels, Recipe, Size
+from medcli.ultrabones.segmentation.settings import MONITORS, Augmentation, Labels, Recipe, Size
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 from medcli.veriserum.pose.settings import Augmentation as PoseAugmentation
@@ -125,7 +125,7 @@ def seg(
         labels=labels,
         epochs=epochs,
         batch_size=batch_size,
-        lr=LEARNING_RATES[recipe] if lr is None else lr,
+        lr=lr,  # type: ignore[arg-type]
         recipe=recipe,
         size=int(size),
         arch=arch,
