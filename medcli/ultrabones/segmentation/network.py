@@ -54,6 +54,22 @@ def build_model(arch: str = ARCH, encoder: str = ENCODER, encoder_weights: str |
     return model
 
 
+def build_empty_model(arch: str, encoder: str) -> torch.nn.Module:
+    """:func:`build_model` for weights that are loaded next: none are drawn before, where that is known to be safe."""
+    import torch
+
+    if not _is_published(arch, encoder):
+        return build_model(arch, encoder)
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        outline = build_model(arch, encoder)
+    # What ``to_empty`` does, but that makes torch import sympy.
+    model: torch.nn.Module = outline._apply(  # type: ignore[no-untyped-call]
+        lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+    )
+    return model
+
+
 def check_encoder_weights(encoder: str, weights: str) -> None:
     """Make sure that weights named as a file are one; names of published weights are left to :func:`build_model`.
 
@@ -106,11 +122,11 @@ def _no_weights(encoder: str, weights: str | Path) -> DataError:
 
 
 def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
-    from medcli.ultrabones.segmentation.architectures.fpn_resnet import BLOCKS, FpnResNet
-
     check_architecture(arch)
     check_encoder(encoder)
-    if weights is None and arch.lower() == ARCH and encoder in BLOCKS:
+    if weights is None and _is_published(arch, encoder):
+        from medcli.ultrabones.segmentation.architectures.fpn_resnet import FpnResNet
+
         return FpnResNet(encoder)
     import segmentation_models_pytorch as smp
 
@@ -121,6 +137,12 @@ def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
             raise
         raise UsageError(f"{arch} cannot be built on {encoder}: {error}") from error
     return model
+
+
+def _is_published(arch: str, encoder: str) -> bool:
+    from medcli.ultrabones.segmentation.architectures.fpn_resnet import BLOCKS
+
+    return arch.lower() == ARCH and encoder in BLOCKS
 
 
 def _construct_pretrained(arch: str, encoder: str, weights: str) -> torch.nn.Module:

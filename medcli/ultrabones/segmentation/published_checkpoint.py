@@ -16,7 +16,7 @@ from medcli.training.checkpoint_files.inert_values import StandIn
 from medcli.training.checkpoint_files.safe_unpickler import PickledModel, TensorRecord, read_pickled_model
 from medcli.training.weights import load_state
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, pickled_metadata
-from medcli.ultrabones.segmentation.network import ARCH, build_model
+from medcli.ultrabones.segmentation.network import ARCH, build_empty_model, build_model
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def load_upstream(path: Path) -> tuple[torch.nn.Module, Metadata]:
     pickled = read_pickled_model(path)
     records = _without_wrappers(_records(pickled))
     arch, encoder = recognise({name: record.size for name, record in records.items()}, path)  # before numbers are read
-    model = build_model(arch, encoder)
+    model = build_empty_model(arch, encoder)
     load_state(model, pickled.tensors(records), path, f"{arch} on {encoder}")
     return model.eval(), pickled_metadata(path, arch, encoder)
 
