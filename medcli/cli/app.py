@@ -19,6 +19,7 @@ from medcli.core.errors import MedcliError, system_failure
 from medcli.core.run_provenance import command_line
 from medcli.core.secrets import hide_option_values, hide_values_in, hide_variables, redact
 from medcli.core.shell import spell
+from medcli.training.processes.early_signal import EarlySignal
 
 
 class Root(VerbGroup):
@@ -85,6 +86,8 @@ def main(words: list[str] | None = None) -> None:
 
     0 done; 1 failed; 2 usage; 3 data missing or corrupt; 4 finished, but some items failed; 130 interrupted.
     """
+    # Read when torch is loaded: its threads sleep while they wait, or they take a core that others use from each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interrupts = Interrupts()
     interrupts.receive()
     typed = sys.argv[1:] if words is None else words
@@ -92,6 +95,8 @@ def main(words: list[str] | None = None) -> None:
         interrupts.hint = "nothing is left half done: run the same command again, with --overwrite for what is finished"
     elif typed[:1] == ["view"]:
         interrupts.hint = "run the same command again"
+    elif typed[:1] == ["train"]:
+        EarlySignal().receive()
     hide_variables(os.environ)
     hide_values_in(typed)
     hide_option_values(typed)

@@ -21,7 +21,7 @@ from medcli.training.loggers import check_loggers
 from medcli.training.run_folder import check_run, is_early
 from medcli.ultrabones.dataset.constants import INPUT_SIZE
 from medcli.ultrabones.segmentation.losses import LOSSES, PUBLISHED
-from medcli.ultrabones.segmentation.settings import LEARNING_RATES, MONITORS, Augmentation, Labels, Recipe, Size
+from medcli.ultrabones.segmentation.settings import MONITORS, Augmentation, Labels, Recipe, Size
 from medcli.veriserum.pose.losses import POSE_LOSSES, PUBLISHED_POSE_LOSS
 from medcli.veriserum.pose.settings import MONITORS as POSE_MONITORS
 from medcli.veriserum.pose.settings import Augmentation as PoseAugmentation
@@ -120,7 +120,6 @@ def seg(
     settings = options.settings_from(
         SegmentationSettings,
         locals(),
-        lr=LEARNING_RATES[recipe] if lr is None else lr,
         size=int(size),
         use_cache=not no_cache,
         gpus=gpus_setting(device),

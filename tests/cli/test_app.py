@@ -80,6 +80,17 @@ def test_version_and_module() -> None:
     assert (ran.returncode, ran.stdout.strip()) == (0, f"medcli {__version__}")
 
 
+@pytest.mark.parametrize("of_user", ["", "ACTIVE"])
+def test_waiting_threads_leave_the_core_unless_the_user_decided(
+    medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, of_user: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", of_user)
+    if not of_user:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    medcli("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == (of_user or "PASSIVE")
+
+
 def test_completion_is_offered() -> None:
     environment = {"_MEDCLI_COMPLETE": "complete_bash", "COMP_WORDS": "medcli cal", "COMP_CWORD": "1"}
     code = f"import os; os.environ.update({environment!r}); from medcli.cli.app import main; main([])"

@@ -2,7 +2,8 @@
 
 ``sbatch --signal=USR1@SECONDS`` sends it to every task of a job. The epoch that runs is finished and saved, the job is
 put back into SLURM's queue, and its next run resumes there. Where the epoch takes longer than the time that is left,
-SIGTERM ends the training and costs that epoch; the job is put back all the same.
+SIGTERM ends the training and costs that epoch; the job is put back all the same. A signal that came before the first
+epoch, also while libraries were imported, ends the training there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from medcli.training.devices import is_first_process
+from medcli.training.processes.early_signal import EarlySignal
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class TimeLimit(pl.Callback):
         if number is not None:
             with contextlib.suppress(ValueError):  # not in the main thread
                 before = signal.signal(number, self._take)
+            self.asked |= isinstance(before, EarlySignal) and before.came
             self._on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             yield self
@@ -56,22 +59,30 @@ class TimeLimit(pl.Callback):
         finally:
             if before is not None:
                 signal.signal(number, before)  # type: ignore[arg-type]
+            if self.asked and isinstance(before, EarlySignal):  # the next training of this process has to know
+                before.came = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Several processes: Lightning's handler of SIGTERM waits for all of them, and one may be gone."""
+        self._stop_if_asked(trainer, "before")
         if trainer.world_size > 1 and self._on_sigterm is not None:
             handler = self._on_sigterm if callable(self._on_sigterm) else signal.default_int_handler
             with contextlib.suppress(ValueError):
                 signal.signal(signal.SIGTERM, handler)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Decide together, so that no process waits for one that stopped; called when the epoch is on disk."""
+        """Called when the epoch is on disk."""
+        self._stop_if_asked(trainer, "after")
+
+    def _stop_if_asked(self, trainer: pl.Trainer, when: str) -> None:
+        """Decide together, so that no process waits for one that stopped."""
         if not trainer.strategy.reduce_boolean_decision(self.asked, all=False):
             return
-        if trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or 0):
+        epochs_left = (trainer.max_epochs or 0) - trainer.current_epoch - (when == "after")
+        if trainer.should_stop or epochs_left <= 0:
             return  # it is over anyway
         self.stopped = trainer.should_stop = True
-        logger.info("SIGUSR1 came: stopping after epoch %d", trainer.current_epoch + 1)
+        logger.info("SIGUSR1 came: stopping %s epoch %d", when, trainer.current_epoch + 1)
         self._resubmit()
         trainer.strategy.barrier()  # the end of one process may make SLURM end the others
 

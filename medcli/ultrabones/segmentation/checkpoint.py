@@ -23,7 +23,7 @@ from medcli.ultrabones.segmentation.checkpoint_metadata import (
     splits_of_training,
     training_specimens_of,
 )
-from medcli.ultrabones.segmentation.network import ARCH, ENCODER, NO_WEIGHTS, build_model
+from medcli.ultrabones.segmentation.network import ARCH, ENCODER, NO_WEIGHTS, build_empty_model, build_model
 from medcli.ultrabones.segmentation.published_checkpoint import load_upstream
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def load_model(path: Path) -> tuple[torch.nn.Module, Metadata]:
         return load_upstream(path)
     metadata = read_metadata(path)
     network = f"{metadata.arch} on {metadata.encoder}"
-    return build_and_load(lambda: build_model(metadata.arch, metadata.encoder), path, network).eval(), metadata
+    return build_and_load(lambda: build_empty_model(metadata.arch, metadata.encoder), path, network).eval(), metadata
 
 
 def describe_segmentation_checkpoint(path: Path) -> Checkpoint:

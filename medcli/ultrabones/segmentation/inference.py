@@ -78,18 +78,13 @@ class Segmenter(FrameSegmenter):
 
             return GraphSegmenter(Path(path), device, precision, batch_size)
         choose_device(device)  # before the weights are read
-        return cls(*load_model(Path(path)), device, precision, batch_size)
+        with _threads(1):  # several wait for each other longer than reading takes
+            return cls(*load_model(Path(path)), device, precision, batch_size)
 
     @contextmanager
     def on_workers(self, workers: int, cores: int) -> Iterator[None]:
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(max(1, cores // workers))
-        try:
+        with _threads(max(1, cores // workers)):
             yield
-        finally:
-            torch.set_num_threads(before)
 
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
@@ -100,6 +95,19 @@ class Segmenter(FrameSegmenter):
             inputs = normalise(grey, self.metadata.mean, self.metadata.std).to(self._type)
             logits = self._model(inputs.contiguous(memory_format=torch.channels_last))
             return torch.sigmoid(logits[:, 0].float()).cpu().numpy()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """In the block, torch computes with ``count`` threads on the CPU."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _convolve_in_bf16(model: torch.nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Segmentation networks of segmentation_models_pytorch by name, one grey channel in, one logit a pixel out.
 
-The published model is ``build_model("fpn", "resnet34", "imagenet")``.
+The published model is ``build_model("fpn", "resnet34", "imagenet")``. Its architecture is built without that library,
+whose import takes longer than PyTorch's, unless the library is to download the encoder's weights.
 """
 
 from __future__ import annotations
@@ -53,14 +54,29 @@ def build_model(arch: str = ARCH, encoder: str = ENCODER, encoder_weights: str |
     return model
 
 
+def build_empty_model(arch: str, encoder: str) -> torch.nn.Module:
+    """:func:`build_model` for weights that are loaded next: none are drawn before, where that is known to be safe."""
+    import torch
+
+    if not _is_published(arch, encoder):
+        return build_model(arch, encoder)
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        outline = build_model(arch, encoder)
+    # What ``to_empty`` does, but that makes torch import sympy.
+    model: torch.nn.Module = outline._apply(  # type: ignore[no-untyped-call]
+        lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+    )
+    return model
+
+
 def check_encoder_weights(encoder: str, weights: str) -> None:
     """Make sure that weights named as a file are one; names of published weights are left to :func:`build_model`.
 
     Raises:
         DataError: there is no such file.
     """
-    is_name = weights == Path(weights).name and not Path(weights).suffix
-    if not is_name and not encoder.startswith("tu-") and not Path(weights).is_file():
+    if not _may_be_name(encoder, weights) and not Path(weights).is_file():
         raise _no_weights(encoder, weights)
 
 
@@ -106,10 +122,14 @@ def _no_weights(encoder: str, weights: str | Path) -> DataError:
 
 
 def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
-    import segmentation_models_pytorch as smp
-
     check_architecture(arch)
     check_encoder(encoder)
+    if weights is None and _is_published(arch, encoder):
+        from medcli.ultrabones.segmentation.architectures.fpn_resnet import FpnResNet
+
+        return FpnResNet(encoder)
+    import segmentation_models_pytorch as smp
+
     try:
         model: torch.nn.Module = smp.create_model(arch, encoder, encoder_weights=weights, in_channels=1, classes=1)
     except (ValueError, RuntimeError, KeyError) as error:
@@ -117,6 +137,12 @@ def _construct(arch: str, encoder: str, weights: str | None) -> torch.nn.Module:
             raise
         raise UsageError(f"{arch} cannot be built on {encoder}: {error}") from error
     return model
+
+
+def _is_published(arch: str, encoder: str) -> bool:
+    from medcli.ultrabones.segmentation.architectures.fpn_resnet import BLOCKS
+
+    return arch.lower() == ARCH and encoder in BLOCKS
 
 
 def _construct_pretrained(arch: str, encoder: str, weights: str) -> torch.nn.Module:
@@ -144,7 +170,13 @@ def _quiet_hub() -> Iterator[None]:
         hub.setLevel(before)
 
 
+def _may_be_name(encoder: str, weights: str) -> bool:
+    return encoder.startswith("tu-") or (weights == Path(weights).name and not Path(weights).suffix)
+
+
 def _is_weights_name(encoder: str, weights: str) -> bool:
+    if not _may_be_name(encoder, weights):
+        return False
     from segmentation_models_pytorch.encoders import encoders
 
     if encoder.startswith("tu-") or encoder not in encoders:

@@ -16,7 +16,7 @@ from medcli.training.checkpoint_files.inert_values import StandIn
 from medcli.training.checkpoint_files.safe_unpickler import PickledModel, TensorRecord, read_pickled_model
 from medcli.training.weights import load_state
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, pickled_metadata
-from medcli.ultrabones.segmentation.network import ARCH, ENCODER, build_model
+from medcli.ultrabones.segmentation.network import ARCH, build_empty_model, build_model
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def load_upstream(path: Path) -> tuple[torch.nn.Module, Metadata]:
     pickled = read_pickled_model(path)
     records = _without_wrappers(_records(pickled))
     arch, encoder = recognise({name: record.size for name, record in records.items()}, path)  # before numbers are read
-    model = build_model(arch, encoder)
+    model = build_empty_model(arch, encoder)
     load_state(model, pickled.tensors(records), path, f"{arch} on {encoder}")
     return model.eval(), pickled_metadata(path, arch, encoder)
 
@@ -52,15 +52,18 @@ def load_upstream(path: Path) -> tuple[torch.nn.Module, Metadata]:
 def recognise(shapes: Shapes, path: Path) -> tuple[str, str]:
     """Architecture and encoder whose weights have exactly these names and shapes.
 
-    The published pair is tried first; then every encoder, then every architecture on the encoder that fits.
+    The published architecture is tried first; then every encoder, then every architecture on the encoder that fits.
 
     Raises:
         DataError: none fits; says what is next to it.
     """
+    from medcli.ultrabones.segmentation.architectures.fpn_resnet import BLOCKS
+
+    for encoder in BLOCKS:
+        if _fits(ARCH, encoder, shapes):
+            return ARCH, encoder
     import segmentation_models_pytorch as smp
 
-    if _fits(ARCH, ENCODER, shapes):
-        return ARCH, ENCODER
     encoder_shapes = {name: shape for name, shape in shapes.items() if name.startswith("encoder.")}
     if not encoder_shapes:
         raise DataError(f"{path} holds no network of segmentation_models_pytorch: no weights of an encoder")
@@ -151,7 +154,6 @@ def _encoder_fits(encoder: str, shapes: Shapes) -> bool:
 @functools.cache
 def _outline(arch: str | None, encoder: str) -> Shapes | None:
     """Names and shapes of the weights of a network, or of an encoder alone; None where it cannot be built so."""
-    import segmentation_models_pytorch as smp
     import torch
 
     try:
@@ -159,6 +161,8 @@ def _outline(arch: str | None, encoder: str) -> Shapes | None:
             if arch is not None:
                 model, prefix = build_model(arch, encoder), ""
             else:
+                import segmentation_models_pytorch as smp
+
                 model, prefix = smp.encoders.get_encoder(encoder, in_channels=1, weights=None), "encoder."
     except Exception:  # some pairs cannot be built at all, and each says so in its own way
         return None

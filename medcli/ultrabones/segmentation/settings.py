@@ -54,8 +54,9 @@ class SegmentationSettings(FitSettings):
         loss_weights: of the loss's terms; none given: their defaults.
         limit_frames: at most so many training and so many validation frames, evenly over the records; None: all.
         use_cache: read decoded frames from the cache; otherwise decode PNG files in every epoch.
-        recipe: ``published``; or ``strong``, see :mod:`medcli.ultrabones.segmentation.recipes.strong`, with ``lr`` of
-            :data:`LEARNING_RATES`.
+        recipe: ``published``; or ``strong``, see :mod:`medcli.ultrabones.segmentation.recipes.strong`.
+        lr: learning rate; None: that of the recipe in :data:`LEARNING_RATES`. ``dataclasses.replace`` with another
+            recipe keeps what it was.
         size: rows and columns of what the network sees, one of :data:`SIZES`.
     """
 
@@ -72,6 +73,7 @@ class SegmentationSettings(FitSettings):
     limit_frames: int | None = None
     use_cache: bool = True
     recipe: str = "published"
+    lr: float = None  # type: ignore[assignment]  # a number as soon as the settings are made
     size: int = INPUT_SIZE
 
     @property
@@ -79,6 +81,8 @@ class SegmentationSettings(FitSettings):
         return FREE_TO_CHANGE - {"epochs"} if self.recipe == STRONG else FREE_TO_CHANGE
 
     def __post_init__(self) -> None:
+        if self.lr is None:
+            object.__setattr__(self, "lr", LEARNING_RATES.get(self.recipe, LEARNING_RATES["published"]))
         if not self.loss_weights and self.loss in LOSSES:
             object.__setattr__(self, "loss_weights", tuple(LOSSES[self.loss].terms.values()))
 

@@ -105,7 +105,7 @@ def train_segmentation(
     """Train on ``settings.train_specimens`` and validate on ``settings.val_specimens`` after each epoch.
 
     Args:
-        settings: see :class:`SegmentationSettings`.
+        settings: see :class:`SegmentationSettings`; the learning rate is that of the recipe unless one was given.
         out: folder of the run, see :mod:`medcli.training.run_folder`. A run that stopped there resumes, with the same
             numbers as if it had not stopped; one that is done is reported again and nothing is computed.
         resume: ``auto``, or a Lightning checkpoint to resume from.

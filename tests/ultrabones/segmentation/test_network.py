@@ -9,7 +9,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from medcli.core.errors import DataError, UsageError
-from medcli.ultrabones.segmentation.network import build_model, read_tensors
+from medcli.ultrabones.segmentation.network import build_empty_model, build_model, read_tensors
 from tests.conftest import Ran
 
 
@@ -24,6 +24,16 @@ def test_published_model_has_one_grey_channel_and_one_logit() -> None:
     model = build_model().eval()
     assert sum(parameter.numel() for parameter in model.parameters()) == 23_149_121
     assert model(torch.zeros(2, 1, 64, 96)).shape == (2, 1, 64, 96)
+
+
+@pytest.mark.parametrize("arch", ["fpn", "linknet"])
+def test_an_empty_model_takes_the_weights_of_one_that_was_drawn(arch: str) -> None:
+    drawn = build_model(arch, "resnet18")
+    empty = build_empty_model(arch, "resnet18")
+    empty.load_state_dict(drawn.state_dict())
+    images = torch.randn(2, 1, 64, 64)
+    assert all(parameter.requires_grad and not parameter.is_meta for parameter in empty.parameters())
+    torch.testing.assert_close(empty.eval()(images), drawn.eval()(images), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("weights", [None, "none", "None"])

@@ -166,6 +166,15 @@ def die(self, batch, batch_idx):
     return step(self, batch, batch_idx)
 segmentation.SegmentationModule.training_step = die
 """
+SIGNALLED_WITHIN_IMPORTS = """
+import os, signal, sys
+class Signals:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lightning":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGUSR1)
+sys.meta_path.insert(0, Signals())
+"""
 
 
 @posix
@@ -201,6 +210,20 @@ def test_terminated_run_reports_it_and_resumes(
     assert "Traceback" not in stopped.stderr
     train_segmentation(settings, tmp_path)
     assert_same_run(tmp_path, whole_run.out)
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
+def test_a_signal_while_libraries_are_imported_is_not_lost(
+    settings: SegmentationSettings, tmp_path: Path, name: str
+) -> None:
+    ended = _run_apart(SIGNALLED_WITHIN_IMPORTS.replace("SIGUSR1", name), settings, tmp_path / "run")
+    assert ended.returncode == 130, ended.stderr
+    assert "interrupted; run the same command again to resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ("SIGUSR1 came: stopping before epoch 1" in ended.stderr) == (name == "SIGUSR1")
+    assert not list(tmp_path.glob("run/*.ckpt"))
+    assert train_segmentation(dataclasses.replace(settings, epochs=1), tmp_path / "run").epochs == 1
 
 
 @pytest.mark.deep

@@ -95,6 +95,7 @@ class GraphSegmenter(FrameSegmenter):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _SILENT
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave the core
         try:
             return onnxruntime.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its classes have no common one of their own

@@ -165,7 +165,8 @@ try:
 finally:
     print(sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
 """
-TORCH = {"torch", "torchvision", "timm", "segmentation_models_pytorch", "lightning", "functorch", "sympy"}
+BUILDERS = {"torchvision", "timm", "segmentation_models_pytorch", "lightning", "torchmetrics"}
+TORCH = {*BUILDERS, "torch", "functorch", "sympy"}
 UNUSED = {"onnx", "onnxscript", "huggingface_hub", "azure", "jinja2", "pydicom", "tensorboard"}
 
 
@@ -184,16 +185,25 @@ def run_and_list(*words: str | Path) -> tuple[dict[str, Any], set[str]]:
 
 
 def test_each_command_loads_what_it_needs(weights: Path, tmp_path: Path) -> None:
-    """Of a checkpoint whose graph is in the cache, and of masks on disk."""
+    """Of a checkpoint whose graph is in the cache, of masks on disk, and of the published architecture by torch."""
     put_into_cache(weights)
+    network = build_model("fpn", "resnet18")
+    torch.nn.init.constant_(network.get_submodule("segmentation_head.0").bias, 100.0)  # all is bone, no frame is empty
+    published = checkpoint.save_checkpoint(tmp_path / "published", network, Metadata("fpn", "resnet18"))
     root = make_ultrabones(tmp_path / "bones", (2,), settings=SweepSettings(frames=2, scale=0.5, predictions=True))
     image_io.write_image(tmp_path / "scan.png", frame(1))
     of_network, out = ("--checkpoint", weights), ("--out", tmp_path / "out")
+    by_torch = ("--checkpoint", published, "--engine", "torch", "--device", "cpu")
     evaluate = ("evaluate", "--root", root, "--specimens", "2", "--no-figures", *out)
     commands: tuple[tuple[tuple[str | Path, ...], set[str]], ...] = (
         (("predict", "seg", tmp_path / "scan.png", *of_network, *out), {*TORCH, *UNUSED, "pandas", "matplotlib"}),
         ((*evaluate, *of_network), {*TORCH, *UNUSED, "matplotlib"}),
         ((*evaluate, "--predictions", "Labels_pred"), {*TORCH, *UNUSED, "matplotlib", "onnxruntime"}),
+        (
+            ("predict", "seg", tmp_path / "scan.png", *by_torch, "--overwrite", *out),
+            {*BUILDERS, *UNUSED, "pandas", "matplotlib", "onnxruntime"},
+        ),
+        ((*evaluate, *by_torch), {*BUILDERS, *UNUSED, "matplotlib", "onnxruntime"}),
     )
     for words, unwanted in commands:
         answer, loaded = run_and_list(*words)

@@ -23,7 +23,7 @@ from medcli.ultrabones.segmentation.recipes.strong import (
 )
 from medcli.ultrabones.segmentation.settings import SegmentationSettings, check_segmentation_settings
 
-STRONG = SegmentationSettings(recipe="strong", lr=3e-4, augment="none")
+STRONG = SegmentationSettings(recipe="strong", augment="none")
 
 
 def test_rate_rises_to_the_highest_and_falls_along_a_cosine() -> None:
