@@ -10,7 +10,7 @@ and of different donors.
 
 ``--data`` adds the example record's frames (``specimen90`` to train, ``specimen91`` to evaluate), with the rates chosen
 above, half the time, and the last epoch. Both are one leg: this shows how the recipes work on real frames, not how they
-generalise. The defaults are short. ``--out`` keeps data and runs, where the same command goes on, given ``--epochs`` as
+generalise. The defaults are short. ``--out`` keeps data and runs; the same command resumes there, given ``--epochs`` as
 printed.
 """
 
@@ -47,7 +47,7 @@ LEARN_FRAMES, TEST_FRAMES = 2, 3
 FRAME_SCALE = 0.5
 REAL_TRAIN, REAL_TEST = (90,), (91,)
 REAL_SHARE = 0.5
-"""Of the time: the frames of a single sweep are learnt sooner."""
+"""Of the time: a single sweep needs fewer steps."""
 TUNING_SEED = 0
 
 
@@ -68,7 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help=f"reported; {TUNING_SEED} chooses the rates")
     parser.add_argument("--minutes", type=float, default=0.25, help="processor time of a training")
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-3, 1e-3])
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-2, 3e-3])
     parser.add_argument("--epochs", type=int, nargs=2, metavar=tuple(RECIPES), help="instead of measuring them")
     parser.add_argument("--arch", default="pan")
     parser.add_argument("--encoder", default="tu-mobilenetv3_small_050")
@@ -100,7 +100,7 @@ def compare(options: argparse.Namespace, out: Path) -> None:
 
 
 def synthetic_settings(options: argparse.Namespace, root: Path) -> SegmentationSettings:
-    """Makes the synthetic legs in ``root``, and says how they are learnt from; recipe, rate and epochs come later."""
+    """Makes the synthetic legs in ``root``, and says how to train on them; recipe, rate and epochs are set later."""
     if not root.exists():
         make_ultrabones(root, TRAIN + VALIDATE, anatomies=ANATOMIES, settings=SweepSettings(LEARN_FRAMES, FRAME_SCALE))
         make_ultrabones(root, TEST, anatomies=ANATOMIES, settings=SweepSettings(TEST_FRAMES, FRAME_SCALE))
