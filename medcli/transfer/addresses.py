@@ -5,6 +5,7 @@ No text that this module makes holds user information or a query, where a passwo
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 from functools import lru_cache
@@ -65,6 +66,8 @@ def _is_place(place: str) -> bool:
         parts = urlsplit(place)
         host = parts.hostname or ""
         host.encode("idna")
+        if ":" in host or "[" in place:
+            ipaddress.IPv6Address(host)  # from Python 3.11.4 on, urlsplit itself looks at what stands in brackets
         return bool(host) and not _NO_HOST.search(host) and parts.port != 0
     except ValueError:  # no IPv6 address in brackets, a port that is not a number, an empty or too long label
         return False
