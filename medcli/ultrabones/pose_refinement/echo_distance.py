@@ -165,7 +165,7 @@ def _check(
             return None  # said where the frame itself is used
         spacing = float(poses[0].spacing_mm[frame])
         places = [pixels_to_ct(one.pose[frame], columns, rows, spacing, sweep.probe) for one in poses]
-        return [np.min([surface.distances(place, 50.0) for surface in surfaces], axis=0) for place in places]
+        return [np.stack([surface.distances(place, 50.0) for surface in surfaces]).min(axis=0) for place in places]
 
     measured = [one for one in map_in_threads(measure, chosen, workers) if one is not None]
     if not measured:

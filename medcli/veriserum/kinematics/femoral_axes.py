@@ -140,7 +140,7 @@ def _posterior_cylinder(side: _Sagittal, anterior: Array, proximal: Array) -> tu
         mine = behind & condyle
         if mine.sum() < 30:
             raise DataError("no posterior condyle is found on one side: it does not look like a femoral component")
-        ridge = np.median(side.across[mine][np.argsort(rear[mine])[-max(10, mine.sum() // 50) :]])
+        ridge = np.median(side.across[mine][np.argsort(rear[mine])[-max(10, int(mine.sum()) // 50) :]])
         chosen |= mine & (np.abs(side.across - ridge) < _RIDGE_MM)
     points = side.points[chosen]
     begin = np.array([*points.mean(axis=0) + 15 * anterior, 20.0])

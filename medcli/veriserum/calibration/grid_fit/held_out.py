@@ -111,8 +111,8 @@ def _moran(grid: Points) -> tuple[float, float]:
     ]
     pairs = np.concatenate(products)
     pairs = pairs[~np.isnan(pairs)]
-    power = (grid**2).sum(axis=2)
-    power = float(power[~np.isnan(power)].mean())
+    squares = (grid**2).sum(axis=2)
+    power = float(squares[~np.isnan(squares)].mean())
     shared = float(pairs.mean()) if len(pairs) else 0.0
     return (shared / power if power > 0 else 0.0), float(np.sqrt(max(shared, 0.0)))
 
