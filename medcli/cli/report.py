@@ -24,7 +24,9 @@ def report(
     output: Output,
     run: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="Folder of a run or of medcli demo, or a run's table.", show_default=False),
+        typer.Argument(
+            metavar="RUN", help="Folder of a run or of medcli demo, or a run's table or result.", show_default=False
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -37,7 +39,8 @@ def report(
     Command, versions, results, curves, images and 3D views of the run.
 
     The page is complete in itself: it needs no network and can be sent by mail. RUN is a folder that train, evaluate,
-    predict, calibrate, label, reconstruct, register, kinematics or demo wrote to, or the table that one of them wrote.
+    predict, calibrate, label, reconstruct, register, kinematics or demo wrote to, or the table that one of them wrote,
+    or the JSON file of register bone.
     """
     from medcli.workspace.report_folder import check_run_folder
 

@@ -20,6 +20,7 @@ from medcli.report import (
 from medcli.report.bones import registration as bone_reports
 from medcli.report.run_files import NO_PROVENANCE, ProvenanceRecord, RunReport, read_provenance
 from medcli.workspace import runs
+from medcli.workspace.bone_figures import is_registration
 
 Reader = Callable[[Path, ProvenanceRecord], RunReport | None]
 _ULTRABONES, _VERISERUM = "UltraBones100k", "Veriserum"
@@ -47,7 +48,8 @@ _BY_PROVENANCE = (runs.RECONSTRUCT, runs.PREDICT_SEG, runs.LABEL, runs.PREDICT_P
 
 
 def runs_in(folder: Path, table: Path | None = None) -> list[RunReport]:
-    """The runs with files in ``folder`` itself or in its ``calibrated``, or only the one that left ``table`` in it.
+    """The runs with files in ``folder`` itself or in its ``calibrated``, or only the one that left ``table`` in it,
+    a table or the result of ``medcli register bone``.
 
     Raises:
         DataError: a file of a run is damaged, or has unexpected contents.
@@ -72,7 +74,8 @@ def runs_in(folder: Path, table: Path | None = None) -> list[RunReport]:
 def _runs_in(folder: Path, table: Path | None = None) -> Iterator[RunReport]:
     records, commands = read_provenance(folder), set(runs.commands_of(folder))
     if table is not None:
-        records, commands = [record for record in records if record.table.name == table.name], set()
+        records = [record for record in records if record.table.stem == table.stem]
+        commands = {runs.REGISTER_BONE} if is_registration(table) else set()
     for command, (read, dataset) in READERS.items():
         own = [record for record in records if command.startswith(record.verb)]
         if command not in commands and not (own and command in _BY_PROVENANCE):

@@ -49,7 +49,8 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
     """Write one self-contained HTML page on the run in ``folder``.
 
     Args:
-        folder: of a run, finished or not, or of ``medcli demo``; or the table that a run wrote.
+        folder: of a run, finished or not, or of ``medcli demo``; or the table that a run wrote, or the JSON file of
+            ``register bone``.
         out: the file to write; default ``folder/report.html``, or ``table.report.html``; a report is replaced.
         overwrite: also replace a file that is not a report.
 

@@ -21,11 +21,20 @@ def reconstructions(folder: Path) -> Iterator[dict[str, Any]]:
             yield content
 
 
+def is_registration(path: Path) -> bool:
+    """Whether a file is a result of ``medcli register bone``."""
+    return path.suffix.lower() == ".json" and _is_registration(read_object(path))
+
+
+def _is_registration(content: Mapping[str, Any]) -> bool:
+    return content.get("schema") == REGISTERED and isinstance(content.get("registration"), dict)
+
+
 def registrations(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The files that ``medcli register bone`` wrote, and what they hold."""
     for path in sorted(folder.glob("*.json")):
         content = read_object(path)
-        if content.get("schema") == REGISTERED and isinstance(content.get("registration"), dict):
+        if _is_registration(content):
             yield path, content
 
 

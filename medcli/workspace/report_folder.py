@@ -1,4 +1,4 @@
-"""Whether a folder, or a table in it, is one that ``medcli report`` can show."""
+"""Whether a folder, or a table or result in it, is one that ``medcli report`` can show."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from medcli.core.errors import DataError
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.core.shell import spell
+from medcli.workspace.bone_figures import is_registration
 from medcli.workspace.demo_folder import RESULT
 from medcli.workspace.runs import KINDS, commands_of, find_run_folders
 
@@ -16,17 +17,19 @@ _MOST_NAMED = 8
 
 
 def check_run_folder(folder: Path) -> None:
-    """Make sure that a folder contains files of a run or of a demonstration, or that a table is that of a run.
+    """Make sure that a folder contains files of a run or of a demonstration, or that a table, or the result
+    of ``medcli register bone``, is that of a run.
 
     Raises:
         DataError: it does not exist or contains none; names the runs below it.
     """
-    if folder.is_file() and folder.suffix.lower() == ".csv":
+    if folder.is_file() and (folder.suffix.lower() == ".csv" or is_registration(folder)):
         note = folder.with_name(f"{folder.stem}.{PROVENANCE}")
         if not note.is_file():
+            kind = "table" if folder.suffix.lower() == ".csv" else "result"
             raise DataError(
-                f"{folder} is no run's table: there is no {note.name} beside it",
-                "copy that file to it, or run the command that wrote the table again",
+                f"{folder} is no run's {kind}: there is no {note.name} beside it",
+                f"copy that file to it, or run the command that wrote the {kind} again",
             )
         return
     if not folder.is_dir():

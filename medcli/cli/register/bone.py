@@ -79,20 +79,24 @@ def _check_out(out: Path) -> None:
 
 
 def _show(output: Output, result: RegisterBoneResult, out: Path) -> None:
+    from medcli.ultrabones.registration.verdict import LEAD
+
     found = result.registration
     left_out = f", {result.not_finite:,} not finite" if result.not_finite else ""
-    rows = {
+    rows: dict[str, str | tuple[str, ...]] = {
         "status": found.status,
-        **{("because" if not place else f"{'':7}"): text for place, text in enumerate(found.reasons)},
+        **({"because": found.reasons} if found.reasons else {}),
+        **({"beware": result.caution} if result.caution else {}),
         "points": f"{found.points:,}, {found.points_used:,} after thinning{left_out}; "
         f"{100 * found.explained:.0f} % of these within 2 mm of a bone, of which {100 * found.close:.0f} % within 1 mm",
     }
     if found.runner_up:
         other = found.runner_up
-        rows["next pose"] = (
-            f"moves the points by {other.displacement_mm:.0f} mm and {other.rotation_deg:.0f} degrees; "
-            f"{'trails' if other.lead >= 0 else 'leads'} by {abs(other.lead):.1f} standard errors"
-        )
+        moved = f"moves the points by {other.displacement_mm:.0f} mm and {other.rotation_deg:.0f} degrees"
+        apart = f"{'trails' if other.lead >= 0 else 'leads'} by {abs(other.lead):.1f} standard errors"
+        if other.lead < LEAD:
+            apart += f", {LEAD:g} tell poses apart; its matrix is under runner_up in {out.name}"
+        rows["next pose"] = f"{moved}; {apart}"
     if found.mirror_lead is not None:
         word = "trails" if found.mirror_lead >= 0 else "leads"
         rows["mirror image"] = f"{word} by {abs(found.mirror_lead):.1f} standard errors"

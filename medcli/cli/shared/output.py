@@ -56,10 +56,17 @@ class Output:
             _write(text)
 
     def pairs(self, rows: Mapping[str, Any]) -> None:
-        """Names and values in two aligned columns; long texts wrap within the second column, paths are not broken."""
+        """Names and values in two aligned columns; long texts wrap within the second column, paths are not broken.
+
+        A tuple of texts is one value: each begins on a line of its own, and its further lines are indented.
+        """
         width = max((len(name) for name in rows), default=0)
+        room = max(_WIDTH - width - 2, 20)
         for name, value in rows.items():
-            parts = folded(value, max(_WIDTH - width - 2, 20)) if isinstance(value, str) else [str(value)]
+            if isinstance(value, tuple):
+                parts = [part for text in value for part in folded(text, room, "  ")]
+            else:
+                parts = folded(value, room) if isinstance(value, str) else [str(value)]
             for number, part in enumerate(parts):
                 self.line(f"{'' if number else name:<{width}}  {part}")
 

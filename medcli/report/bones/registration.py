@@ -44,6 +44,7 @@ def read_bone_registration(folder: Path, provenance: ProvenanceRecord) -> RunRep
         for kind in ("shift", "turn")
     }
     distance = first["distance_mm"] or {}
+    cautions = dict.fromkeys(content["caution"] for _, content in found[:_MOST_SHOWN] if content.get("caution"))
     return RunReport(
         title="Registration of bone to CT",
         lead=f"{found[0][1]['cloud']} registered to {', '.join(found[0][1]['meshes'])} without a start pose: "
@@ -55,7 +56,10 @@ def read_bone_registration(folder: Path, provenance: ProvenanceRecord) -> RunRep
             "largest standard error, shift": number(errors["shift"], 2, "mm"),
             "largest standard error, turn": number(errors["turn"], 2, "°"),
         },
-        notes=[Note(sentence(text), _TONES[first["status"]]) for text in first["reasons"]],
+        notes=[
+            *(Note(sentence(text), _TONES[first["status"]]) for text in first["reasons"]),
+            *(Note(sentence(text), "warning") for text in cautions),
+        ],
         sections=[
             section
             for path, content in found[:_MOST_SHOWN]
@@ -99,7 +103,9 @@ def _view(folder: Path, path: Path, content: Json, provenance: ProvenanceRecord)
             "Registered points, coloured by their exact distance to the CT mesh. Drag or use the arrow keys to rotate.",
         )
     alt = "The registered points over the bones in grey, along the CT's y, x and z axes, coloured by distance."
-    yield embed_image(path.with_suffix(".png"), alt, "The same from three directions.", wide=True)
+    yield embed_image(
+        path.with_suffix(".png"), alt, f"The same from three directions; yellow: {_SCALE_MM:g} mm or more.", wide=True
+    )
 
 
 def _triangles(folder: Path, provenance: ProvenanceRecord) -> np.ndarray | None:

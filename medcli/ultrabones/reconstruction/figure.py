@@ -31,9 +31,17 @@ def colour_scale_mm(distances: NDArray[np.float64]) -> float:
 
 
 def draw_cloud(
-    path: Path, points: NDArray[np.float64], distances: NDArray[np.float64], surfaces: Sequence[Surface], title: str
+    path: Path,
+    points: NDArray[np.float64],
+    distances: NDArray[np.float64],
+    surfaces: Sequence[Surface],
+    title: str,
+    scale_mm: float | None = None,
 ) -> None:
-    """Draw points (N, 3) over the bones in grey, seen along the CT's y, x and z axes, to a PNG file."""
+    """Draw points (N, 3) over the bones in grey, seen along the CT's y, x and z axes, to a PNG file.
+
+    Colours end at ``scale_mm``; None: where 95 % of the distances (N,) end.
+    """
     from matplotlib.figure import Figure
 
     low, high = points.min(axis=0) - _MARGIN_MM, points.max(axis=0) + _MARGIN_MM
@@ -57,14 +65,15 @@ def draw_cloud(
         axis.scatter(corners[:, across], corners[:, up], s=1, c="0.85", linewidths=0, rasterized=True)
         drawn = axis.scatter(
             points[order, across], points[order, up], s=1.5, c=distances[order], cmap=_COLOURS, vmin=0,
-            vmax=colour_scale_mm(distances), linewidths=0, rasterized=True,
+            vmax=scale_mm or colour_scale_mm(distances), linewidths=0, rasterized=True,
         )  # fmt: skip
         axis.set(xlim=(low[across], high[across]), ylim=(low[up], high[up]), aspect="equal")
         axis.set_xlabel(f"{'xyz'[across]} (mm)")
         axis.set_ylabel(f"{'xyz'[up]} (mm)")
         axis.set_title(name, fontsize=9)
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02)
-    bar.set_label("exact distance to the CT mesh (mm); mesh in grey")
+    beyond = f", yellow: {scale_mm:g} mm or more" if scale_mm else ""
+    bar.set_label(f"exact distance to the CT mesh (mm{beyond}); mesh in grey")
     figure.suptitle(title, fontsize=11)
     with replacing(path) as part:
         figure.savefig(part, format="png")

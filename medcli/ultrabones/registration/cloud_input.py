@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, quantity
 from medcli.core.files import check_readable, read_whole
+from medcli.core.json_text import read_object
+from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS
+from medcli.ultrabones.reconstruction.cloud_files import CONTENTS
 
 SUFFIXES = (".ply", ".xyz")
 LEAST_POINTS = 100
+CUT_FROM_CT = (
+    "these points were cut from a CT mesh: the distances say nothing about accuracy "
+    "(use predictions, or masks drawn in the images)"
+)
 _MOST_BYTES = 4 * 2**30
 _LEAST_EXTENT_MM, _MOST_EXTENT_MM = 10.0, 3_000.0
 _MOST_EXTENT_IN_CM = 60.0
@@ -75,6 +82,20 @@ def read_cloud(path: Path) -> CloudFile:
         )
         raise DataError(f"point cloud {path} {problem}{also}", hint)
     return CloudFile(kept, len(points) - len(kept))
+
+
+def is_cut_from_ct(path: Path) -> bool:
+    """Whether a cloud is known to be of labels, which are sections of a CT mesh.
+
+    ``medcli reconstruct`` notes the folder of masks beside its clouds, or above those in the authors' layout; of other
+    clouds it is not known, which is no.
+    """
+    path = path.absolute()
+    notes = [read_object(path.with_suffix(".json")).get("reconstruction")]
+    notes = [one for one in notes if isinstance(one, dict) and path.name in (one.get("files") or ())]
+    notes += [read_object(folder / CONTENTS).get(path.relative_to(folder).as_posix()) for folder in path.parents]
+    masks = [one.get("mask") for one in notes if isinstance(one, dict)]
+    return any(mask in (*PARTIAL_LABEL_FOLDERS, *FULL_LABEL_FOLDERS) for mask in masks)
 
 
 def cloud_problem(points: NDArray[np.float64]) -> tuple[str, str | None]:

@@ -77,9 +77,9 @@ class Determination:
     def undetermined(self) -> tuple[str, ...]:
         """The directions that the points do not determine, with their standard errors."""
         return tuple(
-            f"{one.name} (standard error {one.standard_error:.1f} {one.unit})"
+            f"{one.name}, standard error {one.standard_error:.1f} {one.unit}"
             if one.standard_error < _UNKNOWN
-            else f"{one.name} (not at all)"
+            else f"{one.name}, not at all"
             for one in self.directions
             if not one.determined
         )

@@ -195,7 +195,7 @@ def _evaluate_case(
     paths = find_meshes(first.folder, first.specimen, settings.meshes)
     own = [path for path in paths if path.stem.lower() == first.anatomy]
     surfaces = load_surfaces(own or paths)
-    chosen = repr((settings.seed, "close", "mirror"))  # what a start's status rests on
+    chosen = repr((settings.seed, "close", "mirror", "cubes"))  # what a start's status rests on
     made_from = fingerprint(chosen, digest(surfaces), cloud.points.tobytes())
     kept = out / CASES / f"specimen{first.specimen:02d}_{first.anatomy or 'all'}_{settings.mask}.json"
     found = {} if overwrite else read_object(kept)

@@ -22,7 +22,7 @@ from medcli.ultrabones.geometry.bone_meshes import digest, load_surfaces
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.reconstruction.figure import distance_colours, draw_cloud
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary, surface_distances, write_ply
-from medcli.ultrabones.registration.cloud_input import read_cloud, read_matrix
+from medcli.ultrabones.registration.cloud_input import CUT_FROM_CT, is_cut_from_ct, read_cloud, read_matrix
 from medcli.ultrabones.registration.determined_directions import Determination, Direction
 from medcli.ultrabones.registration.mesh_folder import check_outputs, meshes_in, written_files
 from medcli.ultrabones.registration.register_cloud import BoneRegistration, RunnerUp, measured_part, register_cloud
@@ -46,6 +46,7 @@ class RegisterBoneResult:
         seed: of the search.
         registration: what was found.
         files: what was written, beside each other: JSON, 4 x 4 text, the registered cloud (PLY), the figure.
+        caution: that the points were cut from CT, where a note of ``medcli reconstruct`` tells so; empty otherwise.
         failures: why it failed; empty otherwise.
     """
 
@@ -56,6 +57,7 @@ class RegisterBoneResult:
     seed: int
     registration: BoneRegistration
     files: tuple[str, ...]
+    caution: str = ""
     failures: tuple[str, ...] = ()
     schema: str = SCHEMA
 
@@ -102,9 +104,10 @@ def register_bone(
         seed=seed,
         registration=registration,
         files=files,
+        caution=CUT_FROM_CT if is_cut_from_ct(cloud) else "",
         failures=tuple(registration.reasons[:1]) if registration.status == FAILED else (),
     )
-    if earlier is None:
+    if earlier is None or read_object(out).get("caution") != result.caution:
         make_output_folder(out.parent)
         _write(out, points.points, surfaces, result, made_from)
     settings = {"cloud": cloud, "meshes": meshes, "out": out, "init": init, "seed": seed}
@@ -123,9 +126,9 @@ def _write(
     write_ply(out.with_suffix(".ply"), moved, distances, distance_colours(shown, WITHIN_MM))
     title = (
         f"{result.cloud.name} registered: {registration.status}, {quantity(len(moved), 'point')}, "
-        f"{100 * registration.explained:.0f} % within {WITHIN_MM:g} mm (yellow: that or more)"
+        f"{100 * registration.explained:.0f} % within {WITHIN_MM:g} mm"
     )
-    draw_cloud(out.with_suffix(".png"), moved, shown, surfaces, title)
+    draw_cloud(out.with_suffix(".png"), moved, shown, surfaces, title, WITHIN_MM)
     rows = [" ".join(f"{value:.10f}" for value in row) for row in registration.transform]
     write_text(out.with_suffix(".txt"), "\n".join(rows) + "\n")
     write_json(out.with_suffix(".json"), {**to_plain(result), "made_from": made_from})  # last
@@ -145,9 +148,13 @@ def _refuse_others(out: Path, made_from: str, settings: Mapping[str, object]) ->
 
 
 def _read_earlier(out: Path, made_from: str, files: tuple[str, ...]) -> BoneRegistration | None:
-    """What an earlier run found from the same things, if all its files are still there."""
+    """What an earlier run of this version found from the same things, if all its files are still there."""
     found = read_object(out.with_suffix(".json"))
-    if found.get("made_from") != made_from or not all((out.parent / name).is_file() for name in files):
+    if (
+        found.get("made_from") != made_from
+        or "caution" not in found
+        or not all((out.parent / name).is_file() for name in files)
+    ):
         return None
     try:
         return registration_from(found["registration"])

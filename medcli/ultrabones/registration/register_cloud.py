@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from medcli.ultrabones.registration.hypotheses import (
     refine_exactly,
 )
 from medcli.ultrabones.registration.surface_samples import BoneTarget
-from medcli.ultrabones.registration.verdict import CLOSE_MM, GOOD, WITHIN_MM, Evidence, judge
+from medcli.ultrabones.registration.verdict import CLOSE_MM, GOOD, LEAD, WITHIN_MM, Evidence, judge
 
 MOST_MEASURED = 200_000
 """Points of the cloud as it came whose distances are reported; of a larger one every n-th."""
@@ -31,11 +32,12 @@ MOST_MEASURED = 200_000
 
 @dataclass(frozen=True)
 class RunnerUp:
-    """The best pose that moves the points by more than 5 mm from the first.
+    """The next best pose; it moves the points by more than 5 mm from the first.
 
     Attributes:
         cost: as of the first.
-        lead: of the first pose over it, in standard errors of the paired differences over 10 mm cubes.
+        lead: of the first pose over it, in standard errors of the paired differences over 10 mm cubes; between -3 and
+            3 they are not told apart.
         displacement_mm: root mean square by which the two poses move the points apart.
         rotation_deg: angle between them.
         transform: (4, 4).
@@ -114,11 +116,30 @@ def register_cloud(
         raise DataError(f"the point cloud {problem}", hint)
     cloud = clean_cloud(points)
     hypotheses = _hypotheses(cloud, target, init, seed)
-    best = hypotheses[0]
+    best, other = best_and_next(hypotheses, cloud.points)
     mirror = find_hypotheses(mirrored(cloud), target, seed, most=1)[0] if other_side and init is None else None
     lead = lead_of(best.fit, mirror.fit, cloud.points) if mirror else mirror_lead
-    runner_up = _runner_up(best, hypotheses[1], cloud) if len(hypotheses) > 1 else None
+    runner_up = _runner_up(best, other, cloud) if other else None
     return _conclude(points, cloud, target, best, runner_up, lead)
+
+
+def best_and_next(
+    hypotheses: Sequence[Hypothesis], points: NDArray[np.float64]
+) -> tuple[Hypothesis, Hypothesis | None]:
+    """The result and its runner-up of hypotheses on points (N, 3), least cost first.
+
+    The least cost decides, unless the comparison in cubes proves it wrong: another pose leads it by 3 standard errors.
+    Below that the sign of a lead is chance, and says less than the cost (measured: docs/registration.md).
+    """
+    first, *others = hypotheses
+    if not others:
+        return first, None
+    leads = [lead_of(other.fit, first.fit, points) for other in others]
+    if max(leads) < LEAD:
+        return first, others[0]
+    best = others[int(np.argmax(leads))]
+    rest = [one for one in hypotheses if one is not best]
+    return best, min(rest, key=lambda one: lead_of(best.fit, one.fit, points))
 
 
 def _hypotheses(cloud: CleanCloud, target: BoneTarget, init: NDArray[np.float64] | None, seed: int) -> list[Hypothesis]:

@@ -46,6 +46,11 @@ class Evidence:
 def judge(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
     """The status and the reasons against ``good``, one sentence each."""
     failures, doubts = [], []
+    if evidence.lead is not None and evidence.lead < LEAD:
+        doubts.append(
+            "another pose fits about as well: do not use this transform alone "
+            f"(lead {evidence.lead:.1f} standard errors, {LEAD:g} needed)"
+        )
     share = f"{100 * evidence.explained:.0f} % of the points are within {WITHIN_MM:g} mm of a bone"
     if evidence.explained < FAILED_SHARE:
         failures.append(f"only {share}; less than {100 * FAILED_SHARE:.0f} % is no match: other bones or other units?")
@@ -71,10 +76,8 @@ def judge(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
         doubts.append(
             f"this leg cannot be told from its mirror image (lead {mirror:.1f} standard errors, {LEAD:g} needed)"
         )
-    if evidence.lead is not None and evidence.lead < LEAD:
-        doubts.append(f"another pose fits about as well (lead {evidence.lead:.1f} standard errors, {LEAD:g} needed)")
     undetermined = evidence.determination.undetermined
     if undetermined:
-        limits = f"standard error at most {LIMIT_MM:g} mm or {LIMIT_DEG:g} degree"
+        limits = f"standard error above {LIMIT_MM:g} mm or {LIMIT_DEG:g} degree"
         doubts.append(f"not determined by the points ({limits}): {'; '.join(undetermined)}")
     return FAILED if failures else DOUBTFUL if doubts else GOOD, (*failures, *doubts)

@@ -19,12 +19,15 @@ from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.report.labels_and_bones import made_of_points
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.folder_layout import find_records
+from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.reconstruction import point_cloud
+from medcli.ultrabones.reconstruction.figure import draw_cloud
 from medcli.ultrabones.reconstruction.mask_points import back_project
 from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
+from tests.support.solids import ball
 
 RECORD = Path("specimen01/ultrasound_records/fibula/record01")
 STEM = "specimen01_fibula_record01_Labels_full_optimized"
@@ -383,3 +386,14 @@ def test_empty_masks_make_no_surface(root: Path, tmp_path: Path, medcli: Callabl
     ran = medcli(*words, "--surface", "watertight", "--normals", "--outlier-sd", 2)
     assert ran.code == 0
     assert "no point cloud was written" in ran.out
+
+
+def test_colours_of_a_figure_end_where_they_are_told_to(tmp_path: Path) -> None:
+    """Distances of 0.1 mm are yellow where the scale fits them, and dark on a scale of 2 mm."""
+    surface = Surface.from_mesh(ball(10.0, 12, 7))
+    points = surface.triangles[:, 0]
+    for scale_mm, is_yellow in ((None, True), (2.0, False)):
+        draw_cloud(tmp_path / "a.png", points, np.full(len(points), 0.1), [surface], "", scale_mm)
+        image = read_rgb(tmp_path / "a.png").astype(int)
+        image = image[: 3 * len(image) // 4]  # above the colour bar
+        assert (np.abs(image - [253, 231, 37]).max(axis=2) < 12).any() == is_yellow

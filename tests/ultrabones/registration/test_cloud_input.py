@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.ultrabones.registration.cloud_input import read_cloud, read_matrix
+from medcli.ultrabones.reconstruction.cloud_files import CONTENTS
+from medcli.ultrabones.registration.cloud_input import is_cut_from_ct, read_cloud, read_matrix
 
 POINTS = np.random.default_rng(0).uniform(0, [200, 30, 20], (300, 3)).round(3)
 
@@ -45,6 +47,28 @@ def test_formats_give_the_same_points(tmp_path: Path, name: str, content: bytes)
     found = read_cloud(tmp_path / name)
     assert np.allclose(found.points, POINTS, atol=1e-4)
     assert found.not_finite == 0
+
+
+def test_clouds_of_labels_are_known_by_the_notes_of_reconstruct(tmp_path: Path) -> None:
+    def note(name: str, mask: str) -> Path:
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"made_from": "", "reconstruction": {"mask": mask, "files": [f"{name}.ply", f"{name}.xyz"]}})
+        )
+        return tmp_path / f"{name}.xyz"
+
+    assert is_cut_from_ct(note("a_Labels_optimized_1.5mm", "Labels"))
+    assert is_cut_from_ct(note("b", "Labels_full").with_suffix(".ply"))
+    assert not is_cut_from_ct(note("c", "Labels_pred"))
+    assert not is_cut_from_ct(tmp_path / "none.ply")
+    note("other", "Labels").with_suffix(".json").rename(tmp_path / "mine.json")
+    assert not is_cut_from_ct(tmp_path / "mine.xyz")  # beside another cloud's note
+    (tmp_path / "d.json").write_text('{"reconstruction": [1]}')
+    assert not is_cut_from_ct(tmp_path / "d.ply")
+    name = "specimen02/3D_reconstructions/fibula/record01/reconstruction_pcd"
+    contents = {f"{name}.xyz": {"mask": "Labels"}, f"{name}_filtered.xyz": {"mask": "Labels_pred"}}
+    (tmp_path / CONTENTS).write_text(json.dumps(contents))
+    assert is_cut_from_ct(tmp_path / f"{name}.xyz")
+    assert not is_cut_from_ct(tmp_path / f"{name}_filtered.xyz")
 
 
 def test_points_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from medcli.synthetic.ultrasound.clouds import CloudSettings, scan_leg
 from medcli.synthetic.ultrasound.dataset import Leg
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.registration import register_cloud as module
+from medcli.ultrabones.registration.hypotheses import Hypothesis, cost_of, lead_of
 from medcli.ultrabones.registration.register_cloud import BoneRegistration, register_cloud
+from medcli.ultrabones.registration.surface_fit import SurfaceFit
 from medcli.ultrabones.registration.surface_samples import BoneTarget
 from medcli.ultrabones.registration.verdict import Evidence, judge
 
@@ -59,6 +61,31 @@ def test_a_leg_is_found_from_far_away(found: tuple[BoneRegistration, np.ndarray]
     assert all(one.standard_error < 1 for one in registration.determination.directions)
 
 
+def hypothesis(distances: np.ndarray) -> Hypothesis:
+    weights = np.ones(len(distances))
+    fit = SurfaceFit(np.eye(4), distances, 2.0, weights, np.zeros((len(distances), 6)), np.zeros(3))
+    return Hypothesis(fit, cost_of(fit))
+
+
+def test_another_pose_is_the_result_only_where_it_leads_by_three_standard_errors() -> None:
+    dense = np.random.default_rng(0).uniform(0, 9, (600, 3))  # one cube, where the first pose fits
+    sparse = np.stack([np.arange(100) * 10.0 + 15, np.zeros(100), np.zeros(100)], axis=1)  # a cube each
+    points = np.concatenate([dense, sparse])
+    first = hypothesis(np.repeat([0.1, 1.9], [600, 100]))
+    far = hypothesis(np.repeat([1.9, 1.5], [600, 100]))
+    second = hypothesis(np.concatenate([np.full(600, 1.0), np.linspace(0.0, 1.0, 100)]))
+    assert first.cost < second.cost < far.cost
+    chosen = module.best_and_next([first, second, far], points)
+    assert chosen[0] is second
+    assert chosen[1] is far  # which the result leads by less than the first
+    chance = hypothesis(np.concatenate([np.full(600, 1.0), np.resize([1.7, 2.0], 100)]))
+    assert -3 < lead_of(first.fit, chance.fit, points) < 0
+    chosen = module.best_and_next([first, chance], points)
+    assert chosen[0] is first
+    assert chosen[1] is chance
+    assert module.best_and_next([first], points) == (first, None)
+
+
 @pytest.mark.deep
 def test_the_mesh_of_the_other_leg_is_found_out(scan: np.ndarray) -> None:
     mirrored = {
@@ -96,6 +123,10 @@ def test_a_shaft_gets_no_confident_number_along_its_axis() -> None:
     assert abs(slide.axis[2]) > 0.999
     assert all(one.determined for key, one in directions.items() if key[1].startswith(("shift across", "tilt")))
     assert registration.status == "doubtful"
+    assert any(
+        text.startswith("not determined by the points (standard error above 1 mm or 1 degree): sliding along")
+        for text in registration.reasons
+    )
     assert {text.split(" (")[0] for text in registration.undetermined} >= {"sliding along the long axis"}
     assert registration.explained > 0.99
 
@@ -141,7 +172,7 @@ def test_the_verdict_states_each_limit(found: tuple[BoneRegistration, np.ndarray
         "only 40 %": ({"explained": 0.4}, "doubtful"),
         "69 % of the explained points are within 1 mm": ({"close": 0.69}, "doubtful"),
         "1.40 mm": ({"median_mm": 1.4}, "doubtful"),
-        "another pose": ({"lead": 2.9}, "doubtful"),
+        "do not use this transform alone": ({"lead": 2.9}, "doubtful"),
         "cannot be told from its mirror image": ({"mirror_lead": -2.9}, "doubtful"),
         "other leg": ({"mirror_lead": -3.1}, "failed"),
     }
