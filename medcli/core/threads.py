@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -12,16 +13,44 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD = 4  # items submitted for each worker: enough to keep it busy, few enough to bound the memory
+_of_thread = threading.local()
+
+
+class _StoppedError(BaseException):
+    """Ends an item whose result nobody waits for; no handler of an item's own errors takes it."""
+
+
+def end_if_stopped() -> None:
+    """Leave an item of this module's pools by an exception once its caller has stopped; elsewhere, do nothing.
+
+    For steps of items that take seconds, at places where no file is half written: Ctrl-C waits for running items.
+    """
+    stopped = getattr(_of_thread, "stopped", None)
+    if stopped is not None and stopped.is_set():
+        raise _StoppedError
+
+
+class _Pool(ThreadPoolExecutor):
+    """A pool whose items see when their caller has left the block."""
+
+    def __init__(self, workers: int) -> None:
+        self.stopped = threading.Event()
+        super().__init__(workers, initializer=lambda: setattr(_of_thread, "stopped", self.stopped))
+
+    def stop(self) -> None:
+        """Drop what has not begun, tell what runs, and wait for it."""
+        self.stopped.set()
+        self.shutdown(wait=True, cancel_futures=True)
 
 
 def run_in_threads(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in the order in which they finish.
 
     Items are taken as workers become free, so an endless or huge iterable is fine. When the caller stops early (an
-    exception, Ctrl-C), pending items are dropped and running ones are completed.
+    exception, Ctrl-C), pending items are dropped; running ones are completed, or end at :func:`end_if_stopped`.
     """
     remaining = iter(items)
-    with ThreadPoolExecutor(workers) as pool:
+    with _Pool(workers) as pool:
         pending: set[Future[Result]] = set()
         try:
             pending.update(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
@@ -31,17 +60,17 @@ def run_in_threads(function: Callable[[Item], Result], items: Iterable[Item], wo
                 for future in finished:
                     yield future.result()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.stop()
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Like :func:`run_in_threads`, in the order of ``items``."""
     remaining = iter(items)
-    with ThreadPoolExecutor(workers) as pool:
+    with _Pool(workers) as pool:
         try:
             pending = deque(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
             while pending:
                 yield pending.popleft().result()
                 pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.stop()

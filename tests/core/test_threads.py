@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from medcli.core.threads import map_in_threads, run_in_threads
+from medcli.core.threads import end_if_stopped, map_in_threads, run_in_threads
 
 Run = Callable[..., object]
 BOTH = pytest.mark.parametrize("run", [run_in_threads, map_in_threads])
@@ -54,3 +54,25 @@ def test_an_exception_comes_out_and_what_has_not_begun_is_dropped(run: Run) -> N
     with pytest.raises(KeyError, match="three"):
         list(run(fail_at_three, range(1000), 2))  # type: ignore[call-overload]
     assert len(begun) < 50
+
+
+@BOTH
+def test_running_items_end_where_they_look_once_the_caller_stopped(run: Run) -> None:
+    ended = []
+
+    def endless(item: int) -> int:
+        while item:
+            try:
+                end_if_stopped()
+            except BaseException:
+                ended.append(item)
+                raise
+            time.sleep(0.001)
+        return item
+
+    results = run(endless, range(100), 3)
+    assert next(results) == 0  # type: ignore[call-overload]
+    results.close()  # type: ignore[attr-defined]
+    assert set(ended) <= {1, 2, 3, 4}
+    assert len(ended) >= 2
+    end_if_stopped()  # outside a pool: nothing

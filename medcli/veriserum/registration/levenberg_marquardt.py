@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.threads import end_if_stopped
+
 Numbers = NDArray[np.float64]
 
 _FIRST_DAMPING, _MOST_DAMPING, _TINY = 1e-3, 1e4, 1e-12
@@ -35,6 +37,7 @@ def minimise(residuals: Callable[[Numbers], Numbers], count: int, most: int, is_
     # Finite differences with a step of one unit: smaller ones are noisy because of the rendering's pixels.
     aheads = np.eye(count) / (2 if is_central else 1)
     for _ in range(most):
+        end_if_stopped()
         slopes = np.stack(
             [residuals(numbers + h) - (residuals(numbers - h) if is_central else current) for h in aheads]
         )

@@ -22,6 +22,7 @@ from scipy.spatial.transform import Rotation
 
 from medcli.core.files import cache_folder, replacing
 from medcli.core.mesh import Mesh
+from medcli.core.threads import end_if_stopped
 from medcli.veriserum.dataset.detector import GRID_SPAN_MM, PLANES
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid
 
@@ -163,6 +164,7 @@ def build_library(mesh: Mesh, cameras: DualPlane) -> OrientationLibrary:
         grid = ImageGrid(WINDOW, WINDOW, whole.pixel_mm, float(left), float(top))
         views = np.empty((len(rotations), 2 * WINDOW * WINDOW), np.float32)
         for i, rotation in enumerate(rotations):
+            end_if_stopped()
             pose = np.eye(4)
             pose[:3, :3], pose[:3, 3] = rotation, place - rotation @ middle
             image = np.exp(np.float32(-_PER_MM) * camera.path_length(coarse, pose, grid))
