@@ -13,6 +13,7 @@ from medcli.cli.shared.output import Output
 from medcli.core.errors import quantity
 from medcli.core.files import check_figure_path, check_output_folder
 from medcli.core.refusals import refusals
+from medcli.core.shell import spell
 
 if TYPE_CHECKING:
     from medcli.veriserum.kinematics.kinematics import KinematicsResult, TrialMotion
@@ -119,7 +120,9 @@ def axes(
     from medcli.veriserum.kinematics.study_axes import find_axes
 
     result = find_axes(root, out, target, implants, axes, side, output.progress(), overwrite)
-    output.finish(result, lambda done: _show_axes(output, done))
+    found_in = [] if root == options.VERISERUM_ROOT else ["--root", root]
+    following = spell("medcli", "kinematics", "veriserum", *found_in, "--axes", out)
+    output.finish(result, lambda done: _show_axes(output, done, following))
 
 
 def _show(output: Output, result: KinematicsResult) -> None:
@@ -172,11 +175,11 @@ def _range(values: tuple[float, float]) -> str:
     return "-" if values[0] != values[0] else f"{values[0]:.1f} to {values[1]:.1f}"
 
 
-def _show_axes(output: Output, result: AxesResult) -> None:
+def _show_axes(output: Output, result: AxesResult, following: str) -> None:
     for number, one in result.implants.items():
         output.pairs({f"{number} {one.kind}": f"{one.found_by}{'; ' if one.remarks else ''}{'; '.join(one.remarks)}"})
     output.line()
     kept = ", which has these axes already" if result.existing else ""
     output.pairs({"axes": f"{result.out}{kept}", "figure": str(result.figure)})
     output.line("confirm them in the figure, and correct the file where an arrow is wrong; then")
-    output.line(f"  medcli kinematics veriserum --axes {result.out}")
+    output.line(f"  {following}")

@@ -84,7 +84,8 @@ def seg(
 
     settings = options.settings_from(PredictSettings, locals())
     result = predict_seg(inputs or [], checkpoint, settings, root, specimens or (), output.progress())
-    output.finish(result, lambda done: _show(output, done))
+    named = [*(inputs or []), *([root] if specimens else []), *([out] if out else [])]
+    output.finish(result, lambda done: _show(output, done, named))
 
 
 def _check_given(inputs: list[Path] | None, specimens: list[int] | None) -> None:
@@ -92,22 +93,28 @@ def _check_given(inputs: list[Path] | None, specimens: list[int] | None) -> None
         raise UsageError("INPUT is missing", "name images, movies or folders, or specimens of --root with --specimens")
 
 
-def _show(output: Output, done: SegPrediction) -> None:
+def _as_given(path: Path, named: list[Path]) -> Path:
+    """A path below the current folder as others were typed: relative, unless one of them is absolute."""
+    if any(one.is_absolute() for one in named):
+        return path
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _show(output: Output, done: SegPrediction, named: list[Path]) -> None:
     rate = f", {done.frames / done.seconds:.1f} frames/s" if done.frames and done.seconds else ""
     kept = f", {done.frames_skipped:,} kept" if done.frames_skipped else ""
-    folders = (
-        str(done.folders[0])
-        if len(done.folders) == 1
-        else f"{quantity(len(done.folders), 'folder')}, first {done.folders[0]}"
-    )
+    folders = quantity(len(done.folders), "folder")
+    first = _as_given(done.folders[0], named) if done.folders else "-"
     rows = {
         "checkpoint": done.checkpoint,
         "device": f"{done.device}, precision {done.precision}, {done.engine}",
         "masks": f"{done.frames:,} written{kept}{rate}; {done.frames_without_bone:,} without bone",
-        "in": folders,
+        "in": first if len(done.folders) == 1 else folders,
     }
+    if len(done.folders) > 1:
+        rows["first"] = first
     if done.contact_sheet:
-        rows["contact sheet"] = done.contact_sheet
+        rows["contact sheet"] = _as_given(done.contact_sheet, named)
     output.pairs(rows)
 
 

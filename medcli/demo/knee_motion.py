@@ -134,7 +134,7 @@ def _compare(plan: DemoPlan) -> DemoTask:
         numbers = {}
         for name, words in _SHOWN.items():
             unit = "mm" if name.endswith("_mm") else "degrees"
-            numbers[f"{words} error"] = f"{done.overall[name].rms:.2f} {unit} RMS"
+            numbers[f"{words} RMS error"] = f"{done.overall[name].rms:.2f} {unit}"
         return StepOutcome(numbers, out, (_flexion_curves(plan),))
 
     return DemoTask(

@@ -26,7 +26,7 @@ FIGURES = (
     "X-ray RMS error to ground truth",
     "registered, in-plane error",
     "registered, rotation error",
-    "flexion error",
+    "flexion RMS error",
 )
 """The numbers shown at the top of the report."""
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from medcli import __version__
 from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.json_text import read_object
 from medcli.core.run_provenance import NAME as PROVENANCE
+from medcli.core.shell import spell
 from medcli.interchange.notes import sha256_of, synthetic_like
 from medcli.training.weights import SUFFIX
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, read_metadata
@@ -67,7 +68,7 @@ def read_carded(path: Path) -> CardedCheckpoint:
     if path.suffix != SUFFIX:
         raise DataError(
             f"{path} is not a {SUFFIX} file: only those say what they were trained on",
-            f"medcli checkpoint convert {path.name} {path.with_suffix(SUFFIX).name}",
+            spell("medcli", "checkpoint", "convert", path, path.with_suffix(SUFFIX)),
         )
     from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
     from medcli.training.description import parse_description
@@ -141,7 +142,7 @@ def _check_same(evaluation: Path, source: str, checkpoint: Path) -> None:
     if sha256_of(named) != sha256_of(checkpoint) if named else Path(source).name != checkpoint.name:
         raise DataError(
             f"{evaluation} is of {source}, which is another checkpoint than {checkpoint}",
-            f"evaluate this one: medcli evaluate --checkpoint {checkpoint}",
+            f"evaluate this one: {spell('medcli', 'evaluate', '--checkpoint', checkpoint)}",
         )
 
 

@@ -13,6 +13,7 @@ from medcli.core.errors import DataError, UsageError
 from medcli.core.folders.whole_folder import replacing_folder
 from medcli.core.mesh import read_stl, write_stl
 from medcli.core.progress import SILENT, Progress
+from medcli.core.shell import spell
 from medcli.interchange.notes import check_made_folder, check_slicer_packages, write_made_note
 from medcli.interchange.plus_sequence import image_to_probe_of
 from medcli.interchange.slicer_files import (
@@ -157,7 +158,7 @@ def _points(record: TrackedRecord, sweep: Sweep, settings: SlicerSweepSettings) 
         if others or settings.mask != SlicerSweepSettings.mask:
             raise DataError(
                 f"{sweep.name} has no masks in {settings.mask}; there are {', '.join(others) or 'none'}",
-                f"--mask {others[0]}, or --mask none" if others else "--mask none",
+                f"{spell('--mask', others[0])}, or --mask none" if others else "--mask none",
             )
         return np.empty((0, 3))
     cloud = cloud_of([sweep], settings.mask, record.poses_kind).points

@@ -230,7 +230,7 @@ class MovingBodies:
         bodies: of each body its name, number of vertices, colour, and low_mm and size_mm of its box.
         poses: (N, B, 12) float32, the upper three rows of each body's pose in the common frame, mm; NaN: not there.
         points: (N, P, 3) float32 marks in the frame of the last body, mm.
-        colours: of the marks.
+        colours: of the marks, variables of the page's style.
         labels: what a frame is called, one each.
         names: of the axes of the last body's frame.
         view: (9,) rotation of the first view, row by row.

@@ -25,8 +25,11 @@ from medcli.report.embedded_images import NARROW, WIDE, embed_image, gallery
 from medcli.report.provenance import SETTINGS_CAPTION, how_section
 from medcli.report.run_files import Json, RunReport, duration, failures_note, read_json, to_float
 from medcli.report.runs import runs_in
+from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER
 from medcli.workspace.demo_folder import RESULT, SCHEMA
 
+_OF_XRAY = {"veriserum", "pose", "trial", "kinematics"}
+"""Verbs and nouns of commands on X-ray pairs; all others of the demonstration concern ultrasound."""
 _LEAD = "All steps of medcli on small synthetic versions of both datasets, each with its command, results and time."
 
 
@@ -97,9 +100,9 @@ def _parts(content: Json) -> Block:
     """The steps of each dataset in one row: what was done, and how long it took."""
     parts: dict[str, list[Json]] = {}
     for step in content["steps"]:
-        command = str(step.get("command"))
-        is_xray = "veriserum" in command or " pose " in command
-        name = "synthetic data" if "--data-only" in command else "X-ray pairs" if is_xray else "ultrasound"
+        words = str(step.get("command")).split()
+        is_xray = not _OF_XRAY.isdisjoint(words[1:3])
+        name = "synthetic data" if "--data-only" in words else "X-ray pairs" if is_xray else "ultrasound"
         parts.setdefault(name, []).append(step)
     rows = [
         [
@@ -137,6 +140,8 @@ def _step(folder: Path, step: Json) -> tuple[Section, list[RunReport]]:
             blocks.append(Note(error.message, "warning"))
         if not runs and (folder / str(step["folder"])).is_dir():
             blocks.append(Note(f"The folder {step['folder']} contains no run that this version can read.", "warning"))
+        if (folder / str(step["folder"]) / IMAGE_FOLDER).is_dir():
+            blocks.append(Note(f"Below is one record of this step, {step['folder']}; the others are left out."))
     sections = [_below(run) for run in runs]
     return Section(str(step["title"]), blocks, sections), runs
 

@@ -227,7 +227,7 @@ def _view(motion: pd.DataFrame, implants: _Implants, both: tuple[int, int], side
         for frame, time, flexion in zip(motion["frame"], motion["time_s"], motion["flexion_deg"], strict=True)
     ]
     caption = (
-        "Both components over time; red and green: low points of the medial and lateral condyle. R, A, P: right, "
+        "Both components over time; orange and green: low points of the medial and lateral condyle. R, A, P: right, "
         "anterior, proximal of the tray. Drag or use the arrow keys to rotate; comma and full stop step, space plays."
     )
     return moving_bodies(meshes, ("femur", "tibia"), np.stack(poses, axis=1), marks, labels, caption)

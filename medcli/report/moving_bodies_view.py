@@ -16,7 +16,7 @@ from medcli.report.point_cloud_view import pack_numbers, simplify
 Array = NDArray[np.float64]
 MOST_FACES, MOST_FRAMES = 4_000, 400
 _COLOURS = ("--mesh", "--s5")
-_MARKS = ("#c1272d", "#1a7f37")
+_MARKS = ("--s2", "--s3")
 _FULL = 65535
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,10 +73,15 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             rows |= _flat(value, f"{words}: ")
         elif isinstance(value, (list, tuple)):
-            rows[words] = " ".join(map(str, value)) or "none"
+            rows[words] = " ".join(map(_plain, value)) or "none"
         else:
-            rows[words] = "not set" if value is None else str(value)
+            rows[words] = "not set" if value is None else _plain(value)
     return rows
+
+
+def _plain(value: object) -> str:
+    """A value as text; binary fractions without the digits that nobody typed: ``10 / 255`` is 0.0392157."""
+    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
 def data_section(runs: Sequence[RunReport], synthetic: bool = False) -> Section:
@@ -84,7 +90,7 @@ def data_section(runs: Sequence[RunReport], synthetic: bool = False) -> Section:
     seen: set[str] = set()
     for run in sorted(runs, key=lambda one: not one.origin):  # runs with a provenance record first
         data: Json = run.origin.get("data") or {}
-        name = str(data.get("dataset") or run.dataset)
+        name = _dataset_of(run)
         if not name or name in seen:
             continue
         seen.add(name)
@@ -100,7 +106,8 @@ def data_section(runs: Sequence[RunReport], synthetic: bool = False) -> Section:
             blocks.append(
                 Text(f"This report shows images and numbers derived from {name}; its licence applies to them, too.")
             )
-        where = {"data folder": str(data["root"])} if data.get("root") else {}
+        main = _most_used_root(runs, name)
+        where = {"data folder": main} if main else {}
         blocks.append(
             KeyValues(
                 {
@@ -112,6 +119,17 @@ def data_section(runs: Sequence[RunReport], synthetic: bool = False) -> Section:
             )
         )
     return Section("Data, licence and citation", blocks)
+
+
+def _most_used_root(runs: Sequence[RunReport], dataset: str) -> str:
+    """The data folder of most of the runs of a dataset, the first of several; empty if none is known."""
+    every = [one.origin.get("data") or {} for one in runs if _dataset_of(one) == dataset]
+    roots = Counter(str(data["root"]) for data in every if data.get("root"))
+    return max(roots, key=lambda root: roots[root], default="")
+
+
+def _dataset_of(run: RunReport) -> str:
+    return str((run.origin.get("data") or {}).get("dataset") or run.dataset)
 
 
 def about_of(dataset: str) -> DatasetCitation:

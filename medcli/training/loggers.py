@@ -49,7 +49,7 @@ def check_loggers(names: Sequence[str]) -> None:
     if missing:
         raise UsageError(
             f"--logger {' '.join(missing)} needs a package that is not installed",
-            f"pip install {' '.join(missing)}",
+            f"pip install 'medcli[{','.join(missing)}]'",
         )
 
 

@@ -10,6 +10,7 @@ from medcli.core.errors import DataError, UsageError, printable, quantity
 from medcli.core.files import replacing, write_bytes
 from medcli.core.run_records.options import resolve_option
 from medcli.core.secrets import redact
+from medcli.core.shell import spell
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def find_newest(runs_root: Path, task: str) -> Path:
     if not found and folds:
         raise DataError(
             f"no checkpoint {runs_root / task / '*' / f'best{SUFFIX}'}, but those of {quantity(len(folds), 'fold')}",
-            f"name one: --checkpoint {folds[0]}" + (f" (to {folds[-1].parent.name})" if len(folds) > 1 else ""),
+            "name one: " + spell('--checkpoint', folds[0]) + (f" (to {folds[-1].parent.name})" if len(folds) > 1 else ""),
+            + (f" (to {folds[-1].parent.name})" if len(folds) > 1 else ""),
         )
     if not found:
         raise DataError(

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from medcli.core.errors import DataError, MedcliError, UsageError, printable
 from medcli.core.files import check_replaceable, open_regular
+from medcli.core.shell import spell
 
 SUFFIX = ".rrd"
 LOOPBACK = "127.0.0.1"
@@ -96,7 +97,7 @@ def check_recording(file: Path) -> None:
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
     if not is_one:
-        raise DataError(f"{file} is no recording of rerun", f"save one with medcli view … --save {file.name}")
+        raise DataError(f"{file} is no recording of rerun", f"save one with medcli view … {spell('--save', file.name)}")
     words = [_program(), "rrd", "verify", str(file.absolute())]
     ran = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
     if ran.returncode:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,17 +16,33 @@ from medcli.core.secrets import redact
 
 
 class GuardedStream(io.TextIOBase):
-    """A text stream that hides credentials in what is written; it offers no bytes, which nobody could look into."""
+    """A text stream that hides credentials in what is written; it offers no bytes, which nobody could look into.
+
+    Once the reader of a pipe has gone (``| head``), what is written is dropped: the command ends with its own status.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(redact(text))
+        try:
+            self._stream.write(redact(text))
+        except BrokenPipeError:
+            self._drop()
         return len(text)
 
     def flush(self) -> None:
-        self._stream.flush()
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """From here on, write to nowhere, also what the stream beneath still holds."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
     @property
     def closed(self) -> bool:

@@ -106,7 +106,7 @@ class Output:
 
 
 def _write(text: str) -> None:
-    """A line on standard output; a full disk behind it is the user's to mend, a closed pipe is Typer's to end."""
+    """A line on standard output; a full disk behind it is the user's to mend."""
     try:
         typer.echo(_printable(text))
     except OSError as error:

@@ -361,7 +361,8 @@ class Motion extends View {
     this.labels = JSON.parse(given.labels);
     this.names = JSON.parse(given.names);
     this.first = JSON.parse(given.view);
-    this.palette = JSON.parse(given.colours).map(rgb);
+    this.pointColours = JSON.parse(given.colours);
+    this.palette = this.pointColours.map(() => [0, 0, 0]);
     this.faces = unpack(given.faces, Uint16Array);
     this.poses = unpack(given.poses, Float32Array);
     this.marks = unpack(given.points, Float32Array);
@@ -453,6 +454,7 @@ class Motion extends View {
 
   // Low points lie between the components, so they are drawn over them.
   drawPoints(target, side) {
+    this.palette = this.pointColours.map((name) => rgb(variable(name)));
     super.drawPoints({ ...target, depth: new Float32Array(target.depth.length).fill(-Infinity) }, 4 * side);
   }
 

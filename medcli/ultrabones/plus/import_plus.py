@@ -15,6 +15,7 @@ from medcli.core.files import write_json, write_text
 from medcli.core.folders.whole_folder import check_folder_target, replacing_folder
 from medcli.core.image_io import write_image
 from medcli.core.progress import SILENT, Progress
+from medcli.core.shell import spell
 from medcli.core.tables import csv_text
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, IMPORT_NOTE, TRACKING_FILES, specimen_folder
 from medcli.ultrabones.dataset.probe import PROBE_FILE, Probe
@@ -77,7 +78,7 @@ def check_import_target(out: Path, overwrite: bool) -> None:
     if specimen_folder(out.absolute()) is None:
         raise UsageError(
             f"no folder above {out} is named specimen…, so other commands would not find the record",
-            f"such as --out {(out / 'specimen01/ultrasound_records/tibia/record01').as_posix()}",
+            f"such as {spell('--out', (out / 'specimen01/ultrasound_records/tibia/record01').as_posix())}",
         )
     check_folder_target(out, overwrite, "medcli import", IMPORT_NOTE, ", with all labels and predictions in it")
 

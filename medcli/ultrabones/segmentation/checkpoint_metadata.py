@@ -126,7 +126,7 @@ def check_graph_runtime(path: Path) -> None:
         MedcliError: it is not.
     """
     if find_spec("onnxruntime") is None:
-        raise MedcliError(f"reading {path} needs onnxruntime", "pip install onnxruntime")
+        raise MedcliError(f"reading {path} needs onnxruntime", "pip install 'medcli[onnx]'")
 
 
 def splits_of_training(train: Sequence[int] | None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[
             found.setdefault(Path(os.path.abspath(source.path)), source)  # noqa: PTH100 (keeps links)
     dicom = next((source for source in found.values() if source.kind == "dicom"), None)
     if dicom and find_spec("pydicom") is None:
-        raise MedcliError(f"{dicom.path} is DICOM, which needs pydicom", "pip install pydicom")
+        raise MedcliError(f"{dicom.path} is DICOM, which needs pydicom", "pip install 'medcli[dicom]'")
     return _with_own_names(list(found.values()))
 
 

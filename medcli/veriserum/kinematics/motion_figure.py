@@ -15,7 +15,7 @@ from medcli.veriserum.kinematics.low_points import CONDYLES, LOW_POINT_AXES
 from medcli.veriserum.kinematics.motion import DOUBTFUL, MISSING
 
 Array = NDArray[np.float64]
-_BLUE, _COLOURS = "#1f5fbf", {"medial": "#c1272d", "lateral": "#1a7f37"}
+_BLUE, _COLOURS = "#1f5fbf", {"medial": "#b8520a", "lateral": "#2a7d3f"}
 _LOW_TITLES = {"ap_mm": "low points, anterior", "ml_mm": "low points, lateral", "height_mm": "low points, height"}
 _ROWS, _COLUMNS = 3, 3
 
@@ -65,7 +65,7 @@ def _draw_curve(panel: Any, x: Array, motion: pd.DataFrame, name: str, colour: s
     panel.plot(x, y, color=colour, linewidth=1.4, label=label)
     panel.plot(x[lonely], y[lonely], ".", color=colour)
     doubtful = (motion["status"] == DOUBTFUL).to_numpy()
-    panel.plot(x[doubtful], y[doubtful], "x", color="#e07b00", markersize=4)
+    panel.plot(x[doubtful], y[doubtful], "x", color="#222222", markersize=4)
 
 
 def _draw_tray(panel: Any, motion: pd.DataFrame, outline_mm: Array | None) -> None:

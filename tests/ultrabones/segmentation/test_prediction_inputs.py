@@ -33,7 +33,7 @@ def test_dicom_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("medcli.ultrabones.segmentation.prediction_inputs.find_spec", lambda name: None)
     with pytest.raises(MedcliError, match=r"scan\.dcm is DICOM, which needs pydicom") as raised:
         find_sources([tmp_path])
-    assert raised.value.hint == "pip install pydicom"
+    assert raised.value.hint == "pip install 'medcli[dicom]'"
 
 
 def test_patterns_folders_and_files_mean_each_file_once(scans: Path) -> None:

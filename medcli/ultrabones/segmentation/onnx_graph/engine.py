@@ -178,9 +178,7 @@ def _is_ready(graph: Path) -> bool:
 
 def _say_missing(missing: str, engine: str) -> None:
     if engine == "onnx":
-        logger.warning(
-            "--engine onnx needs %s: torch computes instead; pip install %s", missing, missing.replace(",", "")
-        )
+        logger.warning("--engine onnx needs %s: torch computes instead; pip install 'medcli[onnx]'", missing)
 
 
 def _make(checkpoint: Path, graph: Path) -> None:

@@ -110,7 +110,7 @@ def check_onnx_packages() -> None:
     """
     missing = [name for name in _EXTRAS if find_spec(name) is None]
     if missing:
-        raise MedcliError(f"exporting needs {', '.join(missing)}", f"pip install {' '.join(missing)}")
+        raise MedcliError(f"exporting needs {', '.join(missing)}", "pip install 'medcli[onnx]'")
 
 
 def whole_network(model: torch.nn.Module, metadata: Metadata, threshold: float) -> torch.nn.Module:

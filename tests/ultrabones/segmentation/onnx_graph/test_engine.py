@@ -101,7 +101,7 @@ def test_a_missing_package_is_said_only_where_the_engine_was_named(
     assert not caplog.records
     assert load_segmenter(weights, "cpu", engine="onnx").engine == "torch"
     assert {record.message for record in caplog.records} == {
-        "--engine onnx needs onnxruntime: torch computes instead; pip install onnxruntime"
+        "--engine onnx needs onnxruntime: torch computes instead; pip install 'medcli[onnx]'"
     }
 
 

@@ -88,7 +88,7 @@ def test_existing_file_and_missing_packages(
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(MedcliError, match="exporting needs onnxruntime") as raised:
         export.export_seg(weights, exported.path, overwrite=True)
-    assert raised.value.hint == "pip install onnxruntime"
+    assert raised.value.hint == "pip install 'medcli[onnx]'"
 
 
 def test_a_graph_that_disagrees_is_not_written(
