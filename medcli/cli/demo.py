@@ -45,8 +45,9 @@ def demo(
     commands = CommandRunner(ctx, output)
     if not output.verbose:  # the steps' own lines, as one an epoch, would drown those of the demonstration
         logging.getLogger("medcli").setLevel(logging.ERROR if output.quiet else logging.WARNING)
-    result = run_demo(out, commands.run, quick, seed, workers, data_only, _Lines(output), commands.progress())
-    output.finish(result, lambda done: _show(output, done))
+    lines = _Lines(output)
+    result = run_demo(out, commands.run, quick, seed, workers, data_only, lines, commands.progress())
+    output.finish(result, lambda done: _show(output, done, lines))
 
 
 class _Lines(Listener):
@@ -54,12 +55,15 @@ class _Lines(Listener):
 
     def __init__(self, output: Output) -> None:
         self.output = output
+        self.kept, self.seconds = 0, 0.0
 
     def begins(self, task: DemoTask, number: int, total: int) -> None:
         self.output.line(f"[{number}/{total}] {task.title}")
         self.output.line(f"  $ {task.command}")  # one line, however long: it can be copied into any shell
 
     def ends(self, step: Step, was_done: bool) -> None:
+        self.kept += was_done
+        self.seconds += 0 if was_done else step.seconds
         seconds = f"{step.seconds} s" + (", done by an earlier run" if was_done else "")
         rows = {**step.numbers, "time": seconds}
         width = max(map(len, rows))
@@ -77,11 +81,13 @@ class _Lines(Listener):
 _OPENERS = {"darwin": "open", "win32": "start"}
 
 
-def _show(output: Output, result: DemoResult) -> None:
-    rows = {
-        "done": f"{quantity(len(result.steps), 'step')} in {result.seconds:,.0f} s on {quantity(result.cores, 'core')}",
-        "folder": str(result.out),
-    }
+def _show(output: Output, result: DemoResult, lines: _Lines) -> None:
+    steps, took = quantity(len(result.steps), "step"), f"{lines.seconds:,.0f} s on {quantity(result.cores, 'core')}"
+    if lines.kept == len(result.steps):
+        done = f"{steps}, by an earlier run: nothing was left to do"
+    else:
+        done = f"{steps}, {lines.kept} of them by an earlier run; {took}" if lines.kept else f"{steps} in {took}"
+    rows = {"done": done, "folder": str(result.out)}
     if result.report:
         rows["report"] = str(result.report)
         rows["open it"] = f"{spell(_OPENERS.get(sys.platform, 'xdg-open'), result.report)}, or with any browser"

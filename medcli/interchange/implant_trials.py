@@ -22,7 +22,7 @@ from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, SOURCES
 from medcli.veriserum.dataset.pose_tables import matrices_of
 from medcli.veriserum.dataset.study import VeriserumStudy
-from medcli.veriserum.dataset.trial_splits import find_trials
+from medcli.veriserum.dataset.trial_splits import find_trials, rows_of_trials, trial_names
 from medcli.veriserum.geometry.biplane import DualPlane, PoseFrame, read_inter_plane
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
 from medcli.veriserum.kinematics.kinematics import file_stem
@@ -112,12 +112,9 @@ def read_implant_trials(sources: ImplantSources, wanted: Sequence[str] | None = 
     rows, source = read_pose_rows(study, sources.poses, KIND_OF)
     table = _calibrated(rows, sources.poses, study)
     geometry = PairGeometry(study, table, read_inter_plane(sources.inter_plane), sources.frame)
-    names, rule = _names(table, study)
-    chosen = [name for name in dict.fromkeys(names) if not wanted or name in wanted]
-    if absent := [name for name in wanted or () if name not in chosen]:
-        there = list(dict.fromkeys(names))
-        shown = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
-        raise DataError(f"{source} has no trial {', '.join(absent)}", f"trials by {rule}: {shown}")
+    found = find_trials(table, study.contents)
+    names, rule = trial_names(table, found), found.rule
+    chosen = list(dict.fromkeys(names[rows_of_trials(names, wanted, rule, source)]))
     trials, failures = [], []
     for name in chosen:
         try:
@@ -160,17 +157,6 @@ def _calibrated(rows: pd.DataFrame, file: Path | None, study: VeriserumStudy) ->
         raise DataError(f"nothing names the cameras of the poses: no column {name}", "add the column to the table")
     more = [one for one in (name, "distortion_calibration_id") if one in given.columns]
     return first.join(given[more].reindex(first.index))
-
-
-def _names(table: pd.DataFrame, study: VeriserumStudy) -> tuple[NDArray[np.object_], str]:
-    """The name of each id's trial, and how they were told apart."""
-    trials = find_trials(table, study.contents)
-    if trials.rule in table.columns:
-        values = folder_index.whole_numbers(table[trials.rule])
-        return np.array(
-            [f"unnamed{row}" if pd.isna(v) else str(v) for row, v in enumerate(values)], object
-        ), trials.rule
-    return np.array([str(number + 1) for number in trials.of.loc[table.index].tolist()], object), trials.rule
 
 
 def _trial(name: str, rows: pd.DataFrame, table: pd.DataFrame, geometry: PairGeometry) -> ImplantTrial:

@@ -160,7 +160,8 @@ def find_newest(runs_root: Path, task: str) -> Path:
     if not found and folds:
         raise DataError(
             f"no checkpoint {runs_root / task / '*' / f'best{SUFFIX}'}, but those of {quantity(len(folds), 'fold')}",
-            "name one: " + spell('--checkpoint', folds[0]) + (f" (to {folds[-1].parent.name})" if len(folds) > 1 else ""),
+            "name one: "
+            + spell("--checkpoint", folds[0])
             + (f" (to {folds[-1].parent.name})" if len(folds) > 1 else ""),
         )
     if not found:

@@ -66,6 +66,9 @@ def next_steps(workspace: Workspace) -> list[Proposal]:
     ]
     steps.sort(key=lambda step: _ORDER.index(step.step))
     absent = [step for folder in data if not folder.found for step in folder.proposals]
+    if not workspace.ultrabones.found and not (workspace.ultrabones.root.parent / "examples").exists():
+        why = "bring one real sweep and some images (370 MB)"
+        absent.insert(0, Proposal("medcli download examples", why, "download"))
     demo = [Proposal("medcli demo", "run every step on small synthetic data", "demo")] if _is_empty(workspace) else []
     if workspace.demo and workspace.demo.resume:
         demo = [Proposal(workspace.demo.resume, "resume the demonstration", "demo")]
@@ -95,12 +98,13 @@ def _segmentation(workspace: Workspace) -> Iterator[Proposal]:
     for found in _candidates(workspace, TRAIN_SEG, SEGMENTATION):
         if _evaluation_of(workspace, EVALUATE_SEG, found.path):
             return
-        words = _what_to_evaluate(workspace, found)
+        words, is_validated = _what_to_evaluate(workspace, found)
         if words:
+            seen = "that chose it in its training" if is_validated else "it was not trained on"
             out = _out(workspace, EVALUATE_SEG, found.path)
             yield Proposal(
                 spell("medcli", "evaluate", "seg", "--checkpoint", found.path, *words, *out),
-                "evaluate the network on specimens it was not trained on",
+                f"evaluate the network on specimens {seen}",
                 "evaluate",
             )
             return
@@ -141,23 +145,22 @@ def _same_file(name: str, path: Path) -> bool:
     return os.path.realpath(name) == os.path.realpath(path) if name else False
 
 
-def _what_to_evaluate(workspace: Workspace, found: FoundCheckpoint) -> list[object]:
-    """Options for data folder, specimens and labels; empty if no labelled specimen is left to evaluate on, or if nobody
-    knows which those are."""
+def _what_to_evaluate(workspace: Workspace, found: FoundCheckpoint) -> tuple[list[object], bool]:
+    """Options for data folder, specimens and labels, and whether validation on these specimens chose the network: only
+    where there are no others. Empty if no labelled specimen is left, or if nobody knows which those are."""
     if found.train_specimens is None:
-        return []
+        return [], False
     usable: Mapping[str, list[int]] = workspace.ultrabones.usable
-    trained = set(found.train_specimens)
+    trained, validated = set(found.train_specimens), set(found.splits.get("val") or ())
     for labels in ("partial", "full"):
-        labelled = usable.get(labels) or []
-        if set(TEST_SPECIMENS) <= set(labelled) - trained:
+        left = [number for number in usable.get(labels) or [] if number not in trained]
+        chosen = [number for number in left if number not in validated] or left
+        if set(TEST_SPECIMENS) <= set(chosen):
             chosen = list(TEST_SPECIMENS)
-        else:
-            validated = [number for number in labelled if number in (found.splits.get("val") or ())]
-            chosen = validated or [number for number in labelled if number not in trained]
         if chosen:
-            return ["--root", workspace.ultrabones.root, "--specimens", *chosen, *_labels(labels)]
-    return _as_validated(workspace, found)
+            words = ["--root", workspace.ultrabones.root, "--specimens", *chosen, *_labels(labels)]
+            return words, not validated.isdisjoint(chosen)
+    return _as_validated(workspace, found), True
 
 
 def _as_validated(workspace: Workspace, found: FoundCheckpoint) -> list[object]:

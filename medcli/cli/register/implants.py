@@ -150,6 +150,7 @@ def trial(
     root: options.VeriserumRoot = options.VERISERUM_ROOT,
     out: OutTable = Path("trials_registered.csv"),
     ids: options.Ids = None,
+    trials: options.TrialNames = None,
     anatomies: Annotated[
         list[int] | None,
         typer.Option(
@@ -185,7 +186,7 @@ def trial(
     The trial that has the ids 1 to 60, with a strip of frames and a video:
       medcli register trial --ids 1-60 --overlays looks
     Where the pose table names one component only:
-      medcli register trial --ids 1-60 --anatomies 1 3 --smooth
+      medcli register trial --trials 1 --anatomies 1 3 --smooth
     """
     sources = _sources(locals())
     from medcli.veriserum.registration.register_trial import register_trials
@@ -201,6 +202,7 @@ def trial(
         workers,
         overwrite,
         output.progress(),
+        trials,
     )
     output.finish(result, lambda done: _show_trials(output, done))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from medcli.cli.shared.help_panels import panel_of
 from medcli.core.errors import DataError, MedcliError, UsageError
 
 ParserError: Any = typer.BadParameter.__base__
@@ -59,7 +60,18 @@ def as_usage_error(error: Any) -> UsageError:
     if isinstance(error, typer.BadParameter):
         return misuse(": ".join(filter(None, (_name(error), error.message))), ctx)
     message = error.format_message()
-    return misuse(f"{message[:1].lower()}{message[1:]}".rstrip("."), ctx)
+    text = f"{message[:1].lower()}{message[1:]}".rstrip(".")
+    folders = _folder_options(ctx) if "unexpected extra argument" in text else []
+    return UsageError(text, f"a folder is named by an option: {', '.join(folders)}") if folders else misuse(text, ctx)
+
+
+def _folder_options(ctx: Any) -> list[str]:
+    """Options of a command without arguments that name a folder to read."""
+    params = ctx.command.get_params(ctx)
+    if any(param.param_type_name == "argument" for param in params):
+        return []
+    named = [param.opts[0] for param in params if param.metavar == "FOLDER"]
+    return [f"{flag} FOLDER" for flag in named if panel_of(ctx.command_path, flag) == "Data"]
 
 
 def _name(error: Any) -> str:

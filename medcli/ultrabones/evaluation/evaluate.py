@@ -107,6 +107,9 @@ def evaluate_segmentation(
     source.attach(frames)
     train = source.train if settings.train is None else settings.train
     overlap = _warn_of_overlap(frames, train, donors_in(index), source.is_network)
+    if chosen_by := sorted({*source.validated} & {*frames["specimen"].tolist()}):
+        which = " ".join(map(str, chosen_by))
+        logger.warning("specimen %s: validation on it chose this checkpoint, so figures on it are optimistic", which)
     scores = _score_all(frames, source, settings, workers or usable_cores(), progress)
     if not scores.rows:
         raise DataError(f"none of {quantity(len(frames), 'frame')} could be evaluated: {scores.failures[0]}")

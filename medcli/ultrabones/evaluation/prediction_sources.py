@@ -66,12 +66,14 @@ class PredictionSource(Protocol):
     Attributes:
         name: the mask folder or the checkpoint.
         train: specimens that the model was trained on, None if unknown.
+        validated: specimens whose frames chose the model among its epochs, as far as is known.
         is_network: a network made the predictions, as far as is known.
         device: where it runs, empty for masks.
     """
 
     name: str
     train: tuple[int, ...] | None
+    validated: tuple[int, ...]
     is_network: bool
     device: str
 
@@ -93,6 +95,7 @@ class StoredMasks:
     def __init__(self, kind: str) -> None:
         self.name = kind
         self.train: tuple[int, ...] | None = None
+        self.validated: tuple[int, ...] = ()
         self.is_network = False
         self.device = ""
         self._paths: list[str] = []
@@ -133,6 +136,7 @@ class Model:
         self.device = segmenter.device
         self._segmenter = segmenter
         self.train = segmenter.metadata.train_specimens
+        self.validated = tuple(segmenter.metadata.splits.get("val") or ())
         self.is_network = True
 
     @staticmethod

@@ -98,6 +98,30 @@ def find_trials(poses: pd.DataFrame, contents: folder_index.Contents) -> Trials:
     return Trials(_runs(poses), RUNS)
 
 
+def trial_names(table: pd.DataFrame, trials: Trials) -> NDArray[np.object_]:
+    """(N,) the name of each row's trial, as ``--trials`` takes it: the value of the column that defines trials, or
+    their number from 1."""
+    if trials.rule in table.columns:
+        values = folder_index.whole_numbers(table[trials.rule])
+        return np.array([f"unnamed{row}" if pd.isna(v) else str(v) for row, v in enumerate(values)], object)
+    return np.array([str(number + 1) for number in trials.of.loc[table.index].tolist()], object)
+
+
+def rows_of_trials(
+    names: NDArray[np.object_], wanted: Sequence[str] | None, rule: str, source: object
+) -> NDArray[np.bool_]:
+    """Which rows are of the trials that are wanted; None: all.
+
+    Raises:
+        DataError: there is no such trial; names those that are.
+    """
+    if absent := [name for name in wanted or () if name not in names]:
+        there = list(dict.fromkeys(names))
+        shown = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
+        raise DataError(f"{source} has no trial {', '.join(absent)}", f"trials by {rule}: {shown}")
+    return np.isin(names, list(wanted)) if wanted else np.ones(len(names), bool)
+
+
 def split_by_trial(poses: pd.DataFrame, trials: Trials) -> TrialSplit:
     """70 % of the pairs for training, 15 % for validation and 15 % for testing, by complete trials.
 

@@ -25,7 +25,7 @@ from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS, read_result_rows, write_result_rows
 from medcli.veriserum.dataset.publication import ABOUT
-from medcli.veriserum.dataset.trial_splits import as_ranges, find_trials
+from medcli.veriserum.dataset.trial_splits import as_ranges, find_trials, rows_of_trials, trial_names
 from medcli.veriserum.registration.mirrored_images import warn_of_mirrored
 from medcli.veriserum.registration.pose_quality import PoseQuality, measured_quality, pose_covariance, status_of
 from medcli.veriserum.registration.register import PairFailure
@@ -100,6 +100,7 @@ def register_trials(
     workers: int | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
+    named: Sequence[str] | None = None,
 ) -> RegisterTrialResult:
     """Track the components of each trial and write all poses to one CSV file, a row for each frame and component.
 
@@ -112,9 +113,10 @@ def register_trials(
         smooth: write the poses of a smoothing spline through each trial, weighted by their standard errors.
         overlays: folder for a strip and a video of each trial.
         workers: trials at a time.
+        named: only these trials, by their names; with ``ids``, what both choose.
 
     Raises:
-        DataError: a table is missing, or there is nothing to do.
+        DataError: a table is missing, a trial is not there, or there is nothing to do.
         UsageError: ``out`` is no CSV file, or ``anatomies`` are not one femoral or tibial component or both.
     """
     if out.suffix.lower() != ".csv":
@@ -123,15 +125,21 @@ def register_trials(
     starts = StartPoses(sources)
     chosen, _ = select(starts, ids, None)
     trials = find_trials(starts.table, starts.study.contents)
+    of_named = rows_of_trials(trial_names(starts.table, trials), named, trials.rule, "the pose table")
     groups: dict[int, list[int]] = {}
-    for number in chosen:
+    for number in sorted({*chosen} & {*starts.table.index[of_named].tolist()}):
         groups.setdefault(int(trials.of[number]), []).append(number)
     what = ("tracked trials", "table of tracked poses")
     rows = {} if overwrite else read_result_rows(out, *what, COLUMNS, COLUMNS, _key)
     waiting = [group for group in groups.values() if not {*group} <= {number for number, _ in rows}]
-    if len(waiting) < len(groups) and (smooth or overlays):
-        kept = quantity(len(groups) - len(waiting), "trial")
-        _LOG.warning("%s in %s kept as made: no smoothing, no overlays (--overwrite tracks again)", kept, out)
+    if not groups:
+        raise DataError("no frame of these trials has one of these ids", "check --trials and --ids")
+    kept = [group for group in groups.values() if group not in waiting]
+    is_drawn = overlays is None or all((overlays / f"trial_{group[0]:06d}.png").is_file() for group in kept)
+    if kept and (smooth or not is_drawn):
+        left = " and ".join(word for word, is_left in (("smoothed", smooth), ("drawn", not is_drawn)) if is_left)
+        count = quantity(len(kept), "trial")
+        _LOG.warning("%s in %s kept as made, not %s by this run (--overwrite tracks again)", count, out, left)
     for folder in (out.parent, *([overlays] if overlays and waiting else [])):
         make_output_folder(folder)
     run = _TrialRun(starts, given, least_similarity, smooth, overlays)

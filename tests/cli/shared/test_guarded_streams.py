@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import subprocess
 import sys
 import warnings
 
@@ -27,6 +29,23 @@ def test_prints_logs_and_warnings_are_guarded_and_the_streams_come_back(capsys: 
     shown = "".join(capsys.readouterr())
     assert SECRET not in shown
     assert shown.count("https://(hidden)@host/a?sig=(hidden)") == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_what_nobody_reads_is_dropped_and_the_status_stays() -> None:
+    code = "from medcli.cli.app import main; main(['runs', 'list', '--runs', 'missing' if {} else 'runs'])"
+    for is_missing, status in ((False, 0), (True, 3)):
+        ran = subprocess.Popen(
+            [sys.executable, "-c", f"import time; time.sleep(0.5); {code.format(is_missing)}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert ran.stdout is not None
+        ran.stdout.close()
+        assert ran.stderr is not None
+        errors = ran.stderr.read()
+        assert (ran.wait(60), "Broken" in errors, "Traceback" in errors) == (status, False, False)
 
 
 def test_a_guarded_stream_is_like_the_one_beneath() -> None:

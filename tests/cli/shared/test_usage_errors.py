@@ -29,7 +29,16 @@ CASES = {
     ),
     "train seg --epochs": ("option '--epochs' requires an argument", "see medcli train seg --help"),
     "train seg --json=3": ("option '--json' does not take a value", "see medcli train seg --help"),
-    "info here": ("got unexpected extra argument(s) (here)", "see medcli info --help"),
+    "runs list here": (
+        "got unexpected extra argument(s) (here)",
+        "a folder is named by an option: --runs FOLDER",
+    ),
+    "info here": (
+        "got unexpected extra argument(s) (here)",
+        "a folder is named by an option: --ultrabones-root FOLDER, --veriserum-root FOLDER, --weights-root FOLDER, "
+        "--ultrabones-hip-root FOLDER, --runs FOLDER",
+    ),
+    "report a b": ("got unexpected extra argument(s) (b)", "see medcli report --help"),
     "report": ("RUN is missing", "see medcli report --help"),
     "calibrate points a.csv": ("--out FILE is missing", "see medcli calibrate points --help"),
     "calibrate veriserum --mask": (

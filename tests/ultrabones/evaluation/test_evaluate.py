@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -287,6 +288,10 @@ def test_models_predict_on_the_network_grid(data: Path, caplog: pytest.LogCaptur
     ]
     assert "specimen 8: the model was trained on it" in caplog.text
     assert UNKNOWN_TRAINING not in caplog.text
+    assert "chose this checkpoint" not in caplog.text
+    segmenter.metadata = replace(segmenter.metadata, splits={"train": [5], "val": [7, 11]})
+    evaluate_segmentation(data, Model(segmenter, "fake"), BOTH)
+    assert "specimen 7: validation on it chose this checkpoint" in caplog.text
     unknown: Any = FakeSegmenter([])
     result = evaluate_segmentation(data, Model(unknown, "fake"), EvaluationSettings(specimens=(7,)))
     assert result.results["paper"].train_specimens is None

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +19,7 @@ import pytest
 from medcli.core.rigid_transforms import rotation_angle_deg
 from medcli.veriserum.dataset.pose_tables import matrices_of
 from medcli.veriserum.registration.register_trial import COLUMNS
-from tests.conftest import Ran
+from tests.conftest import REPOSITORY, Ran
 from tests.support.ray_cast_knees import MESHES, trial
 from tests.support.tracked_trial import FIRST_ID, true_pose, write_trial
 
@@ -58,6 +63,25 @@ def test_both_components_are_tracked_drawn_and_not_tracked_twice(medcli: Callabl
     again = medcli(*words)
     assert (again.code, out.read_bytes()) == (0, before)
     assert "existing  1" in again.out
+    assert "kept as made" not in medcli(*words, "--overlays", tmp_path / "looks").err
+    assert "kept as made, not smoothed and drawn" in medcli(*words, "--smooth", "--overlays", tmp_path / "no").err
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_an_interrupted_process_leaves_nothing_half_written(tmp_path: Path) -> None:
+    knees = trial(61, 0, FRAMES)
+    root, out = write_trial(tmp_path / "study", knees), tmp_path / "trials.csv"
+    words = [sys.executable, "-m", "medcli", "register", "trial", "--root", str(root), "--out", str(out)]
+    words += ["--anatomies", str(knees[0].femur_id), str(knees[0].tibia_id)]
+    running = subprocess.Popen(
+        words, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(4)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert (running.returncode, errors) == (130, "interrupted; run the same command again to resume\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"study"}
 
 
 def test_invalid_inputs_are_reported(medcli: Callable[..., Ran], tmp_path: Path) -> None:
@@ -72,6 +96,9 @@ def test_invalid_inputs_are_reported(medcli: Callable[..., Ran], tmp_path: Path)
     assert old.code == 3
     assert "contains no tracked trials" in old.err
     assert medcli(*words[:-1], tmp_path / "x.db").code == 2
+    other = medcli(*words[:-1], tmp_path / "y.csv", "--trials", "no-such-trial")
+    assert other.code == 3
+    assert "no trial no-such-trial" in other.err
 
 
 def test_a_trial_without_any_pose_says_why_and_ends_with_4(medcli: Callable[..., Ran], tmp_path: Path) -> None:
