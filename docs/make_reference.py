@@ -38,9 +38,10 @@ _SHARED_WORDS = """\
 Results go to standard output; progress, warnings and errors go to standard error. `--json` prints one JSON object with
 a `schema` field.
 
-Running a command a second time repeats no finished work (`runs repeat` does: that is its purpose), and one that was
-interrupted resumes. Files are written under a temporary name and renamed, so a file under its final name is always
-complete, even after `kill -9`.
+Running a command a second time repeats no finished work, and one that was interrupted resumes. Exceptions:
+`runs repeat` repeats, and `convert` and `import` end with status 2 where their output exists, unless `--overwrite` is
+given. Files are written under a temporary name and renamed, so a file under its final name is always complete, even
+after `kill -9`.
 
 An option that takes several values (`N ...` below) takes them in any way: `--specimens 2 7 8`, `--specimens 2,7,8`,
 `--specimens 2-5` or the option repeated. Paths are relative to the working folder; folders that do not exist are made.

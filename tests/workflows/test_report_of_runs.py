@@ -13,7 +13,9 @@ import pytest
 from medcli.core.errors import DataError, UsageError
 from medcli.core.image_io import write_image
 from medcli.report import write_report
-from medcli.report.blocks import Block, Chart, Compare, Gallery, PointCloud, Section, Table
+from medcli.report.blocks import Block, Chart, Compare, Gallery, KeyValues, Note, PointCloud, Section, Table
+from medcli.report.provenance import data_section, how_section
+from medcli.report.run_files import RunReport
 from medcli.report.write import page_of
 from tests.support import report_folders
 
@@ -196,6 +198,48 @@ def test_demo_shows_its_steps_and_their_runs(tmp_path: Path) -> None:
     for kind, count in ((Compare, 1), (PointCloud, 1)):
         assert len([block for block in blocks if isinstance(block, kind)]) == count
     assert result.bytes < 1_000_000
+
+
+def test_demo_counts_each_step_as_what_it_is_of(tmp_path: Path) -> None:
+    report_folders.demo(tmp_path)
+    content = json.loads((tmp_path / "demo.json").read_text("utf-8"))
+    commands = {
+        "synthetic data": ["medcli demo --out veriserum --data-only"],
+        "ultrasound": ["medcli label ultrabones --root veriserum", "medcli checkpoint new pose"],
+        "X-ray pairs": [
+            "medcli calibrate veriserum",
+            "medcli train pose",
+            "medcli register trial --root demo/knee",
+            "medcli evaluate kinematics a.csv",
+        ],
+    }
+    record = "ultrabones/specimen02/record01"
+    (tmp_path / record / "UltrasoundImages").mkdir(parents=True)
+    every = [command for several in commands.values() for command in several]
+    step = {**content["steps"][0], "before_after": None, "folder": record}
+    steps = [{**step, "command": command, "title": command, "seconds": 1.0} for command in every]
+    report_folders.write(tmp_path / "demo.json", {**content, "steps": steps})
+    blocks = blocks_in(page_of(tmp_path)[0].sections)
+    parts = next(block for block in blocks if isinstance(block, Table) and block.header[0] == "part")
+    assert {row[0]: row[2] for row in parts.rows} == {name: f"{len(of)}.0 s" for name, of in commands.items()}
+    assert any(isinstance(block, Note) and f"one record of this step, {record}" in block.text for block in blocks)
+
+
+def test_settings_without_binary_digits_and_the_folder_of_most_runs() -> None:
+    def values(section: Section) -> dict[str, str]:
+        return {name: text for b in section.blocks if isinstance(b, KeyValues) for name, text in b.rows.items()}
+
+    origin = {"settings": {"darkest": 10 / 255, "lr": 5e-5, "shares": [0.1 + 0.2], "pixels": 64_000_001.0}}
+    shown = values(how_section(RunReport("a", "b", origin=origin)))
+    assert [shown[name] for name in ("darkest", "lr", "shares", "pixels")] == [
+        "0.0392157",
+        "5e-05",
+        "0.3",
+        "64000001.0",
+    ]
+    roots = ("demo/drifting", "demo/ultrabones", "demo/ultrabones")
+    runs = [RunReport("a", "b", dataset="UltraBones100k", origin={"data": {"root": root}}) for root in roots]
+    assert values(data_section(runs))["data folder"] == "demo/ultrabones"
 
 
 def test_a_damaged_step_does_not_affect_the_others(tmp_path: Path) -> None:
