@@ -13,6 +13,7 @@ import pytest
 
 from medcli.core.files import write_json
 from medcli.core.mesh import write_stl
+from medcli.core.shell import spell
 from medcli.veriserum.kinematics.implant_axes import read_axes
 from tests.conftest import Ran
 from tests.support import knees
@@ -32,7 +33,7 @@ def test_axes_then_motion_and_all_of_their_files(study: Path, tmp_path: Path, me
     axes, out = tmp_path / "axes.json", tmp_path / "motion"
     ran = medcli("kinematics", "axes", "--root", study, "--out", axes, "--side", "left")
     assert (ran.code, ran.err) == (0, "")
-    assert f"medcli kinematics veriserum --axes {axes}" in ran.out
+    assert f"medcli kinematics veriserum --root {study} --axes {axes}" in ran.out
     assert {number: one.side for number, one in read_axes(axes).items()} == {1: "left", 3: "left"}
     figure = cv2.imread(str(tmp_path / "axes.png"))
     assert figure.shape[1] > 900
@@ -42,7 +43,8 @@ def test_axes_then_motion_and_all_of_their_files(study: Path, tmp_path: Path, me
     assert (again.code, "has these axes already" in again.out, axes.stat().st_mtime_ns) == (0, True, before)
     other = medcli("kinematics", "axes", "--root", study, "--out", axes)
     assert (other.code, "--overwrite" in other.err) == (2, True), "a corrected file is not replaced"
-    assert medcli("kinematics", "axes", "--root", study, "--out", tmp_path / "new.json", "--overwrite").code == 0
+    new = medcli("kinematics", "axes", "--root", study, "--out", tmp_path / "new one.json", "--overwrite")
+    assert spell("--axes", tmp_path / "new one.json") in new.out
     folder = medcli("kinematics", "axes", "--root", study, "--out", axes.with_suffix(""))
     assert (folder.code, "is not a JSON file" in folder.err) == (2, True)
 
