@@ -123,7 +123,7 @@ def test_what_cannot_be_published(checkpoint: Path, medcli: Callable[..., Ran], 
     assert (ran.code, "is no evaluation of a segmentation network" in ran.err) == (3, True)
     (tmp_path / "a.pth").write_bytes(b"x")
     ran = medcli("publish", "checkpoint", tmp_path / "a.pth", "--repository", REPOSITORY)
-    assert (ran.code, "medcli checkpoint convert a.pth" in ran.err) == (3, True)
+    assert (ran.code, f"medcli checkpoint convert {tmp_path / 'a.pth'}" in ran.err) == (3, True)
     assert read_object(tmp_path / "x/evaluation.json") == {"a": 1}
 
 
