@@ -121,7 +121,7 @@ def _run(words: list[str], interrupts: Interrupts) -> None:
             raise
         sys.exit(_say_error(failure))
     except KeyboardInterrupt:
-        sys.exit(interrupts.say())
+        interrupts.end()
     if status == INTERRUPTED:
         interrupts.say()
     sys.exit(status or 0)

@@ -7,13 +7,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD = 4  # items submitted for each worker: enough to keep it busy, few enough to bound the memory
 _of_thread = threading.local()
+interrupted = threading.Event()
+"""Set by a command that Ctrl-C ends: items end where they look, and what runs for longer than a second is left."""
+_PATIENCE_S = 1.0
+_left: list[Future[Any]] = []
 
 
 class _StoppedError(BaseException):
@@ -26,8 +30,14 @@ def end_if_stopped() -> None:
     For steps of items that take seconds, at places where no file is half written: Ctrl-C waits for running items.
     """
     stopped = getattr(_of_thread, "stopped", None)
-    if stopped is not None and stopped.is_set():
+    if stopped is not None and (stopped.is_set() or interrupted.is_set()):
         raise _StoppedError
+
+
+def has_left_items() -> bool:
+    """Whether items of an interrupted command still run, as those that compile for the first time: they write nothing
+    under a final name, but Python would wait for them."""
+    return any(not item.done() for item in _left)
 
 
 class _Pool(ThreadPoolExecutor):
@@ -37,10 +47,15 @@ class _Pool(ThreadPoolExecutor):
         self.stopped = threading.Event()
         super().__init__(workers, initializer=lambda: setattr(_of_thread, "stopped", self.stopped))
 
-    def stop(self) -> None:
-        """Drop what has not begun, tell what runs, and wait for it."""
+    def stop(self, submitted: Iterable[Future[Any]]) -> None:
+        """Drop what has not begun, tell what runs, and wait for it; once interrupted, for a second."""
         self.stopped.set()
-        self.shutdown(wait=True, cancel_futures=True)
+        self.shutdown(wait=False, cancel_futures=True)
+        running = [item for item in submitted if item.running()]
+        if interrupted.is_set():
+            _left.extend(wait(running, _PATIENCE_S).not_done)
+        else:
+            self.shutdown(wait=True)
 
 
 def run_in_threads(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
@@ -50,27 +65,27 @@ def run_in_threads(function: Callable[[Item], Result], items: Iterable[Item], wo
     exception, Ctrl-C), pending items are dropped; running ones are completed, or end at :func:`end_if_stopped`.
     """
     remaining = iter(items)
-    with _Pool(workers) as pool:
-        pending: set[Future[Result]] = set()
-        try:
-            pending.update(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
-            while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                pending.update(pool.submit(function, item) for item in islice(remaining, len(finished)))
-                for future in finished:
-                    yield future.result()
-        finally:
-            pool.stop()
+    pool, pending = _Pool(workers), set[Future[Result]]()
+    try:
+        pending.update(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            pending.update(pool.submit(function, item) for item in islice(remaining, len(finished)))
+            for future in finished:
+                yield future.result()
+    finally:
+        pool.stop(pending)
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Like :func:`run_in_threads`, in the order of ``items``."""
     remaining = iter(items)
-    with _Pool(workers) as pool:
-        try:
-            pending = deque(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
-            while pending:
-                yield pending.popleft().result()
-                pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
-        finally:
-            pool.stop()
+    pool, pending = _Pool(workers), deque[Future[Result]]()
+    try:
+        pending.extend(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
+        while pending:
+            yield pending[0].result()
+            pending.popleft()
+            pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
+    finally:
+        pool.stop(pending)

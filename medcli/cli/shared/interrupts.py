@@ -13,7 +13,9 @@ import contextlib
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
+
+from medcli.core.threads import has_left_items, interrupted
 
 INTERRUPTED = 130
 _SHOW_CURSOR = "\x1b[?25h\n"
@@ -28,6 +30,7 @@ class Interrupts:
 
     def receive(self) -> None:
         """From here on, signals come here; those that are ignored (``nohup``) stay ignored."""
+        interrupted.clear()
         for number in _signals():
             with contextlib.suppress(ValueError):  # not in the main thread
                 if signal.getsignal(number) is not signal.SIG_IGN:
@@ -46,7 +49,18 @@ class Interrupts:
     def _take(self, number: int, frame: Any) -> None:
         if not self.came:
             self.came = True
+            interrupted.set()
             raise KeyboardInterrupt
+        self._leave()
+
+    def end(self) -> NoReturn:
+        """Leave an interrupted command; without waiting for threads that do not end."""
+        status = self.say()
+        if has_left_items():
+            self._leave()
+        sys.exit(status)
+
+    def _leave(self) -> NoReturn:
         with contextlib.suppress(Exception):  # the streams may be in use right now
             if sys.stderr.isatty() and not self.said:
                 print(_SHOW_CURSOR, end="", file=sys.stderr)  # bars hide it
