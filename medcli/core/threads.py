@@ -16,7 +16,7 @@ _AHEAD = 4  # items submitted for each worker: enough to keep it busy, few enoug
 _of_thread = threading.local()
 interrupted = threading.Event()
 """Set by a command that Ctrl-C ends: items end where they look, and what runs for longer than a second is left."""
-_PATIENCE_S = 1.0
+_LONGEST_WAIT_S = 1.0
 _left: list[Future[Any]] = []
 
 
@@ -53,7 +53,7 @@ class _Pool(ThreadPoolExecutor):
         self.shutdown(wait=False, cancel_futures=True)
         running = [item for item in submitted if item.running()]
         if interrupted.is_set():
-            _left.extend(wait(running, _PATIENCE_S).not_done)
+            _left.extend(wait(running, _LONGEST_WAIT_S).not_done)
         else:
             self.shutdown(wait=True)
 
