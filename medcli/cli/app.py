@@ -122,8 +122,8 @@ def _run(words: list[str], interrupts: Interrupts) -> None:
         sys.exit(_say_error(failure))
     except KeyboardInterrupt:
         interrupts.end()
-    if status == INTERRUPTED:
-        interrupts.say()
+    if status == INTERRUPTED:  # as Typer ends Ctrl-C
+        interrupts.end()
     sys.exit(status or 0)
 
 
