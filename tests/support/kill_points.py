@@ -7,6 +7,7 @@ place). One process imports everything once; each run of a command is a fork of 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -115,15 +116,14 @@ def _counting(counted: Path) -> Callable[[Rename], Rename]:
 
 def _killing(number: int, moment: str) -> Callable[[Rename], Rename]:
     def patched(rename: Rename) -> Rename:
-        done = 0
+        renames = itertools.count(1)  # several threads rename at once, and each has to see its own number
 
         def replace(source: Path, target: Any) -> Path:
-            nonlocal done
-            done += 1
-            if done == number and moment == "before":
+            mine = next(renames)
+            if mine == number and moment == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
             result = rename(source, target)
-            if done == number:
+            if mine == number:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
