@@ -10,12 +10,11 @@ from medcli.core.errors import DataError
 from medcli.core.rigid_transforms import invert_rigid
 from medcli.veriserum.dataset.folder_index import SOURCES, whole_columns
 from medcli.veriserum.dataset.implant_surfaces import Implant
+from medcli.veriserum.dataset.pose_tables import ID_COLUMNS
 from medcli.veriserum.dataset.remembered import Remembered
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import Ids
 from medcli.veriserum.geometry.biplane import DualPlane, InterPlane, PoseFrame, SourceIntensifier
-
-_IDS = ("anatomy_id", "source_int_calibration_id", "distortion_calibration_id")
 
 
 class PairGeometry:
@@ -37,7 +36,7 @@ class PairGeometry:
     ) -> None:
         self.planes, self.frame = planes or InterPlane(), frame
         self._study = study
-        self._ids = whole_columns(poses, _IDS)
+        self._ids = whole_columns(poses, ID_COLUMNS[1:])
         self._cameras = Remembered(self._read_cameras)
 
     def cameras(self, pose_id: int) -> DualPlane:
