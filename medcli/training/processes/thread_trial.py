@@ -1,8 +1,9 @@
 """How many threads PyTorch trains with on a CPU: found by a short trial, kept for the whole run.
 
 Where other programs use the same cores, threads mostly wait for each other, and two can be slower than one: several
-times where they do not sleep meanwhile (``OMP_WAIT_POLICY``, which the command line sets). Sums are rounded in an order that depends on the number of threads, so the number is part of ``last.ckpt``: a run
-that resumes goes on with it, whatever is fastest by then.
+times where they do not sleep meanwhile (``OMP_WAIT_POLICY``, which the command line sets). Sums are rounded in an order
+that depends on the number of threads, so the number is part of ``last.ckpt``: a run that resumes goes on with it,
+whatever is fastest by then.
 """
 
 from __future__ import annotations
