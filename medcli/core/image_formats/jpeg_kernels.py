@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from medcli.core.compiled import njit
 
 SOUND, CUT_OFF, NO_CODE, OUT_OF_BAND, LONG_RUN = range(5)
 """What a walk finds; the words for it stand in :mod:`medcli.core.image_formats.jpeg_scans`."""
 SPARE_BYTES = 8
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _peek(data: Any, bit: Any) -> Any:
     """The 16 bits from ``bit`` on."""
     at = bit >> 3
@@ -20,7 +21,7 @@ def _peek(data: Any, bit: Any) -> Any:
     return (three >> (8 - (bit & 7))) & 0xFFFF
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _skip_block(mask: Any, k: Any, end: Any) -> Any:
     """How many coefficients of a block from ``k`` on get a bit of refinement."""
     bits: Any = 0
@@ -30,7 +31,7 @@ def _skip_block(mask: Any, k: Any, end: Any) -> Any:
     return bits
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def walk_band(
     data: Any, bit_count: Any, table: Any, band: Any, refines: Any, known: Any, first: Any, count: Any
 ) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from medcli.core.compiled import njit
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def unfilter_rows(filtered: Any) -> Any:
     """Undo the filters of 8-bit grey rows.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from medcli.core.compiled import njit
 
 _CLEAR, _END, _FIRST = 256, 257, 258
 _MOST_CODES = 4096
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def lzw_size(data: NDArray[np.uint8]) -> Any:
     """Bytes that LZW codes (9 to 12 bits, highest bit first) stand for; -1 where a code is not defined yet."""
     lengths = np.ones(_MOST_CODES, np.int64)
@@ -44,7 +45,7 @@ def lzw_size(data: NDArray[np.uint8]) -> Any:
     return size
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def packbits_size(data: NDArray[np.uint8]) -> Any:
     """Bytes that runs and literal bytes stand for; -1 where the data end within one."""
     size, position = 0, 0

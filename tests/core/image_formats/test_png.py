@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import sys
 import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 
 from medcli.core import image_io
 from medcli.core.errors import DataError
+from medcli.core.image_formats import png, png_kernels
 from tests.support.image_files import encoded, interlaced_png, png_chunk, png_file, png_files, textured
 
 FILES = png_files()
@@ -146,7 +150,18 @@ def slow_unfiltered(rows: bytes, shape: tuple[int, int]) -> np.ndarray:
     return image[1:, 1:]
 
 
-def test_unfiltering_equals_its_slow_twin() -> None:
+@pytest.mark.parametrize("few", [0, 1000], ids=["compiled", "by OpenCV, as few files are"])
+def test_unfiltering_equals_its_slow_twin(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, unfilter_rows = [], png_kernels.unfilter_rows
+
+    def watched(rows: np.ndarray) -> Any:
+        compiled.append(len(rows))
+        return unfilter_rows(rows)
+
+    monkeypatch.setattr(png, "_seen", itertools.count())
+    monkeypatch.setattr(png, "_FEW", few)
+    monkeypatch.setattr(png_kernels, "unfilter_rows", watched)
+    monkeypatch.delitem(sys.modules, "numba")
     rng = np.random.default_rng(5)
     for shape in ((1, 1), (3, 1), (1, 7), (40, 23)):
         lines = rng.integers(0, 256, (shape[0], shape[1] + 1)).astype(np.uint8)
@@ -155,6 +170,7 @@ def test_unfiltering_equals_its_slow_twin() -> None:
         decoded = image_io.decode_grey(content, "a.png")
         np.testing.assert_array_equal(decoded, slow_unfiltered(lines.tobytes(), shape))
         np.testing.assert_array_equal(decoded, cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE))
+    assert len(compiled) == (0 if few else 4)
 
 
 def test_rows_that_span_the_pieces_they_are_unpacked_in() -> None:

@@ -196,12 +196,15 @@ def test_each_command_loads_what_it_needs(weights: Path, tmp_path: Path) -> None
     by_torch = ("--checkpoint", published, "--engine", "torch", "--device", "cpu")
     evaluate = ("evaluate", "--root", root, "--specimens", "2", "--no-figures", *out)
     commands: tuple[tuple[tuple[str | Path, ...], set[str]], ...] = (
-        (("predict", "seg", tmp_path / "scan.png", *of_network, *out), {*TORCH, *UNUSED, "pandas", "matplotlib"}),
+        (
+            ("predict", "seg", tmp_path / "scan.png", *of_network, *out),
+            {*TORCH, *UNUSED, "pandas", "matplotlib", "numba"},
+        ),
         ((*evaluate, *of_network), {*TORCH, *UNUSED, "matplotlib"}),
         ((*evaluate, "--predictions", "Labels_pred"), {*TORCH, *UNUSED, "matplotlib", "onnxruntime"}),
         (
             ("predict", "seg", tmp_path / "scan.png", *by_torch, "--overwrite", *out),
-            {*BUILDERS, *UNUSED, "pandas", "matplotlib", "onnxruntime"},
+            {*BUILDERS, *UNUSED, "pandas", "matplotlib", "onnxruntime", "numba"},
         ),
         ((*evaluate, *by_torch), {*BUILDERS, *UNUSED, "matplotlib", "onnxruntime"}),
     )
