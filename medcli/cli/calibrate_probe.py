@@ -88,7 +88,7 @@ def _show(output: Output, done: ProbeCalibration) -> None:
             "translation": f"{shifts} mm",
             "rotation": f"standard errors {turns} degrees",
             "residuals": f"rms {done.residual_mm.rms:.3f} mm, 95 % below {done.residual_mm.percentile_95:.3f}, "
-            f"in the plane {done.in_plane_mm:.3f}, across it {done.out_of_plane_mm:.3f}",
+            f"{done.in_plane_mm:.3f} along each axis of the image, {done.out_of_plane_mm:.3f} across it",
             "held out": f"rms {done.held_out_mm.rms:.3f} mm, 95 % below {done.held_out_mm.percentile_95:.3f}, "
             f"largest {done.held_out_mm.maximum:.3f} in frame {done.worst_frame}",
             "calibration": str(done.out),

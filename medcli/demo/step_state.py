@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime, timezone
 from pathlib import Path
 
 from medcli import __version__
@@ -35,7 +36,7 @@ def prepare(plan: DemoPlan) -> None:
                 remedy,
             )
         make_output_folder(plan.out)
-        write_json(marker, expected)
+        write_json(marker, {**expected, "started": datetime.now(timezone.utc).isoformat(timespec="seconds")})
     else:
         found = read_object(marker)
         if not expected.keys() <= found.keys():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import DataError, quantity
+from medcli.core.json_text import read_object
 from medcli.report.blocks import (
     Block,
     Command,
@@ -26,7 +27,7 @@ from medcli.report.provenance import SETTINGS_CAPTION, how_section
 from medcli.report.run_files import Json, RunReport, duration, failures_note, read_json, to_float
 from medcli.report.runs import runs_in
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER
-from medcli.workspace.demo_folder import RESULT, SCHEMA
+from medcli.workspace.demo_folder import RESULT, SCHEMA, SETTINGS, demo_command
 
 _OF_XRAY = {"veriserum", "pose", "trial", "kinematics"}
 """Verbs and nouns of commands on X-ray pairs; all others of the demonstration concern ultrasound."""
@@ -57,6 +58,8 @@ def read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
     versions: Json = {
         name: origin[name] for name in ("medcli", "python", "system", "when", "packages") if name in origin
     }
+    if started := read_object(folder / SETTINGS).get("started"):
+        versions["when"] = started
     demo = RunReport(
         title="Demonstration of medcli",
         lead=_LEAD,
@@ -75,7 +78,7 @@ def read_demo(folder: Path) -> tuple[RunReport, list[RunReport]]:
             **versions,
             "medcli": content.get("version") or versions.get("medcli", ""),
             "cores": content.get("cores", ""),
-            "command": f"medcli demo{' --quick' if content.get('quick') else ''}",
+            "command": demo_command(folder) or "",
             "settings": {"seed": content.get("seed"), "quick": content.get("quick")},
             "data": {"synthetic": True},
         },

@@ -8,6 +8,8 @@ from pathlib import Path
 from medcli.core.json_text import parse_json, read_object
 from medcli.core.shell import spell
 
+DEMO = Path("demo")
+"""Where the demonstration is made by default."""
 RESULT, SETTINGS, REPORT = "demo.json", "demo-settings.json", "report.html"
 SCHEMA = "medcli.demo.v3"
 """Schema of ``demo.json``."""
@@ -39,13 +41,14 @@ def find_demo(folder: Path) -> Demo | None:
     except (OSError, ValueError):
         finished = False
     report = folder / REPORT
-    return Demo(folder, finished, report if report.is_file() else None, None if finished else _resume_command(folder))
+    return Demo(folder, finished, report if report.is_file() else None, None if finished else demo_command(folder))
 
 
-def _resume_command(folder: Path) -> str | None:
+def demo_command(folder: Path) -> str | None:
     """The ``medcli demo`` command that was started in ``folder``; None if it is unknown."""
     started = read_object(folder / SETTINGS)
     if not {"quick", "seed"} <= started.keys():
         return None
     seed = ["--seed", started["seed"]] if started["seed"] else []
-    return spell("medcli", "demo", *(["--quick"] if started["quick"] else []), *seed)
+    out = [] if folder == DEMO else ["--out", folder]
+    return spell("medcli", "demo", *out, *(["--quick"] if started["quick"] else []), *seed)

@@ -18,7 +18,7 @@ from medcli.training.gpus import gpu_names, has_mps
 from medcli.training.weights import find_best
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.workspace.checkpoint_listing import SEGMENTATION, FoundCheckpoint, find_checkpoints
-from medcli.workspace.demo_folder import Demo, find_demo
+from medcli.workspace.demo_folder import DEMO, Demo, find_demo
 from medcli.workspace.next_commands import Workspace, next_steps
 from medcli.workspace.runs import Run, find_runs
 
@@ -37,7 +37,6 @@ PACKAGES = (
     "onnxruntime",
     "pydicom",
 )
-DEMO = Path("demo")
 _WIDTH = 80
 _MOST_RUNS, _MOST_CHECKPOINTS = 10, 10
 

@@ -195,4 +195,5 @@ def demo(folder: Path) -> Path:
     ]
     content = {"version": "9.8.7", "quick": True, "seed": 0, "seconds": 3.0, "cores": 2, "steps": steps, "failures": []}
     write(folder / "demo.json", {**content, "schema": "medcli.demo.v3"})
+    write(folder / "demo-settings.json", {"quick": True, "seed": 0, "started": "2026-01-02T03:04:05+00:00"})
     return folder

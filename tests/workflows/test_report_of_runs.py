@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.image_io import write_image
+from medcli.core.shell import spell
 from medcli.report import write_report
 from medcli.report.blocks import Block, Chart, Compare, Gallery, KeyValues, Note, PointCloud, Section, Table
 from medcli.report.provenance import data_section, how_section
@@ -198,6 +200,8 @@ def test_demo_shows_its_steps_and_their_runs(tmp_path: Path) -> None:
     for kind, count in ((Compare, 1), (PointCloud, 1)):
         assert len([block for block in blocks if isinstance(block, kind)]) == count
     assert result.bytes < 1_000_000
+    assert spell("medcli", "demo", "--out", tmp_path, "--quick") in html.unescape(text_of(tmp_path))
+    assert "2026-01-02 03:04 UTC" in text_of(tmp_path)
 
 
 def test_demo_counts_each_step_as_what_it_is_of(tmp_path: Path) -> None:

@@ -6,17 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from medcli.core.shell import spell
 from medcli.workspace.demo_folder import find_demo
 
 
-def test_absent_started_and_finished(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
+def test_absent_started_and_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("demo")
     assert find_demo(folder) is None
     folder.mkdir()
     assert find_demo(folder) is None
     (folder / "demo-settings.json").write_text('{"quick": false, "seed": 7}', "utf-8")
     assert (started := find_demo(folder)) is not None
     assert (started.finished, started.report, started.resume) == (False, None, "medcli demo --seed 7")
+    folder = folder.rename("my demo")
+    assert (elsewhere := find_demo(folder)) is not None
+    assert elsewhere.resume == spell("medcli", "demo", "--out", "my demo", "--seed", "7")
     (folder / "demo.json").write_text("{}", "utf-8")
     (folder / "report.html").touch()
     assert (finished := find_demo(folder)) is not None

@@ -88,7 +88,7 @@ def _show(output: Output, result: RegisterBoneResult, out: Path) -> None:
         **({"because": found.reasons} if found.reasons else {}),
         **({"beware": result.caution} if result.caution else {}),
         "points": f"{found.points:,}, {found.points_used:,} after thinning{left_out}; "
-        f"{100 * found.explained:.0f} % of these within 2 mm of a bone, of which {100 * found.close:.0f} % within 1 mm",
+        f"{100 * found.explained:.0f} % of these within 2 mm of a bone, to which the residuals belong, and {100 * found.close:.0f} % of those within 1 mm",
     }
     if found.runner_up:
         other = found.runner_up
@@ -119,4 +119,7 @@ def _show(output: Output, result: RegisterBoneResult, out: Path) -> None:
     for row in found.transform:
         output.line(" ".join(f"{value:12.6f}" for value in row))
     output.line()
-    output.line(f"cloud to CT, millimetres; {', '.join(result.files)} in {out.parent}")
+    output.line(
+        f"cloud to CT, millimetres: the centre of the cloud moves by {result.centre_shift_mm:.2f} mm, and the cloud "
+        f"turns by {result.rotation_deg:.2f} degrees; {', '.join(result.files)} in {out.parent}"
+    )

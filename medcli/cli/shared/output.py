@@ -214,7 +214,8 @@ def _progress_line(label: str, done: float, total: float | None, unit: str, seco
     else:
         speed, counted = f"{rate:,.1f}/s", f"{done:,.0f}"
         goal = f" of {total:,.0f} {unit}" if total else f" {unit}"
-    left = f", {time_left((total - done) / rate)} left" if total and rate > 0 else ""
+    is_begun = rate > 0 and done >= min(1, (total or 0) / 100)  # a part of the first item says little
+    left = f", {time_left((total - done) / rate)} left" if total and is_begun else ""
     now = f" ({redact(current_activity())})" if current_activity() else ""
     return f"{label}: {counted}{goal}, {speed}{left}{now}"
 

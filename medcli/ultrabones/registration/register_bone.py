@@ -15,7 +15,7 @@ from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.json_text import read_object, to_plain
 from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.progress import activity
-from medcli.core.rigid_transforms import transform_points
+from medcli.core.rigid_transforms import rotation_angle_deg, transform_points
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.geometry.bone_meshes import digest, load_surfaces
@@ -45,6 +45,8 @@ class RegisterBoneResult:
         init: file of the start; None: none was given.
         seed: of the search.
         registration: what was found.
+        centre_shift_mm, rotation_deg: how far the transform moves the centroid of the cloud, and turns the cloud. The
+            translation in the matrix is that of the origin, which may lie far from the bone.
         files: what was written, beside each other: JSON, 4 x 4 text, the registered cloud (PLY), the figure.
         caution: that the points were cut from CT, where a note of ``medcli reconstruct`` tells so; empty otherwise.
         failures: why it failed; empty otherwise.
@@ -56,6 +58,8 @@ class RegisterBoneResult:
     init: Path | None
     seed: int
     registration: BoneRegistration
+    centre_shift_mm: float
+    rotation_deg: float
     files: tuple[str, ...]
     caution: str = ""
     failures: tuple[str, ...] = ()
@@ -96,6 +100,7 @@ def register_bone(
             registration = register_cloud(points.points, target, start, seed)
     else:
         registration = earlier
+    centre = measured_part(points.points).mean(axis=0)
     result = RegisterBoneResult(
         cloud=cloud,
         meshes=tuple(surface.name for surface in surfaces),
@@ -103,6 +108,8 @@ def register_bone(
         init=init,
         seed=seed,
         registration=registration,
+        centre_shift_mm=round(float(np.linalg.norm(transform_points(registration.matrix, centre) - centre)), 4),
+        rotation_deg=round(float(rotation_angle_deg(registration.matrix[:3, :3])), 4),
         files=files,
         caution=CUT_FROM_CT if is_cut_from_ct(cloud) else "",
         failures=tuple(registration.reasons[:1]) if registration.status == FAILED else (),
