@@ -88,7 +88,8 @@ def _show(output: Output, result: RegisterBoneResult, out: Path) -> None:
         **({"because": found.reasons} if found.reasons else {}),
         **({"beware": result.caution} if result.caution else {}),
         "points": f"{found.points:,}, {found.points_used:,} after thinning{left_out}; "
-        f"{100 * found.explained:.0f} % of these within 2 mm of a bone, to which the residuals belong, and {100 * found.close:.0f} % of those within 1 mm",
+        f"{100 * found.explained:.0f} % of these within 2 mm of a bone, to which the residuals belong, "
+        f"and {100 * found.close:.0f} % of those within 1 mm",
     }
     if found.runner_up:
         other = found.runner_up
