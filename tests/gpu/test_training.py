@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,22 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> SegmentationSettings:
 def rows(result: TrainResult) -> list[dict[str, str]]:
     with (result.out / "metrics.csv").open(encoding="utf-8") as file:
         return [{name: cell for name, cell in row.items() if name not in TIMING} for row in csv.DictReader(file)]
+
+
+@contextmanager
+def each_loss() -> Iterator[list[float]]:
+    """The loss of every training step inside the block, in order."""
+    losses: list[float] = []
+    step = RecordedModule.step
+
+    def watched(module: RecordedModule, *inputs: torch.Tensor) -> torch.Tensor:
+        loss = step(module, *inputs)
+        losses.append(float(loss))
+        return loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecordedModule, "step", watched)
+        yield losses
 
 
 class NoWaiting(pl.Callback):
@@ -86,9 +104,12 @@ def test_recorded_steps_are_those_launched_one_by_one(settings: SegmentationSett
 @pytest.mark.parametrize("choice", ["auto", "off"])
 def test_resumes_exactly(settings: SegmentationSettings, tmp_path: Path, choice: str) -> None:
     settings = dataclasses.replace(settings, compile=choice)
-    whole = train_segmentation(settings, tmp_path / "whole")
-    train_segmentation(dataclasses.replace(settings, epochs=1), tmp_path / "parts")
-    parts = train_segmentation(settings, tmp_path / "parts")
+    with each_loss() as expected:
+        whole = train_segmentation(settings, tmp_path / "whole")
+    with each_loss() as losses:
+        train_segmentation(dataclasses.replace(settings, epochs=1), tmp_path / "parts")
+        parts = train_segmentation(settings, tmp_path / "parts")
+    assert losses == expected  # the first that differs tells whether weights, Adam's state or dropout did
     assert rows(parts) == rows(whole)
     assert parts.last.read_bytes() == whole.last.read_bytes()
 
