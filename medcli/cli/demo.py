@@ -78,7 +78,7 @@ class _Lines(Listener):
         self.output.line()
 
 
-_OPENERS = {"darwin": "open", "win32": "start"}
+_OPENERS = {"darwin": "open", "win32": "explorer"}
 
 
 def _show(output: Output, result: DemoResult, lines: _Lines) -> None:
