@@ -242,7 +242,7 @@ def open_regular(path: Path | str) -> BinaryIO:
     except FileNotFoundError as error:  # what Windows says of names and paths that are too long as well
         if fault := path_fault(Path(path))[1] or long_path_fault(path):
             raise OSError(errno.ENAMETOOLONG, fault, str(path)) from error
-        raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error  # in words of one system
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import threading
 import time
@@ -76,3 +77,22 @@ def test_running_items_end_where_they_look_once_the_caller_stopped(run: Run) -> 
     assert set(ended) <= {1, 2, 3, 4}
     assert len(ended) >= 2
     end_if_stopped()  # outside a pool: nothing
+
+
+@BOTH
+def test_ctrl_c_is_heard_while_an_item_runs(run: Run) -> None:
+    """On Windows it ends no wait, as on no system it does here: the wait has to look for it."""
+    given_up = threading.Event()
+
+    def work_on(item: int) -> None:
+        while not given_up.is_set():
+            end_if_stopped()
+            time.sleep(0.01)
+
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    giving_up = threading.Timer(20, given_up.set)
+    giving_up.start()
+    with pytest.raises(KeyboardInterrupt):
+        list(run(work_on, [1], 1))  # type: ignore[call-overload]
+    assert not given_up.is_set()
+    giving_up.cancel()

@@ -98,6 +98,7 @@ def test_bars_show_whole_names_and_what_they_wait_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At 80 columns; a command that is printed while a bar is shown is not broken, either."""
+    monkeypatch.setattr("rich.console.detect_legacy_windows", lambda: False)
     command = f"medcli evaluate seg --root {'x' * 40} --checkpoint {'y' * 40}"
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -164,8 +163,8 @@ def test_an_end_between_both_renames_loses_nothing(
     assert content(out) == ["old"]
 
 
-def test_a_run_leaves_the_part_of_another_one_alone(tmp_path: Path) -> None:
-    theirs = tmp_path / f".out.importing-{os.getppid()}"
+def test_a_run_leaves_the_part_of_another_one_alone(tmp_path: Path, running_process: int) -> None:
+    theirs = tmp_path / f".out.importing-{running_process}"
     theirs.mkdir()
     (tmp_path / ".out.importing-999999999").mkdir()
     replaced(tmp_path / "out", "new")
