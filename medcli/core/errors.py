@@ -88,7 +88,9 @@ class UnwrittenFileError(OSError):
     @classmethod
     def of(cls, refused: OSError, target: os.PathLike[str], needed: int | None = None) -> UnwrittenFileError:
         """What the system refused of ``target``, whose temporary file ``refused`` names."""
-        unwritten = cls(refused.errno or 0, refused.strerror or str(refused), str(target), needed)
+        fault = long_path_fault(os.fsdecode(refused.filename or target)) if refused.errno == errno.ENOENT else ""
+        number = errno.ENAMETOOLONG if fault else refused.errno or 0
+        unwritten = cls(number, fault or refused.strerror or str(refused), str(target), needed)
         unwritten.winerror = getattr(refused, "winerror", None)
         return unwritten
 

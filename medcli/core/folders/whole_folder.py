@@ -35,7 +35,7 @@ def check_folder_target(out: Path, overwrite: bool, maker: str, note: str, loses
         MedcliError: it cannot be written to.
     """
     check_output_folder(out)
-    if Path.cwd().is_relative_to(out.resolve()):
+    if Path.cwd().resolve().is_relative_to(out.resolve()):  # both: Windows has short names of folders
         raise UsageError(f"{out} is the folder that you are in, which cannot be replaced", "name another with --out")
     restore_folder(out)
     if not out.is_dir() or not any(out.iterdir()):
