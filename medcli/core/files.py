@@ -197,9 +197,10 @@ def _problem_by_trying(there: Path) -> str:
     """Why no folder can be made in ``there``, whose rights do not say: no disk is behind it (/proc), or Windows."""
     try:
         (probe := there / f".write-test.{_HOST}-{os.getpid()}.part").mkdir()
-        probe.rmdir()
     except OSError as error:
         return f"{error.strerror or error}: {there}"
+    with contextlib.suppress(OSError):  # another program looks at it
+        probe.rmdir()
     return ""
 
 

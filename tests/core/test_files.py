@@ -87,6 +87,12 @@ def test_a_folder_that_rights_allow_and_the_system_does_not_make_is_refused_befo
         files.check_output_folder(Path("/proc/medcli/masks"))
 
 
+@pytest.mark.skipif(sys.platform != "win32", reason="other systems have no drives")
+def test_a_drive_that_is_not_there_is_named() -> None:
+    with pytest.raises(MedcliError, match=r"cannot write to Q:\\out: there is no Q:\\"):
+        files.check_output_folder(Path("Q:/out"))
+
+
 def test_cache_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDCLI_CACHE_DIR", str(tmp_path / "cache"))
     assert files.cache_folder("maps") == tmp_path / "cache" / "maps"
