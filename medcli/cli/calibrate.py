@@ -84,15 +84,15 @@ def veriserum(
 
 
 def _show(output: Output, result: CalibrationResult) -> None:
-    rows: dict[str, str] = {
+    rows: dict[str, str | Path] = {
         "to do" if result.dry_run else "done": quantity(result.done, "image"),
         "existing": f"{result.skipped:,}",
         "failed": f"{result.failed:,}",
     }
     if result.obsolete:
         rows["obsolete"] = f"{result.obsolete:,} left out"
-    rows["poses"] = str(result.poses)
-    rows["calibration table"] = str(result.distortion)
+    rows["poses"] = result.poses
+    rows["calibration table"] = result.distortion
     rows["calibrations"] = ", ".join(map(str, result.calibrations)) or "none"
     if result.images_per_second:
         rows["speed"] = f"{result.images_per_second:,.1f} images/s, {result.seconds:,.1f} s"
@@ -139,7 +139,7 @@ def points(
 
 
 def _show_points(output: Output, result: PointsResult) -> None:
-    rows = {"points": f"{result.points:,}, to {result.to}", "table": str(result.out)}
+    rows = {"points": f"{result.points:,}, to {result.to}", "table": result.out}
     if result.outside:
         rows["outside"] = (
             f"{quantity(result.outside, 'point is', 'points are')} outside the image (extrapolated or empty)"
@@ -235,7 +235,7 @@ def _show_fit(output: Output, result: FitResult) -> None:
     )
     output.line()
     mirrored = [f"{report.plane} {report.view}" for report in result.planes if report.view != "upright"]
-    rows = {"calibration": f"{result.id}, {result.row}", "table": str(result.out), "figure": str(result.figure)}
+    rows = {"calibration": f"{result.id}, {result.row}", "table": result.out, "figure": result.figure}
     output.pairs(rows | ({"view": ", ".join(mirrored)} if mirrored else {}) | {"time": f"{result.seconds:.1f} s"})
 
 

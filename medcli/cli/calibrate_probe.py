@@ -91,6 +91,6 @@ def _show(output: Output, done: ProbeCalibration) -> None:
             f"{done.in_plane_mm:.3f} along each axis of the image, {done.out_of_plane_mm:.3f} across it",
             "held out": f"rms {done.held_out_mm.rms:.3f} mm, 95 % below {done.held_out_mm.percentile_95:.3f}, "
             f"largest {done.held_out_mm.maximum:.3f} in frame {done.worst_frame}",
-            "calibration": str(done.out),
+            "calibration": done.out,
         }
     )

@@ -78,7 +78,7 @@ class _Lines(Listener):
         self.output.line()
 
 
-_OPENERS = {"darwin": "open", "win32": "start"}
+_OPENERS = {"darwin": "open", "win32": "explorer"}
 
 
 def _show(output: Output, result: DemoResult, lines: _Lines) -> None:
@@ -87,8 +87,8 @@ def _show(output: Output, result: DemoResult, lines: _Lines) -> None:
         done = f"{steps}, by an earlier run: nothing was left to do"
     else:
         done = f"{steps}, {lines.kept} of them by an earlier run; {took}" if lines.kept else f"{steps} in {took}"
-    rows = {"done": done, "folder": str(result.out)}
+    rows = {"done": done, "folder": result.out}
     if result.report:
-        rows["report"] = str(result.report)
+        rows["report"] = result.report
         rows["open it"] = f"{spell(_OPENERS.get(sys.platform, 'xdg-open'), result.report)}, or with any browser"
     output.pairs(rows)

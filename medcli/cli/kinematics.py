@@ -180,6 +180,6 @@ def _show_axes(output: Output, result: AxesResult, following: str) -> None:
         output.pairs({f"{number} {one.kind}": f"{one.found_by}{'; ' if one.remarks else ''}{'; '.join(one.remarks)}"})
     output.line()
     kept = ", which has these axes already" if result.existing else ""
-    output.pairs({"axes": f"{result.out}{kept}", "figure": str(result.figure)})
+    output.pairs({"axes": f"{result.out}{kept}", "figure": result.figure})
     output.line("confirm them in the figure, and correct the file where an arrow is wrong; then")
     output.line(f"  {following}")

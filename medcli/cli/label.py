@@ -208,4 +208,4 @@ def _show_masks(output: Output, result: ImplantMaskResult) -> None:
     if result.files_per_second:
         rows["speed"] = f"{result.files_per_second:,.0f} masks/s, {result.seconds:,.1f} s"
     rows["masks"] = f"{result.out}{' (dry run: nothing written)' if result.dry_run else ''}"
-    output.pairs(rows | ({"figure": str(result.figure)} if result.figure else {}))
+    output.pairs(rows | ({"figure": result.figure} if result.figure else {}))

@@ -13,6 +13,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 
+from medcli.core.system.long_paths import long_path_fault
+from medcli.core.system.open_files import ACCESS_DENIED, OPEN_ELSEWHERE
+
 DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers that mean that no further file can be written: disk full, quota used up."""
 _OF_THE_MACHINE = {
@@ -73,11 +76,23 @@ class UnwrittenFileError(OSError):
 
     Attributes:
         needed: bytes; None if unknown.
+        winerror: Windows' own number, on Windows.
     """
+
+    winerror: int | None
 
     def __init__(self, number: int, reason: str, path: str, needed: int | None = None) -> None:
         super().__init__(number, reason, path)
         self.needed = needed
+
+    @classmethod
+    def of(cls, refused: OSError, target: os.PathLike[str], needed: int | None = None) -> UnwrittenFileError:
+        """What the system refused of ``target``, whose temporary file ``refused`` names."""
+        fault = long_path_fault(os.fsdecode(refused.filename or target)) if refused.errno == errno.ENOENT else ""
+        number = errno.ENAMETOOLONG if fault else refused.errno or 0
+        unwritten = cls(number, fault or refused.strerror or str(refused), str(target), needed)
+        unwritten.winerror = getattr(refused, "winerror", None)
+        return unwritten
 
 
 def system_failure(error: OSError, file: os.PathLike[str] | str = "") -> MedcliError | None:
@@ -86,12 +101,10 @@ def system_failure(error: OSError, file: os.PathLike[str] | str = "") -> MedcliE
     Args:
         file: what was written, where the error does not say.
     """
-    reason = _OF_THE_MACHINE.get(error.errno or 0)
-    if reason is None and isinstance(error, UnwrittenFileError) and error.errno == errno.ENOENT:
-        reason = "there is no such folder"
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else str(file)
+    reason = _reason(error, path)
     if reason is None:
         return None
-    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else str(file)
     is_write = isinstance(error, UnwrittenFileError) or error.errno in (*DISK_FULL, errno.EROFS, errno.EFBIG)
     what = f"cannot {'write' if is_write else 'use'} {path}" if path else "cannot write" if is_write else ""
     message = ": ".join(filter(None, (reason, what, error.strerror or "")))
@@ -100,6 +113,19 @@ def system_failure(error: OSError, file: os.PathLike[str] | str = "") -> MedcliE
         hint = "free some space, then run the same command again: what is finished is kept, and it resumes"
         return MedcliError(f"{message}{space}", hint)
     return MedcliError(message, "mend that, then run the same command again: what is finished is kept, and it resumes")
+
+
+def _reason(error: OSError, path: str) -> str | None:
+    """What is wrong with disks, paths and rights; None: it is another kind of error."""
+    if (refused := getattr(error, "winerror", None)) in OPEN_ELSEWHERE:
+        return "another program has the file open"
+    if refused == ACCESS_DENIED:  # Windows says no more
+        return "permission is missing, or another program has the file open"
+    if error.errno == errno.ENOENT and os.name == "nt" and (fault := long_path_fault(path)):
+        return fault
+    if error.errno == errno.ENOENT and isinstance(error, UnwrittenFileError):
+        return "there is no such folder"
+    return _OF_THE_MACHINE.get(error.errno or 0)
 
 
 def answers(question: Callable[[], bool]) -> bool:

@@ -19,6 +19,10 @@ from typing import Any, BinaryIO
 from medcli.core.errors import DISK_FULL, DataError, MedcliError, UnwrittenFileError, UsageError, quantity
 from medcli.core.json_text import to_json
 from medcli.core.secrets import redact
+from medcli.core.system.long_paths import long_path_fault
+from medcli.core.system.open_files import put_in_place, remove_file
+from medcli.core.system.path_names import LONGEST_NAME, path_fault
+from medcli.core.system.processes import is_other_running_process
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})  # of images that are read
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of contact sheets
@@ -29,8 +33,6 @@ _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
 _LONGEST_SHOWN = 200  # characters of a path in a message
 MOST_BYTES = 1 << 30
 """Bytes of a file that is read whole; the largest images, tables and meshes in use have a tenth of it."""
-LONGEST_NAME = 255
-"""Bytes that a name of a file may have, on every file system in use."""
 
 
 def part_path(target: Path) -> Path:
@@ -69,15 +71,14 @@ def replacing(target: Path, durable: bool = True, needed: int | None = None) -> 
         yield part
         if durable:
             _flush_to_disk(part)
-        part.replace(target)
+        put_in_place(part, target)
     except BaseException as error:
         refused = _refusal(error, part)
         with contextlib.suppress(OSError):  # of a disk that has just become read-only
-            part.unlink(missing_ok=True)
+            remove_file(part)
         if refused is None:
             raise
-        number, reason = refused.errno or 0, refused.strerror or str(refused)
-        raise UnwrittenFileError(number, reason, str(target), needed) from error
+        raise UnwrittenFileError.of(refused, target, needed) from error
 
 
 def _refusal(error: BaseException, part: Path) -> OSError | None:
@@ -128,8 +129,9 @@ def remove_leftovers(folder: Path) -> int:
         for entry in entries:
             match = _PART.match(entry.name) if entry.name.endswith(".part") else None
             if match and match["host"] == _HOST and not is_other_running_process(int(match["pid"])):
-                Path(entry.path).unlink(missing_ok=True)
-                removed += 1
+                with contextlib.suppress(OSError):  # another program has it open: the next run removes it
+                    Path(entry.path).unlink(missing_ok=True)
+                    removed += 1
     return removed
 
 
@@ -162,11 +164,12 @@ def check_output_folder(folder: Path, option: str = "--out", may_write: bool = T
         MedcliError: its name is too long, it is a file or lies below one, or it is not writable.
     """
     there = folder
+    problem = path_fault(folder)[1] or long_path_fault(folder)
     try:
-        while not there.exists() and there != there.parent:
+        while not problem and not there.exists() and there != there.parent:
             there = there.parent
-        problem = _problem_of(there, folder, may_write)
-    except OSError as error:  # a name that is too long
+        problem = problem or _problem_of(there, folder, may_write)
+    except OSError as error:
         problem = error.strerror or type(error).__name__
     if problem:
         shown = redact(str(folder))  # before it is cut: a part of a credential would not be recognised
@@ -177,23 +180,27 @@ def check_output_folder(folder: Path, option: str = "--out", may_write: bool = T
 
 def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
     """Why ``folder`` cannot be made or used, of whose path ``there`` exists; empty if it can."""
+    if not there.exists():
+        return f"there is no {there}"  # a drive of Windows, or a share
     if not there.is_dir():
         return "it is a file, not a folder" if there == folder else f"{there} is a file, not a folder"
     if not may_write:
         return ""
     if os.access(there, os.W_OK | os.X_OK):
-        return _problem_by_trying(there) if hasattr(os, "statvfs") and not os.statvfs(there).f_blocks else ""
+        is_telling = hasattr(os, "statvfs") and os.statvfs(there).f_blocks  # Windows' answer is about files only
+        return "" if is_telling else _problem_by_trying(there)
     is_read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
     return f"{os.strerror(errno.EROFS if is_read_only else errno.EACCES)}: {there}"
 
 
 def _problem_by_trying(there: Path) -> str:
-    """Why no folder can be made in ``there``, which has rights that mean nothing where no disk is behind (/proc)."""
+    """Why no folder can be made in ``there``, whose rights do not say: no disk is behind it (/proc), or Windows."""
     try:
         (probe := there / f".write-test.{_HOST}-{os.getpid()}.part").mkdir()
-        probe.rmdir()
     except OSError as error:
         return f"{error.strerror or error}: {there}"
+    with contextlib.suppress(OSError):  # another program looks at it
+        probe.rmdir()
     return ""
 
 
@@ -231,7 +238,12 @@ def open_regular(path: Path | str) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is no regular file.
     """
-    mode = os.stat(path).st_mode  # noqa: PTH116 - 222,000 Path objects cost a second
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - 222,000 Path objects cost a second
+    except FileNotFoundError as error:  # what Windows says of names and paths that are too long as well
+        if fault := path_fault(Path(path))[1] or long_path_fault(path):
+            raise OSError(errno.ENAMETOOLONG, fault, str(path)) from error
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error  # in words of one system
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
@@ -266,14 +278,11 @@ def check_name(path: Path) -> Path:
     """``path``, whose name is derived from one that was given, if file systems take it.
 
     Raises:
-        UsageError: it is too long.
+        UsageError: it is too long, or one that Windows does not take there.
     """
-    length = len(os.fsencode(path.name))
-    if length > LONGEST_NAME:
-        raise UsageError(
-            f"the name {redact(path.name)[:40]}… has {quantity(length, 'byte')}, file systems allow {LONGEST_NAME}",
-            "give a shorter --out",
-        )
+    name, fault = path_fault(Path(path.name))
+    if fault:
+        raise UsageError(f"cannot use {redact(name)[:40]}…: {fault}", "give a shorter --out")
     return path
 
 
@@ -338,13 +347,3 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def is_other_running_process(pid: int) -> bool:
-    if pid == os.getpid() or os.name == "nt":  # there, os.kill would end it; and a part that is open cannot be removed
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, PermissionError)
-    return True

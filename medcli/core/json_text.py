@@ -55,9 +55,13 @@ def _entries(value: Any) -> Iterator[tuple[str, Any]]:
             yield field.name, plain
 
 
-def to_json(value: Any) -> str:
-    """``value`` (see :func:`to_plain`) as indented JSON text."""
-    return json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+def to_json(value: Any, is_ascii: bool = False) -> str:
+    """``value`` (see :func:`to_plain`) as indented JSON text.
+
+    Args:
+        is_ascii: with escapes for all other characters, so that every encoding gives the same bytes.
+    """
+    return json.dumps(to_plain(value), indent=2, ensure_ascii=is_ascii, allow_nan=False)
 
 
 def parse_json(text: str | bytes, no_doubles: bool = False) -> Any:

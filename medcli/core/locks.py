@@ -6,8 +6,9 @@ import errno
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,8 @@ from medcli.core.errors import MedcliError
 from medcli.core.progress import activity
 
 logger = logging.getLogger(__name__)
+_LOCKED_BYTE, _PAUSE_S = 1 << 20, 0.1
+_HELD = (errno.EACCES, errno.EDEADLK, 0)  # Wine gives no reason
 
 
 @contextmanager
@@ -43,7 +46,10 @@ def locked(path: Path, busy: Callable[[str], MedcliError] | None = None) -> Iter
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            _unlock(file)
 
 
 @contextmanager
@@ -83,14 +89,18 @@ def is_in_use(folder: Path) -> bool:
         if path is None or not path.is_file():
             return False
         with path.open("a+", encoding="ascii") as file:
-            return not _lock(file, wait=False)
+            was_free = _lock(file, wait=False)
+            _unlock(file)
+            return not was_free
     except OSError:
         return False
 
 
 def _lock_of(folder: Path) -> Path | None:
     """The lock of a folder; None: an unwritable cache folder must not stop the work."""
-    name = hashlib.sha256(os.path.realpath(folder).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    name = hashlib.sha256(os.path.normcase(os.path.realpath(folder)).encode("utf-8", "surrogateescape")).hexdigest()[
+        :24
+    ]
     try:
         return files.cache_folder("locks") / name
     except OSError:
@@ -111,16 +121,27 @@ def _lock(file: IO[str], wait: bool) -> bool:
     return True
 
 
+def _unlock(file: IO[str]) -> None:
+    """Closing the file does so at once, but on Windows, where the lock of a closed file may last for a while."""
+    if os.name != "nt":
+        return
+    import msvcrt
+
+    with suppress(OSError):  # it is not locked
+        file.seek(_LOCKED_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
+
+
 def _lock_on_windows(file: IO[str], wait: bool) -> None:
     import msvcrt
 
     # A byte far behind the text: a locked byte cannot be read by the other process.
-    file.seek(1 << 20)
+    file.seek(_LOCKED_BYTE)
     while True:
         try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
             return
         except OSError as error:
-            # Waiting gives up after ten seconds; the other process may need longer.
-            if not wait or error.errno != errno.EDEADLK:
+            if not wait or error.errno not in _HELD:
                 raise
+        time.sleep(_PAUSE_S)  # its own way of waiting asks once a second, ten times, and hears no Ctrl-C

@@ -66,6 +66,15 @@ _FORMS: tuple[tuple[str, re.Pattern[str], str], ...] = (
         rf"\1{HIDDEN}@",
     ),
     (
+        "@",  # where Windows took it for a path; a backslash would make another sign of what follows it in JSON
+        re.compile(
+            r"\b((?:https?|s?ftp|ssh|s3|abfss?|wss?|git|postgresql|mysql):)\\{1,4}(?!\(hidden\)@)"
+            r"(?:[^\s/?#\"<>,\\]*@|[^\s/?#@:\"'<>,\\]*:(?!\d+[\\?#])[^\s@\"'<>,]*@)",
+            re.IGNORECASE,
+        ),
+        rf"\1/{HIDDEN}@",
+    ),
+    (
         "@",  # and without the address's scheme
         re.compile(
             r"(?<![\w/.%+-])(?!mailto:)([\w.%+-]+:)(?!\(hidden\))[^\s@/\"'<>,\\]+"
@@ -90,6 +99,7 @@ _GIVEN = re.compile(
 _CREDENTIAL_OPTIONS = ("--connection-string-file",)
 """Options that name a file with a credential, after which the credential itself is pasted."""
 _PART_OF_PATH = re.compile(r"\.{0,2}|~\w*|[A-Za-z]:|\.?[A-Za-z0-9]{1,24}(?:[ _.-][A-Za-z0-9]{1,24})*")
+_PATH_BEGINS = re.compile(r"[/~.]|[A-Za-z]:[/\\]|\\\\")
 _PLAIN_NAME = re.compile(r"\.?[A-Za-z]{1,24}\d{0,8}(?:[ _.-](?:[A-Za-z]{1,24}\d{0,8}|\d{1,8}))*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+")
 _BASE64_END = re.compile(r"==?(?![A-Za-z0-9+/=])")
@@ -232,7 +242,7 @@ def _names_file(value: str) -> bool:
     parts = re.split(r"[/\\]", value)
     if not all(_PART_OF_PATH.fullmatch(part) for part in parts):
         return False
-    is_told = value.startswith(("/", "~", ".")) or re.search(r"\.[A-Za-z]{1,5}$", value)
+    is_told = _PATH_BEGINS.match(value) or re.search(r"\.[A-Za-z]{1,5}$", value)
     return bool(is_told) or all(_PLAIN_NAME.fullmatch(part) or not part for part in parts)
 
 
@@ -240,7 +250,7 @@ def hide_variables(variables: Mapping[str, str]) -> None:
     """Do so with the values of variables whose names or contents say that they are credentials."""
     named = (value for name, value in variables.items() if _CREDENTIAL_VARIABLE.search(name))
     # A variable may name a file; a key may begin with a slash.
-    hide_values(*(value for value in named if not (value.startswith(("/", "~", ".")) and _names_file(value))))
+    hide_values(*(value for value in named if not (_PATH_BEGINS.match(value) and _names_file(value))))
     hide_values_in(variables.values())
 
 

@@ -17,6 +17,8 @@ _of_thread = threading.local()
 interrupted = threading.Event()
 """Set by a command that Ctrl-C ends: items end where they look, and what runs for longer than a second is left."""
 _LONGEST_WAIT_S = 1.0
+_LOOK_S = 0.2
+"""Seconds after which a wait looks for Ctrl-C, which on Windows ends no wait."""
 _left: list[Future[Any]] = []
 
 
@@ -69,7 +71,7 @@ def run_in_threads(function: Callable[[Item], Result], items: Iterable[Item], wo
     try:
         pending.update(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
         while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            finished, pending = wait(pending, _LOOK_S, FIRST_COMPLETED)
             pending.update(pool.submit(function, item) for item in islice(remaining, len(finished)))
             for future in finished:
                 yield future.result()
@@ -84,8 +86,9 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], wo
     try:
         pending.extend(pool.submit(function, item) for item in islice(remaining, _AHEAD * workers))
         while pending:
-            yield pending[0].result()
-            pending.popleft()
+            if not wait([pending[0]], _LOOK_S).done:
+                continue
+            yield pending.popleft().result()
             pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
     finally:
         pool.stop(pending)

@@ -17,6 +17,7 @@ from typing import Any
 from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder, make_output_folder
 from medcli.core.json_text import read_object
+from medcli.core.system.open_files import remove_file
 from medcli.training.monitors import EARLY_STOP
 from medcli.training.settings import (
     RESUMED_FROM,
@@ -74,9 +75,9 @@ def open_run(
     earlier = _resumed_from(folder, settings, start, data)
     if overwrite:
         for name in _WRITTEN:
-            (folder / name).unlink(missing_ok=True)
+            remove_file(folder / name)
     if start.result is None:
-        (folder / RESULT).unlink(missing_ok=True)
+        remove_file(folder / RESULT)
         save_settings(folder, settings, data, earlier)
     if start.checkpoint:
         logger.info("resuming from %s", start.checkpoint)

@@ -17,7 +17,7 @@ from medcli.core.errors import DataError, MedcliError, UsageError, printable
 from medcli.training.checkpoint_files.safe_unpickler import read_pickled_model
 from medcli.training.devices import Devices
 from medcli.training.loggers import open_loggers
-from medcli.training.processes.launcher import launch_plugins
+from medcli.training.processes.launcher import launch_plugins, process_strategy
 from medcli.training.settings import FitSettings
 
 _MOST_EPOCHS = 1_000_000_000
@@ -38,7 +38,7 @@ def make_trainer(settings: FitSettings, devices: Devices, folder: Path, callback
         accelerator=devices.accelerator,
         devices=devices.count if devices.index is None else [devices.index],
         num_nodes=devices.nodes,
-        strategy="ddp" if devices.processes > 1 else "auto",
+        strategy=process_strategy() if devices.processes > 1 else "auto",
         plugins=launch_plugins(),
         precision=devices.precision,  # type: ignore[arg-type]
         max_epochs=settings.epochs,

@@ -11,6 +11,7 @@ from medcli.core.files import replacing, write_bytes
 from medcli.core.run_records.options import resolve_option
 from medcli.core.secrets import redact
 from medcli.core.shell import spell
+from medcli.core.system.open_files import remove_file
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def save_weights(path: Path, model: torch.nn.Module, description: str) -> Path:
         with replacing(first, needed=len(contents[first])) as first_part:
             first_part.write_bytes(contents[first])
             if not is_new:
-                copy.unlink(missing_ok=True)
+                remove_file(copy)
     return path
 
 

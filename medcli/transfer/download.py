@@ -14,6 +14,7 @@ from typing import Any
 from medcli.core import files
 from medcli.core.errors import DataError
 from medcli.core.progress import SILENT, Advance
+from medcli.core.system.open_files import remove_file
 from medcli.transfer import plan as planning
 from medcli.transfer.archives import LocalFile
 from medcli.transfer.byte_counter import counted
@@ -60,7 +61,7 @@ def carry_out(found: Sequence[tuple[RemoteSource, Sequence[Wanted]]], request: D
 
 def plan_download(source: RemoteSource, wanted: Sequence[Wanted], request: DownloadRequest) -> Planned:
     """Count what a download would do; writes nothing."""
-    planning.check_paths(wanted)
+    planning.check_paths(wanted, request.root)
     root, staging = request.root, request.root / HIDDEN / STAGING
     missing = estimate_missing(root, wanted)
     work = planning.divide(missing, staging)
@@ -84,7 +85,7 @@ def download(source: RemoteSource, wanted: Sequence[Wanted], request: DownloadRe
         DataError: the source refuses access or cannot be reached.
         MedcliError: another process writes to the folder, the disk is too small or full.
     """
-    planning.check_paths(wanted)
+    planning.check_paths(wanted, request.root)
     root, workers = request.root, request.options.workers
     with hold(root, request.about) as folder:
         _clean(folder, wanted)
@@ -236,7 +237,7 @@ class _Countdown:
         with self.lock:
             self.left -= 1
             if not self.left:
-                self.path.unlink(missing_ok=True)
+                remove_file(self.path)
 
 
 def _clean(folder: Folder, wanted: Sequence[Wanted]) -> None:

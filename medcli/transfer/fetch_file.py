@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medcli.core.errors import quantity
 from medcli.core.progress import Advance
+from medcli.core.system.open_files import put_in_place, remove_file
 from medcli.transfer import checksum
 from medcli.transfer.protocol import Broken, Changed, Corrupt, Fault, RemoteFile, RemoteSource, ResponseBody, Stopped
 from medcli.transfer.retry_policy import RetryPolicy
@@ -158,12 +159,12 @@ class _Attempt:
         if self.entry.size >= DURABLE_FROM:
             with self.part.open("r+b") as file:
                 os.fsync(file.fileno())
-        self.part.replace(self.target)
+        put_in_place(self.part, self.target)
         return Arrived(found, self.kind if self.entry.checksum else "size only")
 
     def discard(self) -> None:
         """Throw the part away: its bytes are not those of the file."""
-        self.part.unlink(missing_ok=True)
+        remove_file(self.part)
         self.present = 0
         self.meter.set(0)
 
@@ -171,7 +172,7 @@ class _Attempt:
         """Bytes of the current part, already hashed and counted."""
         size = self.part.stat().st_size if self.part.exists() else 0
         if size > self.entry.size:
-            self.part.unlink()
+            remove_file(self.part)
             size = 0
         if size:
             checksum.feed(self.hasher, self.part)

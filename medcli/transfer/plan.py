@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from medcli.core.errors import DataError, MedcliError, quantity
+from medcli.core.system.long_paths import long_path_fault
 from medcli.transfer import checksum
 from medcli.transfer.addresses import in_short
 from medcli.transfer.destination import Record
@@ -183,11 +184,12 @@ def merge_doubles(wanted: Iterable[Wanted]) -> list[Wanted]:
     return merged
 
 
-def check_paths(wanted: Sequence[Wanted]) -> None:
-    """Refuse names that must not be written, or would fall on each other.
+def check_paths(wanted: Sequence[Wanted], root: Path) -> None:
+    """Refuse names that must not be written below ``root``, or would fall on each other.
 
     Raises:
         DataError: names the file, or both.
+        MedcliError: this Windows takes no paths as long as the longest of them.
     """
     seen: dict[str, Wanted] = {}
     for item in wanted:
@@ -203,6 +205,9 @@ def check_paths(wanted: Sequence[Wanted]) -> None:
         if clash:
             raise DataError(f"the source offers {in_short(seen[clash].origin)} as a file, and others below it")
         folders = {folder.rpartition("/")[0] for folder in folders} - {""}
+    longest = max(wanted, key=lambda item: len(item.path), default=None)
+    if longest and (fault := long_path_fault(part_for(root / longest.path, longest.entry))):
+        raise MedcliError(f"cannot write {longest.path} to {root}: {fault}", "choose a shorter --dest")
 
 
 def _with_double(known: Wanted, item: Wanted) -> Wanted:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from medcli.core.errors import DataError, quantity
+from medcli.core.system.path_names import REFUSED_ON_WINDOWS, RESERVED_ON_WINDOWS
 from medcli.transfer.addresses import in_short
 
 TAIL = 1 << 18
@@ -32,10 +33,8 @@ LONGEST_NAME = 170
 """Bytes of a file's or a folder's name: 255 at most are possible, and a name while it is written is longer."""
 LONGEST_PATH = 1024
 _LEADS_OUT = re.compile(r"(?:^|/)(?:\.{0,2}|[^/]*[ .])(?:/|$)|\\|^[A-Za-z]:")
-_UNUSUAL_SIGN = re.compile(r'[\x00-\x1f\x7f-\x9f:*?"<>|\ud800-\udfff]')
-_RESERVED = re.compile(
-    r"(?:^|/)(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:[ .][^/]*)?(?:/|$)", re.I
-)
+_UNUSUAL_SIGN = re.compile(rf"[{REFUSED_ON_WINDOWS}\x7f-\x9f\ud800-\udfff]")
+_RESERVED = re.compile(rf"(?:^|/){RESERVED_ON_WINDOWS}(?:[ .][^/]*)?(?:/|$)", re.I)
 ENCRYPTED, STRONGLY_ENCRYPTED = 0x1, 0x40
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.run_provenance import package_versions
 from medcli.core.run_records.options import NAME as NOTE
 from medcli.core.run_records.options import OPTIONS_FILE, read_options
+from medcli.core.shell import spelled_words
 from medcli.training.settings import DATA, read_settings
 from medcli.workspace.run_comparison import ComparedValue
 from medcli.workspace.run_figures import run_figures
@@ -87,7 +87,8 @@ def plan_repeat(run: Run, out: Path | None = None) -> RepeatPlan:
         UsageError: ``out`` is the run itself or holds other files.
     """
     note, options = read_note(run), read_options(run.path, run.kind)
-    typed = tuple(shlex.split(str(note.get("command") or ""), posix=os.name != "nt")[1:])
+    is_windows = str(note.get("system") or platform.system()).startswith("Windows")
+    typed = tuple(spelled_words(str(note.get("command") or ""), is_windows)[1:])
     table = tuple(run.kind.partition(" --")[0].split())
     if not options and not typed:
         raise DataError(

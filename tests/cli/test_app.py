@@ -33,7 +33,8 @@ def command_paths() -> list[list[str]]:
 
 def in_a_new_process(*words: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "medcli", *words]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "80"}
+    paths = filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH")))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "80"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 

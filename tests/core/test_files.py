@@ -36,6 +36,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 def test_a_link_is_followed_and_a_device_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to(tmp_path / "file")
@@ -54,15 +55,14 @@ def test_bytes_and_text(tmp_path: Path) -> None:
     assert (tmp_path / "t").read_bytes() == "é\n".encode()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="process numbers as on POSIX systems")
-def test_left_overs_of_dead_processes_are_removed_and_others_kept(tmp_path: Path) -> None:
+def test_left_overs_of_dead_processes_are_removed_and_others_kept(tmp_path: Path, running_process: int) -> None:
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     )
     own = files.part_path(tmp_path / "image.jpg")
     names = {
         "dead": own.name.replace(f"-{os.getpid()}.", f"-{dead.stdout.strip()}."),
-        "running": own.name.replace(f"-{os.getpid()}.", f"-{os.getppid()}."),
+        "running": own.name.replace(f"-{os.getpid()}.", f"-{running_process}."),
         "elsewhere": f".image.jpg.another_host-{dead.stdout.strip()}.part",
         "not ours": "download.part",
     }
@@ -81,10 +81,16 @@ def test_output_folder(tmp_path: Path) -> None:
         files.make_output_folder(tmp_path / "file")
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="has no file system without a disk")
+@pytest.mark.skipif(os.name == "nt" or not Path("/proc/self").exists(), reason="has no file system without a disk")
 def test_a_folder_that_rights_allow_and_the_system_does_not_make_is_refused_before_the_work() -> None:
     with pytest.raises(MedcliError, match=r"cannot write to /proc/medcli/masks: .*: /proc"):
         files.check_output_folder(Path("/proc/medcli/masks"))
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="other systems have no drives")
+def test_a_drive_that_is_not_there_is_named() -> None:
+    with pytest.raises(MedcliError, match=r"cannot write to Q:\\out: there is no Q:\\"):
+        files.check_output_folder(Path("Q:/out"))
 
 
 def test_cache_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

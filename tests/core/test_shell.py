@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medcli.core import shell
-from medcli.core.shell import spell
+from medcli.core.shell import spell, spelled_words
+
+WORDS = ("medcli", "info", "--runs", "my runs", 3)
+TELLING = ["C:\\my data\\", "C:\\R&D\\x", "a\\\\b c\\", 'say "x"', '\\"', "", "100%", "(1)", "a;b|c>d", "1,2", "Zoë\\é"]
 
 
-@pytest.mark.parametrize(("system", "join"), [("posix", shlex.join), ("nt", subprocess.list2cmdline)])
-def test_words_are_quoted_as_the_system_wants_it(monkeypatch: pytest.MonkeyPatch, system: str, join: object) -> None:
-    monkeypatch.setattr(shell.os, "name", system)
-    words = ("medcli", "info", "--runs", "my runs", 3)
-    assert callable(join)
-    assert spell(*words) == join([str(word) for word in words])
+def spelled_on(system: str, *words: object) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shell.os, "name", system)
+        return spell(*words)
+
+
+def test_words_are_quoted_as_the_system_wants_it() -> None:
+    assert spelled_on("posix", *WORDS) == "medcli info --runs 'my runs' 3"
+    assert spelled_on("nt", *WORDS) == 'medcli info --runs "my runs" 3'
+    assert spelled_on("nt", "--root", "C:\\R&D\\data", "D:\\plain_1") == '--root "C:\\R&D\\data" D:\\plain_1'
+
+
+def test_windows_quotes_are_those_of_its_programs() -> None:
+    for word in TELLING:
+        expected = subprocess.list2cmdline([word])
+        assert spelled_on("nt", word) in (expected, f'"{expected}"'), word
+
+
+@given(st.lists(st.text('\\" ab\t&é', max_size=6), max_size=4) | st.lists(st.sampled_from(TELLING)))
+def test_words_are_found_again(words: list[str]) -> None:
+    assert spelled_words(spelled_on("nt", *words), is_windows=True) == words
+    assert spelled_words(shlex.join(words), is_windows=False) == words
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="asks Windows itself")
+def test_programs_on_windows_get_the_words() -> None:
+    line = spell(sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))", *TELLING)
+    found = subprocess.run(line, capture_output=True, check=True).stdout
+    assert json.loads(found) == TELLING
 
 
 def test_paths_and_plain_words_stay_as_they_are() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
+from medcli.core import threads
 from medcli.core.threads import end_if_stopped, map_in_threads, run_in_threads
 
 Run = Callable[..., object]
@@ -76,3 +79,27 @@ def test_running_items_end_where_they_look_once_the_caller_stopped(run: Run) -> 
     assert set(ended) <= {1, 2, 3, 4}
     assert len(ended) >= 2
     end_if_stopped()  # outside a pool: nothing
+
+
+@BOTH
+def test_ctrl_c_is_heard_while_an_item_runs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows it ends no wait, as on no system it does here: the wait has to look for it."""
+    monkeypatch.setattr(threads, "interrupted", threading.Event())  # earlier commands of this process may have been
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    given_up = threading.Event()
+
+    def work_on(item: int) -> None:
+        while not given_up.is_set():
+            end_if_stopped()
+            time.sleep(0.01)
+
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    giving_up = threading.Timer(20, given_up.set)
+    giving_up.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(run(work_on, [1], 1))  # type: ignore[call-overload]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not given_up.is_set()
+    giving_up.cancel()

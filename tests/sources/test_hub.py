@@ -6,7 +6,6 @@ A Hub that answers nonsense is said in one error; the user's token goes to it an
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,7 +238,7 @@ def test_the_token_does_not_follow_a_redirect_to_another_server(
 
 
 @pytest.mark.parametrize(
-    "token", ["hf_\N{LATIN SMALL LETTER E WITH ACUTE}", "hf_日本", "hf SECRET", "hf_\x07", os.fsdecode(b"hf_\xff")]
+    "token", ["hf_\N{LATIN SMALL LETTER E WITH ACUTE}", "hf_日本", "hf SECRET", "hf_\x07", "hf_\udcff"]
 )
 @pytest.mark.parametrize("what", ["ultrabones", "weights"])
 def test_a_token_that_cannot_be_sent_is_reported_and_not_repeated(

@@ -65,12 +65,12 @@ def test_what_to_do_about_a_file(
 )
 def test_names_that_would_do_harm_are_refused(names: list[str]) -> None:
     with pytest.raises(MedcliError):
-        check_paths([Wanted(name, RemoteFile(name, 1)) for name in names])
+        check_paths([Wanted(name, RemoteFile(name, 1)) for name in names], Path("data"))
 
 
 @pytest.mark.parametrize("names", [["a/b", "a/c", "b"], ["a.png", "a"], ["a b", "a_b"], ["ab/c", "a/bc"]])
 def test_names_that_stand_beside_each_other_are_fine(names: list[str]) -> None:
-    check_paths([Wanted(name, RemoteFile(name, 1)) for name in names])
+    check_paths([Wanted(name, RemoteFile(name, 1)) for name in names], Path("data"))
 
 
 def test_doubles_with_the_same_content_are_merged_and_the_first_is_kept() -> None:
@@ -107,7 +107,7 @@ def test_a_listing_that_has_one_name_a_hundred_thousand_times_is_refused_at_once
     same = [Wanted("a", RemoteFile("a", 5, "md5:aa"))] * 100_000
     assert len(merge_doubles(same)) == 1
     with pytest.raises(DataError, match="are not the same"):
-        check_paths(same[:1] + [replace(item) for item in same])
+        check_paths(same[:1] + [replace(item) for item in same], Path("data"))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class Setting:
         self.arrived[member.name] = arrived
 
     def assert_whole(self) -> None:
-        assert {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("*.*")} == FILES
+        assert {path.relative_to(self.root).as_posix(): path.read_bytes() for path in self.root.rglob("*.*")} == FILES
         assert self.shown.value == sum(member.end - member.start for member in self.members)
 
 

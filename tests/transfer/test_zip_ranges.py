@@ -42,7 +42,9 @@ def members_of(content: bytes) -> list[Member]:
 
 
 FILES = st.dictionaries(
-    st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,3}\.png", fullmatch=True), st.binary(max_size=3000), max_size=30
+    st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,3}\.png", fullmatch=True).filter(lambda name: not name_problem(name)),
+    st.binary(max_size=3000),
+    max_size=30,
 )
 
 

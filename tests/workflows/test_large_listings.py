@@ -27,7 +27,7 @@ def listed(count):
 
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 wanted = [Wanted("images/" + entry.name, entry, None, "", "images") for entry in listed(count)]
-check_paths(wanted)
+check_paths(wanted, Path("data"))
 with hold(root, DatasetCitation("Veriserum", "", "")) as folder:
     missing = find_missing(folder, wanted, "address", 4)
     work = divide(missing, folder.staging)

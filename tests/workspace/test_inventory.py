@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from medcli.core.files import write_json
+from medcli.core.shell import spelled_words
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
@@ -24,8 +25,10 @@ from tests.support.run_folders import write_checkpoint, write_evaluation, write_
 from tests.test_reference import COMMANDS, parse
 
 SEG_RUN, POSE_RUN = Path("runs/seg/fpn-resnet34"), Path("runs/pose/resnet18-1")
-EVALUATE_SEG = f"medcli evaluate seg --checkpoint {SEG_RUN}/best.safetensors --root data/ultrabones --specimens 2 7 8"
-EVALUATE_POSE = f"medcli evaluate pose --root data/veriserum --checkpoint {POSE_RUN}/best.safetensors"
+EVALUATE_SEG = (
+    f"medcli evaluate seg --checkpoint {SEG_RUN.as_posix()}/best.safetensors --root data/ultrabones --specimens 2 7 8"
+)
+EVALUATE_POSE = f"medcli evaluate pose --root data/veriserum --checkpoint {POSE_RUN.as_posix()}/best.safetensors"
 TRAIN_SEG, TRAIN_POSE = "medcli train seg --root data/ultrabones", "medcli train pose --root data/veriserum"
 CALIBRATE = "medcli calibrate veriserum --root data/veriserum"
 WEIGHTS = "medcli download weights --name epoch_100"
@@ -55,7 +58,7 @@ def veriserum(here: Path) -> Path:
 
 @pytest.fixture
 def proposed(medcli: Callable[..., Ran]) -> Callable[..., list[str]]:
-    """The proposed commands; each can be typed, and the text shows each on a separate line."""
+    """The proposed commands as POSIX shells have them; each can be typed and has its line in the text."""
 
     def look(*words: str) -> list[str]:
         found: dict[str, Any] = json.loads(medcli("info", *words, "--json").out)
@@ -63,11 +66,11 @@ def proposed(medcli: Callable[..., Ran]) -> Callable[..., list[str]]:
         lines = medcli("info", *words).out.splitlines()
         assert [line.removeprefix("next: ") for line in lines if line.startswith("next: ")] == commands
         assert all(len(line) <= 80 for line in lines if not line.startswith(("next: ", "  ")))
-        for command in commands:
-            typed = shlex.split(command)[1:]
-            if f"medcli {typed[0]}" in COMMANDS:
-                parse(typed)
-        return commands
+        typed = [spelled_words(command, os.name == "nt") for command in commands]
+        for words_typed in typed:
+            if f"medcli {words_typed[1]}" in COMMANDS:
+                parse(words_typed[1:])
+        return [shlex.join(word.replace("\\", "/") for word in each) for each in typed]
 
     return look
 
@@ -179,9 +182,9 @@ def test_data_runs_and_checkpoints_are_shown(here: Path, medcli: Callable[..., R
     cut.write_bytes(cut.read_bytes()[:-1])
     for number in range(12):
         (here / f"data/weights/more{number:02d}.safetensors").touch()
-    text = medcli("info").out
+    text = medcli("info").out.replace("\\", "/")
     for words in (
-        f"  {SEG_RUN}\n    train seg, finished ",
+        f"  {SEG_RUN.as_posix()}\n    train seg, finished ",
         "    best validation Dice 0.750 (epoch 2 of 3)\n",
         "    F1 at 1 mm 0.400, Dice 0.625 (paper)\n",
         "  data/weights/cut.safetensors\n    damaged: is truncated",

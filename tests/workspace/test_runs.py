@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from medcli.core.files import write_json, write_text
+from medcli.core.shell import spelled_words
 from medcli.training.settings import FitSettings, check_same_settings
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.veriserum.pose.settings import PoseSettings
@@ -62,7 +62,7 @@ def started_by(
     for check in ("_check_seg", "_check_pose"):  # there are no data to train on
         monkeypatch.setattr(f"medcli.cli.train.{check}", lambda *_: None)
     assert command is not None
-    ran = medcli(*shlex.split(command)[1:])
+    ran = medcli(*spelled_words(command, os.name == "nt")[1:])
     assert ran.code == 130, ran.err
     return given[0], given[1]
 

@@ -152,6 +152,6 @@ def _show(output: Output, result: ConvertedTrials) -> None:
         {
             "poses": f"{result.poses}; {quantity(len(result.trials), 'trial')} by {result.trials_by}",
             "coordinates": result.frame,
-            "folders": str(result.out),
+            "folders": result.out,
         }
     )

@@ -151,7 +151,7 @@ def _show_nnunet(output: Output, done: NnunetDataset) -> None:
     folds = "; ".join(" ".join(map(str, fold)) for fold in done.folds)
     output.pairs(
         {
-            "dataset": str(done.out),
+            "dataset": done.out,
             "train": _specimens(done.train, done.train_frames),
             "test": _specimens(done.test, done.test_frames),
             **_left_out(done),
@@ -165,11 +165,11 @@ def _show_nnunet(output: Output, done: NnunetDataset) -> None:
 
 
 def _show_coco(output: Output, done: CocoDataset) -> None:
-    rows = {"dataset": str(done.out), **_sides(done)}
+    rows = {"dataset": done.out, **_sides(done)}
     rows["frames"] = f"{done.frames:,}, {done.annotated:,} with bone"
     output.pairs(rows | {"masks": {"rle": "run lengths (RLE)"}.get(done.masks, done.masks)})
 
 
 def _show_yolo(output: Output, done: YoloDataset) -> None:
-    rows = {"dataset": str(done.out), **_sides(done)}
+    rows = {"dataset": done.out, **_sides(done)}
     output.pairs(rows | {"frames": f"{done.frames:,}, {quantity(done.polygons, 'polygon')}"})

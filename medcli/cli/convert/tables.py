@@ -88,7 +88,7 @@ def _show_opensim(output: Output, result: OpensimResult) -> None:
 def _show_croissant(output: Output, done: CroissantResult) -> None:
     output.pairs(
         {
-            "description": str(done.path),
+            "description": done.path,
             "dataset": done.dataset,
             "licence": done.licence or "none stated",
             "files": f"{done.files:,} with their SHA-256",

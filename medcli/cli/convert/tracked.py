@@ -108,4 +108,4 @@ def _show_slicer(output: Output, result: SlicerSweeps) -> None:
         [[one.record, one.poses, one.points, " ".join(one.meshes) or "none"] for one in result.sweeps],
     )
     output.line()
-    output.pairs({"folders": str(result.out), "coordinates": result.coordinates})
+    output.pairs({"folders": result.out, "coordinates": result.coordinates})

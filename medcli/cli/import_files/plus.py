@@ -68,7 +68,7 @@ def _show(output: Output, done: ImportedRecord) -> None:
     }
     reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items() if count)
     rows = {
-        "record": str(done.out),
+        "record": done.out,
         "frames": f"{done.written:,} of {done.frames:,}, {done.columns} x {done.rows} pixels",
         "skipped": reasons or "none",
         "poses": done.transform,

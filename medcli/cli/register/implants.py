@@ -142,7 +142,7 @@ def _show(output: Output, result: RegisterResult) -> None:
     }
     if result.start == "search":
         rows.pop("searched")
-    output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))
+    output.pairs(rows | ({"overlays": result.overlays} if result.overlays else {}))
 
 
 def trial(
@@ -230,4 +230,4 @@ def _show_trials(output: Output, result: RegisterTrialResult) -> None:
         "frame": f"{result.frame}; planes: {result.inter_plane}",
         "poses": f"{result.out}{', smoothed' if result.smooth else ''}",
     }
-    output.pairs(rows | ({"overlays": str(result.overlays)} if result.overlays else {}))
+    output.pairs(rows | ({"overlays": result.overlays} if result.overlays else {}))

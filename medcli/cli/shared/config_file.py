@@ -7,6 +7,7 @@ nor an environment variable gives one: the parser asks them first, then these fi
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,10 @@ def _parse(file: Path) -> dict[str, Any]:
         return parse_toml(text)
     except ValueError as error:
         # Its message quotes one character at most.
-        raise UsageError(f"{file} is not TOML: {error}", "a table for each command: [train.seg]") from error
+        hint = "a table for each command: [train.seg]"
+        if re.search(r'"[^"\n]*\\(?!["\\])', text):
+            hint = "in double quotes a backslash has another meaning: write paths with / or in single quotes"
+        raise UsageError(f"{file} is not TOML: {error}", hint) from error
 
 
 def _unknown(content: Mapping[str, Any], node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -13,6 +14,21 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from medcli.core.secrets import redact
+
+_NEAREST = {"…": "...", "–": "-", "→": "->", "×": "x", "≠": "!=", "³": "3", "²": "2"}
+"""For what the code page of a pipe lacks, as those of Windows do; everything else, as in names of files, is escaped."""
+_ESCAPE = "medcli.nearest"
+
+
+def _write_nearest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    escaped = (_NEAREST.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in signs)
+    return "".join(escaped), error.end
+
+
+codecs.register_error(_ESCAPE, _write_nearest)
 
 
 class GuardedStream(io.TextIOBase):
@@ -76,8 +92,14 @@ class GuardedStream(io.TextIOBase):
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """What is printed in the block, and by Python of an exception that nobody caught, holds no credential."""
+    """What is printed in the block, and by Python of an exception that nobody caught, holds no credential.
+
+    Nor does it fail where the encoding of a stream lacks a character.
+    """
     before = sys.stdout, sys.stderr
+    for stream in before:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPE)
     guards = GuardedStream(sys.stdout), GuardedStream(sys.stderr)
     sys.stdout, sys.stderr = guards
     try:

@@ -1,4 +1,6 @@
-"""Ctrl-C, a cluster's time limit (SIGTERM), a closed terminal (SIGHUP): the first one cleans up, the second one leaves.
+"""Ctrl-C, a cluster's time limit (SIGTERM), a closed terminal (SIGHUP; SIGBREAK on Windows, also Ctrl-Break).
+
+The first one cleans up, the second one leaves.
 
 A command that is interrupted ends with :data:`INTERRUPTED` after its threads have finished what they were writing. Who
 does not wait for that ends the process at once, with the same status: each file is complete or absent at any moment,
@@ -71,7 +73,7 @@ class Interrupts:
 
 
 def _signals() -> list[signal.Signals]:
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last is Windows', which has no SIGHUP
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 

@@ -6,10 +6,12 @@ converted by this module, in the words of all other errors.
 
 from __future__ import annotations
 
+import glob
 import inspect
 import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,10 +20,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from medcli.cli.shared.usage_errors import misuse
-from medcli.core.errors import MedcliError, quantity
-from medcli.core.files import LONGEST_NAME
+from medcli.core.errors import MedcliError
 from medcli.core.secrets import redact
+from medcli.core.system.path_names import path_fault
 
+_LONGEST_SHOWN = 40  # characters of a name in a message
 _YES, _NO = {"1", "true", "t", "yes", "y", "on"}, {"0", "false", "f", "no", "n", "off"}
 
 
@@ -168,7 +171,7 @@ def _converting(param: Any, kind: OptionKind) -> Callable[[Any, Any], Any]:
         if given is None:
             value: Any = () if kind.several else None
         elif kind.several:
-            value = [_checked(param, kind, word, ctx) for word in given]
+            value = [_checked(param, kind, word, ctx) for word in _spread(given, kind)]
         else:
             value = _checked(param, kind, given, ctx)
         if param.required and value in (None, (), []):
@@ -184,7 +187,7 @@ def _checked(param: Any, kind: OptionKind, word: Any, ctx: Any) -> Any:
     except ValueError as error:
         raise typer.BadParameter(f"'{word}' is not {error}", ctx=ctx, param=param) from error
     if isinstance(value, Path):
-        _check_length(value, param.opts[0])
+        _check_names(value, param.opts[0])
     return value
 
 
@@ -192,14 +195,23 @@ def _shown(param: Any) -> str:
     return str(param.metavar) if param.param_type_name == "argument" else f"{param.opts[0]} {param.metavar}"
 
 
-def _check_length(path: Path, flag: str) -> None:
+def _check_names(path: Path, flag: str) -> None:
     """Refuse what no file system takes, before the work instead of after it.
 
     Raises:
-        MedcliError: a name is too long.
+        MedcliError: a name is too long, or not one that Windows takes there.
     """
-    longest = max(path.parts, key=lambda part: len(os.fsencode(part)), default="")
-    length = len(os.fsencode(longest))
-    if length > LONGEST_NAME:
-        fault = f"a name of {quantity(length, 'byte')} is longer than the {LONGEST_NAME} that file systems allow"
-        raise MedcliError(f"cannot use {redact(longest)[:40]}…: {fault}", f"give a shorter {flag}")
+    name, fault = path_fault(path)
+    if fault:
+        shown = name if len(name) <= _LONGEST_SHOWN else f"{redact(name)[:_LONGEST_SHOWN]}…"
+        what = "a shorter" if len(name) > _LONGEST_SHOWN else "another"
+        raise MedcliError(f"cannot use {shown}: {fault}", f"give {what} {flag}")
+
+
+def _spread(words: Sequence[Any], kind: OptionKind) -> Iterator[Any]:
+    """The words of a list; of files on Windows, whose shells do so with none, those that a pattern names."""
+    for word in words:
+        found: list[str] = []
+        if os.name == "nt" and kind.element is Path and isinstance(word, str) and re.search(r"[*?]", word):
+            found = sorted(glob.glob(word))  # noqa: PTH207 - paths as they were typed
+        yield from found or [word]

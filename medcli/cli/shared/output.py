@@ -87,7 +87,7 @@ class Output:
     def finish(self, result: Any, show: Callable[[Any], None] | None = None) -> None:
         """Print ``result`` (a dataclass) as JSON or through ``show``; exit with status 4 if it lists failures."""
         if self.as_json:
-            _write(to_json(result))
+            _write(to_json(result, is_ascii=not (sys.stdout.encoding or "utf-8").lower().startswith("utf")))
         elif show is not None:
             show(result)
         failures = getattr(result, "failures", ())
@@ -108,17 +108,11 @@ class Output:
 def _write(text: str) -> None:
     """A line on standard output; a full disk behind it is the user's to mend."""
     try:
-        typer.echo(_printable(text))
+        typer.echo(text)
     except OSError as error:
         if error.errno in DISK_FULL:
             raise MedcliError(f"the work is done, but its result cannot be printed: {error.strerror}") from error
         raise
-
-
-def _printable(text: str) -> str:
-    """``text`` with escapes for what standard output cannot encode: names of files that are not UTF-8."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 class _StderrHandler(logging.Handler):

@@ -11,7 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medcli.core.errors import MedcliError, UsageError
-from medcli.core.files import check_output_folder, is_other_running_process
+from medcli.core.files import check_output_folder
+from medcli.core.system.open_files import put_in_place
+from medcli.core.system.processes import is_other_running_process
 
 _LOG = logging.getLogger(__name__)
 _PART = "importing"
@@ -33,7 +35,7 @@ def check_folder_target(out: Path, overwrite: bool, maker: str, note: str, loses
         MedcliError: it cannot be written to.
     """
     check_output_folder(out)
-    if Path.cwd().is_relative_to(out.resolve()):
+    if Path.cwd().resolve().is_relative_to(out.resolve()):  # both: Windows has short names of folders
         raise UsageError(f"{out} is the folder that you are in, which cannot be replaced", "name another with --out")
     restore_folder(out)
     if not out.is_dir() or not any(out.iterdir()):
@@ -68,8 +70,8 @@ def replacing_folder(out: Path) -> Iterator[Path]:
     try:
         yield part
         if out.exists():
-            out.rename(old)
-        part.rename(out)
+            put_in_place(out, old)
+        put_in_place(part, out)
         replaced = True
     finally:
         if replaced:
@@ -97,7 +99,7 @@ def restore_folder(out: Path) -> None:
     for old in _beside(out, _OLD):
         if not out.exists():
             try:
-                old.rename(out)
+                put_in_place(old, out)
             except OSError as error:
                 raise MedcliError(
                     f"cannot put back what a run that was ended had set aside: {error.strerror or error}",

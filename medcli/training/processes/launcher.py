@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from medcli.core.errors import UsageError
@@ -73,6 +76,23 @@ def launch_plugins() -> list[Any]:
         return []
     os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(launch.on_this_node))  # or Lightning refuses srun --ntasks
     return [SLURMEnvironment(auto_requeue=False)]
+
+
+def process_strategy() -> Any:
+    """How the processes of a training exchange their gradients; Windows has no NCCL, but gloo, and no libuv.
+
+    There, Lightning starts the other processes as ``python -m NAME`` with the name of the running module, which
+    ``medcli.exe`` does not have: an archive that Python runs.
+    """
+    from lightning.pytorch.strategies import DDPStrategy
+
+    if sys.platform != "win32":
+        return DDPStrategy()
+    os.environ.setdefault("USE_LIBUV", "0")
+    main = sys.modules["__main__"]
+    if getattr(main.__spec__, "name", None) == "__main__" and Path(sys.argv[0]).stem == "medcli":
+        main.__spec__ = find_spec("medcli.__main__")
+    return DDPStrategy(process_group_backend="gloo")
 
 
 def _number(name: str, default: int) -> int:

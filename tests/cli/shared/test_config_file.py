@@ -101,7 +101,8 @@ def test_everything_wrong_in_a_file_is_listed(medcli: Callable[..., Ran], tmp_pa
             "[download.ultrabones] password holds a credential (not shown)",
         ],
         "[evalute]\nprotocol = 'both'\n": ["[evalute] is not a known table", "did you mean [evaluate.seg]?"],
-        "[train.seg\n": ["is not TOML"],
+        "[train.seg\n": ["is not TOML", "a table for each command"],
+        '[train.seg]\nroot = "C:\\data\\x"\n': ["is not TOML", "write paths with / or in single quotes"],
     }
     for text, expected in cases.items():
         file.write_text(text, "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from medcli.cli.shared.guarded_streams import GuardedStream, guarded_streams
 from tests.cli.test_app import in_a_new_process
+from tests.conftest import REPOSITORY
 
 SECRET = "Zq7Xv9Kp2Lm4"
 ADDRESS = f"https://user:{SECRET}@host/a?sig={SECRET}"
@@ -102,3 +104,44 @@ main(["says"])
 """
     ran = in_a_new_process(code=code)
     assert ran.stdout == "https://(hidden)@host\n"
+
+
+@pytest.mark.parametrize(
+    ("page", "text"), [("cp437", "... - -> x 3 \u00bd"), ("cp1252", "… – -> × ³ \u00bd"), ("utf-8", "… – → × ³ \u00bd")]
+)
+def test_a_code_page_without_a_character_is_no_failure(page: str, text: str) -> None:
+    """A pipe of Windows has one; what it lacks is written as what comes nearest, and names of files as escapes."""
+    said = "… – → × ³ \u00bd"
+    code = f"""
+import sys
+sys.stdout.reconfigure(encoding={page!r})
+sys.stderr.reconfigure(encoding={page!r})
+from medcli.cli.app import app, main
+from medcli.cli.shared.output import Output, say
+def says():
+    Output().line({said!r})
+    Output().line("\\u65e5\\udcff")
+    say("", {said!r})
+app.command("says")(says)
+main(["says"])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, check=True)
+    shown, errors = ran.stdout.decode(page).splitlines(), ran.stderr.decode(page).splitlines()
+    assert shown == [text, "日\\udcff" if page == "utf-8" else "\\u65e5\\udcff"]
+    assert errors == [text]
+
+
+@pytest.mark.parametrize("page", ["cp437", "cp1252", "utf-8"])
+def test_json_is_json_in_any_code_page(page: str) -> None:
+    """Who reads it from a pipe of Windows takes it for UTF-8, as JSON is."""
+    code = f"""
+import sys
+sys.stdout.reconfigure(encoding={page!r})
+from dataclasses import make_dataclass
+from medcli.cli.app import app, main
+from medcli.cli.shared.output import Output
+app.command("says")(lambda: Output(True).finish(make_dataclass("Answer", ["name"])("é…日")))
+main(["says"])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, check=True)
+    assert json.loads(ran.stdout.decode("utf-8")) == {"name": "é…日"}

@@ -22,6 +22,7 @@ LEAVES = {path: command for path, command in BY_PATH.items() if not hasattr(comm
 def on_a_terminal(medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """The help of a command as on a terminal of so many columns."""
     monkeypatch.setattr("medcli.cli.shared.guarded_streams.GuardedStream.isatty", lambda _: True)
+    monkeypatch.setattr("rich.console.detect_legacy_windows", lambda: False)  # Windows' answer of what is no terminal
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
 

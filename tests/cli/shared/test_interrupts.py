@@ -57,3 +57,26 @@ def test_a_second_interrupt_ends_it_at_once(program: str, numbers: list[signal.S
         running.send_signal(number)
     _, errors = running.communicate(timeout=10)
     assert (running.returncode, errors) == (INTERRUPTED, "interrupted; run the same command again to resume\n")
+
+
+ONE_SIGNAL = """
+import signal, sys, time
+from medcli.cli import app
+from medcli.workspace import inventory
+
+def work(*_):
+    signal.raise_signal(getattr(signal, sys.argv[1]))
+    time.sleep(60)
+
+inventory.take_inventory = work
+app.main(["info"])
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"])
+def test_each_signal_of_the_system_interrupts(name: str) -> None:
+    if not hasattr(signal, name):
+        pytest.skip("this system has no such signal")
+    words = [sys.executable, "-c", ONE_SIGNAL, name]
+    ran = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (INTERRUPTED, "interrupted; run the same command again to resume\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -99,6 +100,21 @@ def test_a_name_that_no_file_system_takes_is_refused_before_the_work(medcli: Cal
     ran = medcli("calibrate", "veriserum", "--out", "x" * 300)
     assert ran.code == 1
     assert "a name of 300 bytes is longer than the 255" in ran.err
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="other systems take those names, and their shells the patterns")
+def test_windows_refuses_names_and_finds_the_files_of_a_pattern(
+    medcli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, said in (("a?b", "allows no ?"), ("aux.csv", "keeps that name"), ("first.", "drops the dot")):
+        ran = medcli("calibrate", "veriserum", "--out", name)
+        assert (ran.code, said in ran.err) == (1, True), ran.err
+    for name in ("second", "first"):
+        (tmp_path / name).mkdir()
+    ran = medcli("runs", "compare", "*st", "s*")
+    assert "first" in ran.err
+    assert "*" not in ran.err
 
 
 def test_no_command_loads_what_typer_converts_with(tmp_path: Path) -> None:

@@ -94,10 +94,17 @@ def test_a_command_is_one_line_on_a_narrow_terminal(
     assert command in capsys.readouterr().out
 
 
+def test_a_path_with_blanks_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("a folder") / ("of a user with a long name " * 4).strip()
+    Output().pairs({"table": path, "note": str(path)})
+    assert f"table  {path}\n" in capsys.readouterr().out
+
+
 def test_bars_show_whole_names_and_what_they_wait_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At 80 columns; a command that is printed while a bar is shown is not broken, either."""
+    monkeypatch.setattr("rich.console.detect_legacy_windows", lambda: False)
     command = f"medcli evaluate seg --root {'x' * 40} --checkpoint {'y' * 40}"
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,12 +62,12 @@ def test_only_folders_of_the_same_command_are_replaced(tmp_path: Path) -> None:
 KILLED = """
 import os, pathlib, sys
 from medcli.core.folders.whole_folder import replacing_folder
-rename = pathlib.Path.rename
+rename = pathlib.Path.replace
 def killed(path, target):
     rename(path, target)
     if str(target).count(".replaced."):
         os._exit(9)
-pathlib.Path.rename = killed
+pathlib.Path.replace = killed
 with replacing_folder(pathlib.Path(sys.argv[1])) as part:
     (part / "new").touch()
 """
@@ -123,7 +122,7 @@ def test_old_content_that_cannot_be_put_back_is_named(killed: Path, monkeypatch:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", refuse)
+        patched.setattr(Path, "replace", refuse)
         with pytest.raises(MedcliError, match="cannot put back what") as refused:
             check_folder_target(killed, False, "medcli x", "old")
     (old,) = killed.parent.glob(".*.replaced.*")
@@ -150,7 +149,7 @@ def test_an_end_between_both_renames_loses_nothing(
 ) -> None:
     out = tmp_path / "above/out"
     replaced(out, "old")
-    rename = Path.rename
+    rename = Path.replace
     with monkeypatch.context() as patched:
 
         def ends(path: Path, target: Path) -> Path:
@@ -158,14 +157,14 @@ def test_an_end_between_both_renames_loses_nothing(
                 raise error
             return rename(path, target)
 
-        patched.setattr(Path, "rename", ends)
+        patched.setattr(Path, "replace", ends)
         with pytest.raises(error):
             replaced(out, "new")
     assert content(out) == ["old"]
 
 
-def test_a_run_leaves_the_part_of_another_one_alone(tmp_path: Path) -> None:
-    theirs = tmp_path / f".out.importing-{os.getppid()}"
+def test_a_run_leaves_the_part_of_another_one_alone(tmp_path: Path, running_process: int) -> None:
+    theirs = tmp_path / f".out.importing-{running_process}"
     theirs.mkdir()
     (tmp_path / ".out.importing-999999999").mkdir()
     replaced(tmp_path / "out", "new")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
+import sys
+import types
 
 import pytest
 
 from medcli.core.errors import UsageError
 from medcli.training.devices import Devices, check_devices, resolve_devices
-from medcli.training.processes.launcher import Launch, find_launch, launch_plugins
+from medcli.training.processes.launcher import Launch, find_launch, launch_plugins, process_strategy
 from medcli.training.settings import FitSettings
 
 STEP = {"SLURM_NTASKS": "6", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "6"}
@@ -52,3 +55,21 @@ def test_devices_are_as_many_as_processes(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(UsageError, match="torchrun started 4 processes, 2 of them here; --nodes") as raised:
             check_devices(settings)
         assert "--nproc-per-node" in str(raised.value.hint)
+
+
+def test_windows_exchanges_by_gloo_and_starts_processes_by_the_name_of_a_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lightning.fabric.strategies.launchers import subprocess_script
+
+    assert process_strategy().process_group_backend == (None if sys.platform != "win32" else "gloo")
+    monkeypatch.setattr("medcli.training.processes.launcher.sys.platform", "win32")
+    monkeypatch.delenv("USE_LIBUV", raising=False)
+    monkeypatch.setattr(sys, "argv", ["C:\\env\\Scripts\\medcli".replace("\\", os.sep), "train", "seg"])
+    program = types.ModuleType("__main__")
+    program.__spec__ = importlib.machinery.ModuleSpec("__main__", None)  # as runpy makes it of an archive
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    assert process_strategy().process_group_backend == "gloo"
+    words = list(subprocess_script._basic_subprocess_cmd())
+    assert words == [sys.executable, "-m", "medcli.__main__", "train", "seg"]
+    assert os.environ["USE_LIBUV"] == "0"

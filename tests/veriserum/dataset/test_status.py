@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import shlex
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from medcli.core.shell import spell
+from medcli.core.shell import spell, spelled_words
 from medcli.veriserum.dataset.status import survey_veriserum
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.pose.pairs import choose_pairs, find_pairs
@@ -29,7 +29,7 @@ def test_proposes_to_calibrate_and_counts_calibrated_images(veriserum: Path, med
     (veriserum / "source_int_calibration.csv").write_text(f"{columns}\n1,0,0,0,0,1800,1800\n")
     (proposal,) = survey_veriserum(veriserum).proposals
     assert proposal.command == spell("medcli", "calibrate", "veriserum", "--root", veriserum)
-    assert medcli(*shlex.split(proposal.command)[1:]).code == 0  # the folder's name has a blank
+    assert medcli(*spelled_words(proposal.command, os.name == "nt")[1:]).code == 0  # the folder's name has a blank
     done = survey_veriserum(veriserum)
     assert done.found["calibrated images"] == "8"
     assert done.proposals == []
