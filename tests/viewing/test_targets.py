@@ -9,6 +9,7 @@ import pytest
 
 from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.run_provenance import note_path
+from medcli.core.shell import spell
 from medcli.viewing.settings import ViewTarget
 from medcli.viewing.targets import find_target, pose_frame_of
 from tests.conftest import Ran
@@ -33,7 +34,7 @@ def test_records_by_their_folder_their_masks_or_the_only_one_below(tmp_path: Pat
     record_at(tmp_path / "Daten ö/specimen02/ultrasound_records/tibia/record01")
     with pytest.raises(UsageError, match="holds 2 records") as refused:
         find_target(str(tmp_path / "Daten ö"), None, NOWHERE)
-    assert f"medcli view '{first}'" in str(refused.value.hint)
+    assert spell("medcli", "view", first) in str(refused.value.hint)
     loose = record_at(tmp_path / "loose/record01")
     with pytest.raises(DataError, match="no folder of a specimen"):
         find_target(str(loose), None, NOWHERE)

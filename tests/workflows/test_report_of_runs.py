@@ -12,6 +12,7 @@ import pytest
 
 from medcli.core.errors import DataError, UsageError
 from medcli.core.image_io import write_image
+from medcli.core.shell import spell
 from medcli.report import write_report
 from medcli.report.blocks import Block, Chart, Compare, Gallery, KeyValues, Note, PointCloud, Section, Table
 from medcli.report.provenance import data_section, how_section
@@ -275,7 +276,7 @@ def test_runs_below_are_listed_with_their_command(tmp_path: Path, medcli: Any) -
     report_folders.write(tmp_path / "evaluate" / "seg" / "evaluation.json", report_folders.evaluation())
     ran = medcli("report", tmp_path)
     assert ran.code == 3
-    assert f"medcli report '{tmp_path / 'seg' / 'my run'}'" in ran.err
+    assert spell("medcli", "report", tmp_path / "seg" / "my run") in ran.err
     assert f"medcli report {tmp_path / 'evaluate' / 'seg'}" in ran.err
 
 
