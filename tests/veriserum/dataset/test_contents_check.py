@@ -24,7 +24,7 @@ def nothing(root: Path) -> None:
 def csv_of(text: str, name: str = "veriserum_pose.csv") -> Callable[[Path], object]:
     def write(root: Path) -> None:
         (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, "utf-8")
 
     return write
 
