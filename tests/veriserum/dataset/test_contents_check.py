@@ -90,7 +90,10 @@ def test_several_tables_of_one_kind_are_left_to_the_command(tmp_path: Path) -> N
 
 def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
-    (tmp_path / "below" / "again").symlink_to(tmp_path)
+    try:
+        (tmp_path / "below" / "again").symlink_to(tmp_path)
+    except OSError:
+        pytest.skip("this system makes no links")
     assert error_of(lambda: contents_check.check_native_images(tmp_path)) is not None
 
 
