@@ -424,3 +424,19 @@ def test_every_test_lies_where_its_module_lies() -> None:
     elsewhere = [path for path in tests if path.parent != Path() and path.parts[0] not in ("workflows", "gpu")]
     modules = {path: REPOSITORY / "medcli" / path.parent / path.name.removeprefix("test_") for path in elsewhere}
     check_none(f"tests/{path.as_posix()}: {file} does not exist" for path, file in modules.items() if not file.exists())
+
+
+def test_lines_end_alike_on_every_system() -> None:
+    """Files of one system are used on others, and digests of texts must agree: no line may end as the system's do."""
+    found = []
+    for path in MODULES.values():
+        for node in ast.walk(tree_of(path)):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            name, keywords = node.func.attr, {word.arg for word in node.keywords}
+            of = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+            needs = "lineterminator" if name == "to_csv" or (of == "csv" and name in ("writer", "DictWriter")) else ""
+            needs = "newline" if name == "write_text" and of not in ("files", "formatter") else needs
+            if needs and needs not in keywords:
+                found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}: {name} without {needs}=")
+    check_none(found)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from medcli.core.secrets import redact
@@ -85,6 +86,17 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("an object of its JSON has one key twice")
     return found
+
+
+def recorded_path(text: object) -> Path:
+    """The path that a file names, also one that was written on another system: ``runs\\a`` of Windows is ``runs/a``.
+
+    One with a drive (``D:\\data``) exists on Windows alone; its last part is still its name.
+    """
+    path = Path(str(text))
+    if os.name == "nt" or "\\" not in str(text) or path.exists():  # here, a name may hold a backslash
+        return path
+    return Path(PureWindowsPath(str(text)).as_posix())
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def croissant_path(root: Path, out: Path | None, overwrite: bool) -> Path:
     """Where the file is written.
 
     Raises:
-        UsageError: it is there already, or is no description that may be replaced.
+        UsageError: it is there already, is no description that may be replaced, or is on another drive.
         MedcliError: it cannot be written.
     """
     path = out or root / FILE
@@ -98,6 +98,13 @@ def croissant_path(root: Path, out: Path | None, overwrite: bool) -> Path:
     if path.exists() and "croissant" not in str(read_object(path).get("conformsTo", "")).lower():
         raise UsageError(f"{path} is no description in Croissant, so it is not replaced", "choose another --out")
     check_output_folder(path.parent)
+    try:
+        _below(str(root), path)
+    except ValueError:  # D:\ and E:\ of Windows
+        raise UsageError(
+            f"{path} would be on another drive than {root}, and no relative path leads from one to the other",
+            "name an --out on the drive of the data",
+        ) from None
     return path
 
 

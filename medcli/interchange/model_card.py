@@ -13,7 +13,7 @@ from typing import Any
 
 from medcli import __version__
 from medcli.core.errors import DataError, numbered, quantity
-from medcli.core.json_text import read_object
+from medcli.core.json_text import read_object, recorded_path
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.core.shell import spell
 from medcli.interchange.notes import sha256_of, synthetic_like
@@ -135,11 +135,12 @@ def read_evaluations(folder: Path | None, carded: CardedCheckpoint) -> dict[str,
 
 def _check_same(evaluation: Path, source: str, checkpoint: Path) -> None:
     """Refuse an evaluation of another checkpoint, where the one that it names is there or named otherwise."""
-    if Path(source).suffix != SUFFIX:
+    of = recorded_path(source)
+    if of.suffix != SUFFIX:
         return
-    places = (folder / source for folder in (Path(), *evaluation.absolute().parents))
+    places = (folder / of for folder in (Path(), *evaluation.absolute().parents))
     named = next((place for place in places if place.is_file()), None)
-    if sha256_of(named) != sha256_of(checkpoint) if named else Path(source).name != checkpoint.name:
+    if sha256_of(named) != sha256_of(checkpoint) if named else of.name != checkpoint.name:
         raise DataError(
             f"{evaluation} is of {source}, which is another checkpoint than {checkpoint}",
             f"evaluate this one: {spell('medcli', 'evaluate', '--checkpoint', checkpoint)}",

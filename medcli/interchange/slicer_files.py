@@ -27,6 +27,7 @@ from medcli.core.files import write_json, write_text
 LPS_RAS: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From LPS to RAS, and back: x and y change their signs."""
 TRANSFORM_SUFFIXES = ("tfm", "h5")
+_TFM = "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
 _MARKUPS = (
     "https://raw.githubusercontent.com/Slicer/Slicer/main/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
@@ -44,10 +45,14 @@ def write_transform(path: Path, pose: NDArray[np.float64]) -> None:
     Raises:
         DataError: it is mirrored or not finite.
     """
-    import SimpleITK as sitk
-
     check_not_mirrored(pose, path.name)
     from_parent = np.linalg.inv(pose)
+    numbers = [*from_parent[:3, :3].ravel().tolist(), *from_parent[:3, 3].tolist()]
+    if path.suffix == ".tfm":  # on Windows, ITK opens no text file whose path has letters beyond the system's own
+        path.write_bytes(f"{_TFM}Parameters: {' '.join(map(repr, numbers))}\nFixedParameters: 0 0 0\n".encode("ascii"))
+        return
+    import SimpleITK as sitk
+
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(from_parent[:3, :3].ravel().tolist())
     transform.SetTranslation(from_parent[:3, 3].tolist())

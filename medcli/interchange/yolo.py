@@ -76,7 +76,7 @@ def convert_to_yolo(
             def write(row: Any, images: Path = images, texts: Path = texts) -> int:
                 lines = yolo_lines(read_label_of(row))
                 copy_frame(row.image, images / f"{row.name}.png")
-                (texts / f"{row.name}.txt").write_text("".join(f"{line}\n" for line in lines), "ascii")
+                (texts / f"{row.name}.txt").write_bytes("".join(f"{line}\n" for line in lines).encode("ascii"))
                 return len(lines)
 
             done, failed = convert_each(frames.of(chosen), write, f"YOLO {side}", workers or usable_cores(), progress)

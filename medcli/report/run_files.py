@@ -11,7 +11,7 @@ from typing import Any
 
 from medcli.core.errors import DataError, quantity
 from medcli.core.files import read_whole
-from medcli.core.json_text import parse_json
+from medcli.core.json_text import parse_json, recorded_path
 from medcli.core.run_provenance import NAME, SCHEMA
 from medcli.report.blocks import BLANK, Note, Section
 
@@ -141,7 +141,7 @@ def find(folder: Path, path: Any) -> Path | None:
     """A file or folder that a run refers to: at its path, or, if the run was moved, near the run's folder."""
     if not path:
         return None
-    named = Path(str(path))
+    named = recorded_path(path)
     places = [named, folder / named.name, *(parent / named for parent in [folder, *folder.absolute().parents][:5])]
     return next((place for place in places if place.exists()), None)
 

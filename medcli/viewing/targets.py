@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from medcli.core.errors import DataError, UsageError
-from medcli.core.json_text import read_object
+from medcli.core.json_text import read_object, recorded_path
 from medcli.core.run_provenance import NAME as PROVENANCE
 from medcli.core.shell import spell
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, RecordFolder, find_records, has_frames
@@ -49,7 +50,7 @@ def find_target(word: str | Path, root: Path | None = None, default_root: Path =
     where = root or default_root
     if word.isdecimal():
         return _checked(ViewTarget("pair", where, str(int(word)), root=where))
-    if (match := _TRIAL.match(word)) and "/" not in word:
+    if (match := _TRIAL.match(word)) and not {"/", os.sep} & set(word):
         name = match["name"].lstrip("0") if match["name"].isdecimal() else match["name"]
         return _checked(ViewTarget("trial", where, name or "0", root=where))
     raise DataError(
@@ -194,7 +195,7 @@ def named_in_note(path: Path, named: object) -> Path | None:
     if not named:
         return None
     folders = [Path(), *path.absolute().parents][: _LEVELS + 1]
-    return next((place for folder in folders if (place := folder / str(named)).exists()), None)
+    return next((place for folder in folders if (place := folder / recorded_path(named)).exists()), None)
 
 
 def _root_of(path: Path) -> Path | None:

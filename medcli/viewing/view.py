@@ -64,7 +64,7 @@ def show_view(
     if target.kind == "file":
         show_file(target.path, in_browser, announce)
         return _result(target, ViewedScene(target.path.name), target.path, 0.0)
-    with tempfile.TemporaryDirectory(prefix="medcli-view-") as folder:
+    with tempfile.TemporaryDirectory(prefix="medcli-view-", ignore_cleanup_errors=True) as folder:
         file = Path(folder, f"view{SUFFIX}")
         result = save_view(target, file, settings, progress=progress)
         show_file(file, in_browser, announce)

@@ -99,14 +99,16 @@ def check_recording(file: Path) -> None:
     if not is_one:
         raise DataError(f"{file} is no recording of rerun", f"save one with medcli view … {spell('--save', file.name)}")
     words = [_program(), "rrd", "verify", str(file.absolute())]
-    ran = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+    ran = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if ran.returncode:
         said = next(iter(ran.stderr.strip().splitlines()), f"status {ran.returncode}")
         raise DataError(f"{file} is damaged: {printable(said.split(': ', 1)[-1])}", "save it again with --save")
 
 
 def _run(command: list[str]) -> None:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+    )
     try:
         _, said = process.communicate()
     except KeyboardInterrupt:

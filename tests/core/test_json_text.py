@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medcli.core.json_text import INLINE, parse_json, read_object, to_json, to_plain
+from medcli.core.json_text import INLINE, parse_json, read_object, recorded_path, to_json, to_plain
 
 
 class Kind(str, Enum):
@@ -109,3 +109,16 @@ def test_deep_nesting_and_pipes_are_nothing_to_read(tmp_path: Path) -> None:
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         assert read_object(tmp_path / "pipe") == {}
+
+
+def test_paths_of_another_system_keep_their_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recorded_path("runs\\seg ä\\best.safetensors") == Path("runs", "seg ä", "best.safetensors")
+    assert recorded_path("runs/seg/best.safetensors") == Path("runs", "seg", "best.safetensors")
+    away = recorded_path("D:\\Daten\\ultrabones")
+    assert (away.name, away.exists()) == ("ultrabones", False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no name of Windows holds a backslash")
+def test_a_name_with_a_backslash_is_itself(tmp_path: Path) -> None:
+    (tmp_path / "a\\b").touch()
+    assert recorded_path(tmp_path / "a\\b") == tmp_path / "a\\b"

@@ -79,3 +79,14 @@ def test_what_is_no_data_folder(medcli: Callable[..., Ran], tmp_path: Path) -> N
     assert "is no data folder" in ran.err
     assert medcli("convert", "croissant", tmp_path / "none").code == 3
     assert not list(tmp_path.iterdir())
+
+
+def test_a_description_on_another_drive(
+    implants: Path, medcli: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def relative_path(path: str, start: str) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")  # as Windows knows them
+
+    monkeypatch.setattr("medcli.interchange.croissant.os.path.relpath", relative_path)
+    ran = medcli("convert", "croissant", implants, "--out", tmp_path / "veriserum.json")
+    assert (ran.code, "would be on another drive" in ran.err, list(tmp_path.iterdir())) == (2, True, [])

@@ -133,11 +133,11 @@ def test_only_what_was_converted_is_replaced(implants: Path, medcli: Callable[..
     out, words = tmp_path / "out", ("--root", implants, "--trials", "1", "--out", tmp_path / "out", "--overwrite")
     assert medcli("convert", "jtml", *words).code == 0
     folder = out / "trial_000001"
-    corrected, before = folder / "bs/femur.jts", (folder / "bs/femur.jts").read_text()
-    corrected.write_text(before.replace("1", "2"))  # by hand, and as long as before
+    corrected, before = folder / "bs/femur.jts", (folder / "bs/femur.jts").read_bytes()
+    corrected.write_bytes(before.replace(b"1", b"2"))  # by hand, and as long as before
     ran = medcli("convert", "jtml", *words)
     assert (ran.code, "bs/femur.jts was changed" in ran.err) == (2, True)
-    corrected.write_text(before)
+    corrected.write_bytes(before)
     for name in ("NOTES.md", "bs/a.csv", "fs/scene.mrml", "fs/z.csv"):
         (folder / name).write_text("mine")
     ran = medcli("convert", "jtml", *words)
@@ -168,17 +168,17 @@ def test_only_what_was_imported_is_replaced(implants: Path, medcli: Callable[...
     assert "was converted from anatomy 3, --anatomies says 1" in medcli(*other).err
     ran = medcli(*jtml)
     assert (ran.code, "was converted from" in ran.err) == (0, False)
-    table, before = tmp_path / "in/poses.csv", (tmp_path / "in/poses.csv").read_text()
+    table, before = tmp_path / "in/poses.csv", (tmp_path / "in/poses.csv").read_bytes()
     (tmp_path / "in/notes.md").write_text("mine")
     ran = medcli(*jtml)
     assert (ran.code, "notes.md is not of medcli import jtml" in ran.err) == (2, True)
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["imported.json", "notes.md", "poses.csv"]
     (tmp_path / "in/notes.md").unlink()
-    table.write_text(before.replace("1", "2"))  # by hand, and as long as before
+    table.write_bytes(before.replace(b"1", b"2"))  # by hand, and as long as before
     ran = medcli(*jtml)
     assert (ran.code, "poses.csv was changed" in ran.err) == (2, True)
-    assert table.read_text() == before.replace("1", "2")
-    table.write_text(before)
+    assert table.read_bytes() == before.replace(b"1", b"2")
+    table.write_bytes(before)
     ran = medcli(*autoscoper)
     assert (ran.code, "was made by medcli import jtml" in ran.err) == (2, True)
     assert medcli(*jtml).code == 0
@@ -220,7 +220,7 @@ def test_separators_of_other_programs_and_bad_calibrations(trial: ImplantTrial, 
     path = tmp_path / "a.jtak"
     write_jts(path, trial.poses["femur"], trial.cameras.bs)
     tabs = path.read_text().replace(",", ",\t").replace("\n", ",\r\n").replace("KINEMATICS,", "KINEMATICS")
-    path.write_text(tabs)  # as JTML writes them
+    path.write_text(tabs, newline="")  # as JTML writes them
     assert np.allclose(read_jts(path, trial.cameras.bs), trial.poses["femur"], atol=1e-6)
     for text, said in (
         ("JT_INTCALIB 1000 0 0 0", "size of a pixel"),

@@ -134,7 +134,13 @@ def test_figures_of_another_checkpoint_are_refused(
     content = Metadata(splits={"train": [1, 3], "val": []}, metrics=metrics, settings={"augment": [], "seed": 3})
     mine = save(tmp_path / "best.safetensors", content)
     words = ("publish", "checkpoint", mine, "--repository", REPOSITORY, "--evaluation", tmp_path / "e")
-    for source, code in ((checkpoint, 3), ("gone/last.safetensors", 3), ("gone/best.safetensors", 0), (mine, 0)):
+    for source, code in (
+        (checkpoint, 3),
+        ("gone/last.safetensors", 3),
+        (r"D:\gone\best.safetensors", 0),
+        ("gone/best.safetensors", 0),
+        (mine, 0),
+    ):
         content = {**evaluation("strict", str(source)), "train_specimens": [1, 3]}
         write(tmp_path / "e/evaluation.json", content)
         ran = medcli(*words)

@@ -23,10 +23,25 @@ RECORD = Path("specimen02_fibula_record01")
 @pytest.mark.parametrize("suffix", ["tfm", "h5"])
 def test_transforms_are_lps_and_from_parent(suffix: str, tmp_path: Path) -> None:
     sitk = pytest.importorskip("SimpleITK")
-    write_transform(tmp_path / f"Größe.{suffix}", POSE)
-    read = sitk.ReadTransform(str(tmp_path / f"Größe.{suffix}"))
+    write_transform(tmp_path / f"Größe 骨.{suffix}", POSE)
+    (tmp_path / f"Größe 骨.{suffix}").rename(tmp_path / f"a.{suffix}")  # which ITK's reader takes on every system
+    read = sitk.ReadTransform(str(tmp_path / f"a.{suffix}"))
     assert np.allclose(read.TransformPoint((10, 21, 30)), (1, 0, 0))
     assert np.allclose(read.GetInverse().TransformPoint((1, 0, 0)), (10, 21, 30))
+
+
+def test_a_text_transform_is_what_itk_writes(tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    tilted = np.array([[1e-9, -0.7, 0, 10 - 1e-7], [1, 0, 1 / 3, 20], [0, 0.25, 1, 1e9], [0, 0, 0, 1]])
+    write_transform(tmp_path / "a.tfm", tilted)
+    mine = sitk.ReadTransform(str(tmp_path / "a.tfm"))
+    sitk.WriteTransform(mine, str(tmp_path / "itk.tfm"))
+    written, its = ((tmp_path / name).read_bytes().splitlines() for name in ("a.tfm", "itk.tfm"))
+    assert b"\r" not in (tmp_path / "a.tfm").read_bytes()
+    assert [line.split(b":")[0] for line in written] == [line.split(b":")[0] for line in its]
+    assert [float(word) for word in written[3].split()[1:]] == [float(word) for word in its[3].split()[1:]]
+    inverse = np.linalg.inv(tilted)
+    assert list(mine.GetParameters()) == [*inverse[:3, :3].ravel(), *inverse[:3, 3]]
 
 
 def test_sequences_are_ras_and_to_parent(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def test_referenced_files_are_found_after_the_run_was_moved(tmp_path: Path) -> N
     (tmp_path / "study" / "data").mkdir()
     assert find(folder, "/was/elsewhere/overlays") == folder / "overlays"
     assert find(folder, "data") == tmp_path / "study" / "data"
+    assert find(folder, r"D:\was\elsewhere\overlays") == folder / "overlays"  # a run of Windows
+    assert find(folder, "runs\\overlays") == folder / "overlays"
     assert find(folder, "absent") is find(folder, None) is None
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.run_provenance import note_path
+from medcli.core.shell import spell
 from medcli.viewing.settings import ViewTarget
-from medcli.viewing.targets import find_target, pose_frame_of
+from medcli.viewing.targets import find_target, named_in_note, pose_frame_of
 from tests.conftest import Ran
 from tests.support import made_veriserum
 
@@ -33,7 +34,7 @@ def test_records_by_their_folder_their_masks_or_the_only_one_below(tmp_path: Pat
     record_at(tmp_path / "Daten ö/specimen02/ultrasound_records/tibia/record01")
     with pytest.raises(UsageError, match="holds 2 records") as refused:
         find_target(str(tmp_path / "Daten ö"), None, NOWHERE)
-    assert f"medcli view '{first}'" in str(refused.value.hint)
+    assert spell("medcli", "view", first) in str(refused.value.hint)
     loose = record_at(tmp_path / "loose/record01")
     with pytest.raises(DataError, match="no folder of a specimen"):
         find_target(str(loose), None, NOWHERE)
@@ -63,6 +64,13 @@ def test_tables_of_poses_and_the_only_run_of_a_folder(tmp_path: Path) -> None:
     table.write_text("id,tx,ty,tz,rz\n")
     with pytest.raises(DataError, match="it has no column rx, ry"):
         find_target(str(table), root, NOWHERE)
+
+
+def test_a_run_of_windows_names_its_data_with_backslashes(tmp_path: Path) -> None:
+    (tmp_path / "data/vs").mkdir(parents=True)
+    (tmp_path / "runs/motion").mkdir(parents=True)
+    assert named_in_note(tmp_path / "runs/motion", "data\\vs") == tmp_path / "data/vs"
+    assert named_in_note(tmp_path / "runs/motion", r"D:\data\vs") is None
 
 
 def test_options_of_other_targets_are_refused(medcli: Callable[..., Ran], tmp_path: Path) -> None:

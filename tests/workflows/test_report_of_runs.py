@@ -279,7 +279,7 @@ def test_runs_below_are_listed_with_their_command(tmp_path: Path, medcli: Any) -
     report_folders.write(tmp_path / "evaluate" / "seg" / "evaluation.json", report_folders.evaluation())
     ran = medcli("report", tmp_path)
     assert ran.code == 3
-    assert f"medcli report '{tmp_path / 'seg' / 'my run'}'" in ran.err
+    assert spell("medcli", "report", tmp_path / "seg" / "my run") in ran.err
     assert f"medcli report {tmp_path / 'evaluate' / 'seg'}" in ran.err
 
 

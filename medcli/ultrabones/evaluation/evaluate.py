@@ -248,7 +248,8 @@ def _write(
     only = next(iter(results.values()))
     write_json(out / "evaluation.json", results if len(results) > 1 else only)
     for name in results:
-        write_text(out / f"frames_{name}.csv", frame_table(frames, scores[name]).to_csv(index=False))
+        rows = frame_table(frames, scores[name])
+        write_text(out / f"frames_{name}.csv", rows.to_csv(index=False, lineterminator="\n"))
     for name in ("curves_paper.png", "curves_strict.png", "examples.png", "examples/examples.json"):
         (out / name).unlink(missing_ok=True)  # of an earlier evaluation in this folder
     if not settings.figures:

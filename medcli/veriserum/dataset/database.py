@@ -55,6 +55,12 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _read_only_address(path: str) -> str:
+    """The address of a file for SQLite: ``file:///a/b``, ``file:///D:/a`` and, for shared folders and drives that name
+    one on Windows, ``file:////server/share/a``, where ``file://server`` would be refused as another machine's."""
+    return f"file://{'' if path.startswith('/') else '/'}{quote(os.fsencode(path))}?mode=ro"
+
+
 @contextmanager
 def connect(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection that is closed at the end of the block.
@@ -64,7 +70,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if not path.is_file():
         raise sqlite3.OperationalError(f"{path} is not a regular file")
-    connection = sqlite3.connect(f"file:{quote(os.fsencode(path.resolve().as_posix()))}?mode=ro", uri=True)
+    connection = sqlite3.connect(_read_only_address(path.resolve().as_posix()), uri=True)
     try:
         yield connection
     finally:

@@ -292,8 +292,8 @@ def _made_with(starts: StartPoses, sources: Sources, settings: ImplantMaskSettin
         "single_file": settings.single_file,
         "pose_frame": sources.frame.value,
         "planes": fingerprint(*(value.astype("<f8").tobytes() for value in geometry)),
-        "poses": fingerprint(rows[columns].to_csv()),
-        "cameras": fingerprint(study.table(SOURCES).sort_index().to_csv()),
+        "poses": fingerprint(rows[columns].to_csv(lineterminator="\n")),
+        "cameras": fingerprint(study.table(SOURCES).sort_index().to_csv(lineterminator="\n")),
         "implants": fingerprint(*(read_whole(path) for _, path in sorted(study.surfaces.files.items()))),
     }
 

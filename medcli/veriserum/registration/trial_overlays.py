@@ -73,4 +73,6 @@ def write_video(path: Path, frames: Sequence[int], draw: Callable[[int], NDArray
             writer.release()
             video.replace(part)
         finally:
+            if writer is not None:
+                writer.release()  # again, where drawing failed: Windows removes no file that is open
             video.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ def nothing(root: Path) -> None:
 def csv_of(text: str, name: str = "veriserum_pose.csv") -> Callable[[Path], object]:
     def write(root: Path) -> None:
         (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, "utf-8")
 
     return write
 
@@ -90,7 +90,10 @@ def test_several_tables_of_one_kind_are_left_to_the_command(tmp_path: Path) -> N
 
 def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
-    (tmp_path / "below" / "again").symlink_to(tmp_path)
+    try:
+        (tmp_path / "below" / "again").symlink_to(tmp_path)
+    except OSError:
+        pytest.skip("this system makes no links")
     assert error_of(lambda: contents_check.check_native_images(tmp_path)) is not None
 
 

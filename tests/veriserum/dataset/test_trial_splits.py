@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,14 @@ def test_ranges(ids: list[int]) -> None:
 def test_a_device_is_no_database() -> None:
     with pytest.raises(sqlite3.Error, match="is not a regular file"), connect(Path(os.devnull)):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder of another machine, simulated by two slashes")
+def test_a_database_in_a_shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Windows resolves the drives of a network: SQLite would take its first part for the name of a machine."""
+    contents = database(tmp_path / "v #1%.db", "trials_id", pd.DataFrame({"id": [1], "trial": [2]}))
+    monkeypatch.setattr(Path, "resolve", lambda path: Path(f"/{path}"))
+    with connect(contents.databases[0]) as connection:
+        assert connection.execute("select trials_id from measurements").fetchall() == [(2,)]
+        with pytest.raises(sqlite3.Error, match="readonly"):
+            connection.execute("delete from measurements")

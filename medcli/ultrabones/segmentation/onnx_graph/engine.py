@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,8 +154,7 @@ def _by_cached_graph(
         os.utime(_note(graph))  # it was used
     except (DataError, OSError) as error:  # the cache is damaged, or another process removed it
         logger.warning("%s: the graph is removed from the cache, torch computes this time", error)
-        _note(graph).unlink(missing_ok=True)
-        graph.unlink(missing_ok=True)
+        _remove(graph)
         return None
     return segmenter
 
@@ -204,5 +204,11 @@ def _remove_oldest(folder: Path) -> None:
     """Keep the graphs used last; the notes of networks that are not exported are small and stay."""
     notes = [_note(graph) for graph in folder.glob(f"*{GRAPH_SUFFIX}") if _note(graph).is_file()]
     for note in sorted(notes, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
-        note.unlink(missing_ok=True)
-        note.with_suffix(GRAPH_SUFFIX).unlink(missing_ok=True)
+        _remove(note.with_suffix(GRAPH_SUFFIX))
+
+
+def _remove(graph: Path) -> None:
+    """The graph first: what another process reads stays on Windows, with its note, until a later run."""
+    with suppress(OSError):
+        graph.unlink(missing_ok=True)
+        _note(graph).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from medcli.veriserum.calibration.grid_fit.calibration_table import CalibrationT
 
 def test_other_rows_and_columns_are_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    path.write_text('id,distortion_result_fs,distortion_result_bs,operator\n7,"1,2;3","4;5","née, later"\n')
+    path.write_text('id,distortion_result_fs,distortion_result_bs,operator\n7,"1,2;3","4;5","née, later"\n', "utf-8")
     table = CalibrationTable.read(path)
     table.put(9, {"distortion_result_fs": "a,b", "distortion_result_bs": "c", "method": "m"})
     table.write()
