@@ -163,16 +163,21 @@ def _is_wanted(file: Path) -> bool:
 
 
 def _with_own_names(sources: list[InputSource]) -> list[InputSource]:
-    """Two files that differ in their endings only would share a mask: then the ending is part of the name."""
-    uses = Counter((source.folder, source.stem) for source in sources)
+    """Two files that differ in their endings only would share a mask: then the ending is part of the name.
+
+    On Windows, names that differ in case only are one file as well.
+    """
+    uses = Counter(map(_target, sources))
     named = [
-        source
-        if uses[source.folder, source.stem] == 1
-        else replace(source, stem=f"{source.stem}_{source.path.suffix[1:]}")
+        source if uses[_target(source)] == 1 else replace(source, stem=f"{source.stem}_{source.path.suffix[1:]}")
         for source in sources
     ]
-    doubles = [target for target, count in Counter((s.folder, s.stem) for s in named).items() if count > 1]
-    if doubles:
-        folder, stem = doubles[0]
-        raise UsageError(f"several inputs would write {folder / (stem + MASK_ENDING)}", "predict on them one by one")
+    counts = Counter(map(_target, named))
+    if double := next((source for source in named if counts[_target(source)] > 1), None):
+        mask = double.folder / (double.stem + MASK_ENDING)
+        raise UsageError(f"several inputs would write {mask}", "predict on them one by one")
     return named
+
+
+def _target(source: InputSource) -> tuple[Path, str]:
+    return source.folder, os.path.normcase(source.stem)

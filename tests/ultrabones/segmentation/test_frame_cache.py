@@ -123,7 +123,7 @@ def test_unreadable_frames_are_left_out_and_named(tmp_path: Path, counted: list[
         cache = FrameCache.open_or_build(frames, tmp_path / "cache")
         assert list(cache.rows.image) == [frames.image[1], frames.image[3]]
         check(cache)
-        assert [failure.split(":")[0] for failure in cache.failures] == [frames.image[0], frames.image[2]]
+        assert [failure.split(": ")[0] for failure in cache.failures] == [frames.image[0], frames.image[2]]
         assert "is damaged" in cache.failures[0]
         assert cache.failures[1].endswith(f"{frames.label[2]} is empty")
     assert len(counted) == 4  # a frame that cannot be read is not tried again until it changes

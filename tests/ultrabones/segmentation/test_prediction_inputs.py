@@ -54,6 +54,11 @@ def test_names_that_would_share_a_mask(scans: Path) -> None:
     image_io.write_image(scans / "scan0.jpg", image(0))
     names = sorted(source.mask_of(None).name for source in find_sources([scans]))
     assert names == [f"{stem}_label_pred.png" for stem in ("scan0_jpg", "scan0_png", "scan1", "scan2")]
+    with pytest.MonkeyPatch.context() as windows:
+        windows.setattr("os.path.normcase", str.lower)
+        (scans / "scan1.jpg").rename(scans / "SCAN2.jpg")
+        names = sorted(source.mask_of(None).name for source in find_sources([scans / "SCAN2.jpg", scans / "scan2.tif"]))
+    assert names == ["SCAN2_jpg_label_pred.png", "scan2_tif_label_pred.png"]
     (scans / "b").mkdir()
     image_io.write_image(scans / "b" / "scan2.tif", image(0))
     with pytest.raises(UsageError, match="several inputs would write"):
