@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -39,10 +39,9 @@ def locked(path: Path, busy: Callable[[str], MedcliError] | None = None) -> Iter
             logger.info("%s", reason)
             with activity(reason):
                 _lock(file, wait=True)
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+        with suppress(OSError):  # a full disk holds the lock all the same; others do not see whose it is
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode("ascii"))
         yield
 
 

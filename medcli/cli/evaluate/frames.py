@@ -212,4 +212,4 @@ def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
         if (miss := threshold.miss_in(result)) is not None
     ]
     if missed:
-        raise MedcliError("; ".join(missed))
+        raise MedcliError("; ".join(missed), "")

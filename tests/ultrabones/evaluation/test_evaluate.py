@@ -170,6 +170,7 @@ def test_broken_frames_are_listed_and_the_rest_continue(own_data: Path, tmp_path
     assert missed.code == 1  # both are said, and the missed threshold decides
     assert missed.err.count("failed: ") == 3
     assert "wanted at least 0.99" in missed.err
+    assert "--help" not in missed.err
 
 
 def test_a_frame_with_an_implausible_spacing_is_a_failure(own_data: Path) -> None:
