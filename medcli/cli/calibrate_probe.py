@@ -10,7 +10,7 @@ import typer
 from medcli.cli.shared import options
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError, quantity
-from medcli.core.files import check_output_folder, check_replaceable
+from medcli.core.files import check_output_folder
 from medcli.core.refusals import refusals
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ def probe(
 
     with refusals() as check:
         check(_check_sides, rows, columns)
-        check(check_replaceable, out, overwrite)
         check(check_output_folder, out.parent)
         check(check_calibration_tables, points, poses, phantom)
     from medcli.ultrabones.probe_calibration.calibrate_probe import calibrate_probe
@@ -92,5 +91,7 @@ def _show(output: Output, done: ProbeCalibration) -> None:
             "held out": f"rms {done.held_out_mm.rms:.3f} mm, 95 % below {done.held_out_mm.percentile_95:.3f}, "
             f"largest {done.held_out_mm.maximum:.3f} in frame {done.worst_frame}",
             "calibration": done.out,
+            **({"already made": "of the same tables with the same options"} if done.is_earlier else {}),
+            **({"beware": done.warnings} if done.warnings else {}),
         }
     )

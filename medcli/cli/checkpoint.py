@@ -101,7 +101,7 @@ def _show(output: Output, found: Checkpoint | PoseCheckpoint) -> None:
         **facts,
         "source": metadata.source,
         "licence": metadata.licence,
-        "citation": metadata.citation,
+        **({"citation": metadata.citation} if metadata.citation else {}),
     }
     for name in ("splits", "metrics", "settings"):
         values = {key: value for key, value in getattr(metadata, name).items() if value not in (None, [], "", {})}

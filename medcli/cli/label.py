@@ -116,7 +116,10 @@ def _show(output: Output, result: LabelResult) -> None:
         output.line(line)
     verb = "would write" if result.dry_run else "wrote"
     kept = f"; {result.present:,} label files existed" if result.present else ""
-    output.line(f"{verb} {quantity(result.written, 'file')} for {quantity(result.frames, 'frame')}{kept}")
+    rejected = sum(record.rejected for record in result.records)
+    labelled = f"{result.frames - rejected:,} of " if rejected else ""
+    frames = quantity(result.frames, "frame")
+    output.line(f"{verb} {quantity(result.written, 'file')} for {labelled}{frames}{kept}")
 
 
 def _remarks(record: LabelledRecord, dry_run: bool) -> list[str]:

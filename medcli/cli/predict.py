@@ -43,10 +43,14 @@ def seg(
     root: options.UltrabonesRoot = options.ULTRABONES_ROOT,
     overlay: Annotated[bool, typer.Option(help="Also write the frames with their masks on them.")] = False,
     threshold: options.Threshold = None,
-    skip_existing: Annotated[bool, typer.Option(help="Skip frames that already have a mask.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option(help="Keep every mask that is there, also one of another network.")
+    ] = False,
     overwrite: Annotated[
         bool,
-        typer.Option(help="Also replace masks that another program wrote, such as the published ones."),
+        typer.Option(
+            help="Make all masks again, also those of another network or program, such as the published ones."
+        ),
     ] = False,
     device: options.Device = "auto",
     engine: options.Engine = "auto",
@@ -60,6 +64,7 @@ def seg(
     """Write a bone mask of each ultrasound frame.
 
     Masks are 0/255, of the frame's own size, and named <stem>_label_pred.png; one contact sheet shows some of them.
+    A second run keeps those that the same network made of unchanged files with the same options.
 
     \b
     A folder of your own images, with the newest network:
@@ -67,11 +72,12 @@ def seg(
     """
     from medcli.ultrabones.segmentation.checkpoint_metadata import check_segmentation_checkpoint, check_threshold
     from medcli.ultrabones.segmentation.onnx_graph.engine import check_engine
-    from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of
+    from medcli.ultrabones.segmentation.prediction_inputs import check_input, records_of, refuse_skip_and_overwrite
 
     with refusals() as check:
         check(_check_given, inputs, specimens)
         check(check_threshold, threshold)
+        check(refuse_skip_and_overwrite, skip_existing, overwrite)
         for given in inputs or []:
             check(check_input, given)
         if specimens:

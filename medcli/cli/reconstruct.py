@@ -121,6 +121,8 @@ def _show(output: Output, result: ReconstructResult) -> None:
         output.line("no mask has a bone pixel: no point cloud was written")
         return
     output.line("distances to the CT mesh in mm; publ.: the published metric")
+    for caution in dict.fromkeys(record.caution for record in result.records if record.caution):
+        output.pairs({"beware": caution})
     output.line(f"point clouds and figures in {result.out}")
 
 

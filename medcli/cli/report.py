@@ -47,7 +47,7 @@ def report(
     with refusals() as check:
         check(check_run_folder, run)
         if out:
-            check(check_output_folder, out.parent)
+            check(check_output_folder, out.parent, "--out FILE")
     from medcli.report.write import write_report
 
     result = write_report(run, out, overwrite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ MAX_TILE_HEIGHT = 1600
 """Of a higher tile the image is squeezed: a few would make a sheet that no format holds."""
 _TILE_MARGIN, _TILE_LINE, _TILE_TEXT = 6, 18, 0.4
 _TILE_LETTERS = TILE_WIDTH // 7
+_LETTERS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "æ": "ae", "ø": "oe", "å": "aa"}
+)
 
 
 def contact_sheet(
@@ -96,9 +100,16 @@ def tile_sheet(tiles: Sequence[Tile], columns: int = 4) -> NDArray[np.uint8]:
 
 def _caption_lines(caption: str) -> list[str]:
     """A caption in lines as wide as a tile; of a long one without spaces the end, which distinguishes names."""
-    text = "".join(character if " " <= character <= "~" else "?" for character in caption)
+    text = _in_ascii(caption)
     lines = textwrap.wrap(text, _TILE_LETTERS, break_long_words=False, break_on_hyphens=False)
     return [line if len(line) <= _TILE_LETTERS else "..." + line[3 - _TILE_LETTERS :] for line in lines] or [""]
+
+
+def _in_ascii(text: str) -> str:
+    """Text in the letters that OpenCV's font has: those with marks as is usual in names, others by their letter."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFC", text).translate(_LETTERS))
+    kept = (character for character in plain if not unicodedata.combining(character))
+    return "".join(character if " " <= character <= "~" else "?" for character in kept)
 
 
 def _fitted(image: NDArray[np.uint8], panel: int) -> NDArray[np.uint8]:
@@ -111,7 +122,8 @@ def _fitted(image: NDArray[np.uint8], panel: int) -> NDArray[np.uint8]:
 def _print(
     sheet: NDArray[np.uint8], text: str, left: int, baseline: int, size: float = 0.5, width: int | None = None
 ) -> None:
-    """Print a line, smaller where it would be wider than ``width`` pixels."""
+    """Print a line in ASCII, smaller where it would be wider than ``width`` pixels."""
+    text = _in_ascii(text)
     (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
     size *= min(1.0, width / wide) if width and wide else 1.0
     cv2.putText(sheet, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, _INK, 1, cv2.LINE_AA)

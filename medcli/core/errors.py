@@ -43,7 +43,7 @@ class MedcliError(Exception):
 
     Args:
         message: what was expected, what came, and which file.
-        hint: what to do next, shown on a line of its own.
+        hint: what to do next, shown on a line of its own; None: the command's help is named; empty: nothing.
     """
 
     exit_code = 1

@@ -42,10 +42,9 @@ def locked(path: Path, busy: Callable[[str], MedcliError] | None = None) -> Iter
             logger.info("%s", reason)
             with activity(reason):
                 _lock(file, wait=True)
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+        with suppress(OSError):  # a full disk holds the lock all the same; others do not see whose it is
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode("ascii"))
         try:
             yield
         finally:

@@ -137,6 +137,11 @@ def is_synthetic(root: Path) -> bool:
     return any((place / SYNTHETIC).is_file() for place in [folder, *folder.parents][:_LEVELS_TO_MARKER])
 
 
+def synthetic_like(dataset: str) -> DatasetCitation:
+    """What to say of data that :mod:`medcli.synthetic` made in the layout of a dataset, whose licence is not theirs."""
+    return DatasetCitation(f"synthetic data in the layout of {dataset}", "none: synthetic data made by medcli", "")
+
+
 def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
     """Whether the note that is there differs in time and command line only: then the run did nothing new."""
     before = read_object(path)

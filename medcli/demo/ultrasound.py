@@ -236,7 +236,7 @@ def _predict(plan: DemoPlan) -> DemoTask:
             plan.ultrabones,
             f"--specimens {listed(TEST_SPECIMENS)} --checkpoint",
             plan.trained,
-            "--overlay --device cpu",
+            "--overlay --device cpu --overwrite",
         ),
         lambda done: StepOutcome({"masks": f"{done.frames}, {done.frames_without_bone} without bone"}, plan.ultrabones),
         reads=(*_FRAMES, plan.relative(plan.trained)),

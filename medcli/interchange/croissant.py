@@ -24,10 +24,10 @@ from medcli.core.files import (
     write_text,
 )
 from medcli.core.json_text import read_object
-from medcli.core.run_provenance import DatasetCitation, is_synthetic
+from medcli.core.run_provenance import DatasetCitation, is_synthetic, synthetic_like
 from medcli.core.secrets import redact
 from medcli.core.tables import csv_text, header_of, read_table_text
-from medcli.interchange.notes import sha256_of, synthetic_like
+from medcli.interchange.notes import sha256_of
 
 FILE = "croissant.json"
 FRAMES = "croissant_frames.csv"

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.image_io import read_content, read_grey, use_single_threaded_codecs, write_image
 from medcli.core.progress import Progress
-from medcli.core.run_provenance import DatasetCitation, is_synthetic
+from medcli.core.run_provenance import DatasetCitation, is_synthetic, synthetic_like
 from medcli.core.threads import map_in_threads
-from medcli.interchange.notes import plain_name, synthetic_like
+from medcli.interchange.notes import plain_name
 from medcli.ultrabones.dataset.constants import donor_of
 from medcli.ultrabones.dataset.frame_index import index_frames
 from medcli.ultrabones.dataset.publication import about_records

@@ -15,8 +15,9 @@ from medcli import __version__
 from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.json_text import read_object, recorded_path
 from medcli.core.run_provenance import NAME as PROVENANCE
+from medcli.core.run_provenance import synthetic_like
 from medcli.core.shell import spell
-from medcli.interchange.notes import sha256_of, synthetic_like
+from medcli.interchange.notes import sha256_of
 from medcli.training.weights import SUFFIX
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, read_metadata
 from medcli.veriserum.pose.checkpoint_metadata import SCHEMA as POSE_SCHEMA

@@ -13,7 +13,6 @@ from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.files import write_json
 from medcli.core.folders.whole_folder import check_folder_target
 from medcli.core.json_text import read_object, to_plain
-from medcli.core.run_provenance import DatasetCitation
 from medcli.core.secrets import hide_values
 
 NOTES = {"convert": "converted.json", "import": "imported.json"}
@@ -110,11 +109,6 @@ def check_converter(module: str, package: str) -> None:
     """
     if find_spec(module) is None:
         raise MedcliError(f"this conversion needs {package}, which is not installed", _EXTRA)
-
-
-def synthetic_like(dataset: str) -> DatasetCitation:
-    """What to say of data that :mod:`medcli.synthetic` made in the layout of a dataset, whose licence is not theirs."""
-    return DatasetCitation(f"synthetic data in the layout of {dataset}", "none: synthetic data made by medcli", "")
 
 
 def plain_name(text: str) -> str:

@@ -16,7 +16,16 @@ from medcli.report.bones.refined_poses import echo_blocks, refined_in, refinemen
 from medcli.report.charts import Axes, Curve, draw
 from medcli.report.embedded_images import NARROW, embed_image, gallery
 from medcli.report.point_cloud_view import point_cloud, read_ply
-from medcli.report.run_files import Json, ProvenanceRecord, RunReport, failures_note, find, read_json, to_float
+from medcli.report.run_files import (
+    Json,
+    ProvenanceRecord,
+    RunReport,
+    failures_note,
+    find,
+    read_json,
+    sentence,
+    to_float,
+)
 from medcli.workspace.runs import LABELS
 
 _LOG = logging.getLogger(__name__)
@@ -55,7 +64,7 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
             "points": number(points),
             "records": number(count),
         },
-        notes=failures_note(result, "frames or records"),
+        notes=[*_cautions(records), *failures_note(result, "frames or records")],
         sections=[
             Section(
                 "Distances to the CT bone",
@@ -65,6 +74,14 @@ def read_reconstruction(folder: Path, provenance: ProvenanceRecord) -> RunReport
             *([Section("Further records", more)] if more else []),
         ],
     )
+
+
+def _cautions(records: Sequence[Json]) -> list[Note]:
+    """What the distances do not say; also of records of earlier versions, which do not say so themselves."""
+    from medcli.ultrabones.reconstruction.mask_points import caution_of
+
+    found = dict.fromkeys(caution_of(str(one.get("mask")), str(one.get("poses"))) for one in records if one["points"])
+    return [Note(sentence(text), "warning") for text in found if text]
 
 
 def _titles(records: Sequence[Json]) -> list[str]:

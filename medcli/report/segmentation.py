@@ -96,10 +96,10 @@ def _notes(result: Json) -> Iterator[Note]:
         )
     if result.get("donor_overlap") is None:
         yield Note(sentence(f"{UNKNOWN_TRAINING}; donor overlap is not checked"), "warning")
-    if result["frames_without_prediction"]:
-        yield Note(
-            f"Nothing was predicted in {result['frames_without_prediction']:,} of the frames included.", "warning"
-        )
+    if missed := result["frames_without_prediction"]:
+        what = f"Nothing was predicted in {quantity(missed, 'frame')}"
+        says = "left out by this protocol; the strict one counts them" if _is_paper(result) else "counted as missed"
+        yield Note(f"{what}: {says}.", "warning")
 
 
 def _protocol(name: str, result: Json) -> Section:
@@ -202,12 +202,19 @@ def _counts(result: Json) -> Table:
         *([one.title_with_unit, _scalar(result, one)] for one in _measured(result, scalar_measures())),
         ["frames included", number(result["frames"])],
         ["frames excluded", number(result["frames_skipped"])],
-        ["frames without prediction", number(result["frames_without_prediction"])],
+        [
+            f"frames without prediction, {'excluded' if _is_paper(result) else 'included'}",
+            number(result["frames_without_prediction"]),
+        ],
     ]
     rate = to_float(result["false_positive_rate"])
     if rate == rate:
         rows.append(["frames without bone in which bone was predicted, %", number(100 * rate, 1)])
     return Table(["measure", "value"], rows, "Other measures; distances are symmetric between the surfaces")
+
+
+def _is_paper(result: Json) -> bool:
+    return result.get("protocol") == "paper"
 
 
 def _specimens(result: Json) -> Table:

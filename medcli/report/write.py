@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from medcli.core.errors import DataError, UsageError, quantity
+from medcli.core.errors import DataError, MedcliError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_text
 from medcli.report.blocks import KeyFigures, Section
 from medcli.report.demo import is_demo, read_demo
@@ -68,7 +68,10 @@ def write_report(folder: Path, out: Path | None = None, overwrite: bool = False)
             f"{out} exists and is not a medcli report", "choose another --out, or replace it with --overwrite"
         )
     text = _rendered(page, folder)
-    make_output_folder(out.parent)
+    try:
+        make_output_folder(out.parent)
+    except MedcliError as error:
+        raise MedcliError(error.message, "write the page elsewhere: --out FILE") from error
     write_text(out, text, is_redacted=True)
     return ReportResult(
         folder=folder,

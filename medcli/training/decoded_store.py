@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, MedcliError
+from medcli.core.errors import DISK_FULL, DataError, MedcliError
 from medcli.core.files import usable_cores, write_text
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.locks import locked
@@ -92,11 +92,16 @@ class DecodedStore:
         Raises:
             MedcliError: not enough disk space for the cache, or it cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / "lock"):
-            slots = self._reserve(keys)
-            self._decode(slots, stamps, decode, workers or usable_cores(), progress)
-            reasons = self._read_reasons()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with locked(self.folder / "lock"):
+                slots = self._reserve(keys)
+                self._decode(slots, stamps, decode, workers or usable_cores(), progress)
+                reasons = self._read_reasons()
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise _no_space(self.folder, error) from error
+            raise
         states = self._map(_STAMPS, "r")[slots, -1]
         good = np.flatnonzero(states == _DECODED)
         parts = tuple(_select(self._map(f"{name}.u8", "r"), slots[good]) for name in self.parts)
@@ -266,10 +271,14 @@ def _make_room(path: Path, size: int, fresh: bool) -> None:
                 for block in _zeros(size - have):
                     file.write(block)
     except OSError as error:
-        raise MedcliError(
-            f"no space for the frame cache in {path.parent} ({size / 1e9:.1f} GB): {error.strerror or error}",
-            "set MEDCLI_CACHE_DIR to a larger disk, or go without the cache (--no-cache)",
-        ) from error
+        raise _no_space(path.parent, error, f" ({size / 1e9:.1f} GB)") from error
+
+
+def _no_space(folder: Path, error: OSError, needed: str = "") -> MedcliError:
+    return MedcliError(
+        f"no space for the frame cache in {folder}{needed}: {error.strerror or error}",
+        "set MEDCLI_CACHE_DIR to a larger disk, or go without the cache (--no-cache)",
+    )
 
 
 def _zeros(count: int) -> Iterator[bytes]:

@@ -30,7 +30,8 @@ def test_of_a_long_caption_the_end_is_kept() -> None:
     image = np.zeros((20, TILE_WIDTH, 3), np.uint8)
     long, other = ("x" * 100 + end for end in ("1.png", "2.png"))
     assert not np.array_equal(tile_sheet([Tile(image, long)]), tile_sheet([Tile(image, other)]))
-    assert np.array_equal(tile_sheet([Tile(image, "ä")]), tile_sheet([Tile(image, "?")]))
+    for caption, drawn in (("normal äö.png", "normal aeoe.png"), ("a\u0308", "ae"), ("é ñ", "e n"), ("骨", "?")):
+        assert np.array_equal(tile_sheet([Tile(image, caption)]), tile_sheet([Tile(image, drawn)])), caption
 
 
 def test_a_long_caption_is_wrapped_and_a_wide_note_is_smaller() -> None:

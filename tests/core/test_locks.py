@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -41,6 +43,15 @@ def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path: Path) ->
     assert not is_in_use(tmp_path / "run")
     with folder_in_use(tmp_path / "run", "training"):
         assert list(tmp_path.iterdir()) == []  # nothing is added to the folder
+
+
+def test_a_full_disk_takes_no_lock_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(number: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fail)
+    with locked(tmp_path / "lock"), pytest.raises(MedcliError), locked(tmp_path / "lock", MedcliError):
+        pass
 
 
 def test_locks_make_processes_take_turns(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, MedcliError
+from medcli.training import decoded_store
 from medcli.training.decoded_store import Decoded, DecodedStore, RowsOnDemand, file_stamp
 
 KEYS = ["a", "b", "c", "d"]
@@ -50,6 +52,19 @@ def test_each_frame_is_decoded_once_and_again_when_it_changed(
     assert found.parts[0][:, 0, 0].tolist() == [ord("d"), ord("a") + 1]
     assert open_store(KEYS, stamps_of(1, 0, 0, 0))[1] == []  # nor is the unreadable one tried again
     assert open_store(KEYS, stamps_of(1, 0, 0, 0), version="2")[1] == KEYS
+
+
+def test_a_full_disk_is_named_with_the_variable_that_names_another(
+    open_store: Callable[..., tuple[Decoded, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(decoded_store, "write_text", fail)
+    with pytest.raises(MedcliError, match=r"no space for the frame cache in .*: No space left on device") as raised:
+        open_store(KEYS, stamps_of(0, 0, 0, 0))
+    assert str(tmp_path) in raised.value.message
+    assert "MEDCLI_CACHE_DIR" in str(raised.value.hint)
 
 
 def test_rows_on_demand_are_read_like_an_array() -> None:

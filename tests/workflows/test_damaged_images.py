@@ -352,9 +352,13 @@ def test_the_limit_of_pixels_is_that_of_a_single_image(ultrabones: Path, seg_wei
 
 
 def test_a_limit_that_is_no_number_is_a_matter_of_usage(
-    study: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
+    study: Path, ultrabones: Path, seg_weights: Path, medcli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDCLI_MAX_PIXELS", "a lot")
-    ran = medcli("calibrate", "veriserum", "--root", study)
-    assert ran.code == 2
-    assert "MEDCLI_MAX_PIXELS is 'a lot', expected a whole number of pixels" in ran.err
+    for words in (
+        ("calibrate", "veriserum", "--root", study),
+        ("predict", "seg", ultrabones, "--checkpoint", seg_weights),
+    ):
+        ran = medcli(*words)
+        assert ran.code == 2
+        assert "MEDCLI_MAX_PIXELS is 'a lot', expected a whole number of pixels" in ran.err

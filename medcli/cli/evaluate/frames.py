@@ -156,7 +156,8 @@ def show_segmentation_result(output: Output, result: SegmentationResult) -> None
     if not result.frames:
         rows["scores"] = "none, since all frames are left out"
     if result.frames_without_prediction:
-        rows["missed"] = f"{quantity(result.frames_without_prediction, 'frame')} without any prediction"
+        missed = f"{quantity(result.frames_without_prediction, 'frame')} without any prediction"
+        rows["missed"] = f"{missed}, left out by this protocol" if result.protocol == "paper" else missed
     if result.train_specimens is None:
         rows["trained on"] = "unknown specimens: results may include training data"
     if result.donor_overlap:
@@ -177,6 +178,7 @@ def show_segmentation_result(output: Output, result: SegmentationResult) -> None
 
     header = ["within", *(measure.title for measure in measures)]
     output.table(["region", *header], [[region, *row(result, region, k)] for region in REGIONS for k in LISTED])
+    output.line("means over frames: the F1 of each frame, not of the mean precision and recall")
     output.line()
     if len(result.per_specimen) > 1:
         specimens = result.per_specimen.items()
@@ -210,4 +212,4 @@ def _hold_to(thresholds: list[PassThreshold], evaluation: Evaluation) -> None:
         if (miss := threshold.miss_in(result)) is not None
     ]
     if missed:
-        raise MedcliError("; ".join(missed))
+        raise MedcliError("; ".join(missed), "")

@@ -105,9 +105,11 @@ class WordsCommand(HelpPage, TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         from medcli.cli.shared.config_file import command_path, command_values
+        from medcli.core.image_formats.damage import max_pixels
 
         options = command_values(self.params, ctx.params)
         with with_remedies(ctx), run_options(".".join(command_path(ctx)), options):
+            max_pixels()  # a variable that is no number is refused before any image is
             return super().invoke(ctx)
 
     def _spread(self, words: list[str]) -> list[str]:

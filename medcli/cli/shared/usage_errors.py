@@ -34,7 +34,8 @@ def with_remedies(ctx: Any) -> Iterator[None]:
     except MedcliError as error:
         for problem in error.problems:
             correct = "correct or replace that, or name other data: " if isinstance(problem, DataError) else ""
-            problem.hint = problem.hint or f"{correct}see {ctx.command_path} --help"
+            if problem.hint is None:  # an empty one: nothing to do but to read the message
+                problem.hint = f"{correct}see {ctx.command_path} --help"
         raise
 
 

@@ -79,7 +79,8 @@ class SegmentationResult:
         thresholds_mm: 0.0, 0.1 … 2.0.
         curves, scalars: means over frames by key of the measure; each mean leaves out the frames in which its own value
             is undefined. Every frame counts the same unless its measure has a weight (``assd_pooled_mm``).
-        frames_without_prediction: counted frames in which nothing was predicted.
+        frames_without_prediction: labelled frames in which nothing was predicted. Strict counts them, paper leaves
+            them out, so there they are among ``frames_skipped``.
         false_positive_rate: share of the frames with an empty label in which something was predicted.
         interval_95: strict only, and with two specimens or more.
         per_specimen: the same means for each specimen.
@@ -88,6 +89,8 @@ class SegmentationResult:
         train_specimens: what the model was trained on; None when that is not known.
         published: differences to the published result at 0.5, 1 and 2 mm, where this is an evaluation of the published
             network's kind: by the paper's protocol, on its test specimens.
+        frames_in_mean: by key of a curve's measure and region, how many frames have a value there, and so are in its
+            mean.
     """
 
     protocol: str
@@ -108,6 +111,7 @@ class SegmentationResult:
     failures: list[str]
     train_specimens: list[int] | None = None
     published: list[PublishedDifference] | None = None
+    frames_in_mean: dict[str, dict[str, int]] = field(default_factory=dict)
     schema: str = "medcli.evaluate.seg.v1"
 
 
@@ -128,6 +132,7 @@ def summarise_frames(
     frames: pd.DataFrame,
     scores: Sequence[FrameScore | None],
     about: EvaluationContext,
+    missed: Sequence[bool] | None = None,
 ) -> SegmentationResult:
     """Mean scores of one protocol.
 
@@ -136,6 +141,7 @@ def summarise_frames(
         frames: the index rows of ``scores``.
         scores: one for each row, None where the protocol leaves the frame out.
         about: what does not come from the scores.
+        missed: for each row, whether nothing was predicted in a labelled frame; None: as the scores say.
     """
     counted = np.array([score is not None and score.labelled for score in scores], dtype=bool)
     empty = [score for score in scores if score is not None and not score.labelled]
@@ -148,7 +154,8 @@ def summarise_frames(
         frames_skipped=len(scores) - len(kept),
         thresholds_mm=[round(float(t), 1) for t in THRESHOLDS_MM],
         **_means_of(kept),
-        frames_without_prediction=sum(not score.predicted for score in kept),
+        frames_without_prediction=sum(not score.predicted for score in kept) if missed is None else sum(missed),
+        frames_in_mean={measure.key: _frames_in_mean(kept, measure.key) for measure in curve_measures()},
         false_positive_rate=float(np.mean([score.predicted for score in empty])) if empty else np.nan,
         interval_95=_interval(kept, specimens[counted]) if protocol == "strict" else None,
         per_specimen=_per_specimen(frames, scores, counted),
@@ -216,6 +223,12 @@ def _mean_curve(scores: Sequence[FrameScore], key: str) -> Curves:
     count = there.sum(axis=0)
     means = np.where(count > 0, np.where(there, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
     return dict(zip(REGIONS, means.tolist(), strict=True))
+
+
+def _frames_in_mean(scores: Sequence[FrameScore], key: str) -> dict[str, int]:
+    """A frame has a value at all thresholds of a region or at none."""
+    counts = (~np.isnan(_stack(scores, key)[:, :, -1])).sum(axis=0)
+    return dict(zip(REGIONS, counts.tolist(), strict=True))
 
 
 def _stack(scores: Sequence[FrameScore], key: str) -> NDArray[np.float64]:

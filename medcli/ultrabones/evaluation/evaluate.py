@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +21,12 @@ from medcli.core import plausibility
 from medcli.core.errors import DataError, quantity
 from medcli.core.files import make_output_folder, usable_cores, write_json, write_text
 from medcli.core.image_io import use_single_threaded_codecs
+from medcli.core.json_text import read_object
+from medcli.core.made_with import differences
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import is_synthetic, note_run
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
+from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS
 from medcli.ultrabones.dataset.frame_index import index_frames, positions_by_record
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
@@ -37,10 +42,12 @@ from medcli.ultrabones.evaluation.metrics import LISTED, FrameScore
 from medcli.ultrabones.evaluation.prediction_sources import LoadedFrame, Prediction, PredictionSource, shrink_mask
 from medcli.ultrabones.evaluation.protocols import paper_score, strict_score
 from medcli.ultrabones.evaluation.published_result import compare_with_published, is_of_published_test
-from medcli.ultrabones.evaluation.settings import EvaluationSettings
+from medcli.ultrabones.evaluation.settings import PROTOCOLS, EvaluationSettings
 
 logger = logging.getLogger(__name__)
 _BATCH = 64
+_OTHERS = ("examples.png", "reproduction.json")
+"""What else may lie beside an evaluation: figures, and the verdict of ``medcli benchmark seg`` on the earlier one."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,10 @@ class BothResults:
 
 @dataclass
 class _Scores:
-    """Scores of the frames read, by protocol, and what went wrong."""
+    """Scores of the frames read, by protocol, labelled frames in which nothing was predicted, and what went wrong."""
 
     by_protocol: dict[str, list[FrameScore | None]]
+    missed: dict[str, list[bool]]
     rows: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -105,6 +113,7 @@ def evaluate_segmentation(
     index = index_frames(root)
     frames = choose_frames(index, settings.specimens, settings.labels, Path(root))
     source.attach(frames)
+    _warn_of_labels(source, settings.labels)
     train = source.train if settings.train is None else settings.train
     overlap = _warn_of_overlap(frames, train, donors_in(index), source.is_network)
     if chosen_by := sorted({*source.validated} & {*frames["specimen"].tolist()}):
@@ -116,7 +125,10 @@ def evaluate_segmentation(
     trained = None if train is None else sorted(set(train))
     about = EvaluationContext(source.name, settings.labels, settings.visible_grey, overlap, scores.failures, trained)
     done = frames.iloc[scores.rows].reset_index(drop=True)
-    results = {name: summarise_frames(name, done, mine, about) for name, mine in scores.by_protocol.items()}
+    results = {
+        name: summarise_frames(name, done, mine, about, scores.missed[name])
+        for name, mine in scores.by_protocol.items()
+    }
     for name, result in results.items():
         if not result.frames:
             logger.warning(
@@ -135,6 +147,15 @@ def evaluate_segmentation(
 
 def _beside_published(result: SegmentationResult) -> SegmentationResult:
     return replace(result, published=compare_with_published(result)) if is_of_published_test(result) else result
+
+
+def _warn_of_labels(source: PredictionSource, labels: str) -> None:
+    """Say so where labels are compared with labels."""
+    folders = {"partial": PARTIAL_LABEL_FOLDERS, "full": FULL_LABEL_FOLDERS}.get(labels, (labels,))
+    if source.name in folders:
+        logger.warning("the masks in %s are the labels: compared with themselves, they say nothing", source.name)
+    elif source.name in (*PARTIAL_LABEL_FOLDERS, *FULL_LABEL_FOLDERS):
+        logger.warning("the masks in %s are labels, cut from the CT mesh, and no predictions", source.name)
 
 
 def _warn_of_overlap(
@@ -160,16 +181,20 @@ def _score_all(
 ) -> _Scores:
     use_single_threaded_codecs()
     spacings = _spacings_mm(frames) if "strict" in settings.protocols else [PIXEL_SPACING_MM] * len(frames)
-    scores = _Scores({protocol: [] for protocol in settings.protocols})
+    scores = _Scores({protocol: [] for protocol in settings.protocols}, {name: [] for name in settings.protocols})
 
-    def measure(frame: LoadedFrame, prediction: Prediction) -> list[FrameScore | None]:
+    def measure(frame: LoadedFrame, prediction: Prediction) -> list[tuple[FrameScore | None, bool]]:
         grey, visible = frame.grey, settings.visible_grey
-        return [
-            paper_score(grey, prediction.small, shrink_mask(frame.label), visible)
-            if protocol == "paper"
-            else strict_score(grey, prediction.native, frame.label, spacings[frame.row], visible)
-            for protocol in settings.protocols
-        ]
+        found: list[tuple[FrameScore | None, bool]] = []
+        for protocol in settings.protocols:
+            if protocol == "paper":
+                mask, label = prediction.small, shrink_mask(frame.label)
+                score = paper_score(grey, mask, label, visible)
+            else:
+                mask, label = prediction.native, frame.label
+                score = strict_score(grey, mask, label, spacings[frame.row], visible)
+            found.append((score, bool(label.any()) and not mask.any()))
+        return found
 
     images, masks = frames["image"].tolist(), frames[label_column(settings.labels)].tolist()
 
@@ -185,8 +210,9 @@ def _score_all(
             measured = pool.map(measure, batch, source.predict(batch))
             for frame, found in zip(batch, measured, strict=True):
                 scores.rows.append(frame.row)
-                for mine, score in zip(scores.by_protocol.values(), found, strict=True):
-                    mine.append(score)
+                for protocol, (score, is_missed) in zip(settings.protocols, found, strict=True):
+                    scores.by_protocol[protocol].append(score)
+                    scores.missed[protocol].append(is_missed)
                 advance(1)
     return scores
 
@@ -245,13 +271,12 @@ def _write(
     results: dict[str, SegmentationResult],
     settings: EvaluationSettings,
 ) -> None:
+    _remove_earlier(out, source, settings)
     only = next(iter(results.values()))
     write_json(out / "evaluation.json", results if len(results) > 1 else only)
     for name in results:
         rows = frame_table(frames, scores[name])
         write_text(out / f"frames_{name}.csv", rows.to_csv(index=False, lineterminator="\n"))
-    for name in ("curves_paper.png", "curves_strict.png", "examples.png", "examples/examples.json"):
-        (out / name).unlink(missing_ok=True)  # of an earlier evaluation in this folder
     if not settings.figures:
         return
     # Last, since matplotlib takes as long to import as some evaluations do.
@@ -272,6 +297,25 @@ def _write(
     images = list(zip(chosen["image"].tolist(), loaded, source.predict(loaded), titles, strict=True))
     draw_segmentation_examples(images, out / "examples.png")
     write_examples(images, out / "examples")
+
+
+def _remove_earlier(out: Path, source: PredictionSource, settings: EvaluationSettings) -> None:
+    """Remove all that an earlier evaluation left in the folder, so that none of it lies beside other numbers."""
+    there = read_object(out / "evaluation.json")
+    earlier = {name: there[name] for name in PROTOCOLS if isinstance(there.get(name), dict)} or {"": there}
+    one = next(iter(earlier.values()))
+    before = {name: one.get(name) for name in ("source", "labels", "visible_grey")}
+    before["protocol"] = " and ".join(str(each.get("protocol")) for each in earlier.values())
+    now: dict[str, Any] = {"protocol": " and ".join(settings.protocols), "source": source.name}
+    now |= {"labels": settings.labels, "visible_grey": settings.visible_grey}
+    if there and (differing := differences(before, now)):
+        logger.warning("the evaluation in %s is replaced by another: %s", out, ", ".join(differing))
+    written = [name for protocol in PROTOCOLS for name in (f"frames_{protocol}.csv", f"curves_{protocol}.png")]
+    examples = sorted((out / "examples").glob("[0-9][0-9].jpg"))
+    for path in (out / "examples" / "examples.json", *examples, *(out / name for name in (*written, *_OTHERS))):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        (out / "examples").rmdir()
 
 
 def rank_frames(scores: Sequence[FrameScore | None], count: int = 3) -> list[tuple[str, int, float]]:

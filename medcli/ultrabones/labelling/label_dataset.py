@@ -104,6 +104,7 @@ class LabelledRecord:
         visible_share: label pixels that the probe can see over all label pixels.
         refinement: None when the poses were not refined.
         probe: whose calibration was used: the name of a preset, or a file.
+        rejected: frames without labels, for the reasons in the result's ``failures``.
         contradicting: timestamps that several rows of the tracking table give different poses; the first row counts.
     """
 
@@ -121,6 +122,7 @@ class LabelledRecord:
     refinement: SweepRefinement | None = None
     probe: str = ULTRABONES100K.name
     contradicting: int = 0
+    rejected: int = 0
 
 
 @dataclass(frozen=True)
@@ -310,6 +312,7 @@ def _summary(
         empty=int((pixels.sum(axis=1) == 0).sum()),
         missed={s.name: int(n) for s, n in zip(surfaces, (pixels == 0).sum(axis=0), strict=True)},
         visible_share=sum(label.seen for label in done) / total if total else 0.0,
+        rejected=len(labels) - len(done),
         refinement=refinement,
         probe=sweep.probe.name,
     )

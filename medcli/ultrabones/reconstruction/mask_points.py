@@ -13,14 +13,34 @@ from medcli.core.errors import DataError, quantity
 from medcli.core.image_io import read_grey
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
-from medcli.ultrabones.dataset.folder_layout import list_timestamps
+from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS, list_timestamps
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
-from medcli.ultrabones.dataset.records import Poses, Sweep
+from medcli.ultrabones.dataset.records import OPTIMIZED, Poses, Sweep
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
 from medcli.ultrabones.labelling.mesh_section import LABEL
 
+CUT_FROM_CT = (
+    "these points were cut from a CT mesh: the distances say nothing about accuracy "
+    "(use predictions, or masks drawn in the images)"
+)
+FITTED_TO_CT = (
+    "the optimised poses were fitted to a CT mesh: the distances include that fit, and are no independent "
+    "measure of accuracy (--poses initial takes the tracked ones)"
+)
 MASKS = ("Labels", "Labels_full", "Labels_pred")
 logger = logging.getLogger(__name__)
+
+
+def caution_of(mask: str, poses: str) -> str:
+    """Why distances of these masks at these poses say nothing, or less, about accuracy; empty where they do.
+
+    Args:
+        mask: name of the folder of masks.
+        poses: ``initial`` or ``optimized``.
+    """
+    if mask in (*PARTIAL_LABEL_FOLDERS, *FULL_LABEL_FOLDERS):
+        return CUT_FROM_CT
+    return FITTED_TO_CT if poses == OPTIMIZED else ""
 
 
 def masks_of(sweep: Sweep, folder: str) -> dict[int, Path]:

@@ -36,7 +36,7 @@ from medcli.ultrabones.reconstruction.cloud_files import (
     refuse_other_cloud,
     write_record,
 )
-from medcli.ultrabones.reconstruction.mask_points import MASKS, masks_of, project_masks
+from medcli.ultrabones.reconstruction.mask_points import MASKS, caution_of, masks_of, project_masks
 from medcli.ultrabones.reconstruction.point_cloud import (
     DistanceSummary,
     published_distance,
@@ -140,6 +140,7 @@ def _rebuild(
         probe=sweep.probe.name,
         echoes=(echoes := _check_echoes(sweep, poses, surfaces, workers)),
         doubt=mesh_doubt([echoes] if echoes else []),
+        caution=caution_of(settings.mask, poses.kind),
     )
     if len(points):
         cloud = Cloud(points, distances, np.array(towards), frames)
@@ -193,6 +194,7 @@ def _read_earlier(out: Path, stem: str, made_from: str) -> Reconstruction | None
         echoes = next(iter(read_checks({"checks": [values["echoes"]] if values.get("echoes") else []})), None)
         changed = {**read, "surface": shell, "files": tuple(values["files"]), "echoes": echoes}
         changed["doubt"] = mesh_doubt([echoes] if echoes else [])
+        changed["caution"] = caution_of(values["mask"], values["poses"])
         record = Reconstruction(**{**values, **changed})
     except (KeyError, TypeError):
         return None

@@ -75,6 +75,8 @@ class Reconstruction:
         echoes: distances of the images' echoes to the meshes, which need no label: at the tracked poses, and at those
             used if they are others.
         doubt: the question whether the meshes are of another leg; empty where they fit the images.
+        caution: why the distances say nothing, or less, about accuracy: the masks are labels cut from the same mesh, or
+            the poses were fitted to it; empty otherwise.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Reconstruction:
     probe: str = ULTRABONES100K.name
     echoes: SurfaceCheck | None = None
     doubt: str = ""
+    caution: str = ""
 
 
 @dataclass(frozen=True)

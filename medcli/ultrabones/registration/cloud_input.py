@@ -18,10 +18,6 @@ from medcli.ultrabones.reconstruction.cloud_files import CONTENTS
 
 SUFFIXES = (".ply", ".xyz")
 LEAST_POINTS = 100
-CUT_FROM_CT = (
-    "these points were cut from a CT mesh: the distances say nothing about accuracy "
-    "(use predictions, or masks drawn in the images)"
-)
 _MOST_BYTES = 4 * 2**30
 _LEAST_EXTENT_MM, _MOST_EXTENT_MM = 10.0, 3_000.0
 _MOST_EXTENT_IN_CM = 60.0

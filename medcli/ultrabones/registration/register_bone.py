@@ -21,8 +21,9 @@ from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.geometry.bone_meshes import digest, load_surfaces
 from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.reconstruction.figure import distance_colours, draw_cloud
+from medcli.ultrabones.reconstruction.mask_points import CUT_FROM_CT
 from medcli.ultrabones.reconstruction.point_cloud import DistanceSummary, surface_distances, write_ply
-from medcli.ultrabones.registration.cloud_input import CUT_FROM_CT, is_cut_from_ct, read_cloud, read_matrix
+from medcli.ultrabones.registration.cloud_input import is_cut_from_ct, read_cloud, read_matrix
 from medcli.ultrabones.registration.determined_directions import Determination, Direction
 from medcli.ultrabones.registration.mesh_folder import check_outputs, meshes_in, written_files
 from medcli.ultrabones.registration.register_cloud import BoneRegistration, RunnerUp, measured_part, register_cloud

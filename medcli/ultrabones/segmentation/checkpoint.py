@@ -149,9 +149,10 @@ def create(
     seed_torch(seed)
     model = build_model(arch, encoder, encoder_weights)
     make_output_folder(target.absolute().parent)
-    return describe_segmentation_checkpoint(
-        save_checkpoint(target, model, Metadata(arch, encoder, settings=settings, source=UNTRAINED))
-    )
+    pretrained = str(encoder_weights) != NO_WEIGHTS
+    licence = f"that of the encoder's weights, {encoder_weights}" if pretrained else "none: random weights, no data"
+    about = Metadata(arch, encoder, settings=settings, source=UNTRAINED, licence=licence, citation="")
+    return describe_segmentation_checkpoint(save_checkpoint(target, model, about))
 
 
 def with_suffix(path: Path) -> Path:

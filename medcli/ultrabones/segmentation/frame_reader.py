@@ -20,11 +20,12 @@ Grey = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class InputFrame:
-    """One frame to predict on: how to read it, (H, W) uint8, where its mask goes, and what to call it."""
+    """One frame to predict on: how to read it, (H, W) uint8, where its mask goes, its name, and if the mask stays."""
 
     read: Callable[[], Grey]
     mask: Path
     name: str
+    is_kept: bool = False
 
 
 @dataclass
@@ -34,13 +35,13 @@ class FrameReader:
     Still images are only read when the frame is; movies are decoded while going through them.
 
     Attributes:
-        skip_existing: leave out frames whose mask is already there.
+        keeps: whether the mask of a file's frame is there and stays.
         failures: what went wrong, one line each.
-        skipped: number of frames left out.
+        skipped: number of frames whose mask stays.
     """
 
     sources: Sequence[InputSource]
-    skip_existing: bool = False
+    keeps: Callable[[InputSource, Path], bool] = lambda _source, _mask: False
     failures: list[str] = field(default_factory=list)
     skipped: int = 0
 
@@ -54,20 +55,18 @@ class FrameReader:
     def _frames(self, source: InputSource) -> Iterator[InputFrame]:
         if source.kind == "still" and source.path.suffix.lower() not in (".tif", ".tiff"):
             mask = source.mask_of(None)
-            if not self._has(mask):
-                yield InputFrame(partial(image_io.read_grey, source.path), mask, source.path.name)
+            read_still = partial(image_io.read_grey, source.path)
+            yield InputFrame(read_still, mask, source.path.name, self._keeps(source, mask))
             return
         for number, (read, alone) in enumerate(PAGES[source.kind](source.path)):
             mask = source.mask_of(None if alone else number)
-            if not self._has(mask):
-                name = source.path.name if alone else f"{source.path.name} {number}"
-                yield InputFrame(_read_now(read), mask, name)
+            name = source.path.name if alone else f"{source.path.name} {number}"
+            yield InputFrame(_read_now(read), mask, name, self._keeps(source, mask))
 
-    def _has(self, mask: Path) -> bool:
-        if not self.skip_existing or not mask.is_file():
-            return False
-        self.skipped += 1
-        return True
+    def _keeps(self, source: InputSource, mask: Path) -> bool:
+        stays = self.keeps(source, mask)
+        self.skipped += stays
+        return stays
 
 
 def _read_now(read: Callable[[], Grey]) -> Callable[[], Grey]:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from medcli.core.contact_sheet import MAX_TILE_HEIGHT, TILE_WIDTH, Tile, tile_sheet
 from medcli.core.errors import DISK_FULL, MedcliError, UsageError, system_failure
 from medcli.core.files import usable_cores
-from medcli.core.image_io import use_single_threaded_codecs, write_image
+from medcli.core.image_io import read_grey, use_single_threaded_codecs, write_image
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Advance, Progress
 from medcli.core.run_provenance import note_run
@@ -37,14 +37,19 @@ from medcli.ultrabones.segmentation.checkpoint_metadata import check_threshold, 
 from medcli.ultrabones.segmentation.frame_reader import FrameReader, InputFrame
 from medcli.ultrabones.segmentation.frame_segmenter import BATCH_SIZE_CPU, FrameSegmenter
 from medcli.ultrabones.segmentation.onnx_graph.engine import load_segmenter
-from medcli.ultrabones.segmentation.prediction_folders import prediction_manifest, prepare_folders
-from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING, InputSource, find_sources, records_of
+from medcli.ultrabones.segmentation.prediction_folders import KeptMasks, prediction_manifest, prepare_folders
+from medcli.ultrabones.segmentation.prediction_inputs import (
+    CONTACT_SHEET,
+    InputSource,
+    find_sources,
+    prediction_overlay_path,
+    records_of,
+    refuse_skip_and_overwrite,
+)
 from medcli.ultrabones.segmentation.preprocessing import mask_at_size, resize_frame
 
 logger = logging.getLogger(__name__)
 
-CONTACT_SHEET = "predictions_contact_sheet.jpg"
-OVERLAY_FOLDER = "overlays"
 _MOST_TILES = 24
 _OVERLAY_QUALITY = 90
 _BONE_COLOUR, _OPACITY = (255, 170, 0), 0.55
@@ -64,8 +69,9 @@ class PredictSettings:
         precision: ``32`` or ``bf16``; see :func:`medcli.ultrabones.segmentation.inference.Segmenter.load`.
         batch_size: frames in one forward pass; None chooses for the device.
         threshold: a pixel is bone where its probability is above it; None takes the checkpoint's.
-        skip_existing: leave frames alone whose mask is there.
-        overwrite: replace masks that another program wrote.
+        skip_existing: keep every mask that is there; without it, those that this network made of the same files in
+            the same way are kept, and others refused.
+        overwrite: make every mask again, also those that another program or network made.
         workers: batches under way at once; None: one for each usable core.
         tta: average the probabilities of each frame and of its mirror image; takes twice the time.
     """
@@ -92,10 +98,10 @@ class SegPrediction:
         device, precision: where and in which type it ran.
         threshold: probability above which a pixel is bone.
         frames: number of masks written.
-        frames_skipped: frames whose mask was there.
+        frames_skipped: frames whose mask was there and stays.
         frames_without_bone: masks written that hold no bone.
         folders: where the masks are.
-        contact_sheet: an image of some of them, None when nothing was predicted.
+        contact_sheet: an image of some of them, None when there is none.
         seconds: for reading, predicting and writing, without loading the network.
         failures: what could not be predicted on, one line each.
         engine: what computed the network: ``torch`` or ``onnx``.
@@ -135,17 +141,17 @@ def predict_seg(
         progress: called for every frame.
 
     Raises:
-        UsageError: an input means no file, or masks of another program would be replaced.
+        UsageError: an input means no file, or masks of another program, network or threshold would be replaced.
         DataError: the checkpoint cannot be used.
         MedcliError: the output cannot be written.
     """
     settings = settings or PredictSettings()
     check_threshold(settings.threshold)
+    refuse_skip_and_overwrite(settings.skip_existing, settings.overwrite)
     records = records_of(root, specimens) if root is not None and specimens else []
     sources = find_sources([*inputs, *records], settings.out)
     if not sources:
         raise UsageError("nothing to predict on", "name files, folders or --specimens")
-    folders = sorted({source.folder for source in sources})
     if checkpoint is None:
         checkpoint = find_newest_best()
         logger.info("checkpoint: %s (the newest)", checkpoint)
@@ -155,7 +161,7 @@ def predict_seg(
     segmenter.flips = settings.tta
     run = _Run(segmenter, settings, sources, progress)
     note = prediction_manifest(checkpoint, segmenter, run.threshold)
-    prepare_folders(folders, note, settings.skip_existing, settings.overwrite)
+    folders = prepare_folders(sources, note, settings.skip_existing, settings.overwrite)
     result = run.result(checkpoint, folders)
     if result.frames:
         where = root or next((Path(given) for given in inputs if Path(given).exists()), None)
@@ -179,7 +185,7 @@ class _Run:
     def __post_init__(self) -> None:
         settings, metadata = self.settings, self.segmenter.metadata
         self.threshold = metadata.threshold if settings.threshold is None else settings.threshold
-        self.reader = FrameReader(self.sources, settings.skip_existing)
+        self.reader = FrameReader(self.sources, KeptMasks(settings.skip_existing, settings.overwrite, settings.overlay))
         self._frames = iter(self.reader)
         self._started = 0
         self._tile_every = max(1, math.ceil(len(self.sources) / _MOST_TILES))
@@ -233,9 +239,7 @@ class _Run:
         with self._stopping():
             while not self._stop.is_set():
                 with self._turn:
-                    skipped = self.reader.skipped
                     batch = [(self._is_shown(), frame) for frame in islice(self._frames, self.segmenter.batch_size)]
-                    advance(self.reader.skipped - skipped)
                 if not batch:
                     return
                 self._predict(batch)
@@ -249,6 +253,9 @@ class _Run:
     def _predict(self, batch: list[tuple[bool, InputFrame]]) -> None:
         frames: list[tuple[bool, InputFrame, NDArray[np.uint8]]] = []
         for shown, frame in batch:
+            if frame.is_kept:
+                self._show_kept(frame, shown)
+                continue
             try:
                 frames.append((shown, frame, frame.read()))
             except MedcliError as error:
@@ -280,6 +287,16 @@ class _Run:
         with self._count:
             self.written += 1
             self.empty += not mask.any()
+        self._show(frame, tile)
+
+    def _show_kept(self, frame: InputFrame, shown: bool) -> None:
+        """The contact sheet is that of one whole run, also where an earlier one was interrupted."""
+        with suppress(MedcliError):
+            if shown:
+                self._show(frame, _make_tile(frame.read(), read_grey(frame.mask), frame.name))
+
+    def _show(self, frame: InputFrame, tile: Tile | None) -> None:
+        with self._count:
             if tile and len(self.tiles) < _MOST_TILES:
                 self.tiles[str(frame.mask)] = tile
 
@@ -288,11 +305,10 @@ class _Run:
             self.failures.append(message)
 
     def _write_contact_sheet(self, folders: list[Path]) -> Path | None:
-        if not self.tiles:
-            return None
         path = (self.settings.out or _common_folder(folders)) / CONTACT_SHEET
-        write_image(path, tile_sheet([self.tiles[name] for name in sorted(self.tiles)]))
-        return path
+        if self.tiles and (self.written or not path.is_file()):
+            write_image(path, tile_sheet([self.tiles[name] for name in sorted(self.tiles)]))
+        return path if path.is_file() else None
 
 
 def _holds_movies(sources: Sequence[InputSource]) -> bool:
@@ -324,8 +340,3 @@ def _common_folder(folders: list[Path]) -> Path:
         return Path(os.path.commonpath([folder.absolute() for folder in folders]))
     except ValueError:  # on several drives
         return folders[0]
-
-
-def prediction_overlay_path(mask: Path) -> Path:
-    """Where the overlay that belongs to a mask is written."""
-    return mask.parent / OVERLAY_FOLDER / f"{mask.name.removesuffix(MASK_ENDING)}_overlay.jpg"

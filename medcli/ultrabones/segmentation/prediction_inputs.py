@@ -20,7 +20,9 @@ SUFFIXES = IMAGE_SUFFIXES | MOVIE_SUFFIXES | DICOM_SUFFIXES
 PREDICTED_FOLDER = "Labels_pred"
 PLAIN_FOLDER = "predictions"
 MASK_ENDING = "_label_pred.png"
-_IMAGE_FOLDERS = frozenset({PLAIN_FOLDER, "overlays"})
+CONTACT_SHEET = "predictions_contact_sheet.jpg"
+OVERLAY_FOLDER = "overlays"
+_IMAGE_FOLDERS = frozenset({PLAIN_FOLDER, OVERLAY_FOLDER})
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class InputSource:
         if number is None:
             return self.folder / f"{self.stem}{MASK_ENDING}"
         return self.folder / self.stem / f"{self.stem}_{number:06d}{MASK_ENDING}"
+
+
+def prediction_overlay_path(mask: Path) -> Path:
+    """Where the overlay that belongs to a mask is written."""
+    return mask.parent / OVERLAY_FOLDER / f"{mask.name.removesuffix(MASK_ENDING)}_overlay.jpg"
 
 
 def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[InputSource]:
@@ -105,6 +112,12 @@ def records_of(root: Path, specimens: Sequence[int]) -> list[Path]:
     return [Path(record.path) for record in records if record.specimen in specimens]
 
 
+def refuse_skip_and_overwrite(skip_existing: bool, overwrite: bool) -> None:
+    """Raise a :class:`UsageError` where masks are to be kept and replaced at once."""
+    if skip_existing and overwrite:
+        raise UsageError("--skip-existing keeps masks, --overwrite replaces them", "leave one of them out")
+
+
 def _nothing_in(given: Path | str) -> UsageError:
     kinds = ", ".join(sorted(SUFFIXES))
     return UsageError(f"nothing to predict on in {given}", f"expected a record, a specimen or files of {kinds}")
@@ -158,6 +171,7 @@ def _is_wanted(file: Path) -> bool:
         file.suffix.lower() in SUFFIXES
         and not file.name.startswith(".")
         and not file.name.endswith(MASK_ENDING)
+        and file.name != CONTACT_SHEET
         and not file.is_dir()  # what is no file at all fails by its name
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import is_synthetic, synthetic_like
 from medcli.core.run_records.options import changed_options
 from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row
@@ -202,6 +203,7 @@ def cross_validate(
 
 def _weights_writer(out: Path, module: SegmentationModule, split: TrainingFrames) -> Any:
     settings = module.settings
+    about = synthetic_like(ABOUT.dataset) if is_synthetic(Path(settings.root)) else None
 
     def write(name: str, row: Row) -> None:
         metadata = Metadata(
@@ -212,6 +214,8 @@ def _weights_writer(out: Path, module: SegmentationModule, split: TrainingFrames
             splits=split.as_dict(),
             metrics=finite(row),
         )
+        if about:
+            metadata = dataclasses.replace(metadata, licence=about.licence, citation=about.citation)
         save_checkpoint(out / f"{name}.safetensors", module.result, metadata)
 
     return write

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from medcli.core.errors import quantity
 from medcli.core.progress import SILENT, Progress
+from medcli.core.run_provenance import is_synthetic, synthetic_like
 from medcli.training.batches import FrameData, Transform, name_of
 from medcli.training.callbacks import Row, WriteWeights
 from medcli.training.curves import Panel
@@ -209,6 +210,7 @@ def _weights_writer(
     out: Path, module: PoseModule, pairs: Pairs, split: TrialSplit, mean: NDArray[np.float64]
 ) -> WriteWeights:
     settings = module.settings
+    about = synthetic_like(ABOUT.dataset) if is_synthetic(Path(settings.root)) else None
     anatomies = tuple(sorted({int(number) for number in pairs.poses.loc[split.train, "anatomy_id"]}))
 
     def write(name: str, row: Row) -> None:
@@ -222,6 +224,8 @@ def _weights_writer(
             splits=split.as_dict(),
             metrics=finite(row),
         )
+        if about:
+            metadata = dataclasses.replace(metadata, licence=about.licence, citation=about.citation)
         save_pose_checkpoint(out / f"{name}.safetensors", module.model, metadata)
 
     return write

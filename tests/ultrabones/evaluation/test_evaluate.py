@@ -70,7 +70,9 @@ def test_paper_protocol_equals_the_slow_twin(data: Path) -> None:
     result = evaluate_segmentation(data, StoredMasks("Labels_pred")).results["paper"]
     scores = [published_ultrabones.paper(grey, small(p), small(g)) for grey, p, g in native(frames)]
     kept = [score for score in scores if score is not None]
-    assert (result.frames, result.frames_skipped) == (len(kept), 2)
+    assert (result.frames, result.frames_skipped, result.frames_without_prediction) == (len(kept), 2, 1)
+    counts = {name: result.frames_in_mean["f1"][name] for name in ("all", "visible", "invisible")}
+    assert list(counts.values()) == [sum(not np.isnan(one[2][region][0]) for one in kept) for region in range(3)]
     expected = published_ultrabones.paper_means(kept)
     for kind, name in enumerate(("precision", "recall", "f1")):
         for region, curve in enumerate(("all", "visible", "invisible")):
@@ -168,6 +170,7 @@ def test_broken_frames_are_listed_and_the_rest_continue(own_data: Path, tmp_path
     assert missed.code == 1  # both are said, and the missed threshold decides
     assert missed.err.count("failed: ") == 3
     assert "wanted at least 0.99" in missed.err
+    assert "--help" not in missed.err
 
 
 def test_a_frame_with_an_implausible_spacing_is_a_failure(own_data: Path) -> None:
@@ -220,6 +223,40 @@ def test_masks_without_bone_have_no_score_and_that_is_reported(
     assert run.headline == "no score, since all frames are left out (paper)"
 
 
+def test_nothing_of_an_earlier_evaluation_stays_beside_another(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="medcli")
+    logging.getLogger("medcli").propagate = True
+    masks, out = StoredMasks("Labels_pred"), tmp_path / "out"
+    evaluate_segmentation(data, masks, EvaluationSettings(protocols=("strict",)), out)
+    (out / "reproduction.json").touch()
+    (out / "mine.png").touch()
+    evaluate_segmentation(data, masks, EvaluationSettings(protocols=("strict",)), out)
+    assert "is replaced" not in caplog.text
+    assert (out / "frames_strict.csv").is_file()
+    evaluate_segmentation(data, masks, EvaluationSettings(figures=False), out)
+    assert f"the evaluation in {out} is replaced by another: protocol was strict, is paper" in caplog.text
+    left = {path.name for path in out.rglob("*") if path.is_file()}
+    assert left == {"evaluation.json", "frames_paper.csv", "medcli-run.json", "mine.png"}
+
+
+@pytest.mark.parametrize(
+    ("masks", "labels", "words"),
+    [("Labels", "partial", "are the labels: compared with themselves"), ("Labels_full", "partial", "no predictions")],
+)
+def test_labels_as_predictions_are_warned_of(
+    data: Path, masks: str, labels: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="medcli")
+    logging.getLogger("medcli").propagate = True
+    evaluate_segmentation(data, StoredMasks("Labels_pred"), EvaluationSettings(labels=labels))
+    assert words not in caplog.text
+    evaluate_segmentation(data, StoredMasks(masks), EvaluationSettings(labels=labels))
+    assert f"the masks in {masks} are" in caplog.text
+    assert words in caplog.text
+
+
 def test_no_prediction_at_all_is_reported(data: Path) -> None:
     with pytest.raises(DataError, match="no mask in folder Absent of 3 records") as error:
         evaluate_segmentation(data, StoredMasks("Absent"))
@@ -242,6 +279,13 @@ def test_command_as_typed(data: Path, medcli: Any, monkeypatch: pytest.MonkeyPat
     assert len(result["recall"]["invisible"]) == 21
     assert set(result["per_specimen"]) == {"2", "7", "8"}
     assert (tmp_path / "runs/evaluate/seg/examples.png").is_file()
+    assert medcli("report", "runs/evaluate/seg").code == 0
+    page = (tmp_path / "runs/evaluate/seg/report.html").read_text("utf-8")
+    assert "Nothing was predicted in 1 frame: left out by this protocol" in page
+    assert "frames without prediction, excluded" in page
+    shown = medcli("evaluate", "--predictions", "Labels_pred")
+    assert "1 frame without any prediction, left out by this protocol" in " ".join(shown.out.split())
+    assert "means over frames: the F1 of each frame" in shown.out
 
     both = medcli("evaluate", "seg", "--predictions", "Labels_pred", "--protocol", "both", "--json")
     assert set(json.loads(both.out)) == {"paper", "strict"}

@@ -447,9 +447,12 @@ class TestBadInput:
             result = json.loads(ran.out)
             assert ran.code == 4
             assert len(result["failures"]) == 2
+            assert result["records"][0]["rejected"] == 2
             assert "the pose in the tracking table is not a number" in result["failures"][0]
             assert "space_factor is nan" in result["failures"][1]
             assert result["written"] == 4
+        ran = medcli("label", "ultrabones", "--root", root, "--records", 1, "--refine")
+        assert "wrote 0 files for 2 of 4 frames; 4 label files existed" in ran.out
 
     @pytest.mark.parametrize(
         ("column", "value", "said"),

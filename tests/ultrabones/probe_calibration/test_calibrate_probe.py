@@ -152,7 +152,13 @@ def test_command_writes_what_other_commands_read(medcli: Callable[..., Ran], tmp
     found = json.loads((tmp_path / "probe.json").read_text())["calibration"]
     assert found["held_out_mm"]["rms"] > found["residual_mm"]["rms"] > 0
     assert len(found["translation_error_mm"]) == len(found["rotation_error_deg"]) == 3
-    assert medcli(*words, *options, "--rows", ROWS, "--columns", COLUMNS).code == 2  # it exists
+    written = (tmp_path / "probe.json").stat().st_mtime_ns
+    first, again = ran, medcli(*words, *options, "--rows", ROWS, "--columns", COLUMNS)
+    said = "already made of the same tables with the same options"
+    assert " ".join(again.out.split()) == f"{' '.join(first.out.split())} {said}"
+    assert (again.code, (tmp_path / "probe.json").stat().st_mtime_ns) == (0, written)
+    other = medcli(*words, *options, "--rows", ROWS, "--columns", COLUMNS, "--spacing-mm", "0.12")
+    assert (other.code, "probe.json exists" in other.err) == (2, True)
     assert "gross error" not in ran.err
     table = pd.read_csv(tmp_path / "points.csv")
     row = int((table["v"] - ROWS / 2).abs().idxmin())
@@ -161,6 +167,23 @@ def test_command_writes_what_other_commands_read(medcli: Callable[..., Ran], tmp
     ran = medcli(*words, *options, "--rows", ROWS, "--columns", COLUMNS, "--overwrite")
     assert f"in frame {table.loc[row, 'frame']}" in " ".join(ran.out.split())
     assert f"the point in frame {table.loc[row, 'frame']} of" in " ".join(ran.err.split())
+
+
+def test_a_spacing_that_the_points_contradict_is_warned_of(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    phantoms.write(tmp_path, *draw_points(np.random.default_rng(2)))
+    words = ("calibrate", "probe", tmp_path / "points.csv", "--poses", tmp_path / "poses.csv", "--rows", ROWS)
+    words = (*words, "--columns", COLUMNS, "--out", tmp_path / "probe.json", "--overwrite", "--spacing-mm")
+    assert (sound := medcli(*words, "0.12")).err == ""
+    assert "beware" not in sound.out
+    for spacing, count in (("0.125", 1), ("0.2", 2)):
+        ran = medcli(*words, spacing)
+        said = " ".join(ran.err.split())
+        assert f"the spacing given, {spacing} mm, contradicts the points, which give 0.1" in said
+        assert "beware" in ran.out
+        assert ("mm (rms), far more than the noise" in said) == (count == 2)
+        found = json.loads((tmp_path / "probe.json").read_text())["calibration"]["warnings"]
+        assert len(found) == count
+        assert json.loads(medcli(*words, spacing, "--json").out)["warnings"] == found
 
 
 @pytest.mark.parametrize(

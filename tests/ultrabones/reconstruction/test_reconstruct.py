@@ -17,6 +17,7 @@ from medcli.core.image_io import read_grey, read_rgb, write_image
 from medcli.core.mesh import read_stl
 from medcli.core.run_provenance import NAME as RUN_NOTE
 from medcli.report.labels_and_bones import made_of_points
+from medcli.report.runs import runs_in
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.folder_layout import find_records
 from medcli.ultrabones.geometry.bone_surface import Surface
@@ -25,7 +26,7 @@ from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultra
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
 from medcli.ultrabones.reconstruction import point_cloud
 from medcli.ultrabones.reconstruction.figure import draw_cloud
-from medcli.ultrabones.reconstruction.mask_points import back_project
+from medcli.ultrabones.reconstruction.mask_points import CUT_FROM_CT, FITTED_TO_CT, back_project
 from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
 from tests.support.solids import ball
 
@@ -252,6 +253,26 @@ class TestCommand:
         assert max(len(line) for line in ran.out.splitlines()[:-1]) <= 100
         ran = medcli("reconstruct", "--root", root, "--mask", "Labels_pred", "--out", tmp_path / "out", "--json")
         assert json.loads(ran.out)["schema"] == "medcli.reconstruct.v1"
+
+    @pytest.mark.parametrize(
+        ("mask", "poses", "words"),
+        [
+            ("Labels", "initial", CUT_FROM_CT),
+            ("Labels_pred", "optimized", FITTED_TO_CT),
+            ("Labels_pred", "initial", ""),
+        ],
+    )
+    def test_what_distances_do_not_say_is_said(
+        self, mask: str, poses: str, words: str, root: Path, tmp_path: Path, medcli: Callable
+    ) -> None:
+        run = ("reconstruct", "--root", root, "--mask", mask, "--poses", poses, "--out", tmp_path / "out")
+        for _ in range(2):  # made, and found as it was
+            ran = medcli(*run)
+            assert (ran.code, "beware" in ran.out) == (0, bool(words)), ran.err
+            assert words in " ".join(ran.out.split())
+        assert json.loads(medcli(*run, "--json").out)["records"][0]["caution"] == words
+        (report,) = runs_in(tmp_path / "out")
+        assert [block.text.rstrip(".").lower() for block in report.notes] == ([words.lower()] if words else [])
 
     def test_a_dry_run_writes_nothing(self, root: Path, tmp_path: Path, medcli: Callable) -> None:
         ran = medcli("reconstruct", "ultrabones", "--root", root, "--out", tmp_path / "out", "--dry-run")

@@ -16,9 +16,10 @@ from medcli.report.runs import runs_in
 from medcli.synthetic.ultrasound.clouds import CloudSettings, scan_leg
 from medcli.synthetic.ultrasound.dataset import Leg
 from medcli.ultrabones.geometry.bone_meshes import load_surfaces
+from medcli.ultrabones.reconstruction.mask_points import CUT_FROM_CT
 from medcli.ultrabones.reconstruction.point_cloud import write_xyz
 from medcli.ultrabones.registration import register_bone as module
-from medcli.ultrabones.registration.cloud_input import CUT_FROM_CT, read_cloud, read_matrix
+from medcli.ultrabones.registration.cloud_input import read_cloud, read_matrix
 from medcli.ultrabones.registration.mesh_folder import meshes_in
 from medcli.ultrabones.registration.register_cloud import RunnerUp, register_cloud
 from medcli.ultrabones.registration.surface_samples import BoneTarget

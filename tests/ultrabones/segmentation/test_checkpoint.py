@@ -128,6 +128,9 @@ def test_new_network_is_the_one_that_a_training_begins_with(medcli: Callable[...
     found = checkpoint.load_model(tmp_path / "new.safetensors")[0].state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
+    shown = medcli("checkpoint", "show", tmp_path / "new.safetensors").out
+    assert ("none: random weights, no data" in shown, "citation" in shown) == (True, False)
+
     written = (tmp_path / "new.safetensors").stat().st_mtime_ns
     assert medcli("checkpoint", "new", tmp_path / "new.safetensors", *words).code == 0
     assert (tmp_path / "new.safetensors").stat().st_mtime_ns == written

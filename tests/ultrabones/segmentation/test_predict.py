@@ -201,8 +201,65 @@ def test_manifest_stays_true_to_the_masks_that_stay(
         manifest = json.loads(path.read_text())
         assert manifest["threshold"] == 0.3
         assert [one["threshold"] for one in manifest["also"]] == [0.7]
-    predict_seg([scans], weights, PredictSettings(threshold=0.7))
+    with pytest.raises(UsageError, match=r"was made with other options: threshold was 0\.3, is 0\.7"):
+        predict_seg([scans], weights, PredictSettings(threshold=0.7))
+    predict_seg([scans], weights, PredictSettings(threshold=0.7, overwrite=True))
     assert "also" not in json.loads(path.read_text())
+
+
+def test_a_second_run_computes_what_is_missing_or_changed(scans: Path, weights: Path) -> None:
+    first = predict_seg([scans], weights, SINGLE)
+    before = contents(scans)
+    again = predict_seg([scans], weights, SINGLE)
+    assert (again.frames, again.frames_skipped, again.contact_sheet) == (0, 3, first.contact_sheet)
+    assert contents(scans) == before
+    (scans / "predictions" / "scan1_label_pred.png").unlink()
+    other = scans.parent / "older.png"
+    image_io.write_image(other, made_image(8))
+    os.utime(other, (1, 1))  # older than the mask of the file that it takes the place of
+    other.replace(scans / "scan0.png")
+    again = predict_seg([scans], weights, SINGLE)
+    assert (again.frames, again.frames_skipped) == (2, 1)
+    after, masks = contents(scans), [f"predictions/scan{n}_label_pred.png" for n in range(3)]
+    assert [after[name] == before[name] for name in masks] == [False, True, True]
+    drawn = predict_seg([scans], weights, PredictSettings(device="cpu", overlay=True))
+    assert (drawn.frames, drawn.frames_skipped) == (3, 0)  # no overlay was there
+
+
+def test_masks_of_another_network_are_not_replaced_unasked(
+    scans: Path, weights: Path, medcli: Callable[..., Any], tmp_path: Path
+) -> None:
+    predict_seg([scans], weights, SINGLE)
+    before = contents(scans)
+    other = checkpoint.save_checkpoint(tmp_path / "other", build_model("fpn", ENCODER), Metadata(encoder=ENCODER))
+    words = ("predict", "seg", scans, "--checkpoint", other, "--device", "cpu")
+    ran = medcli(*words)
+    assert (ran.code, "made with other options: --checkpoint was" in ran.err, "--overwrite" in ran.err) == (
+        2,
+        True,
+        True,
+    )
+    assert contents(scans) == before
+    assert medcli(*words, "--overwrite").code == 0
+    assert medcli(*words).code == 0
+    ran = medcli(*words, "--overwrite", "--skip-existing")
+    assert (ran.code, "leave one of them out" in ran.err) == (2, True)
+
+
+def test_an_interrupted_overwrite_leaves_no_old_mask_as_finished(
+    scans: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict_seg([scans], weights, PredictSettings(threshold=0.3))
+
+    def stop(path: Path, mask: np.ndarray, *options: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(predict, "write_image", stop)
+        with pytest.raises(KeyboardInterrupt):
+            predict_seg([scans], weights, PredictSettings(threshold=0.7, overwrite=True))
+    done = predict_seg([scans], weights, PredictSettings(threshold=0.7))
+    assert (done.frames, done.frames_skipped) == (3, 0)
 
 
 def test_published_masks_are_not_replaced_unasked(scans: Path, weights: Path) -> None:
@@ -319,9 +376,11 @@ def test_dicom_frames_of_all_kinds(weights: Path, network: torch.nn.Module, tmp_
 
 
 def test_own_masks_are_never_inputs(scans: Path, weights: Path) -> None:
-    settings = PredictSettings(overlay=True)
-    assert predict_seg([scans], weights, settings).frames == 3
-    assert predict_seg([scans], weights, settings).frames == 3
+    for out in (None, scans):
+        settings = PredictSettings(out, overlay=True)
+        assert predict_seg([scans], weights, settings).frames == 3
+        assert predict_seg([scans], weights, settings).frames_skipped == 3
+        assert predict_seg([scans], weights, PredictSettings(out, overlay=True, overwrite=True)).frames == 3
 
 
 def test_an_interrupted_run_is_finished_by_the_next(
@@ -344,8 +403,11 @@ def test_an_interrupted_run_is_finished_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             predict_seg([scans], weights, broken)
     assert len(list((tmp_path / "broken").glob("*_label_pred.png"))) == 4
-    done = predict_seg([scans], weights, PredictSettings(tmp_path / "broken", False, "cpu", "32", skip_existing=True))
-    assert done.frames == 5
+    done = predict_seg([scans], weights, broken)
+    assert (done.frames, done.frames_skipped) == (5, 4)
+    assert done.contact_sheet is not None
+    sheets = (tmp_path / name / predict.CONTACT_SHEET for name in ("whole", "broken"))
+    assert len({sheet.read_bytes() for sheet in sheets}) == 1
     masks = {name for name in contents(tmp_path / "whole") if name.endswith("_pred.png")}
     assert {name for name in contents(tmp_path / "broken") if name.endswith("_pred.png")} == masks
     for name in masks:
@@ -392,7 +454,7 @@ def test_threshold_counts(scans: Path, weights: Path) -> None:
     file = scans / "predictions" / "scan0_label_pred.png"
     bone = []
     for threshold in (0.3, 0.5, 0.7):
-        predict_seg([scans], weights, PredictSettings(threshold=threshold))
+        predict_seg([scans], weights, PredictSettings(threshold=threshold, overwrite=True))
         bone.append((image_io.read_grey(file) > 0).mean())
     assert bone[0] >= bone[1] >= bone[2]
     assert bone[0] > bone[2]

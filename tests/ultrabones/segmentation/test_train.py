@@ -120,6 +120,7 @@ def test_run_leaves_checkpoints_metrics_curve_and_result(whole_run: TrainResult)
     assert best.metrics["val_loss"] == min(losses)
     assert best.splits["train"] == [1, 3]
     assert best.settings["lr"] == 1e-3
+    assert (best.licence, best.citation) == ("none: synthetic data made by medcli", "")
     assert weights_of(whole_run.last).keys() == weights_of(whole_run.best).keys()
     assert json.loads((whole_run.out / "result.json").read_text())["schema"] == "medcli.train_seg.v1"
 

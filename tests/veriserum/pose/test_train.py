@@ -21,7 +21,7 @@ from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import from_ranges
 from medcli.veriserum.pose.checkpoint import load_pose_network
-from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
+from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata, read_pose_metadata
 from medcli.veriserum.pose.evaluate import evaluate_pose
 from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
 from medcli.veriserum.pose.inference import PosePredictor
@@ -93,7 +93,8 @@ def test_checkpoint_describes_its_training_data(whole_run: TrainPoseResult, pose
     assert metadata.mean_pose[:3] == pytest.approx(pairs.poses.loc[sides[0], ["tx", "ty", "tz"]].mean().tolist())
     network, _ = load_pose_network(whole_run.last)
     assert network.mean[:3].tolist() == pytest.approx(list(metadata.mean_pose[:3]), rel=1e-5)
-    assert "Non-Commercial" in metadata.licence
+    assert (metadata.licence, metadata.citation) == ("none: synthetic data made by medcli", "")
+    assert "Non-Commercial" in PoseMetadata("resnet18", 64, (1,), (0.0,) * 6).licence
 
 
 @pytest.mark.deep
