@@ -43,7 +43,7 @@ def contents_of(folder: Path) -> dict[str, bytes]:
 def expect(root: Path, distortion: PolynomialDistortion, number: int) -> dict[str, np.ndarray]:
     """The published result for one pair of the folder."""
     pair = {
-        plane: cv2.imread(str(root / "images" / f"{plane}_{number:06d}.jpg"), cv2.IMREAD_GRAYSCALE)
+        plane: cv2.imdecode(np.fromfile(root / "images" / f"{plane}_{number:06d}.jpg", np.uint8), cv2.IMREAD_GRAYSCALE)
         for plane in ("bs", "fs")
     }
     nearest = nearest_native_pixels(distortion)
