@@ -150,6 +150,7 @@ def pose(
     overlay: Annotated[bool, typer.Option(help="Also write the pairs with the implant's outline.")] = False,
     device: options.Device = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pairs in one pass.  [default: by device]")] = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Estimate the pose of the implant in each X-ray pair.
 
@@ -170,7 +171,7 @@ def pose(
         check(check_output_folder, out.parent)
     from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
 
-    settings = PosePredictSettings(calibration, anatomy, overlay, device, batch_size)
+    settings = PosePredictSettings(calibration, anatomy, overlay, device, batch_size, overwrite)
     result = predict_pose(inputs or [], out, checkpoint, root, settings, output.progress())
     output.finish(result, lambda done: _show_pose(output, done))
 
@@ -180,7 +181,7 @@ def _show_pose(output: Output, done: PosePrediction) -> None:
     rows = {
         "checkpoint": done.checkpoint,
         "device": done.device,
-        "poses": f"{done.pairs:,}{rate}",
+        "poses": f"{done.pairs:,}{rate}{', already made of the same pairs' if done.is_earlier else ''}",
         "table": done.out,
     }
     if done.contact_sheet:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medcli.core.errors import DataError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.image_io import write_image
 from medcli.core.shell import spell
 from medcli.report import write_report
@@ -33,6 +33,14 @@ def titles(sections: list[Section]) -> list[str]:
 def text_of(folder: Path) -> str:
     """The page, without the spans that keep the words of a command together."""
     return re.sub(r"</?span>", "", write_report(folder).out.read_text("utf-8"))
+
+
+def test_a_folder_that_takes_no_page_names_an_option_that_does(tmp_path: Path) -> None:
+    run = report_folders.training(tmp_path / "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(MedcliError, match=r"cannot write to .*file: it is a file, not a folder") as raised:
+        write_report(run, tmp_path / "file" / "page.html")
+    assert raised.value.hint == "write the page elsewhere: --out FILE"
 
 
 def test_evaluation_by_both_protocols(tmp_path: Path) -> None:

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from medcli import __version__
 from medcli.core.contact_sheet import contact_sheet
-from medcli.core.errors import DataError, quantity
-from medcli.core.files import make_output_folder, write_text
+from medcli.core.errors import DataError, UsageError, quantity
+from medcli.core.files import make_output_folder, read_whole, write_text
 from medcli.core.image_io import write_image
+from medcli.core.json_text import read_object
+from medcli.core.made_with import fingerprint
 from medcli.core.progress import SILENT, Progress
-from medcli.core.run_provenance import note_run
+from medcli.core.run_provenance import note_path, note_run
 from medcli.training.weights import find_newest
+from medcli.transfer.checksum import of_file
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset.contents_check import check_pair_image
 from medcli.veriserum.dataset.detector import PLANES
@@ -50,6 +53,7 @@ class PosePredictSettings:
         overlay: draw the implant's outline on every pair.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: pairs in one forward pass; None: by device.
+        overwrite: estimate again what is there, and replace a table that was made otherwise.
     """
 
     calibration: int | None = None
@@ -57,6 +61,7 @@ class PosePredictSettings:
     overlay: bool = False
     device: str = "auto"
     batch_size: int | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,9 @@ class PosePrediction:
         contact_sheet: some of the overlays on one sheet.
         seconds: for reading, estimating and writing.
         failures: pairs without a pose, one line each.
+        made_from: a digest of network, options, images and tables; empty where a pair failed: it is tried again.
+        table: a digest of the table that was written.
+        is_earlier: an earlier run wrote the table from the same things; nothing was computed.
     """
 
     out: Path
@@ -81,6 +89,9 @@ class PosePrediction:
     contact_sheet: Path | None
     seconds: float
     failures: tuple[str, ...] = ()
+    made_from: str = ""
+    table: str = ""
+    is_earlier: bool = False
     schema: str = "medcli.predict.pose.v1"
 
 
@@ -96,17 +107,17 @@ def predict_pose(
 
     Args:
         inputs: images (either plane of a pair, as recorded or calibrated) or folders; none: all of ``root``.
-        out: CSV file to write; replaced if it exists.
+        out: CSV file to write. One that an earlier run wrote from the same things is left alone.
         checkpoint: the network; None: the newest ``runs/pose/*/best.safetensors``.
         root: folder with the tables: originals are calibrated with the pose table's calibration.
 
     Raises:
         DataError: no pair among the inputs, or none could be read.
+        UsageError: ``out`` was made otherwise, and ``overwrite`` is off.
     """
     settings = settings or PosePredictSettings()
     started = time.monotonic()
     path = checkpoint or find_newest(Path("runs"), "pose")
-    predictor = PosePredictor.load(path, settings.device, settings.batch_size)
     make_output_folder(out.parent)
     study = VeriserumStudy(root)
     known = _known(study)
@@ -116,6 +127,10 @@ def predict_pose(
             f"no pair to estimate: {failures[0] if failures else 'no bs_NNNNNN and fs_NNNNNN images'}",
             "give images, folders or --root",
         )
+    made_from = "" if failures else _fingerprint(path, settings, files, root)
+    if not settings.overwrite and (earlier := _read_earlier(out, made_from, path, settings.overlay)):
+        return earlier
+    predictor = PosePredictor.load(path, settings.device, settings.batch_size)
     distortions = DistortionTable(study)
     reader = PairReader(predictor.metadata.size, distortions)
     found = estimate(predictor, reader, list(files.values()), "estimating", progress)
@@ -124,17 +139,75 @@ def predict_pose(
         raise DataError(f"none of {quantity(len(files), 'pair')} could be read: {failures[0]}")
     done = [files[number] for number in found.ids.tolist()]
     rows = _rows(done, found.poses, known, predictor, settings)
+    text = rows.to_csv(index=False, lineterminator="\n")
+    if not settings.overwrite and out.exists() and read_whole(out) != text.encode() and not _lacked_pairs(out, path):
+        raise _refusal(out)  # a run that was killed before its note left the same table
     overlays = sheet = None
     if settings.overlay:
         world = PairGeometry(study, rows.set_index("id"))
         overlays, sheet = _draw(
             out, done, found.poses, world, PairReader(_OVERLAY_SIZE, distortions), failures, progress
         )
-    write_text(out, rows.to_csv(index=False, lineterminator="\n"))
+    write_text(out, text)
     seconds = round(time.monotonic() - started, 3)
-    result = PosePrediction(out, path, predictor.device, len(done), overlays, sheet, seconds, tuple(failures))
+    result = PosePrediction(
+        out,
+        path,
+        predictor.device,
+        len(done),
+        overlays,
+        sheet,
+        seconds,
+        tuple(failures),
+        "" if failures else made_from,
+        fingerprint(text),
+    )
     note_run(out, "predict pose", ABOUT, root if root.is_dir() else None, settings, result, predictor.device)
     return result
+
+
+def _fingerprint(checkpoint: Path, settings: PosePredictSettings, files: dict[int, PairFiles], root: Path) -> str:
+    """A digest of what the table depends on: images and tables by size and time of change."""
+    paths = [Path(path) for item in files.values() for path in (item.bs, item.fs)]
+    states = [(path, path.stat()) for path in (*paths, *sorted(root.glob("*.csv")))]
+    changes = [repr((str(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns)) for path, state in states]
+    options = repr((settings.calibration, settings.anatomy, sorted(files)))
+    return fingerprint(of_file(checkpoint, "sha256"), options, *changes)
+
+
+def _read_earlier(out: Path, made_from: str, checkpoint: Path, overlay: bool) -> PosePrediction | None:
+    """What an earlier run answered that wrote ``out`` from the same things; None where it is to be made.
+
+    Raises:
+        UsageError: it wrote ``out`` from other things.
+    """
+    found = read_object(note_path(out, "predict pose")).get("result") if out.is_file() else None
+    if not isinstance(found, dict) or not found.get("made_from") or not made_from:
+        return None
+    if found["made_from"] != made_from:
+        raise _refusal(out)
+    overlays, sheet = (Path(found[name]) if found.get(name) else None for name in ("overlays", "contact_sheet"))
+    if fingerprint(read_whole(out)) != found.get("table") or (overlay and not (overlays and overlays.is_dir())):
+        return None
+    return PosePrediction(
+        out, checkpoint, str(found["device"]), int(found["pairs"]), overlays, sheet, 0.0, (), made_from,
+        str(found["table"]), is_earlier=True,
+    )  # fmt: skip
+
+
+def _lacked_pairs(out: Path, checkpoint: Path) -> bool:
+    """Whether an earlier run of the same network wrote ``out``, as it is, without some of the pairs."""
+    found = read_object(note_path(out, "predict pose")).get("result")
+    if not isinstance(found, dict) or not found.get("failures"):
+        return False
+    return found.get("table") == fingerprint(read_whole(out)) and found.get("checkpoint") == str(checkpoint)
+
+
+def _refusal(out: Path) -> UsageError:
+    return UsageError(
+        f"{out} exists, and was made of other pairs, by another network or with other options",
+        "choose another file with --out, or replace it with --overwrite",
+    )
 
 
 def _known(study: VeriserumStudy) -> pd.DataFrame:

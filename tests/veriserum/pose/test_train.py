@@ -356,8 +356,32 @@ def test_predicted_table_has_the_published_columns_and_is_the_same_again(
     assert done.contact_sheet is not None
     assert (tmp_path / "poses_overlays" / "pose_000001.jpg").is_file()
     before = done.out.read_bytes()
-    predict_pose([image], tmp_path / "poses.csv", whole_run.best, pose_study)
-    assert done.out.read_bytes() == before
+    written = done.out.stat().st_mtime_ns
+    again = predict_pose([image], tmp_path / "poses.csv", whole_run.best, pose_study)
+    assert (again.is_earlier, again.pairs, again.contact_sheet) == (True, 1, done.contact_sheet)
+    assert (done.out.read_bytes(), done.out.stat().st_mtime_ns) == (before, written)
+    note = tmp_path / "poses.medcli-run.json"
+    note.unlink()  # as if the run had been killed before it
+    assert not predict_pose([image], tmp_path / "poses.csv", whole_run.best, pose_study).is_earlier
+    assert (done.out.read_bytes(), note.is_file()) == (before, True)
+
+
+def test_a_table_that_was_made_otherwise_is_not_replaced_unasked(
+    medcli: Callable[..., Any], whole_run: TrainPoseResult, pose_study: Path, tmp_path: Path
+) -> None:
+    images = [next(pose_study.rglob(f"bs_00000{number}.jpg")) for number in (1, 2)]
+    words = ("--out", tmp_path / "poses.csv", "--root", pose_study, "--checkpoint")
+    assert medcli("predict", "pose", images[0], *words, whole_run.best).code == 0
+    table = (tmp_path / "poses.csv").read_text("utf-8")
+    for image, network in ((images[0], whole_run.last), (images[1], whole_run.best)):
+        ran = medcli("predict", "pose", image, *words, network)
+        assert (ran.code, "--overwrite" in ran.err) == (2, True), ran.err
+        assert (tmp_path / "poses.csv").read_text("utf-8") == table
+    (tmp_path / "poses.csv").write_text(table.replace("medcli", "mine"), "utf-8")
+    assert medcli("predict", "pose", images[0], *words, whole_run.best).code == 2
+    assert "mine" in (tmp_path / "poses.csv").read_text("utf-8")
+    assert medcli("predict", "pose", images[1], *words, whole_run.best, "--overwrite").code == 0
+    assert (tmp_path / "poses.csv").read_text("utf-8") != table
 
 
 def test_pairs_that_cannot_be_estimated_are_failures(
@@ -375,6 +399,10 @@ def test_pairs_that_cannot_be_estimated_are_failures(
     assert "failed: pair 2: one plane's image is missing" in ran.err
     assert "failed: pair 3: " in ran.err
     assert len(pd.read_csv(tmp_path / "poses.csv")) == 1
+    for plane in ("bs", "fs"):  # mended, so the table is completed
+        (tmp_path / f"{plane}_000003.jpg").write_bytes((tmp_path / f"{plane}_000001.jpg").read_bytes())
+    assert medcli(*words, "--root", pose_study).code == 4
+    assert pd.read_csv(tmp_path / "poses.csv")["id"].tolist() == [1, 3]
     alone = medcli(*words, "--root", tmp_path / "absent")
     assert alone.code == 3
     assert "distortion calibration is unknown" in alone.err
