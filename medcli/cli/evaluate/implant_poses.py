@@ -115,7 +115,7 @@ def _show_pose_plan(output: Output, plan: PosePlan) -> None:
 
 
 def _show_pose(output: Output, result: PoseEvaluation) -> None:
-    from medcli.veriserum.pose.metrics import POSE_MEASURES
+    from medcli.veriserum.pose.metrics import POSE_MEASURES, SIGNED
 
     anatomies = ", ".join(f"{count} of anatomy {number}" for number, count in result.anatomies.items())
     output.pairs(
@@ -129,6 +129,12 @@ def _show_pose(output: Output, result: PoseEvaluation) -> None:
     output.line()
     header = ["error", "unit", "mean", "50 %", "90 %", "95 %", "mean pose", "one plane"]
     output.table(header, [_pose_row(result, measure) for measure in POSE_MEASURES if measure.is_printed])
+    output.line()
+    rows = []
+    for name, title in SIGNED.items():
+        one = result.bias[name]
+        rows.append([title, name.rpartition("_")[2], f"{one.mean:+.2f}", f"{one.sd:.2f}"])
+    output.table(["estimate minus reference", "unit", "bias", "SD"], rows)
     output.line()
     output.line("mean pose: mean error of always guessing the mean of the training pairs")
     output.line("one plane: 50 % and 90 %, published for one plane (Vogl et al. 2022)")
