@@ -134,7 +134,7 @@ def read_evaluations(folder: Path | None, carded: CardedCheckpoint) -> dict[str,
 
 
 def _check_same(evaluation: Path, source: str, checkpoint: Path, kind: str) -> None:
-    """Refuse an evaluation of no network, or of another checkpoint: the one that it names is there, or named otherwise."""
+    """Refuse an evaluation of no network, or of another one, where that is there or has another name."""
     hint = f"evaluate this one: {spell('medcli', 'evaluate', kind, '--checkpoint', checkpoint)}"
     if Path(source).suffix != SUFFIX:
         raise DataError(f"{evaluation} is of {source or 'an unknown source'}, not of the network {checkpoint}", hint)

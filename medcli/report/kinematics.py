@@ -174,7 +174,7 @@ def _coordinates(motion: pd.DataFrame, has_errors: bool) -> Chart:
 
 
 def _low_points(motion: pd.DataFrame, implants: _Implants, both: tuple[int, int] | None, side: str) -> Chart:
-    from medcli.veriserum.kinematics.kinematics import tray_outline_of
+    from medcli.veriserum.kinematics.tray_outline import tray_outline_of
 
     outline = tray_outline_of(implants.axes[both[1]], implants.meshes[both[1]], side) if both else None
     paths = []

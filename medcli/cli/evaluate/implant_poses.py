@@ -48,6 +48,7 @@ def pose(
     inter_plane: options.InterPlane = None,
     out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "pose",
     device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
 ) -> None:
     """Measure how far estimated implant poses are from the reference.
@@ -94,7 +95,9 @@ def pose(
     from medcli.veriserum.pose.inference import PosePredictor
 
     predictor = PosePredictor.load(network, device) if network else None
-    result = evaluate_pose(root, predictor, predictions, settings, out, str(network or ""), output.progress())
+    result = evaluate_pose(
+        root, predictor, predictions, settings, out, str(network or ""), output.progress(), overwrite
+    )
     output.finish(result, lambda done: _show_pose(output, done))
 
 

@@ -311,7 +311,8 @@ def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
 
 
 def _no_file(path: Path, kind: TableKind) -> DataError:
-    return DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}")
+    fault = f"{path} is a folder, not a {kind.title}" if path.is_dir() else f"there is no file {path}"
+    return DataError(fault, f"name the {kind.title} with {kind.option}")
 
 
 def _no_rows(path: Path, kind: TableKind) -> DataError:

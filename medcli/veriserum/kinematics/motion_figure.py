@@ -77,7 +77,7 @@ def _draw_tray(panel: Any, motion: pd.DataFrame, outline_mm: Array | None) -> No
         panel.plot(x, y, color=_COLOURS[condyle], linewidth=1.2, label=condyle)
     panel.set_aspect("equal", adjustable="datalim")
     _finish(panel, "low points on the tray from above, mm", "lateral, mm")
-    panel.legend(frameon=False, fontsize=8, loc="lower right")
+    panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the data
 
 
 def _finish(panel: Any, title: str, x_label: str) -> None:

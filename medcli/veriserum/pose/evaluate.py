@@ -16,6 +16,7 @@ from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
+from medcli.core.run_records.earlier_run import refuse_other_run
 from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
@@ -38,6 +39,7 @@ from medcli.veriserum.pose.pairs import Pairs
 
 _LOG = logging.getLogger(__name__)
 Known = TypeVar("Known")
+VERB, RESULT = "evaluate pose", "evaluation.json"
 _OVERLAY_SIZE = 512
 
 
@@ -87,6 +89,7 @@ def evaluate_pose(
     out: Path | None = None,
     name: str = "",
     progress: Progress = SILENT,
+    overwrite: bool = False,
 ) -> PoseEvaluation:
     """Compare poses with reference poses.
 
@@ -98,15 +101,19 @@ def evaluate_pose(
         settings: selection and references.
         out: folder for results; None writes nothing.
         name: of the checkpoint, in the result.
+        overwrite: replace the results of other poses or settings in ``out``.
 
     Raises:
         DataError: nothing to evaluate.
-        UsageError: not exactly one source of poses, or ids have several components and nothing says which is meant.
+        UsageError: not exactly one source of poses; ids have several components and nothing says which is meant; or
+            ``out`` has results of other poses or settings.
     """
     if (checkpoint is None) == (predictions is None):
         raise UsageError("give either --checkpoint or --predictions")
     settings = settings or PoseEvaluationSettings()
+    options = {"root": Path(root), **vars(settings), "evaluated": name or str(predictions)}
     if out is not None:
+        refuse_other_run(out, RESULT, VERB, options, overwrite)
         make_output_folder(out)
     study = VeriserumStudy(Path(root), settings.calibrated)
     chosen = choose_evaluated(study, settings, checkpoint.metadata if checkpoint else None, predictions)
@@ -138,11 +145,11 @@ def evaluate_pose(
         failures=tuple(found.failures),
     )
     if out is not None:
-        write_json(out / "evaluation.json", result)
+        write_json(out / RESULT, result)
         write_text(out / "pairs.csv", errors.round(5).to_csv(lineterminator="\n"))
         _draw(out, errors, guess, poses, pairs)
         device = checkpoint.device if checkpoint else ""
-        note_run(out, "evaluate pose", ABOUT, Path(root), settings, device=device)
+        note_run(out, VERB, ABOUT, Path(root), options, device=device)
     return result
 
 

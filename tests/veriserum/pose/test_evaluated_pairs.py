@@ -106,3 +106,13 @@ def test_predictions_of_the_other_component_are_failures(medcli: Callable[..., A
     ran = medcli(*words, "--anatomy", "femur", "--out", both.parent / "out")
     assert ran.code == 3
     assert "none of 6 pairs could be evaluated: pair 1: no pose of anatomy 1 in" in ran.err
+
+
+def test_the_results_of_another_evaluation_are_kept(medcli: Callable[..., Any], both: Path) -> None:
+    evaluated(medcli, both, "both.csv", "--anatomy", "1")
+    words = ["evaluate", "pose", "--root", both, "--predictions", both.parent / "both.csv", "--split", "all"]
+    words += ["--out", both.parent / "out"]
+    ran = medcli(*words, "--anatomy", "3")
+    assert (ran.code, "anatomy was 1, is 3" in ran.err, "--overwrite" in ran.err) == (2, True, True)
+    evaluated(medcli, both, "both.csv", "--anatomy", "1")
+    assert evaluated(medcli, both, "both.csv", "--anatomy", "3", "--overwrite")["anatomies"] == {"3": 6}

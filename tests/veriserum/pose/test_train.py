@@ -280,7 +280,8 @@ def test_missing_predictions_are_failures(medcli: Callable[..., Any], pose_study
     assert ran.code == 4
     assert "failed: pair 1: no pose of anatomy 1 in" in ran.err
     assert "out of plane bs" in ran.out
-    chosen = json.loads(medcli(*words, "--ids", "2-6", "--anatomy", "1", "--out", tmp_path / "out", "--json").out)
+    words += ["--ids", "2-6", "--anatomy", "1", "--out", tmp_path / "some", "--json"]
+    chosen = json.loads(medcli(*words).out)
     assert chosen["pairs"] == 2
 
 
