@@ -98,7 +98,7 @@ def _show(output: Output, result: MotionComparison) -> None:
     output.table(["difference", "unit", "bias of the trials", "limits of agreement"], spread)
     output.line()
     output.line("worst trial: largest RMS of a trial; in band: within 1.96 standard errors of the poses,")
-    output.line("which are of the noise of a fit; limits: by the variances between trials and within them")
+    output.line("which hold no bias; limits: by the variances between trials and within them")
     output.line("(Bland and Altman 2007)")
     output.line()
     output.line(f"tables and figures in {result.out}")

@@ -43,8 +43,9 @@ ID_COLUMNS = ("measurement_id", "anatomy_id", "source_int_calibration_id", "dist
 _LEAST_POSES = 3
 _RADIANS = (0.2, np.pi + 0.01)
 """The largest angle of a table in radians; in degrees, no knee would ever be turned by more than three."""
-_METRES = (0.01, 2.5)
-"""The largest coordinate of a table in metres; the published poses are about 380 mm from the planes' origin."""
+_METRES, _CENTIMETRES = (0.01, 2.5), (2.5, 60.0)
+"""The largest coordinate of a table in metres or centimetres; the published poses are about 380 mm from the planes'
+origin, and further from that of the other frames."""
 
 
 def with_plausible_poses(poses: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -82,6 +83,8 @@ def unit_problem(numbers: NDArray[np.float64]) -> str:
     found = []
     if _METRES[0] <= position <= _METRES[1]:
         found.append(f"positions within {position:.3g} look like metres: tx ty tz must be in mm, multiply by 1000")
+    elif _CENTIMETRES[0] < position <= _CENTIMETRES[1]:
+        found.append(f"positions within {position:.3g} look like centimetres: tx ty tz must be in mm, multiply by 10")
     if _RADIANS[0] <= angle <= _RADIANS[1]:
         found.append(f"angles within {angle:.3g} look like radians: rz rx ry must be degrees, multiply by 57.2958")
     return "; ".join(found)
