@@ -81,9 +81,9 @@ def _draw_tray(panel: Any, motion: pd.DataFrame, outline_mm: Array | None) -> No
         panel.plot(x, y, color=_COLOURS[condyle], linewidth=1.2)
     panel.set_aspect("equal", adjustable="datalim")
     _finish(panel, "low points on the tray from above, mm", "lateral, mm")
-    for x, condyle in zip((0.02, 0.98), CONDYLES, strict=True):  # in the corners, where no tray is; medial is left
-        words = {"transform": panel.transAxes, "ha": "left" if x < 0.5 else "right", "fontsize": 8}
-        panel.text(x, 0.03, condyle, color=_COLOURS[condyle], **words)
+    for corner, condyle in zip((0.02, 0.98), CONDYLES, strict=True):  # in the corners, where no tray is; medial is left
+        words = {"transform": panel.transAxes, "ha": "left" if corner < 0.5 else "right", "fontsize": 8}
+        panel.text(corner, 0.03, condyle, color=_COLOURS[condyle], **words)
 
 
 def _finish(panel: Any, title: str, x_label: str) -> None:

@@ -228,3 +228,5 @@ def _draw(out: Path, errors: pd.DataFrame, guess: pd.DataFrame | None, poses: Po
         examples.append((note, pairs.files[number], implant.mesh, both, shown))
     if examples:
         draw_pose_examples(examples, pairs.reader(_OVERLAY_SIZE), out / "overlays.jpg")
+    else:  # none of an evaluation that this one replaces stay
+        (out / "overlays.jpg").unlink(missing_ok=True)
