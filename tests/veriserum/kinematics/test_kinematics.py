@@ -181,3 +181,10 @@ def test_a_folder_in_place_of_a_table_is_named(study: Path, tmp_path: Path, medc
     assert "--start" not in ran.err
     ran = medcli("evaluate", "kinematics", tmp_path, "--root", study, "--out", tmp_path / "out")
     assert "name the poses file with POSES" in ran.err
+
+
+def test_ranges_have_no_negative_zero() -> None:
+    from medcli.cli.kinematics import _range
+
+    assert _range((-0.04, 0.4)) == "0.0 to 0.4"
+    assert _range((float("nan"), float("nan"))) == "-"
