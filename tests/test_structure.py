@@ -176,7 +176,7 @@ TESTED_IN = {
     "veriserum/pose/test_metrics.py": "veriserum/dataset/anatomies veriserum/dataset/implant_surfaces",
     "veriserum/pose/test_pairs.py": "veriserum/pose/pair_images veriserum/pose/settings",
     "veriserum/pose/test_train.py": (
-        "cli/evaluate/implant_poses veriserum/pose/checkpoint_metadata veriserum/pose/evaluated_pairs "
+        "cli/evaluate/implant_poses veriserum/pose/checkpoint_metadata "
         "veriserum/pose/evaluation_plan "
         "veriserum/pose/checkpoint veriserum/pose/estimates veriserum/pose/evaluate veriserum/pose/figures "
         "veriserum/pose/inference veriserum/pose/lightning_module veriserum/pose/predict"

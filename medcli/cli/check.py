@@ -116,7 +116,7 @@ def _show(output: Output, result: DataCheck) -> None:
             output.line(f"{head}  {part}")
         if line.state == "warning":
             more = f"; and {len(line.places) - 1:,} more" if len(line.places) > 1 else ""
-            output.line(f"{'':<{name + state + 4}}such as {line.examples[0]}{more}")
+            output.line(f"{'':<{name + state + 4}}for example: {line.examples[0]}{more}")
     states = [line.state for line in result.lines]
     counts = [f"{states.count(kind)} {kind}" for kind in ("ok", "warning", "wrong", "unknown")]
     output.line()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -53,6 +54,7 @@ def veriserum(
     ] = None,
     pair: Pairs = "auto",
     out: Annotated[Path, typer.Option(help="Folder of tables, figures and .mot files.")] = options.RUNS / "kinematics",
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Compute how tibia and femur move against each other, from any table of poses.
 
@@ -69,7 +71,8 @@ def veriserum(
 
     with refusals() as check:
         check(folder_index.check_root, root)
-        check(contents_check.check_table, root, folder_index.POSE_FILE if poses else folder_index.POSES, poses)
+        kind = replace(folder_index.POSE_FILE, option="--poses") if poses else folder_index.POSES
+        check(contents_check.check_table, root, kind, poses)
         check(check_axes_file, axes)
         if implants:
             check(folder_index.check_root, implants)
@@ -77,7 +80,7 @@ def veriserum(
     from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_kinematics
 
     settings = options.settings_from(KinematicsSettings, locals(), pairing=pair)
-    result = compute_kinematics(root, out, settings, output.progress())
+    result = compute_kinematics(root, out, settings, output.progress(), overwrite)
     output.finish(result, lambda done: _show(output, done))
 
 
@@ -132,7 +135,7 @@ def _show(output: Output, result: KinematicsResult) -> None:
         {
             "poses": f"{result.poses}, paired by {result.pairing}; trials by {result.trials_by}",
             "axes": result.axes,
-            "time": f"{result.time_from}; {result.seconds:,.1f} s to compute",
+            "time": f"{_rate(result)}; {result.seconds:,.1f} s to compute",
         }
     )
     output.line()
@@ -156,6 +159,12 @@ def _show(output: Output, result: KinematicsResult) -> None:
     output.line(f"table, figures and .mot files in {result.out}")
 
 
+def _rate(result: KinematicsResult) -> str:
+    """Frames per second, and where that is from: ``25 frames per second, assumed``."""
+    rate = f"{result.frame_rate:g} frames per second"
+    return result.time_from if result.time_from.startswith(rate) else f"{rate}, by {result.time_from}"
+
+
 def _counted(status: str, reasons: dict[str, int]) -> list[list[Any]]:
     """How many frames have each of the most frequent reasons."""
     rows: list[list[Any]] = [[count, status, reason] for reason, count in list(reasons.items())[:_MOST_REASONS]]
@@ -172,7 +181,8 @@ def _table(
 
 
 def _range(values: tuple[float, float]) -> str:
-    return "-" if values[0] != values[0] else f"{values[0]:.1f} to {values[1]:.1f}"
+    low, high = (round(value, 1) + 0.0 for value in values)  # no -0.0
+    return "-" if low != low else f"{low:.1f} to {high:.1f}"
 
 
 def _show_axes(output: Output, result: AxesResult, following: str) -> None:

@@ -117,7 +117,8 @@ def _show_values(
 ) -> None:
     """A table that is as narrow as a terminal; values too long for their columns are below their name, one a line."""
     mark = {True: "* ", False: "  "} if marked else {True: "", False: ""}
-    texts = [[mark[row.differs] + row.name, *map(_text, row.values)] for row in rows]
+    shown = [(row, [_text(value) for value in row.values]) for row in rows]
+    texts = [[mark[row.differs and len(set(cells)) > 1] + row.name, *cells] for row, cells in shown]
     header = [("  " if marked else "") + title, *letters]
     name = max(len(line[0]) for line in [header, *texts])
     room = max((_WIDTH - name) // len(letters) - 2, _NARROWEST)

@@ -129,6 +129,26 @@ def read_frame(
     return pd.DataFrame(table.set_axis(rename([str(name) for name in table.columns]), axis=1))
 
 
+def refuse_decimal_commas(table: pd.DataFrame, columns: Collection[str], path: Path) -> None:
+    """Refuse numbers with a decimal comma, which would count as missing.
+
+    Raises:
+        DataError: names the first line with one; lines are counted with the header.
+    """
+    found = []
+    for name in columns:
+        if name in table.columns and table[name].dtype.kind not in "fiub":
+            cells = table[name].astype(str).str.strip()
+            places = cells.str.fullmatch(r"[+-]?\d*,\d+").to_numpy().nonzero()[0]
+            found += [(int(places[0]), name, cells.iloc[places[0]])] if len(places) else []
+    if found:
+        row, name, cell = min(found)
+        raise DataError(
+            f"{path}, line {row + 2}: {name} is '{cell}', with a comma in place of the decimal point",
+            "write the numbers with points: 12.5",
+        )
+
+
 def read_dicts(path: Path, what: str, needed: Collection[str], hint: str | None = None) -> tuple[list[str], Rows]:
     """The names of a table's columns, and its rows as text; for tables that are written again as they are.
 

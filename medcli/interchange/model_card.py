@@ -130,22 +130,20 @@ def read_evaluations(folder: Path | None, carded: CardedCheckpoint) -> dict[str,
                 f"{carded.path} on {' '.join(map(str, train))}",
                 "evaluate this checkpoint: medcli evaluate --checkpoint",
             )
-        _check_same(path, str(one.get("source", "")), carded.path)
+        _check_same(path, str(one.get("source", "")), carded.path, "pose" if carded.kind == "pose" else "seg")
     return results
 
 
-def _check_same(evaluation: Path, source: str, checkpoint: Path) -> None:
-    """Refuse an evaluation of another checkpoint, where the one that it names is there or named otherwise."""
+def _check_same(evaluation: Path, source: str, checkpoint: Path, kind: str) -> None:
+    """Refuse an evaluation of no network, or of another one, where that is there or has another name."""
+    hint = f"evaluate this one: {spell('medcli', 'evaluate', kind, '--checkpoint', checkpoint)}"
     of = recorded_path(source)
     if of.suffix != SUFFIX:
-        return
+        raise DataError(f"{evaluation} is of {source or 'an unknown source'}, not of the network {checkpoint}", hint)
     places = (folder / of for folder in (Path(), *evaluation.absolute().parents))
     named = next((place for place in places if place.is_file()), None)
     if sha256_of(named) != sha256_of(checkpoint) if named else of.name != checkpoint.name:
-        raise DataError(
-            f"{evaluation} is of {source}, which is another checkpoint than {checkpoint}",
-            f"evaluate this one: {spell('medcli', 'evaluate', '--checkpoint', checkpoint)}",
-        )
+        raise DataError(f"{evaluation} is of {source}, which is another checkpoint than {checkpoint}", hint)
 
 
 def write_card(

@@ -84,7 +84,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def _table(what: str, names: Sequence[str], rows: Sequence[ComparedValue], caption: str) -> Table:
     is_marked = what == "figure"
     lines = [
-        [f"{row.name}{' ≠' if is_marked and row.differs else ''}", *(_cell(value) for value in row.values)]
+        [f"{row.name}{' ≠' if is_marked and len(set(map(_cell, row.values))) > 1 else ''}", *map(_cell, row.values)]
         for row in rows
     ]
     return Table([what, *names], lines, caption)

@@ -19,6 +19,7 @@ from medcli.report.embedded_images import WIDE, embed_image
 from medcli.report.moving_bodies_view import moving_bodies
 from medcli.report.run_files import Json, ProvenanceRecord, RunReport, find, read_json, remarks, to_float
 from medcli.report.tracked_trials import strip_of
+from medcli.veriserum.kinematics.error_bars import BAND_HOLDS
 from medcli.veriserum.kinematics.implant_axes import ImplantAxes, read_axes
 from medcli.veriserum.kinematics.joint_coordinates import BAND, COORDINATES
 from medcli.veriserum.kinematics.low_points import CONDYLES, LOW_POINT_AXES
@@ -168,13 +169,17 @@ def _coordinates(motion: pd.DataFrame, has_errors: bool) -> Chart:
         curve = _curve(motion, "time_s", one.name, 1, one.title)
         title = f"{one.title[:1].upper()}{one.title[1:]}, {one.sign}"
         panels.append(draw(Axes(title, "time, s", y_range=_with_band([curve])), [curve], words))
-    band = f" Band: {BAND:g} standard errors to either side." if has_errors else " The poses have no standard errors."
+    band = (
+        f" Band: {BAND:g} standard errors to either side; {BAND_HOLDS}."
+        if has_errors
+        else " The poses have no standard errors."
+    )
     signs = "; ".join(f"{one.title}: {one.positive}" for one in COORDINATES)
     return Chart(panels, [Key(1, "tibia relative to femur")], f"Positive {signs}.{band}")
 
 
 def _low_points(motion: pd.DataFrame, implants: _Implants, both: tuple[int, int] | None, side: str) -> Chart:
-    from medcli.veriserum.kinematics.kinematics import tray_outline_of
+    from medcli.veriserum.kinematics.tray_outline import tray_outline_of
 
     outline = tray_outline_of(implants.axes[both[1]], implants.meshes[both[1]], side) if both else None
     paths = []

@@ -40,7 +40,7 @@ def read_motion_comparison(folder: Path, provenance: ProvenanceRecord) -> RunRep
         sections=[
             Section("Differences", [_agreement(result), KeyValues({"axes": result["axes"]})]),
             Section("Agreement", [image]),
-            Section("Trials", [_per_trial(result)]),
+            Section("Trials", [_per_trial(result, "rms", "RMS"), _per_trial(result, "bias", "Bias")]),
         ],
     )
 
@@ -56,18 +56,19 @@ def _agreement(result: Json) -> Table:
         rows.append([title, "°" if unit == "deg" else unit, *(number(to_float(v), 2) for v in values), band])
     header = ["difference", "unit", "RMS", "largest", "bias", "SD", "limits from", "to", "worst trial", "in band %"]
     caption = (
-        "Limits of agreement: bias and 1.96 standard deviations. Worst trial: largest RMS of a trial. In band: share "
+        "Limits of agreement: bias and 1.96 standard deviations, from the variances between trials and within them "
+        "(Bland and Altman 2007). Worst trial: largest RMS of a trial. In band: share "
         "of frames within 1.96 standard errors of both tables."
     )
     return Table(header, rows, caption)
 
 
-def _per_trial(result: Json) -> Table:
+def _per_trial(result: Json, key: str, what: str) -> Table:
     from medcli.veriserum.kinematics.compare_motion import COMPARED
 
     rows = [
-        [str(trial), number(found["flexion_deg"]["frames"]), *(number(to_float(found[n]["rms"]), 2) for n in COMPARED)]
+        [str(trial), number(found["flexion_deg"]["frames"]), *(number(to_float(found[n][key]), 2) for n in COMPARED)]
         for trial, found in result["per_trial"].items()
     ]
     titles = [f"{title}, {'°' if unit == 'deg' else unit}" for title, unit in COMPARED.values()]
-    return Table(["trial", "frames", *titles], rows, "RMS of the differences of each trial")
+    return Table(["trial", "frames", *titles], rows, f"{what} of the differences of each trial")

@@ -61,7 +61,7 @@ def read_pose_evaluation(folder: Path, provenance: ProvenanceRecord) -> RunRepor
         },
         notes=remarks(result, "pairs"),
         sections=[
-            Section("Errors", [_table(result), _about(result)]),
+            Section("Errors", [_table(result), *_signed(result), _about(result)]),
             Section("Distribution of errors", list(_distributions(folder, result))),
             Section("Best, median and worst pair", [sheet]),
         ],
@@ -94,6 +94,22 @@ def _table(result: Json) -> Table:
         "published for a single plane (Vogl et al. 2022)."
     )
     return Table(header, rows, caption)
+
+
+def _signed(result: Json) -> list[Table]:
+    """Bias and spread of each axis; none in an evaluation that has none."""
+    from medcli.veriserum.pose.metrics import SIGNED
+
+    rows = [
+        [
+            SIGNED[name],
+            *(number(to_float(one[key]), 2, "°" if name.endswith("deg") else "mm") for key in ("mean", "sd")),
+        ]
+        for name, one in (result.get("bias") or {}).items()
+        if name in SIGNED
+    ]
+    caption = "Estimate minus reference: mean and standard deviation over the pairs."
+    return [Table(["signed difference", "bias", "SD"], rows, caption)] if rows else []
 
 
 def _about(result: Json) -> KeyValues:

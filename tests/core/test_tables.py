@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medcli.core.errors import DataError
-from medcli.core.tables import read_dicts, read_frame, read_table_text
+from medcli.core.tables import read_dicts, read_frame, read_table_text, refuse_decimal_commas
 
 BAD = {
     "nothing": (b"", "it is empty|no column x"),
@@ -73,3 +73,12 @@ def test_columns_that_are_not_needed_may_be_doubled_or_without_a_name(tmp_path: 
         read_frame(
             tmp_path / "t.csv", "test table", ["x"], once=["y"], rename=lambda names: [name.lower() for name in names]
         )
+
+
+def test_decimal_commas_are_named_by_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('x,y,z\n1.5,2,a,b\n1,"3,25",-\n"0,5",4,-\n'.replace("a,b", '"a,b"'), "utf-8")
+    table = read_frame(path, "test table", ("x", "y"))
+    with pytest.raises(DataError, match="line 3: y is '3,25', with a comma in place of the decimal point"):
+        refuse_decimal_commas(table, ("x", "y", "absent"), path)
+    refuse_decimal_commas(table, ("z",), path)

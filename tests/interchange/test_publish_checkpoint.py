@@ -46,7 +46,8 @@ def save(path: Path, metadata: Metadata | PoseMetadata) -> Path:
 
 
 def evaluated(folder: Path, train: list[int]) -> Path:
-    both = {name: {**evaluation(name), "train_specimens": train} for name in ("paper", "strict")}
+    source = str(folder.parent / "best.safetensors")
+    both = {name: {**evaluation(name, source), "train_specimens": train} for name in ("paper", "strict")}
     return write(folder / "evaluation.json", both).parent
 
 
@@ -134,6 +135,10 @@ def test_figures_of_another_checkpoint_are_refused(
     content = Metadata(splits={"train": [1, 3], "val": []}, metrics=metrics, settings={"augment": [], "seed": 3})
     mine = save(tmp_path / "best.safetensors", content)
     words = ("publish", "checkpoint", mine, "--repository", REPOSITORY, "--evaluation", tmp_path / "e")
+    for source in ("Labels_pred", "poses.csv", ""):
+        write(tmp_path / "e/evaluation.json", {**evaluation("strict", source), "train_specimens": [1, 3]})
+        ran = medcli(*words)
+        assert (ran.code, f"not of the network {mine}" in ran.err) == (3, True), source
     for source, code in (
         (checkpoint, 3),
         ("gone/last.safetensors", 3),
@@ -159,8 +164,14 @@ def test_a_pose_network_says_its_data_are_not_for_commerce(
     metadata = PoseMetadata("resnet18", 64, (1,), (0.0,) * 6, splits={"train": "1-10", "val": "11-12"})
     path = save(tmp_path / "best.safetensors", metadata)
     errors = {"in_plane_bs_mm": {"median": 5.45}}
-    found = write(tmp_path / "e/evaluation.json", {"pairs": 70, "errors": errors, "schema": "medcli.evaluate.pose.v1"})
-    ran = medcli("publish", "checkpoint", path, "--repository", REPOSITORY, "--evaluation", found.parent)
+    content = {"pairs": 70, "errors": errors, "schema": "medcli.evaluate.pose.v1", "source": str(path)}
+    found = write(tmp_path / "e/evaluation.json", content)
+    words = ("publish", "checkpoint", path, "--repository", REPOSITORY, "--evaluation", found.parent)
+    of_table = write(tmp_path / "t/evaluation.json", {**content, "source": "exact.csv"})
+    refused = medcli(*words[:-1], of_table.parent)
+    assert (refused.code, "is of exact.csv, not of the network" in refused.err) == (3, True)
+    assert "medcli evaluate pose --checkpoint" in refused.err
+    ran = medcli(*words)
     assert ran.code == 0, ran.err
     for said in (
         "license: other",

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ from medcli.core.run_records.options import run_options, write_options
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.settings import SegmentationSettings
 from medcli.veriserum.pose.settings import PoseSettings
-from medcli.workspace.run_comparison import compare_runs
+from medcli.workspace.run_comparison import ComparedValue, compare_runs
 from medcli.workspace.run_listing import get_run, list_runs
 from medcli.workspace.run_repeat import compare_repeated, plan_repeat
 from medcli.workspace.runs import Run
@@ -224,3 +225,12 @@ def test_tracked_trials_are_set_side_by_side(tmp_path: Path, medcli: Callable[..
     lines = [line.removeprefix("*").split() for line in ran.out.splitlines()]
     assert ["similarity", "bs,", "mean", "0.8", "0.9"] in [line[:5] for line in lines], ran.out
     assert ["failed", "1", "1"] in [line[:3] for line in lines], ran.out
+
+
+def test_values_that_look_alike_have_no_mark() -> None:
+    from medcli.cli.runs import _show_values
+
+    lines: list[str] = []
+    rows = [ComparedValue("flexion", (6.07391, 6.07413), True), ComparedValue("rotation", (1.5, 2.5), True)]
+    _show_values(SimpleNamespace(line=lines.append), "figure", ["A", "B"], rows, marked=True)
+    assert [line[:10] for line in lines[1:]] == ["  flexion ", "* rotation"]

@@ -48,6 +48,7 @@ def pose(
     inter_plane: options.InterPlane = None,
     out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "pose",
     device: options.Device = "auto",
+    overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
 ) -> None:
     """Measure how far estimated implant poses are from the reference.
@@ -94,7 +95,9 @@ def pose(
     from medcli.veriserum.pose.inference import PosePredictor
 
     predictor = PosePredictor.load(network, device) if network else None
-    result = evaluate_pose(root, predictor, predictions, settings, out, str(network or ""), output.progress())
+    result = evaluate_pose(
+        root, predictor, predictions, settings, out, str(network or ""), output.progress(), overwrite
+    )
     output.finish(result, lambda done: _show_pose(output, done))
 
 
@@ -115,7 +118,7 @@ def _show_pose_plan(output: Output, plan: PosePlan) -> None:
 
 
 def _show_pose(output: Output, result: PoseEvaluation) -> None:
-    from medcli.veriserum.pose.metrics import POSE_MEASURES
+    from medcli.veriserum.pose.metrics import POSE_MEASURES, SIGNED
 
     anatomies = ", ".join(f"{count} of anatomy {number}" for number, count in result.anatomies.items())
     output.pairs(
@@ -129,6 +132,12 @@ def _show_pose(output: Output, result: PoseEvaluation) -> None:
     output.line()
     header = ["error", "unit", "mean", "50 %", "90 %", "95 %", "mean pose", "one plane"]
     output.table(header, [_pose_row(result, measure) for measure in POSE_MEASURES if measure.is_printed])
+    output.line()
+    rows = []
+    for name, title in SIGNED.items():
+        one = result.bias[name]
+        rows.append([title, name.rpartition("_")[2], f"{one.mean:+.2f}", f"{one.sd:.2f}"])
+    output.table(["estimate minus reference", "unit", "bias", "SD"], rows)
     output.line()
     output.line("mean pose: mean error of always guessing the mean of the training pairs")
     output.line("one plane: 50 % and 90 %, published for one plane (Vogl et al. 2022)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,7 @@ def kinematics(
     implants: options.Implants = None,
     pair: Pairs = "auto",
     out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = options.RUNS / "evaluate" / "kinematics",
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Measure how far the knee motion by one table of poses is from that by another.
 
@@ -52,8 +54,9 @@ def kinematics(
 
     with refusals() as check:
         check(folder_index.check_root, root)
-        check(contents_check.check_table, root, folder_index.POSE_FILE, poses)
-        check(contents_check.check_table, root, folder_index.POSE_FILE if reference else folder_index.POSES, reference)
+        check(contents_check.check_table, root, replace(folder_index.POSE_FILE, option="POSES"), poses)
+        kind = replace(folder_index.POSE_FILE, option="REFERENCE") if reference else folder_index.POSES
+        check(contents_check.check_table, root, kind, reference)
         check(check_axes_file, axes)
         if implants:
             check(folder_index.check_root, implants)
@@ -64,7 +67,7 @@ def kinematics(
     settings = KinematicsSettings(
         trials=tuple(trials) if trials else None, side=side, axes=axes, implants=implants, pairing=pair
     )
-    result = compare_motion(root, poses, reference, out, settings, output.progress())
+    result = compare_motion(root, poses, reference, out, settings, output.progress(), overwrite)
     output.finish(result, lambda done: _show(output, done))
 
 
@@ -81,14 +84,21 @@ def _show(output: Output, result: MotionComparison) -> None:
         }
     )
     output.line()
-    rows = []
+    rows, spread = [], []
     for name, (title, unit) in COMPARED.items():
         one, trials = result.overall[name], result.over_trials[name]
         numbers = (one.rms, one.maximum, one.bias, one.sd, trials.largest_rms)
         band = f"{100 * one.within_band:.0f} %" if one.within_band == one.within_band else "-"
         rows.append([title, unit, *(f"{value:.2f}" for value in numbers), band])
+        biases = [mine[name].bias for mine in result.per_trial.values() if mine[name].frames]
+        spans = ((min(biases), max(biases)), one.limits) if biases else ()
+        spread.append([title, unit, *(f"{low:+.2f} to {high:+.2f}" for low, high in spans)])
     output.table(["difference", "unit", "RMS", "largest", "bias", "SD", "worst trial", "in band"], rows)
     output.line()
-    output.line("worst trial: largest RMS of a trial; in band: within 1.96 standard errors")
+    output.table(["difference", "unit", "bias of the trials", "limits of agreement"], spread)
+    output.line()
+    output.line("worst trial: largest RMS of a trial; in band: within 1.96 standard errors of the poses,")
+    output.line("which hold no bias; limits: by the variances between trials and within them")
+    output.line("(Bland and Altman 2007)")
     output.line()
     output.line(f"tables and figures in {result.out}")

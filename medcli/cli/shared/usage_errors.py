@@ -56,7 +56,8 @@ def as_usage_error(error: Any) -> UsageError:
     """The parser's error in the house form."""
     ctx = error.ctx
     if hasattr(error, "possibilities"):
-        flags = [flag for param in ctx.command.get_params(ctx) for flag in param.opts if flag.startswith("--")]
+        params = ctx.command.get_params(ctx)
+        flags = [flag for param in params for flag in (*param.opts, *param.secondary_opts) if flag.startswith("--")]
         return unknown("option", error.option_name, flags, ctx)
     if isinstance(error, typer.BadParameter):
         return misuse(": ".join(filter(None, (_name(error), error.message))), ctx)

@@ -33,8 +33,10 @@ def check_components(checks: Checklist, study: VeriserumStudy, poses: pd.DataFra
     by_id, middle = int((ids.nunique() == len(KINDS)).sum()), groups.size().median() if total else 0
     figure = f"{some_of(both, quantity(total, 'measurement'))} and {some_of(by_id, quantity(ids.ngroups, 'id'))} hold "
     figure += f"both; median {middle:g} {'row' if middle == 1 else 'rows'} a measurement"
-    lacking = [] if both or by_id else ["no measurement_id and no id has a femur and a tibia"]
-    checks.add(name, figure, warn=lacking, advice="motion of the knee needs both: pair them by image id")
+    present = sorted(set(kinds.dropna()))
+    lacking = [] if both or by_id else [f"only {' and '.join(present)} poses" if present else "no known implant"]
+    advice = "femur and tibia are never together: medcli kinematics has nothing to compute, the rest works"
+    checks.add(name, figure, warn=lacking, advice=advice)
     try:
         usable, source = read_pose_rows(study, None, KIND_OF)
         frames = pair_frames(usable, study.contents, source)

@@ -131,7 +131,8 @@ def check_poses(checks: Checklist, study: VeriserumStudy, poses: pd.DataFrame) -
     checks.add("units of the poses", units or "mm and degrees", [units] if units else [], advice="convert the table")
     _check_ids(checks, study, every)
     trials = find_trials(poses, study.contents)
-    runs = [trials.rule] if trials.rule == RUNS else []
+    first = f"ids {trials.of.index.min()} and following are one trial"
+    runs = [first] if trials.rule == RUNS else []
     advice = "no column names the trials: splits follow runs of ids"
     checks.add("trials", f"{quantity(trials.of.nunique(), 'trial')}, by {trials.rule}", warn=runs, advice=advice)
     check_components(checks, study, poses)

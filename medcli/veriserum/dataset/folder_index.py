@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcli.core.errors import DataError, quantity
-from medcli.core.tables import check_columns, header_of, read_frame, read_table_text
+from medcli.core.tables import check_columns, header_of, read_frame, read_table_text, refuse_decimal_commas
 from medcli.veriserum.dataset.database import columns_of, connect, quoted
 from medcli.veriserum.dataset.image_doubles import Doubles
 from medcli.veriserum.dataset.repeated_rows import RepeatedRows, leave_out_repeated
@@ -292,7 +292,9 @@ def whole_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 def _read_csv(path: Path, kind: TableKind) -> pd.DataFrame:
     hint = f"name the {kind.title} with {kind.option}"
-    return read_frame(path, kind.title, kind.columns, _CRITICAL, hint, rename=_in_lower_case)
+    table = read_frame(path, kind.title, kind.columns, _CRITICAL, hint, rename=_in_lower_case)
+    refuse_decimal_commas(table, POSE_COLUMNS, path)
+    return table
 
 
 def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
@@ -311,7 +313,8 @@ def _read_database(path: Path, kind: TableKind) -> pd.DataFrame:
 
 
 def _no_file(path: Path, kind: TableKind) -> DataError:
-    return DataError(f"there is no file {path}", f"name the {kind.title} with {kind.option}")
+    fault = f"{path} is a folder, not a {kind.title}" if path.is_dir() else f"there is no file {path}"
+    return DataError(fault, f"name the {kind.title} with {kind.option}")
 
 
 def _no_rows(path: Path, kind: TableKind) -> DataError:

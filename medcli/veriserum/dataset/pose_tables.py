@@ -18,6 +18,7 @@ from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.core.rigid_transforms import VERISERUM_EULER, rigid_transform
 from medcli.core.tables import read_frame
 from medcli.veriserum.dataset import folder_index
+from medcli.veriserum.dataset.id_components import is_of_another
 from medcli.veriserum.dataset.study import VeriserumStudy
 
 Key = TypeVar("Key")
@@ -42,8 +43,9 @@ ID_COLUMNS = ("measurement_id", "anatomy_id", "source_int_calibration_id", "dist
 _LEAST_POSES = 3
 _RADIANS = (0.2, np.pi + 0.01)
 """The largest angle of a table in radians; in degrees, no knee would ever be turned by more than three."""
-_METRES = (0.01, 2.5)
-"""The largest coordinate of a table in metres; the published poses are about 380 mm from the planes' origin."""
+_METRES, _CENTIMETRES = (0.01, 2.5), (2.5, 60.0)
+"""The largest coordinate of a table in metres or centimetres; the published poses are about 380 mm from the planes'
+origin, and further from that of the other frames."""
 
 
 def with_plausible_poses(poses: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -81,6 +83,8 @@ def unit_problem(numbers: NDArray[np.float64]) -> str:
     found = []
     if _METRES[0] <= position <= _METRES[1]:
         found.append(f"positions within {position:.3g} look like metres: tx ty tz must be in mm, multiply by 1000")
+    elif _CENTIMETRES[0] < position <= _CENTIMETRES[1]:
+        found.append(f"positions within {position:.3g} look like centimetres: tx ty tz must be in mm, multiply by 10")
     if _RADIANS[0] <= angle <= _RADIANS[1]:
         found.append(f"angles within {angle:.3g} look like radians: rz rx ry must be degrees, multiply by 57.2958")
     return "; ".join(found)
@@ -109,36 +113,52 @@ def pose_numbers(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([matrices[..., :3, 3], angles.reshape(*matrices.shape[:-2], 3)], axis=-1)
 
 
-def read_predictions(path: Path, kind: folder_index.TableKind = folder_index.PREDICTIONS) -> pd.DataFrame:
+def read_predictions(
+    path: Path, kind: folder_index.TableKind = folder_index.PREDICTIONS, anatomies: pd.Series | None = None
+) -> pd.DataFrame:
     """Poses by id from a CSV file or a database; rows without six plausible numbers are omitted with a warning.
+
+    Args:
+        anatomies: by id, the ``anatomy_id`` of the pose that is wanted; a row that names no component is of any.
 
     Raises:
         DataError: the file does not exist or is not a table of poses.
     """
-    return with_plausible_poses(folder_index.read_table(path, kind), str(path))
+    table, repeated = folder_index.read_rows_once(path, kind)
+    for note in repeated.notes(str(path), "the first of each is used"):
+        _LOG.warning("%s", note)
+    return with_plausible_poses(_wanted(table, anatomies), str(path))
 
 
-def read_reference(study: VeriserumStudy, wanted: str) -> tuple[pd.DataFrame, str]:
+def _wanted(table: pd.DataFrame, anatomies: pd.Series | None) -> pd.DataFrame:
+    """One row an id: that of the wanted component; a row that names no component is of any."""
+    if anatomies is not None and "anatomy_id" in table.columns:
+        table = table[~is_of_another(table, anatomies)]
+    return table[~table.index.duplicated()]
+
+
+def read_reference(study: VeriserumStudy, wanted: str, anatomies: pd.Series | None = None) -> tuple[pd.DataFrame, str]:
     """Reference poses by id, and their origin.
 
     Args:
         study: the dataset.
         wanted: a file; or ``manual``: manually placed poses, from a CSV file with that word in its name, or from the
             rows of the pose table whose column ``manual`` is set.
+        anatomies: by id, the ``anatomy_id`` of the pose that is wanted; a row that names no component is of any.
 
     Raises:
         DataError: there are none.
     """
     if wanted != MANUAL:
-        return read_predictions(Path(wanted), folder_index.REFERENCE), wanted
+        return read_predictions(Path(wanted), folder_index.REFERENCE, anatomies), wanted
     for path in study.contents.csv_files:
         if MANUAL in path.name.lower():
-            return read_predictions(path, folder_index.REFERENCE), path.name
-    table, path = study.table(folder_index.POSES), study.table_file(folder_index.POSES)
+            return read_predictions(path, folder_index.REFERENCE, anatomies), path.name
+    table, path = study.every_pose, study.table_file(folder_index.POSES)
     for name in (MANUAL, "is_manual"):
         if name in table.columns:
             chosen = pd.to_numeric(table[name], errors="coerce").fillna(0) != 0
-            return with_plausible_poses(table[chosen], path.name), f"{path.name}, column {name}"
+            return with_plausible_poses(_wanted(table[chosen], anatomies), path.name), f"{path.name}, column {name}"
     raise DataError(
         f"no manual poses in {study.root}: neither a CSV file with 'manual' in its name nor a column manual in "
         f"{path.name}",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError
 from medcli.veriserum.dataset.folder_index import (
     POSES,
     Contents,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from medcli.veriserum.dataset.implant_surfaces import Surfaces
 
-_LOG = logging.getLogger(__name__)
 CALIBRATED_FOLDER = "calibrated"
 
 
@@ -117,28 +115,15 @@ class VeriserumStudy:
         """The file that :meth:`table` reads; raises as it does."""
         return self._tables(kind)[1]
 
-    def poses_of(self, anatomies: Collection[int] | None = None) -> pd.DataFrame:
-        """The pose table with one row an id: of an id with several components, the first of ``anatomies``.
-
-        With None it is the first of all; how many others that leaves out is a warning.
+    def poses_of(self, anatomies: Collection[int] | pd.Series | None = None) -> pd.DataFrame:
+        """The pose table with one row an id, see :func:`medcli.veriserum.dataset.id_components.one_row_an_id`.
 
         Raises:
             DataError: as :meth:`table`.
         """
-        first, every = self.table(POSES), self.every_pose
-        if len(every) == len(first) or "anatomy_id" not in every.columns:
-            return first
-        if anatomies is None:
-            others = quantity(len(every) - len(first), "pose")
-            _LOG.warning(
-                "%s: %s of a further component of an id not used (--anatomy chooses)", self.table_file(POSES), others
-            )
-            return first
-        import pandas as pd
+        from medcli.veriserum.dataset.id_components import one_row_an_id
 
-        wanted = pd.to_numeric(every["anatomy_id"], errors="coerce").isin(list(anatomies))
-        found = pd.concat([every[wanted], every[~wanted]])
-        return pd.DataFrame(found[~found.index.duplicated()].loc[first.index])
+        return one_row_an_id(self.every_pose, anatomies, str(self.table_file(POSES)))
 
     def components(self, ids: Iterable[int]) -> list[int]:
         """The ``anatomy_id`` of every pose of some ids, sorted.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medcli.core.files import replacing
 
 LIMITS = 1.96
-"""Half width in standard deviations of the limits of agreement (Bland and Altman 1986)."""
+"""Half width in standard deviations of the limits of agreement."""
 _ROWS, _COLUMNS = 2, 5
 _COLOURED_TRIALS = 10
 _NAMED_TRIALS = 4
@@ -27,7 +27,9 @@ class Agreement:
 
     Attributes:
         frames: with a value in both.
-        bias: mean of the differences; ``sd`` their standard deviation; ``limits`` the limits of agreement.
+        bias: mean of the differences; ``sd`` their standard deviation.
+        limits: of agreement, bias and 1.96 standard deviations of the difference of a frame of any trial: frames of a
+            trial are alike, so the variance is that between trials plus that within them (Bland and Altman 2007).
         rms, maximum: root mean square and largest of the absolute differences.
         within_band: share of frames whose difference lies within 1.96 standard errors of both tables; NaN without any.
     """
@@ -41,8 +43,14 @@ class Agreement:
     within_band: float = float("nan")
 
 
-def agreement_of(differences: NDArray[np.float64], errors: NDArray[np.float64]) -> Agreement:
-    """Agreement from differences (N,) and their standard errors (N,), NaN where not known."""
+def agreement_of(
+    differences: NDArray[np.float64], errors: NDArray[np.float64], trials: NDArray[Any] | None = None
+) -> Agreement:
+    """Agreement from differences (N,) and their standard errors (N,), NaN where not known.
+
+    Args:
+        trials: (N,) that each frame is of; None: all of one, or independent.
+    """
     known = np.isfinite(differences)
     values = differences[known]
     if not len(values):
@@ -50,17 +58,35 @@ def agreement_of(differences: NDArray[np.float64], errors: NDArray[np.float64]) 
         return Agreement(0, nan, nan, (nan, nan), nan, nan)
     bias = float(values.mean())
     sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    spread = sd if trials is None else _spread(values, trials[known], sd)
     banded = np.isfinite(errors[known])
     inside = np.abs(values[banded]) <= LIMITS * errors[known][banded]
     return Agreement(
         frames=len(values),
         bias=bias,
         sd=sd,
-        limits=(bias - LIMITS * sd, bias + LIMITS * sd),
+        limits=(bias - LIMITS * spread, bias + LIMITS * spread),
         rms=float(np.sqrt((values**2).mean())),
         maximum=float(np.abs(values).max()),
         within_band=float(inside.mean()) if banded.any() else float("nan"),
     )
+
+
+def _spread(values: NDArray[np.float64], trials: NDArray[Any], sd: float) -> float:
+    """Standard deviation of a difference over trials and frames, by a one-way analysis of variance.
+
+    Bland and Altman 2007, J Biopharm Stat 17:571, for true values that vary. ``sd`` where there is one trial, or one
+    frame in each.
+    """
+    _, trial, counts = np.unique(trials, return_inverse=True, return_counts=True)
+    frames, number = len(values), len(counts)
+    if number < 2 or frames == number:
+        return sd
+    means = np.bincount(trial, values) / counts
+    within = float(((values - means[trial]) ** 2).sum() / (frames - number))
+    between = float((counts * (means - values.mean()) ** 2).sum() / (number - 1))
+    size = (frames**2 - float((counts**2).sum())) / ((number - 1) * frames)
+    return float(np.sqrt(within + max((between - within) / size, 0.0)))
 
 
 def draw_agreement(

@@ -15,6 +15,7 @@ from medcli.core.errors import DataError
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
+from medcli.core.run_records.earlier_run import refuse_other_run
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.kinematics.agreement import Agreement, agreement_of, draw_agreement
@@ -23,6 +24,7 @@ from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_m
 from medcli.veriserum.kinematics.low_points import CONDYLES
 from medcli.veriserum.kinematics.motion import MISSING, VALUE_COLUMNS
 
+VERB, RESULT = "evaluate kinematics", "evaluation.json"
 _LOG = logging.getLogger(__name__)
 COMPARED = {
     **{one.name: (one.title, one.unit) for one in COORDINATES},
@@ -73,12 +75,13 @@ class MotionComparison:
 
 
 def compare_motion(
-    root: Path,
-    poses: Path,
-    reference: Path | None,
-    out: Path,
+    root: Path | str,
+    poses: Path | str,
+    reference: Path | str | None,
+    out: Path | str,
     settings: KinematicsSettings | None = None,
     progress: Progress = SILENT,
+    overwrite: bool = False,
 ) -> MotionComparison:
     """Compare the motion by two pose tables, with the same axes and side, frame by frame.
 
@@ -88,18 +91,23 @@ def compare_motion(
         reference: table to compare with; None: the dataset's own.
         out: folder of the results.
         settings: of both; its ``poses`` is not used.
+        overwrite: replace the results of other tables or settings.
 
     Raises:
+        UsageError: ``out`` has such results.
         DataError: no frame has motion in both, or as :func:`medcli.veriserum.kinematics.kinematics.compute_motion`.
     """
-    settings = settings or KinematicsSettings()
+    settings, root, out = settings or KinematicsSettings(), Path(root), Path(out)
     started = time.perf_counter()
+    tables = {"poses": Path(poses), "reference": Path(reference) if reference else None}
+    options = {"root": root, **vars(settings), **tables}
+    refuse_other_run(out, RESULT, VERB, options, overwrite)
     make_output_folder(out)
-    study = VeriserumStudy(Path(root), implants=settings.implants)
-    one = compute_motion(study, dataclasses.replace(settings, poses=poses), progress)
-    other = compute_motion(study, dataclasses.replace(settings, poses=reference), progress)
-    tables = [found.motion.table[found.motion.table["status"] != MISSING] for found in (one, other)]
-    differences = match_frames(tables[0], tables[1])
+    study = VeriserumStudy(root, implants=settings.implants)
+    one = compute_motion(study, dataclasses.replace(settings, poses=tables["poses"]), progress)
+    other = compute_motion(study, dataclasses.replace(settings, poses=tables["reference"]), progress)
+    usable = [found.motion.table[found.motion.table["status"] != MISSING] for found in (one, other)]
+    differences = match_frames(*usable)
     if differences.empty:
         raise DataError(
             f"no frame has motion by both {one.source} and {other.source}",
@@ -113,8 +121,8 @@ def compare_motion(
         poses=one.source,
         reference=other.source,
         frames=len(differences),
-        only_poses=len(tables[0]) - len(differences),
-        only_reference=len(tables[1]) - len(differences),
+        only_poses=len(usable[0]) - len(differences),
+        only_reference=len(usable[1]) - len(differences),
         axes=other.known.source,
         overall=_agreements(differences),
         per_trial=per_trial,
@@ -124,10 +132,10 @@ def compare_motion(
         warnings=warnings,
         failures=tuple(dict.fromkeys((*one.failures, *other.failures))),
     )
-    write_json(out / "evaluation.json", without_time(result))
+    write_json(out / RESULT, without_time(result))
     write_text(out / "differences.csv", differences.round(6).to_csv(index=False, lineterminator="\n"))
     draw_agreement(differences, result.overall, COMPARED, out / "bland_altman.png")
-    note_run(out, "evaluate kinematics", ABOUT, Path(root), settings)
+    note_run(out, VERB, ABOUT, root, options)
     return result
 
 
@@ -154,10 +162,9 @@ def match_frames(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
 
 def _agreements(differences: pd.DataFrame) -> dict[str, Agreement]:
-    return {
-        name: agreement_of(differences[name].to_numpy(np.float64), differences[f"se_{name}"].to_numpy(np.float64))
-        for name in COMPARED
-    }
+    trials = differences["trial"].astype(str).to_numpy()
+    numbers = {name: differences[name].to_numpy(np.float64) for one in COMPARED for name in (one, f"se_{one}")}
+    return {name: agreement_of(numbers[name], numbers[f"se_{name}"], trials) for name in COMPARED}
 
 
 def _over_trials(per_trial: dict[str, dict[str, Agreement]], name: str) -> OverTrials:

@@ -20,6 +20,8 @@ from medcli.veriserum.kinematics.low_points import LowPoints, as_columns, rolled
 Array = NDArray[np.float64]
 ERROR_COLUMNS = tuple(f"se_{name}_{'mm' if name[0] == 't' else 'deg'}" for name in POSE_COLUMNS)
 """Columns of standard errors in a pose table, in the order of the pose's columns."""
+BAND_HOLDS = "the noise of the fit of each pose, not errors of calibration, surface and axes, nor its bias"
+"""What bands of standard errors hold, in words for figures and reports."""
 _FRAMES_AT_A_TIME = 500
 _NUMBERS = 12
 

@@ -10,33 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
-from medcli.core.json_text import to_plain
-from medcli.core.mesh import Mesh
+from medcli.core.json_text import read_object, to_plain
 from medcli.core.progress import SILENT, Progress
-from medcli.core.run_provenance import note_run
+from medcli.core.run_provenance import note_path, note_run
+from medcli.core.run_records.earlier_run import REMEDY, refuse_other_run
 from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.kinematics.axes_guess import KnownAxes, known_axes
-from medcli.veriserum.kinematics.implant_axes import SCHEMA, ImplantAxes, read_axes
+from medcli.veriserum.kinematics.implant_axes import SCHEMA, read_axes
 from medcli.veriserum.kinematics.joint_coordinates import SIDES
 from medcli.veriserum.kinematics.knee_frames import KneeFrames, Pairing, choose_trials, pair_frames
 from medcli.veriserum.kinematics.motion import DOUBTFUL, MISSING, KneeMotion, knee_motion, ranges_of
 from medcli.veriserum.kinematics.pose_rows import read_pose_rows
 
 _LOG = logging.getLogger(__name__)
+VERB = "kinematics veriserum"
 TABLE, SUMMARY, AXES = "kinematics.csv", "kinematics.json", "axes.json"
 
 
 @dataclass(frozen=True)
 class KinematicsSettings:
-    """What is computed, and how.
+    """What is computed, and how; paths may be given as text.
+
+    Raises:
+        UsageError: ``side`` is no side.
 
     Attributes:
         poses: table of poses; None: the dataset's own.
@@ -55,6 +57,13 @@ class KinematicsSettings:
     implants: Path | None = None
     frame_rate: float | None = None
     pairing: Pairing = "auto"
+
+    def __post_init__(self) -> None:
+        if self.side is not None and self.side not in SIDES:
+            raise UsageError(f"side {self.side!r} is not one of {', '.join(SIDES)}")
+        for name in ("poses", "axes", "implants"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(value))
 
 
 @dataclass(frozen=True)
@@ -164,33 +173,50 @@ def compute_motion(study: VeriserumStudy, settings: KinematicsSettings, progress
 
 
 def compute_kinematics(
-    root: Path, out: Path, settings: KinematicsSettings | None = None, progress: Progress = SILENT
+    root: Path | str,
+    out: Path | str,
+    settings: KinematicsSettings | None = None,
+    progress: Progress = SILENT,
+    overwrite: bool = False,
 ) -> KinematicsResult:
     """Joint coordinates and low points of each trial: table, summary, figures and files for OpenSim.
+
+    Where the same results are there, only files that are missing are written.
 
     Args:
         root: the dataset's folder.
         out: folder of the results.
         settings: what is computed.
+        overwrite: replace the results of other settings or poses, and edited ones.
 
     Raises:
+        UsageError: ``out`` has such results.
         DataError: see :func:`compute_motion`.
         MedcliError: the results cannot be written.
     """
-    settings = settings or KinematicsSettings()
+    settings, root, out = settings or KinematicsSettings(), Path(root), Path(out)
     started = time.perf_counter()
+    options = {"root": root, **vars(settings)}
+    refuse_other_run(out, SUMMARY, VERB, options, overwrite)
     make_output_folder(out)
-    study = VeriserumStudy(Path(root), implants=settings.implants)
-    computed = compute_motion(study, settings, progress)
+    computed = compute_motion(VeriserumStudy(root, implants=settings.implants), settings, progress)
     motion = computed.motion
     assumed = f"nothing states the frame rate: {motion.rate:g} per second is assumed (--frame-rate)"
     warnings = (*computed.warnings, *([assumed] if motion.time_from.endswith("assumed") else []))
     for warning in warnings:
         _LOG.warning("%s", warning)
     table = motion.table
-    trials = _write_trials(out, computed, progress)
-    write_text(out / TABLE, table.round(6).to_csv(index=False, lineterminator="\n"))
-    write_json(out / AXES, {"schema": SCHEMA, "implants": computed.known.axes})
+    text = table.round(6).to_csv(index=False, lineterminator="\n")
+    is_same = _holds(out, text, overwrite)
+    before = [] if is_same else _files_of_trials(out)
+    trials = _write_trials(out, computed, progress, is_same)
+    for path in before:
+        if path not in [file for one in trials for file in (one.figure, one.mot)]:
+            path.unlink(missing_ok=True)
+    if not is_same or not (out / AXES).is_file():
+        write_json(out / AXES, {"schema": SCHEMA, "implants": computed.known.axes})
+    if not is_same:
+        write_text(out / TABLE, text)
     statuses = table["status"].value_counts()
     result = KinematicsResult(
         out=out,
@@ -213,8 +239,27 @@ def compute_kinematics(
         failures=(*computed.failures, *_failed(trials)),
     )
     write_json(out / SUMMARY, without_time(result))
-    note_run(out, "kinematics veriserum", ABOUT, Path(root), settings)
+    if not is_same or not note_path(out, VERB).is_file():
+        note_run(out, VERB, ABOUT, root, options)
     return result
+
+
+def _holds(out: Path, text: str, overwrite: bool) -> bool:
+    """Whether the table of the motion is there with this text; one with another text is refused."""
+    path = out / TABLE
+    if overwrite or not path.is_file():
+        return False
+    if path.read_text("utf-8") == text:
+        return True
+    raise UsageError(f"{path} has other values than these: it was edited, or made from other poses", REMEDY)
+
+
+def _files_of_trials(out: Path) -> list[Path]:
+    """Figures and .mot files that an earlier run says it left in the folder."""
+    trials = read_object(out / SUMMARY).get("trials")
+    listed = [one for one in trials if isinstance(one, dict)] if isinstance(trials, list) else []
+    names = [Path(str(one[kind])).name for one in listed for kind in ("figure", "mot") if one.get(kind)]
+    return [out / name for name in names if name.startswith("trial_")]
 
 
 def _kinds(axes: Path | None) -> dict[int, str]:
@@ -235,9 +280,11 @@ def _check_kinds(known: KnownAxes, kinds: Mapping[int, str]) -> None:
             )
 
 
-def _write_trials(out: Path, computed: ComputedMotion, progress: Progress) -> list[TrialMotion]:
+def _write_trials(out: Path, computed: ComputedMotion, progress: Progress, is_same: bool) -> list[TrialMotion]:
+    """Summaries of the trials, whose files are written; those of the same motion are left where they are there."""
     from medcli.veriserum.kinematics.motion_figure import draw_motion
     from medcli.veriserum.kinematics.opensim_file import write_mot
+    from medcli.veriserum.kinematics.tray_outline import tray_outline
 
     summaries = []
     groups = list(computed.motion.table.groupby("trial", sort=False))
@@ -251,9 +298,11 @@ def _write_trials(out: Path, computed: ComputedMotion, progress: Progress) -> li
                 title = (
                     f"trial {trial}, {side} knee, {quantity(summary.frames, 'frame')}; axes: {computed.known.source}"
                 )
-                draw_motion(motion, title, files["figure"], tray_outline(motion, computed.known))
                 words = computed.motion.time_from
-                write_mot(motion, f"trial {trial}", side, words, computed.known.source, files["mot"])
+                if not is_same or not files["figure"].is_file():
+                    draw_motion(motion, title, files["figure"], tray_outline(motion, computed.known))
+                if not is_same or not files["mot"].is_file():
+                    write_mot(motion, f"trial {trial}", side, words, computed.known.source, files["mot"])
             summaries.append(TrialMotion(**{**summary.__dict__, **files}))
             advance(1)
     return summaries
@@ -280,24 +329,6 @@ def reasons_of(motion: pd.DataFrame, status: str | None = None) -> dict[str, int
         mine.loc[mine["reason"] != "", "reason"].value_counts(sort=False).sort_values(ascending=False, kind="stable")
     )
     return {str(reason): int(count) for reason, count in counts.items()}
-
-
-def tray_outline(motion: pd.DataFrame, known: KnownAxes) -> NDArray[np.float64] | None:
-    """(N, 2) lateral and anterior in mm: the hull of a trial's tray seen from above; None without a mesh."""
-    anatomies = motion["tibia_anatomy"].dropna()
-    if anatomies.empty or int(anatomies.iloc[0]) not in known.meshes:
-        return None
-    anatomy = int(anatomies.iloc[0])
-    return tray_outline_of(known.axes[anatomy], known.meshes[anatomy], str(motion["side"].iloc[0]))
-
-
-def tray_outline_of(axes: ImplantAxes, mesh: Mesh, side: str) -> NDArray[np.float64]:
-    """(N, 2) lateral and anterior in mm: the hull of a tray of a knee of this side, seen from above."""
-    from scipy.spatial import ConvexHull
-
-    matrix = axes.matrix()
-    flat = (mesh.vertices - matrix[:3, 3]) @ matrix[:3, :2] * [SIDES[side], 1.0]
-    return np.asarray(flat[ConvexHull(flat).vertices])
 
 
 def without_time(result: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core.files import replacing
+from medcli.veriserum.kinematics.error_bars import BAND_HOLDS
 from medcli.veriserum.kinematics.joint_coordinates import BAND, COORDINATES
 from medcli.veriserum.kinematics.low_points import CONDYLES, LOW_POINT_AXES
 from medcli.veriserum.kinematics.motion import DOUBTFUL, MISSING
@@ -34,7 +35,7 @@ def draw_motion(motion: pd.DataFrame, title: str, target: Path, outline_mm: Arra
     figure = Figure(figsize=(18, 8.6), dpi=100)
     usable = motion.where(motion["status"] != MISSING)
     every = figure.subplots(_ROWS, 2 * _COLUMNS)
-    figure.subplots_adjust(left=0.025, right=0.99, bottom=0.06, top=0.9, wspace=0.2, hspace=0.42)
+    figure.subplots_adjust(left=0.025, right=0.99, bottom=0.075, top=0.9, wspace=0.2, hspace=0.42)
     for half, (x_name, x_label) in enumerate({"time_s": "time, s", "flexion_deg": "flexion, °"}.items()):
         panels = every[:, half * _COLUMNS : (half + 1) * _COLUMNS]
         figure.text(0.25 + 0.5 * half, 0.945, f"over {x_label.partition(',')[0]}", ha="center", fontsize=11)
@@ -50,6 +51,9 @@ def draw_motion(motion: pd.DataFrame, title: str, target: Path, outline_mm: Arra
                 _draw_curve(panel, x, usable, f"{condyle}_low_{axis}", _COLOURS[condyle], condyle)
             _finish(panel, f"{_LOW_TITLES[axis]}, mm", x_label)
             panel.legend(frameon=False, fontsize=8)
+    if usable["se_flexion_deg"].notna().any():
+        words = f"bands, {BAND:g} standard errors to either side, hold {BAND_HOLDS}"
+        figure.text(0.99, 0.004, words, ha="right", fontsize=8)
     figure.suptitle(title, fontsize=12, y=0.99)
     with replacing(target) as part:
         figure.savefig(part, format="png")
@@ -74,10 +78,12 @@ def _draw_tray(panel: Any, motion: pd.DataFrame, outline_mm: Array | None) -> No
         panel.fill(*outline_mm.T, facecolor="#8888881f", edgecolor="#888888", linewidth=1)
     for condyle in CONDYLES:
         x, y = (motion[f"{condyle}_low_{axis}"] for axis in ("ml_mm", "ap_mm"))
-        panel.plot(x, y, color=_COLOURS[condyle], linewidth=1.2, label=condyle)
+        panel.plot(x, y, color=_COLOURS[condyle], linewidth=1.2)
     panel.set_aspect("equal", adjustable="datalim")
     _finish(panel, "low points on the tray from above, mm", "lateral, mm")
-    panel.legend(frameon=False, fontsize=8, loc="lower right")
+    for corner, condyle in zip((0.02, 0.98), CONDYLES, strict=True):  # in the corners, where no tray is; medial is left
+        words = {"transform": panel.transAxes, "ha": "left" if corner < 0.5 else "right", "fontsize": 8}
+        panel.text(corner, 0.03, condyle, color=_COLOURS[condyle], **words)
 
 
 def _finish(panel: Any, title: str, x_label: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core.progress import Progress
@@ -57,14 +58,22 @@ def estimate(
     return Estimates(np.array(ids, np.int64), np.concatenate(poses), failures)
 
 
-def estimates_from_table(predictions: Path, ids: Ids) -> Estimates:
-    """The poses of ``ids`` in a table of poses, see :func:`medcli.veriserum.dataset.pose_tables.read_predictions`.
+def estimates_from_table(predictions: Path, anatomies: pd.Series) -> Estimates:
+    """The poses in a table of poses, see :func:`medcli.veriserum.dataset.pose_tables.read_predictions`.
+
+    Args:
+        anatomies: the ``anatomy_id`` of each wanted pose, by id.
 
     Raises:
         DataError: the file does not exist or is not a table of poses.
     """
-    table = read_predictions(predictions)
+    table = read_predictions(predictions, anatomies=anatomies)
+    ids = anatomies.index.to_numpy(np.int64)
     there = ids[np.isin(ids, table.index.to_numpy())]
-    failures = [f"pair {number}: not in {predictions}" for number in ids.tolist() if number not in table.index]
+    failures = [
+        f"pair {number}: no pose of anatomy {anatomy} in {predictions}"
+        for number, anatomy in anatomies.astype(int).items()
+        if number not in table.index
+    ]
     poses = pose_matrices(table.loc[there.tolist()]) if len(there) else np.zeros((0, 4, 4))
     return Estimates(there, poses, failures)

@@ -16,6 +16,7 @@ from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
+from medcli.core.run_records.earlier_run import refuse_other_run
 from medcli.veriserum.dataset.pose_tables import matrices_of, pose_matrices
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
@@ -25,11 +26,20 @@ from medcli.veriserum.geometry.pair_geometry import PairGeometry
 from medcli.veriserum.pose.estimates import Estimates, estimate, estimates_from_table
 from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings, choose_evaluated
 from medcli.veriserum.pose.inference import PosePredictor
-from medcli.veriserum.pose.metrics import POSE_MEASURES, PoseComparison, Summary, pose_errors, summarise_errors
+from medcli.veriserum.pose.metrics import (
+    POSE_MEASURES,
+    PoseBias,
+    PoseComparison,
+    Summary,
+    bias_of,
+    pose_errors,
+    summarise_errors,
+)
 from medcli.veriserum.pose.pairs import Pairs
 
 _LOG = logging.getLogger(__name__)
 Known = TypeVar("Known")
+VERB, RESULT = "evaluate pose", "evaluation.json"
 _OVERLAY_SIZE = 512
 
 
@@ -45,7 +55,8 @@ class PoseEvaluation:
         split: the evaluated split and its rule.
         leaks: pairs with a neighbouring training pair of the same recording in nearly the same pose.
         errors: measure -> summary, see :data:`medcli.veriserum.pose.metrics.POSE_MEASURES`.
-        mean_pose: the same for the mean pose of the training pairs as estimate; None if unknown.
+        bias: signed difference -> mean and standard deviation, see :data:`medcli.veriserum.pose.metrics.SIGNED`.
+        mean_pose: the same as errors for the mean pose of the training pairs as estimate; None if unknown.
         single_plane: published errors of deep single-plane pose by percentile, to compare with.
         geometry: the inter-plane geometry used.
         out: folder with ``evaluation.json``, ``pairs.csv``, ``errors.png`` and ``overlays.jpg``.
@@ -60,6 +71,7 @@ class PoseEvaluation:
     split: str
     leaks: int
     errors: dict[str, Summary]
+    bias: dict[str, PoseBias]
     mean_pose: dict[str, Summary] | None
     single_plane: dict[str, dict[int, float]]
     geometry: str
@@ -77,28 +89,34 @@ def evaluate_pose(
     out: Path | None = None,
     name: str = "",
     progress: Progress = SILENT,
+    overwrite: bool = False,
 ) -> PoseEvaluation:
     """Compare poses with reference poses.
 
     Args:
         root: the dataset's folder.
         checkpoint: a network that estimates the poses; or
-        predictions: a table of estimated poses with columns id, tx, ty, tz, rz, rx, ry.
+        predictions: a table of estimated poses with columns id, tx, ty, tz, rz, rx, ry; where it has anatomy_id, the
+            row of an id is that of the component evaluated.
         settings: selection and references.
         out: folder for results; None writes nothing.
         name: of the checkpoint, in the result.
+        overwrite: replace the results of other poses or settings in ``out``.
 
     Raises:
         DataError: nothing to evaluate.
-        UsageError: not exactly one source of poses.
+        UsageError: not exactly one source of poses; ids have several components and nothing says which is meant; or
+            ``out`` has results of other poses or settings.
     """
     if (checkpoint is None) == (predictions is None):
         raise UsageError("give either --checkpoint or --predictions")
     settings = settings or PoseEvaluationSettings()
+    options = {"root": Path(root), **vars(settings), "evaluated": name or str(predictions)}
     if out is not None:
+        refuse_other_run(out, RESULT, VERB, options, overwrite)
         make_output_folder(out)
     study = VeriserumStudy(Path(root), settings.calibrated)
-    chosen = choose_evaluated(study, settings, checkpoint.metadata if checkpoint else None)
+    chosen = choose_evaluated(study, settings, checkpoint.metadata if checkpoint else None, predictions)
     pairs, ids, train = chosen.pairs, chosen.ids, chosen.train
     found = _estimates(ids, pairs, checkpoint, predictions, progress)
     world = PairGeometry(pairs.study, pairs.poses, read_inter_plane(settings.inter_plane), settings.frame)
@@ -118,6 +136,7 @@ def evaluate_pose(
         split=chosen.split,
         leaks=leaks,
         errors=summarise_errors(errors),
+        bias=bias_of(errors),
         mean_pose=None if guess is None else summarise_errors(guess),
         single_plane={one.name: dict(one.single_plane) for one in POSE_MEASURES if one.single_plane},
         geometry=f"planes: {settings.inter_plane or 'published geometry'}; poses in frame {settings.frame.value}",
@@ -126,11 +145,11 @@ def evaluate_pose(
         failures=tuple(found.failures),
     )
     if out is not None:
-        write_json(out / "evaluation.json", result)
+        write_json(out / RESULT, result)
         write_text(out / "pairs.csv", errors.round(5).to_csv(lineterminator="\n"))
         _draw(out, errors, guess, poses, pairs)
         device = checkpoint.device if checkpoint else ""
-        note_run(out, "evaluate pose", ABOUT, Path(root), settings, device=device)
+        note_run(out, VERB, ABOUT, Path(root), options, device=device)
     return result
 
 
@@ -142,7 +161,7 @@ def _estimates(
         found = estimate(checkpoint, pairs.reader(checkpoint.metadata.size), pairs.select(ids), "evaluating", progress)
     else:
         assert predictions is not None
-        found = estimates_from_table(predictions, ids)
+        found = estimates_from_table(predictions, pairs.poses.loc[ids.tolist(), "anatomy_id"])
     if not len(found.ids):
         raise DataError(f"none of {quantity(len(ids), 'pair')} could be evaluated: {found.failures[0]}")
     return found
@@ -209,3 +228,5 @@ def _draw(out: Path, errors: pd.DataFrame, guess: pd.DataFrame | None, poses: Po
         examples.append((note, pairs.files[number], implant.mesh, both, shown))
     if examples:
         draw_pose_examples(examples, pairs.reader(_OVERLAY_SIZE), out / "overlays.jpg")
+    else:  # none of an evaluation that this one replaces stay
+        (out / "overlays.jpg").unlink(missing_ok=True)

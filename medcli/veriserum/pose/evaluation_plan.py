@@ -54,7 +54,7 @@ def plan_pose_evaluation(
         network, predictions: checkpoint or table of poses to evaluate; neither where it is missing.
         check: the checks that an evaluation makes before its work; what is found here is added to its problems.
     """
-    chosen = _chosen(root, settings, network, check) if settings else None
+    chosen = _chosen(root, settings, network, predictions, check) if settings else None
     counts = chosen.pairs.poses.loc[chosen.ids.tolist(), "anatomy_id"].astype(int).value_counts() if chosen else {}
     return PosePlan(
         root=root,
@@ -70,11 +70,11 @@ def plan_pose_evaluation(
 
 
 def _chosen(
-    root: Path, settings: PoseEvaluationSettings, network: Path | None, check: Refusals
+    root: Path, settings: PoseEvaluationSettings, network: Path | None, predictions: Path | None, check: Refusals
 ) -> EvaluatedPairs | None:
     from medcli.veriserum.dataset.study import VeriserumStudy
     from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
     from medcli.veriserum.pose.evaluated_pairs import choose_evaluated
 
     trained = check(read_pose_metadata, network) if network else None
-    return check(choose_evaluated, VeriserumStudy(root, settings.calibrated), settings, trained)
+    return check(choose_evaluated, VeriserumStudy(root, settings.calibrated), settings, trained, predictions)

@@ -59,10 +59,15 @@ class PoseComparison:
         return self.away_mm @ self.planes.fs.to_world[:3, :3]
 
     @cached_property
+    def angle_differences_deg(self) -> Values:
+        """(N, 3) differences of rz, rx, ry, estimate minus reference, within ±180 degrees."""
+        difference = pose_numbers(self.estimates)[:, 3:] - pose_numbers(self.references)[:, 3:]
+        return np.asarray((difference + 180) % 360 - 180)
+
+    @property
     def angles_deg(self) -> Values:
         """(N, 3) absolute differences of rz, rx, ry, at most 180 degrees."""
-        difference = pose_numbers(self.estimates)[:, 3:] - pose_numbers(self.references)[:, 3:]
-        return np.abs((difference + 180) % 360 - 180)
+        return np.abs(self.angle_differences_deg)
 
     def rotation_deg(self) -> Values:
         """(N,) geodesic angles between both rotations."""
@@ -133,6 +138,25 @@ POSE_MEASURES = [
 """Every measure; x and y are the in-plane axes of plane bs, right and up. Single-plane errors: Vogl et al. 2022, PLoS
 ONE 17(6) e0270596 (its 90 % of rotations is 3 to 4 degrees)."""
 
+SIGNED = {
+    "signed_x_mm": "plane bs, right",
+    "signed_y_mm": "plane bs, up",
+    "signed_z_mm": "plane bs, to the source",
+    "signed_rz_deg": "rz",
+    "signed_rx_deg": "rx",
+    "signed_ry_deg": "ry",
+}
+"""Column -> title of the signed differences, estimate minus reference: along the axes of plane bs, and of the Euler
+angles."""
+
+
+@dataclass(frozen=True)
+class PoseBias:
+    """Mean and standard deviation of a signed difference over the pairs; ``sd`` is NaN for one pair."""
+
+    mean: float
+    sd: float
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -146,8 +170,11 @@ class Summary:
 
 
 def pose_errors(poses: PoseComparison) -> pd.DataFrame:
-    """One row per pose, one column for each of :data:`POSE_MEASURES`."""
-    return pd.DataFrame({measure.name: measure.errors(poses) for measure in POSE_MEASURES})
+    """One row per pose, one column for each of :data:`POSE_MEASURES`, and of :data:`SIGNED`."""
+    signed = np.concatenate([poses.in_bs_mm, poses.angle_differences_deg], axis=1)
+    return pd.DataFrame(
+        {measure.name: measure.errors(poses) for measure in POSE_MEASURES} | dict(zip(SIGNED, signed.T, strict=True))
+    )
 
 
 def outline_error_mm(implant: Implant, camera: Camera, estimate: Values, reference: Values) -> float:
@@ -173,6 +200,11 @@ def _in_plane(errors_mm: Values) -> Values:
 def summarise_errors(errors: pd.DataFrame) -> dict[str, Summary]:
     """Each measure over the rows of a table of errors."""
     return {measure.name: _summary(errors[measure.name].to_numpy(np.float64)) for measure in POSE_MEASURES}
+
+
+def bias_of(errors: pd.DataFrame) -> dict[str, PoseBias]:
+    """Bias of each of :data:`SIGNED` over the rows of a table of errors."""
+    return {name: PoseBias(float(errors[name].mean()), float(errors[name].std(ddof=1))) for name in SIGNED}
 
 
 def _summary(values: Values) -> Summary:

@@ -70,18 +70,21 @@ class Pairs:
         return PairReader(size, self.distortions)
 
 
-def find_pairs(study: VeriserumStudy, anatomy: str | None = None, need_images: bool = True) -> Pairs:
+def find_pairs(
+    study: VeriserumStudy, anatomy: str | None = None, need_images: bool = True, components: pd.Series | None = None
+) -> Pairs:
     """Find the pairs of an anatomy; obsolete rows are omitted.
 
     Args:
         study: the dataset; its calibrated images are used if their folder was given or is complete, else the originals.
         anatomy: ``femur``, ``tibia`` or an ``anatomy_id``; None: all.
         need_images: omit pairs without both images; otherwise all rows are kept.
+        components: by id, the ``anatomy_id`` to take of an id with several, where ``anatomy`` names none.
 
     Raises:
         DataError: no images, no pose table, or no pair of that anatomy.
     """
-    contents, table = study.contents, study.poses_of(None if anatomy is None else anatomy_ids(anatomy))
+    contents, table = study.contents, study.poses_of(components if anatomy is None else anatomy_ids(anatomy))
     missing = [name for name in (*POSE_COLUMNS, "anatomy_id") if name not in table.columns]
     if missing:
         raise DataError(f"{study.table_file(POSES)} has no column {', '.join(missing)}: training needs them")

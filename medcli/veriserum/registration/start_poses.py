@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError, UsageError, printable, quantity
+from medcli.core.errors import DataError, UsageError, printable, quantity, spaced
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSE_COLUMNS, POSES, SOURCES
+from medcli.veriserum.dataset.id_components import one_row_an_id
 from medcli.veriserum.dataset.image_doubles import check_single
 from medcli.veriserum.dataset.pose_tables import (
     ID_COLUMNS,
@@ -70,7 +71,8 @@ class StartPoses:
 
     Args:
         sources: input files and folders.
-        anatomies: of an id with poses of several components, one of these; None: the first, with a warning.
+        anatomies: of an id with poses of several components, one of these; None: the one with the smallest
+            ``anatomy_id``, with a warning.
 
     Attributes:
         study: the dataset.
@@ -188,9 +190,12 @@ def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: i
     table = starts.table[~folder_index.is_obsolete(starts.table)]
     if anatomy is not None:
         table = table[table["anatomy_id"] == anatomy]
+    what = "start pose" if starts.has_starts else "row of the pose table"
+    if table.empty and anatomy is not None:
+        there = spaced(sorted(set(starts.table["anatomy_id"].dropna()))) or "none"
+        raise DataError(f"no {what} is of anatomy {anatomy}; there are: {there}", "choose with --anatomy")
     chosen = folder_index.select_ids(table.index.tolist(), ids)
     present = chosen if ids else [number for number in chosen if starts.has_images(number)]
-    what = "start pose" if starts.has_starts else "row of the pose table"
     if not present:
         of = f" of anatomy {anatomy}" if anatomy is not None else ""
         fault = "has images" if table.index.empty or not ids else "has one of these ids"
@@ -211,7 +216,7 @@ def _start_poses(study: VeriserumStudy, file: Path | None, anatomies: Collection
     if file is None or file == FROM_TABLE:
         table, path = study.poses_of(anatomies).copy(), study.table_file(POSES)
     else:
-        table, path = _filled(folder_index.read_table(file, folder_index.POSE_FILE), study), file
+        table, path = _filled(_read_starts(file, anatomies), study, anatomies), file
         starts = table[list(POSE_COLUMNS)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
         if units := unit_problem(starts):
             _LOG.warning("%s: %s", path, units)
@@ -224,7 +229,15 @@ def _start_poses(study: VeriserumStudy, file: Path | None, anatomies: Collection
     return table
 
 
-def _filled(table: pd.DataFrame, study: VeriserumStudy) -> pd.DataFrame:
+def _read_starts(file: Path, anatomies: Collection[int] | None) -> pd.DataFrame:
+    """The poses of a file, one row an id."""
+    rows, repeated = folder_index.read_rows_once(file, folder_index.POSE_FILE)
+    for note in repeated.notes(str(file), "the first of each is used"):
+        _LOG.warning("%s", note)
+    return one_row_an_id(rows, anatomies, str(file))
+
+
+def _filled(table: pd.DataFrame, study: VeriserumStudy, anatomies: Collection[int] | None) -> pd.DataFrame:
     """Start poses of a file; missing columns and empty cells are filled from the pose table.
 
     The pose table also states whether an id is obsolete.
@@ -232,7 +245,8 @@ def _filled(table: pd.DataFrame, study: VeriserumStudy) -> pd.DataFrame:
     absent = [name for name in ID_COLUMNS if name not in table.columns]
     if not absent and not study.files.get(POSES) and folder_index.locate(study.contents, POSES) is None:
         return table
-    known = study.table(POSES)
+    stated = folder_index.whole_numbers(table["anatomy_id"]) if "anatomy_id" in table.columns else None
+    known = study.poses_of(anatomies if stated is None or stated.isna().all() else stated)
     for name in (*ID_COLUMNS, *_CARRIED):
         if name in known.columns:
             of_table = known[name].reindex(table.index)

@@ -14,6 +14,10 @@ CASES = {
     "train sge": ("medcli train has no command sge", "did you mean seg?"),
     "train seg --epoch 3": ("medcli train seg has no option --epoch", "did you mean --epochs?"),
     "train --epoch=3": ("medcli train seg has no option --epoch", "did you mean --epochs?"),
+    "register pose --no-serch": (
+        "medcli register pose has no option --no-serch",
+        "did you mean --no-search?",
+    ),
     "train seg --foo": ("medcli train seg has no option --foo", "see medcli train seg --help"),
     "train seg -x": ("medcli train seg has no option -x", "see medcli train seg --help"),
     "train seg --epochs x": ("--epochs: 'x' is not a whole number", "see medcli train seg --help"),

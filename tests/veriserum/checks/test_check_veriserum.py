@@ -292,3 +292,17 @@ def test_both_components_of_a_moment_are_near_each_other(tmp_path: Path) -> None
     lines = {line.check: line for line in check_veriserum(Sources(write_knees(tmp_path / "b", rows)), workers=1).lines}
     assert lines["components together"].state == "wrong"
     assert "one frame" in lines["components together"].advice
+
+
+def test_words_on_data_of_one_component(tmp_path: Path, medcli: Callable[..., Ran]) -> None:
+    """What is found and what is advised agree, and the examples are ones."""
+    from tests.support.knees import draw_knees, pose_rows, write_knees
+
+    rows = pose_rows(draw_knees(1, 4))
+    rows = rows[rows["anatomy_id"] == 1].assign(measurement_id=lambda table: table["id"])
+    ran = medcli("check", "veriserum", "--root", write_knees(tmp_path / "a", rows), "--workers", 1)
+    assert "for example: only femur poses" in ran.out
+    assert "femur and tibia are never together" in ran.out
+    assert "for example: ids 1 and following are one trial" in ran.out
+    assert "such as" not in ran.out
+    assert "pair them by image id" not in ran.out

@@ -31,6 +31,7 @@ def test_the_rotation_about_z_comes_first() -> None:
     ("poses", "words"),
     [
         (METRES, ["metres"]),
+        (METRES * np.array([100, 100, 100, 1, 1, 1]), ["centimetres"]),
         (RADIANS, ["radians"]),
         (METRES * RADIANS / POSES, ["metres", "radians"]),
         (POSES, []),
@@ -41,5 +42,5 @@ def test_the_rotation_about_z_comes_first() -> None:
 )
 def test_radians_and_metres_are_recognised(poses: np.ndarray, words: list[str]) -> None:
     found = unit_problem(poses)
-    assert [word for word in ("metres", "radians") if f"look like {word}" in found] == words
+    assert [word for word in ("metres", "centimetres", "radians") if f"look like {word}" in found] == words
     assert bool(found) == bool(words)

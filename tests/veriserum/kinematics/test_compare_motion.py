@@ -97,3 +97,44 @@ def test_angles_differ_by_half_a_turn_at_most_and_errors_add() -> None:
     assert (agreement.frames, agreement.bias, agreement.within_band) == (3, 1, 0.5)
     assert agreement.limits == pytest.approx((1 - 1.96 * 2, 1 + 1.96 * 2))
     assert agreement_of(np.array([np.nan]), np.array([1.0])).frames == 0
+
+
+def test_limits_of_agreement_know_that_frames_of_a_trial_are_alike() -> None:
+    """By hand: trials of two frames with means 0 and 2 and a variance of 0.02 within; and unequal trials."""
+    differences = np.array([-0.1, 0.1, 1.9, 2.1])
+    trials = np.array(["1", "1", "2", "2"])
+    found = agreement_of(differences, np.full(4, np.nan), trials)
+    between = (2 * (1 + 1) / 1 - 0.02) / 2
+    assert found.bias == pytest.approx(1)
+    half = 1.96 * np.sqrt(0.02 + between)
+    assert found.limits == pytest.approx((1 - half, 1 + half))
+    alone = agreement_of(differences, np.full(4, np.nan))
+    assert found.sd == alone.sd
+    assert found.limits[1] > alone.limits[1]
+    random = np.random.default_rng(0)
+    sizes = random.integers(5, 60, 400)
+    many = np.repeat(random.normal(0, 2, 400), sizes) + random.normal(0, 1, sizes.sum())
+    spread = agreement_of(many, np.full(len(many), np.nan), np.repeat(np.arange(400), sizes))
+    assert (spread.limits[1] - spread.bias) / 1.96 == pytest.approx(np.sqrt(5), rel=0.08)
+    one_each = agreement_of(differences, np.full(4, np.nan), np.arange(4))
+    assert one_each.limits == alone.limits
+
+
+def test_the_results_of_another_comparison_are_kept(tmp_path: Path, medcli: Callable[..., Ran]) -> None:
+    rows = knees.pose_rows(knees.draw_knees(2, 3))
+    root, axes = knees.write_knees(tmp_path / "data", rows), write_axes(tmp_path / "axes.json")
+    for name in ("a.csv", "b.csv"):
+        rows.to_csv(tmp_path / name, index=False)
+    words = ("evaluate", "kinematics", "--root", root, "--axes", axes, "--out", tmp_path / "out")
+    first = medcli(*words, tmp_path / "a.csv")
+    assert first.code == 0
+    before = (tmp_path / "out" / "evaluation.json").read_bytes()
+    for more, said in (((tmp_path / "b.csv",), "poses was"), ((tmp_path / "a.csv", "--side", "right"), "side was")):
+        ran = medcli(*words, *more)
+        assert ran.code == 2
+        assert said in ran.err
+        assert "--overwrite" in ran.err
+        assert (tmp_path / "out" / "evaluation.json").read_bytes() == before
+    assert medcli(*words, tmp_path / "a.csv").code == 0
+    assert medcli(*words, tmp_path / "b.csv", "--overwrite").code == 0
+    assert "b.csv" in (tmp_path / "out" / "evaluation.json").read_text("utf-8")

@@ -11,10 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from medcli.core.errors import UsageError
 from medcli.core.files import write_json
 from medcli.core.mesh import write_stl
 from medcli.core.shell import spell
+from medcli.veriserum.kinematics.compare_motion import compare_motion
 from medcli.veriserum.kinematics.implant_axes import read_axes
+from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_kinematics
 from tests.conftest import Ran
 from tests.support import knees
 
@@ -52,6 +55,7 @@ def test_axes_then_motion_and_all_of_their_files(study: Path, tmp_path: Path, me
     assert ran.code == 4
     assert ran.err == "failed: trial 7: there is none of this name\n"
     lines = [line for line in ran.out.splitlines() if line.startswith(("2 ", "trial "))]
+    assert "50 frames per second, by --frame-rate; " in ran.out
     assert lines[1].split()[:5] == ["2", "left", "5", "1", "0"]
     assert max(map(len, lines)) <= 80
     result = json.loads((out / "kinematics.json").read_text("utf-8"))
@@ -112,7 +116,7 @@ def test_radians_and_contradicting_sides_are_named(tmp_path: Path, medcli: Medcl
     assert "8 rows state another side than the dataset's table, first id 1: right, not left" in ran.err
     result = json.loads(ran.out)
     assert result["doubtful"] + result["missing"] == 4
-    ran = medcli(*words)
+    ran = medcli(*words, "--overwrite")
     assert "anatomy 1: its axes say right, the pose table left in 4 frames; the axes are used" in ran.err
 
 
@@ -127,3 +131,60 @@ def test_a_tray_that_is_called_a_femur(tmp_path: Path, medcli: Medcli) -> None:
     (tmp_path / "axes.json").write_text(json.dumps({"implants": {"1": entry}}), "utf-8")
     ran = medcli("kinematics", "--root", wrong, "--out", tmp_path / "out", "--axes", tmp_path / "axes.json")
     assert (ran.code, "its mesh looks like a tray" in ran.err) == (3, True)
+
+
+def test_edited_results_and_those_of_other_settings_are_kept(study: Path, tmp_path: Path, medcli: Medcli) -> None:
+    axes, out = tmp_path / "axes.json", tmp_path / "motion"
+    write_json(axes, {"implants": {number: knees.true_axes(number, "left") for number in (1, 3)}})
+    words = ("kinematics", "--root", study, "--axes", axes, "--out", out)
+    assert medcli(*words).code == 0
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in out.glob("trial_*")}
+    (out / "trial_000002.mot").unlink()
+    assert medcli(*words).code == 0
+    now = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert now == first, "made again what was absent"
+    del times[out / "trial_000002.mot"]
+    assert {path: path.stat().st_mtime_ns for path in times} == times, "the rest is left"
+    for more, said in (("--side", "right"), "side was"), (("--trials", "1"), "trials was"):
+        ran = medcli(*words, *more)
+        assert (ran.code, said in ran.err, "--overwrite" in ran.err) == (2, True, True)
+    (out / "kinematics.csv").write_text(first["kinematics.csv"].decode() + "\n")
+    ran = medcli(*words)
+    assert ran.code == 2
+    assert "kinematics.csv has other values than these: it was edited, or made from other poses" in ran.err
+    assert (out / "kinematics.csv").read_text().endswith("\n\n")
+    assert medcli(*words, "--trials", "1", "--overwrite").code == 0
+    assert {path.name for path in out.glob("trial_*")} == {"trial_000001.png", "trial_000001.mot"}
+
+
+@pytest.mark.parametrize("side", ["Left knee", "links", "l", ""])
+def test_a_side_that_is_none_is_refused_from_python(side: str) -> None:
+    with pytest.raises(UsageError, match="is not one of right, left"):
+        KinematicsSettings(side=side)
+
+
+def test_paths_may_be_text(study: Path, tmp_path: Path) -> None:
+    table, axes = str(study / knees.POSE_TABLE), str(tmp_path / "axes.json")
+    write_json(tmp_path / "axes.json", {"implants": {number: knees.true_axes(number, "left") for number in (1, 3)}})
+    done = compute_kinematics(str(study), str(tmp_path / "out"), KinematicsSettings(poses=table, axes=axes))
+    assert done.out == tmp_path / "out"
+    found = compare_motion(str(study), table, table, str(tmp_path / "same"), KinematicsSettings(axes=axes))
+    assert found.overall["flexion_deg"].maximum == 0
+
+
+def test_a_folder_in_place_of_a_table_is_named(study: Path, tmp_path: Path, medcli: Medcli) -> None:
+    ran = medcli("kinematics", "--root", study, "--poses", tmp_path, "--out", tmp_path / "out")
+    assert ran.code == 3
+    assert f"{tmp_path} is a folder, not a poses file" in ran.err
+    assert "--poses" in ran.err
+    assert "--start" not in ran.err
+    ran = medcli("evaluate", "kinematics", tmp_path, "--root", study, "--out", tmp_path / "out")
+    assert "name the poses file with POSES" in ran.err
+
+
+def test_ranges_have_no_negative_zero() -> None:
+    from medcli.cli.kinematics import _range
+
+    assert _range((-0.04, 0.4)) == "0.0 to 0.4"
+    assert _range((float("nan"), float("nan"))) == "-"

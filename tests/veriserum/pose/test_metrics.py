@@ -14,7 +14,14 @@ from medcli.synthetic.fluoroscopy.implants import make_implants
 from medcli.veriserum.dataset.anatomies import anatomy_ids
 from medcli.veriserum.dataset.implant_surfaces import Implant
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, InterPlane, SourceIntensifier
-from medcli.veriserum.pose.metrics import POSE_MEASURES, PoseComparison, outline_error_mm, pose_errors, summarise_errors
+from medcli.veriserum.pose.metrics import (
+    POSE_MEASURES,
+    SIGNED,
+    PoseComparison,
+    outline_error_mm,
+    pose_errors,
+    summarise_errors,
+)
 
 CAMERAS = DualPlane.from_calibration(SourceIntensifier(3.0, -5.0, 1850.0, -4.0, 2.0, 1840.0))
 POSE = rigid_transform([5.0, -8.0, 400.0], [20.0, -15.0, 95.0], VERISERUM_EULER)
@@ -92,7 +99,8 @@ def test_summary_and_unknown_implants(implant: Implant) -> None:
     poses = np.stack([moved([i, 0, 0], [0, 0, 0]) for i in range(1, 11)])
     errors = pose_errors(PoseComparison(poses, np.stack([POSE] * 10), [implant] * 9 + [None], [CAMERAS] * 10))
     found = summarise_errors(errors)
-    assert list(found) == list(errors) == [measure.name for measure in POSE_MEASURES]
+    names = [measure.name for measure in POSE_MEASURES]
+    assert (list(found), list(errors)) == (names, [*names, *SIGNED])
     assert (found["x_mm"].mean, found["x_mm"].median) == pytest.approx((5.5, 5.5))
     assert found["x_mm"].p90 == pytest.approx(9.1)
     assert (found["x_mm"].pairs, found["outline_bs_mm"].pairs) == (10, 9)

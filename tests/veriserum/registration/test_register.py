@@ -112,7 +112,7 @@ def test_invalid_inputs_are_reported(
     words = ("register", "pose", "--root", study.root, "--start", start, "--out", out)
     none = medcli(*words, "--anatomy", "55")
     assert none.code == 3
-    assert "no start pose of anatomy 55 has images" in none.err
+    assert "no start pose is of anatomy 55; there are: " in none.err
     none = medcli("register", "pose", "--root", study.root, "--ids", "900", "--out", out)
     assert (none.code, "no row of the pose table has one of these ids" in none.err, "--start" in none.err) == (
         3,

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum
+from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum, make_veriserum
 from medcli.veriserum.geometry.biplane import PoseFrame
 from medcli.veriserum.registration.register import register_poses
-from medcli.veriserum.registration.start_poses import Sources, StartPoses
+from medcli.veriserum.registration.start_poses import Sources, StartPoses, select
 
 POSE = ["tx", "ty", "tz", "rz", "rx", "ry"]
 
@@ -43,3 +43,28 @@ def test_poses_in_another_frame_are_returned_in_it(study: SyntheticVeriserum, tm
     pd.DataFrame([{"id": 1, **row}]).to_csv(tmp_path / "start.csv", index=False)
     read = StartPoses(Sources(study.root, tmp_path / "start.csv", frame=frame))
     assert np.allclose(read.pose(1), plain.pose(1), atol=1e-4)
+
+
+@pytest.mark.parametrize("is_tibia_first", [True, False])
+def test_a_table_of_both_components_gives_the_one_that_is_asked_for(
+    tmp_path: Path, is_tibia_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the order of its rows; what is left out is said."""
+    settings = {"frames_per_trial": 2, "anatomies": (3,), "obsolete_every": 0, "both_poses": True}
+    root = make_veriserum(tmp_path / "study", pairs=2, seed=1, **settings).root
+    rows = pd.read_csv(root / "csv_files" / "veriserum_pose_reloaded_refined_all.csv")
+    femur = int(rows["anatomy_id"].min())
+    rows = rows.sort_values(["id", "anatomy_id"], ascending=[True, not is_tibia_first])
+    rows.to_csv(tmp_path / "start.csv", index=False)
+    rows.drop(columns="anatomy_id")[rows["anatomy_id"] == 3].to_csv(tmp_path / "unnamed.csv", index=False)
+    for anatomy, expected in ((None, femur), (femur, femur), (3, 3)):
+        for file in (tmp_path / "start.csv", Path("table")):
+            caplog.clear()
+            starts = StartPoses(Sources(root, start=file), None if anatomy is None else {anatomy})
+            assert select(starts, [(1, 2)], anatomy) == ([1, 2], 0)
+            assert starts.table["anatomy_id"].tolist() == [expected] * 2
+            wanted = rows[rows["anatomy_id"] == expected]
+            assert np.allclose(starts.table[POSE].to_numpy(), wanted.sort_values("id")[POSE].to_numpy())
+            assert ("2 poses of further components of ids not used" in caplog.text) == (anatomy is None)
+    named = StartPoses(Sources(root, start=tmp_path / "unnamed.csv"), {3}).table
+    assert named["anatomy_id"].tolist() == [3, 3]
