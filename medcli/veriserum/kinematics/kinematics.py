@@ -14,7 +14,7 @@ import pandas as pd
 
 from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import make_output_folder, write_json, write_text
-from medcli.core.json_text import read_object, to_plain
+from medcli.core.json_text import read_object, recorded_path, to_plain
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_path, note_run
 from medcli.core.run_records.earlier_run import REMEDY, refuse_other_run
@@ -258,7 +258,7 @@ def _files_of_trials(out: Path) -> list[Path]:
     """Figures and .mot files that an earlier run says it left in the folder."""
     trials = read_object(out / SUMMARY).get("trials")
     listed = [one for one in trials if isinstance(one, dict)] if isinstance(trials, list) else []
-    names = [Path(str(one[kind])).name for one in listed for kind in ("figure", "mot") if one.get(kind)]
+    names = [recorded_path(one[kind]).name for one in listed for kind in ("figure", "mot") if one.get(kind)]
     return [out / name for name in names if name.startswith("trial_")]
 
 
