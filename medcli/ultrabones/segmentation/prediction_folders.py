@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import UsageError, quantity
-from medcli.core.files import make_output_folder, write_json
+from medcli.core.files import make_output_folder, remove_leftovers, write_json
 from medcli.core.json_text import read_object
 from medcli.core.made_with import differences, reject_other_options
 from medcli.training.description import list_of
 from medcli.transfer.checksum import of_file
-from medcli.ultrabones.segmentation.prediction_inputs import MASK_ENDING, InputSource, prediction_overlay_path
+from medcli.ultrabones.segmentation.prediction_inputs import (
+    MASK_ENDING,
+    OVERLAY_FOLDER,
+    InputSource,
+    prediction_overlay_path,
+)
 
 if TYPE_CHECKING:
     from medcli.ultrabones.segmentation.frame_segmenter import FrameSegmenter
@@ -99,6 +104,11 @@ def prepare_folders(
         for folder in folders:
             _refuse_other_masks(folder, manifest)
     written = {path for source in sources for path in (source.mask_of(None), source.folder / source.stem)}
+    inner = {source.folder / source.stem for source in sources if source.kind != "still"}  # frames of movies
+    for folder in (*folders, *inner):
+        for place in (folder, folder / OVERLAY_FOLDER):
+            if place.is_dir():
+                remove_leftovers(place)
     for folder in folders:
         make_output_folder(folder)
         stays = any(skip_existing or not {mask, mask.parent} & written for mask in _masks_of(folder))

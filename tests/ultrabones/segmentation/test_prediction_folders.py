@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from medcli.core.errors import UsageError
+from medcli.core.files import part_path
 from medcli.ultrabones.segmentation.prediction_folders import MANIFEST, KeptMasks, mask_origin, prepare_folders
 from medcli.ultrabones.segmentation.prediction_inputs import InputSource
 
@@ -32,6 +33,16 @@ def test_a_folder_says_which_network_filled_it(tmp_path: Path) -> None:
     assert [noted(folder) for folder in folders] == [manifest()] * 2
     prepare_folders([frame(folder) for folder in folders], manifest("b"))  # without a mask nothing is lost
     assert noted(folders[0]) == manifest("b")
+
+
+def test_what_a_killed_run_was_writing_is_removed(tmp_path: Path) -> None:
+    for place in ("overlays", "sweep", "sweep/overlays"):
+        part = part_path(tmp_path / "out" / place / "a.jpg")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.with_name(part.name.replace(f"-{os.getpid()}.", "-999999999.")).touch()
+    assert len(list(tmp_path.rglob("*.part"))) == 3
+    prepare_folders([InputSource(tmp_path / "sweep.avi", tmp_path / "out", "sweep")], manifest())
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_masks_of_another_program_are_not_replaced_unasked(tmp_path: Path) -> None:
