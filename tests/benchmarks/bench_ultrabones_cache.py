@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numba  # noqa: F401 - as after the first hundred images of a process
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from medcli.synthetic.ultrasound.dataset import make_ultrabones

@@ -9,8 +9,6 @@ nothing to say.
 
 from __future__ import annotations
 
-import itertools
-import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import quantity
 from medcli.core.image_formats.damage import DamagedImage, check_size
+from medcli.core.image_formats.few_images import FewImages
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _WITH_PALETTE = 0, 3
@@ -31,9 +30,7 @@ _WHOLE = ((0, 0, 1, 1),)
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """Passes of an interlaced image: first row and column, step of rows and of columns."""
 _HIGHEST_FILTER = 4
-_FEW = 300
-"""Images in which the compiled rows save less than what their import takes: 0.5 s of processor time."""
-_seen = itertools.count()
+_few = FewImages()
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class PngImage:
         header = self.header
         if header.colour != _GREY or header.depth != 8 or header.interlaced or self.chunks:
             return None
-        if "numba" not in sys.modules and next(_seen) < _FEW:
+        if _few.next_is_one():
             return None
         from medcli.core.image_formats.png_kernels import unfilter_rows
 

@@ -15,10 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medcli.core.image_formats.few_images import FewImages
 from medcli.ultrabones.dataset.constants import IMAGE_MEAN, IMAGE_STD, INPUT_SIZE
 
 if TYPE_CHECKING:
     import torch
+
+_few = FewImages()
 
 
 def resize_frame(grey: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.uint8]:
@@ -41,8 +44,10 @@ def resize_frame_exactly(grey: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDA
         raise ValueError(f"frame must be (H, W) uint8, got {grey.shape} {grey.dtype}")
     if grey.shape == (size, size):
         return grey.astype(np.float32)
-    tall = _filtered(grey, *_triangle_filter(grey.shape[0], size))
-    small = _filtered(np.ascontiguousarray(tall.T), *_triangle_filter(grey.shape[1], size)).T
+    rows, columns = _triangle_filter(grey.shape[0], size), _triangle_filter(grey.shape[1], size)
+    if not _few.next_is_one():
+        return np.asarray(_compiled_resize()(np.ascontiguousarray(grey), *rows, *columns))
+    small = _filtered(np.ascontiguousarray(_filtered(grey, *rows).T), *columns).T
     return np.minimum(np.ascontiguousarray(small), np.float32(255.0))
 
 
@@ -101,7 +106,7 @@ def _triangle_filter(length: int, size: int) -> tuple[NDArray[np.int64], NDArray
     weights = np.maximum(1.0 - np.abs(pixels + 0.5 - centres[:, None]) / support, 0.0)
     weights[pixels >= ends[:, None]] = 0.0
     weights /= weights.sum(axis=1, keepdims=True)
-    # Every start leaves space for all taps, so that the sums need no bounds.
+    # Every start leaves space for all taps, so that no sum needs bounds.
     shifts = np.maximum(starts + weights.shape[1] - length, 0)
     for row in np.flatnonzero(shifts):
         weights[row] = np.roll(weights[row], shifts[row])
@@ -109,8 +114,37 @@ def _triangle_filter(length: int, size: int) -> tuple[NDArray[np.int64], NDArray
 
 
 def _filtered(lines: NDArray[Any], starts: NDArray[np.int64], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weighted sums over the first axis: from (length, width) to (size, width), one tap of all of them at a time."""
+    """Weighted sums over the first axis: from (length, width) to (size, width), in the order of the compiled ones."""
     total = np.zeros((starts.size, lines.shape[1]), np.float32)
     for tap in range(weights.shape[1]):
         total += weights[:, tap, None] * np.take(lines, starts + tap, axis=0)  # both release the interpreter lock
     return total
+
+
+@lru_cache(maxsize=1)
+def _compiled_resize() -> Any:
+    from medcli.core.compiled import njit
+
+    return njit()(_resize)
+
+
+def _resize(frame: Any, row_starts: Any, row_weights: Any, column_starts: Any, column_weights: Any) -> Any:
+    """Rows first (long runs of adjacent pixels), then columns of the one summed row, which stays in cache."""
+    height, width = row_starts.size, column_starts.size
+    resized = np.empty((height, width), np.float32)
+    line = np.empty(frame.shape[1], np.float32)
+    for row in range(height):
+        line[:] = np.float32(0.0)
+        for tap in range(row_weights.shape[1]):
+            weight = row_weights[row, tap]
+            if weight != 0.0:
+                source = frame[row_starts[row] + tap]
+                for column in range(line.size):
+                    line[column] += weight * np.float32(source[column])
+        for column in range(width):
+            start = column_starts[column]
+            total = np.float32(0.0)
+            for tap in range(column_weights.shape[1]):
+                total += column_weights[column, tap] * line[start + tap]
+            resized[row, column] = min(total, np.float32(255.0))
+    return resized

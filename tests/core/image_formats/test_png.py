@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import sys
 import zlib
@@ -14,7 +13,8 @@ import pytest
 
 from medcli.core import image_io
 from medcli.core.errors import DataError
-from medcli.core.image_formats import png, png_kernels
+from medcli.core.image_formats import few_images, png, png_kernels
+from medcli.core.image_formats.few_images import FewImages
 from tests.support.image_files import encoded, interlaced_png, png_chunk, png_file, png_files, textured
 
 FILES = png_files()
@@ -158,8 +158,8 @@ def test_unfiltering_equals_its_slow_twin(few: int, monkeypatch: pytest.MonkeyPa
         compiled.append(len(rows))
         return unfilter_rows(rows)
 
-    monkeypatch.setattr(png, "_seen", itertools.count())
-    monkeypatch.setattr(png, "_FEW", few)
+    monkeypatch.setattr(png, "_few", FewImages())
+    monkeypatch.setattr(few_images, "_FEW", few)
     monkeypatch.setattr(png_kernels, "unfilter_rows", watched)
     monkeypatch.delitem(sys.modules, "numba")
     rng = np.random.default_rng(5)

@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from medcli.core import image_io
+from medcli.core.image_formats.few_images import FewImages
 from medcli.ultrabones.segmentation import preprocessing
 
 SIZES = [(811, 950), (256, 256), (100, 700), (257, 255), (3, 5), (1, 1), (1080, 1920), (256, 950)]
@@ -90,3 +91,11 @@ def test_normalise() -> None:
 def test_what_is_no_grey_frame_is_refused(wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match="frame must be"):
         preprocessing.resize_frame(wrong)
+
+
+@pytest.mark.parametrize("shape", [(811, 950), (100, 90), (1, 700), (300, 256)])
+def test_the_first_frames_are_resized_like_all_others(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = np.random.default_rng(3).integers(0, 256, shape).astype(np.uint8)
+    compiled = preprocessing.resize_frame_exactly(grey)
+    monkeypatch.setattr(FewImages, "next_is_one", lambda _: True)
+    np.testing.assert_array_equal(preprocessing.resize_frame_exactly(grey), compiled)
