@@ -132,11 +132,14 @@ class _Recording:
                 loss = module.step_loss(*self.inputs)
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.loss = loss.detach()
+        self.gradients = [(parameter, parameter.grad) for parameter in module.parameters()]
 
     def replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
         for there, here in zip(self.inputs, inputs, strict=True):
             there.copy_(here)
         self.graph.replay()
+        for parameter, gradient in self.gradients:  # Lightning takes them away before each validation
+            parameter.grad = gradient
         return self.loss.clone()
 
 
