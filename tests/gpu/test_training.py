@@ -85,10 +85,11 @@ def test_no_step_waits(
 
 def test_recorded_steps_are_those_launched_one_by_one(settings: SegmentationSettings, tmp_path: Path) -> None:
     """Losses of three epochs differ by what bfloat16 leaves open; every batch but the last was replayed."""
-    replayed = []
+    replayed, weights = [], []
     step = RecordedModule.step
 
     def watched(module: RecordedModule, *inputs: torch.Tensor) -> torch.Tensor:
+        weights.append(sum(float(parameter.detach().double().abs().sum()) for parameter in module.parameters()))
         loss = step(module, *inputs)
         replayed.append(module._is_replayed)
         return loss
@@ -98,6 +99,7 @@ def test_recorded_steps_are_those_launched_one_by_one(settings: SegmentationSett
         recorded = rows(train_segmentation(settings, tmp_path / "recorded"))
     launched = rows(train_segmentation(dataclasses.replace(settings, compile="off"), tmp_path / "launched"))
     assert replayed == 3 * [True, True, True, False]
+    assert len(set(weights)) == len(weights)  # each step changed them, also after a validation
     for one, other in zip(recorded, launched, strict=True):
         assert float(one["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=0.05)
 

@@ -82,7 +82,7 @@ class RecordedModule(pl.LightningModule):
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         if not self._is_replayed:  # Lightning calls this between loss and backward
-            optimizer.zero_grad(set_to_none=self._recording is None)  # a recording writes into these very tensors
+            optimizer.zero_grad()  # a replay brings its own gradients
 
     def _may_record(self, inputs: tuple[Tensor, ...]) -> bool:
         return self._recordable and inputs[0].device.type == "cuda" and self.trainer.world_size == 1
@@ -138,7 +138,10 @@ class _Recording:
         for there, here in zip(self.inputs, inputs, strict=True):
             there.copy_(here)
         self.graph.replay()
-        for parameter, gradient in self.gradients:  # Lightning takes them away before each validation
+        for (
+            parameter,
+            gradient,
+        ) in self.gradients:  # steps kernel by kernel, and Lightning before validations, drop them
             parameter.grad = gradient
         return self.loss.clone()
 

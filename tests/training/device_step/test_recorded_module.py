@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from medcli.training.device_step import recorded_module
-from medcli.training.device_step.recorded_module import RecordedModule
+from medcli.training.device_step.recorded_module import RecordedModule, _Recording
 
 
 class Line(RecordedModule):
@@ -34,8 +34,7 @@ class Replay:
         module.model.weight.grad = torch.zeros_like(module.model.weight)
 
     def replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        assert self.module.model.weight.grad is not None
-        self.module.model.weight.grad.fill_(inputs[0].mean().item())
+        self.module.model.weight.grad = torch.full_like(self.module.model.weight, inputs[0].mean().item())
         return self.module.model(inputs[0]).mean().detach()
 
 
@@ -68,6 +67,20 @@ def test_replayed_and_launched_steps_change_the_weights_alike(
     monkeypatch.setattr(replayed, "_may_record", lambda inputs: True)
     found = steps_of(replayed, batches)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_replay_brings_its_gradients_back() -> None:
+    """Lightning sets all gradients to None before each validation."""
+    module = Line()
+    weight, gradient = module.model.weight, torch.zeros((1, 1))
+    recording = object.__new__(_Recording)
+    recording.inputs, recording.loss, recording.gradients = (torch.zeros((4, 1)),), torch.ones(()), [(weight, gradient)]
+    recording.graph = SimpleNamespace(replay=lambda: gradient.fill_(7.0))  # type: ignore[assignment]
+    for _ in range(2):
+        module.zero_grad()
+        assert recording.replay((torch.ones((4, 1)),)) == 1
+        assert weight.grad is gradient
+        assert gradient == 7
 
 
 @pytest.mark.parametrize("choice", ["auto", "off"])
