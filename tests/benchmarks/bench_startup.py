@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +50,9 @@ def make_inputs(place: Path) -> dict[str, Command]:
 
     torch.manual_seed(0)
     checkpoint = save_checkpoint(place / "network.safetensors", build_model(), Metadata())
+    started = time.process_time()
     graph = find_graph(checkpoint, "onnx")
+    print(f"export of the graph, once: {time.process_time() - started:.1f} s")
     assert graph is not None, "the network is exported"
     shutil.copy(graph, place / "network.onnx")
     root = make_ultrabones(place / "bones", (2,), settings=SweepSettings(frames=4, predictions=True))

@@ -4,10 +4,10 @@
 - screened Poisson reconstruction of PyMeshLab and of Open3D, closed and cut at 1.5 mm from the points: where these are
   installed (``pip install pymeshlab open3d``; neither is needed by medcli).
 
-The cloud is of the first record with partial labels in the data folder, else of a synthetic sweep along a tibia whose
-labels lie on the mesh. Distances are millimetres, from the surface to the CT mesh and from the CT mesh, where it was
-seen, to the surface; seconds are processor time of all cores. Exits with 1 if ``open`` is farther than 0.15 mm from CT
-in the mean on the synthetic sweep.
+The cloud is of the first record of the data folder (its partial labels, else the first runs of its full ones), else of
+a synthetic sweep along a tibia whose labels lie on the mesh. The table is that of ``docs/label-and-reconstruct.md``:
+millimetres from the surface to the CT mesh, and from the CT mesh, where it was seen, to the surface; seconds are
+processor time of all cores. Exits with 1 if ``open`` is farther than 0.15 mm from CT in the mean there.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from medcli.ultrabones.dataset.mesh_files import find_meshes
 from medcli.ultrabones.dataset.records import find_sweeps
 from medcli.ultrabones.geometry.bone_meshes import load_surfaces
 from medcli.ultrabones.labelling.label_origin import poses_of_masks
+from medcli.ultrabones.labelling.mesh_section import first_runs
 from medcli.ultrabones.reconstruction.bone_shell import OPEN, STEP_MM, WATERTIGHT, make_shell, measure_shell
 from medcli.ultrabones.reconstruction.cloud_normals import estimate_normals
 from medcli.ultrabones.reconstruction.mask_points import masks_of, project_masks
@@ -85,19 +86,22 @@ def candidates() -> dict[str, tuple[str, Make]]:
     }
     found: dict[str, tuple[str, Make]] = {name: ("skimage", make) for name, make in ours.items()}
     for library, poisson in (("pymeshlab", pymeshlab_poisson), ("open3d", open3d_poisson)):
-        found[f"{library}, Poisson, depth 8"] = (library, poisson(8))
-        found[f"{library}, Poisson, depth 9, cut"] = (library, cut(poisson(9)))
+        found[f"{library}, screened Poisson, depth 8"] = (library, poisson(8))
+        found[f"{library}, screened Poisson, depth 9, cut at {CUT_MM:g} mm"] = (library, cut(poisson(9)))
     return found
 
 
 def cloud_of_record(root: Path) -> tuple[np.ndarray, np.ndarray, list[Any], str]:
     """Points and normals, one a cube of 0.5 mm, the CT surfaces, and the record's name."""
-    sweep = next(one for one in find_sweeps(root) if masks_of(one, "Labels"))
-    clouds, towards, _ = project_masks(sweep, poses_of_masks(sweep, "Labels", None), masks_of(sweep, "Labels"))
+    sweep = find_sweeps(root)[0]
+    mask, change = ("Labels", None) if masks_of(sweep, "Labels") else ("Labels_full", first_runs)
+    masks = masks_of(sweep, mask)
+    clouds, towards, _ = project_masks(sweep, poses_of_masks(sweep, mask, None), masks, change=change)
     points = np.concatenate(clouds)
     normals = estimate_normals(points, np.repeat(towards, [len(one) for one in clouds], axis=0))
     sample, rows = thin(points, STEP_MM)
-    return sample, normals[rows], load_surfaces(find_meshes(sweep.folder, sweep.specimen)), sweep.name
+    name = f"{sweep.name}, {len(masks)} frames"
+    return sample, normals[rows], load_surfaces(find_meshes(sweep.folder, sweep.specimen)), name
 
 
 def is_closed(mesh: Mesh) -> bool:
@@ -109,23 +113,23 @@ def is_closed(mesh: Mesh) -> bool:
 def compare(root: Path) -> dict[str, float]:
     """Print a row for each candidate; mean distance to CT by name."""
     points, normals, bones, name = cloud_of_record(root)
-    print(f"{name}: {len(points):,} points, one a cube of {STEP_MM:g} mm")
-    print(f"{'':32}{'to CT, mean (95 %)':>20}{'from CT, seen':>20}{'faces':>10}{'closed':>8}{'s':>7}")
-    means = {}
+    print(f"{name}: {len(points):,} points, one a cube of {STEP_MM:g} mm\n")
+    print("| | surface to CT, mean (95 %) | CT to surface where seen, mean (95 %) | watertight |")
+    print("|---|---:|---:|---|")
+    means, notes = {}, []
     for label, (library, make) in candidates().items():
         if importlib.util.find_spec(library) is None:
-            print(f"{label:32}skipped: {library} is not installed")
+            notes.append(f"{label}: skipped, {library} is not installed")
             continue
         started = time.process_time()
         mesh = make(points, normals)
         seconds = time.process_time() - started
         fit = measure_shell(mesh, label, label, points, bones, 0)
-        to_ct, back = fit.to_ct, fit.from_ct
-        seen = f"{back.mean:.3f} ({back.percentile_95:.3f})" if back else "-"
-        there = f"{to_ct.mean:.3f} ({to_ct.percentile_95:.3f})"
-        closed = "yes" if is_closed(mesh) else "no"
-        print(f"{label:32}{there:>20}{seen:>20}{fit.faces:>10,}{closed:>8}{seconds:>7.1f}", flush=True)
-        means[label] = to_ct.mean
+        cells = [f"{one.mean:.3f} ({one.percentile_95:.3f})" if one else "-" for one in (fit.to_ct, fit.from_ct)]
+        print(f"| {label} | {' | '.join(cells)} | {'yes' if is_closed(mesh) else 'no'} |", flush=True)
+        notes.append(f"{label}: {fit.faces:,} triangles, {seconds:.1f} s")
+        means[label] = fit.to_ct.mean
+    print("\n" + "\n".join(notes))
     return means
 
 
