@@ -135,15 +135,28 @@ def read_evaluations(folder: Path | None, carded: CardedCheckpoint) -> dict[str,
 
 
 def _check_same(evaluation: Path, source: str, checkpoint: Path, kind: str) -> None:
-    """Refuse an evaluation of no network, or of another one, where that is there or has another name."""
+    """Refuse an evaluation of no network, of another one, or of one that is not there and has another name."""
     hint = f"evaluate this one: {spell('medcli', 'evaluate', kind, '--checkpoint', checkpoint)}"
     of = recorded_path(source)
     if of.suffix != SUFFIX:
         raise DataError(f"{evaluation} is of {source or 'an unknown source'}, not of the network {checkpoint}", hint)
-    places = (folder / of for folder in (Path(), *evaluation.absolute().parents))
-    named = next((place for place in places if place.is_file()), None)
-    if sha256_of(named) != sha256_of(checkpoint) if named else of.name != checkpoint.name:
+    named = _file_of(evaluation, source)
+    if named is None and of.name != checkpoint.name:
+        raise DataError(f"{evaluation} is of {source}, which is not there: it may be another than {checkpoint}", hint)
+    if named is not None and sha256_of(named) != sha256_of(checkpoint):
         raise DataError(f"{evaluation} is of {source}, which is another checkpoint than {checkpoint}", hint)
+
+
+def _file_of(evaluation: Path, source: str) -> Path | None:
+    """The checkpoint that an evaluation names, from here or a folder above the evaluation; None: it is not there."""
+    places = (folder / recorded_path(source) for folder in (Path(), *evaluation.absolute().parents))
+    return next((place for place in places if place.is_file()), None)
+
+
+def missing_sources(folder: Path | None, evaluations: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The checkpoints that evaluations (see :func:`read_evaluations`) name, and that are not there to be compared."""
+    named = dict.fromkeys(str(one.get("source", "")) for one in evaluations.values())
+    return [source for source in named if folder is not None and _file_of(folder / EVALUATION, source) is None]
 
 
 def write_card(
