@@ -14,8 +14,7 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.json_text import read_object, recorded_path
-from medcli.core.run_provenance import NAME as PROVENANCE
-from medcli.core.run_provenance import synthetic_like
+from medcli.core.run_provenance import synthetic_training
 from medcli.core.shell import spell
 from medcli.interchange.notes import sha256_of
 from medcli.training.weights import SUFFIX
@@ -95,10 +94,9 @@ def read_carded(path: Path) -> CardedCheckpoint:
 
 def _described(carded: CardedCheckpoint) -> CardedCheckpoint:
     """With nobody's licence where the note of the training beside it says that the data were synthetic."""
-    data = read_object(carded.path.with_name(PROVENANCE)).get("data")
-    if not isinstance(data, dict) or data.get("synthetic") is not True:
+    about = synthetic_training(carded.path)
+    if about is None:
         return carded
-    about = synthetic_like(str(data.get("dataset")))
     trained = f"{carded.trained_on}; {about.dataset}"
     return replace(carded, trained_on=trained, licence=about.licence, citation=about.citation)
 
