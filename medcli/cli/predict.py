@@ -11,7 +11,7 @@ from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
 from medcli.cli.shared.output import Output
 from medcli.core.errors import UsageError, quantity
-from medcli.core.files import check_output_folder
+from medcli.core.files import check_output_folder, check_replaceable
 from medcli.core.refusals import refusals
 from medcli.training.devices import check_device
 
@@ -168,6 +168,7 @@ def pose(
         for given in inputs or [root]:
             check(check_pair_input, given, is_root=not inputs)
         check(check_pose_checkpoint, checkpoint)
+        check(check_replaceable, out, overwrite=True)
         check(check_output_folder, out.parent)
     from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
 

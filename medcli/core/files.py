@@ -148,7 +148,7 @@ def make_output_folder(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         reason = "it is a file, not a folder" if folder.is_file() else error.strerror or error
-        raise MedcliError(f"cannot write to {folder}: {reason}", "choose another folder with --out") from error
+        raise MedcliError(f"cannot write to {folder}: {reason}", "choose another --out") from error
     remove_leftovers(folder)
     return folder
 
@@ -174,8 +174,7 @@ def check_output_folder(folder: Path, option: str = "--out", may_write: bool = T
     if problem:
         shown = redact(str(folder))  # before it is cut: a part of a credential would not be recognised
         shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
-        verb = "write to" if may_write else "use"
-        raise MedcliError(f"cannot {verb} {shown}: {problem}", f"choose another folder with {option}")
+        raise MedcliError(f"cannot {'write to' if may_write else 'use'} {shown}: {problem}", f"choose another {option}")
 
 
 def _problem_of(there: Path, folder: Path, may_write: bool) -> str:
@@ -223,11 +222,13 @@ def check_figure_path(path: Path | None, endings: Sequence[str] = FIGURE_SUFFIXE
 
 
 def check_replaceable(target: Path, overwrite: bool) -> None:
-    """Make sure that writing ``target`` replaces nothing, unless ``overwrite``.
+    """Make sure that writing the file ``target`` replaces nothing, unless ``overwrite``.
 
     Raises:
-        UsageError: it exists.
+        UsageError: it exists, or is a folder.
     """
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder, expected the name of a file", "name a file in it")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", "use --overwrite to replace it")
 

@@ -25,8 +25,21 @@ def fingerprint(*parts: str | bytes) -> str:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Where ``before`` differs from ``now``, one text for each name in ``now``: ``lr was 1e-05, is 0.5``."""
-    return [_difference(name, before.get(name), value) for name, value in now.items() if before.get(name) != value]
+    """Where ``before`` differs from ``now``, one text for each name in ``now``: ``lr was 1e-05, is 0.5``.
+
+    A path is the same in the notation of Windows: results may be made on one system and continued on another.
+    """
+    return [
+        _difference(name, before.get(name), value)
+        for name, value in now.items()
+        if _with_slashes(before.get(name)) != _with_slashes(value)
+    ]
+
+
+def _with_slashes(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\\", "/")
+    return [_with_slashes(item) for item in value] if isinstance(value, list) else value
 
 
 def _difference(name: str, before: Any, now: Any) -> str:

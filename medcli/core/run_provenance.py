@@ -142,6 +142,15 @@ def synthetic_like(dataset: str) -> DatasetCitation:
     return DatasetCitation(f"synthetic data in the layout of {dataset}", "none: synthetic data made by medcli", "")
 
 
+def synthetic_training(checkpoint: Path) -> DatasetCitation | None:
+    """What to say of a network's data where the note beside it calls them synthetic, which checkpoints of 0.1.0 do not
+    say themselves; None for others."""
+    data = read_object(checkpoint.with_name(NAME)).get("data")
+    if not isinstance(data, dict) or data.get("synthetic") is not True:
+        return None
+    return synthetic_like(str(data.get("dataset")))
+
+
 def _says_the_same(path: Path, content: dict[str, Any]) -> bool:
     """Whether the note that is there differs in time and command line only: then the run did nothing new."""
     before = read_object(path)

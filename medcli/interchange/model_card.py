@@ -14,8 +14,7 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import DataError, numbered, quantity
 from medcli.core.json_text import read_object, recorded_path
-from medcli.core.run_provenance import NAME as PROVENANCE
-from medcli.core.run_provenance import synthetic_like
+from medcli.core.run_provenance import synthetic_training
 from medcli.core.shell import spell
 from medcli.interchange.notes import sha256_of
 from medcli.training.weights import SUFFIX
@@ -95,10 +94,9 @@ def read_carded(path: Path) -> CardedCheckpoint:
 
 def _described(carded: CardedCheckpoint) -> CardedCheckpoint:
     """With nobody's licence where the note of the training beside it says that the data were synthetic."""
-    data = read_object(carded.path.with_name(PROVENANCE)).get("data")
-    if not isinstance(data, dict) or data.get("synthetic") is not True:
+    about = synthetic_training(carded.path)
+    if about is None:
         return carded
-    about = synthetic_like(str(data.get("dataset")))
     trained = f"{carded.trained_on}; {about.dataset}"
     return replace(carded, trained_on=trained, licence=about.licence, citation=about.citation)
 
@@ -135,15 +133,28 @@ def read_evaluations(folder: Path | None, carded: CardedCheckpoint) -> dict[str,
 
 
 def _check_same(evaluation: Path, source: str, checkpoint: Path, kind: str) -> None:
-    """Refuse an evaluation of no network, or of another one, where that is there or has another name."""
+    """Refuse an evaluation of no network, of another one, or of one that is not there and has another name."""
     hint = f"evaluate this one: {spell('medcli', 'evaluate', kind, '--checkpoint', checkpoint)}"
     of = recorded_path(source)
     if of.suffix != SUFFIX:
         raise DataError(f"{evaluation} is of {source or 'an unknown source'}, not of the network {checkpoint}", hint)
-    places = (folder / of for folder in (Path(), *evaluation.absolute().parents))
-    named = next((place for place in places if place.is_file()), None)
-    if sha256_of(named) != sha256_of(checkpoint) if named else of.name != checkpoint.name:
+    named = _file_of(evaluation, source)
+    if named is None and of.name != checkpoint.name:
+        raise DataError(f"{evaluation} is of {source}, which is not there: it may be another than {checkpoint}", hint)
+    if named is not None and sha256_of(named) != sha256_of(checkpoint):
         raise DataError(f"{evaluation} is of {source}, which is another checkpoint than {checkpoint}", hint)
+
+
+def _file_of(evaluation: Path, source: str) -> Path | None:
+    """The checkpoint that an evaluation names, from here or a folder above the evaluation; None: it is not there."""
+    places = (folder / recorded_path(source) for folder in (Path(), *evaluation.absolute().parents))
+    return next((place for place in places if place.is_file()), None)
+
+
+def missing_sources(folder: Path | None, evaluations: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The checkpoints that evaluations (see :func:`read_evaluations`) name, and that are not there to be compared."""
+    named = dict.fromkeys(str(one.get("source", "")) for one in evaluations.values())
+    return [source for source in named if folder is not None and _file_of(folder / EVALUATION, source) is None]
 
 
 def write_card(

@@ -7,7 +7,7 @@ by huggingface_hub; what is there already is listed by :mod:`medcli.sources.hub`
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,14 @@ from typing import Any
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import read_whole
 from medcli.core.secrets import redact
-from medcli.interchange.model_card import EVALUATION, CardedCheckpoint, read_carded, read_evaluations, write_card
+from medcli.interchange.model_card import (
+    EVALUATION,
+    CardedCheckpoint,
+    missing_sources,
+    read_carded,
+    read_evaluations,
+    write_card,
+)
 from medcli.interchange.notes import TOKEN_VARIABLE, check_repository, token_of_environment
 from medcli.sources.hub import HubRepository
 from medcli.transfer.http import Http
@@ -102,11 +109,11 @@ def publish_checkpoint(
         sent=push,
         address=address,
         commit=commit,
-        warnings=_warnings(carded, results),
+        warnings=_warnings(carded, results, missing_sources(evaluation, results)),
     )
 
 
-def _warnings(carded: CardedCheckpoint, results: Mapping[str, Any]) -> tuple[str, ...]:
+def _warnings(carded: CardedCheckpoint, results: Mapping[str, Any], missing: Sequence[str]) -> tuple[str, ...]:
     lines = []
     if "unknown" in carded.trained_on:
         lines.append(
@@ -114,6 +121,10 @@ def _warnings(carded: CardedCheckpoint, results: Mapping[str, Any]) -> tuple[str
         )
     if not results:
         lines.append("the card has no figures: name an evaluation with --evaluation")
+    for source in missing:
+        lines.append(
+            f"the evaluation is of {source}, which is not there: only its name says that it is this checkpoint"
+        )
     if "Non-Commercial" in carded.licence:
         lines.append("it was trained on data for non-commercial use: the card says so, check that you may publish it")
     return tuple(lines)

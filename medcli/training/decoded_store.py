@@ -9,7 +9,8 @@ Files in the cache folder, one slot a frame:
 - ``unreadable.tsv``: why, one line for each slot that is unreadable.
 
 A slot's stamp is written after its pixels, so that a build which is killed at any moment can be resumed, and
-a frame whose files changed since is decoded again.
+a frame whose files changed since is decoded again. A folder of another version gets new files, and the old ones are
+removed: a process that has them mapped keeps what it sees (POSIX), or the removal is refused (Windows).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from medcli.core.files import usable_cores, write_text
 from medcli.core.image_io import use_single_threaded_codecs
 from medcli.core.locks import locked
 from medcli.core.progress import SILENT, Progress
+from medcli.core.system.open_files import remove_file
 
 _DECODED, _UNREADABLE = 1, 2
 _CHUNK = 512
@@ -90,7 +92,8 @@ class DecodedStore:
             workers: threads that decode; default: one for each usable core.
 
         Raises:
-            MedcliError: not enough disk space for the cache, or it cannot be written.
+            MedcliError: not enough disk space for the cache, it cannot be written, or it is of another version and in
+                use (Windows).
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,27 +101,42 @@ class DecodedStore:
                 slots = self._reserve(keys)
                 self._decode(slots, stamps, decode, workers or usable_cores(), progress)
                 reasons = self._read_reasons()
+                states = self._map(_STAMPS, "r")[slots, -1]
+                maps = [self._map(f"{name}.u8", "r") for name in self.parts]
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise _no_space(self.folder, error) from error
             raise
-        states = self._map(_STAMPS, "r")[slots, -1]
         good = np.flatnonzero(states == _DECODED)
-        parts = tuple(_select(self._map(f"{name}.u8", "r"), slots[good]) for name in self.parts)
+        parts = tuple(_select(pixels, slots[good]) for pixels in maps)
         bad = np.flatnonzero(states != _DECODED)
         return Decoded(parts, good, bad, {i: reasons.get(int(slots[i]), "is unreadable") for i in bad.tolist()})
 
     def _reserve(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Slot of each frame; frames that are new get slots at the end."""
         known = self._read_keys()
+        if not known:
+            self._remove_files()
         slot_of = {key: slot for slot, key in enumerate(known)}
         new = [key for key in dict.fromkeys(keys) if key not in slot_of]
         slot_of |= {key: len(known) + i for i, key in enumerate(new)}
         for name in self._file_names():
-            _make_room(self.folder / name, (len(known) + len(new)) * self._slot_bytes(name), fresh=not known)
+            _make_room(self.folder / name, (len(known) + len(new)) * self._slot_bytes(name))
         if new:
             write_text(self.folder / _KEYS, "\n".join([self.version, *known, *new]) + "\n")
         return np.array([slot_of[key] for key in keys], dtype=np.int64)
+
+    def _remove_files(self) -> None:
+        """Remove what the folder has; its list of frames first, so that no part of the rest is taken for whole."""
+        try:
+            for name in (_KEYS, _REASONS, *self._file_names()):
+                remove_file(self.folder / name)
+        except OSError as error:
+            raise MedcliError(
+                f"the frame cache in {self.folder} is of another version and cannot be removed: "
+                f"{error.strerror or error}",
+                "wait until the process that uses it has ended, or go without the cache (--no-cache)",
+            ) from error
 
     def _decode(
         self, slots: NDArray[np.int64], stamps: NDArray[np.int64], decode: Decode, workers: int, progress: Progress
@@ -258,10 +276,13 @@ def _select(source: NDArray[np.uint8], slots: NDArray[np.int64]) -> Any:
     return RowsOnDemand(slots, source.shape[1:], lambda chosen: source[chosen])
 
 
-def _make_room(path: Path, size: int, fresh: bool) -> None:
-    """Grow a file to ``size`` and allocate its disk space: writing to a map on a full disk kills the process."""
+def _make_room(path: Path, size: int) -> None:
+    """Grow a file to ``size`` and allocate its disk space: writing to a map on a full disk kills the process.
+
+    It is never made shorter: another process may have it mapped.
+    """
     try:
-        with path.open("wb" if fresh else "r+b") as file:
+        with path.open("ab") as file:
             have = file.seek(0, os.SEEK_END)
             if have >= size:
                 return

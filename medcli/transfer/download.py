@@ -18,7 +18,7 @@ from medcli.core.system.open_files import remove_file
 from medcli.transfer import plan as planning
 from medcli.transfer.archives import LocalFile
 from medcli.transfer.byte_counter import counted
-from medcli.transfer.destination import HIDDEN, STAGING, Folder, damage_of, hold
+from medcli.transfer.destination import HIDDEN, STAGING, Folder, damage_of, hold, read_manifest
 from medcli.transfer.fetch_file import Arrived, Effort, fetch_file
 from medcli.transfer.plan import Wanted, Work
 from medcli.transfer.protocol import (
@@ -35,7 +35,7 @@ from medcli.transfer.protocol import (
 )
 from medcli.transfer.request import DownloadRequest
 from medcli.transfer.results import Downloaded, FileFailure, Planned, count_rows, joined
-from medcli.transfer.verification import estimate_missing, find_missing
+from medcli.transfer.verification import estimate_missing, find_missing, refuse_foreign_files
 from medcli.transfer.worker_pool import Job, Pool
 from medcli.transfer.zip_extraction import fetch_run
 from medcli.transfer.zip_ranges import ByteRun, Member, plan_runs
@@ -51,7 +51,7 @@ def carry_out(found: Sequence[tuple[RemoteSource, Sequence[Wanted]]], request: D
     """Make the folder hold what is requested of each source, in turn; in a dry run, say what that would take.
 
     Raises:
-        DataError, MedcliError: see :func:`download`.
+        DataError, UsageError, MedcliError: see :func:`download`.
     """
     if request.dry_run:
         return joined([plan_download(source, wanted, request) for source, wanted in found])
@@ -64,6 +64,7 @@ def plan_download(source: RemoteSource, wanted: Sequence[Wanted], request: Downl
     planning.check_paths(wanted, request.root)
     root, staging = request.root, request.root / HIDDEN / STAGING
     missing = estimate_missing(root, wanted)
+    refuse_foreign_files(root, missing, read_manifest(root, request.about).records)
     work = planning.divide(missing, staging)
     return Planned(
         **_said_of_both(source, request),
@@ -83,13 +84,16 @@ def download(source: RemoteSource, wanted: Sequence[Wanted], request: DownloadRe
 
     Raises:
         DataError: the source refuses access or cannot be reached.
+        UsageError: it holds other files of the same names, which no download brought.
         MedcliError: another process writes to the folder, the disk is too small or full.
     """
     planning.check_paths(wanted, request.root)
     root, workers = request.root, request.options.workers
     with hold(root, request.about) as folder:
         _clean(folder, wanted)
+        recorded = set(folder.manifest.records)
         missing = find_missing(folder, wanted, source.address, workers, request.progress)
+        refuse_foreign_files(root, missing, recorded)
         work = planning.divide(missing, folder.staging)
         planning.check_space(planning.disk_need(work, root, folder.staging, workers), root)
         run = _Run(source, folder, request)

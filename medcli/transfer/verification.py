@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
+from medcli.core.errors import UsageError, quantity
 from medcli.core.files import check_output_folder
 from medcli.core.progress import SILENT, Progress
 from medcli.transfer import checksum
@@ -47,6 +48,25 @@ def find_missing(
 def estimate_missing(root: Path, wanted: Sequence[Wanted]) -> list[Wanted]:
     """The wanted files that are surely not here, from sizes alone and without writing anything."""
     return [item for item in wanted if size_of(root / item.path) != item.size]
+
+
+def refuse_foreign_files(root: Path, missing: Sequence[Wanted], recorded: Collection[str]) -> None:
+    """Refuse to replace what no download brought: your own data under the names of published files.
+
+    Args:
+        missing: wanted files that are not here or not whole; an empty one is what a power cut leaves.
+        recorded: paths of the files that earlier downloads brought.
+
+    Raises:
+        UsageError: some of the others are here, with another content; names the first.
+    """
+    foreign = [item.path for item in missing if item.path not in recorded and size_of(root / item.path)]
+    if foreign:
+        raise UsageError(
+            f"{quantity(len(foreign), 'file')} in {root} would be replaced that no download brought there, "
+            f"first {foreign[0]}",
+            "choose another --dest, or remove them if they are damaged copies of the published ones",
+        )
 
 
 def verify_folder(root: Path, workers: int, progress: Progress = SILENT) -> Verified:

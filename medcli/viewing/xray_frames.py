@@ -19,7 +19,7 @@ from medcli.veriserum.dataset.anatomies import KIND_OF, KINDS
 from medcli.veriserum.dataset.database import read_measurements
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, TableKind
 from medcli.veriserum.dataset.pose_tables import pose_matrices, with_plausible_poses
-from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS, find_trials
+from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS, find_trials, names_in
 from medcli.veriserum.geometry.biplane import PoseFrame
 from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
 from medcli.veriserum.kinematics.kinematics import TABLE, KinematicsSettings, compute_motion
@@ -122,12 +122,11 @@ def _trial_names(starts: StartPoses) -> pd.Series:
     table = starts.table
     trials = find_trials(table, starts.study.contents)
     if trials.rule in table.columns:
-        numbers = folder_index.whole_numbers(table[trials.rule])
-        return numbers.map(str, na_action="ignore")
+        return names_in(table[trials.rule])
     if "measurement_id" in table.columns:
         listed = read_measurements(starts.study.contents.databases, TRIAL_COLUMNS)
         if listed is not None and trials.rule.startswith(listed.column):
-            return table["measurement_id"].map(listed.trials).astype("Int64").map(str, na_action="ignore")
+            return names_in(table["measurement_id"].map(listed.trials))
     return (trials.of + 1).map(str)
 
 

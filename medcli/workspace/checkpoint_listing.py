@@ -6,11 +6,12 @@ The description that medcli writes into the header (:mod:`medcli.training.weight
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError, printable
+from medcli.core.run_provenance import synthetic_training
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.checkpoint_files.safetensors_header import read_safetensors_header
 from medcli.training.description import are_splits, parse_description
@@ -107,6 +108,8 @@ def inspect_checkpoint(path: Path) -> FoundCheckpoint:
 def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
     """Load a checkpoint of any kind and describe it (``medcli checkpoint show``); no code in it is executed.
 
+    One of a training on synthetic data, as the note beside it says, has nobody's licence, whatever is stated in it.
+
     Raises:
         DataError: the file is missing, damaged, hostile, or does not fit the network it names.
     """
@@ -114,9 +117,12 @@ def describe_checkpoint(path: Path) -> Checkpoint | PoseCheckpoint:
     from medcli.ultrabones.segmentation import checkpoint as segmentation
     from medcli.veriserum.pose import checkpoint as pose
 
-    if path.suffix == SUFFIX and read_header(path).kind == POSE:
-        return pose.describe_pose_checkpoint(path)
-    return segmentation.describe_segmentation_checkpoint(path)
+    is_pose = path.suffix == SUFFIX and read_header(path).kind == POSE
+    found = pose.describe_pose_checkpoint(path) if is_pose else segmentation.describe_segmentation_checkpoint(path)
+    if about := synthetic_training(path):
+        metadata: Any = replace(found.metadata, licence=about.licence, citation=about.citation)
+        found = replace(found, metadata=metadata)
+    return found
 
 
 def _text(value: Any) -> str:

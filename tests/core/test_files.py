@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medcli.core import files
-from medcli.core.errors import MedcliError
+from medcli.core.errors import MedcliError, UsageError
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
@@ -77,8 +77,16 @@ def test_left_overs_of_dead_processes_are_removed_and_others_kept(tmp_path: Path
 def test_output_folder(tmp_path: Path) -> None:
     assert list(files.make_output_folder(tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MedcliError, match="cannot write to"):
-        files.make_output_folder(tmp_path / "file")
+    for check in (files.make_output_folder, files.check_output_folder):
+        with pytest.raises(MedcliError, match="cannot write to") as raised:
+            check(tmp_path / "file")
+        assert raised.value.hint == "choose another --out"  # --out may name a file in it
+
+
+def test_a_folder_is_not_taken_for_a_file_that_may_be_replaced(tmp_path: Path) -> None:
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="is a folder, expected the name of a file"):
+            files.check_replaceable(tmp_path, overwrite)
 
 
 @pytest.mark.skipif(os.name == "nt" or not Path("/proc/self").exists(), reason="has no file system without a disk")

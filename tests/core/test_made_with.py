@@ -24,6 +24,15 @@ def test_only_what_is_asked_for_now_is_compared() -> None:
     assert differences(before, before) == []
 
 
+def test_paths_are_the_same_in_the_notation_of_windows() -> None:
+    before = {"calibrated": "data\\veriserum\\calibrated", "inputs": ["a\\b", "c"], "lr": 1e-5}
+    now = {"calibrated": "data/veriserum/calibrated", "inputs": ["a/b", "c"], "lr": 1e-5}
+    assert differences(before, now) == differences(now, before) == []
+    assert differences(before, {"calibrated": "data/veriserum"}) == [
+        "calibrated was data\\veriserum\\calibrated, is data/veriserum"
+    ]
+
+
 @pytest.mark.parametrize("kind", [UsageError, DataError])
 def test_refusal_names_what_differs_and_the_way_out(kind: type[UsageError] | type[DataError]) -> None:
     reject_other_options(Path("run"), [], "use --overwrite", kind)

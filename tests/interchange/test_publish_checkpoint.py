@@ -139,17 +139,20 @@ def test_figures_of_another_checkpoint_are_refused(
         write(tmp_path / "e/evaluation.json", {**evaluation("strict", source), "train_specimens": [1, 3]})
         ran = medcli(*words)
         assert (ran.code, f"not of the network {mine}" in ran.err) == (3, True), source
-    for source, code in (
-        (checkpoint, 3),
-        ("gone/last.safetensors", 3),
-        (r"D:\gone\best.safetensors", 0),
-        ("gone/best.safetensors", 0),
-        (mine, 0),
+    missing = "which is not there"
+    for source, code, said in (
+        (checkpoint, 3, "which is another checkpoint"),
+        ("gone/last.safetensors", 3, missing),
+        (r"D:\gone\best.safetensors", 0, missing),
+        ("gone/best.safetensors", 0, missing),
+        (mine, 0, ""),
     ):
         content = {**evaluation("strict", str(source)), "train_specimens": [1, 3]}
         write(tmp_path / "e/evaluation.json", content)
         ran = medcli(*words)
-        assert (ran.code, "another checkpoint" in ran.err) == (code, code == 3), source
+        assert ran.code == code, source
+        assert said in " ".join((ran.out + ran.err).split()), source
+        assert (missing in ran.out + ran.err) == (said == missing), source
     assert "| validation loss | 0.25 |" in ran.out
     assert not any(word in ran.out for word in ("train_loss", "| lr |", "validation lr", "seconds", "per_second", "[]"))
     provenance(tmp_path, "train seg", synthetic=True)

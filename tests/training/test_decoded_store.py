@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,6 +54,7 @@ def test_each_frame_is_decoded_once_and_again_when_it_changed(
     assert decoded == ["a"]
     assert found.parts[0][:, 0, 0].tolist() == [ord("d"), ord("a") + 1]
     assert open_store(KEYS, stamps_of(1, 0, 0, 0))[1] == []  # nor is the unreadable one tried again
+    del found  # Windows removes no file that is mapped
     assert open_store(KEYS, stamps_of(1, 0, 0, 0), version="2")[1] == KEYS
 
 
@@ -81,3 +85,55 @@ def test_a_file_is_stamped_by_time_and_size(tmp_path: Path) -> None:
     assert (file_stamp(""), file_stamp(str(path))) == ((0, 0), (-1, -1))
     path.write_bytes(b"1234")
     assert file_stamp(str(path)) == (path.stat().st_mtime_ns, 4)
+
+
+_READER = """
+import sys
+from pathlib import Path
+import numpy as np
+from medcli.training.decoded_store import DecodedStore
+
+store = DecodedStore(Path(sys.argv[1]), "1", {"images": (64, 64)}, 1)
+keys, stamps = [str(i) for i in range(50)], np.zeros((50, 1), np.int64)
+found = store.open(keys, stamps, lambda i: (np.full((64, 64), i, np.uint8),))
+print("open", flush=True)
+sys.stdin.readline()
+print([int(image.max()) for image in found.parts[0]] == list(range(50)))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no file that is mapped: see the next test")
+def test_a_process_keeps_its_frames_while_another_version_rebuilds_the_folder(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _READER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "open\n"
+        other = DecodedStore(tmp_path, "2", {"images": (2, 3)}, 1)  # smaller: pages of the old files would be gone
+        found = other.open(["x"], stamps_of(0), lambda i: (np.full((2, 3), 200, np.uint8),))
+        assert found.parts[0][0].tolist() == [[200] * 3] * 2
+        assert reader.communicate("\n")[0] == "True\n"
+    assert reader.returncode == 0
+
+
+def test_a_cache_of_another_version_that_cannot_be_removed_is_named_and_kept(
+    open_store: Callable[..., tuple[Decoded, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = open_store(["a", "b"], stamps_of(0, 0))
+
+    def refuse(path: Path) -> None:
+        if path.suffix == ".u8":
+            raise PermissionError(errno.EACCES, "a program has it open")
+        path.unlink(missing_ok=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoded_store, "remove_file", refuse)
+        with pytest.raises(
+            MedcliError, match=r"another version and cannot be removed: a program has it open"
+        ) as raised:
+            open_store(["a"], stamps_of(0), version="2")
+    assert str(tmp_path) in raised.value.message
+    assert before.parts[0][:, 0, 0].tolist() == [ord("a"), ord("b")]
+    del before
+    assert open_store(["a"], stamps_of(0), version="2")[1] == ["a"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError
 from medcli.core.run_provenance import DatasetCitation
 from medcli.transfer.download import carry_out
 from medcli.transfer.plan import Wanted
@@ -69,6 +69,22 @@ def test_what_is_missing_comes_and_the_rest_stays(tmp_path: Path) -> None:
     assert isinstance(done, Downloaded)
     assert (done.reused_files, done.fetched_files, done.moved_bytes, done.size_only_files) == (1, 4, 4000, 0)
     assert (done.dataset, done.licence, done.dest, done.failures) == ("test", "CC BY 4.0", tmp_path, [])
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == FILES
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_your_own_files_under_these_names_are_kept(tmp_path: Path, dry_run: bool) -> None:
+    (tmp_path / "2.bin").write_bytes(b"own")
+    (tmp_path / "3.bin").write_bytes(FILES["3.bin"])  # a copy
+    (tmp_path / "4.bin").write_bytes(b"")  # of a power cut
+    with pytest.raises(UsageError, match=r"^1 file in .* that no download brought there, first 2.bin$"):
+        carried(Memory(), tmp_path, dry_run)
+    assert (tmp_path / "2.bin").read_bytes() == b"own"
+    assert not (tmp_path / "1.bin").exists()
+    (tmp_path / "2.bin").unlink()
+    carried(Memory(), tmp_path)
+    (tmp_path / "2.bin").write_bytes(b"damaged")  # the download brought it, and repairs it
+    carried(Memory(), tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == FILES
 
 

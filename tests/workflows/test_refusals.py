@@ -108,6 +108,8 @@ WITH_SOME_FILES = {
     "evaluate --specimens 2 7": (3, NO_SEG, "no frames of specimen 7; there are those of 2"),
     "evaluate --specimens 2 --predictions Other --labels full": (3, "no mask in folder Other of 1 record"),
     "check ultrabones --specimens 99": (3, "no specimen 99"),
+    "predict pose --out data": (3, NO_POSE, "data is a folder, expected the name of a file"),
+    "convert croissant data/veriserum --out data --overwrite": (2, "data is a folder, expected the name of a file"),
     "train seg --train-specimens 1 --val-specimens 2 --out a.txt": (
         *(3, "for training (specimens 1)", "for validation (specimens 2)", "a.txt: it is a file, not a folder"),
     ),

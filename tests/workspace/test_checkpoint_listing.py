@@ -73,6 +73,12 @@ def test_show_knows_pose_networks(medcli: Callable[..., Ran], tmp_path: Path) ->
     assert "mind this" in shown.out
     found = json.loads(medcli("checkpoint", "show", path, "--json").out)
     assert (found["schema"], found["metadata"]["anatomies"]) == ("medcli.pose_checkpoint.v1", [1, 2])
+    assert "Non-Commercial" in shown.out
+    note = {"data": {"dataset": "Veriserum", "synthetic": True}}
+    (tmp_path / "medcli-run.json").write_text(json.dumps(note))  # of a training by 0.1.0
+    shown = medcli("checkpoint", "show", path)
+    assert "none: synthetic data made by medcli" in shown.out
+    assert not any(word in shown.out for word in ("Non-Commercial", "citation"))
     refused = medcli("checkpoint", "convert", path, tmp_path / "other.safetensors")
     assert refused.code == 3
     assert "another kind of network" in refused.err

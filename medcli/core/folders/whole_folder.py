@@ -35,7 +35,7 @@ def check_folder_target(out: Path, overwrite: bool, maker: str, note: str, loses
         MedcliError: it cannot be written to.
     """
     check_output_folder(out)
-    if Path.cwd().resolve().is_relative_to(out.resolve()):  # both: Windows has short names of folders
+    if _is_or_holds_working_folder(out):
         raise UsageError(f"{out} is the folder that you are in, which cannot be replaced", "name another with --out")
     restore_folder(out)
     if not out.is_dir() or not any(out.iterdir()):
@@ -44,6 +44,16 @@ def check_folder_target(out: Path, overwrite: bool, maker: str, note: str, loses
         raise UsageError(f"{out} exists", f"use --overwrite to replace it{loses}")
     if not (out / note).is_file():
         raise UsageError(f"{out} was not made by {maker}, so it is not replaced", "choose another folder with --out")
+
+
+def _is_or_holds_working_folder(out: Path) -> bool:
+    here = Path.cwd()
+    if here.resolve().is_relative_to(out.resolve()):  # both: Windows has short names of folders
+        return True
+    with suppress(OSError):  # one folder may have two names: a drive of Windows and the share behind it
+        state = out.stat()
+        return state.st_ino != 0 and any(os.path.samestat(state, one.stat()) for one in (here, *here.parents))
+    return False
 
 
 @contextmanager

@@ -28,16 +28,18 @@ _KINDS: dict[bytes, tuple[Any, bool]] = {
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 256, 257, 258, 259, 262, 277, 284
 _STRIPS, _STRIP_ROWS, _STRIP_BYTES = 273, 278, 279
-_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _JPEG_TABLES = 322, 323, 324, 325, 347
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _SAMPLE_FORMAT, _JPEG_TABLES = 322, 323, 324, 325, 339, 347
 _WANTED = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _STRIPS, _STRIP_ROWS, _STRIP_BYTES}
-    | {_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _JPEG_TABLES}
+    | {_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _SAMPLE_FORMAT, _JPEG_TABLES}
 )
 _PLAIN, _LZW, _JPEG, _DEFLATE, _PACKBITS = 1, 5, 7, (8, 32946), 32773
-_SEPARATE_PLANES, _SUBSAMPLED_COLOUR = 2, 6
+_SEPARATE_PLANES, _SUBSAMPLED_COLOUR, _FLOAT = 2, 6, 3
 _MOST_PAGES = 100_000
 _MOST_BITS = 256
 """Bits of a pixel: four samples of 64."""
+_DEEP = (32, 64)
+"""Bits of samples that are not read, nor are floating-point ones: their range, which grey levels need, is not known."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,18 @@ def page_first(content: bytes, page: TiffPage) -> bytes:
 
 
 def check_page(content: bytes, page: TiffPage) -> None:
-    """Check one page's size, and unpack all of its data once.
+    """Check one page's size and kind, and unpack all of its data once.
 
     Raises:
-        DamagedImage: it is too large, or its data are truncated or damaged.
+        DamagedImage: it is too large, of a kind that is not read, or its data are truncated or damaged.
     """
     check_size(*page.size)
+    depth, is_float = page.number(_BITS, 1), page.number(_SAMPLE_FORMAT, 1) == _FLOAT
+    if is_float or depth in _DEEP:
+        kind = "floating-point" if is_float else "whole"
+        raise DamagedImage(
+            f"has {kind} numbers of {depth} bits, and only TIFF images of 8 and 16 bits are read: convert it to 8 bits"
+        )
     compression = page.number(_COMPRESSION, _PLAIN)
     tables = bytes(page.tags.get(_JPEG_TABLES, b""))
     for segment in _segments(content, page):

@@ -114,6 +114,13 @@ def import_plus(
         )
     if frames.assumed:
         logger.warning("%s: %s (marked side to the right, depth downwards)", source, frames.assumed)
+    poses = frames.poses[frames.usable]
+    if len(poses) > 1 and (poses == poses[0]).all():
+        logger.warning(
+            "%s: all %d frames have the same pose: the tracker stood still, or --transform must name another one",
+            source,
+            len(poses),
+        )
     if calibration is None:
         logger.warning(
             "%s has no ImageToProbe and no --probe is given: label and reconstruct will need %s in %s",

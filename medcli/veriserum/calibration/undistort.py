@@ -25,6 +25,7 @@ from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_path, note_run
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.calibration import output_manifest
+from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.calibration.output_manifest import OutputManifest
 from medcli.veriserum.calibration.undistort_plan import (
     CalibrationSettings,
@@ -37,14 +38,11 @@ from medcli.veriserum.calibration.undistort_plan import (
 )
 from medcli.veriserum.calibration.undistorted_pairs import Undistorter
 from medcli.veriserum.calibration.undistortion_map import AreaMap
-from medcli.veriserum.dataset.detector import NATIVE_HEIGHT, NATIVE_WIDTH
 from medcli.veriserum.dataset.publication import ABOUT
 
 __all__ = ["CalibrationResult", "CalibrationSettings", "ImageFailure", "ImageSelection", "calibrate", "output_name"]
 _LOG = logging.getLogger(__name__)
 _MAPS_IN_MEMORY = 6  # jobs are sorted by calibration, so only two planes of one or two calibrations are in use
-_SAME_SHAPE = 0.01
-"""Largest relative deviation of width over height from that of a native image, for one that was reduced as a whole."""
 _MAPS_AT_A_TIME = 4  # building a map takes 50 MB
 
 
@@ -241,7 +239,7 @@ class _Run:
 
     def _do(self, job: Job) -> tuple[Job, int, int, list[ImageFailure]]:
         """Calibrate one pair; the planes fail independently."""
-        sources, colour, failures = _read_pair(job)
+        sources, colour, failures = _read_pair(job, self.plan.distortions)
         models = {plane: self.plan.distortions.get(job.calibration, plane) for plane in job.planes}
         done = 0
         for plane, corrected in self.undistorter.pair(sources, models).items():
@@ -258,15 +256,7 @@ class _Run:
         return job, done, colour, failures
 
 
-def _check_whole(image: NDArray[np.uint8], path: str) -> None:
-    """Refuse a part of an image: as the published procedure does, whole images of any size are resized."""
-    height, width = image.shape
-    if abs(width * NATIVE_HEIGHT / (height * NATIVE_WIDTH) - 1) > _SAME_SHAPE:
-        native = f"{NATIVE_WIDTH} x {NATIVE_HEIGHT}"
-        raise DataError(f"{path} is {width} x {height} pixels, no whole image of {native}: calibrations do not fit it")
-
-
-def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[ImageFailure]]:
+def _read_pair(job: Job, distortions: DistortionTable) -> tuple[dict[str, NDArray[np.uint8]], int, list[ImageFailure]]:
     """Both planes of a pair, since the published scaling depends on whether either is black.
 
     A missing or unreadable plane counts as not black: the other is scaled by its own maximum.
@@ -277,7 +267,7 @@ def _read_pair(job: Job) -> tuple[dict[str, NDArray[np.uint8]], int, list[ImageF
         try:
             content = image_io.read_content(path)
             image = image_io.decode_grey(content, path)
-            _check_whole(image, path)
+            distortions.check_size(image, path)
             sources[plane] = image
         except DataError as error:
             if plane in job.planes:

@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 class Measurements:
     """The trial of each measurement: ``measurement_id`` -> trial, by a database's column."""
 
-    trials: dict[int, int]
+    trials: dict[int, int | str]
     column: str
     path: Path
 

@@ -98,11 +98,18 @@ def find_trials(poses: pd.DataFrame, contents: folder_index.Contents) -> Trials:
     return Trials(_runs(poses), RUNS)
 
 
+def names_in(column: pd.Series) -> pd.Series:
+    """The trials in a column as text, numbers without decimals (``7`` for 7.0); missing in a cell without one."""
+    text = column.astype("string").str.strip()
+    numbers = folder_index.whole_numbers(column).astype("string")
+    return numbers.where(numbers.notna(), text.where(text != ""))
+
+
 def trial_names(table: pd.DataFrame, trials: Trials) -> NDArray[np.object_]:
     """(N,) the name of each row's trial, as ``--trials`` takes it: the value of the column that defines trials, or
     their number from 1."""
     if trials.rule in table.columns:
-        values = folder_index.whole_numbers(table[trials.rule])
+        values = names_in(table[trials.rule])
         return np.array([f"unnamed{row}" if pd.isna(v) else str(v) for row, v in enumerate(values)], object)
     return np.array([str(number + 1) for number in trials.of.loc[table.index].tolist()], object)
 

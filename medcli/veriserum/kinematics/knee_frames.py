@@ -14,7 +14,7 @@ from medcli.core.errors import DataError
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.database import read_measurements
-from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS
+from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS, names_in
 
 Pairing = Literal["auto", "id", "measurement", "order"]
 PAIRINGS: Mapping[str, str] = {
@@ -144,7 +144,7 @@ def _trials(
     if listed is not None:
         groups = measurements.map(listed.trials)
         if groups.notna().all() and not _is_tiny(groups):
-            return groups.astype(int).map(str), f"{listed.column} of {listed.path.name}"
+            return names_in(groups).map(str), f"{listed.column} of {listed.path.name}"
     return _runs(frames, rows), "runs of consecutive frames"
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError, printable, quantity
 from medcli.core.plausibility import pose_bounds, problem_of
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, TableKind
 from medcli.veriserum.dataset.pose_tables import unit_problem
 from medcli.veriserum.dataset.stated_sides import RATE_COLUMNS, SIDE_COLUMNS, TIME_COLUMNS, first_of, stated_sides
 from medcli.veriserum.dataset.study import VeriserumStudy
-from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS
+from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS, names_in
 from medcli.veriserum.kinematics.error_bars import ERROR_COLUMNS
 
 _LOG = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ def read_pose_rows(study: VeriserumStudy, file: Path | None, kinds: Mapping[int,
     if "anatomy_id" not in rows.columns:
         raise DataError(f"{path} has no column anatomy_id, and no pose table completes it", "name the components in it")
     found = folder_index.whole_columns(rows, ("anatomy_id", "measurement_id"))
+    _warn_of_text(path, rows, found["measurement_id"])
     found["kind"] = found["anatomy_id"].map(dict(kinds))
     numbers = rows.reindex(columns=[*POSE_COLUMNS, *ERROR_COLUMNS]).apply(pd.to_numeric, errors="coerce")
     found = pd.concat([found, numbers.astype("float64"), _stated(rows)], axis=1)
@@ -102,6 +103,14 @@ def _warn_of_sides(path: Path, rows: pd.DataFrame, own: pd.DataFrame) -> None:
         )
 
 
+def _warn_of_text(path: Path, rows: pd.DataFrame, measurements: pd.Series) -> None:
+    """Measurements that are no whole numbers pair no poses and name no trials."""
+    if "measurement_id" in rows.columns and (lost := rows["measurement_id"].notna() & measurements.isna()).any():
+        first = printable(str(rows.loc[lost, "measurement_id"].iloc[0]))
+        count = quantity(int(lost.sum()), "row")
+        _LOG.warning("%s: measurement_id is no whole number in %s, first %s; it is not used there", path, count, first)
+
+
 def _completed(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """Rows with the columns and cells that they lack, from the dataset's table."""
     rows = rows.copy()
@@ -128,7 +137,7 @@ def _stated(rows: pd.DataFrame) -> pd.DataFrame:
     stated["status"] = status.fillna("").astype(str).str.strip().str.lower()
     for name in TRIAL_COLUMNS:
         if name in rows.columns:
-            stated[name] = folder_index.whole_numbers(rows[name])
+            stated[name] = names_in(rows[name])
     return stated
 
 

@@ -77,12 +77,15 @@ class PairReader:
         """Both planes, (2, size, size) uint8.
 
         Raises:
-            DataError: a file cannot be read, another one differs from it, or the calibration is missing.
+            DataError: a file cannot be read, another one differs from it, or the calibration is missing or does not
+                fit it.
         """
         if reason := files.ambiguity():
             raise DataError(reason)
         images = {plane: read_grey(path) for plane, path in (("bs", files.bs), ("fs", files.fs))}
         if (number := files.calibration) is not None:
+            for plane, path in (("bs", files.bs), ("fs", files.fs)):
+                self._distortions.check_size(images[plane], path)
             models = {plane: self._distortions.get(number, plane) for plane in PLANES}
             images = self._undistorter.pair(images, models)
         return np.stack([shrink_image(images[plane], self.size) for plane in PLANES])

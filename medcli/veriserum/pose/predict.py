@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medcli import __version__
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.errors import DataError, UsageError, quantity
-from medcli.core.files import make_output_folder, read_whole, write_text
+from medcli.core.files import check_replaceable, make_output_folder, read_whole, write_text
 from medcli.core.image_io import write_image
 from medcli.core.json_text import read_object
 from medcli.core.made_with import fingerprint
@@ -113,11 +113,12 @@ def predict_pose(
 
     Raises:
         DataError: no pair among the inputs, or none could be read.
-        UsageError: ``out`` was made otherwise, and ``overwrite`` is off.
+        UsageError: ``out`` is a folder, or was made otherwise, and ``overwrite`` is off.
     """
     settings = settings or PosePredictSettings()
     started = time.monotonic()
     path = checkpoint or find_newest(Path("runs"), "pose")
+    check_replaceable(out, overwrite=True)  # what may be replaced is asked once it is known
     make_output_folder(out.parent)
     study = VeriserumStudy(root)
     known = _known(study)

@@ -157,7 +157,7 @@ class StartPoses:
         """Calibrated images of the planes, (S, S) each.
 
         Raises:
-            DataError: one is missing or unreadable, or there are two different files of it.
+            DataError: one is missing, unreadable or a part of an image, or there are two different files of it.
         """
         return {plane: self.image(number, plane) for plane in self.planes}
 
@@ -174,7 +174,9 @@ class StartPoses:
             raise DataError(f"the image {folder_index.expected_name(number, plane)} is missing")
         check_single(native, self.study.doubles.get(native, ()))
         model = self._distortions.get(self.geometry.number(number, "distortion_calibration_id"), plane)
-        return self._undistorter.map_of(model).apply(image_io.read_grey(native), 0.0)
+        image = image_io.read_grey(native)
+        self._distortions.check_size(image, native)
+        return self._undistorter.map_of(model).apply(image, 0.0)
 
 
 def select(starts: StartPoses, ids: Sequence[tuple[int, int]] | None, anatomy: int | None) -> tuple[list[int], int]:

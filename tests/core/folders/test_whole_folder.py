@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,23 @@ def test_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path: Path) -> No
         (part / "new").touch()
     assert [path.name for path in out.iterdir()] == ["new"]
     assert [path.name for path in out.parent.iterdir()] == ["ö"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own")
+def test_the_working_folder_by_a_name_that_the_system_does_not_resolve_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a drive of Windows beside the share that it stands for."""
+    (tmp_path / "share/in").mkdir(parents=True)
+    (tmp_path / "drive").symlink_to(tmp_path / "share")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "share/in")
+    monkeypatch.setattr(Path, "resolve", Path.absolute)
+    for out in (tmp_path / "drive", tmp_path / "drive/in"):
+        with pytest.raises(UsageError, match="the folder that you are in"):
+            check_folder_target(out, True, "a test", "note")
+    check_folder_target(tmp_path / "other", True, "a test", "note")
+    check_folder_target(tmp_path / "drive/new", True, "a test", "note")
 
 
 def test_the_working_folder_and_those_above_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,19 @@ def test_files_of_another_program(packing: str, mode: str) -> None:
     np.testing.assert_array_equal(image_io.decode_grey(content.getvalue(), "a"), by_opencv(content.getvalue()))
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(np.float32, "floating-point numbers of 32"), (np.float64, "floating-point numbers of 64"), (np.int32, "whole")],
+)
+def test_deep_images_are_named_as_such(kind: type[np.generic], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "deep.tif"
+    path.write_bytes(cv2.imencode(".tif", np.linspace(0, 1, 600).reshape(20, 30).astype(kind))[1].tobytes())
+    with pytest.raises(DataError, match=rf"deep.tif has {words}.* only TIFF images of 8 and 16 bits are read"):
+        image_io.read_grey(path)
+    with pytest.raises(DataError, match="only TIFF images of 8 and 16 bits"):
+        image_io.read_pages(path)[0]()
+
+
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("rows", [1, 50, 120, 1000])

@@ -176,6 +176,17 @@ def test_an_unknown_orientation_is_assumed_and_said(
     assert np.array_equal(read_grey(tmp_path / PLACE / "UltrasoundImages/12050.png"), IMAGES[1])
 
 
+def test_a_tracker_that_stood_still_is_said_with_the_count(medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    still = [values | {"ProbeToReferenceTransform": numbers(POSES[0])} for values in FIELDS]
+    still[3] |= {"ProbeToReferenceTransformStatus": "INVALID", "ProbeToReferenceTransform": numbers(np.eye(4))}
+    ran = medcli("import", "plus", write_sequence(tmp_path / "a.mha", IMAGES, still), "--out", tmp_path / PLACE)
+    assert ran.code == 0, ran.err
+    line = "all 3 frames have the same pose: the tracker stood still"
+    assert line in " ".join(ran.err.split())
+    file = write_sequence(tmp_path / "b.mha", IMAGES, [still[0], *FIELDS[1:]])
+    assert "the same pose" not in medcli("import", "plus", file, "--out", tmp_path / PLACE, "--overwrite").err
+
+
 @pytest.mark.parametrize("code", ["XF", "MX", "MM", "MFD", "M", "UNKNOWN"])
 def test_an_orientation_that_is_none_is_an_error(code: str, tmp_path: Path) -> None:
     file = write_sequence(tmp_path / "a.mha", IMAGES, FIELDS, orientation=code)

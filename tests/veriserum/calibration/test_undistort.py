@@ -515,10 +515,13 @@ def test_a_part_of_an_image_is_a_failure_and_a_whole_one_of_another_size_is_not(
     veriserum: Path, medcli: Run, tmp_path: Path
 ) -> None:
     write_test_image(veriserum / "images/bs_000001.jpg", smooth_image(2)[:1024, :1024])
-    write_test_image(veriserum / "images/bs_000002.jpg", np.ascontiguousarray(smooth_image(4)[::2, ::2]))
+    for name in ("bs_000002.jpg", "fs_000002.jpg"):
+        write_test_image(veriserum / "images" / name, np.ascontiguousarray(smooth_image(4)[::2, ::2]))
     words = ("calibrate", "veriserum", "--root", veriserum, "--ids", "1-2", "--out", tmp_path / "out", "--json")
     ran = medcli(*words)
     assert ran.code == 4
     assert "bs_000001.jpg is 1024 x 1024 pixels, no whole image of 1664 x 1600" in ran.out
     assert json.loads(ran.out)["done"] == 3
+    assert "is 832 x 800 pixels, expected 1664 x 1600" in ran.err
+    assert ran.err.count("832 x 800") == 1  # not for each
     assert not (tmp_path / "out" / "calibrated_bs_000001.jpg").exists()

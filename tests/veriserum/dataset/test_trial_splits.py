@@ -20,8 +20,10 @@ from medcli.veriserum.dataset.trial_splits import (
     count_leaks,
     find_trials,
     from_ranges,
+    rows_of_trials,
     split_as_published,
     split_by_trial,
+    trial_names,
 )
 
 
@@ -69,6 +71,15 @@ def test_measurements_of_one_pair_give_way_to_a_trial_column(tmp_path: Path, col
     trials = find_trials(poses, nothing(tmp_path))
     assert trials.rule == column
     assert same_groups(trials.of, poses["trial"])
+
+
+def test_trials_may_have_names_in_words(tmp_path: Path) -> None:
+    poses = make_poses(trials=3).assign(measurement_id=range(60))
+    poses["trials_id"] = poses["trial"].map({0: "gait", 1: " 7.0", 2: None})
+    trials = find_trials(poses, nothing(tmp_path))
+    names = trial_names(poses, trials)
+    assert [names[0], names[20], names[40], names[59]] == ["gait", "7", "unnamed40", "unnamed59"]
+    assert rows_of_trials(names, ["gait"], trials.rule, "it").sum() == 20
 
 
 @pytest.mark.parametrize("pairs_each", [1, 2])

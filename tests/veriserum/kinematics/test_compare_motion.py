@@ -52,6 +52,9 @@ def test_a_tibia_that_is_displaced_along_its_own_axis(tmp_path: Path, medcli: Ca
     assert result["overall"]["medial_low_height_mm"]["bias"] == pytest.approx(distal["bias"], abs=1e-4)
     assert (out / "bland_altman.png").stat().st_size > 20_000
     assert len(pd.read_csv(out / "differences.csv")) == 9
+    rows.to_csv(tmp_path / "mine.csv", index=False)  # edited under the same name: evaluated again
+    ran = medcli("evaluate", "kinematics", tmp_path / "mine.csv", "--root", root, "--axes", axes, "--out", out)
+    assert json.loads((out / "evaluation.json").read_text("utf-8"))["frames"] == 10
 
 
 def test_the_legend_names_the_trials_of_each_colour() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +130,32 @@ def test_poses_given_twice_stay_in_their_own_trial(tmp_path: Path, rows: pd.Data
     found = paired(tmp_path / "other", pd.concat([rows, again.assign(tx=again["tx"] + 1)]))
     assert summary(found) == [("1", 6, 6), ("2", 6, 5)]
     assert "several poses of the femur" in found.table.set_index("key")["reason"][8]
+
+
+def test_trials_may_have_names_in_words(tmp_path: Path, rows: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+    """In a column of the table, where text was once taken for no trial, and in the database."""
+    words = np.where(rows["id"] > 6, "stair down", "gait 1")
+    found = paired(tmp_path / "table", rows.assign(measurement_id=rows["id"] + 100, trials_id=words))
+    assert (found.trials, summary(found)) == ("trials_id", [("gait 1", 6, 6), ("stair down", 6, 6)])
+    assert not caplog.records
+
+    moments = rows.assign(measurement_id=rows["id"] + 100)
+    named = pd.DataFrame({"id": moments["measurement_id"], "trials_id": words}).drop_duplicates()
+    root = knees.write_knees(tmp_path / "database", moments, ())
+    with closing(sqlite3.connect(root / "v.db")) as connection:
+        named.to_sql("Measurements", connection, index=False)
+    study = VeriserumStudy(root)
+    table, source = read_pose_rows(study, None, KIND_OF)
+    found = pair_frames(table, study.contents, source)
+    assert (found.trials, summary(found)) == ("trials_id of v.db", [("gait 1", 6, 6), ("stair down", 6, 6)])
+
+
+def test_measurements_in_words_are_named_with_their_column(
+    tmp_path: Path, rows: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = rows["measurement_id"].astype(object).where(rows["id"] > 2, "M-1")
+    found = paired(tmp_path, rows.assign(measurement_id=words))
+    assert found.trials == "runs of consecutive frames"
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "measurement_id is no whole number in 4 rows, first M-1; it is not used there"
+    ]

@@ -116,3 +116,12 @@ def test_the_results_of_another_evaluation_are_kept(medcli: Callable[..., Any], 
     assert (ran.code, "anatomy was 1, is 3" in ran.err, "--overwrite" in ran.err) == (2, True, True)
     evaluated(medcli, both, "both.csv", "--anatomy", "1")
     assert evaluated(medcli, both, "both.csv", "--anatomy", "3", "--overwrite")["anatomies"] == {"3": 6}
+
+
+def test_an_edited_table_under_the_same_name_is_evaluated_again(medcli: Callable[..., Any], both: Path) -> None:
+    assert evaluated(medcli, both, "both.csv", "--anatomy", "1")["errors"]["x_mm"]["mean"] == pytest.approx(1)
+    table = pd.read_csv(both.parent / "both.csv")
+    table.assign(tx=table["tx"] + 2.0).to_csv(both.parent / "both.csv", index=False)
+    assert evaluated(medcli, both, "both.csv", "--anatomy", "1")["errors"]["x_mm"]["mean"] == pytest.approx(3)
+    stored = json.loads((both.parent / "out/evaluation.json").read_text("utf-8"))
+    assert stored["errors"]["x_mm"]["mean"] == pytest.approx(3)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from medcli.core.errors import DataError, UsageError
+from medcli.core.image_io import read_grey, write_image
 from medcli.veriserum.calibration.undistort import ImageSelection, calibrate
 from medcli.veriserum.dataset.pose_tables import pose_matrices
 from medcli.veriserum.dataset.study import VeriserumStudy
@@ -124,6 +125,27 @@ def test_cache_decodes_once_and_changed_pairs_again(root: Path, monkeypatch: pyt
     changed.write_bytes(cv2.imencode(".jpg", np.full((1600, 1664), 90, np.uint8))[1])
     assert not np.array_equal(open_pairs(settings, pairs, split).train.take(everything)[0], planes)
     assert done == [split.train[0]]
+
+
+def test_originals_of_another_size_are_said_once_and_parts_of_images_left_out(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = find_pairs(VeriserumStudy(root), "femur")
+    first, second, third = pairs.poses.index.to_numpy()[:3].tolist()
+    small = pairs.files[first].bs, pairs.files[first].fs, pairs.files[second].bs
+    for path in small:
+        write_image(path, np.ascontiguousarray(read_grey(path)[::2, ::2]))
+    write_image(pairs.files[third].fs, np.ascontiguousarray(read_grey(pairs.files[third].fs)[:, :1200]))
+    chosen = pairs.select(np.array([first, second, third]))
+    for size in (64, 32):  # network and overlays of one command
+        good, _, failures = read_together(pairs.reader(size), chosen)
+        assert good == [0, 1]
+        assert len(failures) == 1
+        assert "1200 x 1600 pixels, no whole image of 1664 x 1600" in failures[0]
+    lines = [record.getMessage() for record in caplog.records if "pixels" in record.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].partition(" is ")[0] in small
+    assert "is 832 x 800 pixels, expected 1664 x 1600" in lines[0]
 
 
 def test_an_unreadable_image_is_omitted_and_reported(root: Path) -> None:
