@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -33,8 +34,22 @@ REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("MEDCLI_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-LONGEST = ("test_demo.py", "test_train.py", "test_documents.py", "test_label_dataset.py", "test_small_disks.py")
+LONGEST = ("test_train.py", "test_label_dataset.py", "test_reconstruct.py", "test_predict.py", "test_small_disks.py")
 """Files that take long: begun first, so that no worker is left alone with one at the end."""
+
+gc.disable()  # until all is imported: what the libraries made stays, and looking through it costs seconds
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for among what the tests make, not in the libraries again each time."""
+    gc.freeze()
+    gc.set_threshold(20_000)
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """All is freed at the end, or libraries complain of leaks."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
