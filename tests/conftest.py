@@ -25,7 +25,7 @@ if not Path(
 hypothesis.settings.register_profile("same-cases", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same-cases")
 
-pytest_plugins = ["tests.support.download_fixtures", "tests.support.hip_data"]
+pytest_plugins = ["tests.support.download_fixtures", "tests.support.guessed_axes", "tests.support.hip_data"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or no command that a test interrupts would notice
