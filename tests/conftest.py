@@ -34,10 +34,16 @@ REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("MEDCLI_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-LONGEST = ("test_train.py", "test_label_dataset.py", "test_reconstruct.py", "test_predict.py", "test_small_disks.py")
-"""Files that take long: begun first, so that no worker is left alone with one at the end."""
+LONGEST = (
+    *("test_demo.py", "test_train.py", "test_documents.py", "test_label_dataset.py", "test_small_disks.py"),
+    *("test_predict.py", "test_reconstruct.py"),
+)
+"""Files that take long, here or among the deep tests: begun first, lest a worker is left alone with one at the end."""
 
-gc.disable()  # until all is imported: what the libraries made stays, and looking through it costs seconds
+
+def pytest_configure() -> None:
+    """What is made while all is imported stays: to look through it for garbage would cost seconds."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:

@@ -96,7 +96,7 @@ def seg_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from medcli.ultrabones.segmentation import checkpoint
     from medcli.ultrabones.segmentation.network import build_model
 
-    encoder = "tu-mobilenetv3_small_050"
+    encoder = "tu-test_resnet.r160_in1k"
     path = tmp_path_factory.mktemp("runs") / "best.safetensors"
     return checkpoint.save_checkpoint(path, build_model("fpn", encoder), checkpoint.Metadata(encoder=encoder))
 
