@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -24,7 +25,7 @@ if not Path(
 hypothesis.settings.register_profile("same-cases", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same-cases")
 
-pytest_plugins = ["tests.support.download_fixtures", "tests.support.hip_data"]
+pytest_plugins = ["tests.support.download_fixtures", "tests.support.guessed_axes", "tests.support.hip_data"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or no command that a test interrupts would notice
@@ -33,8 +34,28 @@ REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("MEDCLI_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-LONGEST = ("test_demo.py", "test_train.py", "test_documents.py", "test_label_dataset.py", "test_small_disks.py")
-"""Files that take long: begun first, so that no worker is left alone with one at the end."""
+LONGEST = (
+    *("test_demo.py", "test_train.py", "test_documents.py", "test_label_dataset.py", "test_small_disks.py"),
+    *("test_predict.py", "test_reconstruct.py"),
+)
+"""Files that take long, here or among the deep tests: begun first, lest a worker is left alone with one at the end."""
+
+
+def pytest_configure() -> None:
+    """What is made while all is imported stays: to look through it for garbage would cost seconds."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for among what the tests make, not in the libraries again each time."""
+    gc.freeze()
+    gc.set_threshold(20_000)
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """All is freed at the end, or libraries complain of leaks."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -335,8 +335,11 @@ def printed_errors() -> list[tuple[list[str], list[str]]]:
     return found
 
 
-def test_errors_read_as_printed(folder: Path, medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = folder / "empty"
+def test_errors_read_as_printed(medcli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder, empty = tmp_path / "data folder", tmp_path / "empty"
+    make_veriserum(folder / "data/veriserum", pairs=1, frames_per_trial=1, anatomies=(1,), calibrations=1)
+    settings = SweepSettings(frames=1, scale=0.2, predictions=True)
+    make_ultrabones(folder / "data/ultrabones", tuple(range(1, 15)), settings=settings)
     empty.mkdir()
     for words, lines in printed_errors():
         missing = any("no folder" in line or "no checkpoint" in line for line in lines)

@@ -70,8 +70,13 @@ class Mesh:
 def merge_vertices(triangles: NDArray[np.floating]) -> Mesh:
     """A mesh from loose triangles (F, 3, 3), with equal corners made one vertex."""
     corners = np.ascontiguousarray(triangles, dtype=np.float64).reshape(-1, 3)
-    vertices, index = np.unique(corners, axis=0, return_inverse=True)
-    return Mesh(vertices, index.reshape(-1, 3).astype(np.int64))
+    order = np.lexsort(corners.T[::-1])  # as numpy.unique orders rows, at a fraction of its time
+    ordered = corners[order]
+    is_first = np.ones(len(corners), np.bool_)
+    is_first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    index = np.empty(len(corners), np.int64)
+    index[order] = np.cumsum(is_first) - 1
+    return Mesh(ordered[is_first], index.reshape(-1, 3))
 
 
 def merge_meshes(meshes: Sequence[Mesh]) -> Mesh:

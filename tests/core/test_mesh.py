@@ -100,6 +100,16 @@ def test_merge_vertices_keeps_the_triangles(box: Mesh) -> None:
     np.testing.assert_array_equal(merged.triangles, box.triangles)
 
 
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_merged_corners_are_in_the_order_of_numpy(count: int) -> None:
+    generator = np.random.default_rng(3)
+    triangles = generator.integers(-2, 3, (count, 3, 3)) * 0.5
+    merged = merge_vertices(triangles)
+    vertices, index = np.unique(triangles.reshape(-1, 3), axis=0, return_inverse=True)
+    np.testing.assert_array_equal(merged.vertices, vertices)
+    np.testing.assert_array_equal(merged.faces, index.reshape(-1, 3))
+
+
 def test_published_mesh(real_data: Path) -> None:
     mesh = read_stl(real_data / "ultrabones-example/specimen90/CT_bone_segmentations/fibula.stl")
     assert len(mesh.faces) > 1000

@@ -1,7 +1,11 @@
-"""Files that are no good checkpoints, each in its own way: by hand, so that they ask for what no pickler writes."""
+"""Files that are no good checkpoints, each in its own way: by hand, so that they ask for what no pickler writes.
+
+Each collection is made once (100 MB in all): hundreds of tests take one file of it.
+"""
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
@@ -84,6 +88,7 @@ def _colliding_tuples(count: int) -> Iterator[bytes]:
         yield number(1 + index * prime) + b"\x85" + b"N"
 
 
+@functools.cache
 def pickles() -> dict[str, bytes]:
     """Pickles that a reader must end with one error, by name. Without the instruction that ends them."""
     prime = (1 << 61) - 1
@@ -371,6 +376,7 @@ def _tensor_in_a_sparse_file(path: Path) -> None:
         file.truncate(len(head) + 8 + length)
 
 
+@functools.cache
 def archives() -> dict[str, Content]:
     """Archives that lie about themselves."""
     good = as_archive(weights(tensor()))
@@ -445,6 +451,7 @@ def _pose(**values: Any) -> bytes:
     return _told(json.dumps({name: value for name, value in {**told, **values}.items() if value is not ...}))
 
 
+@functools.cache
 def safetensors() -> dict[str, Content]:
     """Files of safetensors that contradict themselves, or describe no network."""
     tensors = {"a": _entry(), "b": _entry(offsets=(8, 16))}
@@ -564,6 +571,7 @@ def safetensors() -> dict[str, Content]:
     }
 
 
+@functools.cache
 def others() -> dict[str, Content]:
     """What is no checkpoint at all. The names carry their suffixes."""
     onnx = b"\x08\x08\x12\x07pytorch\x1a\x052.5.0:" + bytes(200)

@@ -34,6 +34,7 @@ from tests.support.small_disk import small_disk
 
 rerun = pytest.importorskip("rerun", reason="rerun is not installed")
 
+pytestmark = pytest.mark.usefixtures("axes_guessed_once")
 RECORD = "specimen02/ultrasound_records/fibula/record01"
 FRAMES = 6
 Rows = dict[str, list[dict[str, Any]]]

@@ -21,10 +21,12 @@ from medcli.report.embedded_images import embed_image
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.dataset.frame_index import index_frames
+from medcli.ultrabones.reconstruction import cloud_files, point_cloud
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.pose.pairs import find_pairs
 from tests.conftest import REPOSITORY, Ran
 from tests.support.image_files import cut_scan, encoded, png_chunk, png_file, textured
+from tests.support.small_figures import draw_nothing
 
 Run = Callable[..., Ran]
 
@@ -94,7 +96,7 @@ def seg_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from medcli.ultrabones.segmentation import checkpoint
     from medcli.ultrabones.segmentation.network import build_model
 
-    encoder = "tu-mobilenetv3_small_050"
+    encoder = "tu-test_resnet.r160_in1k"
     path = tmp_path_factory.mktemp("runs") / "best.safetensors"
     return checkpoint.save_checkpoint(path, build_model("fpn", encoder), checkpoint.Metadata(encoder=encoder))
 
@@ -238,7 +240,9 @@ def test_predict_seg_on_images_that_cannot_be(seg_weights: Path, medcli: Run, tm
     assert len(read_rgb(Path(result["contact_sheet"]))) < 2000
 
 
-def test_reconstruct(ultrabones: Path, medcli: Run, tmp_path: Path) -> None:
+def test_reconstruct(ultrabones: Path, medcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(point_cloud, "PUBLISHED_SAMPLES", 10_000)
+    monkeypatch.setattr(cloud_files, "draw_cloud", draw_nothing)
     frames = index_frames(ultrabones)
     damage = damage_png(Path(frames.label[0]))
     words = "--mask", Path(frames.label[0]).parent.name, "--out", tmp_path / "out", "--json"

@@ -15,8 +15,10 @@ import pytest
 
 from medcli.core.mesh import Mesh, read_stl, write_stl
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
+from medcli.ultrabones.reconstruction import cloud_files, point_cloud
 from tests.conftest import MadeOnce, Ran
 from tests.support.made_veriserum import make_distortion, smooth_image, write_tables, write_test_image
+from tests.support.small_figures import draw_nothing
 
 Run = Callable[..., Ran]
 RECORD = Path("specimen01/ultrasound_records/fibula/record01")
@@ -101,8 +103,10 @@ def pose_study(made_once: MadeOnce) -> Path:
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "a folder in its place"])
 def test_a_damaged_tracking_table_fails_its_record_and_the_others_continue(
-    bones: Path, medcli: Run, tmp_path: Path, damage: str
+    bones: Path, medcli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
+    monkeypatch.setattr(point_cloud, "PUBLISHED_SAMPLES", 10_000)
+    monkeypatch.setattr(cloud_files, "draw_cloud", draw_nothing)
     path = bones / RECORD / "tracking.csv"
     text = path.read_text()
     path.unlink()

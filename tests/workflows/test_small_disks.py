@@ -29,7 +29,7 @@ from tests.support.report_folders import training
 from tests.support.small_disk import small_disk
 
 Run = Callable[..., Ran]
-ENCODER = "tu-mobilenetv3_small_050"
+ENCODER = "tu-test_resnet.r160_in1k"
 SMALL_SEG = ("--encoder", ENCODER, "--encoder-weights", "none", "--epochs", "1", "--batch-size", "2", "--gpus", "0")
 SMALL_POSE = ("--backbone", "shufflenet_v2_x0_5", "--backbone-weights", "none", "--epochs", "1", "--size", "32")
 

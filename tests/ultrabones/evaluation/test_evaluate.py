@@ -370,7 +370,7 @@ def test_newest_best_checkpoint_is_taken_and_named(
     nothing = medcli(*words)
     assert nothing.code == 3
     assert "medcli train seg" in nothing.err
-    encoder = "tu-mobilenetv3_small_050"
+    encoder = "tu-test_resnet.r160_in1k"
     model = build_model("fpn", encoder)
     for number, name in enumerate(("old", "new")):
         path = Path("runs/seg", name, "best.safetensors")

@@ -21,7 +21,7 @@ from medcli.ultrabones.segmentation.network import build_model
 from tests.conftest import Ran
 
 Medcli = Callable[..., Ran]
-ENCODER = "tu-mobilenetv3_small_050"
+ENCODER = "tu-test_resnet.r160_in1k"
 
 
 @pytest.fixture

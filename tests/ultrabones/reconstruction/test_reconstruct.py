@@ -24,10 +24,11 @@ from medcli.ultrabones.geometry.bone_surface import Surface
 from medcli.ultrabones.geometry.image_to_ct import pixels_to_ct
 from medcli.ultrabones.labelling.label_dataset import LabelSettings, label_ultrabones
 from medcli.ultrabones.pose_refinement.refine_frame import RefineSettings
-from medcli.ultrabones.reconstruction import point_cloud
+from medcli.ultrabones.reconstruction import cloud_files, point_cloud
 from medcli.ultrabones.reconstruction.figure import draw_cloud
 from medcli.ultrabones.reconstruction.mask_points import CUT_FROM_CT, FITTED_TO_CT, back_project
 from medcli.ultrabones.reconstruction.reconstruct import ReconstructSettings, reconstruct_ultrabones
+from tests.support.small_figures import draw_nothing
 from tests.support.solids import ball
 
 RECORD = Path("specimen01/ultrasound_records/fibula/record01")
@@ -46,10 +47,17 @@ def root(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "data"))
 
 
+@pytest.fixture
+def drawn() -> None:
+    """For a test that looks at the figure; elsewhere a small image stands for it."""
+
+
 @pytest.fixture(autouse=True)
-def _fewer_samples(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def _less_to_compute(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "real_data" not in request.fixturenames:
         monkeypatch.setattr(point_cloud, "PUBLISHED_SAMPLES", 50_000)
+        if "drawn" not in request.fixturenames:
+            monkeypatch.setattr(cloud_files, "draw_cloud", draw_nothing)
 
 
 def read_ply(path: Path) -> np.ndarray:
@@ -89,7 +97,7 @@ def test_full_labels_lie_within_the_band(root: Path, tmp_path: Path) -> None:
     assert wrong.records[0].distance_mm.maximum > 0.2
 
 
-def test_the_files_hold_the_points(root: Path, tmp_path: Path) -> None:
+def test_the_files_hold_the_points(root: Path, tmp_path: Path, drawn: None) -> None:
     record = reconstruct_ultrabones(root, tmp_path / "out", settings=FULL).records[0]
     assert record.files == (f"{STEM}.ply", f"{STEM}.xyz", f"{STEM}.png")
     text = np.loadtxt(tmp_path / "out" / f"{STEM}.xyz")

@@ -28,7 +28,7 @@ from medcli.ultrabones.segmentation.network import build_model
 from medcli.ultrabones.segmentation.predict import PredictSettings, predict_seg
 from medcli.ultrabones.segmentation.prediction_folders import MANIFEST
 
-ENCODER = "tu-mobilenetv3_small_050"  # quick
+ENCODER = "tu-test_resnet.r160_in1k"  # quick
 SINGLE = PredictSettings(device="cpu", precision="32")
 
 
@@ -465,7 +465,7 @@ def test_checkpoint_commands(weights: Path, medcli: Callable[..., Any], tmp_path
     assert ran.code == 0
     assert json.loads(ran.out)["metadata"]["encoder"] == ENCODER
     ran = medcli("checkpoint", "show", tmp_path / "copy.safetensors")
-    assert "fpn on tu-mobilenetv3_small_050" in ran.out
+    assert f"fpn on {ENCODER}" in ran.out
     ran = medcli("checkpoint", "convert", weights, tmp_path / "copy.safetensors")
     assert ran.code == 2
     assert "--overwrite" in ran.err

@@ -214,7 +214,7 @@ def test_terminated_run_reports_it_and_resumes(
 
 
 @posix
-@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
+@pytest.mark.parametrize("name", [pytest.param("SIGUSR1", marks=pytest.mark.deep), "SIGTERM"])
 def test_a_signal_while_libraries_are_imported_is_not_lost(
     settings: SegmentationSettings, tmp_path: Path, name: str
 ) -> None:

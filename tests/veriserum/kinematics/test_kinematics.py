@@ -21,6 +21,7 @@ from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_k
 from tests.conftest import Ran
 from tests.support import knees
 
+pytestmark = pytest.mark.usefixtures("axes_guessed_once")
 Medcli = Callable[..., Ran]
 
 

@@ -184,34 +184,47 @@ def run_and_list(*words: str | Path) -> tuple[dict[str, Any], set[str]]:
     return json.loads(ran.stdout), set(eval(ran.stderr.splitlines()[-1]))
 
 
-def test_each_command_loads_what_it_needs(weights: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network of the published architecture that takes all for bone, so that no frame is empty."""
+    network = build_model("fpn", "resnet18")
+    torch.nn.init.constant_(network.get_submodule("segmentation_head.0").bias, 100.0)
+    folder = tmp_path_factory.mktemp("published")
+    return checkpoint.save_checkpoint(folder / "published", network, Metadata("fpn", "resnet18"))
+
+
+@pytest.fixture(scope="module")
+def bones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = SweepSettings(frames=2, scale=0.5, predictions=True)
+    return make_ultrabones(tmp_path_factory.mktemp("bones"), (2,), settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("verb", "network", "unwanted"),
+    [
+        ("predict", "graph", {*TORCH, "pandas", "numba"}),
+        pytest.param("evaluate", "graph", TORCH, marks=pytest.mark.deep),
+        ("evaluate", "none", {*TORCH, "onnxruntime"}),
+        ("predict", "torch", {*BUILDERS, "pandas", "onnxruntime", "numba"}),
+        pytest.param("evaluate", "torch", {*BUILDERS, "onnxruntime"}, marks=pytest.mark.deep),
+    ],
+)
+def test_each_command_loads_what_it_needs(
+    weights: Path, published: Path, bones: Path, tmp_path: Path, verb: str, network: str, unwanted: set[str]
+) -> None:
     """Of a checkpoint whose graph is in the cache, of masks on disk, and of the published architecture by torch."""
     put_into_cache(weights)
-    network = build_model("fpn", "resnet18")
-    torch.nn.init.constant_(network.get_submodule("segmentation_head.0").bias, 100.0)  # all is bone, no frame is empty
-    published = checkpoint.save_checkpoint(tmp_path / "published", network, Metadata("fpn", "resnet18"))
-    root = make_ultrabones(tmp_path / "bones", (2,), settings=SweepSettings(frames=2, scale=0.5, predictions=True))
     image_io.write_image(tmp_path / "scan.png", frame(1))
-    of_network, out = ("--checkpoint", weights), ("--out", tmp_path / "out")
-    by_torch = ("--checkpoint", published, "--engine", "torch", "--device", "cpu")
-    evaluate = ("evaluate", "--root", root, "--specimens", "2", "--no-figures", *out)
-    commands: tuple[tuple[tuple[str | Path, ...], set[str]], ...] = (
-        (
-            ("predict", "seg", tmp_path / "scan.png", *of_network, *out),
-            {*TORCH, *UNUSED, "pandas", "matplotlib", "numba"},
-        ),
-        ((*evaluate, *of_network), {*TORCH, *UNUSED, "matplotlib"}),
-        ((*evaluate, "--predictions", "Labels_pred"), {*TORCH, *UNUSED, "matplotlib", "onnxruntime"}),
-        (
-            ("predict", "seg", tmp_path / "scan.png", *by_torch, "--overwrite", *out),
-            {*BUILDERS, *UNUSED, "pandas", "matplotlib", "onnxruntime", "numba"},
-        ),
-        ((*evaluate, *by_torch), {*BUILDERS, *UNUSED, "matplotlib", "onnxruntime"}),
-    )
-    for words, unwanted in commands:
-        answer, loaded = run_and_list(*words)
-        assert not loaded & unwanted, (words, loaded & unwanted)
-        assert answer["frames"] == (1 if words[0] == "predict" else 2)
+    words: dict[str, tuple[str | Path, ...]] = {
+        "predict": ("predict", "seg", tmp_path / "scan.png"),
+        "evaluate": ("evaluate", "--root", bones, "--specimens", "2", "--no-figures"),
+        "graph": ("--checkpoint", weights),
+        "none": ("--predictions", "Labels_pred"),
+        "torch": ("--checkpoint", published, "--engine", "torch", "--device", "cpu"),
+    }
+    answer, loaded = run_and_list(*words[verb], *words[network], "--out", tmp_path / "out")
+    assert not loaded & {*unwanted, *UNUSED, "matplotlib"}
+    assert answer["frames"] == (1 if verb == "predict" else 2)
     assert not list((tmp_path / "out").glob("*curves*"))
 
 
