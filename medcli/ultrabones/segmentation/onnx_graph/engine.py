@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 ENGINES = ("auto", "torch", "onnx")
 _MADE_BY = ("torch", "onnx", "onnxscript", "onnxruntime")
-_VERSION = "1"
+_VERSION = "2"
 """Raised when graphs are exported in another way, so that they are made anew."""
 _REASON = "unusable"
 _KEPT = 8

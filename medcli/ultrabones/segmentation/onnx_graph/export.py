@@ -121,12 +121,16 @@ def whole_network(model: torch.nn.Module, metadata: Metadata, threshold: float) 
     """
     import torch
 
+    from medcli.ultrabones.segmentation.architectures.fpn_resnet import FpnResNet
+    from medcli.ultrabones.segmentation.onnx_graph.fewer_operations import FewerOperations
     from medcli.ultrabones.segmentation.preprocessing import normalise_unit
+
+    network = FewerOperations(model) if isinstance(model, FpnResNet) else model
 
     class WholeNetwork(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.network = network
 
         def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             height, width = frames.shape[1], frames.shape[2]
@@ -134,7 +138,7 @@ def whole_network(model: torch.nn.Module, metadata: Metadata, threshold: float) 
             columns = _triangle_weights(width, metadata.input_size)
             small = torch.floor(rows @ frames.to(torch.float32) @ columns.transpose(0, 1) + 0.5)
             inputs = normalise_unit(small / 255.0, metadata.mean, metadata.std)
-            small_probability = torch.sigmoid(self.model(inputs.unsqueeze(1)))
+            small_probability = torch.sigmoid(self.network(inputs.unsqueeze(1)))
             probability = torch.nn.functional.interpolate(
                 small_probability, size=(height, width), mode="bilinear", align_corners=False
             ).squeeze(1)
