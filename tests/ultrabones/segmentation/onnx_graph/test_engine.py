@@ -51,7 +51,7 @@ def weights(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def cached(weights: Path) -> Path:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return cache_folder("graphs") / f"{digest[:32]}-1.onnx"
+    return cache_folder("graphs") / f"{digest[:32]}-{engine._VERSION}.onnx"
 
 
 def put_into_cache(weights: Path) -> Path:
@@ -135,15 +135,15 @@ def test_a_full_cache_is_no_reason_to_stop(
 
 def test_old_graphs_leave_the_cache(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(9):
-        old = write_graph(cache_folder("graphs") / f"old{number}-1.onnx")
+        old = write_graph(cache_folder("graphs") / f"old{number}-{engine._VERSION}.onnx")
         old.with_suffix(".json").write_text("{}")
         os.utime(old.with_suffix(".json"), (number, number))
     monkeypatch.setattr(export, "export_seg", lambda source, out, overwrite: write_graph(out) and {})
     assert find_graph(weights, "onnx") == cached(weights)
     left = sorted(path.name for path in cache_folder("graphs").glob("*.onnx"))
     assert len(left) == 8
-    assert "old1-1.onnx" not in left
-    assert "old2-1.onnx" in left
+    assert f"old1-{engine._VERSION}.onnx" not in left
+    assert f"old2-{engine._VERSION}.onnx" in left
 
 
 def test_contradictions_are_usage_errors() -> None:
