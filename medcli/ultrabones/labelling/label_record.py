@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from medcli.core.image_io import read_grey, read_size, write_image
 from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Progress
+from medcli.core.system.open_files import remove_file
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import mask_name
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
@@ -111,7 +113,8 @@ def label_sweep(how: RecordLabelling, workers: int = 1, progress: Progress = SIL
             try:
                 return _label_frame(how, frame)
             except DataError as error:
-                return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}")
+                removed = " (its earlier label is removed)" if how.overwrite and _remove_files(how, frame) else ""
+                return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}{removed}")
 
         results = []
         with progress.task(f"label {sweep.name}", len(frames), "frames") as advance:
@@ -144,7 +147,7 @@ def refuse_other_labels(how: RecordLabelling, stamps: Mapping[str, Mapping[str, 
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", how.sweep.folder / name)
             continue
         if present and stamp and stamp["fingerprint"] != wanted[name]["fingerprint"]:
-            reject_other_options(how.sweep.folder / name, _changes(stamp, wanted[name]), _REMEDY, DataError)
+            _refuse_made_otherwise(how.sweep.folder / name, stamp, wanted[name])
         ours.append(name)
     return ours
 
@@ -219,6 +222,17 @@ def _label_frame(how: RecordLabelling, frame: int) -> FrameLabel:
     return result
 
 
+def _remove_files(how: RecordLabelling, frame: int) -> bool:
+    """Remove what an earlier run made of a frame that cannot be labelled again; whether there was anything."""
+    sweep, timestamp = how.sweep, how.sweep.timestamps[frame]
+    paths = [sweep.folder / rule.folder / mask_name(timestamp, rule.folder) for rule in how.rules]
+    paths += [label_overlay_path(sweep, timestamp)] if how.overlay else []
+    there = [path for path in paths if path.exists()]
+    for path in there:
+        remove_file(path)
+    return bool(there)
+
+
 def label_overlay_path(sweep: Sweep, timestamp: int) -> Path:
     """Path of the overlay of a frame."""
     return sweep.folder / OVERLAY_FOLDER / f"{timestamp}_overlay.jpg"
@@ -268,10 +282,18 @@ def _stamped(how: RecordLabelling) -> Iterator[None]:
     write_stamps(path, stamps | {name: wanted[name] for name in ours})
 
 
-def _changes(stamp: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
-    """The keys in which a stamp differs, the default rule of what is seen and the default probe named too."""
+def _refuse_made_otherwise(folder: Path, stamp: Mapping[str, object], wanted: Mapping[str, object]) -> NoReturn:
+    """Say in what a stamp differs, the default rule of what is seen and the default probe named too."""
     default = {"visible_rule": FIRST_RUN, **stamp_of_probe(None)}
-    return differences({**default, **stamp}, {**default, **wanted})
+    named = {
+        name: value for name, value in (default | dict(wanted)).items() if name not in ("pose_digest", "fingerprint")
+    }
+    reject_other_options(folder, differences({**default, **stamp}, named), _REMEDY, DataError)
+    if stamp["fingerprint"] == UNFINISHED:
+        raise DataError(f"{folder} is partly of other poses or meshes: medcli label --overwrite was stopped", _REMEDY)
+    same = stamp.get("pose_digest") == wanted["pose_digest"]
+    sources = "meshes" if same else f"{wanted['poses']} poses" if "pose_digest" in stamp else "poses or meshes"
+    raise DataError(f"{folder} was made from {sources} that have changed since", _REMEDY)
 
 
 def _holds_labels(sweep: Sweep, name: str) -> bool:
