@@ -32,15 +32,19 @@ def check_made_folder(out: Path, overwrite: bool, command: str) -> None:
         command: such as ``medcli convert coco`` or ``medcli import jtml``.
 
     Raises:
-        UsageError: it holds something that may not be replaced: of another command, or added or changed since.
+        UsageError: it holds something that may not be replaced: of another command, or added or changed since; or it
+            lies in a folder that ``medcli convert`` made, which it would change.
         MedcliError: it cannot be written to.
     """
     note_name = _note_of(command)
+    elsewhere = "choose another folder with --out"
+    if around := next((folder for folder in out.parents if (folder / NOTES["convert"]).is_file()), None):
+        maker = read_object(around / NOTES["convert"]).get("made_by", "medcli convert")
+        raise UsageError(f"{around} was made by {maker}, so {command} writes nothing into it", elsewhere)
     check_folder_target(out, overwrite, command.rpartition(" ")[0], note_name)
     if not out.is_dir() or not any(out.iterdir()):
         return
     note = read_object(out / note_name)
-    elsewhere = "choose another folder with --out"
     if (maker := str(note.get("made_by", command))) != command:
         raise UsageError(f"{out} was made by {maker}, so {command} does not replace it", elsewhere)
     listed = note.get("files")
