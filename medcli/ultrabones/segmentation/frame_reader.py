@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcli.core import image_io
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.ultrabones.segmentation.frame_pages import PAGES
 from medcli.ultrabones.segmentation.prediction_inputs import InputSource
+
+logger = logging.getLogger(__name__)
 
 Grey = NDArray[np.uint8]
 
@@ -67,6 +70,20 @@ class FrameReader:
         stays = self.keeps(source, mask)
         self.skipped += stays
         return stays
+
+
+def is_nearly_black(grey: Grey) -> bool:
+    """Whether a frame (H, W), which is not black, uses at most 12 of 16 bits, of which the upper 8 were read."""
+    return 0 < int(grey.max()) < 16
+
+
+def warn_of_dark_frames(frames: int) -> None:
+    """Say so where there are any frames that :func:`is_nearly_black` found, once for all."""
+    if frames:
+        logger.warning(
+            "%s at most 12 of 16 bits, or 4 of 8: nearly black as read, so stretch such images to the full range",
+            quantity(frames, "frame uses", "frames use"),
+        )
 
 
 def _read_now(read: Callable[[], Grey]) -> Callable[[], Grey]:

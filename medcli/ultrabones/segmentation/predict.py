@@ -34,7 +34,12 @@ from medcli.core.progress import SILENT, Advance, Progress
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.checkpoint_metadata import check_threshold, find_newest_best
-from medcli.ultrabones.segmentation.frame_reader import FrameReader, InputFrame
+from medcli.ultrabones.segmentation.frame_reader import (
+    FrameReader,
+    InputFrame,
+    is_nearly_black,
+    warn_of_dark_frames,
+)
 from medcli.ultrabones.segmentation.frame_segmenter import BATCH_SIZE_CPU, FrameSegmenter
 from medcli.ultrabones.segmentation.onnx_graph.engine import load_segmenter
 from medcli.ultrabones.segmentation.prediction_folders import KeptMasks, prediction_manifest, prepare_folders
@@ -141,8 +146,8 @@ def predict_seg(
         progress: called for every frame.
 
     Raises:
-        UsageError: an input means no file, or masks of another program, network or threshold would be replaced.
-        DataError: the checkpoint cannot be used.
+        UsageError: an input is not there, or masks of another program, network or threshold would be replaced.
+        DataError: an input means no file, or the checkpoint cannot be used.
         MedcliError: the output cannot be written.
     """
     settings = settings or PredictSettings()
@@ -179,6 +184,7 @@ class _Run:
     progress: Progress
     written: int = 0
     empty: int = 0
+    dark: int = 0
     tiles: dict[str, Tile] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -197,6 +203,7 @@ class _Run:
     def result(self, checkpoint: Path, folders: list[Path]) -> SegPrediction:
         started = time.perf_counter()
         self._work()
+        warn_of_dark_frames(self.dark)
         sheet = self._write_contact_sheet(folders)
         return SegPrediction(
             checkpoint=Path(checkpoint),
@@ -287,6 +294,7 @@ class _Run:
         with self._count:
             self.written += 1
             self.empty += not mask.any()
+            self.dark += is_nearly_black(grey)
         self._show(frame, tile)
 
     def _show_kept(self, frame: InputFrame, shown: bool) -> None:

@@ -112,6 +112,16 @@ def test_batches_and_workers_change_nothing(scans: Path, weights: Path, tmp_path
             assert (mask != found[0][name]).mean() < 1e-4, name
 
 
+def test_frames_of_few_bits_are_warned_of(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deep = made_image(1).astype(np.uint16) * 257
+    for name, pixels in (("full", deep), ("few", deep >> 4), ("black", deep * 0)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
+    predict_seg([tmp_path], weights, SINGLE)
+    assert caplog.messages == [
+        "1 frame uses at most 12 of 16 bits, or 4 of 8: nearly black as read, so stretch such images to the full range"
+    ]
+
+
 def test_bfloat16_masks_agree_with_single_precision(scans: Path, weights: Path, tmp_path: Path) -> None:
     predict_seg([scans], weights, SINGLE)
     predict_seg([scans], weights, PredictSettings(out=tmp_path / "bf16", precision="bf16", device="cpu"))
