@@ -14,6 +14,7 @@ from medcli.core.files import write_json
 from medcli.core.folders.whole_folder import check_folder_target
 from medcli.core.json_text import read_object, to_plain
 from medcli.core.secrets import hide_values
+from medcli.core.shell import install_extra
 
 NOTES = {"convert": "converted.json", "import": "imported.json"}
 """In a folder that ``medcli convert`` or ``medcli import`` made: from what, how, and which files."""
@@ -22,7 +23,6 @@ TOKEN_VARIABLE = "HF_TOKEN"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _PASSING = (".DS_Store", "Thumbs.db", "desktop.ini")
 _MOST_NAMED = 3
-_EXTRA = "pip install 'medcli[interchange]'"
 
 
 def check_made_folder(out: Path, overwrite: bool, command: str) -> None:
@@ -112,7 +112,7 @@ def check_converter(module: str, package: str) -> None:
         MedcliError: it is not.
     """
     if find_spec(module) is None:
-        raise MedcliError(f"this conversion needs {package}, which is not installed", _EXTRA)
+        raise MedcliError(f"this conversion needs {package}, which is not installed", install_extra("interchange"))
 
 
 def plain_name(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from medcli.core.errors import DataError, MedcliError, UsageError, quantity
 from medcli.core.files import IMAGE_SUFFIXES
+from medcli.core.shell import install_extra
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, find_records, specimen_folder
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[
     if dicom and find_spec("pydicom") is None:
         known = dicom.path.suffix.lower() in DICOM_SUFFIXES
         what = "is DICOM" if known else f"is none of {', '.join(sorted(SUFFIXES))}, so it would be read as DICOM"
-        raise MedcliError(f"{dicom.path} {what}, which needs pydicom", "pip install 'medcli[dicom]'")
+        raise MedcliError(f"{dicom.path} {what}, which needs pydicom", install_extra("dicom"))
     return _with_own_names(list(found.values()))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from medcli.core import image_io
 from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.shell import install_extra
 from medcli.ultrabones.segmentation.prediction_inputs import find_sources
 
 
@@ -33,7 +34,7 @@ def test_dicom_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("medcli.ultrabones.segmentation.prediction_inputs.find_spec", lambda name: None)
     with pytest.raises(MedcliError, match=r"scan\.dcm is DICOM, which needs pydicom") as raised:
         find_sources([tmp_path])
-    assert raised.value.hint == "pip install 'medcli[dicom]'"
+    assert raised.value.hint == install_extra("dicom")
     (tmp_path / "scan.webp").touch()
     with pytest.raises(MedcliError, match=r"scan\.webp is none of \.avi, \.bmp, .*, so it would be read as DICOM"):
         find_sources([tmp_path / "scan.webp"])
