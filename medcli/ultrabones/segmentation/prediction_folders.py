@@ -114,8 +114,7 @@ def prepare_folders(
                 "remove it, choose another folder (--out DIR), or give --overwrite, which makes all masks again",
             )
     for mask in ambiguous:
-        remove_file(mask)
-        remove_file(prediction_overlay_path(mask))
+        remove_mask(mask)
     written = {path for source in sources for path in (source.mask_of(None), source.folder / source.stem)}
     inner = {source.folder / source.stem for source in sources if source.kind != "still"}  # frames of movies
     for folder in (*folders, *inner):
@@ -129,12 +128,27 @@ def prepare_folders(
     return folders
 
 
+def remove_mask(mask: Path) -> None:
+    """Remove a mask and its overlay, where they are there."""
+    remove_file(mask)
+    remove_file(prediction_overlay_path(mask))
+
+
+def remove_masks_of(source: InputSource) -> None:
+    """Remove the masks of all frames of a file."""
+    for mask in _masks_of_file(source):
+        remove_mask(mask)
+
+
 def _ambiguous_masks(source: InputSource) -> Iterator[Path]:
     """Masks under the name that a file had before another with the same stem lay beside it."""
     if source.stem != source.path.stem:
-        earlier = replace(source, stem=source.path.stem)
-        yield from (mask for mask in [earlier.mask_of(None)] if mask.is_file())
-        yield from (source.folder / earlier.stem).glob(f"{glob.escape(earlier.stem)}_*{MASK_ENDING}")
+        yield from _masks_of_file(replace(source, stem=source.path.stem))
+
+
+def _masks_of_file(source: InputSource) -> Iterator[Path]:
+    yield from (mask for mask in [source.mask_of(None)] if mask.is_file())
+    yield from (source.folder / source.stem).glob(f"{glob.escape(source.stem)}_*{MASK_ENDING}")
 
 
 def _refuse_foreign_masks(folders: Sequence[Path]) -> None:

@@ -272,6 +272,16 @@ def test_an_interrupted_overwrite_leaves_no_old_mask_as_finished(
     assert (done.frames, done.frames_skipped) == (3, 0)
 
 
+def test_a_frame_that_fails_under_overwrite_keeps_no_old_mask(scans: Path, weights: Path) -> None:
+    predict_seg([scans], weights, PredictSettings(threshold=0.3, overlay=True))
+    (scans / "scan0.png").write_bytes(b"no image")
+    (scans / "scan2.tif").write_bytes(b"no image")
+    done = predict_seg([scans], weights, PredictSettings(threshold=0.7, overwrite=True, overlay=True))
+    assert (done.frames, len(done.failures)) == (1, 2)
+    left = {path.name for path in (scans / "predictions").rglob("scan*")}
+    assert left == {"scan1_label_pred.png", "scan1_overlay.jpg"}
+
+
 def test_published_masks_are_not_replaced_unasked(scans: Path, weights: Path) -> None:
     published = scans / "predictions" / "scan0_label_pred.png"
     published.parent.mkdir()
