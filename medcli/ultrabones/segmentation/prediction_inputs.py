@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -196,11 +197,15 @@ def _is_wanted(file: Path) -> bool:
 def _with_own_names(sources: list[InputSource]) -> list[InputSource]:
     """Two files that differ in their endings only would share a mask: then the ending is part of the name.
 
-    On Windows, names that differ in case only are one file as well.
+    So it is also where the other file is in the folder but not among the inputs: their masks would be taken for each
+    other's. On Windows, names that differ in case only are one file as well.
     """
     uses = Counter(map(_target, sources))
+    beside = _stems_beside(sources)
     named = [
-        source if uses[_target(source)] == 1 else replace(source, stem=f"{source.stem}_{source.path.suffix[1:]}")
+        replace(source, stem=f"{source.stem}_{source.path.suffix[1:]}")
+        if uses[_target(source)] > 1 or beside[source.path.parent, os.path.normcase(source.stem)] > 1
+        else source
         for source in sources
     ]
     counts = Counter(map(_target, named))
@@ -208,6 +213,17 @@ def _with_own_names(sources: list[InputSource]) -> list[InputSource]:
         mask = double.folder / (double.stem + MASK_ENDING)
         raise UsageError(f"several inputs would write {mask}", "predict on them one by one")
     return named
+
+
+def _stems_beside(sources: Sequence[InputSource]) -> Counter[tuple[Path, str]]:
+    """How many files to predict on have a source's stem, by folder; of records none, which hold one kind of images."""
+    wanted = {(source.path.parent, os.path.normcase(source.stem)) for source in sources}
+    found: Counter[tuple[Path, str]] = Counter()
+    for folder in {folder for folder, _ in wanted if folder.name != IMAGE_FOLDER}:
+        with suppress(OSError):  # a folder whose files may be read, but not listed
+            there = ((folder, os.path.normcase(file.stem), file) for file in folder.iterdir())
+            found.update((place, stem) for place, stem, file in there if (place, stem) in wanted and _is_wanted(file))
+    return found
 
 
 def _target(source: InputSource) -> tuple[Path, str]:

@@ -67,6 +67,8 @@ def test_names_that_would_share_a_mask(scans: Path) -> None:
     image_io.write_image(scans / "scan0.jpg", image(0))
     names = sorted(source.mask_of(None).name for source in find_sources([scans]))
     assert names == [f"{stem}_label_pred.png" for stem in ("scan0_jpg", "scan0_png", "scan1", "scan2")]
+    (alone,) = find_sources([scans / "scan0.jpg"])  # named as before, or it would be kept for the other's
+    assert alone.mask_of(None).name == "scan0_jpg_label_pred.png"
     with pytest.MonkeyPatch.context() as windows:
         windows.setattr("os.path.normcase", str.lower)
         (scans / "scan1.jpg").rename(scans / "SCAN2.jpg")
