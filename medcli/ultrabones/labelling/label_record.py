@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -110,11 +110,15 @@ def label_sweep(how: RecordLabelling, workers: int = 1, progress: Progress = SIL
             make_output_folder(sweep.folder / name)
 
         def label(frame: int) -> FrameLabel:
+            made: list[Path] = []
             try:
-                return _label_frame(how, frame)
+                return _label_frame(how, frame, made)
             except DataError as error:
-                removed = " (its earlier label is removed)" if how.overwrite and _remove_files(how, frame) else ""
-                return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}{removed}")
+                removed = (
+                    " (what it had before is removed)" if how.overwrite and _remove_others(how, frame, made) else ""
+                )
+                failure = f"{sweep.name} {sweep.timestamps[frame]}: {error.message}{removed}"
+                return FrameLabel(written=len(made), failure=failure)
 
         results = []
         with progress.task(f"label {sweep.name}", len(frames), "frames") as advance:
@@ -196,38 +200,43 @@ def _check_frame(sweep: Sweep, poses: Poses, frame: int) -> tuple[int, int]:
     return shape
 
 
-def _label_frame(how: RecordLabelling, frame: int) -> FrameLabel:
+def _label_frame(how: RecordLabelling, frame: int, made: list[Path]) -> FrameLabel:
+    """Label a frame, and list in ``made`` what is written, also where the overlay then fails for the image."""
     sweep, poses, visible = how.sweep, how.poses, how.visible
     shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
     full, pixels = full_label(how.surfaces, poses.pose[frame], spacing, shape, probe=sweep.probe)
-    image = read_grey(sweep.images[frame]) if how.overlay or visible.in_image else None
+    image = read_grey(sweep.images[frame]) if visible.in_image else None
     labels = {rule.folder: rule.compute(full) for rule in {*how.rules, visible}}
     if visible.in_image and image is not None:
         labels[visible.folder] = visible.in_image(labels[visible.folder], image, spacing)
     seen = labels[visible.folder]
-    result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
-    for folder in (rule.folder for rule in how.rules):
-        path = sweep.folder / folder / mask_name(sweep.timestamps[frame], folder)
+    present = 0
+    for folder, path in _label_paths(how, frame).items():
         if path.exists() and not how.overwrite:
-            result = replace(result, present=result.present + 1)
+            present += 1
         else:
             write_image(path, labels[folder])
-            result = replace(result, written=result.written + 1)
-    if how.overlay and image is not None:
-        path = label_overlay_path(sweep, sweep.timestamps[frame])
-        if how.overwrite or not path.exists():
-            write_image(path, draw_overlay(image, full, seen), quality=90)
-            result = replace(result, written=result.written + 1)
-    return result
+            made.append(path)
+    overlay = label_overlay_path(sweep, sweep.timestamps[frame])
+    if how.overlay and (how.overwrite or not overlay.exists()):
+        image = read_grey(sweep.images[frame]) if image is None else image
+        write_image(overlay, draw_overlay(image, full, seen), quality=90)
+        made.append(overlay)
+    return FrameLabel(len(made), present, pixels, int(np.count_nonzero(seen)))
 
 
-def _remove_files(how: RecordLabelling, frame: int) -> bool:
-    """Remove what an earlier run made of a frame that cannot be labelled again; whether there was anything."""
-    sweep, timestamp = how.sweep, how.sweep.timestamps[frame]
-    paths = [sweep.folder / rule.folder / mask_name(timestamp, rule.folder) for rule in how.rules]
-    paths += [label_overlay_path(sweep, timestamp)] if how.overlay else []
-    there = [path for path in paths if path.exists()]
+def _label_paths(how: RecordLabelling, frame: int) -> dict[str, Path]:
+    """The label of a frame by its folder."""
+    stamp, names = how.sweep.timestamps[frame], [rule.folder for rule in how.rules]
+    return {name: how.sweep.folder / name / mask_name(stamp, name) for name in names}
+
+
+def _remove_others(how: RecordLabelling, frame: int, made: Sequence[Path]) -> bool:
+    """Remove what an earlier run made of a frame and this one could not; whether there was anything."""
+    overlays = [label_overlay_path(how.sweep, how.sweep.timestamps[frame])] if how.overlay else []
+    paths = [*_label_paths(how, frame).values(), *overlays]
+    there = [path for path in paths if path not in made and path.exists()]
     for path in there:
         remove_file(path)
     return bool(there)
