@@ -62,7 +62,9 @@ and run folders.
 """
 EXIT_CODES = {
     0: "done",
-    MedcliError.exit_code: "failed: a file that cannot be written, a threshold of `--fail-under` that was missed",
+    MedcliError.exit_code: (
+        "failed: a file that cannot be written, a package that is not installed, a missed threshold of `--fail-under`"
+    ),
     UsageError.exit_code: "wrong usage: an option or value that does not exist or fit, a GPU that is not there",
     DataError.exit_code: "data missing or damaged, or a source that cannot be reached",
     ITEMS_FAILED: "finished, but some items failed; they are listed, the others are done",

@@ -12,7 +12,7 @@ import typer
 
 from medcli.cli.shared import options
 from medcli.cli.shared.multi_value_options import App
-from medcli.cli.shared.output import Output
+from medcli.cli.shared.output import Output, folded
 from medcli.core.files import check_figure_path
 from medcli.core.refusals import refusals
 
@@ -116,7 +116,9 @@ def _show(output: Output, result: DataCheck) -> None:
             output.line(f"{head}  {part}")
         if line.state == "warning":
             more = f"; and {len(line.places) - 1:,} more" if len(line.places) > 1 else ""
-            output.line(f"{'':<{name + state + 4}}for example: {line.examples[0]}{more}")
+            indent = " " * (name + state + 4)
+            for part in folded(f"for example: {line.examples[0]}{more}", max(width, 30)):
+                output.line(f"{indent}{part}")
     states = [line.state for line in result.lines]
     counts = [f"{states.count(kind)} {kind}" for kind in ("ok", "warning", "wrong", "unknown")]
     output.line()

@@ -24,7 +24,7 @@ from medcli.core.system.open_files import put_in_place, remove_file
 from medcli.core.system.path_names import LONGEST_NAME, path_fault
 from medcli.core.system.processes import is_other_running_process
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})  # of images that are read
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})  # of images that are read
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of contact sheets
 _LOG = logging.getLogger(__name__)
 _PROBE_BYTES = 1 << 16

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 _PLAIN_ON_WINDOWS = re.compile(r"[\w./\\:=+~-]+")
 
@@ -32,6 +33,11 @@ def spell(*words: object) -> str:
     """
     texts = [str(word) for word in words]
     return " ".join(map(_quoted_for_windows, texts)) if os.name == "nt" else shlex.join(texts)
+
+
+def install_extra(*extras: str) -> str:
+    """The command that adds extras to the installed medcli, also to that of a checkout; by uv where there is no pip."""
+    return spell(*(["pip"] if find_spec("pip") else ["uv", "pip"]), "install", f"medcli[{','.join(extras)}]")
 
 
 def spelled_words(line: str, is_windows: bool) -> list[str]:

@@ -124,12 +124,15 @@ def read_evaluations(folder: Path | None, carded: CardedCheckpoint) -> dict[str,
         other = one.get("train_specimens")
         if train is not None and other is not None and sorted(train) != sorted(other):
             raise DataError(
-                f"{path} is of a network trained on specimens {' '.join(map(str, other))}, "
-                f"{carded.path} on {' '.join(map(str, train))}",
+                f"{path} is of a network that was {_trained_on(other)}, {carded.path} was {_trained_on(train)}",
                 "evaluate this checkpoint: medcli evaluate --checkpoint",
             )
         _check_same(path, str(one.get("source", "")), carded.path, "pose" if carded.kind == "pose" else "seg")
     return results
+
+
+def _trained_on(specimens: Sequence[int]) -> str:
+    return f"trained on specimens {' '.join(map(str, specimens))}" if specimens else "not trained"
 
 
 def _check_same(evaluation: Path, source: str, checkpoint: Path, kind: str) -> None:

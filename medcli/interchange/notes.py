@@ -14,6 +14,7 @@ from medcli.core.files import write_json
 from medcli.core.folders.whole_folder import check_folder_target
 from medcli.core.json_text import read_object, to_plain
 from medcli.core.secrets import hide_values
+from medcli.core.shell import install_extra
 
 NOTES = {"convert": "converted.json", "import": "imported.json"}
 """In a folder that ``medcli convert`` or ``medcli import`` made: from what, how, and which files."""
@@ -22,7 +23,6 @@ TOKEN_VARIABLE = "HF_TOKEN"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _PASSING = (".DS_Store", "Thumbs.db", "desktop.ini")
 _MOST_NAMED = 3
-_EXTRA = "pip install 'medcli[interchange]'"
 
 
 def check_made_folder(out: Path, overwrite: bool, command: str) -> None:
@@ -32,15 +32,19 @@ def check_made_folder(out: Path, overwrite: bool, command: str) -> None:
         command: such as ``medcli convert coco`` or ``medcli import jtml``.
 
     Raises:
-        UsageError: it holds something that may not be replaced: of another command, or added or changed since.
+        UsageError: it holds something that may not be replaced: of another command, or added or changed since; or it
+            lies in a folder that ``medcli convert`` made, which it would change.
         MedcliError: it cannot be written to.
     """
     note_name = _note_of(command)
+    elsewhere = "choose another folder with --out"
+    if around := next((folder for folder in out.parents if (folder / NOTES["convert"]).is_file()), None):
+        maker = read_object(around / NOTES["convert"]).get("made_by", "medcli convert")
+        raise UsageError(f"{around} was made by {maker}, so {command} writes nothing into it", elsewhere)
     check_folder_target(out, overwrite, command.rpartition(" ")[0], note_name)
     if not out.is_dir() or not any(out.iterdir()):
         return
     note = read_object(out / note_name)
-    elsewhere = "choose another folder with --out"
     if (maker := str(note.get("made_by", command))) != command:
         raise UsageError(f"{out} was made by {maker}, so {command} does not replace it", elsewhere)
     listed = note.get("files")
@@ -108,7 +112,7 @@ def check_converter(module: str, package: str) -> None:
         MedcliError: it is not.
     """
     if find_spec(module) is None:
-        raise MedcliError(f"this conversion needs {package}, which is not installed", _EXTRA)
+        raise MedcliError(f"this conversion needs {package}, which is not installed", install_extra("interchange"))
 
 
 def plain_name(text: str) -> str:

@@ -21,6 +21,7 @@ from medcli.core.errors import MedcliError, UsageError, printable
 from medcli.core.files import write_json
 from medcli.core.json_text import read_object
 from medcli.core.secrets import hide_values
+from medcli.core.shell import install_extra
 from medcli.training.devices import is_first_process
 from medcli.training.run_folder import LOGGED
 from medcli.training.settings import FitSettings, as_dict
@@ -49,7 +50,7 @@ def check_loggers(names: Sequence[str]) -> None:
     if missing:
         raise UsageError(
             f"--logger {' '.join(missing)} needs a package that is not installed",
-            f"pip install 'medcli[{','.join(missing)}]'",
+            install_extra(*missing),
         )
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from medcli.core.errors import DataError, MedcliError, UsageError, printable
 from medcli.core.files import check_replaceable, open_regular
-from medcli.core.shell import spell
+from medcli.core.shell import install_extra, spell
 
 SUFFIX = ".rrd"
 LOOPBACK = "127.0.0.1"
@@ -33,7 +33,7 @@ def check_rerun() -> None:
     """
     if importlib.util.find_spec("rerun") is None or importlib.util.find_spec("rerun_cli") is None:
         raise MedcliError(
-            "medcli view needs rerun (the package rerun-sdk), which is not installed", 'pip install "medcli[view]"'
+            "medcli view needs rerun (the package rerun-sdk), which is not installed", install_extra("view")
         )
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medcli.core import shell
-from medcli.core.shell import spell, spelled_words
+from medcli.core.shell import install_extra, spell, spelled_words
 
 WORDS = ("medcli", "info", "--runs", "my runs", 3)
 TELLING = ["C:\\my data\\", "C:\\R&D\\x", "a\\\\b c\\", 'say "x"', '\\"', "", "100%", "(1)", "a;b|c>d", "1,2", "Zoë\\é"]
@@ -52,3 +52,9 @@ def test_programs_on_windows_get_the_words() -> None:
 
 def test_paths_and_plain_words_stay_as_they_are() -> None:
     assert spell("medcli", "report", Path("runs")) == "medcli report runs"
+
+
+def test_extras_are_added_by_pip_or_by_uv_without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, tool in ((object(), "pip"), (None, "uv pip")):
+        monkeypatch.setattr("medcli.core.shell.find_spec", lambda name, there=there: there)
+        assert install_extra("onnx", "dicom") == f"{tool} install {spell('medcli[onnx,dicom]')}"

@@ -119,7 +119,9 @@ def test_what_cannot_be_published(checkpoint: Path, medcli: Callable[..., Ran], 
     assert (ran.code, "expected owner/name" in ran.err) == (2, True)
     ran = medcli(*words, REPOSITORY, "--evaluation", evaluated(tmp_path / "other", [4, 5]))
     assert ran.code == 3
-    assert "trained on specimens 4 5" in ran.err
+    assert "is of a network that was trained on specimens 4 5, " in ran.err
+    untrained = medcli(*words, REPOSITORY, "--evaluation", evaluated(tmp_path / "untrained", []))
+    assert (untrained.code, "is of a network that was not trained, " in untrained.err) == (3, True)
     ran = medcli(*words, REPOSITORY, "--evaluation", write(tmp_path / "x/evaluation.json", {"a": 1}).parent)
     assert (ran.code, "is no evaluation of a segmentation network" in ran.err) == (3, True)
     (tmp_path / "a.pth").write_bytes(b"x")

@@ -102,6 +102,9 @@ def test_a_record_in_slicer_s_scene(ultrasound: Path, medcli: Callable[..., Ran]
     gaps = np.linalg.norm(points[:, None] - corners["c"].reshape(-1, 3)[None], axis=2).min(axis=1)
     assert np.median(gaps) < 3  # to the nearest corner of a triangle
     assert medcli(*words, "--out", tmp_path).code == 2
+    (tmp_path / "converted.json").write_text('{"made_by": "medcli convert coco"}', "utf-8")
+    other = medcli(*words, "--out", tmp_path, "--overwrite")
+    assert (other.code, "was made by medcli convert coco, so medcli convert slicer-" in other.err) == (2, True)
 
 
 def test_implants_in_slicer_s_scene(

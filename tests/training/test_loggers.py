@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from medcli.core.errors import MedcliError, UsageError
+from medcli.core.shell import install_extra
 from medcli.training import loggers
 from medcli.training.settings import FitSettings
 
@@ -69,7 +70,7 @@ def test_missing_packages_are_named_with_their_extras(monkeypatch: pytest.Monkey
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="--logger wandb mlflow needs a package") as raised:
         loggers.check_loggers(("csv", "wandb", "mlflow"))
-    assert raised.value.hint == "pip install 'medcli[wandb,mlflow]'"
+    assert raised.value.hint == install_extra("wandb", "mlflow")
 
 
 def test_without_a_login_wandb_records_in_the_run_and_resumes_there(

@@ -9,7 +9,7 @@ import pytest
 
 from medcli.core.errors import DataError, MedcliError, UsageError
 from medcli.core.run_provenance import note_path
-from medcli.core.shell import spell
+from medcli.core.shell import install_extra, spell
 from medcli.viewing.settings import ViewTarget
 from medcli.viewing.targets import find_target, named_in_note, pose_frame_of
 from tests.conftest import Ran
@@ -118,4 +118,4 @@ def test_without_rerun(medcli: Callable[..., Ran], tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     ran = medcli("view", record, "--save", tmp_path / "view.rrd")
     assert ran.code == MedcliError.exit_code
-    assert 'pip install "medcli[view]"' in ran.err
+    assert install_extra("view") in ran.err

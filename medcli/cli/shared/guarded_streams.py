@@ -94,17 +94,21 @@ class GuardedStream(io.TextIOBase):
 def guarded_streams() -> Iterator[None]:
     """What is printed in the block, and by Python of an exception that nobody caught, holds no credential.
 
-    Nor does it fail where the encoding of a stream lacks a character.
+    Nor does it fail where the encoding of a stream lacks a character, or where a stream was closed from the start
+    (``>&-``, a service of Windows): what is written there is dropped.
     """
     before = sys.stdout, sys.stderr
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - no path of a file; closed below
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ESCAPE)
-    guards = GuardedStream(sys.stdout), GuardedStream(sys.stderr)
+    # Python has None for a closed stream, whatever its type says.
+    guards = GuardedStream(sys.stdout or nowhere), GuardedStream(sys.stderr or nowhere)
     sys.stdout, sys.stderr = guards
     try:
         yield
     finally:
+        nowhere.close()
         sys.excepthook = _print_exception  # called after the block; Typer sets one of its own inside
         # Unless someone else put another stream there, as Typer does when the pipe is closed.
         if sys.stdout is guards[0]:
@@ -114,4 +118,5 @@ def guarded_streams() -> Iterator[None]:
 
 
 def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)
+    if sys.stderr:
+        print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)

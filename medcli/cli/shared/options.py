@@ -66,7 +66,7 @@ Tta = Annotated[
     bool,
     typer.Option(help="Average the probabilities of a frame and of its mirror image; takes twice the time."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of every random draw.", envvar="MEDCLI_SEED")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.", envvar="MEDCLI_SEED")]
 Overwrite = Annotated[bool, typer.Option(help="Replace existing results.")]
 DryRun = Annotated[bool, typer.Option(help="Report what would be done; write nothing.")]
 OUTPUT = {

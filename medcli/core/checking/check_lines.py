@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +65,14 @@ class DataCheck:
 
 @dataclass
 class Checklist:
-    """Collects lines."""
+    """Collects lines.
 
+    Attributes:
+        root: the data folder; places name files below it by their path from there, if it is given.
+        lines: one a check.
+    """
+
+    root: Path | None = None
     lines: list[CheckLine] = field(default_factory=list)
 
     def add(
@@ -79,7 +86,8 @@ class Checklist:
             wrong, warn: places where something is wrong, or should be known, each with its reason.
             advice: what to do; dropped where nothing was found.
         """
-        wrong, warn = list(wrong), list(warn)
+        above = f"{self.root.absolute()}{os.sep}" if self.root else ""
+        wrong, warn = ([place.replace(above, "") for place in places] for places in (wrong, warn))
         state: CheckState = "wrong" if wrong else "warning" if warn else "ok"
         places = tuple(wrong or warn)
         advice = advice if state != "ok" else ""

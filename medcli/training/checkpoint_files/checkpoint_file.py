@@ -20,6 +20,7 @@ _BEGINNINGS = {
 }
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 SAFETENSORS = "is a safetensors file with another ending: rename it to .safetensors"
+FOR_RESUMING = "is for resuming a training: name the last.safetensors or best.safetensors beside it"
 _ONNX = "is an ONNX network, for predict seg and evaluate seg alone: name the checkpoint that it was exported from"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from medcli.core.errors import DataError, printable, quantity
 from medcli.core.json_text import parse_json
-from medcli.training.checkpoint_files.checkpoint_file import SAFETENSORS, check_checkpoint_file, name_kind
+from medcli.training.checkpoint_files.checkpoint_file import FOR_RESUMING, SAFETENSORS, check_checkpoint_file, name_kind
 from medcli.training.checkpoint_files.inert_values import MOST_DIMENSIONS, are_counts
 
 LARGEST_HEADER = 4 << 20
@@ -104,7 +104,7 @@ def _tensor(entry: Any, name: str) -> tuple[tuple[int, ...], tuple[int, int]]:
 
 
 def _other_kind(path: Path, size: int) -> str:
-    kind = name_kind(path)
+    kind = FOR_RESUMING if path.suffix == ".ckpt" else name_kind(path)
     if kind is None or kind == SAFETENSORS:
         return f"is not a safetensors file, or it is truncated ({quantity(size, 'byte')})"
     return kind

@@ -39,6 +39,7 @@ class _Findings:
     unreadable: list[str] = field(default_factory=list)
     stamps: list[str] = field(default_factory=list)
     disorder: list[str] = field(default_factory=list)
+    untidy_records: int = 0
     poses: list[str] = field(default_factory=list)
     bad_poses: int = 0
     corrections: list[str] = field(default_factory=list)
@@ -116,13 +117,15 @@ def check_meshes(
         found.setdefault(record.specimen, names)
         if absent := absent_bones(names):
             lacking.append(f"specimen {record.specimen} has no {' and no '.join(f'{bone}.stl' for bone in absent)}")
+    can_come = any(part.record.is_hip or part.record.specimen in PUBLISHED_SPECIMENS for part in records)
     complete = sum(bool(names) and not absent_bones(names) for names in found.values())
     checks.add(
         "bone meshes",
         f"{complete} of {quantity(len(found), 'specimen')}{' complete' if complete < len(found) else ''}",
         damaged,
         list(dict.fromkeys(lacking)),
-        "labels cannot be compared or made without: medcli download ultrabones --only meshes",
+        "labels of bones without a mesh cannot be compared or made"
+        + (": medcli download ultrabones --only meshes" if can_come else ""),
     )
 
 
@@ -198,11 +201,10 @@ def check_tracking(checks: Checklist, records: Sequence[RecordFrames]) -> None:
         warn=[quantity(found.rows_without_image, "row")] if found.rows_without_image else [],
         advice=f"a part of the record, or images are missing: {_GET_AGAIN}",
     )
-    problems = len(found.stamps) + len(found.disorder)
     checks.add(
         "timestamps",
-        f"{quantity(problems, 'record')} with repeated, missing or descending ones"
-        if problems
+        f"{quantity(found.untidy_records, 'record')} with repeated, missing or descending ones"
+        if found.untidy_records
         else "ascending, each once",
         found.stamps,
         found.disorder,
@@ -236,6 +238,7 @@ def _look_at_table(part: RecordFrames, found: _Findings) -> None:
         found.stamps.append(f"{path}: {repeated} repeated, {missing} missing")
     if (descending := int((np.diff(whole) < 0).sum())) > 0:
         found.disorder.append(f"{path}: {descending} descending")
+    found.untidy_records += bool(repeated or missing or descending > 0)
     _look_at_poses(table, str(path), found)
 
 

@@ -62,7 +62,7 @@ def check_ultrabones(
     """
     use_single_threaded_codecs()
     workers = workers or usable_cores()
-    names, checks = Findings(), Checklist()
+    names, checks = Findings(), Checklist(Path(root))
     frames = index_frames(root)
     records = sorted_records(Path(root), names)
     if specimens:

@@ -157,6 +157,12 @@ def no_masks(folder: str, records: int, there: Collection[str]) -> DataError:
     return DataError(f"no mask in folder {folder} of {quantity(records, 'record')}", hint)
 
 
+def unmarked_masks(masks: int, folder: str) -> str:
+    """What to say of masks that hold no bone for their values alone: of 0 and 1, say, or smoothed."""
+    which = quantity(masks, f"mask in {folder} has", f"masks in {folder} have")
+    return f"{which} pixels but none of value 255, the only one that counts as bone"
+
+
 def _how_to_label(root: Path | None) -> str:
     return f"make them with: {spell('medcli', 'label', 'ultrabones', *(['--root', root] if root else []))}"
 

@@ -7,6 +7,7 @@ here and not taken from the frame cache, since which pixels are *visible* depend
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +29,7 @@ from medcli.core.run_provenance import is_synthetic, note_run
 from medcli.ultrabones.dataset.constants import PIXEL_SPACING_MM
 from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS
 from medcli.ultrabones.dataset.frame_index import index_frames, positions_by_record
+from medcli.ultrabones.dataset.presence import unmarked_masks
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.dataset.published_networks import UNKNOWN_TRAINING
 from medcli.ultrabones.dataset.splits import DonorOverlap, choose_frames, donor_overlap, donors_in, label_column
@@ -129,20 +131,26 @@ def evaluate_segmentation(
         name: summarise_frames(name, done, mine, about, scores.missed[name])
         for name, mine in scores.by_protocol.items()
     }
-    for name, result in results.items():
+    for folder, masks in sorted(Counter(Path(path).parent.name for path in source.unmarked).items()):
+        logger.warning("%s", unmarked_masks(masks, folder))
+    for result in results.values():
         if not result.frames:
-            logger.warning(
-                "%s protocol: no score, since all %d frames are left out, without a predicted or a label pixel; "
-                "--protocol strict counts frames without a prediction",
-                name,
-                result.frames_skipped,
-            )
+            logger.warning("%s", _why_no_score(result))
     if not is_synthetic(Path(root)):
         results = {name: _beside_published(result) for name, result in results.items()}
     if out is not None:
         _write(out, done, source, scores.by_protocol, results, settings)
         note_run(out, "evaluate seg", ABOUT, Path(root), settings, device=source.device)
     return Evaluation(results, out)
+
+
+def _why_no_score(result: SegmentationResult) -> str:
+    """Why all frames are left out: without a label pixel by any protocol, without a predicted one by the paper's."""
+    missed = result.frames_without_prediction if result.protocol == "paper" else 0
+    lacks = "a label pixel" if not missed else "a predicted or a label pixel"
+    hint = "; --protocol strict counts frames without a prediction" if missed else ""
+    left_out = f"all {result.frames_skipped} frames are left out, without {lacks}"
+    return f"{result.protocol} protocol: no score, since {left_out}{hint}"
 
 
 def _beside_published(result: SegmentationResult) -> SegmentationResult:

@@ -124,8 +124,8 @@ class Measure:
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
     def text(self, value: float) -> str:
-        """A value with its unit: ``1.38 mm``."""
-        return f"{value:.{self.decimals}f} {self.unit}".rstrip()
+        """A value with its unit: ``1.38 mm``; ``-`` where there is none."""
+        return "-" if np.isnan(value) else f"{value:.{self.decimals}f} {self.unit}".rstrip()
 
 
 def dice(frame: FrameComparison) -> float:

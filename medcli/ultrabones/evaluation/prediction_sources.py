@@ -69,6 +69,7 @@ class PredictionSource(Protocol):
         validated: specimens whose frames chose the model among its epochs, as far as is known.
         is_network: a network made the predictions, as far as is known.
         device: where it runs, empty for masks.
+        unmarked: paths of the masks and labels read so far that have pixels, but none of 255.
     """
 
     name: str
@@ -76,6 +77,7 @@ class PredictionSource(Protocol):
     validated: tuple[int, ...]
     is_network: bool
     device: str
+    unmarked: set[str]
 
     def attach(self, frames: pd.DataFrame) -> None:
         """Get ready for these frames."""
@@ -98,6 +100,7 @@ class StoredMasks:
         self.validated: tuple[int, ...] = ()
         self.is_network = False
         self.device = ""
+        self.unmarked: set[str] = set()
         self._paths: list[str] = []
 
     def attach(self, frames: pd.DataFrame) -> None:
@@ -120,8 +123,9 @@ class StoredMasks:
     def load(self, row: int, image: str, label: str) -> LoadedFrame:
         if not self._paths[row]:
             raise DataError(f"no mask in {self.name}")
-        frame = load_frame(row, image, label)
-        return LoadedFrame(row, frame.grey, frame.label, read_mask(self._paths[row], _shape(frame.label)))
+        frame = load_frame(row, image, label, unmarked=self.unmarked)
+        mask = read_mask(self._paths[row], _shape(frame.label), self.unmarked)
+        return LoadedFrame(row, frame.grey, frame.label, mask)
 
     def predict(self, frames: Sequence[LoadedFrame]) -> list[Prediction]:
         native = [frame.stored for frame in frames if frame.stored is not None]
@@ -138,6 +142,7 @@ class Model:
         self.train = segmenter.metadata.train_specimens
         self.validated = tuple(segmenter.metadata.splits.get("val") or ())
         self.is_network = True
+        self.unmarked: set[str] = set()
 
     @staticmethod
     def from_checkpoint(
@@ -165,7 +170,7 @@ class Model:
         pass
 
     def load(self, row: int, image: str, label: str) -> LoadedFrame:
-        return load_frame(row, image, label, self._segmenter.metadata.input_size)
+        return load_frame(row, image, label, self._segmenter.metadata.input_size, self.unmarked)
 
     def predict(self, frames: Sequence[LoadedFrame]) -> list[Prediction]:
         if not frames:
@@ -183,17 +188,20 @@ class Model:
         ]
 
 
-def load_frame(row: int, image: str, label: str, input_size: int | None = None) -> LoadedFrame:
+def load_frame(
+    row: int, image: str, label: str, input_size: int | None = None, unmarked: set[str] | None = None
+) -> LoadedFrame:
     """Read image and label of one frame.
 
     Args:
         input_size: of the network; None: there is none.
+        unmarked: gets the label's path where that has pixels, but none of 255.
 
     Raises:
         DataError: one of them is missing or damaged, or their sizes differ.
     """
     grey = read_grey(image)
-    small, mask = resize_frame_exactly(grey), read_mask(label, _shape(grey))
+    small, mask = resize_frame_exactly(grey), read_mask(label, _shape(grey), unmarked)
     if input_size is None:
         return LoadedFrame(row, small, mask)
     seen = round_grey(small) if small.shape == (input_size, input_size) else resize_frame(grey, input_size)

@@ -104,7 +104,7 @@ class LabelledRecord:
         visible_share: label pixels that the probe can see over all label pixels.
         refinement: None when the poses were not refined.
         probe: whose calibration was used: the name of a preset, or a file.
-        rejected: frames without labels, for the reasons in the result's ``failures``.
+        rejected: frames without labels, or without an overlay, for the reasons in the result's ``failures``.
         contradicting: timestamps that several rows of the tracking table give different poses; the first row counts.
     """
 
@@ -307,7 +307,7 @@ def _summary(
         poses=kind,
         frames=len(labels),
         untracked=len(sweep.timestamps) - len(labels),
-        written=sum(label.written for label in done),
+        written=sum(label.written for label in labels),
         present=sum(label.present for label in done),
         empty=int((pixels.sum(axis=1) == 0).sum()),
         missed={s.name: int(n) for s, n in zip(surfaces, (pixels == 0).sum(axis=0), strict=True)},

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from medcli.core.image_io import read_grey, read_size, write_image
 from medcli.core.made_with import differences, fingerprint, reject_other_options
 from medcli.core.overlays import overlay_masks
 from medcli.core.progress import SILENT, Progress
+from medcli.core.system.open_files import remove_file
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import mask_name
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
@@ -108,10 +110,15 @@ def label_sweep(how: RecordLabelling, workers: int = 1, progress: Progress = SIL
             make_output_folder(sweep.folder / name)
 
         def label(frame: int) -> FrameLabel:
+            made: list[Path] = []
             try:
-                return _label_frame(how, frame)
+                return _label_frame(how, frame, made)
             except DataError as error:
-                return FrameLabel(failure=f"{sweep.name} {sweep.timestamps[frame]}: {error.message}")
+                removed = (
+                    " (what it had before is removed)" if how.overwrite and _remove_others(how, frame, made) else ""
+                )
+                failure = f"{sweep.name} {sweep.timestamps[frame]}: {error.message}{removed}"
+                return FrameLabel(written=len(made), failure=failure)
 
         results = []
         with progress.task(f"label {sweep.name}", len(frames), "frames") as advance:
@@ -144,7 +151,7 @@ def refuse_other_labels(how: RecordLabelling, stamps: Mapping[str, Mapping[str, 
             logger.warning("%s: files of another origin are kept (--overwrite replaces them)", how.sweep.folder / name)
             continue
         if present and stamp and stamp["fingerprint"] != wanted[name]["fingerprint"]:
-            reject_other_options(how.sweep.folder / name, _changes(stamp, wanted[name]), _REMEDY, DataError)
+            _refuse_made_otherwise(how.sweep.folder / name, stamp, wanted[name])
         ours.append(name)
     return ours
 
@@ -193,30 +200,46 @@ def _check_frame(sweep: Sweep, poses: Poses, frame: int) -> tuple[int, int]:
     return shape
 
 
-def _label_frame(how: RecordLabelling, frame: int) -> FrameLabel:
+def _label_frame(how: RecordLabelling, frame: int, made: list[Path]) -> FrameLabel:
+    """Label a frame, and list in ``made`` what is written, also where the overlay then fails for the image."""
     sweep, poses, visible = how.sweep, how.poses, how.visible
     shape = _check_frame(sweep, poses, frame)
     spacing = float(poses.spacing_mm[frame])
     full, pixels = full_label(how.surfaces, poses.pose[frame], spacing, shape, probe=sweep.probe)
-    image = read_grey(sweep.images[frame]) if how.overlay or visible.in_image else None
+    image = read_grey(sweep.images[frame]) if visible.in_image else None
     labels = {rule.folder: rule.compute(full) for rule in {*how.rules, visible}}
     if visible.in_image and image is not None:
         labels[visible.folder] = visible.in_image(labels[visible.folder], image, spacing)
     seen = labels[visible.folder]
-    result = FrameLabel(pixels=pixels, seen=int(np.count_nonzero(seen)))
-    for folder in (rule.folder for rule in how.rules):
-        path = sweep.folder / folder / mask_name(sweep.timestamps[frame], folder)
+    present = 0
+    for folder, path in _label_paths(how, frame).items():
         if path.exists() and not how.overwrite:
-            result = replace(result, present=result.present + 1)
+            present += 1
         else:
             write_image(path, labels[folder])
-            result = replace(result, written=result.written + 1)
-    if how.overlay and image is not None:
-        path = label_overlay_path(sweep, sweep.timestamps[frame])
-        if how.overwrite or not path.exists():
-            write_image(path, draw_overlay(image, full, seen), quality=90)
-            result = replace(result, written=result.written + 1)
-    return result
+            made.append(path)
+    overlay = label_overlay_path(sweep, sweep.timestamps[frame])
+    if how.overlay and (how.overwrite or not overlay.exists()):
+        image = read_grey(sweep.images[frame]) if image is None else image
+        write_image(overlay, draw_overlay(image, full, seen), quality=90)
+        made.append(overlay)
+    return FrameLabel(len(made), present, pixels, int(np.count_nonzero(seen)))
+
+
+def _label_paths(how: RecordLabelling, frame: int) -> dict[str, Path]:
+    """The label of a frame by its folder."""
+    stamp, names = how.sweep.timestamps[frame], [rule.folder for rule in how.rules]
+    return {name: how.sweep.folder / name / mask_name(stamp, name) for name in names}
+
+
+def _remove_others(how: RecordLabelling, frame: int, made: Sequence[Path]) -> bool:
+    """Remove what an earlier run made of a frame and this one could not; whether there was anything."""
+    overlays = [label_overlay_path(how.sweep, how.sweep.timestamps[frame])] if how.overlay else []
+    paths = [*_label_paths(how, frame).values(), *overlays]
+    there = [path for path in paths if path not in made and path.exists()]
+    for path in there:
+        remove_file(path)
+    return bool(there)
 
 
 def label_overlay_path(sweep: Sweep, timestamp: int) -> Path:
@@ -268,10 +291,18 @@ def _stamped(how: RecordLabelling) -> Iterator[None]:
     write_stamps(path, stamps | {name: wanted[name] for name in ours})
 
 
-def _changes(stamp: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
-    """The keys in which a stamp differs, the default rule of what is seen and the default probe named too."""
+def _refuse_made_otherwise(folder: Path, stamp: Mapping[str, object], wanted: Mapping[str, object]) -> NoReturn:
+    """Say in what a stamp differs, the default rule of what is seen and the default probe named too."""
     default = {"visible_rule": FIRST_RUN, **stamp_of_probe(None)}
-    return differences({**default, **stamp}, {**default, **wanted})
+    named = {
+        name: value for name, value in (default | dict(wanted)).items() if name not in ("pose_digest", "fingerprint")
+    }
+    reject_other_options(folder, differences({**default, **stamp}, named), _REMEDY, DataError)
+    if stamp["fingerprint"] == UNFINISHED:
+        raise DataError(f"{folder} is partly of other poses or meshes: medcli label --overwrite was stopped", _REMEDY)
+    same = stamp.get("pose_digest") == wanted["pose_digest"]
+    sources = "meshes" if same else f"{wanted['poses']} poses" if "pose_digest" in stamp else "poses or meshes"
+    raise DataError(f"{folder} was made from {sources} that have changed since", _REMEDY)
 
 
 def _holds_labels(sweep: Sweep, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ def read_observations(points: Path, poses: Path) -> Observations:
     """The segmented points with the pose of each.
 
     Raises:
-        DataError: see :func:`check_calibration_tables`; or a number is none or not plausible, or a frame has no pose.
+        DataError: see :func:`check_calibration_tables`; or a number is none or not plausible, a frame has no pose, or
+            a row is there twice.
     """
     check = header_of(read_table_text(points, POINTS))
     target = "wire" if "wire" in check else "point"
@@ -75,11 +77,16 @@ def read_observations(points: Path, poses: Path) -> Observations:
             f"{quantity(len(lacking), 'frame')} of {points} ({shown}) not in {poses}",
             "the column frame must hold numbers of the column frame or timestamp there",
         )
+    pixels = [[_number(row[name], name, _PIXEL, points) for name in ("u", "v")] for row in seen]
+    repeated = Counter(zip(keys, (row[target].strip() for row in seen), map(tuple, pixels), strict=True))
+    (key, name, _), times = repeated.most_common(1)[0]
+    if times > 1:
+        what = f"the {target} {printable(name)} of frame {key:.16g} twice at one place"
+        raise DataError(f"{points} has {what}", "each would count as a measurement: remove one of the rows")
     order = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     names = tuple(dict.fromkeys(row[target].strip() for row in seen))
     if "" in names:
         raise DataError(f"{points}: a row has no name in the column {target}")
-    pixels = [[_number(row[name], name, _PIXEL, points) for name in ("u", "v")] for row in seen]
     return Observations(
         frames=np.array([order[key] for key in keys]),
         pixels=np.array(pixels),

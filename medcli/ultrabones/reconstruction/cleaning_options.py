@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from medcli.core.errors import MedcliError, UsageError
+from medcli.core.shell import install_extra
 
 COMPANY_VOXEL_MM = 0.5
 _LEAST_VOXEL_MM = 0.005
@@ -57,4 +58,4 @@ def check_cleaning(cleaning: Cleaning) -> None:
 def check_surface_extra(kind: str | None) -> None:
     """Raise :class:`MedcliError` where a surface is asked for and its library is not installed."""
     if kind is not None and importlib.util.find_spec("skimage") is None:
-        raise MedcliError("--surface needs scikit-image, which is not installed", "pip install 'medcli[surface]'")
+        raise MedcliError("--surface needs scikit-image, which is not installed", install_extra("surface"))

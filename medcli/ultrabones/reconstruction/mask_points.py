@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError, quantity
+from medcli.core.errors import DataError
 from medcli.core.image_io import read_grey
 from medcli.core.progress import SILENT, Progress
 from medcli.core.threads import map_in_threads
 from medcli.ultrabones.dataset.folder_layout import FULL_LABEL_FOLDERS, PARTIAL_LABEL_FOLDERS, list_timestamps
+from medcli.ultrabones.dataset.presence import unmarked_masks
 from medcli.ultrabones.dataset.probe import ULTRABONES100K, Probe
 from medcli.ultrabones.dataset.records import OPTIMIZED, Poses, Sweep
 from medcli.ultrabones.geometry.image_to_ct import check_frame_size, pixels_to_ct
@@ -103,8 +104,5 @@ def project_masks(
                 unmarked += outcome[2]
             advance(1)
     if unmarked:
-        folder = next(iter(masks.values())).parent.name
-        which = quantity(unmarked, f"mask in {folder} has", f"masks in {folder} have")
-        of_value = f"none of value {LABEL}, the only one that counts as bone"
-        logger.warning("%s: %s pixels but %s", sweep.name, which, of_value)
+        logger.warning("%s: %s", sweep.name, unmarked_masks(unmarked, next(iter(masks.values())).parent.name))
     return clouds, towards, failures

@@ -11,6 +11,7 @@ from typing import Any
 from medcli import __version__
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.json_text import to_json
+from medcli.core.shell import install_extra
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file, check_pickled_file
 from medcli.training.description import NAME, OBJECT, TEXT, Rule, are_splits, between, read_described, whole
 from medcli.training.weights import SUFFIX, find_newest, read_description
@@ -126,7 +127,7 @@ def check_graph_runtime(path: Path) -> None:
         MedcliError: it is not.
     """
     if find_spec("onnxruntime") is None:
-        raise MedcliError(f"reading {path} needs onnxruntime", "pip install 'medcli[onnx]'")
+        raise MedcliError(f"reading {path} needs onnxruntime", install_extra("onnx"))
 
 
 def splits_of_training(train: Sequence[int] | None) -> dict[str, Any]:

@@ -31,8 +31,11 @@ def read_label(path: str, size: int = INPUT_SIZE) -> NDArray[np.uint8]:
     return np.where(resize_label(read_grey(path), size) == 255, np.uint8(255), np.uint8(0))
 
 
-def read_mask(path: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def read_mask(path: str, shape: tuple[int, int], unmarked: set[str] | None = None) -> NDArray[np.bool_]:
     """A mask at its own size, True where it is 255.
+
+    Args:
+        unmarked: gets the path where there are pixels, but none of 255.
 
     Raises:
         DataError: the file is missing, no image, or not of ``shape`` (rows, columns).
@@ -40,4 +43,7 @@ def read_mask(path: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     mask = read_grey(path)
     if mask.shape != shape:
         raise DataError(f"mask {path} is {mask.shape[1]} x {mask.shape[0]}, its frame {shape[1]} x {shape[0]}")
-    return np.asarray(mask == 255)
+    bone = np.asarray(mask == 255)
+    if unmarked is not None and not bone.any() and mask.any():
+        unmarked.add(path)
+    return bone

@@ -34,7 +34,7 @@ from medcli.core.progress import SILENT, Advance, Progress
 from medcli.core.run_provenance import note_run
 from medcli.ultrabones.dataset.publication import ABOUT
 from medcli.ultrabones.segmentation.checkpoint_metadata import check_threshold, find_newest_best
-from medcli.ultrabones.segmentation.frame_reader import FrameReader, InputFrame
+from medcli.ultrabones.segmentation.frame_reader import DarkFrames, FrameReader, InputFrame
 from medcli.ultrabones.segmentation.frame_segmenter import BATCH_SIZE_CPU, FrameSegmenter
 from medcli.ultrabones.segmentation.onnx_graph.engine import load_segmenter
 from medcli.ultrabones.segmentation.prediction_folders import KeptMasks, prediction_manifest, prepare_folders
@@ -71,7 +71,8 @@ class PredictSettings:
         threshold: a pixel is bone where its probability is above it; None takes the checkpoint's.
         skip_existing: keep every mask that is there; without it, those that this network made of the same files in
             the same way are kept, and others refused.
-        overwrite: make every mask again, also those that another program or network made.
+        overwrite: make every mask again, also those that another program or network made; remove that of a frame
+            that cannot be read.
         workers: batches under way at once; None: one for each usable core.
         tta: average the probabilities of each frame and of its mirror image; takes twice the time.
     """
@@ -141,8 +142,8 @@ def predict_seg(
         progress: called for every frame.
 
     Raises:
-        UsageError: an input means no file, or masks of another program, network or threshold would be replaced.
-        DataError: the checkpoint cannot be used.
+        UsageError: an input is not there, or masks of another program, network or threshold would be replaced.
+        DataError: an input means no file, or the checkpoint cannot be used.
         MedcliError: the output cannot be written.
     """
     settings = settings or PredictSettings()
@@ -179,13 +180,15 @@ class _Run:
     progress: Progress
     written: int = 0
     empty: int = 0
+    dark: DarkFrames = field(default_factory=DarkFrames)
     tiles: dict[str, Tile] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         settings, metadata = self.settings, self.segmenter.metadata
         self.threshold = metadata.threshold if settings.threshold is None else settings.threshold
-        self.reader = FrameReader(self.sources, KeptMasks(settings.skip_existing, settings.overwrite, settings.overlay))
+        keeps = KeptMasks(settings.skip_existing, settings.overwrite, settings.overlay)
+        self.reader = FrameReader(self.sources, keeps, settings.overwrite)
         self._frames = iter(self.reader)
         self._started = 0
         self._tile_every = max(1, math.ceil(len(self.sources) / _MOST_TILES))
@@ -197,6 +200,7 @@ class _Run:
     def result(self, checkpoint: Path, folders: list[Path]) -> SegPrediction:
         started = time.perf_counter()
         self._work()
+        self.dark.warn()
         sheet = self._write_contact_sheet(folders)
         return SegPrediction(
             checkpoint=Path(checkpoint),
@@ -287,6 +291,7 @@ class _Run:
         with self._count:
             self.written += 1
             self.empty += not mask.any()
+            self.dark.look_at(grey)
         self._show(frame, tile)
 
     def _show_kept(self, frame: InputFrame, shown: bool) -> None:

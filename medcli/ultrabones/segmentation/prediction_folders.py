@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from medcli.core.errors import UsageError, quantity
 from medcli.core.files import make_output_folder, remove_leftovers, write_json
 from medcli.core.json_text import read_object
 from medcli.core.made_with import differences, reject_other_options
+from medcli.core.system.open_files import remove_file
 from medcli.training.description import list_of
 from medcli.transfer.checksum import of_file
 from medcli.ultrabones.segmentation.prediction_inputs import (
@@ -93,16 +95,26 @@ def prepare_folders(
         sources: the files to predict on.
         manifest: see :func:`prediction_manifest`.
         skip_existing: masks that are there stay, regardless of who wrote them.
-        overwrite: masks of another program, network or threshold are replaced.
+        overwrite: masks of another program, network or threshold are replaced, and ambiguous ones removed.
 
     Raises:
-        UsageError: a folder holds masks of another program, network or threshold. Nothing is changed.
+        UsageError: a folder holds masks of another program, network or threshold, or a mask whose name was that of one
+            file and would now be that of two. Nothing is changed.
     """
     folders = sorted({source.folder for source in sources})
+    ambiguous = [] if skip_existing else sorted({mask for source in sources for mask in _ambiguous_masks(source)})
     if not overwrite and not skip_existing:
         _refuse_foreign_masks(folders)
         for folder in folders:
             _refuse_other_masks(folder, manifest)
+        if ambiguous:
+            raise UsageError(
+                f"{ambiguous[0]} is the mask of one of several files of that name"
+                + (f", and {len(ambiguous) - 1:,} more are such" if ambiguous[1:] else ""),
+                "remove it, choose another folder (--out DIR), or give --overwrite, which makes all masks again",
+            )
+    for mask in ambiguous:
+        remove_mask(mask)
     written = {path for source in sources for path in (source.mask_of(None), source.folder / source.stem)}
     inner = {source.folder / source.stem for source in sources if source.kind != "still"}  # frames of movies
     for folder in (*folders, *inner):
@@ -114,6 +126,29 @@ def prepare_folders(
         stays = any(skip_existing or not {mask, mask.parent} & written for mask in _masks_of(folder))
         _write_manifest(folder / MANIFEST, manifest, skip_existing, stays)
     return folders
+
+
+def remove_mask(mask: Path) -> None:
+    """Remove a mask and its overlay, where they are there."""
+    remove_file(mask)
+    remove_file(prediction_overlay_path(mask))
+
+
+def remove_masks_of(source: InputSource) -> None:
+    """Remove the masks of all frames of a file."""
+    for mask in _masks_of_file(source):
+        remove_mask(mask)
+
+
+def _ambiguous_masks(source: InputSource) -> Iterator[Path]:
+    """Masks under the name that a file had before another with the same stem lay beside it."""
+    if source.stem != source.path.stem:
+        yield from _masks_of_file(replace(source, stem=source.path.stem))
+
+
+def _masks_of_file(source: InputSource) -> Iterator[Path]:
+    yield from (mask for mask in [source.mask_of(None)] if mask.is_file())
+    yield from (source.folder / source.stem).glob(f"{glob.escape(source.stem)}_*{MASK_ENDING}")
 
 
 def _refuse_foreign_masks(folders: Sequence[Path]) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError, quantity
 from medcli.core.files import IMAGE_SUFFIXES
+from medcli.core.shell import install_extra
 from medcli.ultrabones.dataset.folder_layout import IMAGE_FOLDER, find_records, specimen_folder
+
+logger = logging.getLogger(__name__)
 
 MOVIE_SUFFIXES = frozenset({".avi", ".mp4", ".mov", ".mkv", ".m4v"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
@@ -22,6 +27,7 @@ PLAIN_FOLDER = "predictions"
 MASK_ENDING = "_label_pred.png"
 CONTACT_SHEET = "predictions_contact_sheet.jpg"
 OVERLAY_FOLDER = "overlays"
+_OTHER_IMAGES = frozenset({".gif", ".webp", ".jp2", ".heic", ".avif", ".mha", ".mhd", ".nii", ".nrrd"})
 _IMAGE_FOLDERS = frozenset({PLAIN_FOLDER, OVERLAY_FOLDER})
 
 
@@ -67,7 +73,8 @@ def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[
             the input: into ``Labels_pred`` of a record, else into ``predictions``.
 
     Raises:
-        UsageError: an input means no file.
+        UsageError: an input is not there.
+        DataError: an input means no file.
         MedcliError: a file is DICOM and pydicom is not installed.
     """
     found: dict[Path, InputSource] = {}
@@ -79,7 +86,9 @@ def find_sources(inputs: Sequence[Path | str], out: Path | None = None) -> list[
             found.setdefault(Path(os.path.abspath(source.path)), source)  # noqa: PTH100 (keeps links)
     dicom = next((source for source in found.values() if source.kind == "dicom"), None)
     if dicom and find_spec("pydicom") is None:
-        raise MedcliError(f"{dicom.path} is DICOM, which needs pydicom", "pip install 'medcli[dicom]'")
+        known = dicom.path.suffix.lower() in DICOM_SUFFIXES
+        what = "is DICOM" if known else f"is none of {', '.join(sorted(SUFFIXES))}, so it would be read as DICOM"
+        raise MedcliError(f"{dicom.path} {what}, which needs pydicom", install_extra("dicom"))
     return _with_own_names(list(found.values()))
 
 
@@ -87,7 +96,8 @@ def check_input(given: Path | str) -> None:
     """Make sure that one input means a file, without listing all of them.
 
     Raises:
-        UsageError: it means none.
+        UsageError: it is not there.
+        DataError: it means none.
     """
     if next(_expand(Path(given), None), None) is None:
         raise _nothing_in(given)
@@ -118,9 +128,9 @@ def refuse_skip_and_overwrite(skip_existing: bool, overwrite: bool) -> None:
         raise UsageError("--skip-existing keeps masks, --overwrite replaces them", "leave one of them out")
 
 
-def _nothing_in(given: Path | str) -> UsageError:
+def _nothing_in(given: Path | str) -> DataError:
     kinds = ", ".join(sorted(SUFFIXES))
-    return UsageError(f"nothing to predict on in {given}", f"expected a record, a specimen or files of {kinds}")
+    return DataError(f"nothing to predict on in {given}", f"expected a record, a specimen or files of {kinds}")
 
 
 def _expand(path: Path, out: Path | None) -> Iterator[InputSource]:
@@ -152,10 +162,18 @@ def _folder(path: Path, out: Path | None) -> Iterator[InputSource]:
                 yield _dataset_source(file, record, out)
     if records:
         return
+    others: Counter[str] = Counter()
     for file in sorted(path.rglob("*")):
         within = file.relative_to(path)
-        if _is_wanted(file) and not _IMAGE_FOLDERS.intersection(within.parts[:-1]):
+        if _IMAGE_FOLDERS.intersection(within.parts[:-1]):
+            continue
+        if _is_wanted(file):
             yield InputSource(file, (out or path / PLAIN_FOLDER) / within.parent, file.stem)
+        elif file.suffix.lower() in _OTHER_IMAGES:
+            others[file.suffix.lower()] += 1
+    if others:
+        left_out = quantity(others.total(), "image of a kind that is", "images of kinds that are")
+        logger.warning("%s: %s not read left out (%s)", path, left_out, ", ".join(sorted(others)))
 
 
 def _dataset_source(file: Path, record: Path, out: Path | None) -> InputSource:
@@ -179,11 +197,15 @@ def _is_wanted(file: Path) -> bool:
 def _with_own_names(sources: list[InputSource]) -> list[InputSource]:
     """Two files that differ in their endings only would share a mask: then the ending is part of the name.
 
-    On Windows, names that differ in case only are one file as well.
+    So it is also where the other file is in the folder but not among the inputs: their masks would be taken for each
+    other's. On Windows, names that differ in case only are one file as well.
     """
     uses = Counter(map(_target, sources))
+    beside = _stems_beside(sources)
     named = [
-        source if uses[_target(source)] == 1 else replace(source, stem=f"{source.stem}_{source.path.suffix[1:]}")
+        replace(source, stem=f"{source.stem}_{source.path.suffix[1:]}")
+        if uses[_target(source)] > 1 or beside[source.path.parent, os.path.normcase(source.stem)] > 1
+        else source
         for source in sources
     ]
     counts = Counter(map(_target, named))
@@ -191,6 +213,17 @@ def _with_own_names(sources: list[InputSource]) -> list[InputSource]:
         mask = double.folder / (double.stem + MASK_ENDING)
         raise UsageError(f"several inputs would write {mask}", "predict on them one by one")
     return named
+
+
+def _stems_beside(sources: Sequence[InputSource]) -> Counter[tuple[Path, str]]:
+    """How many files to predict on have a source's stem, by folder; of records none, which hold one kind of images."""
+    wanted = {(source.path.parent, os.path.normcase(source.stem)) for source in sources}
+    found: Counter[tuple[Path, str]] = Counter()
+    for folder in {folder for folder, _ in wanted if folder.name != IMAGE_FOLDER}:
+        with suppress(OSError):  # a folder whose files may be read, but not listed
+            there = ((folder, os.path.normcase(file.stem), file) for file in folder.iterdir())
+            found.update((place, stem) for place, stem, file in there if (place, stem) in wanted and _is_wanted(file))
+    return found
 
 
 def _target(source: InputSource) -> tuple[Path, str]:

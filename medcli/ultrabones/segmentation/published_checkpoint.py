@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import DataError, printable, quantity
+from medcli.training.checkpoint_files.checkpoint_file import FOR_RESUMING
 from medcli.training.checkpoint_files.inert_values import StandIn
 from medcli.training.checkpoint_files.safe_unpickler import PickledModel, TensorRecord, read_pickled_model
 from medcli.training.weights import load_state
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
+_LIGHTNING = "pytorch-lightning_version"
 _WRAPPERS = ("module.", "model.", "_orig_mod.")
 _MOST_WRAPPED = 5  # mappings around a state dict
 _MOST_TENSORS = 20_000  # the largest network has 1,400
@@ -43,7 +45,14 @@ def load_upstream(path: Path) -> tuple[torch.nn.Module, Metadata]:
     """
     pickled = read_pickled_model(path)
     records = _without_wrappers(_records(pickled))
-    arch, encoder = recognise({name: record.size for name, record in records.items()}, path)  # before numbers are read
+    try:
+        arch, encoder = recognise(
+            {name: record.size for name, record in records.items()}, path
+        )  # before numbers are read
+    except DataError as error:
+        if isinstance(pickled.root, dict) and _LIGHTNING in pickled.root:
+            raise DataError(f"{path} {FOR_RESUMING}") from error
+        raise
     model = build_empty_model(arch, encoder)
     load_state(model, pickled.tensors(records), path, f"{arch} on {encoder}")
     return model.eval(), pickled_metadata(path, arch, encoder)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,19 @@ def test_what_nobody_reads_is_dropped_and_the_status_stays() -> None:
         assert ran.stderr is not None
         errors = ran.stderr.read()
         assert (ran.wait(60), "Broken" in errors, "Traceback" in errors) == (status, False, False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+@pytest.mark.parametrize(
+    ("closed", "words", "status"),
+    [(">&-", "info", 0), (">&- 2>&-", "info", 0), ("2>&-", "infx", 2), ("2>&-", "runs list --runs missing", 3)],
+)
+def test_a_closed_stream_takes_what_is_written_and_the_status_stays(
+    closed: str, words: str, status: int, tmp_path: Path
+) -> None:
+    command = f'"{sys.executable}" -m medcli {words} {closed}'
+    ran = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, "Traceback" in ran.stderr + ran.stdout) == (status, False), ran.stderr
 
 
 def test_a_guarded_stream_is_like_the_one_beneath() -> None:

@@ -21,6 +21,7 @@ CASES = {
     "train seg --foo": ("medcli train seg has no option --foo", "see medcli train seg --help"),
     "train seg -x": ("medcli train seg has no option -x", "see medcli train seg --help"),
     "train seg --epochs x": ("--epochs: 'x' is not a whole number", "see medcli train seg --help"),
+    "train seg --seed -1": ("--seed: '-1' is not 0 or more", "see medcli train seg --help"),
     "train seg --epochs 0": ("--epochs: '0' is not 1 or more", "see medcli train seg --help"),
     "train seg --labels all": ("--labels: 'all' is not one of partial, full", "see medcli train seg --help"),
     "train seg --loss mse": (

@@ -30,6 +30,12 @@ def test_the_same_as_the_library_reads(tmp_path: Path) -> None:
     assert header.parameters == sum(tensor.numel() for tensor in tensors.values()) + 1
 
 
+def test_a_file_for_resuming_is_named_as_such(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "last.ckpt")
+    with pytest.raises(DataError, match=r"last\.ckpt is for resuming a training: name the last\.safetensors"):
+        read_safetensors_header(tmp_path / "last.ckpt")
+
+
 @pytest.mark.parametrize("name", sorted(safetensors()))
 def test_what_it_admits_the_library_loads(name: str, tmp_path: Path) -> None:
     path = write_file(tmp_path / "a.safetensors", safetensors()[name])

@@ -239,6 +239,19 @@ def test_a_missing_mesh_blames_no_label(legs: Path) -> None:
         assert (state, "specimen 2, which has no fibula.stl" in figure) == (expected, True)
     (meshes,) = [line for line in check_ultrabones(legs, sample=1).lines if line.check == "bone meshes"]
     assert (meshes.state, meshes.figure) == ("warning", "0 of 2 specimens complete")
+    assert meshes.advice.endswith("without a mesh cannot be compared or made: medcli download ultrabones --only meshes")
+    for number in ("02", "07"):
+        (legs / f"specimen{number}").rename(legs / f"specimen9{number[1]}")
+    (meshes,) = [line for line in check_ultrabones(legs, sample=1).lines if line.check == "bone meshes"]
+    assert meshes.advice.endswith("without a mesh cannot be compared or made")  # which no download brings
+
+
+def test_a_record_counts_once_and_is_named_from_the_root(legs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_table(legs / RECORD, lambda table: pd.concat([table, table[:1]]))  # repeated, and descending
+    monkeypatch.chdir(legs.parent)
+    (line,) = [line for line in check_ultrabones(legs.name, sample=1).lines if line.check == "timestamps"]
+    assert (line.state, line.figure) == ("wrong", "1 record with repeated, missing or descending ones")
+    assert line.places == (f"{RECORD / 'tracking.csv'}: 1 repeated, 0 missing",)
 
 
 def test_without_meshes_labels_are_unknown(legs: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -221,6 +222,31 @@ def test_masks_without_bone_have_no_score_and_that_is_reported(
     run = find_run(out)
     assert run is not None
     assert run.headline == "no score, since all frames are left out (paper)"
+    strict = medcli(
+        "evaluate", "--root", own_data, "--predictions", "Labels_pred", "--out", out, "--protocol", "strict"
+    )
+    assert re.search(r"mean surface distance +-$", strict.out, re.MULTILINE)
+    assert "nan" not in strict.out
+
+
+def test_masks_and_labels_of_other_values_than_255_are_warned_of(
+    own_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("medcli").propagate = True
+    frames = index_frames(own_data)
+    for path in [*mask_path(frames, "Labels_pred").tolist()[:3], *frames.label[2:]]:
+        write_image(path, read_grey(path) // 255)
+    warned = "have pixels but none of value 255, the only one that counts as bone"
+    masks = EvaluationSettings(protocols=("strict",), figures=False)
+    evaluate_segmentation(own_data, StoredMasks("Labels_pred"), masks)
+    assert f"2 masks in Labels_pred {warned}" in caplog.text  # one of the three is empty
+    assert f"10 masks in Labels {warned}" in caplog.text
+    caplog.clear()
+    alone = EvaluationSettings((7,), protocols=("strict", "paper"), figures=False)
+    evaluate_segmentation(own_data, StoredMasks("Labels_pred"), alone)
+    for protocol in ("strict", "paper"):
+        left_out = f"{protocol} protocol: no score, since all 4 frames are left out, without a label pixel"
+        assert left_out in caplog.messages
 
 
 def test_nothing_of_an_earlier_evaluation_stays_beside_another(

@@ -227,10 +227,46 @@ def test_a_run_that_is_stopped_while_replacing_does_not_mix_labels(root: Path) -
     with pytest.raises(KeyboardInterrupt):
         label_ultrabones(root, records=[1], settings=LabelSettings(overwrite=True), progress=Stop())
     assert json.loads(stamp.read_text())["Labels"]["fingerprint"] == "unfinished"
-    with pytest.raises(DataError, match="fingerprint was unfinished, is "):
+    with pytest.raises(
+        DataError, match="Labels_full is partly of other poses or meshes: medcli label --overwrite was sto"
+    ):
         label_ultrabones(root, records=[1])
     label_ultrabones(root, records=[1], settings=LabelSettings(overwrite=True))
     assert label_ultrabones(root, records=[1]).present == 8
+
+
+def test_a_frame_that_fails_under_overwrite_keeps_no_label_of_its_old_pose(root: Path) -> None:
+    label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True))
+    image = min((root / RECORD / "UltrasoundImages").iterdir())
+    sound = image.read_bytes()
+    edit_tracking(root, lambda table: table.assign(x=table["x"] + 3))
+    with pytest.raises(DataError, match="Labels_full was made from initial poses that have changed since"):
+        label_ultrabones(root, records=[1])
+    image.write_bytes(sound[:3000])
+    again = LabelSettings(overlay=True, overwrite=True)
+    cut = label_ultrabones(root, records=[1], settings=again)
+    assert (cut.written, cut.records[0].rejected) == (11, 1)  # a label does not depend on the image
+    assert [text.endswith("without an end (what it had before is removed)") for text in cut.failures] == [True]
+    assert not (root / RECORD / "Overlays" / f"{image.stem}_overlay.jpg").exists()
+    image.write_bytes(b"no image")
+    failed = label_ultrabones(root, records=[1], settings=again)
+    assert (failed.written, len(failed.failures)) == (9, 1)
+    assert not [*(root / RECORD).glob(f"Labels*/{image.stem}_*"), *(root / RECORD).glob(f"Overlays/{image.stem}_*")]
+    image.write_bytes(sound)
+    resumed = label_ultrabones(root, records=[1], settings=LabelSettings(overlay=True))
+    assert (resumed.written, resumed.present) == (3, 6)
+    wanted = contents(root)
+    label_ultrabones(root, records=[1], settings=again)
+    assert contents(root) == wanted
+
+
+def test_labels_of_other_meshes_are_refused_as_such(root: Path) -> None:
+    label_ultrabones(root, records=[1])
+    path = find_meshes(root / RECORD, 1)[0]
+    mesh = read_stl(path)
+    write_stl(Mesh(mesh.vertices + np.float32(0.01), mesh.faces), path)
+    with pytest.raises(DataError, match="Labels_full was made from meshes that have changed since"):
+        label_ultrabones(root, records=[1])
 
 
 def test_labels_of_other_poses_are_refused_before_any_work(root: Path) -> None:

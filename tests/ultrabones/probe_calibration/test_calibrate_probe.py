@@ -199,6 +199,7 @@ def test_a_spacing_that_the_points_contradict_is_warned_of(medcli: Callable[...,
         ),
         (lambda points, poses: points.__setitem__("u", points["u"] + 500), "outside an image of 640 x 480"),
         (lambda points, poses: poses.__setitem__("frame", 1), "has frame 1 twice"),
+        (lambda points, poses: points.__setitem__(slice(1, 2), points[:1].to_numpy()), "of frame 0 twice at one place"),
         (lambda points, poses: poses.__setitem__(POSE[:3], poses[POSE[:3]] / 1000), "in millimetres"),
     ],
 )

@@ -112,6 +112,16 @@ def test_batches_and_workers_change_nothing(scans: Path, weights: Path, tmp_path
             assert (mask != found[0][name]).mean() < 1e-4, name
 
 
+def test_frames_of_few_bits_are_warned_of(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deep = made_image(1).astype(np.uint16) * 257
+    for name, pixels in (("full", deep), ("few", deep >> 4), ("black", deep * 0)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
+    predict_seg([tmp_path], weights, SINGLE)
+    assert caplog.messages == [
+        "1 frame uses at most 12 of 16 bits, or 4 of 8: nearly black as read, so stretch such images to the full range"
+    ]
+
+
 def test_bfloat16_masks_agree_with_single_precision(scans: Path, weights: Path, tmp_path: Path) -> None:
     predict_seg([scans], weights, SINGLE)
     predict_seg([scans], weights, PredictSettings(out=tmp_path / "bf16", precision="bf16", device="cpu"))
@@ -260,6 +270,16 @@ def test_an_interrupted_overwrite_leaves_no_old_mask_as_finished(
             predict_seg([scans], weights, PredictSettings(threshold=0.7, overwrite=True))
     done = predict_seg([scans], weights, PredictSettings(threshold=0.7))
     assert (done.frames, done.frames_skipped) == (3, 0)
+
+
+def test_a_frame_that_fails_under_overwrite_keeps_no_old_mask(scans: Path, weights: Path) -> None:
+    predict_seg([scans], weights, PredictSettings(threshold=0.3, overlay=True))
+    (scans / "scan0.png").write_bytes(b"no image")
+    (scans / "scan2.tif").write_bytes(b"no image")
+    done = predict_seg([scans], weights, PredictSettings(threshold=0.7, overwrite=True, overlay=True))
+    assert (done.frames, len(done.failures)) == (1, 2)
+    left = {path.name for path in (scans / "predictions").rglob("scan*")}
+    assert left == {"scan1_label_pred.png", "scan1_overlay.jpg"}
 
 
 def test_published_masks_are_not_replaced_unasked(scans: Path, weights: Path) -> None:

@@ -80,6 +80,24 @@ def test_masks_of_another_network_are_refused_and_replaced_when_asked(tmp_path: 
     assert noted(tmp_path) == manifest("b")
 
 
+@pytest.mark.parametrize("mask", ["7_label_pred.png", "7/7_000001_label_pred.png"])
+def test_a_mask_whose_name_two_files_share_now_is_refused_and_removed_when_asked(tmp_path: Path, mask: str) -> None:
+    prepare_folders([frame(tmp_path)], manifest())
+    overlay = (tmp_path / mask).parent / "overlays" / f"{mask.split('/')[-1].split('_label')[0]}_overlay.jpg"
+    overlay.parent.mkdir(parents=True)
+    for path in (tmp_path / mask, overlay):
+        path.touch()
+    both = [InputSource(tmp_path / f"7.{ending}", tmp_path, f"7_{ending}") for ending in ("png", "avi")]
+    with pytest.raises(UsageError, match=r"label_pred\.png is the mask of one of several files of that name"):
+        prepare_folders(both, manifest())
+    prepare_folders(both, manifest("b"), skip_existing=True)
+    assert (tmp_path / mask).is_file()
+    prepare_folders(both, manifest("b"), overwrite=True)
+    assert not (tmp_path / mask).exists()
+    assert not overlay.exists()
+    assert noted(tmp_path) == manifest("b")
+
+
 def test_masks_that_an_overwrite_does_not_reach_stay_noted(tmp_path: Path) -> None:
     prepare_folders([frame(tmp_path)], {**manifest(), "training_specimens": [1]})
     (tmp_path / "7_label_pred.png").touch()

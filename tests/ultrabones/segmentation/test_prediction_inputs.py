@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from medcli.core import image_io
-from medcli.core.errors import MedcliError, UsageError
+from medcli.core.errors import DataError, MedcliError, UsageError
+from medcli.core.shell import install_extra
 from medcli.ultrabones.segmentation.prediction_inputs import find_sources
 
 
@@ -33,7 +34,19 @@ def test_dicom_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("medcli.ultrabones.segmentation.prediction_inputs.find_spec", lambda name: None)
     with pytest.raises(MedcliError, match=r"scan\.dcm is DICOM, which needs pydicom") as raised:
         find_sources([tmp_path])
-    assert raised.value.hint == "pip install 'medcli[dicom]'"
+    assert raised.value.hint == install_extra("dicom")
+    (tmp_path / "scan.webp").touch()
+    with pytest.raises(MedcliError, match=r"scan\.webp is none of \.avi, \.bmp, .*, so it would be read as DICOM"):
+        find_sources([tmp_path / "scan.webp"])
+
+
+def test_images_of_kinds_that_are_not_read_are_counted(scans: Path, caplog: pytest.LogCaptureFixture) -> None:
+    image_io.write_image(scans / "scan3.png", image(3))
+    (scans / "scan3.png").rename(scans / "scan3.BMP")
+    for name in ("a.webp", "b.gif", "c.gif", "notes.txt"):
+        (scans / name).touch()
+    assert [source.path.name for source in find_sources([scans])][-1] == "scan3.BMP"
+    assert caplog.messages == [f"{scans}: 3 images of kinds that are not read left out (.gif, .webp)"]
 
 
 def test_patterns_folders_and_files_mean_each_file_once(scans: Path) -> None:
@@ -54,6 +67,8 @@ def test_names_that_would_share_a_mask(scans: Path) -> None:
     image_io.write_image(scans / "scan0.jpg", image(0))
     names = sorted(source.mask_of(None).name for source in find_sources([scans]))
     assert names == [f"{stem}_label_pred.png" for stem in ("scan0_jpg", "scan0_png", "scan1", "scan2")]
+    (alone,) = find_sources([scans / "scan0.jpg"])  # named as before, or it would be kept for the other's
+    assert alone.mask_of(None).name == "scan0_jpg_label_pred.png"
     with pytest.MonkeyPatch.context() as windows:
         windows.setattr("os.path.normcase", str.lower)
         (scans / "scan1.jpg").rename(scans / "SCAN2.jpg")
@@ -68,7 +83,7 @@ def test_names_that_would_share_a_mask(scans: Path) -> None:
 def test_inputs_that_mean_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no such file or folder: .*missing"):
         find_sources([tmp_path / "missing.png"])
-    with pytest.raises(UsageError, match="nothing to predict on in "):
+    with pytest.raises(DataError, match="nothing to predict on in "):
         find_sources([tmp_path])
-    with pytest.raises(UsageError, match=r"nothing to predict on in .*\*\.png"):
+    with pytest.raises(DataError, match=r"nothing to predict on in .*\*\.png"):
         find_sources([tmp_path / "*.png"])

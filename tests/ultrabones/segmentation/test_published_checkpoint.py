@@ -308,6 +308,9 @@ def test_networks_that_are_not_known(tmp_path: Path) -> None:
     torch.save(colour.state_dict(), tmp_path / "colour.pth")
     with pytest.raises(DataError, match="its first layer takes 3 channels, expected 1"):
         load_upstream(tmp_path / "colour.pth")
+    torch.save({"pytorch-lightning_version": "2.5", "state_dict": colour.state_dict()}, tmp_path / "last.ckpt")
+    with pytest.raises(DataError, match=r"last\.ckpt is for resuming a training: name the last\.safetensors"):
+        load_upstream(tmp_path / "last.ckpt")
     wide = smp.FPN("resnet18", encoder_weights=None, in_channels=1, classes=4)
     torch.save(wide, tmp_path / "wide.pth")
     with pytest.raises(DataError, match="encoder resnet18, but no architecture"):

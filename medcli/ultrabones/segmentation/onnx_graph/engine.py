@@ -19,6 +19,7 @@ from medcli.core.files import cache_folder, write_json
 from medcli.core.json_text import read_object
 from medcli.core.locks import locked
 from medcli.core.progress import activity
+from medcli.core.shell import install_extra
 from medcli.training.checkpoint_files.checkpoint_file import check_checkpoint_file
 from medcli.training.devices import check_device, plain_device
 from medcli.training.gpus import count_gpus, has_mps
@@ -178,7 +179,7 @@ def _is_ready(graph: Path) -> bool:
 
 def _say_missing(missing: str, engine: str) -> None:
     if engine == "onnx":
-        logger.warning("--engine onnx needs %s: torch computes instead; pip install 'medcli[onnx]'", missing)
+        logger.warning("--engine onnx needs %s: torch computes instead; %s", missing, install_extra("onnx"))
 
 
 def _make(checkpoint: Path, graph: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcli.core.errors import MedcliError
 from medcli.core.files import check_replaceable, make_output_folder, replacing
+from medcli.core.shell import install_extra
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata, find_newest_best
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def check_onnx_packages() -> None:
     """
     missing = [name for name in _EXTRAS if find_spec(name) is None]
     if missing:
-        raise MedcliError(f"exporting needs {', '.join(missing)}", "pip install 'medcli[onnx]'")
+        raise MedcliError(f"exporting needs {', '.join(missing)}", install_extra("onnx"))
 
 
 def whole_network(model: torch.nn.Module, metadata: Metadata, threshold: float) -> torch.nn.Module:

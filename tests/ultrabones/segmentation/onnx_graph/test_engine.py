@@ -19,6 +19,7 @@ import torch
 from medcli.core import image_io
 from medcli.core.errors import MedcliError, UsageError
 from medcli.core.files import cache_folder
+from medcli.core.shell import install_extra
 from medcli.synthetic.ultrasound.dataset import SweepSettings, make_ultrabones
 from medcli.ultrabones.segmentation import checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
@@ -101,7 +102,7 @@ def test_a_missing_package_is_said_only_where_the_engine_was_named(
     assert not caplog.records
     assert load_segmenter(weights, "cpu", engine="onnx").engine == "torch"
     assert {record.message for record in caplog.records} == {
-        "--engine onnx needs onnxruntime: torch computes instead; pip install 'medcli[onnx]'"
+        f"--engine onnx needs onnxruntime: torch computes instead; {install_extra('onnx')}"
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from medcli.core.errors import MedcliError, UsageError
+from medcli.core.shell import install_extra
 from medcli.ultrabones.segmentation import checkpoint
 from medcli.ultrabones.segmentation.checkpoint_metadata import Metadata
 from medcli.ultrabones.segmentation.inference import Segmenter
@@ -88,7 +89,7 @@ def test_existing_file_and_missing_packages(
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxruntime" else object())
     with pytest.raises(MedcliError, match="exporting needs onnxruntime") as raised:
         export.export_seg(weights, exported.path, overwrite=True)
-    assert raised.value.hint == "pip install 'medcli[onnx]'"
+    assert raised.value.hint == install_extra("onnx")
 
 
 def test_a_graph_that_disagrees_is_not_written(
