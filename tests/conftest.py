@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -76,7 +77,10 @@ class Ran:
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the user's settings, touches the user's cache or knows the credentials of another one."""
+    """No test reads the user's settings, touches the user's cache, or knows another one's credentials and verbosity."""
+    logger = logging.getLogger("medcli")  # which every command sets up
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
     monkeypatch.setattr("medcli.core.secrets._known", ())
     for name in [name for name in os.environ if name.startswith("MEDCLI_") and name != "MEDCLI_REAL_DATA"]:
         monkeypatch.delenv(name)

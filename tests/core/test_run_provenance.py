@@ -97,9 +97,6 @@ def test_synthetic_data_are_known_from_any_folder_inside(tmp_path: Path) -> None
 
 
 def test_a_note_that_cannot_be_written_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    import logging
-
-    logging.getLogger("medcli").propagate = True
     note_run(tmp_path / "absent" / "deeper", "label", ABOUT, None, {})
     assert "cannot write" in caplog.text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -135,7 +134,6 @@ def test_going_on_from_another_run_says_and_records_what_differs(
     old, new = tmp_path / "old", tmp_path / "new"
     open_run(old, SETTINGS)
     (old / RESUMABLE).write_bytes(b"weights")
-    logging.getLogger("medcli").propagate = True
     other = dataclasses.replace(SETTINGS, lr=0.5)
     open_run(new, other, resume=str(old / RESUMABLE))
     assert "is of a run with other settings: lr was 1e-05, is 0.5" in caplog.text

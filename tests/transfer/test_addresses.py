@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
 from medcli.core.errors import UsageError
@@ -29,6 +27,5 @@ def test_addresses() -> None:
 
 
 def test_a_user_and_a_password_are_left_out_and_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("medcli").propagate = True  # which a command that ran before may have ended
     assert checked_address("https://user:pa@ss@example.org:81/api", "--base-url") == "https://example.org:81/api"
     assert "the user name and password in --base-url are not used" in caplog.text

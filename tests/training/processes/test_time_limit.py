@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from pathlib import Path
@@ -48,7 +47,6 @@ def interrupt_after_the_signal() -> None:
 def test_a_refusal_is_a_warning(asked: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "9")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    monkeypatch.setattr(logging.getLogger("medcli"), "propagate", True)
     requeue_job()
     assert asked.read_text() == "requeue 9_3\n"
     assert "job 9_3 cannot be resubmitted: refused" in caplog.text

@@ -232,7 +232,6 @@ def test_masks_without_bone_have_no_score_and_that_is_reported(
 def test_masks_and_labels_of_other_values_than_255_are_warned_of(
     own_data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger("medcli").propagate = True
     frames = index_frames(own_data)
     for path in [*mask_path(frames, "Labels_pred").tolist()[:3], *frames.label[2:]]:
         write_image(path, read_grey(path) // 255)
@@ -253,7 +252,6 @@ def test_nothing_of_an_earlier_evaluation_stays_beside_another(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="medcli")
-    logging.getLogger("medcli").propagate = True
     masks, out = StoredMasks("Labels_pred"), tmp_path / "out"
     evaluate_segmentation(data, masks, EvaluationSettings(protocols=("strict",)), out)
     (out / "reproduction.json").touch()
@@ -275,7 +273,6 @@ def test_labels_as_predictions_are_warned_of(
     data: Path, masks: str, labels: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="medcli")
-    logging.getLogger("medcli").propagate = True
     evaluate_segmentation(data, StoredMasks("Labels_pred"), EvaluationSettings(labels=labels))
     assert words not in caplog.text
     evaluate_segmentation(data, StoredMasks(masks), EvaluationSettings(labels=labels))
@@ -342,7 +339,6 @@ class FakeSegmenter:
 def test_models_predict_on_the_network_grid(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     segmenter: Any = FakeSegmenter([5, 9, 8])
     caplog.set_level(logging.WARNING, logger="medcli")
-    logging.getLogger("medcli").propagate = True
     result = evaluate_segmentation(data, Model(segmenter, "fake"), BOTH)
     frames = index_frames(data)
     expected = [
@@ -370,7 +366,6 @@ def test_models_predict_on_the_network_grid(data: Path, caplog: pytest.LogCaptur
 
 def test_masks_say_what_their_network_was_trained_on(own_data: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="medcli")
-    logging.getLogger("medcli").propagate = True
     folders = [Path(record, "Labels_pred") for record in index_frames(own_data)["record_dir"].unique()]
     made = {"checkpoint": "a", "training_specimens": [9, 8]}
     for folder in folders:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -193,7 +192,6 @@ def test_masks_of_another_network_are_not_mixed_in_silence(
 ) -> None:
     predict_seg([scans], weights, SINGLE)
     other = checkpoint.save_checkpoint(tmp_path / "other", build_model("fpn", ENCODER), Metadata(encoder=ENCODER))
-    logging.getLogger("medcli").propagate = True
     predict_seg([scans], other, PredictSettings(skip_existing=True))
     assert "were made with another checkpoint" in caplog.text
 
@@ -203,7 +201,6 @@ def test_manifest_stays_true_to_the_masks_that_stay(
 ) -> None:
     path = scans / "predictions" / MANIFEST
     predict_seg([scans], weights, PredictSettings(threshold=0.3))
-    logging.getLogger("medcli").propagate = True
     for threshold in (0.7, 0.7, 0.3):
         caplog.clear()
         predict_seg([scans], weights, PredictSettings(threshold=threshold, skip_existing=True))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -46,7 +45,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint, with an empty cache."""
     monkeypatch.setenv("MEDCLI_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(logging.getLogger("medcli"), "propagate", True)
     return made
 
 
