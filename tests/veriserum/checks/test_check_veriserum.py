@@ -126,6 +126,7 @@ DAMAGE: list[tuple[str, Damage, dict[str, str]]] = [
     ("camera", set_cell(SOURCE, "sid_fs", -1850.0), {"cameras sane": "wrong", "pose frame": "unknown",
                                                      "poses and images used": "wrong"}),
     ("open implant", lambda root: open_mesh(root), {"implants": "wrong"}),
+    ("implant in centimetres", lambda root: shrink_mesh(root), {"implants": "wrong"}),
     ("no implant", lambda root: next(root.rglob("ana_000005.stl")).unlink(), {"implants": "warning"}),
     ("black image", rewrite(lambda grey: grey * 0), {"image contents": "wrong", DARK: "wrong"}),
     ("planes exchanged", lambda root: exchange(*(image(root, f"{plane}_000001") for plane in ("bs", "fs"))),
@@ -147,6 +148,14 @@ def open_mesh(root: Path) -> None:
     path = next(root.rglob("ana_000007.stl"))
     mesh = read_stl(path)
     write_stl(Mesh(mesh.vertices, mesh.faces[:-1]), path)
+
+
+def shrink_mesh(root: Path) -> None:
+    from medcli.core.mesh import Mesh, read_stl, write_stl
+
+    path = next(root.rglob("ana_000007.stl"))
+    mesh = read_stl(path)
+    write_stl(Mesh(mesh.vertices / 10, mesh.faces), path)
 
 
 def test_sound_data_are_ok_in_their_own_frame_only(sound: Path) -> None:
