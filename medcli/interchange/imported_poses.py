@@ -101,7 +101,7 @@ def plane_of(files: Sequence[Path], plane: str | None) -> str:
 
 
 def _refuse_exchanged(cameras: Sequence[Path]) -> None:
-    """Raise :class:`UsageError` where the names of both cameras say the other plane: ``mayacam_fs.txt mayacam_bs.txt``."""
+    """Raise :class:`UsageError` where both are named for the other plane (``mayacam_fs.txt mayacam_bs.txt``)."""
     said = [
         set(PLANES) & {*re.split("[^a-z]+", path.stem.lower()), path.absolute().parent.name.lower()} for path in cameras
     ]
