@@ -14,7 +14,7 @@ from medcli.core.errors import DataError, quantity
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.database import read_measurements
-from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS, names_in
+from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS, named_trials, names_in
 
 Pairing = Literal["auto", "id", "measurement", "order"]
 PAIRINGS: Mapping[str, str] = {
@@ -219,6 +219,7 @@ def choose_trials(frames: KneeFrames, wanted: Sequence[str] | None) -> tuple[Kne
     if not wanted:
         return frames, []
     there = list(dict.fromkeys(frames.table["trial"]))
+    wanted = named_trials(wanted, [*there, *frames.alone])
     lines = [
         f"trial {name}: {frames.alone[name]}" if name in frames.alone else f"trial {name}: there is none of this name"
         for name in wanted

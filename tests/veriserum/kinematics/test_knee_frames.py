@@ -103,6 +103,7 @@ def test_trials_by_name(tmp_path: Path, rows: pd.DataFrame) -> None:
     assert lines == ["trial 9: there is none of this name"]
     with pytest.raises(DataError, match="trial x: there is none") as caught:
         choose_trials(found, ["x"])
+    assert len(choose_trials(found, ["1-2"])[0].table) == len(choose_trials(found, ["1", "2"])[0].table)
     assert "1, 2" in str(caught.value.hint)
 
 

@@ -283,6 +283,9 @@ def test_missing_predictions_are_failures(medcli: Callable[..., Any], pose_study
     ran = medcli(*words, "--anatomy", "1", "--out", tmp_path / "out")
     assert ran.code == 4
     assert "failed: pair 1: no pose of anatomy 1 in" in ran.err
+    lines = {line.split()[0]: line for line in ran.out.splitlines() if line.strip()}
+    assert "11 of 12 (all pairs)" in lines["pairs"]
+    assert "pose table" in lines["reference"]
     assert "out of plane bs" in ran.out
     words += ["--ids", "2-6", "--anatomy", "1", "--out", tmp_path / "some", "--json"]
     chosen = json.loads(medcli(*words).out)
