@@ -178,10 +178,14 @@ def _block(paragraph: str) -> str:
     if not paragraph.startswith("\b"):
         words = _escape(" ".join(paragraph.split()))
         return textwrap.fill(words, 120, break_long_words=False, break_on_hyphens=False) + "\n"
-    lines = paragraph.splitlines()[1:]
-    words = [line for line in lines if not line.startswith("  ")]
-    commands = "\n".join(line[2:] for line in lines if line.startswith("  "))
-    return f"{' '.join(words)}\n\n```sh\n{commands}\n```\n"
+    groups: list[tuple[list[str], list[str]]] = []
+    for line in paragraph.splitlines()[1:]:
+        is_command = line.startswith("  ")
+        if not groups or (groups[-1][1] and not is_command):
+            groups.append(([], []))
+        groups[-1][is_command].append(line[2:] if is_command else line)
+    shown = ["{}\n\n```sh\n{}\n```\n".format(" ".join(words), "\n".join(commands)) for words, commands in groups]
+    return "\n".join(shown)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

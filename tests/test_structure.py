@@ -63,7 +63,7 @@ MAY_IMPORT_INSIDE = {
         "pose": {"dataset", "geometry", "calibration"},
         "kinematics": {"dataset", "geometry", "calibration", "registration", "pose"},
         "labelling": {"dataset", "geometry", "calibration", "registration"},
-        "checks": {"dataset", "geometry", "calibration", "registration", "kinematics"},
+        "checks": {"dataset", "geometry", "calibration", "registration", "kinematics", "labelling"},
     },
 }
 """The order inside a dataset's package."""

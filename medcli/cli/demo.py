@@ -37,7 +37,7 @@ def demo(
 ) -> None:
     """See every command work, without any data.
 
-    It takes 2 to 7 minutes, or 1 to 3 with --quick.
+    It takes 2 to 7 minutes on two free cores, or 1 to 3 with --quick.
 
     Makes small synthetic copies of both datasets, then labels, trains, evaluates, predicts, reconstructs, calibrates
     and registers, prints the command of each step, and writes a report. Run again, it does nothing twice.

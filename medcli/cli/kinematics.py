@@ -135,7 +135,7 @@ def _show(output: Output, result: KinematicsResult) -> None:
         {
             "poses": f"{result.poses}, paired by {result.pairing}; trials by {result.trials_by}",
             "axes": result.axes,
-            "time": f"{_rate(result)}; {result.seconds:,.1f} s to compute",
+            "time": f"{_rate(result)}; {result.seconds:,.1f} s in all",
         }
     )
     output.line()

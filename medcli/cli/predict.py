@@ -144,7 +144,7 @@ def pose(
     anatomy: Annotated[
         int | None,
         typer.Option(
-            help="anatomy_id of pairs without a row in the pose table.  [default: the network's, if only one]"
+            help="anatomy_id of pairs without a row of it in the pose table.  [default: the network's, if only one]"
         ),
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Also write the pairs with the implant's outline.")] = False,

@@ -197,7 +197,7 @@ def _problem_by_trying(there: Path) -> str:
     try:
         (probe := there / f".write-test.{_HOST}-{os.getpid()}.part").mkdir()
     except OSError as error:
-        return f"{error.strerror or error}: {there}"
+        return f"no folder can be made in {there}" if error.errno == errno.ENOENT else f"{error.strerror}: {there}"
     with contextlib.suppress(OSError):  # another program looks at it
         probe.rmdir()
     return ""

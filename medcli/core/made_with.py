@@ -52,6 +52,8 @@ def _difference(name: str, before: Any, now: Any) -> str:
 def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, (list, tuple)):  # ranges of ids are pairs
+        return " ".join("-".join(map(str, one)) if isinstance(one, (list, tuple)) else str(one) for one in value)
     return "not given" if value is None else str(value)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError, quantity
 from medcli.core.files import read_whole, write_bytes
-from medcli.core.plausibility import mesh_problem
+from medcli.core.plausibility import MESH_EXTENT_MM, Bound, mesh_problem
 
 _RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 
@@ -109,9 +109,9 @@ def read_stl(path: Path | str) -> Mesh:
     return merge_vertices(triangles)
 
 
-def check_millimetres(mesh: Mesh, path: Path | str) -> None:
-    """Raise :class:`DataError` for a mesh that cannot be a bone or an implant in millimetres; says why."""
-    problem, hint = mesh_problem(mesh.vertices)
+def check_millimetres(mesh: Mesh, path: Path | str, bound: Bound = MESH_EXTENT_MM) -> None:
+    """Raise :class:`DataError` for a mesh that cannot be a bone or an implant (``bound``) in millimetres; says why."""
+    problem, hint = mesh_problem(mesh.vertices, bound)
     if problem:
         raise DataError(f"mesh {path} {problem}" if problem[0].isalpha() else f"mesh {path}: {problem}", hint)
 

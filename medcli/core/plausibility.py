@@ -66,6 +66,13 @@ PRINCIPAL_POINT_MM = Bound(
 MESH_EXTENT_MM = Bound(
     "extent", "mm", 5, 3_000, "from a small implant to a whole skeleton; a bone in metres or micrometres is outside"
 )
+IMPLANT_EXTENT_MM = Bound(
+    "extent",
+    "mm",
+    25,
+    400,
+    "a knee's components are 40 to 150, with a long stem more; in centimetres below",
+)
 POINT_PX = Bound("position", "pixels", -5_000, 5_000, "native images have 1,664 x 1,600; a polynomial extrapolates")
 POINT_MM = Bound("position", "mm", -2_000, 2_000, "five times the detector's 360 mm")
 DETECTOR_PIXEL_MM = Bound(
@@ -82,6 +89,16 @@ FIELD_TURN_DEG = Bound(
 )
 
 
+_USUAL_MM = {
+    MESH_EXTENT_MM.high: ("a leg bone is 50 to 500", 160.0),
+    IMPLANT_EXTENT_MM.high: ("a knee's component is 40 to 150", 75.0),
+}
+"""What lies within a bound of extents, in words and the middle of it."""
+_LARGER = {"metres": 1000.0, "inches": 25.4, "centimetres": 10.0}
+_SMALLER = {"micrometres": 0.001}
+"""Unit -> millimetres."""
+
+
 def problem_of(values: Mapping[str, float], bounds: Mapping[str, Bound]) -> str:
     """The first problem among named numbers, empty where there is none; names without a bound are not looked at."""
     return next(
@@ -94,8 +111,12 @@ def pose_bounds(names: tuple[str, ...]) -> dict[str, Bound]:
     return dict(zip(names, [POSITION_MM] * 3 + [ANGLE_DEG] * 3, strict=True))
 
 
-def mesh_problem(vertices: Any) -> tuple[str, str | None]:
-    """Why vertices (V, 3) in millimetres cannot be those of a bone or an implant, and what to do; empty: they can."""
+def mesh_problem(vertices: Any, bound: Bound = MESH_EXTENT_MM) -> tuple[str, str | None]:
+    """Why vertices (V, 3) in millimetres cannot be those of a bone or an implant, and what to do; empty: they can.
+
+    Args:
+        bound: of the largest extent, :data:`MESH_EXTENT_MM` or :data:`IMPLANT_EXTENT_MM`.
+    """
     import numpy as np
 
     low, high = np.min(vertices, axis=0), np.max(vertices, axis=0)
@@ -105,12 +126,12 @@ def mesh_problem(vertices: Any) -> tuple[str, str | None]:
         worst = float(vertices[far[0]][np.abs(vertices[far[0]]).argmax()])
         text = f"{len(far)} of {len(vertices):,} vertices cannot be right: {POSITION_MM.problem(worst, 'a coordinate')}"
         return text, "the file is damaged: get it again"
-    if extent < MESH_EXTENT_MM.low:
-        text = f"{extent:.3g} mm long as it stands; a leg bone is 50 to 500 mm, so this looks like metres"
-        return f"is {text}", "scale it by 1000: coordinates must be millimetres"
-    if extent > MESH_EXTENT_MM.high:
-        text = f"{extent:.3g} mm long as it stands; a leg bone is 50 to 500 mm, so this looks like micrometres"
-        return f"is {text}", "scale it by 0.001: coordinates must be millimetres"
+    if not bound.holds(extent):
+        usual, middle = _USUAL_MM[bound.high]
+        units = _SMALLER if extent > bound.high else _LARGER
+        unit = min(units, key=lambda name: abs(np.log(max(extent, 1e-9) * units[name] / middle)))
+        text = f"is {extent:.3g} mm long as it stands; {usual} mm, so this looks like {unit}"
+        return f"{text}: scale it by {units[unit]:g}", "coordinates must be millimetres"
     if len(far):
         return f"lies {float(np.abs(vertices).max()):.3g} mm from the origin", "coordinates must be those of the CT, mm"
     return "", None

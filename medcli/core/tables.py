@@ -129,8 +129,14 @@ def read_frame(
     return pd.DataFrame(table.set_axis(rename([str(name) for name in table.columns]), axis=1))
 
 
+_COMMAS = {
+    r"[+-]?\d*,\d+": "a comma in place of the decimal point",
+    r"[+-]?\d{1,3}(?:[,'’]\d{3})+\.\d*|[+-]?\d{1,3}(?:['’]\d{3}|,\d{3},\d{3})+": "separators between thousands",
+}
+
+
 def refuse_decimal_commas(table: pd.DataFrame, columns: Collection[str], path: Path) -> None:
-    """Refuse numbers with a decimal comma, which would count as missing.
+    """Refuse numbers with a decimal comma, or with separators between thousands, which would count as missing.
 
     Raises:
         DataError: names the first line with one; lines are counted with the header.
@@ -139,13 +145,14 @@ def refuse_decimal_commas(table: pd.DataFrame, columns: Collection[str], path: P
     for name in columns:
         if name in table.columns and table[name].dtype.kind not in "fiub":
             cells = table[name].astype(str).str.strip()
-            places = cells.str.fullmatch(r"[+-]?\d*,\d+").to_numpy().nonzero()[0]
-            found += [(int(places[0]), name, cells.iloc[places[0]])] if len(places) else []
+            for pattern, words in _COMMAS.items():
+                places = cells.str.fullmatch(pattern).to_numpy().nonzero()[0]
+                found += [(int(places[0]), name, cells.iloc[places[0]], words)] if len(places) else []
     if found:
-        row, name, cell = min(found)
+        row, name, cell, words = min(found)
         raise DataError(
-            f"{path}, line {row + 2}: {name} is '{cell}', with a comma in place of the decimal point",
-            "write the numbers with points: 12.5",
+            f"{path}, line {row + 2}: {name} is '{cell}', with {words}",
+            "write the numbers with points and without separators: 1012.5",
         )
 
 

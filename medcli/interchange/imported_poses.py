@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +76,10 @@ def check_pose_files(files: Sequence[Path], anatomies: Sequence[int], out: Path,
 
 
 def plane_of(files: Sequence[Path], plane: str | None) -> str:
-    """The plane that files of JTML belong to: ``plane``, else the one that their folders are named by, else ``bs``.
+    """The plane that files of JTML belong to: ``plane``, else the one that their folders are named by.
 
     Raises:
-        UsageError: folders ``bs`` and ``fs``, as ``medcli convert jtml`` makes them, say another.
+        UsageError: folders ``bs`` and ``fs``, as ``medcli convert jtml`` makes them, say another, or nothing says it.
     """
     named = {name: file for file in files if (name := file.absolute().parent.name.lower()) in PLANES}
     if len(named) > 1:
@@ -91,7 +92,36 @@ def plane_of(files: Sequence[Path], plane: str | None) -> str:
         raise UsageError(
             f"--plane is {plane}, {named[found]} lies in a folder of plane {found}", f"leave --plane out for {found}"
         )
-    return plane or found or "bs"
+    if not (plane or found):
+        raise UsageError(
+            f"which plane are {files[0]} and its calibration of? no folder bs or fs says it",
+            "--plane bs, or --plane fs",
+        )
+    return plane or found or ""
+
+
+def _refuse_exchanged(cameras: Sequence[Path]) -> None:
+    """Raise :class:`UsageError` where both are named for the other plane (``mayacam_fs.txt mayacam_bs.txt``)."""
+    said = [
+        set(PLANES) & {*re.split("[^a-z]+", path.stem.lower()), path.absolute().parent.name.lower()} for path in cameras
+    ]
+    if said == [{"fs"}, {"bs"}]:
+        raise UsageError(
+            f"{cameras[0]} is named as plane fs, {cameras[1]} as bs", "that of bs comes first: --calibration BS FS"
+        )
+
+
+def _warn_of_exchanged(bs: Camera, fs: Camera) -> None:
+    """Warn where the second camera is on the other side of the first than plane fs of bs in the published geometry."""
+    published = read_inter_plane(None)
+    sides = [
+        float(first.horizontal @ second.normal)
+        for first, second in ((bs.plane, fs.plane), (published.bs, published.fs))
+    ]
+    if sides[0] * sides[1] < 0:
+        logger.warning(
+            "the second camera is on the other side of the first than is published: are bs and fs exchanged?"
+        )
 
 
 def import_jtml(
@@ -115,7 +145,7 @@ def import_jtml(
 
     Raises:
         DataError: a file cannot be read, or has another number of rows than ``frames``.
-        UsageError: see :func:`check_pose_files`.
+        UsageError: see :func:`check_pose_files` and :func:`plane_of`.
     """
     check_pose_files(files, anatomies, out, overwrite, "jtml")
     geometry = getattr(read_inter_plane(inter_plane), plane_of([*files, calibration], plane))
@@ -139,12 +169,14 @@ def import_autoscoper(
 
     Raises:
         DataError: a file cannot be read, or has another number of rows than ``frames``.
-        UsageError: see :func:`check_pose_files`, or there are not two cameras.
+        UsageError: see :func:`check_pose_files`; or there are not two cameras, or they are exchanged by their names.
     """
     check_pose_files(files, anatomies, out, overwrite, "autoscoper")
     if len(cameras) != len(PLANES):
         raise UsageError(f"{quantity(len(cameras), 'camera')}, expected two", "--calibration BS_FILE FS_FILE")
+    _refuse_exchanged(cameras)
     both = [camera_of(read_maya_cam(path), path) for path in cameras]
+    _warn_of_exchanged(*both)
     to_world = invert_rigid(both[0].plane.to_world)
     poses = [to_world @ read_tra(path) for path in files]
     return _write(files, anatomies, poses, out, frames, [_moved(camera, to_world) for camera in both])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcli.core.json_text import parse_json, read_object
+from medcli.core.locks import is_in_use
 from medcli.core.shell import spell
 
 DEMO = Path("demo")
@@ -23,13 +24,15 @@ class Demo:
         path: the folder.
         finished: whether it is complete.
         report: its report, None if there is none.
-        resume: the command that resumes it; None if it is finished.
+        resume: the command that resumes it; None if it is finished or a process on this machine is making it.
+        is_running: whether one is.
     """
 
     path: Path
     finished: bool
     report: Path | None
     resume: str | None = None
+    is_running: bool = False
 
 
 def find_demo(folder: Path) -> Demo | None:
@@ -41,7 +44,9 @@ def find_demo(folder: Path) -> Demo | None:
     except (OSError, ValueError):
         finished = False
     report = folder / REPORT
-    return Demo(folder, finished, report if report.is_file() else None, None if finished else demo_command(folder))
+    running = not finished and is_in_use(folder)
+    resume = None if finished or running else demo_command(folder)
+    return Demo(folder, finished, report if report.is_file() else None, resume, running)
 
 
 def demo_command(folder: Path) -> str | None:

@@ -79,9 +79,8 @@ class Inventory:
         lines += [*_list("checkpoints", map(_checkpoint_lines, self.checkpoints), _MOST_CHECKPOINTS)]
         lines += [*_list("runs", map(_run_lines, self.runs), _MOST_RUNS)]
         if self.demo:
-            state = (
-                f"see {self.demo.report}" if self.demo.report else "finished" if self.demo.finished else "not finished"
-            )
+            state = "under way" if self.demo.is_running else "finished" if self.demo.finished else "not finished"
+            state = f"see {self.demo.report}" if self.demo.report and not self.demo.is_running else state
             lines += ["", f"demonstration in {self.demo.path}: {state}"]
         wrapped = [part for line in lines for part in _wrap(line)]
         steps = [line for step in self.next for line in ("", f"next: {step.command}", f"      {step.why}")]

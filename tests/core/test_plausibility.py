@@ -10,6 +10,7 @@ import pytest
 from medcli.core import plausibility
 from medcli.core.plausibility import (
     ANGLE_DEG,
+    IMPLANT_EXTENT_MM,
     PIXEL_SPACING_MM,
     POSITION_MM,
     Bound,
@@ -50,6 +51,20 @@ def test_a_mesh_in_another_unit_is_recognised(scale: float, said: str) -> None:
     problem, hint = mesh_problem(bone * scale)
     assert said in problem
     assert bool(problem) == bool(hint) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        (1.0, ""), (0.001, "looks like metres"), (0.1, "looks like centimetres"), (1 / 25.4, "looks like inches"),
+        (1000.0, "looks like micrometres"),
+    ],
+)  # fmt: skip
+def test_an_implant_in_another_unit_is_recognised(scale: float, said: str) -> None:
+    for size in (60, 70, 80):
+        implant = np.random.default_rng(0).uniform(-1, 1, (500, 3)) / 2 * [size, size * 0.7, size * 0.4]
+        assert said in mesh_problem(implant * scale, IMPLANT_EXTENT_MM)[0]
+        assert bool(mesh_problem(implant * scale, IMPLANT_EXTENT_MM)[0]) == bool(said)
 
 
 def test_a_wild_vertex_and_a_mesh_elsewhere_are_recognised() -> None:

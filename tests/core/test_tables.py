@@ -82,3 +82,7 @@ def test_decimal_commas_are_named_by_their_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 3: y is '3,25', with a comma in place of the decimal point"):
         refuse_decimal_commas(table, ("x", "y", "absent"), path)
     refuse_decimal_commas(table, ("z",), path)
+    for cell in ("1,007.73", "-1'007.73", "1,234,567"):
+        path.write_text(f'x,y\n1.5,2\n1,"{cell}"\n', "utf-8")
+        with pytest.raises(DataError, match=f"line 3: y is '{cell}', with separators between thousands"):
+            refuse_decimal_commas(read_frame(path, "test table", ("x", "y")), ("x", "y"), path)

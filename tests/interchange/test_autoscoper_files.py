@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,6 +170,30 @@ def test_both_are_verbs_of_import() -> None:
     assert {implant_poses.jtml.__name__, implant_poses.autoscoper.__name__} <= Verb(
         "import", "Data", "", module="import_files"
     ).load().commands.keys()
+
+
+def test_exchanged_cameras_are_noticed(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:
+    assert medcli("convert", "autoscoper", "--root", implants, "--trials", "1", "--out", tmp_path).code == 0
+    folder = tmp_path / "trial_000001"
+    bs, fs = folder / "mayacam_bs.txt", folder / "mayacam_fs.txt"
+    words = (
+        "import",
+        "autoscoper",
+        folder / "femur.tra",
+        "--anatomies",
+        "1",
+        "--out",
+        tmp_path / "in",
+        "--calibration",
+    )
+    ran = medcli(*words, fs, bs)
+    assert (ran.code, "is named as plane fs" in ran.err, (tmp_path / "in").exists()) == (2, True, False)
+    for path, name in ((bs, "one"), (fs, "two")):
+        shutil.copy(path, folder / f"{name}.txt")
+    ran = medcli(*words, folder / "two.txt", folder / "one.txt")
+    assert (ran.code, "are bs and fs exchanged?" in ran.err) == (0, True)
+    ran = medcli(*words, folder / "one.txt", folder / "two.txt", "--overwrite")
+    assert (ran.code, "exchanged" in ran.err) == (0, False)
 
 
 def test_bad_cameras_are_refused(implants: Path, medcli: Callable[..., Ran], tmp_path: Path) -> None:

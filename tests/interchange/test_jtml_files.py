@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,7 +193,13 @@ def test_the_plane_is_the_one_of_the_folder(implants: Path, medcli: Callable[...
     assert (ran.code, "different planes" in ran.err) == (2, True)
     ran = medcli(*words, folder / "fs/calibration.txt", "--plane", "bs")
     assert (ran.code, "leave --plane out for fs" in ran.err) == (2, True)
-    assert medcli(*words, folder / "fs/calibration.txt").code == 0
+    for name in ("tibia.jts", "calibration.txt"):  # beside each other in a folder of another name
+        shutil.copy(folder / f"fs/{name}", tmp_path / name)
+    elsewhere = [tmp_path / "tibia.jts" if word == folder / "fs/tibia.jts" else word for word in words]
+    ran = medcli(*elsewhere, tmp_path / "calibration.txt")
+    assert (ran.code, "which plane" in ran.err, (tmp_path / "in").exists()) == (2, True, False)
+    assert medcli(*elsewhere, tmp_path / "calibration.txt", "--plane", "fs").code == 0
+    assert medcli(*words, folder / "fs/calibration.txt", "--overwrite").code == 0
     table = pd.read_csv(implants / POSE_TABLE).query("measurement_id == 1 and anatomy_id == 3").sort_values("id")
     assert np.allclose(pd.read_csv(tmp_path / "in/poses.csv")[POSE_COLUMNS], table[POSE_COLUMNS], atol=1e-6)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medcli.core.locks import folder_in_use
 from medcli.core.shell import spell
 from medcli.workspace.demo_folder import find_demo
 
@@ -19,6 +20,10 @@ def test_absent_started_and_finished(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (folder / "demo-settings.json").write_text('{"quick": false, "seed": 7}', "utf-8")
     assert (started := find_demo(folder)) is not None
     assert (started.finished, started.report, started.resume) == (False, None, "medcli demo --seed 7")
+    with folder_in_use(folder, "demonstration"):
+        assert (running := find_demo(folder)) is not None
+        assert (running.is_running, running.resume) == (True, None)
+    assert not find_demo(folder).is_running  # type: ignore[union-attr]
     folder = folder.rename("my demo")
     assert (elsewhere := find_demo(folder)) is not None
     assert elsewhere.resume == spell("medcli", "demo", "--out", "my demo", "--seed", "7")

@@ -121,11 +121,12 @@ def _show_pose(output: Output, result: PoseEvaluation) -> None:
     from medcli.veriserum.pose.metrics import POSE_MEASURES, SIGNED
 
     anatomies = ", ".join(f"{count} of anatomy {number}" for number, count in result.anatomies.items())
+    of_all = f" of {result.pairs + len(result.failures):,}" if result.failures else ""
     output.pairs(
         {
             "poses": result.source,
             "reference": result.reference,
-            "pairs": f"{result.pairs:,} ({result.split}): {anatomies}",
+            "pairs": f"{result.pairs:,}{of_all} ({result.split}): {anatomies}",
             "geometry": result.geometry,
         }
     )

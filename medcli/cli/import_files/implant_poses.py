@@ -33,7 +33,7 @@ def jtml(
     calibration: Annotated[Path, typer.Option(help="Calibration of the plane: JT_INTCALIB.")],
     plane: Annotated[
         Literal["bs", "fs"] | None,
-        typer.Option(help="Plane that the files belong to.  [default: by their folder, bs or fs; else bs]"),
+        typer.Option(help="Plane that the files belong to.  [default: by their folder, bs or fs]"),
     ] = None,
     inter_plane: options.InterPlane = None,
     frames: FramesTable = None,

@@ -112,7 +112,7 @@ AnyPoses = Annotated[
 ]
 TrialNames = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Only these trials: 3 7; named by measurement_id or trial column."),
+    typer.Option(metavar="NAME", help="Only these trials: 3 7 or 2-5; named by measurement_id or trial column."),
 ]
 Calibrated = Annotated[
     Path | None,

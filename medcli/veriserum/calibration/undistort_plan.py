@@ -19,8 +19,11 @@ from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSES
 from medcli.veriserum.dataset.image_doubles import Doubles, check_single
 from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.dataset.trial_splits import as_ranges
 
 _LOG = logging.getLogger(__name__)
+_MOST_SHOWN = 60
+"""Characters of a list of ids."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,17 @@ def make_plan(
         with os.scandir(out) as entries:
             prefix = folder_index.CALIBRATED_PREFIX
             plan.there = {entry.name for entry in entries if entry.name.startswith(prefix) and answers(entry.is_file)}
-    planner = _Planner(plan, poses, selection, contents.doubles)
+    planner = _Planner(plan, poses, selection, contents.doubles, out)
     for number in ids:
         planner.add(number, contents.images[number], settings, set() if overwrite else plan.there)
     if planner.copies:
         exist = quantity(planner.copies, "image exists", "images exist")
         _LOG.warning("%s twice, in equal files; the first of each is used", exist)
+    if planner.newer:
+        newer = quantity(len(planner.newer), "image is newer than its result", "images are newer than their results")
+        of_them = as_ranges(sorted({number for number, _ in planner.newer}))
+        again = f"--overwrite --ids {of_them}" if len(of_them) <= _MOST_SHOWN else "--overwrite"
+        _LOG.warning("%s, the first %s: if it was replaced, run again with %s", newer, planner.newer[0][1], again)
     for calibration, plane in sorted(plan.keys):
         if problem := plan.distortions.pixel_size_problem(calibration, plane):
             _LOG.warning("%s; the scale of its coefficients is used, but the table may be damaged", problem)
@@ -164,13 +172,22 @@ def make_plan(
     return planner.plan
 
 
+def _is_newer(image: Path, result: Path) -> bool:
+    """Whether an image was written after its result: it may have been replaced since."""
+    try:
+        return image.stat().st_mtime > result.stat().st_mtime
+    except OSError:  # another process is replacing it
+        return False
+
+
 class _Planner:
     """Fills a plan id by id."""
 
     def __init__(
-        self, plan: UndistortionPlan, poses: pd.DataFrame, selection: ImageSelection, doubles: Doubles
+        self, plan: UndistortionPlan, poses: pd.DataFrame, selection: ImageSelection, doubles: Doubles, out: Path
     ) -> None:
-        self.plan, self.doubles, self.copies = plan, doubles, 0
+        self.plan, self.doubles, self.copies, self.out = plan, doubles, 0, out
+        self.newer: list[tuple[int, str]] = []
         self.planes = [plane for plane in PLANES if plane in selection.planes]
         column = poses["distortion_calibration_id"]
         self.written = dict(zip(poses.index.tolist(), column.tolist(), strict=True))
@@ -188,8 +205,10 @@ class _Planner:
                 calibration = self._calibration_of(number)
                 self._check(number, plane, files, calibration)
                 self.plan.keys.add((calibration, plane))
-                if output_name(number, plane, settings) in present:
+                if (name := output_name(number, plane, settings)) in present:
                     self.plan.skipped += 1
+                    if _is_newer(Path(files[plane]), self.out / name):
+                        self.newer.append((number, Path(files[plane]).name))
                 else:
                     doubles = self.doubles.get(files[plane], ())
                     check_single(files[plane], doubles)

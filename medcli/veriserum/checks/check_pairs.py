@@ -19,8 +19,10 @@ from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 from medcli.veriserum.dataset.pose_tables import pose_matrices
 from medcli.veriserum.geometry.biplane import DualPlane, ImageGrid, PoseFrame
 from medcli.veriserum.geometry.outline_overlay import REFERENCE, draw_planes
+from medcli.veriserum.labelling.components import PlacedImplant
 from medcli.veriserum.registration.start_poses import StartPoses
 
+Outline = tuple[Mesh, NDArray[np.float64], tuple[int, int, int]]
 Poses = Mapping[str, NDArray[np.float64]]
 """Frame of the pose -> (4, 4) implant to world."""
 _RIM = 7
@@ -80,13 +82,18 @@ class PairFindings:
     problem: str = ""
 
 
-def inspect_pair(number: int, paths: Mapping[str, str], starts: StartPoses | None, draw: bool = False) -> PairFindings:
+def inspect_pair(
+    number: int,
+    paths: Mapping[str, str],
+    starts: StartPoses | None,
+    drawn: Sequence[PlacedImplant] | None = None,
+) -> PairFindings:
     """Decode the images of a pair, and project its implant into both planes.
 
     Args:
         paths: plane -> image file.
         starts: poses, cameras and implants; None: only the images are looked at.
-        draw: keep both images with the implant's outline.
+        drawn: keep both images with the outlines of its implant and of these components; None: no images.
     """
     found = PairFindings(number, {plane: inspect_image(path)[0] for plane, path in paths.items()})
     if starts is None or number not in starts.table.index:
@@ -107,12 +114,26 @@ def inspect_pair(number: int, paths: Mapping[str, str], starts: StartPoses | Non
                 silhouette = cameras.camera(plane).silhouette(mesh, poses[frame], grid)
                 found.outline[plane] = outline_share(image, silhouette)
                 found.mirrored[plane] = _mirroring(image, silhouette, found.outline[plane])
-        if draw:
-            pose = poses[starts.geometry.frame.value]
-            is_drawable = found.frames[starts.geometry.frame.value]
-            found.sheet = draw_planes(images, cameras, [(mesh, pose, REFERENCE)] if is_drawable else [])
+        if drawn is not None:
+            own = [(mesh, poses[frame], REFERENCE)] if found.frames[frame] else []
+            anatomy = starts.geometry.number(number, "anatomy_id")
+            others = _drawable(starts, cameras, [one for one in drawn if one.anatomy != anatomy])
+            found.sheet = draw_planes(images, cameras, [*own, *others])
     except DataError as error:
         found.problem = f"id {number}: {error.message}"
+    return found
+
+
+def _drawable(starts: StartPoses, cameras: DualPlane, placed: Sequence[PlacedImplant]) -> list[Outline]:
+    """Components with a surface and a pose that is seen in both planes."""
+    to_world = cameras.frame_to_world(starts.geometry.frame)
+    found = []
+    for one in placed:
+        if one.problem or one.anatomy not in starts.study.surfaces.files:
+            continue
+        mesh, pose = starts.study.surfaces.implant(one.anatomy).mesh, to_world @ one.pose
+        if is_in_view(cameras, transform_points(pose, mesh.vertices)):
+            found.append((mesh, pose, REFERENCE))
     return found
 
 

@@ -21,10 +21,12 @@ from medcli.veriserum.checks.check_pose_table import (
     check_poses,
     check_tables,
 )
+from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.contents_check import no_native_image
 from medcli.veriserum.dataset.detector import PLANES
 from medcli.veriserum.dataset.folder_index import DISTORTIONS, POSES, SOURCES, Images, locate
 from medcli.veriserum.dataset.study import VeriserumStudy
+from medcli.veriserum.labelling.components import PlacedImplant, implants_of_pairs
 from medcli.veriserum.registration.start_poses import Sources, StartPoses
 
 ON_SHEET = 8
@@ -92,11 +94,14 @@ def _look_into(
         starts: StartPoses | None = StartPoses(sources)
     except DataError:
         starts = None  # the lines on the tables say why
-    drawn = {chosen[i] for i in draw_sample(len(chosen), ON_SHEET, 0)} if draw else set()
+    drawn: dict[int, tuple[PlacedImplant, ...]] = {}
+    if draw and starts is not None:
+        rows, sheet = starts.study.every_pose, [chosen[i] for i in draw_sample(len(chosen), ON_SHEET, 0)]
+        drawn = implants_of_pairs(rows[~folder_index.is_obsolete(rows)], sheet)
     found = []
     with progress.task("look into pairs", len(chosen), "pairs") as advance:
         for one in map_in_threads(
-            lambda number: inspect_pair(number, images[number], starts, number in drawn), chosen, workers
+            lambda number: inspect_pair(number, images[number], starts, drawn.get(number)), chosen, workers
         ):
             found.append(one)
             advance(1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medcli.core.errors import DataError
 from medcli.core.mesh import Mesh, check_millimetres, read_stl
+from medcli.core.plausibility import IMPLANT_EXTENT_MM
 from medcli.veriserum.dataset.remembered import Remembered
 
 
@@ -86,5 +87,5 @@ class Surfaces:
 
 def _read_implant(path: Path) -> Implant:
     mesh = read_stl(path)
-    check_millimetres(mesh, path)
+    check_millimetres(mesh, path, IMPLANT_EXTENT_MM)
     return Implant(mesh)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,14 +115,30 @@ def trial_names(table: pd.DataFrame, trials: Trials) -> NDArray[np.object_]:
     return np.array([str(number + 1) for number in trials.of.loc[table.index].tolist()], object)
 
 
+def named_trials(wanted: Sequence[str], there: Iterable[str]) -> list[str]:
+    """The names of trials that are wanted: ``3``, ``gait``, and all that ``2-5`` has, unless a trial is named so.
+
+    A name that is none of ``there``, and a range without any, remain as they are.
+    """
+    names = list(dict.fromkeys(there))
+    found: list[str] = []
+    for name in wanted:
+        ends = re.fullmatch(r"(\d{1,9})-(\d{1,9})", name) if name not in names else None
+        low, high = (int(ends[1]), int(ends[2])) if ends else (0, -1)
+        inside = [one for one in names if one.isdecimal() and low <= int(one) <= high]
+        found += inside or [name]
+    return list(dict.fromkeys(found))
+
+
 def rows_of_trials(
     names: NDArray[np.object_], wanted: Sequence[str] | None, rule: str, source: object
 ) -> NDArray[np.bool_]:
-    """Which rows are of the trials that are wanted; None: all.
+    """Which rows are of the trials that are wanted, see :func:`named_trials`; None: all.
 
     Raises:
         DataError: there is no such trial; names those that are.
     """
+    wanted = named_trials(wanted, names) if wanted else None
     if absent := [name for name in wanted or () if name not in names]:
         there = list(dict.fromkeys(names))
         shown = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")

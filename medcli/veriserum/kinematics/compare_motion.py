@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity, spaced
 from medcli.core.files import make_output_folder, write_json, write_text
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
 from medcli.core.run_records.earlier_run import refuse_other_run
+from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.kinematics.agreement import Agreement, agreement_of, draw_agreement
 from medcli.veriserum.kinematics.joint_coordinates import COORDINATES
-from medcli.veriserum.kinematics.kinematics import KinematicsSettings, compute_motion, without_time
+from medcli.veriserum.kinematics.kinematics import ComputedMotion, KinematicsSettings, compute_motion, without_time
 from medcli.veriserum.kinematics.low_points import CONDYLES
 from medcli.veriserum.kinematics.motion import MISSING, VALUE_COLUMNS
 
@@ -95,7 +96,8 @@ def compare_motion(
 
     Raises:
         UsageError: ``out`` has such results.
-        DataError: no frame has motion in both, or as :func:`medcli.veriserum.kinematics.kinematics.compute_motion`.
+        DataError: no frame has motion in both, or of the same implants; or as
+            :func:`medcli.veriserum.kinematics.kinematics.compute_motion`.
     """
     settings, root, out = settings or KinematicsSettings(), Path(root), Path(out)
     started = time.perf_counter()
@@ -106,14 +108,17 @@ def compare_motion(
     study = VeriserumStudy(root, implants=settings.implants)
     one = compute_motion(study, dataclasses.replace(settings, poses=tables["poses"]), progress)
     other = compute_motion(study, dataclasses.replace(settings, poses=tables["reference"]), progress)
-    usable = [found.motion.table[found.motion.table["status"] != MISSING] for found in (one, other)]
-    differences = match_frames(*usable)
+    usable = [_usable(found) for found in (one, other)]
+    alike, other_implants = _of_same_implants(usable[0], usable[1], one.source, other.source)
+    differences = match_frames(alike, usable[1])
     if differences.empty:
         raise DataError(
             f"no frame has motion by both {one.source} and {other.source}",
             "the frames are matched by the ids of femur and tibia: are the tables of the same recordings?",
         )
-    warnings = tuple(dict.fromkeys((*one.warnings, *other.warnings)))
+    warnings = tuple(
+        dict.fromkeys((*one.warnings, *other.warnings, *_without_motion(one), *_without_motion(other), *other_implants))
+    )
     for warning in warnings:
         _LOG.warning("%s", warning)
     per_trial = {str(trial): _agreements(mine) for trial, mine in differences.groupby("trial", sort=False)}
@@ -137,6 +142,53 @@ def compare_motion(
     draw_agreement(differences, result.overall, COMPARED, out / "bland_altman.png")
     note_run(out, VERB, ABOUT, root, options)
     return result
+
+
+def _usable(found: ComputedMotion) -> pd.DataFrame:
+    """The frames with motion.
+
+    Raises:
+        DataError: there are none; names the reason.
+    """
+    table = found.motion.table
+    usable = table[table["status"] != MISSING]
+    if usable.empty:
+        raise DataError(f"none has motion; {_without_motion(found)[0]}", "correct the table")
+    return pd.DataFrame(usable)
+
+
+def _without_motion(found: ComputedMotion) -> list[str]:
+    """A line on the frames of a table that have rows, but no motion; none where there are none."""
+    table = found.motion.table
+    lost = table[(table["status"] == MISSING) & (table["femur_id"].notna() | table["tibia_id"].notna())]
+    if lost.empty:
+        return []
+    first = lost.iloc[0]
+    number = first["femur_id"] if pd.notna(first["femur_id"]) else first["tibia_id"]
+    count = quantity(len(lost), "frame has rows but no motion and is", "frames have rows but no motion and are")
+    return [f"{found.source}: {count} omitted, the first of id {number}: {first['reason']}"]
+
+
+def _of_same_implants(
+    one: pd.DataFrame, other: pd.DataFrame, source: str, reference: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """The frames of ``one`` without those that ``other`` has of other implants, and a line on these.
+
+    Raises:
+        DataError: all that are in both are of other implants.
+    """
+    names = [f"{kind}_anatomy" for kind in KINDS]
+    both = one.reset_index().merge(other, on=_FRAME, suffixes=("", "_other"))
+    apart = both[np.logical_or.reduce([both[name] != both[f"{name}_other"] for name in names])]
+    if apart.empty:
+        return one, []
+    first = apart.iloc[0]
+    there, wanted = (spaced(first[f"{name}{end}"] for name in names) for end in ("", "_other"))
+    said = f"{source} has anatomies {there} at femur id {first['femur_id']}, {reference} {wanted}"
+    if len(apart) == len(both):
+        raise DataError(f"all frames are of other implants: {said}", "correct the column anatomy_id")
+    kept = one.drop(index=apart["index"].tolist())
+    return kept, [f"{quantity(len(apart), 'frame')} of other implants omitted: {said}"]
 
 
 def match_frames(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

@@ -165,7 +165,7 @@ def compute_motion(study: VeriserumStudy, settings: KinematicsSettings, progress
     _check_kinds(known, kinds)
     lacking = [text for anatomy, text in known.problems.items() if anatomy not in known.axes]
     if not all(any(kinds.get(number) == kind for number in known.axes) for kind in KINDS):
-        raise DataError("; ".join(lacking), "get the surfaces, or state the axes: --axes axes.json")
+        raise DataError("; ".join(lacking[:2]), "get the surfaces, or state the axes: --axes axes.json")
     warnings += [f"anatomy {number}: {text}" for number, text in known.problems.items()]
     warnings += [f"anatomy {number}: {text}" for number, one in known.axes.items() for text in one.remarks]
     motion = knee_motion(frames, known, settings.side, settings.frame_rate)

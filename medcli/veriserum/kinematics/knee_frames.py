@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, quantity
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.database import read_measurements
-from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS, names_in
+from medcli.veriserum.dataset.trial_splits import TRIAL_COLUMNS, named_trials, names_in
 
 Pairing = Literal["auto", "id", "measurement", "order"]
 PAIRINGS: Mapping[str, str] = {
@@ -70,7 +70,7 @@ def pair_frames(
         there = kinds.pop()
         raise DataError(
             f"{source} has poses of the {there} only: motion of the knee needs those of the {lacking} as well",
-            "name a table with both: --poses FILE",
+            "name a table that has both",
         )
     rule = _rule(rows) if pairing == "auto" else pairing
     keys = _keys(rows, rule)
@@ -78,7 +78,7 @@ def pair_frames(
     if not ((frames["femur"] >= 0) & (frames["tibia"] >= 0)).any():
         raise DataError(
             f"{source}: no femur has a tibia by {PAIRINGS[rule]}",
-            "choose how poses are paired: --pair id, measurement or order",
+            _pairing_that_fits(rows),
         )
     frames["trial"], words = _trials(frames, rows, rule, contents)
     table, alone = _complete(frames.drop(columns="at"))
@@ -92,6 +92,19 @@ def _rule(rows: pd.DataFrame) -> str:
     groups = rows.dropna(subset=["measurement_id"]).groupby("measurement_id")["kind"]
     moments = (groups.nunique() == _BOTH) & (groups.size() == _BOTH)
     return "measurement" if moments.any() else "id"
+
+
+def _pairing_that_fits(rows: pd.DataFrame) -> str:
+    """What to try where a rule pairs nothing: by the counts of both components in a measurement."""
+    counts = rows.dropna(subset=["measurement_id"]).groupby("measurement_id")["kind"].value_counts().unstack()
+    counts = counts.reindex(columns=list(KINDS)).dropna().astype(int)
+    if counts.empty:
+        return "no measurement_id has both: state it, or one id for both poses of a moment"
+    femora, tibiae = counts.iloc[0].tolist()
+    way = "measurement" if femora == tibiae == 1 else "order"
+    number = counts.index[0]
+    said = f"measurement {number} has {quantity(femora, 'femur', 'femora')} and {quantity(tibiae, 'tibia', 'tibiae')}"
+    return f"{said}: --pair {way}" + (" pairs the n-th of each" if way == "order" else "")
 
 
 def _keys(rows: pd.DataFrame, rule: str) -> NDArray[np.int64]:
@@ -206,6 +219,7 @@ def choose_trials(frames: KneeFrames, wanted: Sequence[str] | None) -> tuple[Kne
     if not wanted:
         return frames, []
     there = list(dict.fromkeys(frames.table["trial"]))
+    wanted = named_trials(wanted, [*there, *frames.alone])
     lines = [
         f"trial {name}: {frames.alone[name]}" if name in frames.alone else f"trial {name}: there is none of this name"
         for name in wanted

@@ -100,7 +100,7 @@ def _reference(
     components = _components(study, predictions) if anatomy is None else None
     pairs = find_pairs(study, anatomy, trained is not None, components)
     if settings.reference is None:
-        return pairs, "pose table"
+        return pairs, f"pose table {study.table_file(POSES)}"
     table, where = read_reference(study, settings.reference, pairs.poses["anatomy_id"])
     kept = pairs.poses[pairs.poses.index.isin(table.index)].copy()
     if kept.empty:

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcli import __version__
 from medcli.core.contact_sheet import contact_sheet
 from medcli.core.errors import DataError, UsageError, quantity
 from medcli.core.files import check_replaceable, make_output_folder, read_whole, write_text
@@ -27,14 +26,14 @@ from medcli.transfer.checksum import of_file
 from medcli.veriserum.calibration.distortion_table import DistortionTable
 from medcli.veriserum.dataset.contents_check import check_pair_image
 from medcli.veriserum.dataset.detector import PLANES
-from medcli.veriserum.dataset.folder_index import POSE_COLUMNS, POSES, Images, parse_name, scan, whole_columns
+from medcli.veriserum.dataset.folder_index import Images, parse_name, scan
 from medcli.veriserum.dataset.image_doubles import Doubles
-from medcli.veriserum.dataset.pose_tables import ID_COLUMNS, PUBLISHED_COLUMNS, pose_numbers
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.geometry.outline_overlay import ESTIMATE, draw_planes
 from medcli.veriserum.geometry.pair_geometry import PairGeometry
-from medcli.veriserum.pose.estimates import estimate
+from medcli.veriserum.pose.checkpoint_metadata import read_pose_metadata
+from medcli.veriserum.pose.estimates import estimate, known_ids, table_of_estimates
 from medcli.veriserum.pose.inference import PosePredictor
 from medcli.veriserum.pose.pair_images import PairFiles, PairReader
 
@@ -49,7 +48,8 @@ class PosePredictSettings:
 
     Attributes:
         calibration: id of the distortion calibration of originals without a row in a pose table.
-        anatomy: ``anatomy_id`` of pairs without a row in a pose table; None: the network's, if it has only one.
+        anatomy: ``anatomy_id`` of pairs whose pose table has no row of a component that the network was trained on;
+            None: the network's, if it has only one.
         overlay: draw the implant's outline on every pair.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: pairs in one forward pass; None: by device.
@@ -121,7 +121,8 @@ def predict_pose(
     check_replaceable(out, overwrite=True)  # what may be replaced is asked once it is known
     make_output_folder(out.parent)
     study = VeriserumStudy(root)
-    known = _known(study)
+    trained = read_pose_metadata(path)
+    known = known_ids(study, trained, settings.anatomy)
     files, failures = _find(inputs or [root], study, known, settings)
     if not files:
         raise DataError(
@@ -139,7 +140,7 @@ def predict_pose(
     if not len(found.ids):
         raise DataError(f"none of {quantity(len(files), 'pair')} could be read: {failures[0]}")
     done = [files[number] for number in found.ids.tolist()]
-    rows = _rows(done, found.poses, known, predictor, settings)
+    rows = table_of_estimates(done, found.poses, known, trained, settings.anatomy)
     text = rows.to_csv(index=False, lineterminator="\n")
     if not settings.overwrite and out.exists() and read_whole(out) != text.encode() and not _lacked_pairs(out, path):
         raise _refusal(out)  # a run that was killed before its note left the same table
@@ -211,16 +212,6 @@ def _refusal(out: Path) -> UsageError:
     )
 
 
-def _known(study: VeriserumStudy) -> pd.DataFrame:
-    """The pose table's ids of the pairs, whole numbers by id; empty if there is no table."""
-    try:
-        table = study.table(POSES)
-    except DataError as error:
-        _LOG.debug("%s", error.message)
-        table = pd.DataFrame()
-    return whole_columns(table, ID_COLUMNS)
-
-
 def _find(
     inputs: Sequence[Path], study: VeriserumStudy, known: pd.DataFrame, settings: PosePredictSettings
 ) -> tuple[dict[int, PairFiles], list[str]]:
@@ -286,30 +277,6 @@ def _pair(
     if pd.isna(calibration):
         raise DataError("its distortion calibration is unknown: give --root, --calibration ID, or calibrate it first")
     return PairFiles.of(number, originals, doubles, int(calibration))
-
-
-def _rows(
-    done: list[PairFiles],
-    poses: NDArray[np.float64],
-    known: pd.DataFrame,
-    predictor: PosePredictor,
-    settings: PosePredictSettings,
-) -> pd.DataFrame:
-    """The table to write; unknown cells stay empty, so the same pairs give the same file."""
-    trained_on = predictor.metadata.anatomies
-    default = settings.anatomy or (trained_on[0] if len(trained_on) == 1 else None)
-    ids = [item.id for item in done]
-    table = known.reindex(ids).astype("Int64")
-    if default is not None:
-        table["anatomy_id"] = table["anatomy_id"].fillna(default)
-    used = pd.Series([item.calibration for item in done], index=ids, dtype="Int64")
-    table["distortion_calibration_id"] = used.fillna(table["distortion_calibration_id"])
-    table[list(POSE_COLUMNS)] = pose_numbers(poses).round(5)
-    table = table.rename_axis("id").reset_index().assign(obsolete=0, git_repo=f"medcli {__version__}")
-    wrong = sorted(set(table["anatomy_id"].dropna().astype(int)) - set(trained_on))
-    if wrong:
-        _LOG.warning("anatomy %s: the network was trained on %s", wrong, list(trained_on))
-    return table.reindex(columns=list(PUBLISHED_COLUMNS))
 
 
 def _draw(

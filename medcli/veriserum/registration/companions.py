@@ -1,13 +1,15 @@
-"""The femoral component beside a tibial one that is searched for: which it may be, and where it is."""
+"""The components of one knee: those asked for, and the femoral one beside a tibial one that is searched for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from medcli.core.errors import DataError
+from medcli.core.errors import DataError, UsageError, spaced
+from medcli.core.run_records.earlier_run import REMEDY_OF_FILE
 from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.geometry.biplane import DualPlane
 from medcli.veriserum.registration.gradient_matching import Beside, ImplantView
@@ -54,3 +56,40 @@ def _candidates(starts: StartPoses, number: int) -> tuple[int, ...]:
         if named:
             return named
     return femora
+
+
+def one_of_each(anatomies: list[int], what: str) -> list[int]:
+    """The femoral component, then the tibial one; at most one of each.
+
+    Raises:
+        UsageError, DataError: they are others.
+    """
+    found = [[one for one in anatomies if one in KINDS[kind]] for kind in ("femur", "tibia")]
+    if not 1 <= len(anatomies) <= 2 or any(len(kind) > 1 for kind in found) or sum(map(len, found)) < len(anatomies):
+        kind = UsageError if what.startswith("--") else DataError
+        raise kind(
+            f"{what}: anatomies {spaced(anatomies) or 'none'}, expected a femoral (1, 2), a tibial (3 to 7), or both",
+            "name them: --anatomies 1 3",
+        )
+    return [*found[0], *found[1]]
+
+
+def refuse_other_components(
+    wanted: list[int] | None, ids: Collection[int], rows: Collection[tuple[int, int]], out: Path
+) -> None:
+    """Raise :class:`UsageError` where frames that are kept lack a component that was asked for.
+
+    Args:
+        wanted: None: whatever there is.
+        ids: of the frames that are kept.
+        rows: id and anatomy of each row of ``out``.
+    """
+    there: dict[int, set[int]] = {}
+    for number, anatomy in rows:
+        there.setdefault(number, set()).add(anatomy)
+    for number in ids if wanted else ():
+        if not {*(wanted or ())} <= there.get(number, set()):
+            raise UsageError(
+                f"{out} has anatomies {spaced(sorted(there[number]))} of id {number}, not {spaced(wanted or ())}",
+                REMEDY_OF_FILE,
+            )

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_path, note_run
+from medcli.core.run_records.earlier_run import refuse_other_run
 from medcli.core.threads import run_in_threads
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.detector import PLANES
@@ -41,6 +42,7 @@ from medcli.veriserum.registration.pose_search import FoundPose, compare_with_tw
 from medcli.veriserum.registration.resolution_levels import LOG_LEVELS
 from medcli.veriserum.registration.start_poses import Sources, StartPoses, select
 
+VERB = "register pose"
 _LOG = logging.getLogger(__name__)
 _START_COLUMNS = tuple(f"start_{name}" for name in folder_index.POSE_COLUMNS)
 _REPORT_COLUMNS = ("similarity_before", "similarity_after", "displacement_mm", "rotation_deg")
@@ -134,7 +136,8 @@ def register_poses(
 
     Args:
         sources: images, tables and implants.
-        out: the CSV file; ids already in it are skipped. It is kept up to date during long runs.
+        out: the CSV file; ids already in it are skipped. It is kept up to date during long runs, and a table that was
+            made from other sources or with other settings is refused: its rows would not be told apart.
         ids: (first, last) ranges; None: every start pose with images that is not obsolete.
         anatomy: only poses of this implant.
         least_similarity: results below it in the mean of the planes are failures.
@@ -145,12 +148,15 @@ def register_poses(
 
     Raises:
         DataError: a table is missing, or there is nothing to do.
+        UsageError: ``out`` is no CSV file, or was made from other sources or with other settings.
         MedcliError: the results cannot be written.
     """
     if out.suffix.lower() != ".csv":
         raise UsageError(f"{out} is not a CSV file", "name a file with --out poses.csv")
     if not fall_back and sources.start is None:
         raise UsageError("--no-search refines start poses, and none are given", "name them: --start FILE, or table")
+    options = {**asdict(sources), "least_similarity": least_similarity, "search": fall_back}
+    refuse_other_run(out, "", VERB, options, overwrite)
     starts = StartPoses(sources, None if anatomy is None else {anatomy})
     chosen, without_images = select(starts, ids, anatomy)
     make_output_folder(out.parent)
@@ -161,8 +167,13 @@ def register_poses(
     starts.refuse_other_anatomies(there, out)
     waiting = [number for number in chosen if number not in rows]
     run = _Run(starts, least_similarity, overlays, fall_back)
+
+    def note(found: RegisterResult | None = None) -> None:
+        note_run(out, VERB, ABOUT, sources.root, {**options, "anatomy": anatomy}, found, "cpu")
+
     started = time.perf_counter()
-    reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress)
+    note_first = note if overwrite or not out.exists() else None
+    reports, failures = _work(run, waiting, out, rows, workers or usable_cores(), progress, note_first)
     result = RegisterResult(
         out=out if out.exists() else None,
         overlays=overlays,
@@ -179,27 +190,38 @@ def register_poses(
         poses=sorted(reports, key=lambda report: report.id),
         failures=sorted(failures, key=lambda failure: failure.id),
     )
-    if waiting or not note_path(out, "register pose").exists():
-        chosen_as = {
-            **asdict(sources),
-            "anatomy": anatomy,
-            "least_similarity": least_similarity,
-            "fall_back": fall_back,
-        }
-        note_run(out, "register pose", ABOUT, sources.root, chosen_as, result, "cpu")
+    if waiting or not note_path(out, VERB).exists():
+        note(result)
     return result
 
 
 def _work(
-    run: _Run, waiting: list[int], out: Path, rows: dict[int, dict[str, Any]], workers: int, progress: Progress
+    run: _Run,
+    waiting: list[int],
+    out: Path,
+    rows: dict[int, dict[str, Any]],
+    workers: int,
+    progress: Progress,
+    note_first: Callable[[], None] | None,
 ) -> tuple[list[PoseReport], list[PairFailure]]:
-    """Register the pending pairs; ``rows`` and the file grow with each result."""
+    """Register the pending pairs; ``rows`` and the file grow with each result.
+
+    ``note_first`` is called before a new file is written: also one of a run that is killed says what it was made with.
+    """
     image_io.use_single_threaded_codecs()
     if run.overlays and waiting:
         make_output_folder(run.overlays)
     reports: list[PoseReport] = []
     failures: list[PairFailure] = []
     kept = time.monotonic()
+
+    def keep() -> None:
+        nonlocal note_first
+        if note_first:
+            note_first()
+            note_first = None
+        write_result_rows(out, rows, _COLUMNS)
+
     try:
         with progress.task("registering", len(waiting), "pairs") as advance:
             for done in run_in_threads(run.one, waiting, workers):
@@ -210,11 +232,11 @@ def _work(
                     rows[done.id] = run.row(done)
                 advance(1)
                 if time.monotonic() - kept > _KEEP_EVERY_S:
-                    write_result_rows(out, rows, _COLUMNS)
+                    keep()
                     kept = time.monotonic()
     finally:
         if reports:
-            write_result_rows(out, rows, _COLUMNS)
+            keep()
     return reports, failures
 
 

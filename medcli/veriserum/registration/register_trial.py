@@ -20,12 +20,13 @@ from medcli.core.files import make_output_folder, usable_cores
 from medcli.core.mesh import Mesh
 from medcli.core.progress import SILENT, Progress
 from medcli.core.run_provenance import note_run
+from medcli.core.run_records.earlier_run import refuse_other_run
 from medcli.core.threads import run_in_threads
-from medcli.veriserum.dataset.anatomies import KINDS
 from medcli.veriserum.dataset.folder_index import POSE_COLUMNS
 from medcli.veriserum.dataset.pose_tables import PUBLISHED_COLUMNS, read_result_rows, write_result_rows
 from medcli.veriserum.dataset.publication import ABOUT
 from medcli.veriserum.dataset.trial_splits import as_ranges, find_trials, rows_of_trials, trial_names
+from medcli.veriserum.registration.companions import one_of_each, refuse_other_components
 from medcli.veriserum.registration.mirrored_images import warn_of_mirrored
 from medcli.veriserum.registration.pose_quality import PoseQuality, measured_quality, pose_covariance, status_of
 from medcli.veriserum.registration.register import PairFailure
@@ -34,6 +35,7 @@ from medcli.veriserum.registration.trial_motion import Intersection, smoothed
 from medcli.veriserum.registration.trial_overlays import draw_frame, write_strip, write_video
 from medcli.veriserum.registration.trial_tracking import TrackedPose, TrialInput, TrialTracker
 
+VERB = "register trial"
 _LOG = logging.getLogger(__name__)
 _TRIAL_COLUMNS = ("method", *(field.name for field in fields(PoseQuality)), "intersection_mm")
 COLUMNS = (*PUBLISHED_COLUMNS, *_TRIAL_COLUMNS)
@@ -106,7 +108,8 @@ def register_trials(
 
     Args:
         sources: images, tables and implants; the pose table names the trials, calibrations and, unless given, implants.
-        out: the CSV file; trials with all frames in it are skipped, and it is written after each trial.
+        out: the CSV file; trials with all frames in it are skipped, and it is written after each trial. One that was
+            made from other sources or with other settings is refused: its rows would not be told apart.
         ids: (first, last) ranges; None: every pair with images that is not obsolete.
         anatomies: a femoral and a tibial component, or one of them; None: those that the pose table has for the trial.
         least_similarity: what matches less in the mean of the planes has no pose and the status ``failed``.
@@ -117,11 +120,14 @@ def register_trials(
 
     Raises:
         DataError: a table is missing, a trial is not there, or there is nothing to do.
-        UsageError: ``out`` is no CSV file, or ``anatomies`` are not one femoral or tibial component or both.
+        UsageError: ``out`` is no CSV file, or was made otherwise, or has other components of these trials; or
+            ``anatomies`` are not one femoral or tibial component or both.
     """
     if out.suffix.lower() != ".csv":
         raise UsageError(f"{out} is not a CSV file", "name a file with --out trials.csv")
-    given = None if anatomies is None else _one_of_each(list(anatomies), "--anatomies")
+    given = None if anatomies is None else one_of_each(list(anatomies), "--anatomies")
+    options = {**asdict(sources), "least_similarity": least_similarity, "smooth": smooth}
+    refuse_other_run(out, "", VERB, options, overwrite)
     starts = StartPoses(sources)
     chosen, _ = select(starts, ids, None)
     trials = find_trials(starts.table, starts.study.contents)
@@ -135,20 +141,26 @@ def register_trials(
     if not groups:
         raise DataError("no frame of these trials has one of these ids", "check --trials and --ids")
     kept = [group for group in groups.values() if group not in waiting]
-    is_drawn = overlays is None or all((overlays / f"trial_{group[0]:06d}.png").is_file() for group in kept)
-    if kept and (smooth or not is_drawn):
-        left = " and ".join(word for word, is_left in (("smoothed", smooth), ("drawn", not is_drawn)) if is_left)
+    refuse_other_components(given, [number for group in kept for number in group], rows, out)
+    if overlays and not all((overlays / f"trial_{group[0]:06d}.png").is_file() for group in kept):
         count = quantity(len(kept), "trial")
-        _LOG.warning("%s in %s kept as made, not %s by this run (--overwrite tracks again)", count, out, left)
+        _LOG.warning("%s in %s kept as made, not drawn by this run (--overwrite tracks again)", count, out)
+
+    def note(found: RegisterTrialResult | None = None) -> None:
+        note_run(out, VERB, ABOUT, sources.root, {**options, "anatomies": anatomies}, found, "cpu")
+
     for folder in (out.parent, *([overlays] if overlays and waiting else [])):
         make_output_folder(folder)
     run = _TrialRun(starts, given, least_similarity, smooth, overlays)
     image_io.use_single_threaded_codecs()
-    began, done = time.perf_counter(), []
+    began = time.perf_counter()
+    done: list[TrackedTrial] = []
     with progress.task("tracking", sum(map(len, waiting)), "frames") as advance:
         run.advance = advance
         for trial, found in run_in_threads(run.one, waiting, workers or usable_cores()):
             rows |= found
+            if not done and (overwrite or not out.exists()):
+                note()  # also a table of a run that is killed says what it was made with
             done.append(trial)
             write_result_rows(out, rows, COLUMNS)
     result = RegisterTrialResult(
@@ -166,8 +178,7 @@ def register_trials(
     )
     warn_of_mirrored([trial.first_id for trial in done if trial.matches_mirrored], "trial")
     if waiting:
-        options = {**asdict(sources), "anatomies": anatomies, "least_similarity": least_similarity, "smooth": smooth}
-        note_run(out, "register trial", ABOUT, sources.root, options, result, "cpu")
+        note(result)
     return result
 
 
@@ -234,7 +245,7 @@ class _TrialRun:
 
     def _input(self, ids: list[int]) -> TrialInput:
         surfaces = self.starts.study.surfaces
-        anatomies = self.given or _one_of_each(self.starts.study.components(ids), f"trial of id {ids[0]}")
+        anatomies = self.given or one_of_each(self.starts.study.components(ids), f"trial of id {ids[0]}")
         meshes = {anatomy: surfaces.implant(anatomy).mesh for anatomy in anatomies}
         return TrialInput(ids, self.starts.images, self.starts.geometry.cameras(ids[0]), meshes)
 
@@ -320,22 +331,6 @@ class _TrialRun:
         name = self.overlays / f"trial_{trial.frames[0]:06d}"
         write_strip(name.with_suffix(".png"), trial.frames, draw)
         write_video(name.with_suffix(".mp4"), trial.frames, draw)
-
-
-def _one_of_each(anatomies: list[int], what: str) -> list[int]:
-    """The femoral component, then the tibial one; at most one of each.
-
-    Raises:
-        UsageError, DataError: they are others.
-    """
-    found = [[one for one in anatomies if one in KINDS[kind]] for kind in ("femur", "tibia")]
-    if not 1 <= len(anatomies) <= 2 or any(len(kind) > 1 for kind in found) or sum(map(len, found)) < len(anatomies):
-        kind = UsageError if what.startswith("--") else DataError
-        raise kind(
-            f"{what}: anatomies {anatomies or 'none'}, expected one femoral (1, 2), one tibial (3 to 7), or both",
-            "name them: --anatomies 1 3",
-        )
-    return [*found[0], *found[1]]
 
 
 def _key(row: Mapping[str, str]) -> tuple[int, int]:

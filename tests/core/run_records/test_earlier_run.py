@@ -32,5 +32,13 @@ def test_only_results_of_other_options_are_refused(tmp_path: Path) -> None:
     note(tmp_path, "evaluate seg")
     with pytest.raises(UsageError, match="has the results of medcli evaluate seg"):
         refuse_other_run(tmp_path, RESULT, VERB, OPTIONS, False)
+    table = tmp_path / "poses.csv"
+    write_json(tmp_path / "poses.medcli-run.json", {"verb": VERB, "settings": OPTIONS})
+    refuse_other_run(table, "", VERB, {"root": Path("other")}, False)  # a note without a table
+    table.write_text("id\n")
+    refuse_other_run(table, "", VERB, OPTIONS, False)
+    with pytest.raises(UsageError, match="ids was 1-3, is 1-2 4-4") as refused:
+        refuse_other_run(table, "", VERB, {**OPTIONS, "ids": ((1, 2), (4, 4))}, False)
+    assert "another file" in str(refused.value.hint)
     (tmp_path / NAME).unlink()  # a run that was ended before its note
     refuse_other_run(tmp_path, RESULT, VERB, OPTIONS, False)

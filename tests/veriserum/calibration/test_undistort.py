@@ -79,6 +79,20 @@ def test_a_second_run_does_nothing(veriserum: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (veriserum / "calibrated").iterdir()} == times
 
 
+def test_an_image_that_was_replaced_since_is_named(veriserum: Path, medcli: Run) -> None:
+    assert calibrate(veriserum).done == 8
+    path = next(path for path in veriserum.rglob("bs_000002.jpg") if path.parent.name != "calibrated")
+    result = veriserum / "calibrated/calibrated_bs_000002.jpg"
+    later = result.stat().st_mtime + 5
+    os.utime(path, (later, later))
+    ran = medcli("calibrate", "veriserum", "--root", veriserum)
+    assert "1 image is newer than its result, the first bs_000002.jpg" in ran.err
+    assert "--overwrite --ids 2" in ran.err
+    medcli("calibrate", "veriserum", "--root", veriserum, "--overwrite", "--ids", "2")
+    os.utime(result, (later + 5, later + 5))
+    assert "newer" not in medcli("calibrate", "veriserum", "--root", veriserum).err
+
+
 def test_parts_give_the_same_folder_as_the_whole(veriserum: Path, tmp_path: Path) -> None:
     calibrate(veriserum, tmp_path / "whole", workers=2)
     for selection in (ImageSelection(ids=[(3, 4)]), ImageSelection(planes=["fs"]), ImageSelection()):

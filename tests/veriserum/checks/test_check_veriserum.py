@@ -17,6 +17,7 @@ from medcli.core.checking.check_lines import Checklist
 from medcli.core.image_io import read_grey, write_image
 from medcli.synthetic.fluoroscopy.dataset import make_veriserum
 from medcli.synthetic.fluoroscopy.motion import pose_cells
+from medcli.veriserum.checks import check_pairs
 from medcli.veriserum.checks.check_pairs import PairFindings, check_pose_frame, outline_share
 from medcli.veriserum.checks.check_pose_table import check_tables
 from medcli.veriserum.checks.check_veriserum import check_veriserum
@@ -126,6 +127,8 @@ DAMAGE: list[tuple[str, Damage, dict[str, str]]] = [
     ("camera", set_cell(SOURCE, "sid_fs", -1850.0), {"cameras sane": "wrong", "pose frame": "unknown",
                                                      "poses and images used": "wrong"}),
     ("open implant", lambda root: open_mesh(root), {"implants": "wrong"}),
+    ("implant in centimetres", lambda root: shrink_mesh(root),
+     {"implants": "wrong", "poses and images used": "wrong"}),
     ("no implant", lambda root: next(root.rglob("ana_000005.stl")).unlink(), {"implants": "warning"}),
     ("black image", rewrite(lambda grey: grey * 0), {"image contents": "wrong", DARK: "wrong"}),
     ("planes exchanged", lambda root: exchange(*(image(root, f"{plane}_000001") for plane in ("bs", "fs"))),
@@ -147,6 +150,14 @@ def open_mesh(root: Path) -> None:
     path = next(root.rglob("ana_000007.stl"))
     mesh = read_stl(path)
     write_stl(Mesh(mesh.vertices, mesh.faces[:-1]), path)
+
+
+def shrink_mesh(root: Path) -> None:
+    from medcli.core.mesh import Mesh, read_stl, write_stl
+
+    path = next(root.rglob("ana_000007.stl"))
+    mesh = read_stl(path)
+    write_stl(Mesh(mesh.vertices / 10, mesh.faces), path)
 
 
 def test_sound_data_are_ok_in_their_own_frame_only(sound: Path) -> None:
@@ -174,6 +185,23 @@ def test_words_numbers_and_status(medcli: Callable[..., Ran], knees: Path, tmp_p
     assert cv2.imread(str(sheet)) is not None
     found = json.loads(medcli("check", "veriserum", "--root", knees, "--sample", "1", "--json").out)
     assert (found["schema"], found["items"], found["looked_into"]) == ("medcli.check.v1", 4, 1)
+
+
+def test_the_sheet_shows_both_components_of_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_veriserum(tmp_path / "knee", pairs=1, both_poses=True, obsolete_every=0).root
+    outlined: list[int] = []
+
+    def draw(images: dict[str, np.ndarray], cameras: object, outlines: list[object]) -> list[np.ndarray]:
+        outlined.append(len(outlines))
+        return [np.zeros((64, 64, 3), np.uint8) for _ in images]
+
+    monkeypatch.setattr(check_pairs, "draw_planes", draw)
+    check_veriserum(Sources(root), figure=tmp_path / "sheet.png", workers=1)
+    table = pd.read_csv(root / f"csv_files/{TABLE}")
+    assert len(table) == 2
+    table[:1].to_csv(root / f"csv_files/{TABLE}", index=False)
+    check_veriserum(Sources(root), figure=tmp_path / "sheet.png", workers=1)
+    assert outlined == [2, 1]
 
 
 def test_mirrored_images_are_named_and_not_taken_for_another_frame(knees: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from medcli.core.errors import DataError
+from medcli.core.mesh import Mesh, write_stl
+from medcli.synthetic.fluoroscopy.implants import TibialShape, tibial_component
 from medcli.veriserum.dataset import folder_index
 from medcli.veriserum.dataset.folder_index import POSES, SOURCES
 from medcli.veriserum.dataset.study import VeriserumStudy
@@ -71,3 +73,11 @@ def test_a_given_table_is_used(root: Path, tmp_path: Path) -> None:
     assert study.table(SOURCES).index.tolist() == [1]
     with pytest.raises(DataError, match="there is no folder"):
         study.table(POSES)
+
+
+@pytest.mark.parametrize(("unit", "said"), [(10, "centimetres: scale it by 10"), (1000, "metres: scale it by 1000")])
+def test_an_implant_in_another_unit_is_refused_where_it_is_read(root: Path, unit: int, said: str) -> None:
+    mesh = tibial_component(TibialShape())
+    write_stl(Mesh(mesh.vertices / unit, mesh.faces), root / "ana_000002.stl")
+    with pytest.raises(DataError, match=f"looks like {said}"):
+        VeriserumStudy(root).surfaces.implant(2)

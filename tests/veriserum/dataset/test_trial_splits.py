@@ -20,6 +20,7 @@ from medcli.veriserum.dataset.trial_splits import (
     count_leaks,
     find_trials,
     from_ranges,
+    named_trials,
     rows_of_trials,
     split_as_published,
     split_by_trial,
@@ -80,6 +81,15 @@ def test_trials_may_have_names_in_words(tmp_path: Path) -> None:
     names = trial_names(poses, trials)
     assert [names[0], names[20], names[40], names[59]] == ["gait", "7", "unnamed40", "unnamed59"]
     assert rows_of_trials(names, ["gait"], trials.rule, "it").sum() == 20
+
+
+def test_ranges_of_trials_are_those_that_are_there_unless_a_trial_has_that_name() -> None:
+    there = np.array(["1", "1", "2", "3", "12", "gait", "4-5"], object)
+    assert named_trials(["2-11", "gait", "2"], there) == ["2", "3", "gait"]
+    assert named_trials(["4-5", "6-9", "x-y"], there) == ["4-5", "6-9", "x-y"]
+    assert rows_of_trials(there, ["1-2"], "rule", "it").tolist() == [True] * 3 + [False] * 4
+    with pytest.raises(DataError, match="it has no trial 6-9"):
+        rows_of_trials(there, ["6-9"], "rule", "it")
 
 
 @pytest.mark.parametrize("pairs_each", [1, 2])

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medcli.core.files import write_json
 from medcli.veriserum.kinematics.agreement import _add_legend, agreement_of
 from medcli.veriserum.kinematics.compare_motion import match_frames
 from medcli.veriserum.kinematics.motion import VALUE_COLUMNS
@@ -18,8 +19,6 @@ from tests.support import knees
 
 
 def write_axes(path: Path) -> Path:
-    from medcli.core.files import write_json
-
     write_json(path, {"implants": {number: knees.true_axes(number, "left") for number in (1, 3)}})
     return path
 
@@ -84,6 +83,40 @@ def test_tables_of_other_recordings_are_refused(tmp_path: Path, medcli: Callable
     ran = medcli("evaluate", "kinematics", tmp_path / "other.csv", "--root", root, "--axes", axes, "--out", tmp_path)
     assert ran.code == 3
     assert "no frame has motion by both" in ran.err
+
+
+def test_frames_without_motion_and_of_other_implants_are_named(tmp_path: Path, medcli: Callable[..., Ran]) -> None:
+    rows = knees.pose_rows(knees.draw_knees(1, 4)).reset_index(drop=True)
+    root, axes = knees.write_knees(tmp_path / "data", rows), write_axes(tmp_path / "axes.json")
+    words = ("evaluate", "kinematics", tmp_path / "mine.csv", "--root", root, "--axes", axes, "--out", tmp_path / "out")
+
+    def evaluated(table: pd.DataFrame) -> Ran:
+        table.to_csv(tmp_path / "mine.csv", index=False)
+        return medcli(*words)
+
+    cells = rows["tx"].astype(object)
+    cells[[0, 3, 4]] = ["abc", "", "1e300"]
+    ran = evaluated(rows.assign(tx=cells))
+    assert ran.code == 0
+    assert "3 frames have rows but no motion and are omitted, the first of id 1: femur: its pose is not" in ran.err
+    written = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
+    assert (written["frames"], len(written["warnings"])) == (1, 1)
+    ran = evaluated(rows.assign(tx="abc"))
+    assert (ran.code, "none has motion; " in ran.err) == (3, True)
+    ran = evaluated(rows.assign(obsolete=1))
+    assert (ran.code, "all 8 rows are marked obsolete" in ran.err) == (3, True)
+    ran = evaluated(rows[rows["anatomy_id"] == 1])
+    assert (ran.code, "poses of the femur only" in ran.err, "--poses" in ran.err) == (3, True, False)
+    implants = [knees.true_axes(number, "left") for number in (1, 1, 3)]
+    write_json(axes, {"implants": dict(zip((1, 2, 3), implants, strict=True))})
+    words = (*words, "--overwrite")
+    other = rows["anatomy_id"].replace({1: 2})
+    ran = evaluated(rows.assign(anatomy_id=other))
+    assert (ran.code, "all frames are of other implants" in ran.err) == (3, True)
+    assert "has anatomies 2 3 at femur id 1" in ran.err
+    ran = evaluated(rows.assign(anatomy_id=other.where(rows["id"] == 1, rows["anatomy_id"])))
+    assert (ran.code, "1 frame of other implants omitted" in ran.err) == (0, True)
+    assert json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))["frames"] == 3
 
 
 def test_angles_differ_by_half_a_turn_at_most_and_errors_add() -> None:

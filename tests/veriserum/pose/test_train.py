@@ -22,14 +22,17 @@ from medcli.veriserum.dataset.study import VeriserumStudy
 from medcli.veriserum.dataset.trial_splits import from_ranges
 from medcli.veriserum.pose.checkpoint import load_pose_network
 from medcli.veriserum.pose.checkpoint_metadata import PoseMetadata, read_pose_metadata
+from medcli.veriserum.pose.estimates import known_ids, table_of_estimates
 from medcli.veriserum.pose.evaluate import evaluate_pose
 from medcli.veriserum.pose.evaluated_pairs import PoseEvaluationSettings
 from medcli.veriserum.pose.inference import PosePredictor
+from medcli.veriserum.pose.pair_images import PairFiles
 from medcli.veriserum.pose.pairs import find_pairs
 from medcli.veriserum.pose.predict import PosePredictSettings, predict_pose
 from medcli.veriserum.pose.settings import PoseSettings
 from medcli.veriserum.pose.train import TrainPoseResult, train_pose
 from medcli.workspace.runs import find_run
+from tests.support.made_veriserum import write_study
 
 TIMING = ("frames_per_second", "seconds", "seconds_left")
 POSES = "csv_files/veriserum_pose_reloaded_refined_all.csv"
@@ -280,6 +283,9 @@ def test_missing_predictions_are_failures(medcli: Callable[..., Any], pose_study
     ran = medcli(*words, "--anatomy", "1", "--out", tmp_path / "out")
     assert ran.code == 4
     assert "failed: pair 1: no pose of anatomy 1 in" in ran.err
+    lines = {line.split()[0]: line for line in ran.out.splitlines() if line.strip()}
+    assert "11 of 12 (all pairs)" in lines["pairs"]
+    assert "pose table" in lines["reference"]
     assert "out of plane bs" in ran.out
     words += ["--ids", "2-6", "--anatomy", "1", "--out", tmp_path / "some", "--json"]
     chosen = json.loads(medcli(*words).out)
@@ -365,6 +371,30 @@ def test_predicted_table_has_the_published_columns_and_is_the_same_again(
     note.unlink()  # as if the run had been killed before it
     assert not predict_pose([image], tmp_path / "poses.csv", whole_run.best, pose_study).is_earlier
     assert (done.out.read_bytes(), note.is_file()) == (before, True)
+
+
+def test_the_row_of_the_trained_component_says_what_a_pair_shows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_study(tmp_path / "study", [3, 2, 3, 1, 3], [1, 1, 2, 2, 3])
+    table = pd.read_csv(root / POSES)
+    table["id"] = [1, 1, 2, 2, 3]  # the tibia first, and of one pair alone
+    table.to_csv(root / POSES, index=False)
+    trained = PoseMetadata("resnet18", 32, (2,), (0.0,) * 6)
+    pairs = [PairFiles(number, "bs", "fs") for number in (1, 2, 3, 4)]
+
+    def anatomies(metadata: PoseMetadata, anatomy: int | None) -> list[Any]:
+        known = known_ids(VeriserumStudy(root), metadata, anatomy)
+        made = table_of_estimates(pairs, np.stack([np.eye(4)] * 4), known, metadata, anatomy)
+        assert made["measurement_id"].tolist()[:3] == [1, 2, 3]
+        return [None if pd.isna(one) else one for one in made["anatomy_id"]]
+
+    assert anatomies(trained, None) == [2, 1, 2, 2]
+    assert "1 pose is of anatomy 1, the network was trained on anatomy 2" in caplog.text
+    assert anatomies(trained, 2) == [2, 1, 2, 2]
+    both = dataclasses.replace(trained, anatomies=(1, 2, 3))
+    assert anatomies(both, 3) == [3, 3, 3, 3]
+    assert anatomies(both, None) == [2, 1, 3, None]
 
 
 def test_a_table_that_was_made_otherwise_is_not_replaced_unasked(

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medcli.core.errors import UsageError
 from medcli.synthetic.fluoroscopy.dataset import SyntheticVeriserum
+from medcli.veriserum.geometry.biplane import PoseFrame
 from medcli.veriserum.registration import register
 from medcli.veriserum.registration.gradient_matching import ImplantView, refine
 from medcli.veriserum.registration.pose_search import FoundPose
@@ -56,6 +58,35 @@ def test_register_writes_poses_and_does_nothing_twice(
     again = medcli(*words)
     assert (again.code, out.read_bytes()) == (0, before)
     assert f"existing  {PAIRS}" in again.out
+    for others, problem in (
+        (["--pose-frame", "fs"], "frame was world, is fs"),
+        (["--planes", "bs"], "planes was bs fs, is bs"),
+        (["--start", "table"], "start was"),
+        (["--no-search"], "--search was on, is off"),
+        (["--least-similarity", "0.99"], "least_similarity was 0.5, is 0.99"),
+    ):
+        refused = medcli(*words, *others)
+        assert (refused.code, out.read_bytes()) == (2, before), others
+        assert f"{out} was made with other options: {problem}" in refused.err
+    assert json.loads((tmp_path / "poses.medcli-run.json").read_text("utf-8"))["settings"]["frame"] == "world"
+
+
+def test_a_table_whose_run_was_killed_says_what_it_was_made_with(
+    study: SyntheticVeriserum, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write = tmp_path / "poses.csv", register.write_result_rows
+
+    def killed(*words: object) -> None:
+        write(*words)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(register, "write_result_rows", killed)
+    with pytest.raises(KeyboardInterrupt):
+        register_poses(Sources(study.root, start), out, ids=[(1, 1)])
+    monkeypatch.setattr(register, "write_result_rows", write)
+    with pytest.raises(UsageError, match="frame was world, is fs"):
+        register_poses(Sources(study.root, start, frame=PoseFrame.FS), out, ids=[(2, 2)])
+    assert register_poses(Sources(study.root, start), out, ids=[(1, 1)]).skipped == 1
 
 
 @pytest.mark.deep

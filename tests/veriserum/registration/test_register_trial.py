@@ -64,7 +64,14 @@ def test_both_components_are_tracked_drawn_and_not_tracked_twice(medcli: Callabl
     assert (again.code, out.read_bytes()) == (0, before)
     assert "existing  1" in again.out
     assert "kept as made" not in medcli(*words, "--overlays", tmp_path / "looks").err
-    assert "kept as made, not smoothed and drawn" in medcli(*words, "--smooth", "--overlays", tmp_path / "no").err
+    assert "kept as made, not drawn" in medcli(*words, "--overlays", tmp_path / "no").err
+    for others, problem in ((["--smooth"], "--smooth was off, is on"), (["--planes", "bs"], "planes was bs fs, is bs")):
+        refused = medcli(*words, *others)
+        assert (refused.code, out.read_bytes()) == (2, before)
+        assert f"was made with other options: {problem}" in refused.err
+    other = medcli(*words[:-2], str(femur), str({3, 4}.difference({tibia}).pop()))
+    assert other.code == 2
+    assert f"has anatomies {femur} {tibia} of id {FIRST_ID}, not" in other.err
 
 
 @pytest.mark.deep
@@ -90,7 +97,7 @@ def test_invalid_inputs_are_reported(medcli: Callable[..., Ran], tmp_path: Path)
     words = ["register", "trial", "--root", root, "--out", out]
     two = medcli(*words, "--anatomies", "1", "2")
     assert two.code == 2
-    assert "expected one femoral" in two.err
+    assert "expected a femoral" in two.err
     out.write_text("id,tx\n1,2\n")
     old = medcli(*words, "--anatomies", "1")
     assert old.code == 3
