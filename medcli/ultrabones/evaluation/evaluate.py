@@ -149,7 +149,7 @@ def _why_no_score(result: SegmentationResult) -> str:
     missed = result.frames_without_prediction if result.protocol == "paper" else 0
     lacks = "a label pixel" if not missed else "a predicted or a label pixel"
     hint = "; --protocol strict counts frames without a prediction" if missed else ""
-    left_out = f"all {result.frames_skipped} frames are left out, without {lacks}"
+    left_out = f"every frame is left out ({quantity(result.frames_skipped, 'frame')}), without {lacks}"
     return f"{result.protocol} protocol: no score, since {left_out}{hint}"
 
 

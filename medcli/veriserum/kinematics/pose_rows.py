@@ -58,8 +58,10 @@ def read_pose_rows(study: VeriserumStudy, file: Path | None, kinds: Mapping[int,
     if "obsolete" in rows.columns:
         total, rows = len(rows), rows[~folder_index.is_obsolete(rows)]
         if rows.empty and total:
-            words = "its only row is" if total == 1 else f"all {total:,} rows are"
-            raise DataError(f"{path}: {words} marked obsolete", "set the column obsolete to 0 in those that count")
+            raise DataError(
+                f"{path}: every row is marked obsolete ({quantity(total, 'row')})",
+                "set the column obsolete to 0 in those that count",
+            )
     if "anatomy_id" not in rows.columns:
         raise DataError(f"{path} has no column anatomy_id, and no pose table completes it", "name the components in it")
     found = folder_index.whole_columns(rows, ("anatomy_id", "measurement_id"))

@@ -213,7 +213,7 @@ def test_masks_without_bone_have_no_score_and_that_is_reported(
         write_image(path, np.zeros_like(read_grey(path)))
     result = evaluate_segmentation(own_data, StoredMasks("Labels_pred")).results["paper"]
     assert (result.frames, result.frames_skipped) == (0, 12)
-    assert "paper protocol: no score, since all 12 frames are left out" in caplog.text
+    assert "paper protocol: no score, since every frame is left out (12 frames)" in caplog.text
     out = tmp_path / "out"
     shown = medcli("evaluate", "--root", own_data, "--predictions", "Labels_pred", "--out", out, "--protocol", "paper")
     assert ("none, since all frames are left out" in shown.out, "nan" in shown.out) == (True, False), (
@@ -244,7 +244,7 @@ def test_masks_and_labels_of_other_values_than_255_are_warned_of(
     alone = EvaluationSettings((7,), protocols=("strict", "paper"), figures=False)
     evaluate_segmentation(own_data, StoredMasks("Labels_pred"), alone)
     for protocol in ("strict", "paper"):
-        left_out = f"{protocol} protocol: no score, since all 4 frames are left out, without a label pixel"
+        left_out = f"{protocol} protocol: no score, since every frame is left out (4 frames), without a label pixel"
         assert left_out in caplog.messages
 
 
