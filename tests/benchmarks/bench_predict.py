@@ -96,10 +96,13 @@ def ways_to_compute(checkpoint: Path, place: Path) -> tuple[dict[str, Callable[[
         "bfloat16 convolutions (--precision bf16)": segmenters[0].predict,
     }
     if find_spec("onnxruntime") and find_spec("onnxscript"):
-        from medcli.ultrabones.segmentation.onnx_graph.export import export_seg
+        from medcli.ultrabones.segmentation.onnx_graph import export
 
-        segmenters.append(Segmenter.load(export_seg(checkpoint, place / "network.onnx").path))
+        export._write_graph(torch.nn.Sequential(plain), metadata, 0.5, place / "unmerged.onnx")
+        segmenters.append(Segmenter.load(export.export_seg(checkpoint, place / "network.onnx").path))
+        segmenters.append(Segmenter.load(place / "unmerged.onnx"))
         ways["graph of medcli export seg"] = segmenters[1].predict
+        ways["the same, linear steps not merged"] = segmenters[2].predict
     else:
         print("the packages of the extra onnx are not installed: left out")
     return ways, segmenters
