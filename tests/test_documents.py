@@ -430,7 +430,7 @@ def test_trial_commands_run_as_printed(
     for words in printed_commands("docs/pose.md", "Track a trial"):
         ran = medcli(*words)
         assert ran.code == 0, f"medcli {shlex.join(words)}: {ran.err}"
-    table = pd.read_csv(tmp_path / "trials_registered.csv")
+    table = pd.read_csv(tmp_path / "smoothed.csv")
     assert sorted(set(table["anatomy_id"])) == [1, 3]
     assert len(table) == 6
     assert (tmp_path / "looks/trial_000001.mp4").stat().st_size > 1000

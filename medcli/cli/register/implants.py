@@ -186,7 +186,7 @@ def trial(
     The trial that has the ids 1 to 60, with a strip of frames and a video:
       medcli register trial --ids 1-60 --overlays looks
     Where the pose table names one component only:
-      medcli register trial --trials 1 --anatomies 1 3 --smooth
+      medcli register trial --trials 1 --anatomies 1 3 --smooth --out smoothed.csv
     """
     sources = _sources(locals())
     from medcli.veriserum.registration.register_trial import register_trials
