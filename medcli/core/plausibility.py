@@ -90,8 +90,8 @@ FIELD_TURN_DEG = Bound(
 
 
 _USUAL_MM = {
-    MESH_EXTENT_MM.high: ("a leg bone is 50 to 500", 160.0),
-    IMPLANT_EXTENT_MM.high: ("a knee's component is 40 to 150", 75.0),
+    MESH_EXTENT_MM: ("a leg bone is 50 to 500", 160.0),
+    IMPLANT_EXTENT_MM: ("a knee's component is 40 to 150", 75.0),
 }
 """What lies within a bound of extents, in words and the middle of it."""
 _LARGER = {"metres": 1000.0, "inches": 25.4, "centimetres": 10.0}
@@ -127,7 +127,7 @@ def mesh_problem(vertices: Any, bound: Bound = MESH_EXTENT_MM) -> tuple[str, str
         text = f"{len(far)} of {len(vertices):,} vertices cannot be right: {POSITION_MM.problem(worst, 'a coordinate')}"
         return text, "the file is damaged: get it again"
     if not bound.holds(extent):
-        usual, middle = _USUAL_MM[bound.high]
+        usual, middle = _USUAL_MM[bound]
         units = _SMALLER if extent > bound.high else _LARGER
         unit = min(units, key=lambda name: abs(np.log(max(extent, 1e-9) * units[name] / middle)))
         text = f"is {extent:.3g} mm long as it stands; {usual} mm, so this looks like {unit}"

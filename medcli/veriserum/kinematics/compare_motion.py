@@ -153,7 +153,8 @@ def _usable(found: ComputedMotion) -> pd.DataFrame:
     table = found.motion.table
     usable = table[table["status"] != MISSING]
     if usable.empty:
-        raise DataError(f"none has motion; {_without_motion(found)[0]}", "correct the table")
+        reasons = "; ".join(_without_motion(found)) or found.source
+        raise DataError(f"no frame has motion: {reasons}", "correct the table")
     return pd.DataFrame(usable)
 
 

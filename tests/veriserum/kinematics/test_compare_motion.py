@@ -102,7 +102,7 @@ def test_frames_without_motion_and_of_other_implants_are_named(tmp_path: Path, m
     written = json.loads((tmp_path / "out/evaluation.json").read_text("utf-8"))
     assert (written["frames"], len(written["warnings"])) == (1, 1)
     ran = evaluated(rows.assign(tx="abc"))
-    assert (ran.code, "none has motion; " in ran.err) == (3, True)
+    assert (ran.code, "no frame has motion: " in ran.err) == (3, True)
     ran = evaluated(rows.assign(obsolete=1))
     assert (ran.code, "every row is marked obsolete (8 rows)" in ran.err) == (3, True)
     ran = evaluated(rows[rows["anatomy_id"] == 1])
